@@ -1,0 +1,97 @@
+"""The configuration: one YAML per data set, typed; `cli.py` turns the same fields into flags."""
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+
+@dataclass(frozen=True)
+class Split:
+    """How clips are divided into train, valid and test."""
+
+    by: Literal["auto", "given", "stratified", "group"] = "auto"
+    """given: the manifest's `split` column; stratified: every class in proportion; group: no group in two splits;
+    auto: given if there is a `split` column, else group if there is a `group` column, else stratified"""
+    fractions: tuple[float, float, float] = (0.7, 0.1, 0.2)
+    """shares of train, valid and test"""
+    test_groups: list[str] = field(default_factory=list)
+    """groups that are the test split, by name (group splits only); the rest is divided by the other fractions"""
+    valid_by: Literal["group", "stratified"] = "group"
+    """with a group split: draw the validation split by whole groups, or by clips of the training groups"""
+    seed: int = 0
+    """seed of the division; independent of the training seed"""
+
+
+@dataclass(frozen=True)
+class Data:
+    """Which clips, and how they reach the model."""
+
+    manifest: str = ""
+    """CSV or JSONL: id, one column per modality, label, optional split and group; a path relative to the YAML's folder"""
+    modalities: list[str] = field(default_factory=list)
+    """columns to use as modalities; empty = all of them"""
+    label: str = "label"
+    """the column that holds the label"""
+    task: Literal["auto", "class", "multilabel", "regression"] = "auto"
+    """one class; several classes separated by |; a number. auto: read from the labels (a number is a class if whole)"""
+    split: Split = field(default_factory=Split)
+    normalise: bool = True
+    """zero mean and unit variance per feature, measured on the training split"""
+    modality_dropout: float = 0.0
+    """probability with which a modality is hidden from a training sample (at least one always stays)"""
+    max_length: int = 0
+    """longer streams are cut to this many tokens; 0 = keep them whole"""
+    strict: bool = False
+    """stop at the first unusable sample instead of skipping it"""
+    cache_mb: int = 4096
+    """memory in which decoded samples may be kept between epochs"""
+
+
+@dataclass(frozen=True)
+class Train:
+    """How the model is trained. The defaults are the SFT paper's (section 4.4 and its released code)."""
+
+    epochs: int = 20
+    """passes over the training split"""
+    batch_size: int = 24
+    """samples per step, over all processes together"""
+    lr: float = 1e-3
+    """AdamW's learning rate"""
+    weight_decay: float = 0.0
+    """AdamW's decoupled weight decay"""
+    clip: float = 0.8
+    """largest norm of the gradient; 0 = no clipping"""
+    patience: int = 10
+    """epochs without a lower validation loss before the rate is multiplied by `decay`"""
+    decay: float = 0.1
+    """factor of the plateau decay"""
+    mixup_alpha: float = 0.3
+    """strength of the multimodal manifold mixup, Beta(alpha, alpha); 0 = off"""
+    mixup_warmup: int = 5
+    """epochs before mixup begins"""
+    label_smoothing: float = 0.0
+    """share of the target spread over all classes (one-class labels only)"""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """bfloat16 runs the model under autocast; weights stay float32"""
+    device: str = "auto"
+    """auto = cuda if there is one, else cpu"""
+    save_minutes: float = 5.0
+    """a checkpoint is written at every epoch's end and after this many minutes within one"""
+    workers: int = 0
+    """processes that read samples ahead of the training loop"""
+
+
+@dataclass(frozen=True)
+class Config:
+    """Everything a run needs; written whole into the run folder."""
+
+    data: Data = field(default_factory=Data)
+    method: str = "sft"
+    """name of a fusion method (`sparsefuse train --help` lists them) or a path to a .py file that defines `build`"""
+    options: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """options per method, as its `build` takes them: {sft: {keep: {rgb: 12}}, all: {dim: 40}}; `all` goes to every
+    method that knows the option"""
+    features: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """what `extract` makes: {modality: {extractor: frames, source: video, rate: 10}}"""
+    train: Train = field(default_factory=Train)
+    seed: int = 0
+    """seed of the weights, the order of samples, dropout and mixup"""

@@ -1,0 +1,12 @@
+"""Errors about names: what was given, what there is, and the nearest match."""
+
+import difflib
+from collections.abc import Iterable
+
+
+def unknown(kind: str, name: str, available: Iterable[str]) -> str:
+    """The text of an error: `unknown method 'stf'; did you mean 'sft'? available: concat, late, ...`"""
+    names = sorted(str(a) for a in available)
+    near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    hint = f"; did you mean {near[0]!r}?" if near else "."
+    return f"unknown {kind} {name!r}{hint} available: {', '.join(names) or 'none'}"

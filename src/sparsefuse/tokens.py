@@ -1,0 +1,48 @@
+"""The nouns: named streams of tokens with masks, and what flows between layers.
+
+Letters, everywhere:  B batch, M modalities, N tokens, K kept tokens, D width, F raw feature size,
+H heads, C classes, S stride.
+"""
+
+from typing import NamedTuple
+
+from torch import Tensor
+
+
+class Tokens(NamedTuple):
+    """One stream: tokens and which of them are real."""
+
+    x: Tensor
+    """(B, N, D) float; (B, N, F) before the embedding."""
+    mask: Tensor
+    """(B, N) bool, True = a real token. Inside a mixed-up model it is a float weight in [0, 1]:
+    the share of a token that is there (1 = real, 0 = padding)."""
+
+
+class Batch(NamedTuple):
+    """Padded samples. A modality a sample lacks is a row of False in that modality's mask."""
+
+    tokens: dict[str, Tokens]
+    labels: Tensor
+    """(B,) long for classes, (B, C) float for several labels, (B,) float for regression."""
+    ids: list[str]
+
+
+class State(NamedTuple):
+    """What flows between layers: the streams by name, and the sum of the layers' penalties.
+
+    Stream names: a modality's own name, `fused`, `bottleneck`, or `target<-source` (MulT).
+    """
+
+    streams: dict[str, Tokens]
+    penalty: Tensor
+    """() float, added to the loss."""
+
+
+class Output(NamedTuple):
+    """What a model returns: unpack it as `logits, penalty = model(tokens)`."""
+
+    logits: Tensor
+    """(B, C) float."""
+    penalty: Tensor
+    """() float, added to the loss."""
