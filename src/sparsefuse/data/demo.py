@@ -33,9 +33,9 @@ def render(out: Path, *, clips: int = 360, seconds: float = 4.0, seed: int = 0, 
     """
     out = Path(out)
     if clips < 3 * len(CLASSES):
-        raise ValueError(
-            f"the demo needs {3 * len(CLASSES)} clips, 3 of each of its {len(CLASSES)} classes; got {clips}"
-        )
+        raise ValueError(f"the demo needs {3 * len(CLASSES)} clips or more, 3 of each of its classes; got {clips}")
+    manifest = out / "manifest.csv"
+    manifest.unlink(missing_ok=True)  # it is written last: a folder that has one is complete
     rows = [(f"clip_{i:04d}", label, split) for i, (label, split) in enumerate(_labels_and_splits(clips, seed))]
     for i, (name, label, _) in enumerate(track(rows, "Rendering clips", disable=not progress)):
         _write(out / "clips" / f"{name}.mp4", label, seconds, [seed, i])
