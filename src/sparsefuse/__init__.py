@@ -22,4 +22,5 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module 'sparsefuse' has no attribute {name!r}; it has {', '.join(__all__)}")
     from importlib import import_module
 
-    return getattr(import_module(f"sparsefuse.{_HOMES[name]}"), name)
+    home = import_module(f"sparsefuse.{_HOMES[name]}")
+    return home if name == "methods" else getattr(home, name)  # the folder itself is callable

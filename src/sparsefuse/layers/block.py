@@ -1,0 +1,119 @@
+"""Transformer blocks: tokens in, tokens out (SFT eqs. 2-3)."""
+
+from collections.abc import Callable, Iterable
+from typing import Literal, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from sparsefuse.layers.sparse import PATTERNS
+from sparsefuse.names import unknown
+from sparsefuse.tokens import State, Tokens
+
+Pattern = Literal["dense", "strided", "fixed"]
+
+
+class Result(NamedTuple):
+    """What attention gives: the attended tokens (B, N, D), and the attention each token received (B, N) if asked."""
+
+    x: Tensor
+    received: Tensor | None
+
+
+class Attention(nn.Module):
+    """Multi-head attention over one stream, or from one stream to another; the weights are those of an `nn.MultiheadAttention`."""
+
+    def __init__(self, dim: int, num_heads: int, *, pattern: Pattern = "dense", span: int = 32):
+        super().__init__()
+        if dim % num_heads:
+            raise ValueError(f"dim must be a multiple of num_heads; got dim={dim}, num_heads={num_heads}")
+        if pattern not in PATTERNS:
+            raise ValueError(unknown("attention pattern", pattern, PATTERNS))
+        self.num_heads, self.pattern, self.span = num_heads, pattern, span
+        self.qkv = nn.Linear(dim, 3 * dim)
+        self.out = nn.Linear(dim, dim)
+        nn.init.xavier_uniform_(self.qkv.weight)
+        nn.init.zeros_(self.qkv.bias)
+        nn.init.zeros_(self.out.bias)
+
+    def forward(self, x: Tensor, mask: Tensor, *, want_received: bool = False) -> Result:
+        """Self-attention: x (B, N, D), mask (B, N) -> (B, N, D)."""
+        q, k, v = self._heads(self.qkv(x), 3)
+        attended = PATTERNS[self.pattern](q, k, v, mask, span=self.span, want_received=want_received)
+        return Result(self.out(attended.x.transpose(1, 2).flatten(2)), attended.received)
+
+    def across(self, x: Tensor, source: Tensor, mask: Tensor) -> Tensor:
+        """Attention from x (B, N, D) to source (B, N', D), mask (B, N') -> (B, N, D); always dense."""
+        dim = x.shape[-1]
+        (q,) = self._heads(F.linear(x, self.qkv.weight[:dim], self.qkv.bias[:dim]), 1)
+        k, v = self._heads(F.linear(source, self.qkv.weight[dim:], self.qkv.bias[dim:]), 2)
+        return self.out(PATTERNS["dense"](q, k, v, mask).x.transpose(1, 2).flatten(2))
+
+    def _heads(self, x: Tensor, parts: int) -> tuple[Tensor, ...]:
+        """(B, N, parts * D) -> `parts` tensors (B, H, N, D/H)."""
+        return x.unflatten(-1, (parts, self.num_heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
+
+
+class Mlp(nn.Sequential):
+    """LayerNorm, two linear layers with ReLU between (SFT's released block; `mlp_ratio` 1 there)."""
+
+    def __init__(self, dim: int, mlp_ratio: float, drop: float):
+        hidden = round(dim * mlp_ratio)
+        super().__init__(nn.LayerNorm(dim), nn.Linear(dim, hidden), nn.Dropout(drop), nn.ReLU(), nn.Linear(hidden, dim))
+
+
+class Block(nn.Module):
+    """One pre-norm transformer layer on one stream."""
+
+    def __init__(
+        self,
+        dim: int,
+        num_heads: int,
+        *,
+        mlp_ratio: float = 1.0,
+        drop: float = 0.0,
+        pattern: Pattern = "dense",
+        span: int = 32,
+    ):
+        super().__init__()
+        self.attention = Attention(dim, num_heads, pattern=pattern, span=span)
+        self.mlp = Mlp(dim, mlp_ratio, drop)
+        self.drop = nn.Dropout(drop)
+
+    def forward(self, tokens: Tokens) -> Tokens:
+        x, mask = tokens
+        x = x + self.drop(self.attention(normalised(x), mask).x)  # SFT eq. 2
+        x = x + self.drop(self.mlp(x))  # SFT eq. 3
+        return Tokens(x, mask)
+
+
+class PerStream(nn.Module):
+    """A layer that gives each named stream its own block and leaves the others as they are.
+
+    A list, not an `nn.ModuleDict`: a modality may be called `type` or `a.b`, which are no module names.
+    """
+
+    def __init__(self, names: Iterable[str], make: Callable[[str], nn.Module]):
+        super().__init__()
+        self.names = tuple(names)
+        self.blocks = nn.ModuleList(make(name) for name in self.names)
+
+    def forward(self, state: State) -> State:
+        changed = {name: block(state.streams[name]) for name, block in zip(self.names, self.blocks, strict=True)}
+        return state._replace(streams={**state.streams, **changed})
+
+
+def normalised(x: Tensor) -> Tensor:
+    """LayerNorm without parameters, as before every attention of the released SFT code."""
+    return F.layer_norm(x, x.shape[-1:])
+
+
+def presence(tokens: Tokens) -> Tensor:
+    """(B, 1, 1): 1 where a sample has this stream, 0 where it is missing (the weight of CLS, token 0)."""
+    return tokens.mask[:, :1, None].to(tokens.x.dtype)
+
+
+def zero_penalty(x: Tensor) -> Tensor:
+    """() zero on x's device."""
+    return torch.zeros((), dtype=torch.float32, device=x.device)

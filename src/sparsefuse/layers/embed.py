@@ -1,0 +1,92 @@
+"""Raw features to streams of tokens: one projection, one CLS and one table of positions per modality."""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from sparsefuse.layers.block import zero_penalty
+from sparsefuse.names import unknown
+from sparsefuse.tokens import State, Tokens
+
+
+class Embed(nn.Module):
+    """(B, N, F) features of each modality -> (B, 1 + N, D) tokens, CLS first.
+
+    A modality that a sample lacks has a CLS that no one sees: its mask says whether the modality is there.
+    `lengths` gives the longest N per modality and makes positions learned, as published; without it they are sinusoids.
+    """
+
+    def __init__(self, features: dict[str, int], dim: int, lengths: dict[str, int] | None = None):
+        super().__init__()
+        self.features = {name: features[name] for name in sorted(features)}
+        self.dim = dim
+        self.project = nn.ModuleList(nn.Linear(width, dim) for width in self.features.values())
+        self.cls = nn.ParameterList(torch.randn(1, 1, dim) for _ in self.features)
+        if lengths is not None:
+            for name in self.features.keys() - lengths.keys():
+                raise ValueError(f"lengths lacks modality {name!r}; it has {', '.join(lengths) or 'none'}")
+        self.position = nn.ParameterList(torch.randn(lengths[n] + 1, dim) for n in self.features) if lengths else None
+
+    def forward(self, tokens: dict[str, Tokens]) -> State:
+        """Raises ValueError for an unknown modality, a wrong width, or when no modality is given."""
+        given = [self._checked(name, t) for name, t in tokens.items() if name in self.features]
+        if not given:
+            raise ValueError(
+                f"the model needs at least one of {', '.join(self.features)}; got {', '.join(tokens) or 'none'}"
+            )
+        absent = given[0].x
+        streams = {}
+        for i, (name, width) in enumerate(self.features.items()):
+            none = Tokens(absent.new_zeros(absent.shape[0], 1, width), absent.new_zeros(absent.shape[0], 1).bool())
+            streams[name] = self._embed(i, tokens.get(name, none))
+        return State(streams, zero_penalty(absent))
+
+    def _embed(self, i: int, tokens: Tokens) -> Tokens:
+        x, mask = tokens
+        # Padding may hold anything, NaN too: it must not reach a product with a zero weight.
+        x = self.project[i](torch.where(mask[..., None], x, torch.zeros((), dtype=x.dtype, device=x.device)))
+        x = torch.cat([self.cls[i].expand(x.shape[0], -1, -1).to(x.dtype), x], 1)  # (B, 1 + N, D)
+        mask = torch.cat([mask.any(1, keepdim=True), mask], 1)
+        if self.position is None:
+            return Tokens(x + sinusoids(x.shape[1], self.dim, x), mask)
+        return Tokens(x + table_rows(self.position[i], mask).to(x.dtype), mask)
+
+    def _checked(self, name: str, tokens: Tokens) -> Tokens:
+        width = self.features[name]
+        if tokens.x.shape[-1] != width:
+            raise ValueError(f"modality {name!r} must have {width} features; got x of shape {tuple(tokens.x.shape)}")
+        return tokens
+
+
+def table_rows(table: Tensor, mask: Tensor) -> Tensor:
+    """Rows of `table` (T, D) for the positions under `mask` (B, N) -> (B or 1, N, D).
+
+    A sample longer than the table is mapped onto it by linear interpolation over its real length; others keep
+    whole positions, so padding changes nothing.
+    """
+    if mask.shape[1] <= table.shape[0]:
+        return table[None, : mask.shape[1]]
+    last = table.shape[0] - 1
+    real = mask.sum(1, keepdim=True).clamp_min(2) - 1  # (B, 1) last real position
+    place = torch.arange(mask.shape[1], device=mask.device) * (last / real.clamp_min(last))  # (B, N)
+    place = place.clamp_max(last)
+    low = place.floor().long()
+    high = (low + 1).clamp_max(last)
+    share = (place - low)[..., None].to(table.dtype)
+    return table[low] * (1 - share) + table[high] * share
+
+
+def sinusoids(length: int, dim: int, like: Tensor) -> Tensor:
+    """(1, N, D) fixed positions of Vaswani et al. 2017, sine half then cosine half."""
+    half = (dim + 1) // 2
+    rates = torch.exp(torch.arange(half, device=like.device) * (-math.log(10_000.0) / half))
+    angles = torch.arange(length, device=like.device)[:, None] * rates  # (N, D/2)
+    return torch.cat([angles.sin(), angles.cos()], -1)[None, :, :dim].to(like.dtype)
+
+
+def check_known(given: dict[str, Tokens], known: dict[str, int]) -> None:
+    """Raises ValueError naming the nearest modality if `given` holds one the model was not built with."""
+    for name in given:
+        if name not in known:
+            raise ValueError(unknown("modality", name, known))

@@ -1,0 +1,49 @@
+"""Pooling a stream over windows of its real length: N tokens in, K tokens out (SFT eq. 4)."""
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from sparsefuse.tokens import Tokens
+
+Pool = Literal["avg", "max", "attn"]
+
+
+def windows(mask: Tensor, *, keep: int | None = None, stride: int | None = None) -> tuple[Tensor, int]:
+    """The window of every token under `mask` (B, N) -> index (B, N) in 0 .. K-1, and K.
+
+    `keep` cuts each sample's real length into that many windows of equal length (fewer tokens than windows: one each);
+    `stride` makes windows of that many tokens, the last of which may be short (the released code drops that tail).
+    """
+    rank = (mask > 0).long().cumsum(1) - 1  # (B, N) place among the real tokens
+    if keep is not None:
+        real = rank[:, -1:] + 1
+        return (rank * keep // real.clamp_min(keep)).clamp(0, keep - 1), keep
+    assert stride is not None
+    count = (mask.shape[1] + stride - 1) // stride
+    return (rank // stride).clamp_min(0), count
+
+
+def pool(tokens: Tokens, index: Tensor, count: int, *, how: Pool, significance: Tensor | None = None) -> Tokens:
+    """Pools tokens (B, N, D) into `count` windows given by `index` (B, N) -> (B, K, D); empty windows are masked.
+
+    avg: mean over the window's real tokens. max: largest value per channel. attn: mean weighted by `significance`
+    (B, N), the attention each token received (SFT eq. 12; Goyal et al. 2020).
+    """
+    x, mask = tokens
+    there = mask.new_zeros(mask.shape[0], count, dtype=x.dtype).scatter_reduce(1, index, mask.to(x.dtype), "amax")
+    kept = there > 0 if mask.dtype == torch.bool else there
+    wide = index[..., None].expand_as(x)
+    if how == "max":
+        low = torch.finfo(x.dtype).min
+        top = x.new_full((x.shape[0], count, x.shape[2]), low)
+        top = top.scatter_reduce(1, wide, x.masked_fill((mask == 0)[..., None], low), "amax")
+        return Tokens(top.masked_fill(kept.unsqueeze(-1) == 0, 0), kept)
+    weight = mask.to(x.dtype)
+    if how == "attn":
+        assert significance is not None
+        weight = weight * significance
+    total = weight.new_zeros(weight.shape[0], count).scatter_add(1, index, weight)  # (B, K)
+    summed = x.new_zeros(x.shape[0], count, x.shape[2]).scatter_add(1, wide, x * weight[..., None])
+    return Tokens(summed / total.clamp_min(torch.finfo(x.dtype).tiny)[..., None], kept)

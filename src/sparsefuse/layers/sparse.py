@@ -1,0 +1,131 @@
+"""Sparse self-attention, computed by blocks: no N x N matrix is ever formed.
+
+Two bidirectional patterns of Child et al. 2019 (`strided`, `fixed`). The first token is CLS and is global: it attends
+to every token and every token to it (cost N). The others are numbered 0 .. N-1, `span` is l:
+
+  strided   i sees j  if |i - j| < l,  or  i = j mod l
+  fixed     i sees j  if both are in one block of l,  or  j is among the last c + 1 of its block
+
+`fixed` with l = 32, c = 8 is what the layer named in SFT's released code is meant to compute (there it runs dense).
+"""
+
+import torch
+from torch import Tensor
+
+from sparsefuse.layers.attention import MASKED, Attended, dense, key_bias
+
+EXPRESSIVITY = 8  # c of the fixed pattern, as released
+
+
+def strided(q: Tensor, k: Tensor, v: Tensor, mask: Tensor, *, span: int, want_received: bool = False) -> Attended:
+    """Own neighbourhood and every `span`-th token; shapes as in `attention.dense`. Work: N (3 l + N / l)."""
+    blocks = _Blocks(q, k, v, mask, span)
+    reach = torch.arange(3 * span, device=q.device) - span - torch.arange(span, device=q.device)[:, None]
+    near = blocks.score(_with_neighbours(blocks.k)) + _with_neighbours(blocks.bias[..., None], MASKED)[
+        ..., 0
+    ].unsqueeze(3)
+    near = near.masked_fill(reach.abs() >= span, MASKED)  # (B, H, G, l, 3l)
+    far = (blocks.q.transpose(2, 3) @ blocks.k.transpose(2, 3).transpose(-1, -2)).transpose(2, 3)  # (B, H, G, l, G)
+    far = far + blocks.bias.transpose(2, 3)[:, :, None]
+    own = torch.eye(far.shape[-1], dtype=torch.bool, device=q.device)[:, None, :]  # a token sees itself once
+    weights = blocks.softmax(near, far.masked_fill(own, MASKED))
+    x = weights.near @ _with_neighbours(blocks.v)
+    x = x + (weights.far.transpose(2, 3) @ blocks.v.transpose(2, 3)).transpose(2, 3)
+    if not want_received:
+        return blocks.finish(x, weights.cls, None)
+    near_sum, far_sum = blocks.asked(weights.near), blocks.by_real_queries(weights.far).sum((1, 2))
+    before, here, after = near_sum.split(span, dim=-1)  # (B, G, l) each: keys of the block before, this one, the next
+    received = here + _shift(before, -1, 1) + _shift(after, 1, 1) + far_sum.transpose(-1, -2)
+    return blocks.finish(x, weights.cls, received)
+
+
+def fixed(q: Tensor, k: Tensor, v: Tensor, mask: Tensor, *, span: int, want_received: bool = False) -> Attended:
+    """Own block and the last tokens of every block; shapes as in `attention.dense`. Work: N (l + 9 N / l)."""
+    blocks = _Blocks(q, k, v, mask, span)
+    last = slice(max(span - EXPRESSIVITY - 1, 0), span)
+    near = blocks.score(blocks.k) + blocks.bias.unsqueeze(3)  # (B, H, G, l, l)
+    summary_k, summary_v = (t[:, :, :, last].flatten(2, 3).unsqueeze(2) for t in (blocks.k, blocks.v))
+    summary_bias = blocks.bias[:, :, :, last]
+    per_block = summary_bias.shape[-1]
+    far = blocks.score(summary_k) + summary_bias.flatten(2)[:, :, None, None]  # (B, H, G, l, G * 9)
+    groups = torch.arange(blocks.k.shape[2], device=q.device)
+    own = groups[:, None] == groups.repeat_interleave(per_block)[None]  # already among the near keys
+    weights = blocks.softmax(near, far.masked_fill(own[:, None], MASKED))
+    x = weights.near @ blocks.v + weights.far @ summary_v
+    if not want_received:
+        return blocks.finish(x, weights.cls, None)
+    received = blocks.asked(weights.near)  # (B, G, l)
+    far_sum = blocks.asked(weights.far).sum(1).unflatten(-1, (-1, per_block))  # (B, G, 9)
+    pad = far_sum.new_zeros(*far_sum.shape[:2], span - per_block)
+    return blocks.finish(x, weights.cls, received + torch.cat([pad, far_sum], -1))
+
+
+PATTERNS = {"dense": dense, "strided": strided, "fixed": fixed}
+
+
+class _Weights:
+    """Attention weights of one softmax over three groups of keys."""
+
+    def __init__(self, logits: Tensor, near: int):
+        weights = logits.softmax(-1)
+        self.cls, self.near, self.far = weights[..., :1], weights[..., 1 : 1 + near], weights[..., 1 + near :]
+
+
+class _Blocks:
+    """Queries, keys, values and key biases of all tokens but CLS, cut into G blocks of l; CLS apart."""
+
+    def __init__(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor, span: int):
+        self.whole = (q, k, v, mask)
+        self.length = q.shape[2] - 1
+        bias = key_bias(mask, q.dtype)[:, None]  # (B, 1, 1 + N)
+        self.cls_k, self.cls_v, self.cls_bias = k[:, :, None, :1], v[:, :, None, :1], bias[..., :1]
+        self.q = _cut(q[:, :, 1:] * q.shape[-1] ** -0.5, span)  # (B, H, G, l, D/H)
+        self.k, self.v = _cut(k[:, :, 1:], span), _cut(v[:, :, 1:], span)
+        self.bias = _cut(bias[..., 1:, None], span, fill=MASKED)[..., 0]  # (B, 1, G, l)
+        self.real = _cut(mask.to(q.dtype)[:, None, 1:, None], span)  # (B, 1, G, l, 1)
+
+    def score(self, keys: Tensor) -> Tensor:
+        return self.q @ keys.transpose(-1, -2)
+
+    def softmax(self, near: Tensor, far: Tensor) -> _Weights:
+        cls = self.score(self.cls_k) + self.cls_bias[:, :, None, None]
+        return _Weights(torch.cat([cls, near, far], -1), near.shape[-1])
+
+    def by_real_queries(self, weights: Tensor) -> Tensor:
+        """Weights (B, H, G, l, keys) with padded queries silenced, divided so that sums become means over queries."""
+        queries = self.real.sum((2, 3), keepdim=True).clamp_min(1)
+        return weights * self.real / (queries * weights.shape[1])
+
+    def asked(self, weights: Tensor) -> Tensor:
+        """(B, G, keys): attention given to each key by the block's queries, over heads."""
+        return self.by_real_queries(weights).sum((1, 3))
+
+    def finish(self, x: Tensor, cls_weights: Tensor, received: Tensor | None) -> Attended:
+        """Joins CLS (which sees everything) with the blocks (B, H, G, l, D/H), and drops their padding."""
+        q, k, v, mask = self.whole
+        x = (x + cls_weights * self.cls_v).flatten(2, 3)[:, :, : self.length]
+        x = torch.cat([dense(q[:, :, :1], k, v, mask).x, x], 2)
+        if received is None:
+            return Attended(x, None)
+        cls_received = self.by_real_queries(cls_weights).sum((1, 2, 3))  # (B, 1)
+        return Attended(x, torch.cat([cls_received, received.flatten(1)[:, : self.length]], 1))
+
+
+def _cut(x: Tensor, span: int, fill: float = 0.0) -> Tensor:
+    """(B, H, N, D) -> (B, H, G, l, D), the last block filled up."""
+    short = -x.shape[2] % span
+    return torch.nn.functional.pad(x, (0, 0, 0, short), value=fill).unflatten(2, (-1, span))
+
+
+def _shift(blocks: Tensor, by: int, dim: int, fill: float = 0.0) -> Tensor:
+    """Moves blocks along `dim` by one place (+1: each place holds the block before it); the gap holds `fill`."""
+    gap = torch.full_like(blocks.narrow(dim, 0, 1), fill)
+    count = blocks.shape[dim]
+    if by > 0:
+        return torch.cat([gap, blocks.narrow(dim, 0, count - 1)], dim)
+    return torch.cat([blocks.narrow(dim, 1, count - 1), gap], dim)
+
+
+def _with_neighbours(blocks: Tensor, fill: float = 0.0) -> Tensor:
+    """(B, H, G, l, D) -> (B, H, G, 3l, D): the block before, the block, the block after; `fill` beyond the ends."""
+    return torch.cat([_shift(blocks, 1, 2, fill), blocks, _shift(blocks, -1, 2, fill)], 3)

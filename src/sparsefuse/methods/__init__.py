@@ -1,0 +1,82 @@
+"""The fusion methods, one file each, found by file name: adding a method is adding a file that defines `build`."""
+
+import inspect
+import pkgutil
+import sys
+from importlib import import_module, util
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from sparsefuse.model import FusionModel
+from sparsefuse.names import unknown
+
+
+def methods() -> list[str]:
+    """Names of the methods that come with sparsefuse."""
+    return sorted(module.name for module in pkgutil.iter_modules(__path__))
+
+
+def build(
+    method: str,
+    features: dict[str, int],
+    num_classes: int,
+    *,
+    lengths: dict[str, int] | None = None,
+    **options: Any,
+) -> FusionModel:
+    """Builds a model by name (`sft`) or from a file (`my/fusion.py`).
+
+    `features`: raw feature size per modality. `lengths`: longest clip per modality, in tokens; makes positions learned,
+    as published. `options`: what the method's own `build` takes. Raises ValueError for unknown names or options.
+    """
+    if not features:
+        raise ValueError("features must name at least one modality, as in {'rgb': 1024}; got none")
+    make = find(method).build
+    known = inspect.signature(make).parameters
+    for name in options:
+        if name not in known or name in ("features", "num_classes", "lengths"):
+            raise ValueError(unknown(f"option of {method}", name, option_names(method)))
+    model: FusionModel = make(dict(features), num_classes, lengths=lengths, **options)
+    return model
+
+
+def option_names(method: str) -> list[str]:
+    """Options that the method's `build` takes besides features, num_classes and lengths."""
+    return [
+        name
+        for name in inspect.signature(find(method).build).parameters
+        if name not in ("features", "num_classes", "lengths")
+    ]
+
+
+def find(method: str) -> ModuleType:
+    """The module of a method: by name, or by the path of a .py file that defines `build`."""
+    if method.endswith(".py"):
+        return _from_file(Path(method))
+    if method not in methods():
+        raise ValueError(unknown("method", method, methods()))
+    return import_module(f"{__name__}.{method}")
+
+
+def _from_file(path: Path) -> ModuleType:
+    if not path.is_file():
+        raise FileNotFoundError(f"no method file at {path}; give a name ({', '.join(methods())}) or a .py file")
+    spec = util.spec_from_file_location(f"sparsefuse_method_{path.stem}", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    if not hasattr(module, "build"):
+        raise ValueError(f"{path} must define build(features, num_classes, *, lengths=None, ...); it does not")
+    return module
+
+
+class _CallableFolder(ModuleType):
+    """`sparsefuse.methods` is both this folder and the public function that lists it."""
+
+    def __call__(self) -> list[str]:
+        return methods()
+
+
+sys.modules[__name__].__class__ = _CallableFolder

@@ -1,0 +1,104 @@
+"""Multimodal manifold mixup (SFT section 3.4): the hidden states of two samples are blended at a random depth.
+
+There is one rule: every stream present at that depth has its own lambda, the labels get the mean (eqs. 10-11). Once the
+modalities are joined only one stream is left, and the rule is eqs. 8-9. Streams that belong to no single modality
+(bottlenecks, `target<-source`) take the mean while there are modality streams beside them.
+"""
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+from torch import Tensor
+
+from sparsefuse.tokens import State, Tokens
+
+if TYPE_CHECKING:
+    from sparsefuse.model import FusionModel
+
+
+class Mix(NamedTuple):
+    """One draw: where to blend, with whom, and how much of the sample itself remains."""
+
+    depth: int
+    partner: Tensor
+    """(B,) index of each sample's partner in the batch."""
+    lam: dict[str, Tensor]
+    """(B,) per stream: the share of the sample itself."""
+    label: Tensor
+    """(B,) the share of the sample's own label."""
+
+
+class Plan(NamedTuple):
+    """What mixup must know of a model: the names of the streams after each layer."""
+
+    modalities: tuple[str, ...]
+    streams: tuple[tuple[str, ...], ...]
+    """by depth, 0 = after the embedding"""
+
+
+def plan(model: "FusionModel") -> Plan:
+    """Reads the streams at every depth off one pass of a tiny clip through the model."""
+    device = next(model.parameters()).device
+    clip = {
+        name: Tokens(torch.zeros(1, 2, width, device=device), torch.ones(1, 2, dtype=torch.bool, device=device))
+        for name, width in model.embed.features.items()
+    }
+    streams: list[tuple[str, ...]] = []
+    training = model.training
+    with torch.no_grad():
+        model.eval()(clip, probe=lambda _, state: streams.append(tuple(state.streams)))
+    model.train(training)
+    return Plan(model.modalities, tuple(streams))
+
+
+def draw(tokens: dict[str, Tokens], plan: Plan, *, alpha: float, generator: torch.Generator) -> Mix:
+    """Draws a depth in 1 .. last, one partner per sample and a lambda ~ Beta(alpha, alpha) per sample and stream."""
+    first = next(iter(tokens.values())).x
+    depth = int(torch.randint(1, len(plan.streams), (), generator=generator))
+    partner = torch.randperm(first.shape[0], generator=generator).to(first.device)
+    own = [name for name in plan.modalities if name in plan.streams[depth]]
+    lam = {name: _beta(alpha, first.shape[0], generator).to(first.device) for name in own or ["fused"]}
+    label = _mean(lam, tokens, partner) if own else lam["fused"]
+    return Mix(depth, partner, {name: lam.get(name, label) for name in plan.streams[depth]}, label)
+
+
+def fixed(tokens: dict[str, Tokens], plan: Plan, *, depth: int, partner: Tensor, lam: float) -> Mix:
+    """The mix with one given lambda everywhere: what tests and explanations use."""
+    first = next(iter(tokens.values())).x
+    share = torch.full((first.shape[0],), lam, device=first.device)
+    return Mix(depth, partner, dict.fromkeys(plan.streams[depth], share), share)
+
+
+def mix_state(state: State, mix: Mix) -> State:
+    """Blends every stream of every sample with its partner's (SFT eq. 10)."""
+    return state._replace(streams={name: _mix(t, mix.partner, mix.lam[name]) for name, t in state.streams.items()})
+
+
+def _mix(tokens: Tokens, partner: Tensor, lam: Tensor) -> Tokens:
+    """Blends tokens; where only one of two samples has a token, it stays itself and counts by its share alone.
+
+    Unlike the paper, whose clips have one length: the blend is weighted by presence, which for two real tokens is
+    eq. 10 and which makes lambda 1 the sample and lambda 0 its partner exactly, padding included.
+    """
+    mine = lam[:, None] * tokens.mask.to(lam.dtype)  # (B, N)
+    theirs = (1 - lam)[:, None] * tokens.mask[partner].to(lam.dtype)
+    weight = mine + theirs
+    share = (mine / weight.clamp_min(torch.finfo(lam.dtype).tiny))[..., None].to(tokens.x.dtype)
+    x = torch.lerp(tokens.x[partner], tokens.x, share)
+    return Tokens(x, weight)
+
+
+def _mean(lam: dict[str, Tensor], tokens: dict[str, Tokens], partner: Tensor) -> Tensor:
+    """(B,) mean lambda over the modalities that the sample or its partner has (SFT eq. 11)."""
+    there = {}
+    for name, value in lam.items():
+        mask = tokens[name].mask.any(1) if name in tokens else torch.zeros_like(partner, dtype=torch.bool)
+        there[name] = (mask | mask[partner]).to(value.dtype)
+    total = torch.stack([there[name] for name in lam]).sum(0).clamp_min(1)
+    return torch.stack([lam[name] * there[name] for name in lam]).sum(0) / total
+
+
+def _beta(alpha: float, count: int, generator: torch.Generator) -> Tensor:
+    """(count,) Beta(alpha, alpha) draws, by two gammas from the given generator."""
+    gammas = torch._standard_gamma(torch.full((2, count), alpha, dtype=torch.float64), generator=generator)
+    return (gammas[0] / gammas.sum(0).clamp_min(1e-300)).float()
