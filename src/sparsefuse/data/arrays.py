@@ -1,0 +1,204 @@
+"""One stored array: a reference `file` or `file#key` in, (N, F) float32 out."""
+
+import difflib
+import zipfile
+import zlib
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sparsefuse.names import unknown
+from sparsefuse.skipped import Unusable
+
+FEATURES = frozenset({".npy", ".npz", ".mat", ".csv", ".h5", ".hdf5", ".safetensors"})
+_VIDEO = frozenset({".mp4", ".mkv", ".webm", ".avi", ".mov", ".mpg", ".mpeg", ".m4v", ".flv", ".wmv", ".ts", ".3gp"})
+_AUDIO = frozenset({".wav", ".mp3", ".flac", ".ogg", ".oga", ".opus", ".m4a", ".aac", ".wma"})
+_OTHER = frozenset({".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp", ".txt", ".srt", ".vtt"})
+MEDIA = _VIDEO | _AUDIO | _OTHER
+REFUSED = frozenset({".pkl", ".pickle", ".p", ".pt", ".pth", ".joblib"})
+
+
+def read_array(ref: str, root: Path) -> np.ndarray:
+    """Reads tokens in rows: (N, F) float32, N >= 1, F >= 1, all finite; a vector becomes (N, 1).
+
+    `ref` is relative to `root`, the manifest's folder. Raises Unusable with the reference and the reason.
+    """
+    values = load(ref, root)
+    if values.dtype.kind not in "fiub":
+        raise Unusable(f"{ref}: holds {values.dtype} values, expected numbers")
+    if values.ndim == 1:
+        values = values[:, None]
+    if values.ndim != 2:
+        raise Unusable(f"{ref}: has shape {values.shape}, expected two axes: (tokens, features)")
+    if 0 in values.shape:
+        raise Unusable(f"{ref}: is empty, shape {values.shape}; expected at least one token and one feature")
+    with np.errstate(over="ignore"):  # what does not fit float32 becomes inf and is named below
+        values = np.ascontiguousarray(values, dtype=np.float32)
+    _check_finite(ref, values)
+    return values
+
+
+def load(ref: str, root: Path) -> np.ndarray:
+    """Reads one array as it is stored, any shape and type. Raises Unusable; never unpickles."""
+    name, key = (ref, "") if (root / ref).is_file() else split_ref(ref)
+    path = root / name
+    suffix = path.suffix.lower()
+    if suffix in REFUSED:
+        raise Unusable(f"{ref}: a pickle can run code when it is opened, so it is not read; save the array as .npy")
+    if suffix in MEDIA:
+        raise Unusable(f"{ref}: is a media file, expected features; run `sparsefuse extract` first")
+    if suffix not in _READERS:
+        raise Unusable(f"{ref}: {unknown('file type', suffix, FEATURES)}")
+    if not path.is_file():
+        raise Unusable(f"{ref}: {'is a folder' if path.is_dir() else f'file not found in {root}'}")
+    if path.stat().st_size == 0:
+        raise Unusable(f"{ref}: the file is empty (0 bytes)")
+    try:
+        return np.asarray(_READERS[suffix](ref, path, key))
+    except Unusable:
+        raise
+    except _BROKEN as error:
+        if "allow_pickle" in str(error):
+            raise Unusable(f"{ref}: holds Python objects, which only a pickle could restore; save numbers") from error
+        raise Unusable(f"{ref}: cannot be read, truncated or not a {suffix} file ({_first_line(error)})") from error
+
+
+def split_ref(ref: str) -> tuple[str, str]:
+    """`file#key` -> (file, key); without a key it is empty."""
+    name, _, key = ref.partition("#")
+    return name, key
+
+
+# What the readers below raise on garbage; a MemoryError comes from a garbage header that claims a huge array.
+_BROKEN = (
+    ValueError,
+    TypeError,
+    KeyError,
+    IndexError,
+    OSError,
+    EOFError,
+    MemoryError,
+    OverflowError,
+    SyntaxError,
+    NotImplementedError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+
+
+def _read_npy(ref: str, path: Path, key: str) -> np.ndarray:
+    _no_key(ref, key)
+    with path.open("rb") as file:
+        return np.lib.format.read_array(file, allow_pickle=False)
+
+
+def _read_npz(ref: str, path: Path, key: str) -> np.ndarray:
+    if not zipfile.is_zipfile(path):
+        raise ValueError("not a zip archive")
+    with np.load(path, allow_pickle=False) as archive:
+        return archive[_pick(ref, key, archive.files)]
+
+
+def _read_mat(ref: str, path: Path, key: str) -> np.ndarray:
+    io = _extra("scipy.io")
+    if path.read_bytes()[:16].startswith(b"MATLAB 7.3"):
+        raise Unusable(f"{ref}: MATLAB 7.3 files are HDF5; save it in MATLAB with `save(..., '-v7')`")
+    try:
+        names = [name for name, _, _ in io.whosmat(path)]
+        name = _pick(ref, key, names)
+        return io.loadmat(path, variable_names=[name])[name]
+    except io.matlab.MatReadError as error:
+        raise ValueError(_first_line(error)) from error
+
+
+def _read_csv(ref: str, path: Path, key: str) -> np.ndarray:
+    _no_key(ref, key)
+    lines = path.read_text(encoding="utf-8-sig").splitlines()
+    skip = 0 if _is_numbers(lines[0]) else 1
+    if not any(line.strip() for line in lines[skip:]):  # numpy would warn
+        raise Unusable(f"{ref}: is empty, only a header; expected rows of numbers")
+    return np.loadtxt(lines[skip:], delimiter=",", ndmin=2, comments=None, dtype=np.float64)
+
+
+def _read_h5(ref: str, path: Path, key: str) -> np.ndarray:
+    h5py = _extra("h5py")
+    with h5py.File(path, "r") as file:
+        # A file may hold one data set per clip: look for the key before listing all of them.
+        if not key or not isinstance(file.get(key), h5py.Dataset):
+            keys: list[str] = []
+            file.visititems(lambda name, item: keys.append(name) if isinstance(item, h5py.Dataset) else None)
+            key = _pick(ref, key, keys)
+        return file[key][()]
+
+
+def _read_safetensors(ref: str, path: Path, key: str) -> np.ndarray:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as file:  # numpy knows no bfloat16
+            return file.get_tensor(_pick(ref, key, file.keys())).float().numpy()
+    except SafetensorError as error:
+        raise ValueError(_first_line(error)) from error
+
+
+_READERS: dict[str, Callable[[str, Path, str], np.ndarray]] = {
+    ".npy": _read_npy,
+    ".npz": _read_npz,
+    ".mat": _read_mat,
+    ".csv": _read_csv,
+    ".h5": _read_h5,
+    ".hdf5": _read_h5,
+    ".safetensors": _read_safetensors,
+}
+
+
+def _pick(ref: str, key: str, keys: Iterable[str]) -> str:
+    """The array `key` names, or the only one there is."""
+    names = sorted(keys)
+    if key in names:
+        return key
+    if key:
+        # A file may hold an array per clip: name the nearest ones only.
+        near = names if len(names) <= 20 else difflib.get_close_matches(key, names, n=5, cutoff=0.3)
+        raise Unusable(f"{ref}: {unknown('key', key, near)} ({len(names)} in the file)")
+    if len(names) != 1:
+        shown = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
+        raise Unusable(f"{ref}: holds {len(names)} arrays ({shown or 'none'}); name one as file#key")
+    return names[0]
+
+
+def _no_key(ref: str, key: str) -> None:
+    if key:
+        raise Unusable(f"{ref}: this file type holds one array without a name; leave out '#{key}'")
+
+
+def _check_finite(ref: str, values: np.ndarray) -> None:
+    bad = ~np.isfinite(values)
+    if bad.any():
+        row, column = np.argwhere(bad)[0].tolist()
+        raise Unusable(
+            f"{ref}: {int(bad.sum())} of {values.size} values are NaN or infinite, the first at row {row}, "
+            f"column {column} (counted from 0)"
+        )
+
+
+def _is_numbers(line: str) -> bool:
+    try:
+        return bool([float(cell) for cell in line.split(",")])
+    except ValueError:
+        return False
+
+
+def _extra(module: str) -> Any:
+    import importlib
+
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise ImportError(f"this file type needs {module}: pip install 'sparsefuse[formats]'") from error
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().split("\n")[0] or type(error).__name__

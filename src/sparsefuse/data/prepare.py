@@ -1,0 +1,179 @@
+"""One pass over all files before training: the split rows in, the usable rows out, and what was left out and why."""
+
+import logging
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from sparsefuse.data.arrays import MEDIA, read_array, split_ref
+from sparsefuse.data.labels import Labels, Task
+from sparsefuse.data.manifest import Row
+from sparsefuse.skipped import Skip, Unusable
+
+log = logging.getLogger(__name__)
+
+
+class Prepared(NamedTuple):
+    """What can be used, and its sizes."""
+
+    rows: dict[str, list[Row]]
+    """split -> usable rows; a row's `files` holds its usable modalities only"""
+    labels: Labels
+    features: dict[str, int]
+    """modality -> F, sorted by name"""
+    longest: dict[str, int]
+    """modality -> largest N over all splits, after the cut to `max_length`"""
+    lengths: dict[str, list[int]]
+    """split -> tokens of each row, summed over its modalities, after the cut"""
+    skips: list[Skip]
+
+
+class _Shape(NamedTuple):
+    length: int
+    width: int
+
+
+def prepare(
+    rows: Mapping[str, Sequence[Row]],
+    root: Path,
+    *,
+    modalities: Sequence[str],
+    task: Literal[Task, "auto"] = "auto",
+    labels: Labels | None = None,
+    features: Mapping[str, int] | None = None,
+    max_length: int = 0,
+    strict: bool = False,
+) -> Prepared:
+    """Reads every file of every split once. A row loses an unusable modality; without any, or a label, it is dropped.
+
+    For a trained model pass its `labels` and `features`: rows are then held against these. Otherwise the classes come
+    from the usable rows of `train`, and a width is right if most of them have it. `strict` raises Unusable at the
+    first loss. Raises ValueError when nothing is left to learn from.
+    """
+    names = _not_media(rows, [name for name in modalities if features is None or name in features])
+    losses = _Losses(strict)
+    shapes = _read_all(rows, root, names, losses)
+    train = rows.get("train") or [row for part in rows.values() for row in part]
+    widths = dict(features) if features else _widths(train, shapes, names, losses.skips)
+    usable = {split: [_fitting(row, shapes[row.id], widths, losses) for row in part] for split, part in rows.items()}
+    if labels is None:
+        known = usable.get("train") or [row for part in usable.values() for row in part]
+        labels = Labels.from_rows([row.label for row in known if row.files], task)
+    usable = {split: [row for row in part if _complete(row, labels, losses)] for split, part in usable.items()}
+    if not any(usable.values()) or ("train" in usable and not usable["train"]):
+        raise ValueError(f"no usable {'training ' if 'train' in usable else ''}sample; {losses.first()}")
+
+    def cut(row: Row, name: str) -> int:
+        length = shapes[row.id][name].length
+        return min(length, max_length) if max_length else length
+
+    everyone = [row for part in usable.values() for row in part]
+    longest = {name: max((cut(row, name) for row in everyone if name in row.files), default=0) for name in widths}
+    lengths = {split: [sum(cut(row, name) for name in row.files) for row in part] for split, part in usable.items()}
+    return Prepared(usable, labels, widths, longest, lengths, losses.skips)
+
+
+class _Losses:
+    """Collects skips; in strict mode the first one is raised."""
+
+    def __init__(self, strict: bool) -> None:
+        self.strict = strict
+        self.skips: list[Skip] = []
+
+    def add(self, row: Row, modality: str, reason: str) -> None:
+        if self.strict:
+            raise Unusable(f"sample {row.id}: {reason}")
+        self.skips.append(Skip(row.id, modality, reason))
+
+    def first(self) -> str:
+        if not self.skips:
+            return "there are no rows"
+        return f"{len(self.skips)} losses, the first is sample {self.skips[0].id}: {self.skips[0].reason}"
+
+
+def _not_media(rows: Mapping[str, Sequence[Row]], modalities: Sequence[str]) -> list[str]:
+    """Leaves out columns that hold media only: they are what features are extracted from."""
+    used = sorted(modalities)
+    for name in used.copy():
+        refs = [row.files[name] for part in rows.values() for row in part if name in row.files]
+        if refs and all(Path(split_ref(ref)[0]).suffix.lower() in MEDIA for ref in refs) and len(used) > 1:
+            log.warning("column %r holds media, not features, and is left out; `sparsefuse extract` reads it", name)
+            used.remove(name)
+    return used
+
+
+def _read_all(
+    rows: Mapping[str, Sequence[Row]], root: Path, names: Sequence[str], losses: _Losses
+) -> dict[str, dict[str, _Shape]]:
+    """Row id -> modality -> shape, for the files that can be read."""
+    shapes: dict[str, dict[str, _Shape]] = {}
+    for row in watched([row for part in rows.values() for row in part], "checking files"):
+        shapes[row.id] = {}
+        for name in names:
+            if name in row.files:
+                try:
+                    shapes[row.id][name] = _Shape(*read_array(row.files[name], root).shape)
+                except Unusable as error:
+                    losses.add(row, name, str(error))
+    return shapes
+
+
+def _widths(
+    train: Sequence[Row], shapes: dict[str, dict[str, _Shape]], names: Sequence[str], skips: list[Skip]
+) -> dict[str, int]:
+    """The width most training rows have; between equals, the larger."""
+    widths: dict[str, int] = {}
+    for name in names:
+        counts = Counter(shapes[row.id][name].width for row in train if name in shapes[row.id])
+        if not counts:
+            reason = next((skip.reason for skip in skips if skip.modality == name), "its column is empty")
+            raise ValueError(
+                f"no training row has a usable {name!r}: {reason}. Mend the files, or name the other modalities "
+                "in data.modalities"
+            )
+        widths[name] = max(counts, key=lambda width: (counts[width], width))
+    return widths
+
+
+def _fitting(row: Row, shapes: dict[str, _Shape], widths: dict[str, int], losses: _Losses) -> Row:
+    """The row with the modalities that could be read and have the right width."""
+    files: dict[str, str] = {}
+    for name, shape in shapes.items():
+        if shape.width == widths[name]:
+            files[name] = row.files[name]
+        else:
+            reason = f"{name} has {shape.width} features, the others have {widths[name]} ({row.files[name]})"
+            losses.add(row, name, reason)
+    return row._replace(files=files)
+
+
+def _complete(row: Row, labels: Labels, losses: _Losses) -> bool:
+    if not row.files:
+        losses.add(row, "", "no usable modality")
+        return False
+    try:
+        labels.encode(row.label)
+    except Unusable as error:
+        losses.add(row, "", str(error))
+        return False
+    return True
+
+
+def watched(rows: Sequence[Row], text: str) -> Iterator[Row]:
+    """The rows one by one; on a terminal, with a progress bar when they take longer than two seconds."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    begin = time.monotonic()
+    progress = Progress(console=Console(stderr=True), transient=True)
+    task = progress.add_task(text, total=len(rows))
+    try:
+        for row in rows:
+            yield row
+            progress.advance(task)
+            if not progress.live.is_started and time.monotonic() - begin > 2:
+                progress.start()
+    finally:
+        progress.stop()

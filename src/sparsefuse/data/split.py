@@ -1,0 +1,189 @@
+"""The division into train, valid and test: a manifest in, the rows of each split out."""
+
+import logging
+import zlib
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+
+import numpy as np
+
+from sparsefuse.config import Split
+from sparsefuse.data.labels import Task, parts
+from sparsefuse.data.manifest import SPLITS, Manifest, Row
+from sparsefuse.names import unknown
+
+log = logging.getLogger(__name__)
+
+
+def split_rows(manifest: Manifest, split: Split, task: Task) -> dict[str, list[Row]]:
+    """Divides the rows into train, valid and test; the order of the manifest's rows does not change who goes where.
+
+    Raises ValueError when the rows cannot be divided as asked.
+    """
+    rows = manifest.rows
+    by = split.by
+    if by == "auto":
+        by = "given" if any(r.split for r in rows) else "group" if any(r.group for r in rows) else "stratified"
+    if split.test_groups and by != "group":
+        raise ValueError(f"split.test_groups needs a group split, but split.by is {by}; set split.by=group")
+    shares = _shares(split)
+    if by == "given":
+        divided = _given(manifest, shares, task, split.seed)
+    elif by == "group":
+        divided = _by_group(manifest, split, shares, task)
+    else:
+        divided = _stratified(rows, shares, task, split.seed)
+        _demand(divided, shares, f"{len(rows)} rows are too few for a stratified split")
+    order = {row.id: i for i, row in enumerate(rows)}
+    return {name: sorted(divided.get(name, []), key=lambda row: order[row.id]) for name in SPLITS}
+
+
+def _shares(split: Split) -> dict[str, float]:
+    if any(f < 0 for f in split.fractions) or abs(sum(split.fractions) - 1) > 1e-6 or split.fractions[0] == 0:
+        raise ValueError(
+            f"split.fractions is {list(split.fractions)}; expected shares of train, valid and test that sum to 1, "
+            "with train above 0, such as [0.7, 0.1, 0.2]"
+        )
+    return dict(zip(SPLITS, split.fractions, strict=True))
+
+
+def _given(manifest: Manifest, shares: dict[str, float], task: Task, seed: int) -> dict[str, list[Row]]:
+    missing = [row.id for row in manifest.rows if not row.split]
+    if missing:
+        raise ValueError(
+            f"{manifest.path}: {len(missing)} of {len(manifest.rows)} rows have no split (such as {missing[0]!r}); "
+            f"fill the 'split' column with {', '.join(SPLITS)}, or set split.by"
+        )
+    divided = {name: [row for row in manifest.rows if row.split == name] for name in SPLITS}
+    if not divided["train"]:
+        raise ValueError(f"{manifest.path}: no row has split 'train', so there is nothing to learn from; set split.by")
+    if not divided["valid"]:
+        divided |= _stratified(divided["train"], _without(shares, "test"), task, seed)
+        log.warning("the manifest has no valid split: %d rows were drawn from train", len(divided["valid"]))
+    if not divided["test"]:
+        log.warning("the manifest has no test split: nothing will be tested")
+    return divided
+
+
+def _stratified(rows: Sequence[Row], shares: dict[str, float], task: Task, seed: int) -> dict[str, list[Row]]:
+    """Every stratum in proportion; what rounding takes from a split in one stratum, it gets in the next."""
+    divided: dict[str, list[Row]] = {name: [] for name in shares}
+    owed = dict.fromkeys(shares, 0.0)
+    strata = _strata(rows, task)
+    for name, members in sorted(strata.items()):
+        members = sorted(members, key=lambda row: row.id)
+        order = np.random.default_rng([seed, zlib.crc32(name.encode())]).permutation(len(members)).tolist()
+        counts = _counts(len(members), shares, owed)
+        start = 0
+        for split_name, count in counts.items():
+            divided[split_name] += [members[i] for i in order[start : start + count]]
+            start += count
+    single = sorted(name for name, members in strata.items() if len(members) == 1)
+    if single and task != "regression":
+        shown = ", ".join(single[:10]) + (", ..." if len(single) > 10 else "")
+        log.warning("%d classes have a single sample, which goes to train: %s", len(single), shown)
+    return divided
+
+
+def _counts(size: int, shares: dict[str, float], owed: dict[str, float]) -> dict[str, int]:
+    """Largest remainders, counting in what each split is owed (updated); train gets one of every stratum."""
+    for name, share in shares.items():
+        owed[name] += share * size
+    counts = {name: int(share * size + 1e-9) for name, share in shares.items()}
+    while sum(counts.values()) < size:
+        counts[max((name for name in shares if shares[name]), key=lambda name: owed[name] - counts[name])] += 1
+    if counts["train"] == 0:
+        counts[max(counts, key=lambda name: counts[name])] -= 1
+        counts["train"] = 1
+    for name in shares:
+        owed[name] -= counts[name]
+    return counts
+
+
+def _strata(rows: Sequence[Row], task: Task) -> dict[str, list[Row]]:
+    """Rows by class; by the rarest of several classes; by tenths of the range of ranks for numbers."""
+    strata: dict[str, list[Row]] = defaultdict(list)
+    if task == "regression":
+        ranked = sorted(rows, key=lambda row: (_value(row.label), row.id))
+        for rank, row in enumerate(ranked):
+            strata[str(10 * rank // len(ranked))].append(row)
+        return strata
+    names = {row.id: parts(row.label) if task == "multilabel" else [row.label] for row in rows}
+    frequency = Counter(name for found in names.values() for name in found)
+    for row in rows:
+        strata[min(names[row.id], key=lambda name: (frequency[name], name), default="")].append(row)
+    return strata
+
+
+def _by_group(manifest: Manifest, split: Split, shares: dict[str, float], task: Task) -> dict[str, list[Row]]:
+    missing = [row.id for row in manifest.rows if not row.group]
+    if missing:
+        raise ValueError(
+            f"{manifest.path}: {len(missing)} of {len(manifest.rows)} rows have no group (such as {missing[0]!r}); "
+            "fill the 'group' column, or set split.by=stratified"
+        )
+    groups: dict[str, list[Row]] = defaultdict(list)
+    for row in manifest.rows:
+        groups[row.group].append(row)
+    for name in split.test_groups:
+        if name not in groups:
+            raise ValueError(f"{manifest.path}: split.test_groups: {unknown('group', name, groups)}")
+    test = [row for name in dict.fromkeys(split.test_groups) for row in groups.pop(name)]
+    wanted = _without(shares, "test") if test else dict(shares)
+    drawn = wanted.pop("valid") if split.valid_by == "stratified" else 0.0
+    if drawn:
+        wanted["train"] += drawn
+    divided = {"test": test, **_greedy({n: groups[n] for n in sorted(groups)}, wanted, split)}
+    if drawn:
+        inner = {"train": 1 - drawn / wanted["train"], "valid": drawn / wanted["train"]}
+        clips = divided["train"]
+        divided |= _stratified(clips, inner, task, split.seed)
+        _demand(divided, inner, f"{len(clips)} rows of the training groups are too few for a valid split")
+    return divided
+
+
+def _greedy(groups: dict[str, list[Row]], shares: dict[str, float], split: Split) -> dict[str, list[Row]]:
+    """Largest group first, each to the split that lacks most rows; no split stays without a group."""
+    wanted = {name: share for name, share in shares.items() if share}
+    if len(groups) < len(wanted):
+        raise ValueError(
+            f"a group split into {', '.join(wanted)} needs {len(wanted)} groups, but there "
+            f"{'is' if len(groups) == 1 else 'are'} {len(groups)} ({', '.join(groups) or 'none'})"
+            f"{' besides the test groups' if split.test_groups else ''}; "
+            "set split.valid_by=stratified (needs one fewer) or split.by=stratified"
+        )
+    names = list(groups)
+    np.random.default_rng([split.seed, 1]).shuffle(names)  # decides between groups of one size
+    names.sort(key=lambda name: -len(groups[name]))
+    total = sum(map(len, groups.values()))
+    lacking = {name: share * total for name, share in wanted.items()}
+    divided: dict[str, list[Row]] = {name: [] for name in wanted}
+    for position, name in enumerate(names):
+        empty = [target for target in wanted if not divided[target]]
+        targets = empty if len(empty) == len(names) - position else list(wanted)
+        target = max(targets, key=lambda target: lacking[target])
+        divided[target] += groups[name]
+        lacking[target] -= len(groups[name])
+    return divided
+
+
+def _without(shares: dict[str, float], dropped: str) -> dict[str, float]:
+    """The other shares, scaled to sum to 1."""
+    rest = {name: share for name, share in shares.items() if name != dropped}
+    return {name: share / sum(rest.values()) for name, share in rest.items()}
+
+
+def _demand(divided: dict[str, list[Row]], shares: dict[str, float], problem: str) -> None:
+    empty = [name for name, share in shares.items() if share and not divided[name]]
+    if empty:
+        raise ValueError(
+            f"{problem}: {' and '.join(empty)} would be empty (a class with one sample goes to train); "
+            "add samples, or set the share in split.fractions to 0"
+        )
+
+
+def _value(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return float("inf")
