@@ -1,0 +1,88 @@
+"""Tasks come in, their results come out in the order they finish; a worker that crashes costs one task."""
+
+import os
+import signal
+import threading
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from itertools import islice
+from multiprocessing import get_context, parent_process
+from typing import TypeVar
+
+Task = TypeVar("Task")
+Result = TypeVar("Result")
+
+
+def each(work: Callable[[Task], Result], tasks: Iterable[Task], jobs: int) -> Iterator[tuple[Task, Result | None]]:
+    """Gives (task, its result) in any order; the result is None when the process that did it died.
+
+    `jobs`: number of processes; 0 = one per core; 1 = no other process, this one. What `work` raises is raised here.
+    """
+    if jobs == 1:
+        yield from ((task, work(task)) for task in tasks)
+        return
+    tasks = iter(tasks)
+    jobs = jobs or os.cpu_count() or 1
+    suspects: list[Task] = []
+    while True:
+        suspects = yield from _until_broken(work, tasks, jobs)
+        if not suspects:
+            return
+        # A dead worker takes all tasks in flight with it; one at a time shows which of them it was.
+        for task in suspects:
+            yield task, _alone(work, task)
+
+
+def _until_broken(
+    work: Callable[[Task], Result], tasks: Iterator[Task], jobs: int
+) -> Generator[tuple[Task, Result | None], None, list[Task]]:
+    """Runs tasks until there are none, or until a worker dies; then returns the tasks that were in flight."""
+    flying: dict[Future[Result], Task] = {}
+    pool = _pool(jobs)
+    try:
+        while True:
+            for task in islice(tasks, 2 * jobs - len(flying)):  # two a worker: none idles, and no endless queue
+                flying[pool.submit(work, task)] = task
+            if not flying:
+                return []
+            for future in wait(flying, return_when=FIRST_COMPLETED).done:
+                result = future.result()
+                yield flying.pop(future), result
+    except BrokenProcessPool:
+        return list(flying.values())
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _alone(work: Callable[[Task], Result], task: Task) -> Result | None:
+    with _pool(1) as pool:
+        try:
+            pool.submit(os.getpid).result()
+        except BrokenProcessPool as error:
+            raise RuntimeError(
+                "worker processes cannot start; in a script, call this under `if __name__ == '__main__':`, or use jobs=1"
+            ) from error
+        try:
+            return pool.submit(work, task).result()
+        except BrokenProcessPool:
+            return None
+
+
+def _pool(jobs: int) -> ProcessPoolExecutor:
+    # Spawned, not forked: a fork of a process that has used threads (torch, FFmpeg) can hang.
+    return ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), initializer=_start)
+
+
+def _start() -> None:
+    """A worker uses one thread for its arithmetic, leaves Ctrl-C to its parent, and does not outlive it."""
+    os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = "1"  # read when torch is imported, later
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_die_with_parent, daemon=True).start()
+
+
+def _die_with_parent() -> None:
+    parent = parent_process()
+    assert parent is not None, "a worker has a parent"
+    parent.join()
+    os._exit(1)

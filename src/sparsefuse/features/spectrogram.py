@@ -1,0 +1,72 @@
+"""A wave comes in, a log-mel spectrogram comes out: one token per 10 ms, as in the SFT paper (section 4.1)."""
+
+import math
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from sparsefuse.media import read_sound
+from sparsefuse.skipped import Unusable
+
+SOURCE = "audio"
+_FLOOR = 1e-6  # keeps the log of digital silence finite
+
+
+def extract(
+    path: str | Path, *, rate: int = 16000, bins: int = 128, window: float = 0.025, hop: float = 0.010
+) -> np.ndarray:
+    """Log-mel features of a file's sound, (N, bins) float32. Raises Unusable when it has none that is usable."""
+    sound = read_sound(path, rate=rate)
+    if not np.isfinite(sound).all():
+        bad = int((~np.isfinite(sound)).sum())
+        raise Unusable(f"{path}: {bad} of {sound.size} sound samples are NaN or infinite, expected finite numbers")
+    return log_mel(torch.from_numpy(sound), rate=rate, bins=bins, window=window, hop=hop).numpy()
+
+
+def log_mel(sound: Tensor, *, rate: int = 16000, bins: int = 128, window: float = 0.025, hop: float = 0.010) -> Tensor:
+    """The log of the mel spectrogram's power: (S,) float, `rate` samples a second, to (N, bins) with N = S / hop.
+
+    Token n is centred on the n-th hop, the ends are padded with zeros, and a clip shorter than one hop gives one
+    token: 10 s give 1000 tokens. `window` (a Hamming window) and `hop` are in seconds.
+    """
+    if min(rate, bins) < 1 or not 0 < hop <= window:
+        raise ValueError(f"expected rate, bins >= 1, 0 < hop <= window; got {rate=} {bins=} {window=} {hop=}")
+    length, stride = round(window * rate), round(hop * rate)
+    num_fft = 2 ** math.ceil(math.log2(length))
+    if sound.shape[0] < stride:
+        sound = functional.pad(sound, (0, stride - sound.shape[0]))
+    before = (num_fft - stride) // 2
+    padded = functional.pad(sound, (before, num_fft - stride - before))
+    shape = torch.hamming_window(length, dtype=sound.dtype, device=sound.device)
+    spectrum = torch.stft(padded, num_fft, stride, length, shape, center=False, return_complex=True)
+    power = spectrum.real.square() + spectrum.imag.square()  # (num_fft / 2 + 1, N)
+    mel = torch.from_numpy(mel_matrix(rate, num_fft, bins)).to(sound)  # (bins, num_fft / 2 + 1)
+    return (mel @ power + _FLOOR).log().T.contiguous()  # (N, bins)
+
+
+@lru_cache(maxsize=8)
+def mel_matrix(rate: int, num_fft: int, bins: int) -> np.ndarray:
+    """Triangles of equal area, evenly spaced on Slaney's mel scale from 0 to rate / 2: (bins, num_fft / 2 + 1)."""
+    # Slaney's scale and not HTK's: with 128 bins and 512 points HTK's lowest filters fall between two frequencies.
+    edges = _to_hertz(np.linspace(0, _to_mel(rate / 2), bins + 2))  # (bins + 2,)
+    frequencies = np.arange(num_fft // 2 + 1) * rate / num_fft
+    rising = (frequencies - edges[:-2, None]) / np.diff(edges)[:-1, None]
+    falling = (edges[2:, None] - frequencies) / np.diff(edges)[1:, None]
+    matrix = np.maximum(0, np.minimum(rising, falling)) * (2 / (edges[2:] - edges[:-2]))[:, None]
+    empty = int((matrix.sum(axis=1) == 0).sum())
+    if empty:
+        raise ValueError(f"{empty} of {bins} mel bins contain no frequency at {rate} Hz; use fewer bins")
+    return matrix.astype(np.float32)
+
+
+# Slaney's scale: 3 mel per 200 Hz up to 1 kHz, then 27 mel for every factor of 6.4.
+def _to_mel(hertz: float) -> float:
+    return hertz * 3 / 200 if hertz < 1000 else 15 + 27 * math.log(hertz / 1000, 6.4)
+
+
+def _to_hertz(mel: np.ndarray) -> np.ndarray:
+    return np.where(mel < 15, mel * 200 / 3, 1000 * 6.4 ** ((mel - 15) / 27))
