@@ -1,0 +1,28 @@
+"""GRID: clips of six-word sentences; every word is a target of its own (`data.label=color` chooses one).
+
+Cooke et al., An audio-visual corpus for speech perception and automatic speech recognition, 2006.
+Layout: labels.csv (clip and the six words), clips/<clip>.mp4.
+"""
+
+import os
+from pathlib import Path
+
+from sparsefuse.data.formats import demand, demand_columns
+from sparsefuse.data.manifest import write_manifest
+
+TARGETS = ("command", "color", "preposition", "letter", "digit", "adverb")
+
+
+def prepare(source: Path, out: Path) -> Path:
+    """Writes a manifest that points at the clips where they are; `sparsefuse extract` makes features of them."""
+    labels, _ = demand("grid", source, "labels.csv", "clips")
+    folder = Path(os.path.relpath((source / "clips").resolve(), out.resolve()))
+    rows = [
+        {
+            "id": row["clip"],
+            "video": (folder / f"{row['clip']}.mp4").as_posix(),
+            **{name: row[name] for name in TARGETS},
+        }
+        for row in demand_columns(labels, "clip", *TARGETS)
+    ]
+    return write_manifest(out / "manifest.csv", rows)
