@@ -1,0 +1,194 @@
+"""What a model costs: a model and clip lengths in; multiply-adds, parameters, memory and latency out.
+
+Multiply-adds are observed, not estimated: one clip passes through the model on the meta device and every matrix product is
+counted where it happens (a multiply-add is 1; the papers' "GFlops" are multiply-adds too). Norms, activations, softmax and
+pooling multiply nothing worth counting and are left out; the paper's formula charges 4 N D per block for them.
+"""
+
+import copy
+import statistics
+import time
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from sparsefuse.layers.block import Attention, Mlp
+from sparsefuse.model import FusionModel
+from sparsefuse.tokens import State, Tokens
+
+MIN_RUNS = 30  # latency is a median; fewer runs say little on a busy machine
+
+
+class Cost(NamedTuple):
+    """The cost of one clip. Multiply-adds are whole numbers; divide by 1e9 for GMACs."""
+
+    embed: int
+    """multiply-adds of the input projections"""
+    layers: int
+    """multiply-adds of the layers, as computed"""
+    head: int
+    """multiply-adds of the head"""
+    paper: int
+    """the layers by the paper's appendix A.2: all attention charged as dense, 4 N D per block for norm and activation"""
+    parameters: int
+    """trained numbers"""
+
+    @property
+    def total(self) -> int:
+        """Multiply-adds from features to logits."""
+        return self.embed + self.layers + self.head
+
+
+class Measured(NamedTuple):
+    """What this machine needed."""
+
+    memory_mb: float
+    """peak activation memory of a training step per clip, in MB (1e6 bytes)"""
+    latency_ms: float
+    """median time of a forward pass at batch 1"""
+    latency_spread_ms: float
+    """half the distance between its 10th and 90th percentile"""
+    batch_ms: float
+    """median time of a forward pass per clip, at `batch`"""
+    train_ms: float
+    """median time of a training step (forward and backward) per clip, at `batch`"""
+    batch: int
+    """clips per batch in batch_ms, train_ms and memory_mb"""
+
+
+def count(model: FusionModel, lengths: dict[str, int]) -> Cost:
+    """Counts the multiply-adds of one clip with `lengths` tokens per modality."""
+    model = copy.deepcopy(model).to("meta").eval()
+    embed, layers, head = _products(model, lengths)
+    dense = copy.deepcopy(model)
+    for module in dense.modules():
+        if isinstance(module, Attention):
+            module.pattern = "dense"
+    pointwise = _Pointwise(dense)
+    paper = _products(dense, lengths)[1] + pointwise.total
+    return Cost(embed, layers, head, paper, sum(p.numel() for p in model.parameters()))
+
+
+def measure(model: FusionModel, lengths: dict[str, int], *, batch: int = 8, runs: int = MIN_RUNS) -> Measured:
+    """Times forward passes and training steps on the model's device, after a warm-up; `runs` of each."""
+    device = next(model.parameters()).device
+    model = copy.deepcopy(model)
+    one, many = _clips(model, lengths, 1, device), _clips(model, lengths, batch, device)
+    latency = _times(lambda: _forward(model, one), device, runs)
+    batch_times = _times(lambda: _forward(model, many), device, max(runs // 3, 5))
+    train_times = _times(lambda: _train_step(model, many), device, max(runs // 3, 5))
+    deciles = statistics.quantiles(latency, n=10)
+    return Measured(
+        memory_mb=_peak_bytes(model, many, device) / batch / 1e6,
+        latency_ms=statistics.median(latency),
+        latency_spread_ms=(deciles[-1] - deciles[0]) / 2,
+        batch_ms=statistics.median(batch_times) / batch,
+        train_ms=statistics.median(train_times) / batch,
+        batch=batch,
+    )
+
+
+def _products(model: FusionModel, lengths: dict[str, int]) -> tuple[int, int, int]:
+    marks: list[int] = []
+
+    def probe(depth: int, state: State) -> None:
+        marks.append(counter.total)
+
+    with torch.no_grad(), _Counter() as counter:
+        model(_clips(model, lengths, 1, torch.device("meta")), probe=probe)
+    return marks[0], marks[-1] - marks[0], counter.total - marks[-1]
+
+
+class _Counter(TorchFunctionMode):
+    """Adds up the multiply-adds of every matrix product that passes."""
+
+    def __init__(self):
+        super().__init__()
+        self.total = 0
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        if func is F.linear:
+            self.total += out.numel() * args[0].shape[-1]
+        elif func in (torch.matmul, Tensor.matmul, Tensor.__matmul__, torch.bmm):
+            self.total += out.numel() * args[0].shape[-1]
+        elif func is F.scaled_dot_product_attention:
+            q, k, v = args[:3]
+            self.total += q.numel() * k.shape[-2] + out.numel() * v.shape[-2]
+        elif func in (F.conv1d, F.conv2d, F.conv3d):
+            self.total += out.numel() * args[1][0].numel()
+        elif func in (torch.einsum, torch.baddbmm, torch.addmm, torch.mm):
+            raise RuntimeError(f"{func.__name__} is not counted; write it as linear or matmul")
+        return out
+
+
+class _Pointwise:
+    """Counts 4 N D for every MLP that runs in `model`: 3 for its norm, 1 for its activation (SFT eq. 14)."""
+
+    def __init__(self, model: nn.Module):
+        self.total = 0
+        for module in model.modules():
+            if isinstance(module, Mlp):
+                module.register_forward_hook(self._add)
+
+    def _add(self, module: nn.Module, args: tuple[Tensor], out: Tensor) -> None:
+        self.total += 4 * out.numel()
+
+
+def _clips(model: FusionModel, lengths: dict[str, int], batch: int, device: torch.device) -> dict[str, Tokens]:
+    missing = [name for name in model.modalities if name not in lengths]
+    if missing:
+        raise ValueError(f"lengths lacks {', '.join(missing)}; it has {', '.join(lengths) or 'none'}")
+    clips = {}
+    for name, width in model.embed.features.items():
+        x = torch.randn(batch, lengths[name], width, device=device)
+        clips[name] = Tokens(x, torch.ones(batch, lengths[name], dtype=torch.bool, device=device))
+    return clips
+
+
+def _forward(model: FusionModel, clips: dict[str, Tokens]) -> None:
+    with torch.inference_mode():
+        model.eval()(clips)
+
+
+def _train_step(model: FusionModel, clips: dict[str, Tokens]) -> None:
+    model.zero_grad(set_to_none=True)
+    logits, penalty = model.train()(clips)
+    (logits.square().mean() + penalty).backward()
+
+
+def _times(run: Any, device: torch.device, runs: int) -> list[float]:
+    """Milliseconds of each run."""
+    times = []
+    for i in range(runs + 3):
+        start = time.perf_counter()
+        run()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        if i >= 3:
+            times.append(1e3 * (time.perf_counter() - start))
+    return times
+
+
+def _peak_bytes(model: FusionModel, clips: dict[str, Tokens], device: torch.device) -> int:
+    """Peak memory of a training step above what model and clips hold: the allocator's figure on CUDA, the running
+    sum of the profiler's memory events on the CPU (resident memory of the process is noise)."""
+    if device.type == "cuda":
+        before = torch.cuda.memory_allocated(device)
+        torch.cuda.reset_peak_memory_stats(device)
+        _train_step(model, clips)
+        return torch.cuda.max_memory_allocated(device) - before
+    model.zero_grad(set_to_none=True)
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
+        _train_step(model, clips)
+    assert profile.profiler is not None
+    assert profile.profiler.kineto_results is not None
+    held = peak = 0
+    for event in profile.profiler.kineto_results.events():
+        if event.name() == "[memory]":
+            held += event.nbytes()
+            peak = max(peak, held)
+    return peak
