@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -14,7 +15,9 @@ Task = TypeVar("Task")
 Result = TypeVar("Result")
 
 
-def each(work: Callable[[Task], Result], tasks: Iterable[Task], jobs: int) -> Iterator[tuple[Task, Result | None]]:
+def each(
+    work: Callable[[Task], Result], tasks: Iterable[Task], jobs: int
+) -> Generator[tuple[Task, Result | None], None, None]:
     """Gives (task, its result) in any order; the result is None when the process that did it died.
 
     `jobs`: number of processes; 0 = one per core; 1 = no other process, this one. What `work` raises is raised here.
@@ -39,18 +42,21 @@ def _until_broken(
 ) -> Generator[tuple[Task, Result | None], None, list[Task]]:
     """Runs tasks until there are none, or until a worker dies; then returns the tasks that were in flight."""
     flying: dict[Future[Result], Task] = {}
+    unsent: list[Task] = []
     pool = _pool(jobs)
     try:
         while True:
             for task in islice(tasks, 2 * jobs - len(flying)):  # two a worker: none idles, and no endless queue
+                unsent = [task]
                 flying[pool.submit(work, task)] = task
+                unsent = []
             if not flying:
                 return []
             for future in wait(flying, return_when=FIRST_COMPLETED).done:
                 result = future.result()
                 yield flying.pop(future), result
     except BrokenProcessPool:
-        return list(flying.values())
+        return [*flying.values(), *unsent]
     finally:
         pool.shutdown(cancel_futures=True)
 
@@ -61,7 +67,7 @@ def _alone(work: Callable[[Task], Result], task: Task) -> Result | None:
             pool.submit(os.getpid).result()
         except BrokenProcessPool as error:
             raise RuntimeError(
-                "worker processes cannot start; in a script, call this under `if __name__ == '__main__':`, or use jobs=1"
+                "worker processes cannot start; a script must call this under `if __name__ == '__main__':`, or use jobs=1"
             ) from error
         try:
             return pool.submit(work, task).result()
@@ -76,7 +82,9 @@ def _pool(jobs: int) -> ProcessPoolExecutor:
 
 def _start() -> None:
     """A worker uses one thread for its arithmetic, leaves Ctrl-C to its parent, and does not outlive it."""
-    os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = "1"  # read when torch is imported, later
+    os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = "1"  # read when torch is imported,
+    if "torch" in sys.modules:  # which a user's script may have done already
+        sys.modules["torch"].set_num_threads(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_die_with_parent, daemon=True).start()
 

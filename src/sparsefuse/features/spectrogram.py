@@ -39,13 +39,13 @@ def log_mel(sound: Tensor, *, rate: int = 16000, bins: int = 128, window: float 
     num_fft = 2 ** math.ceil(math.log2(length))
     if sound.shape[0] < stride:
         sound = functional.pad(sound, (0, stride - sound.shape[0]))
-    before = (num_fft - stride) // 2
-    padded = functional.pad(sound, (before, num_fft - stride - before))
-    shape = torch.hamming_window(length, dtype=sound.dtype, device=sound.device)
-    spectrum = torch.stft(padded, num_fft, stride, length, shape, center=False, return_complex=True)
-    power = spectrum.real.square() + spectrum.imag.square()  # (num_fft / 2 + 1, N)
+    before = (length - stride) // 2
+    padded = functional.pad(sound, (before, length - stride - before))
+    taper = torch.hamming_window(length, dtype=sound.dtype, device=sound.device)
+    # Not torch.stft: it puts a guard on the number of tokens that torch.export cannot meet.
+    power = torch.fft.rfft(padded.unfold(0, length, stride) * taper, num_fft).abs().square()  # (N, num_fft / 2 + 1)
     mel = torch.from_numpy(mel_matrix(rate, num_fft, bins)).to(sound)  # (bins, num_fft / 2 + 1)
-    return (mel @ power + _FLOOR).log().T.contiguous()  # (N, bins)
+    return (functional.linear(power, mel) + _FLOOR).log()  # (N, bins)
 
 
 @lru_cache(maxsize=8)
