@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 
 from torch import Tensor, nn
 
-from sparsefuse.layers.embed import Embed, check_known
+from sparsefuse.layers.embed import Embed, check_free, check_known
 from sparsefuse.mixup import Mix, mix_state
 from sparsefuse.tokens import Output, State, Tokens
 
@@ -16,6 +16,7 @@ class FusionModel(nn.Module):
 
     def __init__(self, embed: Embed, layers: Iterable[nn.Module], head: nn.Module, *, features: dict[str, int]):
         super().__init__()
+        check_free(features)
         self.features = {name: features[name] for name in sorted(features)}
         self.modalities = tuple(embed.features)
         self.embed = embed

@@ -1,6 +1,7 @@
 """Raw features to streams of tokens: one projection, one CLS and one table of positions per modality."""
 
 import math
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor, nn
@@ -90,3 +91,10 @@ def check_known(given: dict[str, Tokens], known: dict[str, int]) -> None:
     for name in given:
         if name not in known:
             raise ValueError(unknown("modality", name, known))
+
+
+def check_free(names: Iterable[str]) -> None:
+    """Raises ValueError if a modality has the name of a stream that methods make themselves."""
+    for name in names:
+        if name in ("fused", "bottleneck") or "<-" in name:
+            raise ValueError(f"modality {name!r} has the name of a stream inside the model; rename it")

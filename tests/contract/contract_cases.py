@@ -1,0 +1,87 @@
+"""What the contract is tried on: every method with its `TEST` options, a few variants, and ragged synthetic clips.
+
+A new file in `sparsefuse/methods/` is picked up by itself.
+"""
+
+import torch
+
+from sparsefuse.methods import build, find, methods
+from sparsefuse.tokens import Tokens
+
+CLASSES = 3
+FEATURES = {"rgb": 6, "sound": 4, "flow": 5}  # not in alphabetical order
+LONGEST = {"rgb": 9, "sound": 40, "flow": 7}  # sound: two blocks of the released span of 32
+
+# Options beyond a method's own TEST that put another mechanism to work.
+VARIANTS = {
+    "sft": [
+        {"sparse": "fixed"},
+        {"sparse": "dense"},
+        {"sparse": "none"},
+        {"pool": "max"},
+        {"pool": "attn"},
+        {"pool": "attn", "sparse": "fixed"},
+        {"pool": "attn", "sparse": "dense"},
+        {"keep": None, "stride": 4},
+        {"keep": None, "stride": {"rgb": 2, "sound": 9, "flow": 3}, "pool": "max"},
+        {"unimodal_attention": "strided"},
+    ],
+    "mbt": [{"update": "sequential"}, {"unimodal_attention": "fixed"}],
+    "late": [{"unimodal_attention": "strided"}],
+    "unimodal": [{"modality": "sound", "unimodal_attention": "strided"}],
+}
+
+BASE = [(name, dict(find(name).TEST)) for name in methods()]
+CASES = BASE + [(name, {**find(name).TEST, **options}) for name in VARIANTS for options in VARIANTS[name]]
+
+
+def case_id(case):
+    name, options = case
+    test = find(name).TEST
+    differing = {k: v for k, v in options.items() if test.get(k) != v and v is not None}
+    return "-".join([name, *(f"{k}={'each' if isinstance(v, dict) else v}" for k, v in differing.items())])
+
+
+def model_of(case, *, features=FEATURES, lengths=None, seed=0):
+    name, options = case
+    torch.manual_seed(seed)
+    return build(name, features, CLASSES, lengths=lengths, **options).eval()
+
+
+def modality_free(case):
+    """The case without options that name modalities of FEATURES, for tests with other modalities."""
+    name, options = case
+    return name, {k: 3 if isinstance(v, dict) else v for k, v in options.items() if k != "modality"}
+
+
+def clips(counts, *, features=FEATURES, seed=1, extra=0):
+    """Ragged padded batch: `counts[name]` gives each sample's real length, 0 where the modality is missing.
+
+    Padding holds NaN: whatever reads it shows.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    batch = {}
+    for name, lengths in counts.items():
+        longest = max(*lengths, 1)
+        x = torch.randn(len(lengths), longest, features[name], generator=generator)
+        x = torch.nn.functional.pad(x, (0, 0, 0, extra))
+        mask = torch.arange(longest + extra) < torch.tensor(lengths)[:, None]
+        batch[name] = Tokens(x.masked_fill(~mask[..., None], float("nan")), mask)
+    return batch
+
+
+# Sample 0 is full, the others are shorter; sample 2 lacks rgb, sample 3 lacks all but sound, sample 4 lacks sound.
+RAGGED = {"rgb": [9, 5, 0, 0, 1], "sound": [40, 37, 8, 33, 0], "flow": [7, 1, 6, 0, 4]}
+
+
+def ragged(**kwargs):
+    return clips(RAGGED, **kwargs)
+
+
+def rows(batch, index):
+    return {name: Tokens(t.x[index], t.mask[index]) for name, t in batch.items()}
+
+
+def logits_of(model, batch, **kwargs):
+    with torch.no_grad():
+        return model(batch, **kwargs).logits
