@@ -1,0 +1,81 @@
+"""Everything a run needs of its data: a data configuration in, three datasets and what was learnt from training out."""
+
+from pathlib import Path
+from statistics import median
+from typing import NamedTuple
+
+from sparsefuse.config import Data
+from sparsefuse.data.dataset import ClipDataset
+from sparsefuse.data.labels import Labels, guess_task
+from sparsefuse.data.manifest import read_manifest
+from sparsefuse.data.prepare import prepare
+from sparsefuse.data.split import split_rows
+from sparsefuse.data.stats import Stats, measure
+from sparsefuse.skipped import Skip
+
+
+class Clips(NamedTuple):
+    """The three splits, and what the training split says about the others."""
+
+    splits: dict[str, ClipDataset]
+    """train, valid, test"""
+    sizes: dict[str, list[int]]
+    """split -> tokens per sample, over its modalities; what length buckets sort by"""
+    labels: Labels
+    features: dict[str, int]
+    """modality -> F"""
+    longest: dict[str, int]
+    """modality -> largest N among the training clips"""
+    typical: dict[str, int]
+    """modality -> median N among the training clips"""
+    stats: Stats | None
+    skips: list[Skip]
+
+
+def load_clips(data: Data, root: Path) -> Clips:
+    """Reads the manifest, divides it and checks every file; `root` is the folder that `data.manifest` is relative to."""
+    manifest = read_manifest(root / data.manifest, label=data.label, modalities=data.modalities)
+    task = guess_task(row.label for row in manifest.rows) if data.task == "auto" else data.task
+    rows = split_rows(manifest, data.split, task)
+    prepared = prepare(
+        rows,
+        manifest.root,
+        modalities=manifest.modalities,
+        task=task,
+        max_length=data.max_length,
+        strict=data.strict,
+    )
+
+    def dataset(split: str, stats: Stats | None, cache_mb: int) -> ClipDataset:
+        return ClipDataset(
+            prepared.rows[split],
+            prepared.labels,
+            manifest.root,
+            modalities=tuple(prepared.features),
+            stats=stats,
+            max_length=data.max_length,
+            cache_mb=cache_mb,
+        )
+
+    raw = dataset("train", None, 0)
+    lengths: dict[str, list[int]] = {name: [] for name in prepared.features}
+
+    def seen():
+        for i in range(len(raw)):
+            sample = raw[i]
+            for name, x in sample.features.items():
+                lengths[name].append(len(x))
+            yield sample
+
+    stats = measure(seen())
+    stats = stats if data.normalise else None
+    return Clips(
+        splits={split: dataset(split, stats, data.cache_mb // 3) for split in prepared.rows},
+        sizes=prepared.lengths,
+        labels=prepared.labels,
+        features=prepared.features,
+        longest={name: max(found) for name, found in lengths.items()},
+        typical={name: round(median(found)) for name, found in lengths.items()},
+        stats=stats,
+        skips=prepared.skips,
+    )

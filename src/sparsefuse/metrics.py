@@ -1,0 +1,84 @@
+"""Losses and scores: logits and labels in, numbers out."""
+
+import warnings
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+Task = Literal["class", "multilabel", "regression"]
+
+
+def losses(logits: Tensor, labels: Tensor, task: Task, *, label_smoothing: float = 0.0) -> Tensor:
+    """(B,) loss per sample: cross entropy, mean binary cross entropy over classes, or absolute error."""
+    logits = logits.float()
+    if task == "class":
+        return F.cross_entropy(logits, labels, reduction="none", label_smoothing=label_smoothing)
+    if task == "multilabel":
+        return F.binary_cross_entropy_with_logits(logits, labels, reduction="none").mean(1)
+    return (logits[:, 0] - labels).abs()
+
+
+def scores(logits: Tensor, labels: Tensor, task: Task) -> dict[str, float]:
+    """Scores of a split, as fractions; `loss` is among them.
+
+    class: top1, top5 (six classes and up), map (mean over the classes that occur), macro_f1.
+    multilabel: map, macro_f1 (at probability 1/2). regression: mae, corr (Pearson; 0 if either side is constant).
+    """
+    from torchmetrics import functional as tm
+
+    found = {"loss": float(losses(logits, labels, task).mean())}
+    logits = logits.float().cpu()
+    labels = labels.cpu()
+    if task == "class":
+        classes = logits.shape[1]
+        found["top1"] = float((logits.argmax(1) == labels).double().mean())
+        if classes > 5:
+            found["top5"] = float(
+                tm.classification.multiclass_accuracy(logits, labels, classes, top_k=5, average="micro")
+            )
+        found["macro_f1"] = float(tm.classification.multiclass_f1_score(logits, labels, classes, average="macro"))
+    elif task == "multilabel":
+        found["macro_f1"] = float(
+            tm.classification.multilabel_f1_score(logits.sigmoid(), labels.long(), labels.shape[1])
+        )
+    else:
+        values = logits[:, 0]
+        found["mae"] = float(tm.mean_absolute_error(values, labels))
+        spread = len(labels) > 1 and values.std() > 0 and labels.std() > 0
+        found["corr"] = float(tm.pearson_corrcoef(values, labels)) if spread else 0.0
+        return found
+    found["map"] = mean_known(per_class_ap(logits, labels, task))
+    return found
+
+
+def per_class_ap(logits: Tensor, labels: Tensor, task: Task) -> list[float | None]:
+    """Average precision per class; None for a class without a positive sample, where it is not defined."""
+    from torchmetrics import functional as tm
+
+    logits, labels = logits.float().cpu(), labels.cpu()
+    classes = logits.shape[1]
+    positives = torch.bincount(labels, minlength=classes) if task == "class" else labels.sum(0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it warns of classes without positives, which become None below
+        if task == "class":
+            ap: Any = tm.classification.multiclass_average_precision(logits.softmax(1), labels, classes, average="none")
+        else:
+            ap = tm.classification.multilabel_average_precision(
+                logits.sigmoid(), labels.long(), classes, average="none"
+            )
+    return [float(value) if count else None for value, count in zip(ap, positives, strict=True)]
+
+
+def confusion(logits: Tensor, labels: Tensor) -> list[list[int]]:
+    """Counts, a row per true class, a column per predicted class."""
+    classes = logits.shape[1]
+    pairs = labels.cpu() * classes + logits.argmax(1).cpu()
+    return torch.bincount(pairs, minlength=classes**2).view(classes, classes).tolist()
+
+
+def mean_known(values: list[float | None]) -> float:
+    """Mean of the values that are there."""
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known else float("nan")

@@ -1,0 +1,47 @@
+"""Processes that train together (torchrun): who we are, and how results come back to all."""
+
+import os
+from typing import NamedTuple
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+
+class Rank(NamedTuple):
+    """This process among `world` processes."""
+
+    rank: int
+    world: int
+    device: torch.device
+
+    @property
+    def first(self) -> bool:
+        """Whether this process writes the files."""
+        return self.rank == 0
+
+
+def join(device: str) -> Rank:
+    """Joins the processes torchrun started (gloo on the CPU, nccl on CUDA); alone without torchrun."""
+    chosen = device if device != "auto" else ("cuda" if torch.cuda.is_available() else "cpu")
+    if "RANK" not in os.environ:
+        return Rank(0, 1, torch.device(chosen))
+    if chosen == "cuda":
+        chosen = f"cuda:{os.environ['LOCAL_RANK']}"
+        torch.cuda.set_device(chosen)
+    if not dist.is_initialized():
+        dist.init_process_group("nccl" if chosen.startswith("cuda") else "gloo")
+    return Rank(dist.get_rank(), dist.get_world_size(), torch.device(chosen))
+
+
+def leave() -> None:
+    """Leaves the group, if there is one."""
+    if dist.is_initialized():
+        dist.destroy_process_group()
+
+
+def sum_over(values: Tensor, rank: Rank) -> Tensor:
+    """Sum of a tensor of one shape over all processes, on each of them."""
+    if rank.world > 1:
+        dist.all_reduce(values)
+    return values

@@ -1,0 +1,171 @@
+"""What a run folder says besides weights: set-up before the first step, scores and predictions after the last."""
+
+import csv
+import io
+import json
+import logging
+import os
+import platform
+import shlex
+import subprocess
+import sys
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from sparsefuse import cost, metrics
+from sparsefuse.config import Config
+from sparsefuse.data.clips import Clips
+from sparsefuse.data.labels import Labels
+from sparsefuse.files import read_json, write_json, write_text
+from sparsefuse.model import FusionModel
+from sparsefuse.skipped import write_skipped
+
+log = logging.getLogger(__name__)
+
+
+class Predicted(NamedTuple):
+    """The outputs for one split, in the order of its samples."""
+
+    logits: Tensor
+    """(n, C)"""
+    labels: Tensor
+    """(n,) or (n, C)"""
+    ids: list[str]
+
+
+def write_setup(out: Path, config: Config, clips: Clips, options: dict[str, Any], name: str) -> None:
+    """All that is known before the first step: config.json, env.json, model.json and skipped.jsonl."""
+    out.mkdir(parents=True, exist_ok=True)
+    write_json(out / "config.json", asdict(config))
+    write_json(out / "env.json", environment(config))
+    write_skipped(out / "skipped.jsonl", clips.skips)
+    extracted = clips.splits["train"].root / "features.json"
+    facts = {
+        "name": name,
+        "method": config.method,
+        "options": options,
+        "features": clips.features,
+        "lengths": clips.longest,
+        "typical": clips.typical,
+        "labels": clips.labels.to_json(),
+        "normalised": clips.stats is not None,
+        "max_length": config.data.max_length,
+        "extract": read_json(extracted) if extracted.is_file() else None,
+    }
+    write_json(out / "model.json", facts)
+    if clips.skips:
+        log.warning("%d samples or modalities left out; %s names them", len(clips.skips), out / "skipped.jsonl")
+
+
+def write_result(
+    out: Path,
+    config: Config,
+    clips: Clips,
+    model: FusionModel,
+    valid: Predicted | None,
+    test: Predicted | None,
+    *,
+    measured: bool,
+) -> None:
+    """Scores and costs of the best checkpoint, in predictions.csv and result.json; the test split is used here only."""
+    task = clips.labels.task
+    best = json.loads((out / "metrics.jsonl").read_text().splitlines()[-1])
+    facts = read_json(out / "model.json")
+    result: dict[str, Any] = {
+        "method": config.method,
+        "name": facts["name"],
+        "seed": config.seed,
+        "task": task,
+        "classes": list(clips.labels.classes),
+        "data": config.data.manifest,
+        "epochs": best["epoch"],
+        "best_epoch": best_epoch(out),
+        "seconds": best["seconds"],
+        "valid": metrics.scores(valid.logits, valid.labels, task) if valid else {},
+        "test": metrics.scores(test.logits, test.labels, task) if test else {},
+        "splits": {name: len(data) for name, data in clips.splits.items()},
+        "skipped": len(clips.skips),
+        "cost": costs(model, clips.typical, measured=measured),
+    }
+    if test and task != "regression":
+        result["per_class_ap"] = metrics.per_class_ap(test.logits, test.labels, task)
+    if test and task == "class":
+        result["confusion"] = metrics.confusion(test.logits, test.labels)
+    if test:
+        write_text(out / "predictions.csv", predictions_csv(test, clips.labels))
+    write_json(out / "result.json", result)
+
+
+def best_epoch(out: Path) -> int:
+    """The epoch whose weights were kept: the first with the lowest validation (else training) loss."""
+    lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    return min(lines, key=lambda line: line.get("valid_loss", line["train_loss"]))["epoch"]
+
+
+def costs(model: FusionModel, lengths: dict[str, int], *, measured: bool) -> dict[str, Any]:
+    """Cost of one clip of typical length, as result.json holds it; latency and memory only if `measured`."""
+    counted = cost.count(model, lengths)
+    found: dict[str, Any] = {
+        "gmacs": counted.total / 1e9,
+        "layers_gmacs": counted.layers / 1e9,
+        "paper_gmacs": counted.paper / 1e9,
+        "parameters": counted.parameters,
+        "lengths": {name: lengths[name] for name in model.modalities},
+    }
+    return found | (cost.measure(model, lengths)._asdict() if measured else {})
+
+
+def predictions_csv(found: Predicted, labels: Labels) -> str:
+    """One line per test sample: id, label, prediction and the probability of each class (the value for regression)."""
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["id", "label", "predicted", *labels.classes])
+    logits = found.logits.float().cpu()
+    shares = logits.softmax(1) if labels.task == "class" else logits.sigmoid()
+    for name, truth, row, share in zip(found.ids, found.labels.cpu(), logits, shares, strict=True):
+        if labels.task == "regression":
+            writer.writerow([name, f"{float(truth):g}", f"{float(row[0]):.6g}"])
+        else:
+            writer.writerow(
+                [name, _named(truth, labels), _named(row.argmax() if labels.task == "class" else row > 0, labels)]
+                + [f"{float(p):.6f}" for p in share]
+            )
+    return text.getvalue()
+
+
+def environment(config: Config) -> dict[str, Any]:
+    """Versions, machine, commit and command: what a rerun needs to know."""
+    device = config.train.device
+    device = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+    return {
+        "sparsefuse": version("sparsefuse"),
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "platform": f"{platform.system()} {platform.machine()}",
+        "device": torch.cuda.get_device_name() if device.startswith("cuda") else f"{os.cpu_count()} CPU cores",
+        "threads": torch.get_num_threads(),
+        "commit": _commit(),
+        "command": shlex.join(["sparsefuse", *sys.argv[1:]]),
+        "seed": config.seed,
+    }
+
+
+def _named(value: Tensor, labels: Labels) -> str:
+    if labels.task == "class":
+        return labels.classes[int(value)]
+    return "|".join(name for name, there in zip(labels.classes, value.bool().tolist(), strict=True) if there)
+
+
+def _commit() -> str:
+    """The commit of the code that runs, with + if it is changed; empty outside a repository."""
+    here = Path(__file__).parent
+    try:
+        call = ["git", "-C", str(here), "describe", "--always", "--dirty=+", "--abbrev=12", "--exclude=*"]
+        return subprocess.run(call, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return ""

@@ -1,0 +1,280 @@
+"""Training: a configuration in, a run folder out. One loop, alone or under torchrun.
+
+A run folder holds config.json, env.json, metrics.jsonl (a line per epoch), last.safetensors (where to resume),
+model.safetensors + model.json (the best weights by validation loss, and all that prediction needs), skipped.jsonl,
+predictions.csv and result.json (test scores; written last, so its presence means the run is whole).
+
+Everything random in a step follows from the seed and the step's number: a resumed run needs no memory of dice.
+"""
+
+import contextlib
+import dataclasses
+import json
+import math
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.utils.data import DataLoader
+
+from sparsefuse import checkpoint, metrics, mixup, ranks
+from sparsefuse.config import Config
+from sparsefuse.data.batches import LengthBuckets, collate, hide_modalities
+from sparsefuse.data.clips import Clips, load_clips
+from sparsefuse.files import write_text
+from sparsefuse.methods import build, option_names
+from sparsefuse.model import FusionModel
+from sparsefuse.run import Predicted, write_result, write_setup
+from sparsefuse.tokens import Batch, Tokens
+from sparsefuse.watch import Watch
+
+
+def train(
+    config: Config, out: Path, *, root: Path, resume: bool = False, name: str = "", measured: bool = True
+) -> Path:
+    """Trains one model and writes its run folder `out`; `root` is the folder that the manifest's path is relative to.
+
+    `resume` continues a run that was stopped, to the same weights; a finished run is left as it is. Raises
+    FileExistsError when `out` holds a run and `resume` is off, ValueError for a configuration that cannot be run.
+    """
+    if (out / "result.json").exists() and resume:
+        return out
+    if (out / "config.json").exists() and not resume:
+        raise FileExistsError(f"{out} holds a run already; continue it with --resume, or give another folder")
+    rank = ranks.join(config.train.device)
+    try:
+        clips = load_clips(config.data, root)
+        model = new_model(config, clips).to(rank.device)
+        run = _Run(config, clips, model, rank, out)
+        if rank.first:
+            write_setup(out, config, clips, options_of(config), name or config.method)
+        with Watch(config.train.epochs, shown=rank.first) as watch:
+            run.fit(watch, resume)
+        best = checkpoint.load(out / "model.safetensors")
+        checkpoint.restore_model(model, best.tensors)
+        test = run.predict("test") if len(clips.splits["test"]) else None
+        if rank.first:
+            write_result(out, config, clips, model, run.predict_alone("valid"), test, measured=measured)
+    finally:
+        ranks.leave()
+    return out
+
+
+def new_model(config: Config, clips: Clips) -> FusionModel:
+    """The model a configuration asks for, with the weights its seed gives."""
+    torch.manual_seed(config.seed)
+    outputs = clips.labels.num_outputs
+    return build(config.method, clips.features, outputs, lengths=clips.longest, **options_of(config))
+
+
+def options_of(config: Config) -> dict[str, Any]:
+    """The options for this run's method: those under its name, and those of `all` that it knows."""
+    shared = {k: v for k, v in config.options.get("all", {}).items() if k in option_names(config.method)}
+    return {**shared, **config.options.get(config.method, {})}
+
+
+class _Progress(NamedTuple):
+    """Where training stands; what a checkpoint must remember besides tensors."""
+
+    epoch: int = 0
+    batch: int = 0
+    """batches of this epoch that are done"""
+    loss_sum: float = 0.0
+    seconds: float = 0.0
+    best_loss: float = float("inf")
+    best_epoch: int = 0
+
+
+class _Run:
+    """The training loop and what it needs."""
+
+    def __init__(self, config: Config, clips: Clips, model: FusionModel, rank: ranks.Rank, out: Path):
+        self.config, self.clips, self.model, self.rank, self.out = config, clips, model, rank, out
+        spec = config.train
+        self.task = clips.labels.task
+        self.network: nn.Module = DistributedDataParallel(model) if rank.world > 1 else model
+        self.optimizer = torch.optim.AdamW(model.parameters(), lr=spec.lr, weight_decay=spec.weight_decay)
+        self.plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(
+            self.optimizer, factor=spec.decay, patience=max(spec.patience - 1, 0)
+        )
+        self.plan = mixup.plan(model)
+        self.buckets = LengthBuckets(clips.sizes["train"], spec.batch_size, seed=config.seed, shuffle=True)
+        self.saved_at = time.monotonic()
+
+    def fit(self, watch: Watch, resume: bool) -> None:
+        """Epochs until the end; the best weights by validation loss end up in model.safetensors."""
+        at = self._restore() if resume else _Progress()
+        for epoch in range(at.epoch, self.config.train.epochs):
+            at = self._epoch(at._replace(epoch=epoch), watch)
+            train_loss = at.loss_sum / len(self.clips.splits["train"])
+            if not math.isfinite(train_loss):
+                raise ValueError(
+                    f"the loss is {train_loss} in epoch {epoch + 1}; lower train.lr (now {self.config.train.lr:g})"
+                )
+            valid = self._valid_scores()
+            loss = valid.get("loss", train_loss)
+            if loss < at.best_loss or epoch == 0:
+                at = at._replace(best_loss=loss, best_epoch=epoch + 1)
+                self._save_best(at)
+            line = {"epoch": epoch + 1, "lr": self._lr(), "train_loss": train_loss}
+            line |= {f"valid_{key}": value for key, value in valid.items()} | {"seconds": round(at.seconds, 3)}
+            self.plateau.step(loss)
+            at = at._replace(epoch=epoch + 1, batch=0, loss_sum=0.0)
+            self._note(line)
+            self._save(at)
+            watch.epoch(line)
+
+    def _epoch(self, at: _Progress, watch: Watch) -> _Progress:
+        """The batches of one epoch that are not done yet."""
+        batches = self.buckets.epoch(at.epoch)
+        for batch in self._load("train", batches[at.batch :]):
+            start = time.monotonic()
+            loss = self._step(at, batch, total=len(batches[at.batch]), count=len(batches))
+            at = at._replace(batch=at.batch + 1, loss_sum=at.loss_sum + loss)
+            at = at._replace(seconds=at.seconds + time.monotonic() - start)
+            watch.step(at.epoch, at.batch, len(batches))
+            if time.monotonic() - self.saved_at > 60 * self.config.train.save_minutes:
+                self._save(at)
+        return at
+
+    def _step(self, at: _Progress, batch: Batch, *, total: int, count: int) -> float:
+        """One update; `total` samples over all processes. Returns their summed loss."""
+        spec = self.config.train
+        # Processes must draw different dropout, but each the same again after a resume.
+        seed = (self.config.seed * 1_000_003 + at.epoch * count + at.batch) * self.rank.world + self.rank.rank
+        torch.manual_seed(seed)
+        generator = torch.Generator().manual_seed(seed)
+        if self.config.data.modality_dropout:
+            batch = hide_modalities(batch, self.config.data.modality_dropout, generator)
+        mixing = spec.mixup_alpha > 0 and at.epoch >= spec.mixup_warmup
+        mix = mixup.draw(batch.tokens, self.plan, alpha=spec.mixup_alpha, generator=generator) if mixing else None
+        self.network.train()
+        self.optimizer.zero_grad(set_to_none=True)
+        with self._precision():
+            logits, penalty = self.network(batch.tokens, mix=mix)
+        each = metrics.losses(logits, batch.labels, self.task, label_smoothing=spec.label_smoothing)
+        if mix is not None:  # SFT eq. 11
+            other = metrics.losses(logits, batch.labels[mix.partner], self.task, label_smoothing=spec.label_smoothing)
+            each = mix.label * each + (1 - mix.label) * other
+        if total <= self.rank.rank:  # this process got a stand-in, see `_load`
+            each = each * 0
+        # DDP averages gradients over processes: this makes the average the mean over the whole batch.
+        (each.sum() * (self.rank.world / total) + penalty).backward()
+        if spec.clip:
+            nn.utils.clip_grad_norm_(self.model.parameters(), spec.clip)
+        self.optimizer.step()
+        return float(ranks.sum_over(each.detach().sum(), self.rank))
+
+    def _load(self, split: str, batches: list[list[int]]) -> Iterator[Batch]:
+        """This process's share of each batch, on its device.
+
+        A batch of fewer samples than processes leaves some without any; they get its first one as a stand-in, because
+        all must run backward together.
+        """
+        rank, spec = self.rank, self.config.train
+        shares = [batch[rank.rank :: rank.world] or batch[:1] for batch in batches]
+        loader = DataLoader(
+            self.clips.splits[split],
+            batch_sampler=shares,
+            num_workers=spec.workers,
+            collate_fn=_Collate(self.clips.features),
+            pin_memory=rank.device.type == "cuda",
+        )
+        for batch in loader:
+            yield to_device(batch, rank.device)
+
+    def predict(self, split: str) -> Predicted:
+        """Outputs for a split, shared among the processes; each gets all of them."""
+        return self._predict(split, self.rank)
+
+    def predict_alone(self, split: str) -> Predicted | None:
+        """Outputs for a split by this process alone; None for an empty split."""
+        if not len(self.clips.splits[split]):
+            return None
+        return self._predict(split, ranks.Rank(0, 1, self.rank.device))
+
+    @torch.inference_mode()
+    def _predict(self, split: str, rank: ranks.Rank) -> Predicted:
+        data = self.clips.splits[split]
+        size = self.config.train.batch_size
+        batches = LengthBuckets(self.clips.sizes[split], size, seed=0, shuffle=False).epoch(0)
+        mine = [share for batch in batches if (share := batch[rank.rank :: rank.world])]
+        logits = torch.zeros(len(data), self.clips.labels.num_outputs, device=rank.device)
+        labels = torch.stack([data.labels.encode(row.label) for row in data.rows]).to(rank.device)
+        self.model.eval()
+        for share in mine:
+            batch = to_device(collate([data[i] for i in share], self.clips.features), rank.device)
+            with self._precision():
+                logits[torch.tensor(share, device=rank.device)] = self.model(batch.tokens).logits.float()
+        return Predicted(ranks.sum_over(logits, rank), labels, [row.id for row in data.rows])
+
+    def _valid_scores(self) -> dict[str, float]:
+        if not len(self.clips.splits["valid"]):
+            return {}
+        found = self.predict("valid")
+        return metrics.scores(found.logits, found.labels, self.task)
+
+    def _precision(self) -> contextlib.AbstractContextManager[Any]:
+        return torch.autocast(self.rank.device.type, torch.bfloat16, enabled=self.config.train.precision == "bfloat16")
+
+    def _lr(self) -> float:
+        return self.optimizer.param_groups[0]["lr"]
+
+    def _save(self, at: _Progress) -> None:
+        """What a resumed run needs; the first process writes it for all, for they hold the same."""
+        self.saved_at = time.monotonic()
+        if self.rank.first:
+            facts = {"progress": at._asdict(), "plateau": self.plateau.state_dict(), "lr": self._lr()}
+            tensors = {**checkpoint.model_tensors(self.model), **checkpoint.optimizer_tensors(self.optimizer)}
+            checkpoint.save(self.out / "last.safetensors", tensors, facts)
+
+    def _save_best(self, at: _Progress) -> None:
+        if self.rank.first:
+            stats = self.clips.stats.to_tensors() if self.clips.stats else {}
+            facts = {"epoch": at.best_epoch, "valid_loss": at.best_loss}
+            checkpoint.save(self.out / "model.safetensors", {**checkpoint.model_tensors(self.model), **stats}, facts)
+
+    def _restore(self) -> _Progress:
+        path = self.out / "last.safetensors"
+        if not path.exists():
+            return _Progress()
+        found = checkpoint.load(path)
+        checkpoint.restore_model(self.model, found.tensors)
+        checkpoint.restore_optimizer(self.optimizer, found.tensors, found.facts["lr"])
+        self.plateau.load_state_dict(found.facts["plateau"])
+        return _Progress(**found.facts["progress"])
+
+    def _note(self, line: dict[str, Any]) -> None:
+        """Adds an epoch's line to metrics.jsonl; lines of epochs that a killed run did after its checkpoint go."""
+        if self.rank.first:
+            path = self.out / "metrics.jsonl"
+            lines = path.read_text().splitlines(keepends=True)[: line["epoch"] - 1] if path.exists() else []
+            write_text(path, "".join([*lines, json.dumps(line) + "\n"]))
+
+
+class _Collate:
+    """Collates on worker processes too, so it must be picklable: a class, not a closure."""
+
+    def __init__(self, features: dict[str, int]):
+        self.features = features
+
+    def __call__(self, samples: list[Any]) -> Batch:
+        return collate(samples, self.features)
+
+
+def to_device(batch: Batch, device: torch.device) -> Batch:
+    """The batch on another device; the ids stay."""
+    if device.type == "cpu":
+        return batch
+    tokens = {n: Tokens(*(t.to(device, non_blocking=True) for t in stream)) for n, stream in batch.tokens.items()}
+    return batch._replace(tokens=tokens, labels=batch.labels.to(device, non_blocking=True))
+
+
+def with_method(config: Config, method: str, seed: int, **options: Any) -> Config:
+    """The same configuration for another method and seed, with further options for the method."""
+    merged = {**config.options, method: {**config.options.get(method, {}), **options}}
+    return dataclasses.replace(config, method=method, seed=seed, options=merged)

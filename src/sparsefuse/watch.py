@@ -1,0 +1,49 @@
+"""What one sees of a training run: a bar with time left and the last scores on a terminal, a log line elsewhere."""
+
+import logging
+import sys
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+log = logging.getLogger(__name__)
+
+
+class Watch:
+    """Shows epochs and their scores; use it as a context. `shown` False keeps it silent."""
+
+    def __init__(self, epochs: int, *, shown: bool):
+        self.shown = shown
+        live = shown and sys.stderr.isatty()
+        columns = (
+            TextColumn("epoch"),
+            MofNCompleteColumn(),
+            BarColumn(),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            TextColumn("{task.description}"),
+        )
+        self.progress = Progress(*columns, console=Console(stderr=True), disable=not live)
+        self.task = self.progress.add_task("", total=epochs)
+
+    def __enter__(self) -> "Watch":
+        self.progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.progress.stop()
+
+    def step(self, epoch: int, batch: int, batches: int) -> None:
+        """After each batch."""
+        self.progress.update(self.task, completed=epoch + batch / batches)
+
+    def epoch(self, line: dict[str, Any]) -> None:
+        """After each epoch, with its line of metrics.jsonl."""
+        scores = {k.removeprefix("valid_"): v for k, v in line.items() if k.startswith("valid_")}
+        text = f"train loss {line['train_loss']:.3f}"
+        text += "".join(f"  {name} {value:.3f}" for name, value in list(scores.items())[:2])
+        self.progress.update(self.task, completed=line["epoch"], description=text)
+        if self.shown:
+            log.info("epoch %d: %s", line["epoch"], text)
