@@ -62,8 +62,8 @@ def prepare(
         known = usable.get("train") or [row for part in usable.values() for row in part]
         labels = Labels.from_rows([row.label for row in known if row.files], task)
     usable = {split: [row for row in part if _complete(row, labels, losses)] for split, part in usable.items()}
-    if not any(usable.values()) or ("train" in usable and not usable["train"]):
-        raise ValueError(f"no usable {'training ' if 'train' in usable else ''}sample; {losses.first()}")
+    if not (usable["train"] if "train" in usable and not features else any(usable.values())):
+        raise ValueError(f"no usable {'' if features else 'training '}sample; {losses.first()}")
 
     def cut(row: Row, name: str) -> int:
         length = shapes[row.id][name].length

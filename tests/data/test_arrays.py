@@ -1,0 +1,166 @@
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from sparsefuse.data.arrays import read_array
+from sparsefuse.skipped import Unusable
+
+VALUES = np.array([[1, 2, 3], [4, 5, 6.5]])
+
+
+def refused(ref, root):
+    with pytest.raises(Unusable) as error:
+        read_array(ref, root)
+    assert ref in str(error.value)
+    return str(error.value)
+
+
+def expect(ref, root, values=VALUES):
+    found = read_array(ref, root)
+    assert found.dtype == np.float32
+    np.testing.assert_array_equal(found, values)
+
+
+def test_npy_and_npz_are_read(tmp_path):
+    np.save(tmp_path / "a.npy", VALUES)
+    np.savez(tmp_path / "a.npz", one=VALUES, other=-VALUES)
+    expect("a.npy", tmp_path)
+    expect("a.npz#other", tmp_path, -VALUES)
+
+
+def test_mat_is_read(tmp_path):
+    pytest.importorskip("scipy").io.savemat(tmp_path / "a.mat", {"d_iner": VALUES, "note": "x"})
+    expect("a.mat#d_iner", tmp_path)
+    assert "did you mean 'd_iner'" in refused("a.mat#d_inr", tmp_path)
+
+
+def test_h5_is_read_by_a_key_with_folders(tmp_path):
+    with pytest.importorskip("h5py").File(tmp_path / "a.h5", "w") as file:
+        file["data/clip1/features"] = VALUES
+        file["data/clip2/features"] = -VALUES
+    expect("a.h5#data/clip2/features", tmp_path, -VALUES)
+    assert "did you mean 'data/clip1/features'" in refused("a.h5#data/clip1/feature", tmp_path)
+    assert "holds 2 arrays" in refused("a.h5", tmp_path)
+
+
+def test_safetensors_is_read_bfloat16_too(tmp_path):
+    save_file({"x": torch.tensor(VALUES).bfloat16()}, tmp_path / "a.safetensors")
+    expect("a.safetensors", tmp_path)
+
+
+@pytest.mark.parametrize("head", ["", "x,y,z\n", "﻿x,y,z\n"])
+def test_csv_is_read_with_or_without_header(tmp_path, head):
+    (tmp_path / "a.csv").write_text(head + "1,2,3\n4,5,6.5\n", encoding="utf-8")
+    expect("a.csv", tmp_path)
+
+
+def test_a_vector_becomes_one_feature(tmp_path):
+    np.save(tmp_path / "a.npy", np.arange(4, dtype=np.uint8))
+    expect("a.npy", tmp_path, [[0], [1], [2], [3]])
+
+
+def test_a_file_name_may_hold_a_hash(tmp_path):
+    np.save(tmp_path / "take#3.npy", VALUES)
+    expect("take#3.npy", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (np.zeros((0, 3)), "is empty, shape (0, 3)"),
+        (np.zeros((3, 0)), "is empty, shape (3, 0)"),
+        (np.zeros((2, 3, 4)), "has shape (2, 3, 4), expected two axes"),
+        (np.float64(3), "has shape (), expected two axes"),
+        (np.array([["a", "b"]]), "expected numbers"),
+        (np.array([[1j]]), "holds complex128"),
+        (np.array([[0, 1], [np.nan, np.inf]]), "2 of 4 values are NaN or infinite, the first at row 1, column 0"),
+        (np.array([[0, 1e300]]), "1 of 2 values are NaN or infinite, the first at row 0, column 1"),
+    ],
+)
+def test_values_that_are_no_tokens_are_refused(tmp_path, values, message):
+    np.save(tmp_path / "a.npy", values)
+    assert message in refused("a.npy", tmp_path)
+
+
+@pytest.mark.parametrize("suffix", ["npy", "npz", "mat", "h5", "safetensors", "csv"])
+@pytest.mark.parametrize("content", ["empty", "garbage", "truncated"])
+def test_broken_files_are_unusable_not_a_crash(tmp_path, suffix, content):
+    path = tmp_path / f"a.{suffix}"
+    if suffix in ("mat", "h5"):
+        pytest.importorskip("scipy" if suffix == "mat" else "h5py")
+    if content == "empty":
+        path.write_bytes(b"")
+    elif content == "garbage":
+        path.write_bytes(np.random.default_rng(0).bytes(3000))
+    else:
+        np.save(tmp_path / "whole.npy", np.ones((50, 3)))
+        whole = (tmp_path / "whole.npy").read_bytes()
+        if suffix == "npz":
+            np.savez(path, x=np.ones((50, 3)))
+            whole = path.read_bytes()
+        elif suffix == "safetensors":
+            save_file({"x": torch.ones(50, 3)}, path)
+            whole = path.read_bytes()
+        elif suffix == "mat":
+            pytest.importorskip("scipy").io.savemat(path, {"x": np.ones((50, 3))})
+            whole = path.read_bytes()
+        elif suffix == "h5":
+            with pytest.importorskip("h5py").File(path, "w") as file:
+                file["x"] = np.ones((50, 3))
+            whole = path.read_bytes()
+        elif suffix == "csv":
+            whole = b"1,2,3\n4,5,6\n7,"
+            whole += b" " * len(whole)
+        path.write_bytes(whole[: len(whole) // 2])
+    message = refused(path.name, tmp_path)
+    assert ("0 bytes" in message) == (content == "empty")
+
+
+@pytest.mark.parametrize("name", ["a.pkl", "a.pt", "a.pickle"])
+def test_a_pickle_is_refused_by_name(tmp_path, name):
+    (tmp_path / name).write_bytes(pickle.dumps(VALUES))
+    assert "save the array as .npy" in refused(name, tmp_path)
+
+
+class Bomb:
+    def __reduce__(self):
+        return (pytest.fail, ("a pickle was executed",))
+
+
+def test_a_pickle_inside_npy_is_never_executed(tmp_path):
+    np.save(tmp_path / "a.npy", np.array([Bomb()], dtype=object), allow_pickle=True)
+    assert "Python objects" in refused("a.npy", tmp_path)
+    (tmp_path / "b.npy").write_bytes(pickle.dumps(Bomb()))
+    refused("b.npy", tmp_path)
+    (tmp_path / "b.npz").write_bytes(pickle.dumps(Bomb()))
+    refused("b.npz", tmp_path)
+
+
+def test_references_that_lead_nowhere_say_so(tmp_path):
+    np.savez(tmp_path / "a.npz", clip1=VALUES, clip2=VALUES)
+    np.save(tmp_path / "a.npy", VALUES)
+    (tmp_path / "d.npy").mkdir()
+    assert "file not found" in refused("b.npy", tmp_path)
+    assert "is a folder" in refused("d.npy", tmp_path)
+    assert "unknown key 'clp1'; did you mean 'clip1'" in refused("a.npz#clp1", tmp_path)
+    assert "holds 2 arrays (clip1, clip2); name one" in refused("a.npz", tmp_path)
+    assert "leave out '#x'" in refused("a.npy#x", tmp_path)
+    assert "sparsefuse extract" in refused("a.mp4", tmp_path)
+    assert "unknown file type '.safetensor'; did you mean '.safetensors'" in refused("a.safetensor", tmp_path)
+
+
+def test_many_keys_are_not_all_listed(tmp_path):
+    np.savez(tmp_path / "a.npz", **{f"clip{i:04d}": VALUES for i in range(100)})
+    message = refused("a.npz#clip004", tmp_path)
+    assert "(100 in the file)" in message
+    assert len(message) < 300
+
+
+def test_csv_cells_that_are_no_numbers_are_named(tmp_path):
+    (tmp_path / "a.csv").write_text("x,y\n1,2\n3,oops\n")
+    assert "oops" in refused("a.csv", tmp_path)
+    (tmp_path / "b.csv").write_text("x,y\n")
+    assert "only a header" in refused("b.csv", tmp_path)

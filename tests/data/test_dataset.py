@@ -1,0 +1,108 @@
+import numpy as np
+import pytest
+import torch
+
+from sparsefuse.data.dataset import ClipDataset
+from sparsefuse.data.labels import Labels
+from sparsefuse.data.stats import Stats, measure
+
+LABELS = Labels("class", ("x", "y"))
+
+
+@pytest.fixture
+def manifest(clips):
+    rng = np.random.default_rng(0)
+    return clips(
+        [
+            {"id": "1", "label": "y", "a": rng.normal(3, 2, (4, 3)), "b": rng.normal(size=(2, 5))},
+            {"id": "2", "label": "x", "a": rng.normal(3, 2, (7, 3)), "b": ""},
+        ]
+    )
+
+
+def dataset(manifest, **options):
+    return ClipDataset(manifest.rows, LABELS, manifest.root, modalities=manifest.modalities, **options)
+
+
+def test_a_sample_is_what_is_on_disk(manifest):
+    sample = dataset(manifest)[0]
+    assert sample.id == "1"
+    assert sample.label.item() == 1
+    assert sample.features["a"].dtype == torch.float32
+    np.testing.assert_array_equal(sample.features["a"], np.load(manifest.root / "a_1.npy").astype(np.float32))
+    assert list(dataset(manifest)[1].features) == ["a"]
+
+
+def test_long_streams_are_cut(manifest):
+    cut = dataset(manifest, max_length=5)[1].features["a"]
+    assert torch.equal(cut, dataset(manifest)[1].features["a"][:5])
+    assert cut.untyped_storage().nbytes() == 5 * 3 * 4  # the rest is not kept alive
+
+
+def test_features_are_normalised(manifest):
+    stats = Stats({"a": torch.tensor([1.0, 2.0, 3.0])}, {"a": torch.tensor([1.0, 2.0, 4.0])})
+    found = dataset(manifest, stats=stats)[1].features["a"]
+    raw = np.load(manifest.root / "a_2.npy")
+    np.testing.assert_allclose(found, (raw - [1, 2, 3]) / [1, 2, 4], rtol=1e-5)
+
+
+@pytest.mark.parametrize(("cache_mb", "hits"), [(1, True), (0, False)])
+def test_the_cache_holds_what_fits(manifest, cache_mb, hits):
+    clips = dataset(manifest, cache_mb=cache_mb)
+    clips[0]
+    (manifest.root / "a_1.npy").unlink()
+    if hits:
+        assert clips[0].id == "1"
+    else:
+        with pytest.raises(ValueError, match="not found"):
+            clips[0]
+
+
+def test_the_cache_is_bounded(clips):
+    """Samples of 0.6 MiB: one fits into 1 MiB, two do not."""
+    rows = [{"id": str(i), "label": "x", "a": np.zeros((157, 1000), np.float32)} for i in range(3)]
+    found = dataset(clips(rows), cache_mb=1)
+    for i in (0, 1, 2, 0):
+        found[i]
+    assert found._cached_bytes == 157 * 1000 * 4
+
+
+def test_workers_give_the_same_samples(manifest):
+    clips = dataset(manifest)
+    loader = torch.utils.data.DataLoader(clips, batch_size=None, num_workers=1)
+    for here, there in zip(clips, loader, strict=True):
+        assert here.id == there.id
+        assert all(torch.equal(here.features[name], there.features[name]) for name in here.features)
+
+
+def test_stats_are_those_of_all_tokens_together(manifest):
+    stats = measure(dataset(manifest))
+    tokens = np.concatenate([np.load(manifest.root / f"a_{i}.npy") for i in (1, 2)])
+    np.testing.assert_allclose(stats.mean["a"], tokens.mean(0), rtol=1e-6)
+    np.testing.assert_allclose(stats.std["a"], tokens.std(0), rtol=1e-6)
+    np.testing.assert_allclose(stats.mean["b"], np.load(manifest.root / "b_1.npy").mean(0), rtol=1e-5)
+
+
+def test_a_constant_feature_becomes_zero(clips):
+    """0.1 has no exact float32: the rounding of its mean must not be blown up."""
+    rows = [{"id": str(i), "label": "x", "a": np.full((9, 2), [0.1, 1e6 + i])} for i in range(5)]
+    manifest = clips(rows)
+    stats = measure(dataset(manifest))
+    found = torch.cat([s.features["a"] for s in dataset(manifest, stats=stats)])
+    assert found[:, 0].abs().max() < 1e-6
+    assert found[:, 1].std(correction=0).item() == pytest.approx(1, abs=0.05)  # 1e6 + i is float32 to 1/16
+
+
+def test_tiny_features_are_no_constants(clips):
+    rows = [{"id": str(i), "label": "x", "a": np.full((1, 1), 1e-9 * i)} for i in range(2)]
+    assert measure(dataset(clips(rows))).std["a"].item() == pytest.approx(5e-10)
+
+
+def test_stats_survive_a_flat_dict():
+    stats = Stats({"a": torch.ones(2)}, {"a": torch.full((2,), 3.0)})
+    flat = stats.to_tensors()
+    assert sorted(flat) == ["mean/a", "std/a"]
+    found = Stats.from_tensors({**flat, "weight": torch.ones(1)})
+    assert found.mean["a"].equal(stats.mean["a"])
+    assert found.std["a"].equal(stats.std["a"])
+    assert list(found.mean) == list(found.std) == ["a"]

@@ -1,0 +1,176 @@
+import gzip
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sparsefuse.data import formats
+from sparsefuse.data.arrays import load, read_array
+from sparsefuse.data.formats import av_digits, utd_mhad
+from sparsefuse.data.manifest import read_manifest, read_table
+
+SHARED = Path(__file__).parents[3] / "shared" / "data"
+
+
+def shared(name):
+    if not (SHARED / name).is_dir():
+        pytest.skip(f"needs the real data set in {SHARED / name}")
+    return SHARED / name
+
+
+def test_an_unknown_format_gets_the_nearest_name(tmp_path):
+    with pytest.raises(ValueError, match="unknown format 'utdmhad'; did you mean 'utd_mhad'"):
+        formats.prepare("utdmhad", tmp_path, tmp_path)
+
+
+@pytest.mark.parametrize("name", formats.formats())
+def test_a_folder_that_is_not_the_data_set_says_what_is_missing(tmp_path, name):
+    with pytest.raises(FileNotFoundError, match="not found"):
+        formats.prepare(name, tmp_path / "nowhere", tmp_path)
+    with pytest.raises(FileNotFoundError, match="has no"):
+        formats.prepare(name, tmp_path, tmp_path / "out")
+
+
+def test_grid_keeps_all_six_targets(tmp_path):
+    (tmp_path / "grid" / "clips").mkdir(parents=True)
+    (tmp_path / "grid" / "clips" / "bbaf2n.mp4").write_bytes(b"x")
+    words = "clip,command,color,preposition,letter,digit,adverb\nbbaf2n,bin,blue,at,f,two,now\n"
+    (tmp_path / "grid" / "labels.csv").write_text(words)
+    path = formats.prepare("grid", tmp_path / "grid", tmp_path / "out")
+    manifest = read_manifest(path, label="digit")
+    assert manifest.modalities == ("video",)
+    assert manifest.rows[0].label == "two"
+    assert (manifest.root / manifest.rows[0].files["video"]).read_bytes() == b"x"
+    assert read_table(path).rows[0] | {"video": ""} == {
+        "id": "bbaf2n",
+        "video": "",
+        "command": "bin",
+        "color": "blue",
+        "preposition": "at",
+        "letter": "f",
+        "digit": "two",
+        "adverb": "now",
+    }
+
+
+def test_a_labels_file_without_its_columns_is_named(tmp_path):
+    (tmp_path / "clips").mkdir()
+    (tmp_path / "labels.csv").write_text("clip,command,colour\na,b,c\n")
+    with pytest.raises(ValueError, match="unknown column 'color'; did you mean 'colour'"):
+        formats.prepare("grid", tmp_path, tmp_path / "out")
+
+
+@pytest.fixture
+def utd(tmp_path):
+    io = pytest.importorskip("scipy.io")
+    source = tmp_path / "utd"
+    rng = np.random.default_rng(0)
+    (source / "inertial").mkdir(parents=True)
+    (source / "skeleton").mkdir()
+    (source / "labels.csv").write_text("key,action_id,action,subject,trial\nk1,1,wave,4,1\nk2,2,clap,5,1\n")
+    io.savemat(source / "inertial" / "k1_inertial.mat", {"d_iner": rng.normal(size=(9, 6))})
+    (source / "inertial" / "k2_inertial.mat").write_bytes(b"broken")
+    for key in ("k1", "k2"):
+        io.savemat(source / "skeleton" / f"{key}_skeleton.mat", {"d_skel": rng.normal(size=(20, 3, 5))})
+    depth = rng.integers(0, 4000, (4, 30, 40)).astype(np.uint16)
+    np.savez_compressed(source / "depth30x40.npz", k1=depth, k2=depth)
+    return source
+
+
+def test_utd_mhad_goes_on_without_a_broken_file(utd, tmp_path):
+    manifest = read_manifest(formats.prepare("utd_mhad", utd, tmp_path / "out"))
+    assert manifest.modalities == ("depth", "inertial", "skeleton")
+    one, two = manifest.rows
+    assert (one.id, one.label, one.group) == ("k1", "wave", "4")
+    assert sorted(two.files) == ["depth", "skeleton"]
+    assert '"id": "k2", "modality": "inertial"' in (manifest.root / "skipped.jsonl").read_text()
+    assert {name: read_array(ref, manifest.root).shape for name, ref in one.files.items()} == {
+        "depth": (4, 1200),
+        "inertial": (9, 6),
+        "skeleton": (5, 60),
+    }
+
+
+def test_a_skeleton_is_relative_to_its_hip(utd):
+    stored = load("skeleton/k1_skeleton.mat", utd)  # (20, 3, T)
+    found = utd_mhad.skeleton(stored)
+    for t in range(5):
+        for joint in range(20):
+            for axis in range(3):
+                expected = stored[joint, axis, t] - stored[3, axis, t]
+                if joint == 3:
+                    expected = stored[3, axis, t] - stored[3, axis, 0]
+                assert found[t, 3 * joint + axis] == pytest.approx(expected, abs=1e-6)
+    moved = utd_mhad.skeleton(stored + np.array([1.0, 2.0, 3.0])[:, None])
+    np.testing.assert_allclose(moved, found, atol=1e-6)
+
+
+def test_depth_is_in_metres_row_by_row(utd):
+    stored = load("depth30x40.npz#k1", utd)
+    found = utd_mhad.depth(stored)
+    assert found[2, 40 * 7 + 11] == pytest.approx(stored[2, 7, 11] / 1000)
+
+
+def write_idx(path, values):
+    head = bytes([0, 0, 8, values.ndim]) + struct.pack(f">{values.ndim}I", *values.shape)
+    path.write_bytes(gzip.compress(head + values.astype(np.uint8).tobytes()))
+
+
+@pytest.fixture
+def digits(tmp_path):
+    source = tmp_path / "digits"
+    (source / "fsdd_wav").mkdir(parents=True)
+    images = np.arange(5)[:, None, None] * np.ones((5, 28, 28)) * 51
+    write_idx(source / "some-images-idx3-ubyte.gz", images)
+    write_idx(source / "some-labels-idx1-ubyte.gz", np.array([7, 3, 7, 3, 3]))
+    for name in ("7_ann_0", "7_ann_1", "7_bob_0", "3_bob_0", "noise"):
+        (source / "fsdd_wav" / f"{name}.wav").write_bytes(b"RIFF")
+    return source
+
+
+def test_each_take_gets_an_own_image_of_its_digit(digits, tmp_path, caplog):
+    path = formats.prepare("av_digits", digits, tmp_path / "out")
+    manifest = read_manifest(path)
+    assert manifest.modalities == ("audio", "image")
+    pixel = {row.id: read_array(row.files["image"], manifest.root)[0, 0] for row in manifest.rows}
+    assert pixel == pytest.approx({"3_bob_0": 0.2, "7_ann_0": 0.0, "7_ann_1": 0.4})  # images 1, 0, 2 of 51 each
+    assert [row.label for row in manifest.rows] == ["3", "7", "7"]
+    assert (manifest.root / manifest.rows[0].files["audio"]).is_file()
+    assert [row["speaker"] for row in read_table(path).rows] == ["bob", "ann", "ann"]
+    assert "7_bob_0.wav is left out: no image is left" in caplog.text
+    assert "noise.wav is left out" in caplog.text
+
+
+def test_a_truncated_idx_file_is_named(digits, tmp_path):
+    path = digits / "some-images-idx3-ubyte.gz"
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(ValueError, match=r"some-images.*truncated"):
+        formats.prepare("av_digits", digits, tmp_path / "out")
+    write_idx(path, np.zeros((4, 28, 28)))
+    with pytest.raises(ValueError, match=r"4 images.*5 labels"):
+        av_digits.prepare(digits, tmp_path / "out")
+
+
+def test_the_real_grid_is_complete(tmp_path):
+    manifest = read_manifest(formats.prepare("grid", shared("grid"), tmp_path), label="color")
+    assert len(manifest.rows) == 700
+    assert {row.label for row in manifest.rows} == {"blue", "green", "red", "white"}
+    assert all((manifest.root / row.files["video"]).is_file() for row in manifest.rows)
+
+
+def test_the_real_utd_mhad_is_complete(tmp_path):
+    manifest = read_manifest(formats.prepare("utd_mhad", shared("utd_mhad"), tmp_path))
+    assert len(manifest.rows) == 646
+    assert all(len(row.files) == 3 for row in manifest.rows)
+    assert {row.group for row in manifest.rows} == set("123456")
+    body = read_array("skeleton/a1_s1_t1.npy", tmp_path)
+    assert np.abs(body).max() < 3  # metres from the hip
+
+
+def test_the_real_digits_are_complete(tmp_path):
+    manifest = read_manifest(formats.prepare("av_digits", shared("av_digits"), tmp_path))
+    assert len(manifest.rows) == 1500
+    image = read_array(manifest.rows[0].files["image"], tmp_path)
+    assert image.shape == (28, 28)
+    assert image.max() == 1

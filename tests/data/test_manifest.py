@@ -1,0 +1,109 @@
+import json
+
+import pytest
+
+from sparsefuse.data.manifest import Row, read_manifest, read_table, write_manifest
+
+
+def write(path, text):
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_csv_gives_rows_with_sorted_modalities(tmp_path):
+    path = write(
+        tmp_path / "m.csv",
+        "id,rgb,audio,label,split,group,note\n007,rgb/7.npy,all.npz#7,cat,train,g1,hello\n8,rgb/8.npy,,dog,val,g2,\n",
+    )
+    manifest = read_manifest(path)
+    assert manifest.modalities == ("audio", "rgb")
+    assert manifest.root == tmp_path
+    assert manifest.rows == [
+        Row("007", {"audio": "all.npz#7", "rgb": "rgb/7.npy"}, "cat", "train", "g1"),
+        Row("8", {"rgb": "rgb/8.npy"}, "dog", "valid", "g2"),
+    ]
+
+
+def test_jsonl_reads_like_csv(tmp_path):
+    lines = [{"id": 1, "rgb": "a.npy", "label": ["x", "y"]}, {"id": 2, "rgb": None, "label": 3, "audio": "b.wav"}]
+    path = write(tmp_path / "m.jsonl", "\n".join(map(json.dumps, lines)))
+    manifest = read_manifest(path)
+    assert manifest.modalities == ("audio", "rgb")
+    assert manifest.rows == [Row("1", {"rgb": "a.npy"}, "x|y"), Row("2", {"audio": "b.wav"}, "3")]
+
+
+def test_another_label_column_leaves_the_first_alone(tmp_path):
+    path = write(tmp_path / "m.csv", "id,rgb,label,digit\n1,a.npy,x,seven\n")
+    assert read_manifest(path, label="digit").rows == [Row("1", {"rgb": "a.npy"}, "seven")]
+    assert read_manifest(path, label=None).rows == [Row("1", {"rgb": "a.npy"}, "")]
+
+
+def test_one_odd_cell_does_not_remove_a_modality(tmp_path):
+    path = write(tmp_path / "m.csv", "id,rgb,label\n1,a.npy,x\n2,n/a,x\n3,c.npy,y\n")
+    assert read_manifest(path).rows[1].files == {"rgb": "n/a"}
+
+
+def test_named_modalities_are_the_only_ones_whatever_their_cells(tmp_path):
+    path = write(tmp_path / "m.csv", "id,rgb,words,label\n1,a.npy,hello there,x\n")
+    manifest = read_manifest(path, modalities=["words"])
+    assert manifest.modalities == ("words",)
+    assert manifest.rows[0].files == {"words": "hello there"}
+
+
+def test_a_byte_order_mark_and_quoted_commas_are_read(tmp_path):
+    path = tmp_path / "m.csv"
+    path.write_bytes('﻿id,rgb,label\n1,a.npy,"x, y"\n'.encode())
+    assert read_manifest(path).rows == [Row("1", {"rgb": "a.npy"}, "x, y")]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "manifest is empty"),
+        ("id,rgb,label\n", "no rows"),
+        ("ids,rgb,label\n1,a.npy,x\n", "no 'id' column; unknown column 'id'; did you mean 'ids'"),
+        ("id,rgb,labels\n1,a.npy,x\n", "did you mean 'labels'"),
+        ("id,rgb,label\n1,a.npy,x\n2,b.npy,y\n1,c.npy,z\n", "'1' stands on lines 2 and 4"),
+        ("id,rgb,label\n,a.npy,x\n", "line 2: the id is empty"),
+        ("id,rgb,label\n1,a.npy,x,9\n", "line 2: 4 cells, the header has 3"),
+        ("id,rgb,rgb,label\n1,a.npy,b.npy,x\n", "'rgb' stands twice"),
+        ("id,rgb,label,split\n1,a.npy,x,trian\n", "line 2: unknown split 'trian'; did you mean 'train'"),
+        ("id,words,label\n1,hello,x\n", "no column holds files"),
+    ],
+)
+def test_a_table_that_is_no_manifest_is_named(tmp_path, text, message):
+    path = write(tmp_path / "m.csv", text)
+    with pytest.raises(ValueError) as error:
+        read_manifest(path)
+    assert message in str(error.value)
+    assert "m.csv" in str(error.value)
+
+
+def test_an_unknown_modality_gets_the_nearest_column(tmp_path):
+    path = write(tmp_path / "m.csv", "id,audio,label\n1,a.npy,x\n")
+    with pytest.raises(ValueError, match="unknown modality 'audoi'; did you mean 'audio'"):
+        read_manifest(path, modalities=["audoi"])
+
+
+def test_a_missing_manifest_is_named_with_what_there_is(tmp_path):
+    write(tmp_path / "clips.csv", "id\n")
+    with pytest.raises(FileNotFoundError, match=r"m\.csv not found; .* holds clips\.csv"):
+        read_manifest(tmp_path / "m.csv")
+
+
+def test_bad_json_is_named_by_line(tmp_path):
+    path = write(tmp_path / "m.jsonl", '{"id": 1}\n{"id": \n')
+    with pytest.raises(ValueError, match="line 2: not JSON"):
+        read_manifest(path)
+
+
+def test_bytes_that_are_not_text_are_refused(tmp_path):
+    path = tmp_path / "m.csv"
+    path.write_bytes(b"id,label\n\xff\xfe\n")
+    with pytest.raises(ValueError, match="not UTF-8"):
+        read_manifest(path)
+
+
+def test_what_is_written_is_read_back(tmp_path):
+    rows = [{"id": "1", "rgb": "a,b.npy", "label": 'say "x"'}, {"id": "2", "rgb": "", "label": "y"}]
+    assert read_table(write_manifest(tmp_path / "new" / "m.csv", rows)).rows == rows

@@ -1,0 +1,140 @@
+import logging
+import random
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from sparsefuse.config import Split
+from sparsefuse.data.manifest import Manifest, Row
+from sparsefuse.data.split import split_rows
+
+
+def manifest(labels, groups=(), splits=()):
+    rows = [
+        Row(f"s{i:03d}", {}, label, splits[i] if splits else "", groups[i] if groups else "")
+        for i, label in enumerate(labels)
+    ]
+    return Manifest(Path("m.csv"), rows, ())
+
+
+def members(divided):
+    return {name: {row.id for row in rows} for name, rows in divided.items()}
+
+
+def test_every_class_is_divided_in_proportion():
+    divided = split_rows(manifest(["a"] * 50 + ["b"] * 20), Split(), "class")
+    counts = {name: Counter(row.label for row in rows) for name, rows in divided.items()}
+    assert counts == {"train": {"a": 35, "b": 14}, "valid": {"a": 5, "b": 2}, "test": {"a": 10, "b": 4}}
+
+
+def test_rounding_does_not_empty_a_split():
+    """4 samples a class would round to 3, 0, 1 in each: valid gets its 4 of 40 all the same."""
+    divided = split_rows(manifest([f"c{i}" for i in range(10) for _ in range(4)]), Split(), "class")
+    assert {name: len(rows) for name, rows in divided.items()} == {"train": 28, "valid": 4, "test": 8}
+    assert {row.label for row in divided["train"]} == {f"c{i}" for i in range(10)}
+
+
+@pytest.mark.parametrize("split", [Split(), Split(by="group"), Split(by="group", valid_by="stratified")])
+def test_every_row_once_whatever_the_order_and_another_seed_differs(split):
+    whole = manifest(["a", "b"] * 30, groups=[f"g{i % 12}" for i in range(60)])
+    found = members(split_rows(whole, split, "class"))
+    assert sorted(i for ids in found.values() for i in ids) == [row.id for row in whole.rows]
+    shuffled = whole._replace(rows=random.Random(0).sample(whole.rows, 60))
+    assert members(split_rows(shuffled, split, "class")) == found
+    other = Split(by=split.by, valid_by=split.valid_by, seed=1)
+    assert members(split_rows(whole, other, "class")) != found
+
+
+def test_a_class_with_one_sample_goes_to_train_and_is_named(caplog):
+    with caplog.at_level(logging.WARNING):
+        divided = split_rows(manifest(["a"] * 20 + ["rare"]), Split(), "class")
+    assert "s020" in members(divided)["train"]
+    assert "rare" in caplog.text
+
+
+def test_only_single_samples_cannot_be_split():
+    with pytest.raises(ValueError, match="valid and test would be empty"):
+        split_rows(manifest(["a", "b", "c"]), Split(), "class")
+
+
+def test_several_labels_are_stratified_by_the_rarest():
+    divided = split_rows(manifest(["common|rare"] * 10 + ["common"] * 40), Split(), "multilabel")
+    assert {name: sum("rare" in r.label for r in rows) for name, rows in divided.items()} == {
+        "train": 7,
+        "valid": 1,
+        "test": 2,
+    }
+
+
+def test_numbers_are_stratified_over_their_range():
+    divided = split_rows(manifest([str(i / 7) for i in range(100)]), Split(), "regression")
+    for share, rows in zip((7, 1, 2), divided.values(), strict=True):
+        tenths = Counter(int(float(row.label) * 7) // 10 for row in rows)
+        assert [tenths[i] for i in range(10)] == [share] * 10
+
+
+def test_no_group_is_in_two_splits_and_sizes_are_near():
+    divided = split_rows(manifest(["a"] * 100, groups=[f"g{i % 20}" for i in range(100)]), Split(), "class")
+    groups = {name: {row.group for row in rows} for name, rows in divided.items()}
+    assert sum(map(len, groups.values())) == 20
+    assert {name: len(rows) for name, rows in divided.items()} == {"train": 70, "valid": 10, "test": 20}
+
+
+def test_three_uneven_groups_leave_no_split_empty():
+    divided = split_rows(manifest(["a"] * 100, groups=["big"] * 90 + ["mid"] * 9 + ["small"]), Split(), "class")
+    assert {row.group for row in divided["train"]} == {"big"}
+    assert {row.group for row in divided["test"]} == {"mid"}
+    assert {row.group for row in divided["valid"]} == {"small"}
+
+
+def test_test_groups_are_the_test_split():
+    whole = manifest(["a", "b"] * 30, groups=[str(i // 10) for i in range(60)])
+    divided = split_rows(whole, Split(by="group", test_groups=["4", "5"]), "class")
+    assert {row.group for row in divided["test"]} == {"4", "5"}
+    assert len({row.group for row in divided["train"]}) == 3  # 4 groups of 10: 35 to train, 5 to valid
+    assert len(divided["valid"]) == 10
+
+
+def test_valid_may_be_drawn_from_the_training_groups():
+    whole = manifest(["a", "b"] * 30, groups=[str(i // 10) for i in range(60)])
+    divided = split_rows(whole, Split(by="group", test_groups=["4", "5"], valid_by="stratified"), "class")
+    assert {name: len(rows) for name, rows in divided.items()} == {"train": 35, "valid": 5, "test": 20}
+    assert {row.group for row in divided["valid"]} <= {row.group for row in divided["train"]}
+
+
+@pytest.mark.parametrize(
+    ("groups", "split", "message"),
+    [
+        (["one"] * 6, Split(), "needs 3 groups, but there is 1 (one); set split.valid_by=stratified"),
+        (["a", "b"] * 3, Split(), "needs 3 groups, but there are 2"),
+        (["a", "b"] * 3, Split(test_groups=["a"]), "there is 1 (b) besides the test groups"),
+        (["alice", "bob", "cy"] * 2, Split(test_groups=["alic"]), "unknown group 'alic'; did you mean 'alice'"),
+        (["a", "b", ""] * 2, Split(), "2 of 6 rows have no group (such as 's002')"),
+        ([], Split(by="group"), "6 of 6 rows have no group"),
+        ([], Split(test_groups=["a"]), "test_groups needs a group split, but split.by is stratified"),
+        ([], Split(fractions=(0.5, 0.5, 0.5)), "sum to 1"),
+    ],
+)
+def test_what_cannot_be_divided_says_why(groups, split, message):
+    with pytest.raises(ValueError) as error:
+        split_rows(manifest(["x", "y"] * 3, groups=groups), split, "class")
+    assert message in str(error.value)
+
+
+def test_given_splits_are_kept():
+    divided = split_rows(manifest("abc", groups="ggg", splits=["test", "train", "valid"]), Split(), "class")
+    assert members(divided) == {"train": {"s001"}, "valid": {"s002"}, "test": {"s000"}}
+
+
+def test_a_missing_valid_split_is_drawn_from_train(caplog):
+    divided = split_rows(manifest(["a", "b"] * 20, splits=["train"] * 32 + ["test"] * 8), Split(), "class")
+    assert {name: len(rows) for name, rows in divided.items()} == {"train": 28, "valid": 4, "test": 8}
+    assert "4 rows were drawn from train" in caplog.text
+
+
+def test_given_splits_without_train_or_with_gaps_are_an_error():
+    with pytest.raises(ValueError, match="nothing to learn from"):
+        split_rows(manifest("ab", splits=["test", "valid"]), Split(), "class")
+    with pytest.raises(ValueError, match=r"1 of 2 rows have no split \(such as 's001'\)"):
+        split_rows(manifest("ab", splits=["train", ""]), Split(), "class")
