@@ -67,7 +67,7 @@ def _alone(work: Callable[[Task], Result], task: Task) -> Result | None:
             pool.submit(os.getpid).result()
         except BrokenProcessPool as error:
             raise RuntimeError(
-                "worker processes cannot start; a script must call this under `if __name__ == '__main__':`, or use jobs=1"
+                "worker processes cannot start: a script calls this under `if __name__ == '__main__':`, or use jobs=1"
             ) from error
         try:
             return pool.submit(work, task).result()

@@ -177,7 +177,7 @@ def _write(
             rows.append({column: row[column] for column in kept} | files)
             skipped += lost
         else:
-            why = "; ".join(f"{skip.modality}: {skip.reason}" for skip in lost) or "it names no media file"
+            why = "; ".join(dict.fromkeys(skip.reason for skip in lost)) or "it names no media file"
             skipped.append(Skip(row["id"], "", why))
     write_skipped(out / "skipped.jsonl", skipped)
     if not rows:

@@ -57,6 +57,17 @@ def _check_on_disk(path: Path) -> None:
         raise Unusable(f"{path}: is a folder, expected a media file")
     if path.stat().st_size == 0:
         raise Unusable(f"{path}: is empty (0 bytes), expected a media file; copy it again")
+    _check_riff(path)
+
+
+def _check_riff(path: Path) -> None:
+    """FFmpeg believes a cut wav or avi file rather than its header, so the header is compared here."""
+    with path.open("rb") as file:
+        start = file.read(8)
+    stated, size = 8 + int.from_bytes(start[4:], "little"), path.stat().st_size
+    # Whoever records into a pipe cannot know the size, and writes 0 or the largest number.
+    if start[:4] == b"RIFF" and size < (1 - _TOLERATED) * stated and stated < 0x7FFF0000:
+        raise Unusable(f"{path}: was cut short: it has {size} bytes, its header says {stated}; copy it again")
 
 
 def _first_stream(container: "InputContainer", kind: str, path: Path) -> "Stream":

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from sparsefuse.media.open import decoded
+from sparsefuse.media.open import decoded, import_av
 
 if TYPE_CHECKING:
     from av.video.frame import VideoFrame
@@ -72,9 +72,7 @@ def _on_grid(frames: Iterable[_Timed], rate: float) -> Iterator[_Timed]:
 
 def _converter(size: tuple[int, int] | None, gray: bool) -> "Callable[[VideoFrame], np.ndarray]":
     """Gives the function from a decoded frame to (H, W, C) pixels; scaling and colour happen inside swscale."""
-    from av.video.reformatter import VideoReformatter
-
-    scaler = VideoReformatter()
+    scaler = import_av().video.reformatter.VideoReformatter()
     upright = size
 
     def convert(image: "VideoFrame") -> np.ndarray:

@@ -1,0 +1,108 @@
+"""Whatever is wrong with a file is said in words: what, which file, what to do."""
+
+import builtins
+from pathlib import Path
+from typing import Any
+
+import av
+import pytest
+from media_cases import paint, sine, write_wav
+
+from sparsefuse.media import read_frames, read_sound, write_clip
+from sparsefuse.skipped import Unusable
+
+READERS = pytest.mark.parametrize("read", [read_frames, read_sound])
+
+
+@READERS
+def test_a_missing_file_is_named(tmp_path: Path, read: Any) -> None:
+    with pytest.raises(Unusable, match=r"gone\.mp4: missing"):
+        read(tmp_path / "gone.mp4")
+    with pytest.raises(Unusable, match=r"there is no folder .*nowhere"):
+        read(tmp_path / "nowhere" / "gone.mp4")
+
+
+@READERS
+def test_an_empty_file_is_named(tmp_path: Path, read: Any) -> None:
+    (tmp_path / "e.mp4").touch()
+    with pytest.raises(Unusable, match=r"e\.mp4: is empty \(0 bytes\)"):
+        read(tmp_path / "e.mp4")
+
+
+@READERS
+def test_a_folder_is_no_media_file(tmp_path: Path, read: Any) -> None:
+    with pytest.raises(Unusable, match="is a folder"):
+        read(tmp_path)
+
+
+@READERS
+@pytest.mark.parametrize("name", ["text.mp4", "text.txt", "text.wav"])
+def test_text_is_no_media_file_whatever_its_name(tmp_path: Path, read: Any, name: str) -> None:
+    (tmp_path / name).write_text("hello world\n" * 200)
+    with pytest.raises(Unusable, match="expected a media file"):
+        read(tmp_path / name)
+
+
+@READERS
+def test_an_mp4_without_its_index_was_cut_short(clip: Path, tmp_path: Path, read: Any) -> None:
+    whole = clip.read_bytes()
+    (tmp_path / "cut.mp4").write_bytes(whole[: len(whole) * 2 // 3])
+    with pytest.raises(Unusable, match=r"cut\.mp4: is an mp4 that was cut short"):
+        read(tmp_path / "cut.mp4")
+
+
+def remux(source: Path, target: Path, **options: str) -> bytes:
+    """The same streams in another container."""
+    with av.open(str(source)) as old, av.open(str(target), "w", options=options) as new:
+        streams = {s.index: new.add_stream_from_template(s) for s in old.streams}
+        for packet in old.demux():
+            if packet.dts is not None:
+                packet.stream = streams[packet.stream.index]
+                new.mux(packet)
+    return target.read_bytes()
+
+
+@READERS
+@pytest.mark.parametrize(("suffix", "options"), [(".mp4", {"movflags": "faststart"}), (".mkv", {})])
+def test_a_file_that_ends_in_the_middle_was_cut_short(
+    clip: Path, tmp_path: Path, read: Any, suffix: str, options: dict[str, str]
+) -> None:
+    whole = remux(clip, tmp_path / f"whole{suffix}", **options)
+    read(tmp_path / f"whole{suffix}")
+    (tmp_path / f"cut{suffix}").write_bytes(whole[: len(whole) * 6 // 10])
+    with pytest.raises(Unusable, match=rf"cut\{suffix}: .*(cut short|cannot be decoded)"):
+        read(tmp_path / f"cut{suffix}")
+
+
+def test_a_wave_file_that_ends_in_the_middle_was_cut_short(tmp_path: Path) -> None:
+    write_wav(tmp_path / "w.wav", sine(440, 1)[:, None], 16000)
+    (tmp_path / "cut.wav").write_bytes((tmp_path / "w.wav").read_bytes()[:20000])
+    with pytest.raises(Unusable, match=r"cut\.wav: was cut short: it has 20000 bytes, its header says 32044"):
+        read_sound(tmp_path / "cut.wav")
+
+
+def test_a_stream_shorter_than_the_other_is_whole(tmp_path: Path) -> None:
+    write_clip(tmp_path / "v.mp4", paint(range(10)), fps=10, sound=sine(440, 3))
+    for name in ("v.mp4", "v.mkv"):
+        remux(tmp_path / "v.mp4", tmp_path / "v.mkv")
+        assert len(read_frames(tmp_path / name).pixels) == 10
+        assert len(read_sound(tmp_path / name)) >= 48000
+
+
+def test_a_name_with_a_colon_is_a_file(clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "http:x.mp4").write_bytes(clip.read_bytes())
+    monkeypatch.chdir(tmp_path)
+    assert len(read_frames("http:x.mp4").pixels) == 75
+
+
+def test_a_missing_decoder_says_what_to_install(clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    original = builtins.__import__
+
+    def without_av(name: str, *args: Any) -> Any:
+        if name.split(".")[0] == "av":
+            raise ImportError(name)
+        return original(name, *args)
+
+    monkeypatch.setattr(builtins, "__import__", without_av)
+    with pytest.raises(ImportError, match=r"pip install 'sparsefuse\[media\]'"):
+        read_frames(clip)

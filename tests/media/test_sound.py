@@ -1,0 +1,78 @@
+"""Sound comes back at the asked rate, at the right pitch, length and level."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from media_cases import paint, sine, write_wav
+
+from sparsefuse.media import read_sound, write_clip
+from sparsefuse.skipped import Unusable
+
+
+def pitch(sound: np.ndarray, rate: int) -> float:
+    """The strongest frequency in hertz."""
+    return float(np.abs(np.fft.rfft(sound * np.hanning(len(sound)))).argmax() * rate / len(sound))
+
+
+def test_a_tone_survives_the_round_trip_through_a_clip(clip: Path) -> None:
+    sound = read_sound(clip)
+    assert sound.dtype == np.float32
+    assert abs(len(sound) - 48000) <= 1024  # AAC fills its last frame of 1024 samples
+    assert pitch(sound[:48000], 16000) == pytest.approx(440, abs=0.4)
+    assert np.abs(sound[4000:40000]).max() == pytest.approx(0.5, abs=0.03)
+
+
+def test_44100_hertz_become_16000(tmp_path: Path) -> None:
+    tone = sine(1000, 1, rate=44100)
+    write_wav(tmp_path / "t.wav", tone[:, None], 44100)
+    sound = read_sound(tmp_path / "t.wav")
+    assert abs(len(sound) - 16000) <= 1  # also the samples the resampling filter holds at the end
+    np.testing.assert_allclose(sound[200:-200], sine(1000, 1)[200:-200], atol=2e-3)
+
+
+def test_what_16000_hertz_cannot_hold_is_filtered_out(tmp_path: Path) -> None:
+    write_wav(tmp_path / "t.wav", sine(12000, 1, rate=44100)[:, None], 44100)
+    assert np.abs(read_sound(tmp_path / "t.wav")[200:-200]).max() < 0.01  # it would fold to 4 kHz at 0.5
+
+
+def test_an_equal_rate_changes_nothing(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).uniform(-1, 1, 777)
+    write_wav(tmp_path / "n.wav", noise[:, None], 16000)
+    np.testing.assert_allclose(read_sound(tmp_path / "n.wav"), noise, atol=1e-4)  # 16-bit steps
+
+
+def test_stereo_becomes_the_mean(tmp_path: Path) -> None:
+    left, right = np.full(500, 0.9), np.linspace(-0.5, 0.9, 500)
+    write_wav(tmp_path / "s.wav", np.stack([left, right], axis=1), 16000)
+    np.testing.assert_allclose(read_sound(tmp_path / "s.wav"), (left + right) / 2, atol=1e-4)
+
+
+def test_a_video_without_sound_says_so(tmp_path: Path) -> None:
+    write_clip(tmp_path / "mute.mp4", paint(range(3)), fps=5)
+    with pytest.raises(Unusable, match=r"mute\.mp4: has no sound .* its streams: video"):
+        read_sound(tmp_path / "mute.mp4")
+
+
+def test_a_stream_of_zero_length_is_unusable(tmp_path: Path) -> None:
+    write_wav(tmp_path / "z.wav", np.zeros((0, 1)), 16000)
+    with pytest.raises(Unusable, match=r"z\.wav"):
+        read_sound(tmp_path / "z.wav")
+
+
+@pytest.mark.parametrize(
+    ("name", "seconds"),
+    [
+        ("decode_samples/torchcodec/sine_mono_s32.wav", 4.0),
+        ("decode_samples/torchcodec/nasa_13013.mp4.audio.mp3", 13.06),
+        ("esc10/002_rain/1-17367-A.ogg", 5.0),
+        ("grid/clips/bbaf2n.mp4", 2.98),
+        ("grid/original_mpg/bgah2p.mpg", 2.98),
+    ],
+)
+def test_real_files_decode(real: Path, name: str, seconds: float) -> None:
+    if not (real / name).exists():
+        pytest.skip(f"no {name}")
+    sound = read_sound(real / name)
+    assert len(sound) / 16000 == pytest.approx(seconds, abs=0.07)  # a frame of the codec
+    assert 0 < np.abs(sound).max() <= 1
