@@ -1,0 +1,237 @@
+"""A folder of run folders comes in; tables (terminal, Markdown, CSV) and one self-contained HTML page come out."""
+
+import csv
+import json
+import math
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from sparsefuse import charts
+from sparsefuse.files import replacing, write_text
+from sparsefuse.runs import METRICS, Row, Run, Stat, by_name, mean, read_runs, summarise
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+__all__ = ["read_runs", "rich_table", "summarise", "table_markdown", "write_csv", "write_report"]
+
+
+def table_markdown(rows: list[Row]) -> str:
+    """The results as a Markdown table."""
+    titles, lines = _table(rows)
+    lines = [[cell.replace("|", "\\|") for cell in line] for line in lines]
+    rule = [":--", *["--:"] * (len(titles) - 1)]
+    return "".join(f"| {' | '.join(line)} |\n" for line in [titles, rule, *lines])
+
+
+def write_csv(rows: list[Row], path: str | Path) -> None:
+    """The results as CSV with unrounded numbers; what was not measured is an empty cell."""
+    metrics = _shown_metrics(rows)
+    costs = [part for part in Row._fields[Row._fields.index("gmacs") :] if part != "reference"]
+    with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        table = csv.writer(file)
+        table.writerow(["name", "n", "seeds", *(f"{m}_{part}" for m in metrics for part in Stat._fields), *costs])
+        for row in rows:
+            stats = [value for m in metrics for value in row.metrics.get(m, (None, None))]
+            table.writerow([row.name, row.n, " ".join(map(str, row.seeds)), *stats, *(getattr(row, c) for c in costs)])
+
+
+def rich_table(rows: list[Row]) -> "Table":
+    """The results for the terminal; the best of every metric is bold."""
+    from rich.markup import escape
+    from rich.table import Table
+
+    titles, lines = _table(rows)
+    metrics, best = _shown_metrics(rows), _best(rows)
+    table = Table()
+    for i, title in enumerate(titles):
+        table.add_column(title, justify="right" if i else "left")
+    for row, line in zip(rows, lines, strict=True):
+        cells = [escape(cell) for cell in line]
+        for i, metric in enumerate(metrics, start=2):
+            if metric in row.metrics and row.metrics[metric].mean == best[metric]:
+                cells[i] = f"[bold]{cells[i]}[/bold]"
+        table.add_row(*cells)
+    return table
+
+
+def write_report(folder: str | Path, out: str | Path | None = None) -> Path:
+    """Writes one HTML page about the runs in `folder`, which opens without a network; `<folder>/report.html`."""
+    folder = Path(folder)
+    out = Path(out) if out else folder / "report.html"
+    try:
+        from jinja2 import Environment, PackageLoader, StrictUndefined
+    except ImportError as error:
+        raise ImportError("the report needs jinja2: pip install 'sparsefuse[report]'") from error
+    pages = Environment(loader=PackageLoader("sparsefuse", "."), autoescape=True, undefined=StrictUndefined,
+                        trim_blocks=True, lstrip_blocks=True)  # fmt: skip
+    pages.filters |= {"sig": _significant, "dump": lambda value: json.dumps(value, indent=2, ensure_ascii=False)}
+    runs = read_runs(folder)
+    write_text(out, pages.get_template("report.html.j2").render(_page(folder, runs, summarise(runs))))
+    return out
+
+
+def _table(rows: list[Row]) -> tuple[list[str], list[list[str]]]:
+    """Titles and cells as text; units are in the titles."""
+    metrics = _shown_metrics(rows)
+    units = [f"{METRICS[m].title}{' %' if METRICS[m].share else ''}" for m in metrics]
+    batch = rows[0].batch
+    titles = ["Method", "n", *units, "GMACs", f"\N{MULTIPLICATION SIGN} {rows[0].reference}", "Parameters", "Memory MB",
+              f"ms, batch of {batch:g}" if batch else "ms"]  # fmt: skip
+    lines = []
+    for row in rows:
+        relative = "–" if row.relative is None else f"{_significant(row.relative, 2)}×"
+        parameters = "–" if row.parameters is None else f"{row.parameters:,.0f}"
+        lines.append([row.name, str(row.n), *(_stat(m, row.metrics.get(m)) for m in metrics), _significant(row.gmacs),
+                      relative, parameters, _significant(row.memory_mb), _significant(row.latency_ms)])  # fmt: skip
+    return titles, lines
+
+
+def _stat(metric: str, stat: Stat | None) -> str:
+    """`91.2 ± 0.4`, in percent for shares; no ± for one seed."""
+    if stat is None:
+        return "–"
+    scale, digits = (100, 1) if METRICS[metric].share else (1, 3)
+    return " ± ".join(f"{scale * value:.{digits}f}" for value in stat if value is not None)
+
+
+def _significant(value: float | None, digits: int = 3) -> str:
+    """So many significant digits, trailing zeros too, and never in powers of ten."""
+    if not value:
+        return "–" if value is None else "0"
+    decimals = max(digits - 1 - math.floor(math.log10(abs(value))), 0)
+    return f"{value:,.{decimals}f}"
+
+
+def _shown_metrics(rows: list[Row]) -> list[str]:
+    return [metric for metric in METRICS if any(metric in row.metrics for row in rows)]
+
+
+def _best(rows: list[Row]) -> dict[str, float]:
+    """The best mean of every metric."""
+    best = {}
+    for metric in _shown_metrics(rows):
+        means = [row.metrics[metric].mean for row in rows if metric in row.metrics]
+        best[metric] = max(means) if METRICS[metric].higher_is_better else min(means)
+    return best
+
+
+def _page(folder: Path, runs: list[Run], rows: list[Row]) -> dict[str, Any]:
+    """What the template shows."""
+    groups = {row.name: by_name(runs)[row.name] for row in rows}  # best first, as the table
+    finished = [run for group in groups.values() for run in group]
+    first = finished[0].result
+    costed = [row for row in rows if row.gmacs and row.main in row.metrics]
+    titles, lines = _table(rows)
+    return {
+        "folder": shlex.quote(folder.name), "title": folder.resolve().name, "data": first.get("data", ""),
+        "task": first["task"], "classes": first.get("classes") or [], "splits": first.get("splits", {}),
+        "rows": rows, "seeds": sorted({run.result["seed"] for run in finished}), "main": METRICS[rows[0].main],
+        "metrics": _shown_metrics(rows), "titles": titles, "lines": lines, "stat": _stat, "best": _best(rows),
+        "trade_off": _trade_off(costed) if costed else "", "front": _front(costed),
+        "learning": _learning(groups, rows[0].main),
+        "confusions": _confusions(groups, first.get("classes") or []),
+        "per_class": _per_class(groups, first.get("classes") or []),
+        "skipped": _skipped(runs), "num_skipped": {name: _counts(group, "skipped") for name, group in groups.items()},
+        "unfinished": [(run.folder.relative_to(folder), run.name, len(run.epochs)) for run in runs if not run.result],
+        "environment": _environment(finished), "commands": _commands(finished),
+        "configs": [(name, group[0].config) for name, group in groups.items() if group[0].config],
+        "chosen": {name: _counts(group, "best_epoch") for name, group in groups.items()},
+        "seconds": {name: mean(run.result.get("seconds") for run in group) for name, group in groups.items()},
+    }  # fmt: skip
+
+
+def _front(rows: list[Row]) -> list[str]:
+    """Names of the methods that none beats in both GMACs and the main metric."""
+    sign = 1 if rows and METRICS[rows[0].main].higher_is_better else -1
+    points = [(row.gmacs or 0.0, sign * row.metrics[row.main].mean) for row in rows]
+    return [rows[i].name for i in charts.pareto_front(points)]
+
+
+def _trade_off(rows: list[Row]) -> str:
+    metric = METRICS[rows[0].main]
+    scale = 100 if metric.share else 1
+    points = []
+    for row in rows:
+        stat = row.metrics[row.main]
+        error = None if stat.std is None else scale * stat.std
+        points.append(charts.Point(row.name, row.gmacs or 0.0, scale * stat.mean, error))
+    ylabel = f"{metric.title} on the test split{', %' if metric.share else ''}"
+    return charts.trade_off(points, ylabel=ylabel, higher_is_better=metric.higher_is_better)
+
+
+def _learning(groups: dict[str, list[Run]], main: str) -> str:
+    """Curves of the loss and of the main metric on the validation split, where every seed logged them."""
+    metric = METRICS[main]
+    panels = {}
+    for key, title in (("valid_loss", "Validation loss"), (f"valid_{main}", f"Validation {metric.title}")):
+        scale = 100 if metric.share and key != "valid_loss" else 1
+        curves = {}
+        for name, group in groups.items():
+            seeds = [[scale * epoch[key] for epoch in run.epochs if epoch.get(key) is not None] for run in group]
+            if all(seeds):
+                curves[name] = seeds
+        if curves:
+            panels[title + (", %" if scale == 100 else "")] = curves
+    return charts.learning(panels) if panels else ""
+
+
+def _confusions(groups: dict[str, list[Run]], classes: list[str]) -> list[tuple[str, int, str]]:
+    """Name, number of seeds and figure of every method with a confusion matrix."""
+    figures = []
+    for name, group in groups.items():
+        counts = [run.result["confusion"] for run in group if run.result.get("confusion")]
+        if counts:
+            figures.append((name, len(counts), charts.confusion(_row_shares(np.sum(counts, axis=0)), classes)))
+    return figures
+
+
+def _row_shares(counts: np.ndarray) -> np.ndarray:
+    """Counts over the sum of their row; a class without test clips has zeros."""
+    return counts / np.maximum(counts.sum(1, keepdims=True), 1)
+
+
+def _per_class(groups: dict[str, list[Run]], classes: list[str]) -> dict[str, Any]:
+    """Per class: one share per method, mean over seeds; average precision, or F1 where only counts are known."""
+    precisions = {name: [run.result.get("per_class_ap") for run in group] for name, group in groups.items()}
+    if all(all(values) for values in precisions.values()):
+        title, values = "average precision", precisions
+    else:
+        counts = {name: [run.result.get("confusion") for run in group] for name, group in groups.items()}
+        if not all(all(matrices) for matrices in counts.values()):
+            return {}
+        title, values = "F1", {name: [_f1(np.array(c)) for c in matrices] for name, matrices in counts.items()}
+    means = {name: np.mean(np.array(seeds, dtype=float), axis=0) for name, seeds in values.items()}
+    table = [(label, [float(means[name][c]) for name in means]) for c, label in enumerate(classes)]
+    return {"title": title, "names": list(means), "table": table}
+
+
+def _f1(counts: np.ndarray) -> np.ndarray:
+    return 2 * counts.diagonal() / np.maximum(counts.sum(0) + counts.sum(1), 1)
+
+
+def _counts(group: list[Run], key: str) -> list[int]:
+    return [run.result[key] for run in group if run.result.get(key) is not None]
+
+
+def _skipped(runs: list[Run]) -> list[tuple[str, str, str]]:
+    """What any run left out, each once."""
+    skips = {
+        (str(s.get("id", "")), str(s.get("modality", "")), str(s.get("reason", ""))) for r in runs for s in r.skipped
+    }
+    return sorted(skips)
+
+
+def _environment(runs: list[Run]) -> list[tuple[str, str]]:
+    """Every fact of env.json with the values the runs have; command and seed differ by design and stand elsewhere."""
+    keys = dict.fromkeys(key for run in runs for key in run.env if key not in ("command", "seed"))
+    return [(key, ", ".join(dict.fromkeys(str(run.env[key]) for run in runs if key in run.env))) for key in keys]
+
+
+def _commands(runs: list[Run]) -> list[str]:
+    """The commands that made the runs, each once; a list of arguments is quoted for the shell."""
+    commands = [run.env["command"] for run in runs if run.env.get("command")]
+    return list(dict.fromkeys(c if isinstance(c, str) else shlex.join(c) for c in commands))
