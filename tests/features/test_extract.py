@@ -1,0 +1,326 @@
+"""From a manifest of media files to a manifest of features: what is made, reused, skipped, carried over."""
+
+import csv
+import errno
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from sparsefuse.features import frames, spectrogram
+from sparsefuse.features.extract import extract
+from sparsefuse.media import write_clip
+from sparsefuse.skipped import Skip, Unusable
+
+PICTURE = {"extractor": "frames", "source": "video", "rate": 5, "size": [2, 4]}
+SOUND = {"extractor": "spectrogram", "source": "video", "bins": 16}
+
+
+@pytest.fixture(scope="session")
+def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of one good clip of 1 s, and of every kind of bad one."""
+    folder = tmp_path_factory.mktemp("clips")
+    rng = np.random.default_rng(0)
+    pixels = np.repeat(rng.integers(0, 255, (10, 1, 1, 3), dtype=np.uint8), 32, axis=1).repeat(32, axis=2)
+    noise = rng.uniform(-0.5, 0.5, 16000).astype(np.float32)
+    write_clip(folder / "good.mp4", pixels, fps=10, sound=noise)
+    write_clip(folder / "mute.mp4", pixels, fps=10)
+    (folder / "empty.mp4").touch()
+    (folder / "text.mp4").write_text("not a film " * 99)
+    whole = (folder / "good.mp4").read_bytes()
+    (folder / "cut.mp4").write_bytes(whole[: len(whole) // 2])
+    return folder
+
+
+def write_manifest(path: Path, columns: str, *rows: str) -> Path:
+    path.write_text("\n".join([columns, *rows]) + "\n")
+    return path
+
+
+def read(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def run(manifest: Path, out: Path, features: dict[str, Any] | None = None, **options: Any) -> Any:
+    return extract(manifest, out, features=features, **({"jobs": 1, "progress": False} | options))
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    """All that a run wrote except its journals, which hold times."""
+    return {
+        str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file() and p.suffix != ".jsonl"
+    }
+
+
+def test_a_clip_becomes_what_the_extractors_give(clips: Path, tmp_path: Path) -> None:
+    manifest = write_manifest(clips / "one.csv", "id,video,label,split,mood", "a,good.mp4,x,train,calm")
+    summary = run(manifest, tmp_path / "out", {"picture": PICTURE, "sound": SOUND})
+    assert summary == (tmp_path / "out" / "manifest.csv", 2, 0, [])
+    assert read(summary.manifest) == [
+        {"id": "a", "picture": "picture/a.npy", "sound": "sound/a.npy", "label": "x", "split": "train", "mood": "calm"}
+    ]
+    picture, sound = np.load(tmp_path / "out/picture/a.npy"), np.load(tmp_path / "out/sound/a.npy")
+    assert (picture.shape, picture.dtype, sound.dtype) == ((5, 8), np.float32, np.float32)
+    np.testing.assert_array_equal(picture, frames.extract(clips / "good.mp4", rate=5, size=(2, 4)))
+    np.testing.assert_array_equal(sound, spectrogram.extract(clips / "good.mp4", bins=16))
+    record = json.loads((tmp_path / "out/features.json").read_text())
+    assert record["features"]["sound"] == SOUND | {"rate": 16000, "window": 0.025, "hop": 0.01}
+    assert set(record["versions"]) >= {"sparsefuse", "numpy", "torch", "av"}
+    assert (tmp_path / "out/skipped.jsonl").read_text() == ""
+
+
+def test_without_features_video_and_audio_columns_decide(clips: Path, tmp_path: Path) -> None:
+    manifest = write_manifest(clips / "d.csv", "id,video,label", "a,good.mp4,x")
+    run(manifest, tmp_path / "v")
+    assert read(tmp_path / "v/manifest.csv")[0] == {
+        "id": "a", "video": "video/a.npy", "audio": "audio/a.npy", "label": "x",
+    }  # fmt: skip
+    assert np.load(tmp_path / "v/video/a.npy").shape == (10, 1024)
+    run(write_manifest(clips / "d.csv", "id,audio,label", "a,good.mp4,x"), tmp_path / "a")
+    assert list(read(tmp_path / "a/manifest.csv")[0]) == ["id", "audio", "label"]
+    run(write_manifest(clips / "d.csv", "id,video,audio,label", "a,mute.mp4,good.mp4,x"), tmp_path / "va")
+    assert json.loads((tmp_path / "va/features.json").read_text())["features"]["audio"]["source"] == "audio"
+
+
+def test_every_bad_clip_is_named_and_the_rest_goes_on(clips: Path, tmp_path: Path) -> None:
+    bad = ["empty", "text", "cut", "gone"]
+    rows = ["good,good.mp4,x", "mute,mute.mp4,x", *(f"{name},{name}.mp4,y" for name in bad), "none,,y"]
+    manifest = write_manifest(clips / "bad.csv", "id,video,label", *rows)
+    summary = run(manifest, tmp_path / "out", {"picture": PICTURE, "sound": SOUND}, jobs=2)
+    assert [(row["id"], row["picture"], row["sound"]) for row in read(summary.manifest)] == [
+        ("good", "picture/good.npy", "sound/good.npy"),
+        ("mute", "picture/mute.npy", ""),
+    ]
+    reasons = {(skip.id, skip.modality): skip.reason for skip in summary.skipped}
+    assert list(reasons) == [("mute", "sound"), *((name, "") for name in bad), ("none", "")]
+    for skip, words in {
+        ("mute", "sound"): "mute.mp4: has no sound",
+        ("empty", ""): "empty.mp4: is empty",
+        ("text", ""): "expected a media file, got one that starts with b'not a film ",
+        ("cut", ""): "cut.mp4: is an mp4 that was cut short",
+        ("gone", ""): "gone.mp4: missing",
+        ("none", ""): "names no media file",
+    }.items():
+        assert words in reasons[skip]
+    lines = [json.loads(line) for line in (tmp_path / "out/skipped.jsonl").read_text().splitlines()]
+    assert [Skip(**line) for line in lines] == summary.skipped
+    assert summary.done == 3
+
+
+def test_strict_stops_at_the_first_bad_clip(clips: Path, tmp_path: Path) -> None:
+    manifest = write_manifest(clips / "strict.csv", "id,video", "a,empty.mp4", "b,good.mp4")
+    with pytest.raises(Unusable, match=r"sample a, picture: .*empty\.mp4: is empty"):
+        run(manifest, tmp_path / "out", {"picture": PICTURE}, strict=True)
+
+
+def test_nothing_usable_is_an_error_that_names_the_first_reason(clips: Path, tmp_path: Path) -> None:
+    manifest = write_manifest(clips / "nothing.csv", "id,video", "a,empty.mp4")
+    with pytest.raises(Unusable, match=r"none of 1 samples could be used.*empty\.mp4"):
+        run(manifest, tmp_path / "out", {"picture": PICTURE})
+    assert '"a"' in (tmp_path / "out/skipped.jsonl").read_text()
+
+
+def test_features_that_are_there_are_carried_over(clips: Path, tmp_path: Path) -> None:
+    rows = ["a,good.mp4,imu/a.mat#acc,good.mp4", "b,empty.mp4,imu/b.npy,good.mp4", "c,empty.mp4,,good.mp4"]
+    manifest = write_manifest(clips / "imu.csv", "id,video,imu,group", *rows)
+    summary = run(manifest, clips / "deep" / "out", {"picture": PICTURE})
+    assert read(summary.manifest) == [
+        {"id": "a", "picture": "picture/a.npy", "imu": "../../imu/a.mat#acc", "group": "good.mp4"},
+        {"id": "b", "picture": "", "imu": "../../imu/b.npy", "group": "good.mp4"},
+    ]
+    assert [(skip.id, skip.modality) for skip in summary.skipped] == [("b", "picture"), ("c", "")]
+
+
+def test_jsonl_is_read_and_its_lists_become_cells(clips: Path, tmp_path: Path) -> None:
+    lines = [{"id": 7, "video": "good.mp4", "label": ["x", "y"], "score": 0.5, "note": None}]
+    (clips / "m.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    summary = run(clips / "m.jsonl", tmp_path / "out", {"picture": PICTURE})
+    assert read(summary.manifest) == [
+        {"id": "7", "picture": "picture/7.npy", "label": "x|y", "score": "0.5", "note": ""}
+    ]
+
+
+def test_hostile_ids_stay_in_the_folder_and_do_not_collide(clips: Path, tmp_path: Path) -> None:
+    ids = ["../../up", "/abs", "a/b", "a_b", "a\\b", ".", "..", "A_B", "-x", "ü", "é", "x" * 300, "con\n", "good.mp4"]
+    (clips / "h.jsonl").write_text("\n".join(json.dumps({"id": i, "video": "good.mp4"}) for i in ids))
+    summary = run(clips / "h.jsonl", tmp_path / "out", {"picture": PICTURE})
+    rows = read(summary.manifest)
+    assert [row["id"] for row in rows] == ids
+    paths = [row["picture"] for row in rows]
+    assert len({path.casefold() for path in paths}) == len(ids)
+    for path in paths:
+        assert (tmp_path / "out" / path).resolve().parent == (tmp_path / "out/picture").resolve()
+        assert (tmp_path / "out" / path).is_file()
+    assert {p.name for p in tmp_path.iterdir()} == {"out"}
+
+
+def test_a_second_run_reuses_and_a_changed_option_or_source_does_not(clips: Path, tmp_path: Path) -> None:
+    own = tmp_path / "own.mp4"
+    own.write_bytes((clips / "good.mp4").read_bytes())
+    manifest = write_manifest(tmp_path / "m.csv", "id,video", "a,own.mp4", f"b,{clips / 'good.mp4'}")
+
+    def counts(**changed: Any) -> tuple[int, int]:
+        return run(manifest, tmp_path / "out", {"picture": PICTURE | changed})[1:3]
+
+    assert counts() == (2, 0)
+    first = files(tmp_path / "out")
+    assert counts() == (0, 2)
+    assert files(tmp_path / "out") == first
+    assert counts(rate=10) == (2, 0)
+    assert np.load(tmp_path / "out/picture/a.npy").shape == (10, 8)
+    assert counts() == (2, 0)  # the files are the other option's by now
+    os.utime(own, ns=(1, 1))
+    assert counts() == (1, 1)
+    (tmp_path / "out/picture/b.npy").write_bytes(b"torn")
+    assert counts() == (1, 1)
+    assert files(tmp_path / "out") == first
+
+
+SLOW = """
+import time
+from sparsefuse.features import frames
+SOURCE = "video"
+def extract(path, *, wait: float = 0.0):
+    time.sleep(0.05)
+    return frames.extract(path, size=(64, 64))
+"""
+
+
+def test_a_killed_run_goes_on_and_ends_the_same(clips: Path, tmp_path: Path) -> None:
+    (tmp_path / "slow.py").write_text(SLOW)
+    manifest = write_manifest(clips / "kill.csv", "id,video", *(f"c{i},good.mp4" for i in range(40)))
+    features = {"picture": {"extractor": str(tmp_path / "slow.py")}}
+    code = f"from sparsefuse.features.extract import extract; extract({str(manifest)!r}, {str(tmp_path / 'out')!r}, "
+    process = subprocess.Popen([sys.executable, "-c", f"{code}features={features!r}, jobs=1, progress=False)"])
+    deadline = time.monotonic() + 30
+    while len(list(tmp_path.glob("out/picture/c*.npy"))) < 3 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    (tmp_path / "out/picture/.c9.123.npy").write_bytes(b"half")  # what a kill within a write leaves
+    with (tmp_path / "out/picture/.made.jsonl").open("a") as journal:
+        journal.write('\n{"file": "c39.n')  # and within a line
+    resumed = run(manifest, tmp_path / "out", features)
+    assert 3 <= resumed.reused + 1 < 40  # the last one may lack its line
+    assert resumed.done + resumed.reused == 40
+    run(manifest, tmp_path / "whole", features)
+    assert files(tmp_path / "out") == files(tmp_path / "whole")
+
+
+CRASH = """
+import os
+import numpy as np
+SOURCE = "video"
+def extract(path, *, scale: float = 1.0):
+    if path.name == "empty.mp4":
+        os._exit(1)
+    return np.full((1, 1), scale, np.float32)
+"""
+
+
+def test_a_crash_of_the_decoder_costs_one_clip(clips: Path, tmp_path: Path) -> None:
+    (tmp_path / "crash.py").write_text(CRASH)
+    manifest = write_manifest(clips / "crash.csv", "id,video", "a,good.mp4", "b,empty.mp4", "c,mute.mp4")
+    summary = run(manifest, tmp_path / "out", {"picture": {"extractor": str(tmp_path / "crash.py")}}, jobs=2)
+    assert [row["id"] for row in read(summary.manifest)] == ["a", "c"]
+    assert [(skip.id, skip.reason.endswith("the decoder crashed")) for skip in summary.skipped] == [("b", True)]
+
+
+def test_a_full_disk_stops_with_whole_files_only(clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    manifest = write_manifest(clips / "full.csv", "id,video", *(f"c{i},good.mp4" for i in range(5)))
+    write_bytes, left = Path.write_bytes, [2]
+
+    def fill(self: Path, content: bytes) -> int:
+        left[0] -= 1
+        if left[0] < 0:
+            write_bytes(self, bytes(content)[:10])
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write_bytes(self, content)
+
+    monkeypatch.setattr(Path, "write_bytes", fill)
+    with pytest.raises(OSError, match="the disk is full; free some space and run the same command again") as caught:
+        run(manifest, tmp_path / "out", {"picture": PICTURE})
+    assert caught.value.errno == errno.ENOSPC
+    monkeypatch.undo()
+    made = sorted(p.name for p in (tmp_path / "out/picture").glob("*.npy"))
+    assert made == ["c0.npy", "c1.npy"]
+    assert not (tmp_path / "out/manifest.csv").exists()
+    assert run(manifest, tmp_path / "out", {"picture": PICTURE})[1:3] == (3, 2)
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        ("np.full((2, 2), np.nan, np.float32)", "4 of 4 features are NaN or infinite"),
+        ("np.zeros((0, 2), np.float32)", "gives no features: (0, 2)"),
+    ],
+)
+def test_features_that_are_not_usable_are_skipped(clips: Path, tmp_path: Path, code: str, words: str) -> None:
+    (tmp_path / "odd.py").write_text(f"import numpy as np\nSOURCE = 'video'\ndef extract(path): return {code}\n")
+    manifest = write_manifest(clips / "odd.csv", "id,video", "a,good.mp4")
+    with pytest.raises(Unusable) as caught:
+        run(manifest, tmp_path / "out", {"odd": {"extractor": str(tmp_path / "odd.py")}})
+    assert words in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("rows", "features", "message"),
+    [
+        (["id,video", "a,x.mp4", "b,y.mp4", "a,z.mp4"], None, "id 'a' is on lines 2 and 4; ids must be unique"),
+        (["id,video", ",x.mp4"], None, "line 2: the id is empty"),
+        (["name,video", "a,x.mp4"], None, "has no column 'id'; its columns: name, video"),
+        (["id,video"], None, "has no rows"),
+        (["id,video", "a,x.mp4,extra"], None, "line 2: has more cells"),
+        (["id,video,video", "a,x.mp4,y"], None, "unique"),
+        (["id,film", "a,x.mp4"], None, "no `video` or `audio` column of media files; columns: id, film"),
+        (["id,video", "a,x.npy"], None, "nothing to extract"),
+        (["id,film", "a,x.mp4"], {"p": {"extractor": "frames", "source": "flim"}}, "'flim'; did you mean 'film'"),
+        (["id,video", "a,x.mp4"], {"p": {"extractor": "fames"}}, "did you mean 'frames'"),
+        (["id,video", "a,x.mp4"], {"p": {"extractor": "frames", "rat": 3}}, "did you mean 'rate'"),
+        (["id,video", "a,x.mp4"], {"p": {"rate": 3}}, "names no extractor; got rate"),
+        (["id,video", "a,x.mp4"], {"../p": {"extractor": "frames"}}, "it names a folder"),
+        (["id,video,label", "a,x.mp4,b"], {"label": {"extractor": "frames"}}, "has a column 'label' already"),
+        (["id,video", "a,x.npy"], {"p": {"extractor": "frames"}}, "holds features already"),
+    ],
+)
+def test_a_wrong_manifest_or_option_stops_before_any_work(
+    tmp_path: Path, rows: list[str], features: dict[str, Any] | None, message: str
+) -> None:
+    manifest = write_manifest(tmp_path / "m.csv", *rows)
+    with pytest.raises(ValueError) as caught:
+        run(manifest, tmp_path / "out", features)
+    assert message in str(caught.value)
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_old_manifest_is_never_replaced(clips: Path, tmp_path: Path) -> None:
+    manifest = write_manifest(tmp_path / "manifest.csv", "id,video", f"a,{clips / 'good.mp4'}")
+    with pytest.raises(ValueError, match="would replace"):
+        run(manifest, tmp_path, {"picture": PICTURE})
+
+
+def test_a_modality_that_no_sample_has_is_left_out(
+    clips: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    manifest = write_manifest(clips / "mute.csv", "id,video", "a,mute.mp4")
+    summary = run(manifest, tmp_path / "out", {"picture": PICTURE, "sound": SOUND})
+    assert list(read(summary.manifest)[0]) == ["id", "picture"]
+    assert "no sample has 'sound'" in caplog.text
+    assert len(summary.skipped) == 1
+
+
+def test_the_bar_counts_on_standard_error(clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    manifest = write_manifest(clips / "bar.csv", "id,video", "a,good.mp4", "b,empty.mp4")
+    run(manifest, tmp_path / "out", {"picture": PICTURE}, progress=True)
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert "2/2" in shown.err
+    assert "1 skipped" in shown.err

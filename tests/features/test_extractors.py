@@ -1,0 +1,69 @@
+"""Extractors are found by file name; a wrong name or option says what was meant."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from sparsefuse.features import extractor, extractors, resolve, source_of
+from sparsefuse.features.frames import extract as frames
+
+OWN = """
+import numpy as np
+SOURCE = "audio"
+def extract(path, *, scale: float = 2.0):
+    return np.full((3, 1), scale, np.float32)
+"""
+
+
+def test_the_folder_lists_its_extractors_without_importing_them() -> None:
+    assert extractors() == ["frames", "spectrogram"]
+    code = "import sys, sparsefuse.features as f; f.extractors(); sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_name_gives_the_function() -> None:
+    assert extractor("frames") is frames
+    assert (source_of("frames"), source_of("spectrogram")) == ("video", "audio")
+
+
+def test_an_unknown_name_says_the_nearest() -> None:
+    with pytest.raises(ValueError, match="unknown extractor 'spectogram'; did you mean 'spectrogram'"):
+        extractor("spectogram")
+
+
+def test_options_are_typed_and_completed() -> None:
+    assert resolve("frames", {"size": [28, 40], "rate": 25}) == {
+        "rate": 25.0, "size": (28, 40), "gray": True, "patch": None, "difference": False,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"siez": [2, 2]}, "unknown option of extractor 'frames': 'siez'; did you mean 'size'"),
+        ({"size": 3}, "extractor 'frames': Parser key \"size\""),
+        ({"gray": "perhaps"}, "extractor 'frames': Parser key \"gray\""),
+        ({"path": "x"}, "unknown option of extractor 'frames': 'path'"),
+    ],
+)
+def test_a_wrong_option_is_refused(options: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        resolve("frames", options)
+
+
+def test_a_file_of_ones_own_is_an_extractor(tmp_path: Path) -> None:
+    (tmp_path / "own.py").write_text(OWN)
+    name = str(tmp_path / "own.py")
+    assert resolve(name, {}) == {"scale": 2.0}
+    assert source_of(name) == "audio"
+    assert extractor(name)("x", scale=4).tolist() == [[4], [4], [4]]
+
+
+def test_a_file_that_is_none_says_what_it_lacks(tmp_path: Path) -> None:
+    (tmp_path / "own.py").write_text("SOURCE = 'audio'")
+    with pytest.raises(ValueError, match="does not define `extract`"):
+        extractor(str(tmp_path / "own.py"))
+    with pytest.raises(FileNotFoundError, match="there is no such file"):
+        extractor(str(tmp_path / "gone.py"))

@@ -1,0 +1,112 @@
+"""The spectrogram against a slow Fourier sum and the mel formulas worked out by hand."""
+
+import math
+import wave
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from sparsefuse.features.spectrogram import extract, log_mel, mel_matrix
+from sparsefuse.skipped import Unusable
+
+
+def slow_mel_edges(bins: int, top: float) -> list[float]:
+    """Slaney: 66.67 Hz a mel up to 1000 Hz = 15 mel, then a factor of 6.4 for every 27 mel."""
+    last = 15 + 27 * math.log(top / 1000) / math.log(6.4)
+    mels = [last * i / (bins + 1) for i in range(bins + 2)]
+    return [mel * 200 / 3 if mel < 15 else 1000 * 6.4 ** ((mel - 15) / 27) for mel in mels]
+
+
+def slow_log_mel(sound: list[float], bins: int) -> np.ndarray:
+    """16 kHz, 400 samples windowed, 160 apart, 512 points; one sum per number."""
+    edges, rows = slow_mel_edges(bins, 8000), []
+    for token in range(len(sound) // 160):
+        first = token * 160 + 80 - 200  # the window is centred on the hop
+        piece = [sound[i] if 0 <= i < len(sound) else 0.0 for i in range(first, first + 400)]
+        piece = [x * (0.54 - 0.46 * math.cos(2 * math.pi * i / 400)) for i, x in enumerate(piece)]
+        power = []
+        for k in range(257):
+            real = sum(x * math.cos(2 * math.pi * k * i / 512) for i, x in enumerate(piece))
+            imaginary = sum(x * math.sin(2 * math.pi * k * i / 512) for i, x in enumerate(piece))
+            power.append(real**2 + imaginary**2)
+        row = []
+        for low, middle, high in zip(edges, edges[1:], edges[2:], strict=False):
+            total = 0.0
+            for k in range(257):
+                hertz = k * 31.25
+                if low < hertz < high:
+                    height = (hertz - low) / (middle - low) if hertz <= middle else (high - hertz) / (high - middle)
+                    total += power[k] * height * 2 / (high - low)
+            row.append(math.log(total + 1e-6))
+        rows.append(row)
+    return np.array(rows)
+
+
+def test_it_equals_a_slow_sum() -> None:
+    noise = torch.rand(700, generator=torch.Generator().manual_seed(0)) - 0.5
+    np.testing.assert_allclose(log_mel(noise), slow_log_mel(noise.tolist(), 128), atol=1e-4)  # float32 sums of 400
+
+
+@pytest.mark.parametrize(
+    ("samples", "tokens"), [(0, 1), (1, 1), (159, 1), (160, 1), (319, 1), (320, 2), (16000, 100), (160000, 1000)]
+)
+def test_ten_milliseconds_give_a_token_and_no_clip_is_too_short(samples: int, tokens: int) -> None:
+    features = log_mel(torch.zeros(samples))
+    assert features.shape == (tokens, 128)
+    np.testing.assert_allclose(features, math.log(1e-6), rtol=1e-6)  # silence
+
+
+def test_a_click_is_loudest_in_the_token_of_its_time() -> None:
+    sound = torch.zeros(16000)
+    sound[160 * 37 + 80] = 1
+    assert int(log_mel(sound).sum(dim=1).argmax()) == 37
+
+
+def test_a_tone_is_loudest_in_the_bin_of_its_frequency() -> None:
+    edges = slow_mel_edges(128, 8000)
+    for bin_ in (40, 90, 120):
+        tone = torch.sin(2 * math.pi * edges[bin_ + 1] * torch.arange(16000) / 16000)
+        assert abs(int(log_mel(tone)[50].argmax()) - bin_) <= 1  # frequencies are 31 Hz apart
+
+
+def test_no_mel_bin_is_empty() -> None:
+    matrix = mel_matrix(16000, 512, 128)
+    assert matrix.shape == (128, 257)
+    assert (matrix.max(axis=1) > 0).all()
+    with pytest.raises(ValueError, match=r"of 400 mel bins contain no frequency at 16000 Hz; use fewer bins"):
+        mel_matrix(16000, 512, 400)
+
+
+def test_it_exports_for_any_length() -> None:
+    class Module(torch.nn.Module):
+        def forward(self, sound: torch.Tensor) -> torch.Tensor:
+            return log_mel(sound)
+
+    length = torch.export.Dim("length", min=320)
+    program = torch.export.export(Module(), (torch.zeros(16000),), dynamic_shapes=({0: length},))
+    sound = torch.rand(5000, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(program.module()(sound), log_mel(sound))
+
+
+def test_a_file_becomes_tokens(tmp_path: Path) -> None:
+    with wave.open(str(tmp_path / "a.wav"), "wb") as file:
+        file.setparams((1, 2, 16000, 0, "NONE", ""))
+        file.writeframes(np.arange(8000, dtype="<i2").tobytes())
+    features = extract(tmp_path / "a.wav", bins=32)
+    assert features.dtype == np.float32
+    np.testing.assert_allclose(features, log_mel(torch.arange(8000) / 32768, bins=32), atol=1e-4)
+
+
+def test_sound_that_is_not_finite_is_unusable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    broken = np.array([0, np.nan, np.inf, 0], np.float32)
+    monkeypatch.setattr("sparsefuse.features.spectrogram.read_sound", lambda path, rate: broken)
+    with pytest.raises(Unusable, match=r"a\.wav: 2 of 4 sound samples are NaN or infinite"):
+        extract(tmp_path / "a.wav")
+
+
+def test_impossible_options_are_refused() -> None:
+    for wrong in ({"hop": 0.0}, {"hop": 0.03}, {"bins": 0}, {"rate": 0}):
+        with pytest.raises(ValueError, match="expected rate"):
+            log_mel(torch.zeros(100), **wrong)

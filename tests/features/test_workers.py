@@ -1,0 +1,81 @@
+"""Every task is done once, whatever happens to the process that does it."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from sparsefuse.features._workers import each
+
+
+def double(number: int) -> int:
+    return 2 * number
+
+
+def double_or_die(number: int) -> int:
+    if number == 3:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return 2 * number
+
+
+def refuse(number: int) -> int:
+    raise OSError(28, "full", str(number))
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_every_task_is_done_once(jobs: int) -> None:
+    assert sorted(each(double, range(9), jobs)) == [(n, 2 * n) for n in range(9)]
+
+
+def test_no_task_is_no_work() -> None:
+    assert list(each(double, [], 2)) == []
+
+
+def test_a_dead_worker_costs_one_task() -> None:
+    assert dict(each(double_or_die, range(8), 2)) == {n: None if n == 3 else 2 * n for n in range(8)}
+
+
+def test_an_error_reaches_the_caller() -> None:
+    with pytest.raises(OSError, match="full") as caught:
+        list(each(refuse, range(50), 2))
+    assert caught.value.errno == 28
+
+
+SCRIPT = """
+import os, sys, time
+from pathlib import Path
+from sparsefuse.features._workers import each
+
+def note_then_wait(folder):
+    (Path(folder) / f"{os.getpid()}.pid").touch()
+    time.sleep(60)
+
+if __name__ == "__main__":
+    list(each(note_then_wait, [sys.argv[1]], 2))
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="looks for processes in /proc")
+def test_workers_do_not_outlive_a_killed_parent(tmp_path: Path) -> None:
+    (tmp_path / "script.py").write_text(SCRIPT)
+    parent = subprocess.Popen([sys.executable, str(tmp_path / "script.py"), str(tmp_path)])
+    deadline = time.monotonic() + 30
+    while not (pids := list(tmp_path.glob("*.pid"))) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    parent.kill()
+    parent.wait()
+    worker = Path(f"/proc/{pids[0].stem}")
+    while worker.exists() and "zombie" not in (worker / "status").read_text() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert not worker.exists() or "zombie" in (worker / "status").read_text()
+
+
+def test_a_script_without_a_main_guard_is_told_so(tmp_path: Path) -> None:
+    (tmp_path / "script.py").write_text("from sparsefuse.features._workers import each\nlist(each(abs, [1], 2))\n")
+    ended = subprocess.run([sys.executable, str(tmp_path / "script.py")], capture_output=True, text=True, check=False)
+    assert ended.returncode == 1
+    assert "__main__" in ended.stderr.splitlines()[-1]
