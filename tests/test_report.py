@@ -65,3 +65,175 @@ def write_experiment(folder):
     write_json_to(folder / "mult-0", "result.json", result | {"skipped": 1})
     write_json_to(folder / "locomt-0", "config.json", {"method": "locomt", "seed": 0})
     (folder / "locomt-0" / "metrics.jsonl").write_text('{"epoch": 1, "valid_loss": 1.0}\n{"epoch": 2, "val')
+
+
+@pytest.fixture(scope="module")
+def experiment(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs") / "demo"
+    write_experiment(folder)
+    write_report(folder)
+    return folder
+
+
+def page_of(folder):
+    return write_report(folder).read_text(encoding="utf-8")
+
+
+def test_mean_and_sample_deviation_are_those_by_hand(tmp_path):
+    for seed, top1 in enumerate((0.90, 0.92, 0.97)):
+        write_run(tmp_path / str(seed), seed=seed, top1=top1)
+    (row,) = summarise(read_runs(tmp_path))
+    # mean 2.79 / 3 = 0.93; deviations -0.03, -0.01, 0.04; variance (9 + 1 + 16) / 2 * 1e-4 = 13e-4; root 0.03606
+    assert row.n == 3
+    assert row.metrics["top1"].mean == pytest.approx(0.93)
+    assert row.metrics["top1"].std == pytest.approx(0.0360555, abs=1e-6)
+    assert "| 93.0 ± 3.6 |" in table_markdown([row])
+
+
+def test_one_seed_has_no_deviation(tmp_path):
+    write_run(tmp_path / "a", top1=0.9)
+    (row,) = summarise(read_runs(tmp_path))
+    assert row.metrics["top1"].std is None
+    assert "±" not in table_markdown([row])
+    assert "±" not in page_of(tmp_path)
+    assert "one seed each, so no spread can be given" in page_of(tmp_path)
+
+
+def test_best_comes_first_and_cost_is_relative_to_sft(experiment):
+    rows = summarise(read_runs(experiment))
+    assert [row.metrics["top1"].mean for row in rows] == sorted((r.metrics["top1"].mean for r in rows), reverse=True)
+    relative = {row.name: row.relative for row in rows}
+    assert relative["sft"] == 1
+    assert relative["mult"] == pytest.approx(0.3870 / 0.0123)
+
+
+def test_without_sft_cost_is_relative_to_the_cheapest(tmp_path):
+    write_run(tmp_path / "a", "late")
+    write_run(tmp_path / "b", "mult")
+    rows = {row.name: row for row in summarise(read_runs(tmp_path))}
+    assert rows["late"].reference == "late"
+    assert rows["mult"].relative == pytest.approx(0.387 / 0.117)
+
+
+def test_csv_holds_unrounded_numbers(experiment, tmp_path):
+    rows = summarise(read_runs(experiment))
+    write_csv(rows, tmp_path / "table.csv")
+    with (tmp_path / "table.csv").open(encoding="utf-8") as file:
+        lines = list(csv.DictReader(file))
+    assert [line["name"] for line in lines] == [row.name for row in rows]
+    assert float(lines[0]["top1_std"]) == rows[0].metrics["top1"].std
+    assert lines[0]["seeds"] == "0 1 2"
+
+
+def test_terminal_table_marks_only_the_best(experiment):
+    table = rich_table(summarise(read_runs(experiment)))
+    top1 = list(table.columns[2].cells)
+    assert [cell.startswith("[bold]") for cell in top1] == [True, *[False] * (len(top1) - 1)]
+
+
+def test_killed_run_is_listed_as_unfinished(experiment):
+    runs = [run for run in read_runs(experiment) if not run.result]
+    assert [(run.name, len(run.epochs)) for run in runs] == [("locomt", 1)]  # the second line was cut off
+    page = (experiment / "report.html").read_text(encoding="utf-8")
+    assert "1 run did not finish" in page
+    assert "locomt-0" in page
+
+
+def test_page_needs_no_network(experiment):
+    page = (experiment / "report.html").read_text(encoding="utf-8")
+    assert not re.findall(r'(?:src|href)\s*=\s*["\']?\s*(?:https?:|//)', page)
+    assert "http" not in page
+    assert "@import" not in page
+    assert "<script" not in page
+    assert page.count("<svg") == 2 + len(METHODS)
+
+
+def test_page_shows_what_the_table_shows(experiment):
+    page = re.sub(r"<[^>]*>", "", (experiment / "report.html").read_text(encoding="utf-8"))
+    for row in summarise(read_runs(experiment)):
+        assert f"{100 * row.metrics['top1'].mean:.1f} ± {100 * row.metrics['top1'].std:.1f}" in page
+    for text in (
+        "no audio track",
+        "sparsefuse compare configs/demo.yaml",
+        "88563ee",
+        "297,490",
+        "one clip is worth 1.1",
+    ):
+        assert text in page
+
+
+def test_hostile_names_are_escaped(tmp_path):
+    hostile = ["<script>alert(1)</script>", "$x^", "a'b\"c", "&amp;", "'DejaVu Sans'", "]]>"]
+    write_run(tmp_path / "a", "<img src=x onerror=alert(1)>", classes=hostile, cost=(1e-3, 10, 1.0, 1.0))
+    write_run(tmp_path / "b", "[bold]|</svg>", classes=hostile, cost=(2e-3, 10, 1.0, 1.0))
+    page = page_of(tmp_path)
+    assert "<script" not in page
+    assert "<img" not in page
+    assert page.count("</svg>") == page.count("<svg")
+    rows = summarise(read_runs(tmp_path))
+    assert {"[bold]\\|</svg>" in line for line in table_markdown(rows).splitlines()[2:]} == {True, False}
+    assert any("\\[bold]" in cell for cell in rich_table(rows).columns[0].cells)
+
+
+def test_regression_is_ordered_by_lowest_error(tmp_path):
+    for name, mae in (("late", 0.71), ("sft", 0.64)):
+        scores = {"mae": mae, "corr": 0.6, "loss": mae}
+        write_run(tmp_path / name, name, task="regression", classes=[], test=scores, valid=scores, confusion=None,
+                  per_class_ap=None)  # fmt: skip
+    rows = summarise(read_runs(tmp_path))
+    assert [row.name for row in rows] == ["sft", "late"]
+    assert "| 0.640 | 0.600 |" in table_markdown(rows)
+    assert "lower is better" in page_of(tmp_path)
+
+
+def test_per_class_falls_back_to_f1(tmp_path):
+    # Class 0: 8 hits, 2 missed, 1 false: F1 = 16 / (10 + 9) = 84.2 %. Class 1: 18 / (10 + 11) = 85.7 %.
+    write_run(tmp_path, classes=["x", "y"], confusion=[[8, 2], [1, 9]], per_class_ap=None)
+    page = page_of(tmp_path)
+    assert "F1 on the test split" in page
+    assert ">84.2</td>" in page
+    assert ">85.7</td>" in page
+
+
+def test_many_classes_are_drawn_without_their_names(tmp_path):
+    classes = [f"class {c}" for c in range(120)]
+    write_run(tmp_path, classes=classes)
+    assert page_of(tmp_path).count("class 77") == 1  # in the table, not beside the matrix
+
+
+def test_result_without_optional_parts_still_makes_a_page(tmp_path):
+    result = {"method": "sft", "name": "sft", "seed": 0, "task": "class", "classes": ["a", "b"], "test": {"top1": 0.5}}
+    write_json_to(tmp_path / "bare", "result.json", result)
+    assert "50.0" in page_of(tmp_path)
+
+
+def test_empty_folder_is_a_clear_error(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no runs in"):
+        read_runs(tmp_path)
+    with pytest.raises(FileNotFoundError, match="is not a folder"):
+        read_runs(tmp_path / "missing")
+
+
+def test_only_unfinished_runs_is_a_clear_error(tmp_path):
+    write_json_to(tmp_path / "a", "config.json", {"method": "sft"})
+    with pytest.raises(ValueError, match="none of the 1 runs has finished"):
+        write_report(tmp_path)
+
+
+def test_same_method_and_seed_twice_is_refused(tmp_path):
+    write_run(tmp_path / "a")
+    write_run(tmp_path / "b")
+    with pytest.raises(ValueError, match="both 'sft' with seed 0"):
+        read_runs(tmp_path)
+
+
+def test_different_data_is_refused(tmp_path):
+    write_run(tmp_path / "a")
+    write_run(tmp_path / "b", "late", classes=["x", "y"])
+    with pytest.raises(ValueError, match="differ in 'classes'"):
+        read_runs(tmp_path)
+
+
+def test_report_never_imports_torch():
+    code = "import sys, sparsefuse.report; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -105,7 +105,7 @@ def learning(panels: dict[str, dict[str, list[list[float]]]]) -> Any:
 @_styled
 def confusion(shares: np.ndarray, classes: list[str]) -> Any:
     """Shares of each true class (rows) predicted as each class (columns), in [0, 1]."""
-    figure, (axes,) = _figure(4.6, 4.4, 1)
+    figure, (axes,) = _figure(4.1, 3.9, 1)
     heat = np.empty((*shares.shape, 4))
     heat[..., :3], heat[..., 3] = _HEAT, shares.clip(0, 1)
     axes.imshow(heat, interpolation="nearest")
@@ -171,10 +171,11 @@ def _label_points(figure: Any, axes: Any, points: list[Point]) -> None:
         taken.append((x - 6, low - 6, x + 6, high + 6))
     frame = axes.get_window_extent()
     places = [(r * np.cos(a), r * np.sin(a)) for r in (11, 16, 24, 34, 48) for a in np.pi / 8 * np.array(_ANGLES)]
-    for point in points:
-        text = axes.annotate(
-            point.name, (point.cost, point.value), xytext=(0, 0), textcoords="offset points", fontsize=9
-        )
+    # From the right: of points in a bunch, the rightmost then has its name on its right.
+    for i, point in sorted(enumerate(points), key=lambda pair: -pair[1].cost):
+        name, at = point.name, (point.cost, point.value)
+        colour = _SERIES[i % NUM_COLOURS]
+        text = axes.annotate(name, at, xytext=(0, 0), textcoords="offset points", color=colour)
         for place in places:
             text.xyann = place
             text.set_ha("left" if place[0] > 1 else "right" if place[0] < -1 else "center")

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 __all__ = ["read_runs", "rich_table", "summarise", "table_markdown", "write_csv", "write_report"]
 
+_NONE, _TIMES = "\N{EN DASH}", "\N{MULTIPLICATION SIGN}"
+
 
 def table_markdown(rows: list[Row]) -> str:
     """The results as a Markdown table."""
@@ -79,12 +81,12 @@ def _table(rows: list[Row]) -> tuple[list[str], list[list[str]]]:
     metrics = _shown_metrics(rows)
     units = [f"{METRICS[m].title}{' %' if METRICS[m].share else ''}" for m in metrics]
     batch = rows[0].batch
-    titles = ["Method", "n", *units, "GMACs", f"\N{MULTIPLICATION SIGN} {rows[0].reference}", "Parameters", "Memory MB",
+    titles = ["Method", "n", *units, "GMACs", f"{_TIMES} {rows[0].reference}", "Parameters", "Memory MB",
               f"ms, batch of {batch:g}" if batch else "ms"]  # fmt: skip
     lines = []
     for row in rows:
-        relative = "–" if row.relative is None else f"{_significant(row.relative, 2)}×"
-        parameters = "–" if row.parameters is None else f"{row.parameters:,.0f}"
+        relative = _NONE if row.relative is None else f"{_significant(row.relative, 2)}{_TIMES}"
+        parameters = _NONE if row.parameters is None else f"{row.parameters:,.0f}"
         lines.append([row.name, str(row.n), *(_stat(m, row.metrics.get(m)) for m in metrics), _significant(row.gmacs),
                       relative, parameters, _significant(row.memory_mb), _significant(row.latency_ms)])  # fmt: skip
     return titles, lines
@@ -93,7 +95,7 @@ def _table(rows: list[Row]) -> tuple[list[str], list[list[str]]]:
 def _stat(metric: str, stat: Stat | None) -> str:
     """`91.2 ± 0.4`, in percent for shares; no ± for one seed."""
     if stat is None:
-        return "–"
+        return _NONE
     scale, digits = (100, 1) if METRICS[metric].share else (1, 3)
     return " ± ".join(f"{scale * value:.{digits}f}" for value in stat if value is not None)
 
@@ -101,7 +103,7 @@ def _stat(metric: str, stat: Stat | None) -> str:
 def _significant(value: float | None, digits: int = 3) -> str:
     """So many significant digits, trailing zeros too, and never in powers of ten."""
     if not value:
-        return "–" if value is None else "0"
+        return _NONE if value is None else "0"
     decimals = max(digits - 1 - math.floor(math.log10(abs(value))), 0)
     return f"{value:,.{decimals}f}"
 
