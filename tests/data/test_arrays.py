@@ -5,7 +5,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from sparsefuse.data.arrays import read_array
+from sparsefuse.data.arrays import load, read_array
 from sparsefuse.skipped import Unusable
 
 VALUES = np.array([[1, 2, 3], [4, 5, 6.5]])
@@ -35,6 +35,41 @@ def test_mat_is_read(tmp_path):
     pytest.importorskip("scipy").io.savemat(tmp_path / "a.mat", {"d_iner": VALUES, "note": "x"})
     expect("a.mat#d_iner", tmp_path)
     assert "did you mean 'd_iner'" in refused("a.mat#d_inr", tmp_path)
+
+
+@pytest.mark.parametrize("compressed", [True, False])
+@pytest.mark.parametrize("dtype", ["f8", "f4", "u1", "i2", "i8", ">f8"])
+def test_mat_holds_what_scipy_wrote(tmp_path, dtype, compressed):
+    io = pytest.importorskip("scipy.io")
+    values = (np.arange(24).reshape(2, 3, 4) - (0 if dtype == "u1" else 9)).astype(dtype)
+    held = {"cube": values, "x": values[:, 0], "text": "abc", "cell": np.array([1, "a"], object), "z": values[0] * 1j}
+    io.savemat(tmp_path / "a.mat", held, do_compression=compressed)
+    np.testing.assert_array_equal(load("a.mat#cube", tmp_path), io.loadmat(tmp_path / "a.mat")["cube"])
+    np.testing.assert_array_equal(load("a.mat#x", tmp_path), values[:, 0])
+    assert "holds 2 arrays (cube, x)" in refused("a.mat", tmp_path)
+
+
+@pytest.mark.parametrize("suffix", ["mat", "h5"])
+@pytest.mark.parametrize("tail", [b"", b"\0", b"\xff"])
+def test_a_broken_download_of_any_length_ends_no_process(tmp_path, suffix, tail):
+    path = tmp_path / f"a.{suffix}"
+    if suffix == "mat":
+        pytest.importorskip("scipy.io").savemat(path, {"x": VALUES})
+    else:
+        with pytest.importorskip("h5py").File(path, "w") as file:
+            file["x"] = VALUES
+    whole = path.read_bytes()
+    refusals = 0
+    for length in range(0, len(whole), 23):
+        path.write_bytes(whole[:length] + tail * (len(whole) - length))
+        try:
+            found = read_array(path.name, tmp_path)
+        except Unusable:
+            refusals += 1
+        else:  # only the values were lost, which no header can tell
+            assert tail
+            assert found.shape == VALUES.shape
+    assert refusals > 5
 
 
 def test_h5_is_read_by_a_key_with_folders(tmp_path):
@@ -123,6 +158,12 @@ def test_broken_files_are_unusable_not_a_crash(tmp_path, suffix, content):
 def test_a_pickle_is_refused_by_name(tmp_path, name):
     (tmp_path / name).write_bytes(pickle.dumps(VALUES))
     assert "save the array as .npy" in refused(name, tmp_path)
+
+
+def test_a_broken_npy_header_is_unusable(tmp_path):
+    header = b"{'descr': '<f8', 'fortran_order': False, 'shape': (2, 3), \n"  # the brace never closes
+    (tmp_path / "a.npy").write_bytes(b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header + bytes(48))
+    refused("a.npy", tmp_path)
 
 
 class Bomb:

@@ -1,14 +1,15 @@
 """One stored array: a reference `file` or `file#key` in, (N, F) float32 out."""
 
 import difflib
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from sparsefuse.data.matlab import read_mat
 from sparsefuse.names import unknown
 from sparsefuse.skipped import Unusable
 
@@ -34,7 +35,7 @@ def read_array(ref: str, root: Path) -> np.ndarray:
         raise Unusable(f"{ref}: has shape {values.shape}, expected two axes: (tokens, features)")
     if 0 in values.shape:
         raise Unusable(f"{ref}: is empty, shape {values.shape}; expected at least one token and one feature")
-    with np.errstate(over="ignore"):  # what does not fit float32 becomes inf and is named below
+    with np.errstate(over="ignore", invalid="ignore"):  # what does not fit float32 becomes inf and is named below
         values = np.ascontiguousarray(values, dtype=np.float32)
     _check_finite(ref, values)
     return values
@@ -71,7 +72,7 @@ def split_ref(ref: str) -> tuple[str, str]:
     return name, key
 
 
-# What the readers below raise on garbage; a MemoryError comes from a garbage header that claims a huge array.
+# What the readers below raise on garbage: MemoryError when a header claims a huge array, RuntimeError from HDF5.
 _BROKEN = (
     ValueError,
     TypeError,
@@ -82,7 +83,8 @@ _BROKEN = (
     MemoryError,
     OverflowError,
     SyntaxError,
-    NotImplementedError,
+    RuntimeError,
+    tokenize.TokenError,
     zipfile.BadZipFile,
     zlib.error,
 )
@@ -102,15 +104,8 @@ def _read_npz(ref: str, path: Path, key: str) -> np.ndarray:
 
 
 def _read_mat(ref: str, path: Path, key: str) -> np.ndarray:
-    io = _extra("scipy.io")
-    if path.read_bytes()[:16].startswith(b"MATLAB 7.3"):
-        raise Unusable(f"{ref}: MATLAB 7.3 files are HDF5; save it in MATLAB with `save(..., '-v7')`")
-    try:
-        names = [name for name, _, _ in io.whosmat(path)]
-        name = _pick(ref, key, names)
-        return io.loadmat(path, variable_names=[name])[name]
-    except io.matlab.MatReadError as error:
-        raise ValueError(_first_line(error)) from error
+    arrays = read_mat(path)
+    return arrays[_pick(ref, key, arrays)]
 
 
 def _read_csv(ref: str, path: Path, key: str) -> np.ndarray:
@@ -123,14 +118,17 @@ def _read_csv(ref: str, path: Path, key: str) -> np.ndarray:
 
 
 def _read_h5(ref: str, path: Path, key: str) -> np.ndarray:
-    h5py = _extra("h5py")
+    try:
+        import h5py
+    except ImportError as error:
+        raise ImportError("HDF5 files need h5py: pip install 'sparsefuse[formats]'") from error
     with h5py.File(path, "r") as file:
         # A file may hold one data set per clip: look for the key before listing all of them.
         if not key or not isinstance(file.get(key), h5py.Dataset):
             keys: list[str] = []
             file.visititems(lambda name, item: keys.append(name) if isinstance(item, h5py.Dataset) else None)
             key = _pick(ref, key, keys)
-        return file[key][()]
+        return np.asarray(file[key])
 
 
 def _read_safetensors(ref: str, path: Path, key: str) -> np.ndarray:
@@ -189,15 +187,6 @@ def _is_numbers(line: str) -> bool:
         return bool([float(cell) for cell in line.split(",")])
     except ValueError:
         return False
-
-
-def _extra(module: str) -> Any:
-    import importlib
-
-    try:
-        return importlib.import_module(module)
-    except ImportError as error:
-        raise ImportError(f"this file type needs {module}: pip install 'sparsefuse[formats]'") from error
 
 
 def _first_line(error: BaseException) -> str:
