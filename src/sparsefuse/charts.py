@@ -6,6 +6,7 @@ serves light and dark. Text stays text: it can be selected, and takes the page's
 
 import functools
 import io
+import itertools
 import re
 from collections.abc import Callable
 from typing import Any, NamedTuple, ParamSpec
@@ -33,6 +34,8 @@ class Point(NamedTuple):
     value: float
     error: float | None
     """Standard deviation over seeds; None for one seed."""
+    series: int
+    """The method's place in the table, which gives it its colour everywhere."""
 
 
 def _styled(draw: Callable[P, Any]) -> Callable[P, str]:
@@ -68,22 +71,24 @@ def trade_off(points: list[Point], *, ylabel: str, higher_is_better: bool = True
     front = pareto_front([(p.cost, sign * p.value) for p in points])
     axes.set_xscale("log")
     axes.plot([points[i].cost for i in front], [points[i].value for i in front], color=_SOFT, lw=1, ls=(0, (4, 3)))
-    for i, point in enumerate(points):
-        colour = _SERIES[i % NUM_COLOURS]
+    for point in points:
+        colour = _SERIES[point.series % NUM_COLOURS]
         error = None if point.error is None else [point.error]
         axes.errorbar(point.cost, point.value, yerr=error, color=colour, marker="o", ms=7, lw=1.4, capsize=3, zorder=3)
     _pad(axes, points)
     axes.set_xlabel("GMACs per clip (one multiply-add = 1), log scale")
     axes.set_ylabel(ylabel)
-    _label_points(figure, axes, points)
+    _label_points(figure, axes, points, front)
     return figure
 
 
 @_styled
-def learning(panels: dict[str, dict[str, list[list[float]]]]) -> Any:
-    """One panel per quantity: {title: {method: one list of values per seed}}; mean and band of one deviation."""
+def learning(panels: dict[str, dict[str, list[list[float]]]], names: list[str]) -> Any:
+    """One panel per quantity: {title: {method: one list of values per seed}}; mean and band of one deviation.
+
+    `names` are all methods in the table's order, which gives each its colour.
+    """
     figure, all_axes = _figure(7.2, 3.0, len(panels))
-    names = list(dict.fromkeys(name for curves in panels.values() for name in curves))
     for axes, (title, curves) in zip(all_axes, panels.items(), strict=True):
         for name, seeds in curves.items():
             colour = _SERIES[names.index(name) % NUM_COLOURS]
@@ -160,10 +165,13 @@ def _pad(axes: Any, points: list[Point]) -> None:
     axes.margins(y=0.15)
 
 
-def _label_points(figure: Any, axes: Any, points: list[Point]) -> None:
-    """Writes each name beside its point, at the first of many places where it covers no point, bar or other name."""
+def _label_points(figure: Any, axes: Any, points: list[Point], front: list[int]) -> None:
+    """Writes each name beside its point, at the first of many places where it covers no point, bar, line or name."""
     figure.draw_without_rendering()  # the layout must be final before sizes in pixels mean anything
-    taken = []
+    corners = axes.transData.transform([(points[i].cost, points[i].value) for i in front])
+    steps = np.linspace(0, 1, 60)[:, None]
+    line = [a + steps * (b - a) for a, b in itertools.pairwise(corners)]
+    taken = [(x - 2, y - 2, x + 2, y + 2) for segment in line for x, y in segment]
     for p in points:
         (x, low), (_, high) = axes.transData.transform(
             [(p.cost, p.value - (p.error or 0)), (p.cost, p.value + (p.error or 0))]
@@ -172,9 +180,9 @@ def _label_points(figure: Any, axes: Any, points: list[Point]) -> None:
     frame = axes.get_window_extent()
     places = [(r * np.cos(a), r * np.sin(a)) for r in (11, 16, 24, 34, 48) for a in np.pi / 8 * np.array(_ANGLES)]
     # From the right: of points in a bunch, the rightmost then has its name on its right.
-    for i, point in sorted(enumerate(points), key=lambda pair: -pair[1].cost):
+    for point in sorted(points, key=lambda point: -point.cost):
         name, at = point.name, (point.cost, point.value)
-        colour = _SERIES[i % NUM_COLOURS]
+        colour = _SERIES[point.series % NUM_COLOURS]
         text = axes.annotate(name, at, xytext=(0, 0), textcoords="offset points", color=colour)
         for place in places:
             text.xyann = place

@@ -133,7 +133,7 @@ def _page(folder: Path, runs: list[Run], rows: list[Row]) -> dict[str, Any]:
         "task": first["task"], "classes": first.get("classes") or [], "splits": first.get("splits", {}),
         "rows": rows, "seeds": sorted({run.result["seed"] for run in finished}), "main": METRICS[rows[0].main],
         "metrics": _shown_metrics(rows), "titles": titles, "lines": lines, "stat": _stat, "best": _best(rows),
-        "trade_off": _trade_off(costed) if costed else "", "front": _front(costed),
+        "trade_off": _trade_off(rows) if costed else "", "front": _front(costed),
         "learning": _learning(groups, rows[0].main),
         "confusions": _confusions(groups, first.get("classes") or []),
         "per_class": _per_class(groups, first.get("classes") or []),
@@ -157,10 +157,12 @@ def _trade_off(rows: list[Row]) -> str:
     metric = METRICS[rows[0].main]
     scale = 100 if metric.share else 1
     points = []
-    for row in rows:
+    for i, row in enumerate(rows):
+        if not row.gmacs or row.main not in row.metrics:
+            continue
         stat = row.metrics[row.main]
         error = None if stat.std is None else scale * stat.std
-        points.append(charts.Point(row.name, row.gmacs or 0.0, scale * stat.mean, error))
+        points.append(charts.Point(row.name, row.gmacs, scale * stat.mean, error, i))
     ylabel = f"{metric.title} on the test split{', %' if metric.share else ''}"
     return charts.trade_off(points, ylabel=ylabel, higher_is_better=metric.higher_is_better)
 
@@ -178,7 +180,7 @@ def _learning(groups: dict[str, list[Run]], main: str) -> str:
                 curves[name] = seeds
         if curves:
             panels[title + (", %" if scale == 100 else "")] = curves
-    return charts.learning(panels) if panels else ""
+    return charts.learning(panels, list(groups)) if panels else ""
 
 
 def _confusions(groups: dict[str, list[Run]], classes: list[str]) -> list[tuple[str, int, str]]:

@@ -8,6 +8,7 @@ what sparse fusion feeds on.
 
 import csv
 import itertools
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -37,8 +38,13 @@ def render(out: Path, *, clips: int = 360, seconds: float = 4.0, seed: int = 0, 
     manifest = out / "manifest.csv"
     manifest.unlink(missing_ok=True)  # it is written last: a folder that has one is complete
     rows = [(f"clip_{i:04d}", label, split) for i, (label, split) in enumerate(_labels_and_splits(clips, seed))]
-    for i, (name, label, _) in enumerate(track(rows, "Rendering clips", disable=not progress)):
-        _write(out / "clips" / f"{name}.mp4", label, seconds, [seed, i])
+    paths = [out / "clips" / f"{name}.mp4" for name, _, _ in rows]
+    labels = [label for _, label, _ in rows]
+    seeds = [[seed, i] for i in range(clips)]
+    with ThreadPoolExecutor() as pool:  # threads are enough: encoding does not hold Python's lock
+        written = pool.map(_write, paths, labels, [seconds] * clips, seeds)
+        for _ in track(written, "Rendering clips", total=clips, disable=not progress):
+            pass
     with replacing(manifest) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         table = csv.writer(file)
         table.writerow(("id", "video", "label", "split"))
