@@ -15,6 +15,8 @@ class Split:
     """shares of train, valid and test"""
     test_groups: list[str] = field(default_factory=list)
     """groups that are the test split, by name (group splits only); the rest is divided by the other fractions"""
+    folds: list[list[str]] = field(default_factory=list)
+    """lists of groups; `compare` makes each list the test split in turn and averages over them"""
     valid_by: Literal["group", "stratified"] = "group"
     """with a group split: draw the validation split by whole groups, or by clips of the training groups"""
     seed: int = 0

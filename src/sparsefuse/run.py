@@ -80,6 +80,7 @@ def write_result(
         "method": config.method,
         "name": facts["name"],
         "seed": config.seed,
+        "fold": fold_of(config),
         "task": task,
         "classes": list(clips.labels.classes),
         "data": config.data.manifest,
@@ -99,6 +100,12 @@ def write_result(
     if test:
         write_text(out / "predictions.csv", predictions_csv(test, clips.labels))
     write_json(out / "result.json", result)
+
+
+def fold_of(config: Config) -> int | None:
+    """Which of the configuration's folds is its test split."""
+    split = config.data.split
+    return split.folds.index(split.test_groups) if split.test_groups in split.folds else None
 
 
 def best_epoch(out: Path) -> int:

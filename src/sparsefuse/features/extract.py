@@ -16,10 +16,10 @@ from sparsefuse.features import fingerprint, resolve, source_of
 from sparsefuse.features._clip import Clip, make
 from sparsefuse.features._made import Made, file_names, key_of
 from sparsefuse.features._rows import Manifest, moved, read_rows, write_rows
-from sparsefuse.features._workers import each
 from sparsefuse.files import write_json
 from sparsefuse.names import unknown
 from sparsefuse.skipped import Skip, Unusable, write_skipped
+from sparsefuse.workers import each
 
 _log = logging.getLogger(__name__)
 

@@ -16,11 +16,12 @@ Result = TypeVar("Result")
 
 
 def each(
-    work: Callable[[Task], Result], tasks: Iterable[Task], jobs: int
+    work: Callable[[Task], Result], tasks: Iterable[Task], jobs: int, *, waiting: Callable[[], None] | None = None
 ) -> Generator[tuple[Task, Result | None], None, None]:
     """Gives (task, its result) in any order; the result is None when the process that did it died.
 
     `jobs`: number of processes; 0 = one per core; 1 = no other process, this one. What `work` raises is raised here.
+    `waiting` is called about once a second while other processes work: for progress within long tasks.
     """
     if jobs == 1:
         yield from ((task, work(task)) for task in tasks)
@@ -29,7 +30,7 @@ def each(
     jobs = jobs or os.cpu_count() or 1
     suspects: list[Task] = []
     while True:
-        suspects = yield from _until_broken(work, tasks, jobs)
+        suspects = yield from _until_broken(work, tasks, jobs, waiting)
         if not suspects:
             return
         # A dead worker takes all tasks in flight with it; one at a time shows which of them it was.
@@ -38,7 +39,7 @@ def each(
 
 
 def _until_broken(
-    work: Callable[[Task], Result], tasks: Iterator[Task], jobs: int
+    work: Callable[[Task], Result], tasks: Iterator[Task], jobs: int, waiting: Callable[[], None] | None
 ) -> Generator[tuple[Task, Result | None], None, list[Task]]:
     """Runs tasks until there are none, or until a worker dies; then returns the tasks that were in flight."""
     flying: dict[Future[Result], Task] = {}
@@ -52,7 +53,10 @@ def _until_broken(
                 unsent = []
             if not flying:
                 return []
-            for future in wait(flying, return_when=FIRST_COMPLETED).done:
+            done = wait(flying, timeout=1 if waiting else None, return_when=FIRST_COMPLETED).done
+            if waiting:
+                waiting()
+            for future in done:
                 result = future.result()
                 yield flying.pop(future), result
     except BrokenProcessPool:

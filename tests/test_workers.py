@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from sparsefuse.features._workers import each
+from sparsefuse.workers import each
 
 
 def double(number: int) -> int:
@@ -48,7 +48,7 @@ def test_an_error_reaches_the_caller() -> None:
 SCRIPT = """
 import os, sys, time
 from pathlib import Path
-from sparsefuse.features._workers import each
+from sparsefuse.workers import each
 
 def note_then_wait(folder):
     (Path(folder) / f"{os.getpid()}.pid").touch()
@@ -75,7 +75,7 @@ def test_workers_do_not_outlive_a_killed_parent(tmp_path: Path) -> None:
 
 
 def test_a_script_without_a_main_guard_is_told_so(tmp_path: Path) -> None:
-    (tmp_path / "script.py").write_text("from sparsefuse.features._workers import each\nlist(each(abs, [1], 2))\n")
+    (tmp_path / "script.py").write_text("from sparsefuse.workers import each\nlist(each(abs, [1], 2))\n")
     ended = subprocess.run([sys.executable, str(tmp_path / "script.py")], capture_output=True, text=True, check=False)
     assert ended.returncode == 1
     assert "__main__" in ended.stderr.splitlines()[-1]

@@ -1,0 +1,345 @@
+"""The command line: one function per verb, one verb per stage. Heavy imports stay inside, so that --help is quick."""
+
+import inspect
+import logging
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal, NoReturn
+
+from jsonargparse import ActionConfigFile, ArgumentParser, set_parsing_settings
+
+from sparsefuse.config import Config
+from sparsefuse.names import unknown
+
+
+def demo(out: Path = Path("sparsefuse-demo"), clips: int = 360, epochs: int = 16, seed: int = 0) -> None:
+    """Renders clips with sound, then does all a user would: extract, compare, report, predict one fresh clip.
+
+    Args:
+        out: folder for clips, features, runs and the report
+        clips: how many clips to render
+        epochs: passes over the training clips
+        seed: seed of the clips and of the models
+    """
+    from sparsefuse.demo import run
+
+    run(out, clips=clips, epochs=epochs, seed=seed)
+
+
+def prepare(data_set: str, source: Path, out: Path) -> None:
+    """Turns a public data set, as it is distributed, into feature files and a manifest.
+
+    Args:
+        data_set: av_digits, grid or utd_mhad
+        source: folder with the unpacked data set
+        out: folder for the manifest and what it names
+    """
+    from sparsefuse.data.formats import prepare
+
+    print(prepare(data_set, source, out))
+
+
+def extract(manifest: Path, out: Path, config: Config, jobs: int = 0, strict: bool = False) -> None:
+    """Makes feature files from the media files of a manifest, and a new manifest that names them.
+
+    Args:
+        manifest: CSV or JSONL with id, one column per media or feature file, and labels
+        out: folder for the features; a rerun makes only what is missing
+        jobs: processes; 0 = one per core
+        strict: stop at the first clip that cannot be used
+    """
+    from sparsefuse.features.extract import extract
+
+    found = extract(manifest, out, features=config.features, jobs=jobs, strict=strict)
+    print(f"{found.done} made, {found.reused} reused, {len(found.skipped)} skipped -> {found.manifest}")
+    if found.skipped:
+        print(f"skipped: see {out / 'skipped.jsonl'}; the first is {found.skipped[0].id}: {found.skipped[0].reason}")
+
+
+def check(config: Config, json: Path | None = None) -> None:
+    """Reads all data a configuration names and says what would go wrong. Exit code 1 if there are errors.
+
+    Args:
+        json: write the findings to this file too
+    """
+    from sparsefuse.data.check import check, show
+    from sparsefuse.files import write_json
+
+    report = check(config.data, Path())
+    show(report)
+    if json:
+        write_json(json, report.to_json())
+    if any(problem.severity == "error" for problem in report.problems):
+        raise SystemExit(1)
+
+
+def train(config: Config, out: Path = Path("runs/train"), resume: bool = False) -> None:
+    """Trains one model and tests its best checkpoint. Under torchrun, all processes train together.
+
+    Args:
+        out: the run folder
+        resume: continue a run that was stopped, to the same weights
+    """
+    from sparsefuse.train import train
+
+    train(config, out, root=Path(), resume=resume)
+    if (out / "result.json").exists():
+        _print_run(out)
+
+
+def eval(run: Path, split: Literal["train", "valid", "test"] = "test", manifest: Path | None = None) -> None:
+    """Scores a finished run on a split of its own data, or on all of another manifest.
+
+    Args:
+        run: the run folder
+        split: which split of the run's data
+        manifest: another manifest with the same modalities; all its labelled clips are scored
+    """
+    from sparsefuse.evaluate import evaluate
+
+    for name, value in evaluate(run, split=split, manifest=manifest).items():
+        print(f"{name:>9}  {value:.4f}" if isinstance(value, float) else f"{name:>9}  {value}")
+
+
+def compare(
+    config: Config,
+    methods: list[str] = ["sft", "concat", "late", "mbt", "mult", "unimodal"],  # noqa: B006
+    seeds: list[int] = [0, 1, 2],  # noqa: B006
+    out: Path = Path("runs/compare"),
+    jobs: int = 0,
+) -> None:
+    """Trains methods x seeds and puts accuracy (mean ± std) beside cost in one table. A rerun does what is missing.
+
+    Args:
+        methods: names or .py files; unimodal stands for each modality alone
+        seeds: one run per method and seed
+        out: folder for the run folders, compare.csv, compare.md and report.html
+        jobs: runs at a time; 0 = one per core
+    """
+    from rich.console import Console
+
+    from sparsefuse.experiment import compare
+    from sparsefuse.files import write_text
+    from sparsefuse.report import read_runs, rich_table, summarise, table_markdown, write_csv, write_report
+
+    failed = compare(config, methods, seeds, out, root=Path(), jobs=jobs)
+    rows = summarise(read_runs(out))
+    write_csv(rows, out / "compare.csv")
+    write_text(out / "compare.md", table_markdown(rows))
+    Console().print(rich_table(rows))
+    print(f"{out / 'compare.csv'}  {out / 'compare.md'}  {write_report(out)}")
+    if failed:
+        raise SystemExit("\n".join([f"{len(failed)} runs failed:", *failed]))
+
+
+def cost(
+    lengths: dict[str, int] = {},  # noqa: B006
+    features: dict[str, int] = {},  # noqa: B006
+    methods: list[str] = ["sft", "concat", "late", "mbt", "mult"],  # noqa: B006
+    num_classes: int = 10,
+    options: dict[str, dict[str, Any]] = {},  # noqa: B006
+    shapes: Literal["vggs", "mosei"] | None = None,
+    measure: bool = False,
+    json: bool = False,
+) -> None:
+    """Counts multiply-adds and parameters of methods; with --measure also memory and latency on this machine.
+
+    Args:
+        lengths: tokens per modality, as rgb=38,flow=38,spectrogram=1200
+        features: feature size per modality, as rgb=1024,flow=1024,spectrogram=128
+        methods: names or .py files
+        num_classes: outputs of the head
+        options: per method, as sft.sparse=dense
+        shapes: the SFT paper's shapes and options in place of lengths, features and num_classes; adds its figures
+        measure: measure memory and latency too
+        json: print JSON
+    """
+    from sparsefuse.ledger import ledger, show
+
+    lines = ledger(methods, lengths, features, num_classes, options, shapes=shapes, measured=measure)
+    show(lines, as_json=json)
+
+
+def report(folder: Path, out: Path | None = None) -> None:
+    """Writes one HTML page about all runs below a folder; it opens from disk, without a network.
+
+    Args:
+        folder: a run folder, or a folder of run folders
+        out: the page; <folder>/report.html by default
+    """
+    from sparsefuse.report import write_report
+
+    print(write_report(folder, out))
+
+
+def predict(run: Path, files: list[Path], top: int = 3, json: bool = False, trust_code: bool = False) -> None:
+    """Predicts the label of media files, or of all clips in a manifest. Exit code 1 if a file could not be read.
+
+    Args:
+        run: the run folder of the model
+        files: media files, or a CSV or JSONL manifest of clips
+        top: how many classes to print
+        json: print one JSON object a line
+        trust_code: allow a run whose method or extractor is a .py file
+    """
+    from sparsefuse.predictions import show
+
+    if show(run, files, top=top, as_json=json, trust_code=trust_code):
+        raise SystemExit(1)
+
+
+VERBS: dict[str, Callable[..., None]] = {
+    f.__name__: f for f in (demo, prepare, extract, check, train, eval, compare, cost, report, predict)
+}
+WITH_CONFIG = ("extract", "check", "train", "compare")
+POSITIONAL = {"prepare": ("data_set", "source"), "extract": ("manifest",), "eval": ("run",), "report": ("folder",)}
+POSITIONAL["predict"] = ("run", "files")
+
+
+def main() -> None:
+    """Runs `sparsefuse VERB ...`."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    argv = _normal(sys.argv[1:])
+    parser = _parser(argv)
+    found = parser.instantiate(parser.parse_args(argv))
+    verb = found.verb
+    arguments = dict(vars(found[verb]))
+    arguments.pop("config", None)
+    if verb in WITH_CONFIG:
+        fields = {name: arguments.pop(name) for name in Config.__dataclass_fields__}
+        arguments["config"] = _rooted(Config(**fields), argv)
+    try:
+        VERBS[verb](**arguments)
+    except (ValueError, FileNotFoundError, FileExistsError, ImportError) as error:
+        raise SystemExit(f"error: {error}") from error
+    except OSError as error:
+        raise SystemExit(f"error: {error}; what was written is whole, a rerun continues") from error
+    except KeyboardInterrupt:
+        raise SystemExit("stopped; a rerun (for train: with --resume) continues") from None
+
+
+def _parser(argv: list[str]) -> "_Parser":
+    """The parser; only the verb that is asked for gets its options, which keeps every call quick."""
+    set_parsing_settings(docstring_parse_attribute_docstrings=True)
+    from sparsefuse import __version__
+
+    parser = _Parser(prog="sparsefuse", description="Accurate and cheap classifiers for clips with several streams.")
+    parser.add_argument("--version", action="version", version=f"sparsefuse {__version__}")
+    verbs = parser.add_subcommands(dest="verb", required=True)
+    asked = argv[0] if argv else ""
+    for name, verb in VERBS.items():
+        first_line = (verb.__doc__ or "").splitlines()[0]
+        places = " ".join(["[CONFIG.yaml]"] * (name in WITH_CONFIG and name != "extract") + [
+            argument.upper() + " ..." * (argument == "files") for argument in POSITIONAL.get(name, ())
+        ])  # fmt: skip
+        sub = _Parser(description=first_line, usage=f"sparsefuse {name} {places} [options]".replace("  ", " "))
+        if name == asked:
+            _add_arguments(sub, name, verb)
+        verbs.add_subcommand(name, sub, help=first_line)
+    return parser
+
+
+def _add_arguments(parser: "_Parser", name: str, verb: Callable[..., None]) -> None:
+    """One argument per parameter of the verb's function; the help is its line in the docstring."""
+    if name in WITH_CONFIG:
+        where = "YAML, one per data set; may also stand first, without --config"
+        parser.add_argument("--config", action=ActionConfigFile, help=where)
+        parser.add_class_arguments(Config, None)
+    for argument, parameter in inspect.signature(verb, eval_str=True).parameters.items():
+        found = re.search(rf"^\s+{argument}: (.+)$", verb.__doc__ or "", re.MULTILINE)
+        text = found[1] if found else ""
+        if argument in POSITIONAL.get(name, ()):
+            many = {"nargs": "+", "type": Path} if argument == "files" else {"type": parameter.annotation}
+            parser.add_argument(argument, help=text, **many)
+        elif parameter.annotation is bool:
+            parser.add_argument(f"--{argument}", action="store_true", help=text)
+        elif argument != "config":
+            required = parameter.default is parameter.empty
+            default = {} if required else {"default": parameter.default}
+            parser.add_argument(f"--{argument}", type=parameter.annotation, required=required, help=text, **default)
+
+
+LISTS = ("--methods", "--seeds", "--data.modalities", "--data.split.test_groups")
+PAIRS = ("--lengths", "--features", "--options")
+
+
+def _normal(argv: list[str]) -> list[str]:
+    """Short forms spelled out: a leading file is the configuration; a,b is a list; rgb=38,sft.sparse=dense a mapping."""
+    argv = [part for arg in argv for part in (arg.split("=", 1) if re.match(r"--[\w.]+=", arg) else [arg])]
+    if len(argv) > 1 and argv[0] in WITH_CONFIG and not argv[1].startswith("-"):
+        suffix = Path(argv[1]).suffix.lower()
+        if suffix in (".yaml", ".yml"):
+            argv.insert(1, "--config")
+        elif argv[0] != "extract":
+            argv.insert(1, "--data.manifest")
+    for i, flag in enumerate(argv[:-1]):
+        if flag in LISTS and not argv[i + 1].startswith("["):
+            argv[i + 1] = f"[{argv[i + 1]}]"
+        if flag in PAIRS and re.match(r"[^{}]+=", argv[i + 1]):
+            argv[i + 1] = _mapping(argv[i + 1])
+    return argv
+
+
+def _mapping(text: str) -> str:
+    """`a.b=1,a.c=x` -> the JSON of {a: {b: 1, c: x}}."""
+    import json
+
+    import yaml
+
+    whole: dict[str, Any] = {}
+    for pair in re.split(r",(?=[^,=]+=)", text):
+        path, _, value = pair.partition("=")
+        *parents, last = path.split(".")
+        place = whole
+        for parent in parents:
+            place = place.setdefault(parent, {})
+        place[last] = yaml.safe_load(value)
+    return json.dumps(whole)
+
+
+def _rooted(config: Config, argv: list[str]) -> Config:
+    """A manifest named in the YAML is relative to the YAML's folder; one named by a flag, to the current one."""
+    import dataclasses
+
+    import yaml
+
+    if "--config" not in argv or not config.data.manifest:
+        return config
+    path = Path(argv[argv.index("--config") + 1])
+    written = ((yaml.safe_load(path.read_text(encoding="utf-8")) or {}).get("data") or {}).get("manifest")
+    if written != config.data.manifest:
+        return config
+    return dataclasses.replace(config, data=dataclasses.replace(config.data, manifest=str(path.parent / written)))
+
+
+def _print_run(out: Path) -> None:
+    from rich.console import Console
+
+    from sparsefuse.report import read_runs, rich_table, summarise
+
+    Console().print(rich_table(summarise(read_runs(out))))
+
+
+class _Parser(ArgumentParser):
+    """An argument parser whose errors are two lines: what is wrong with the nearest match, and where help is."""
+
+    def error(self, message: str, *args: Any, **kwargs: Any) -> NoReturn:
+        verb = re.search(r"invalid choice: '([^']*)' \(choose from '?demo", message)
+        found = re.search(r"unrecognized arguments: (\S+)|does not accept option '([^']+)'|Key '([^']+)'", message)
+        name = next((group for group in found.groups() if group), "") if found else ""
+        if verb:
+            message = unknown("verb", verb[1], VERBS)
+        elif name:
+            known = {a.dest for p in self._every_parser() for a in p._actions if a.dest not in ("help", "verb")}
+            if found and found[1]:
+                known |= {f"--{dest}" for dest in known}
+            near = {k for k in known if k.startswith("--") == name.startswith("--")}
+            message = unknown("option", name, near).split(" available:")[0].rstrip(".")
+        sys.stderr.write(f"error: {message.strip()}\nhelp:  {self.prog} --help\n")
+        raise SystemExit(2)
+
+    def _every_parser(self) -> list[ArgumentParser]:
+        subs = [p for action in self._actions if isinstance(action.choices, dict) for p in action.choices.values()]
+        return [self, *(p for p in subs if isinstance(p, ArgumentParser))]

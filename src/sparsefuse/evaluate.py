@@ -1,0 +1,63 @@
+"""Scoring a finished run again: a run folder and a split or a manifest in, scores out."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from sparsefuse import metrics
+from sparsefuse.config import Data, Split
+from sparsefuse.data.batches import LengthBuckets, collate
+from sparsefuse.data.dataset import ClipDataset
+from sparsefuse.data.manifest import Row, read_manifest
+from sparsefuse.data.prepare import prepare
+from sparsefuse.data.split import split_rows
+from sparsefuse.files import read_json
+from sparsefuse.predict import Predictor, load
+
+
+def evaluate(run: Path, *, split: str = "test", manifest: Path | None = None, batch_size: int = 24) -> dict[str, Any]:
+    """Scores of the run's best model, with the number of clips (`clips`) and of those left out (`skipped`).
+
+    Reads the run's own data as its config.json names it (relative to the current folder), or all rows of `manifest`.
+    """
+    predictor = load(run)
+    spec = read_json(run / "config.json")["data"]
+    spec["split"] = Split(**spec["split"])
+    data = Data(**spec)
+    found = read_manifest(manifest or Path(data.manifest), label=data.label, modalities=list(predictor.model.features))
+    rows: dict[str, list[Row]] = {"all": found.rows}
+    if manifest is None:
+        rows = {split: split_rows(found, data.split, predictor.labels.task)[split]}
+    prepared = prepare(
+        rows,
+        found.root,
+        modalities=found.modalities,
+        labels=predictor.labels,
+        features=predictor.model.features,
+        max_length=data.max_length,
+    )
+    ((name, usable),) = prepared.rows.items()
+    dataset = ClipDataset(
+        usable,
+        predictor.labels,
+        found.root,
+        modalities=tuple(predictor.model.features),
+        stats=predictor.stats,
+        max_length=data.max_length,
+    )
+    batches = LengthBuckets(prepared.lengths[name], batch_size, seed=0, shuffle=False).epoch(0)
+    logits, labels = outputs(predictor, dataset, batches)
+    scores: dict[str, Any] = dict(metrics.scores(logits, labels, predictor.labels.task))
+    return {**scores, "clips": len(usable), "skipped": len(prepared.skips)}
+
+
+@torch.inference_mode()
+def outputs(predictor: Predictor, data: ClipDataset, batches: list[list[int]]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Logits (n, C) and labels of the batches, in their order."""
+    logits, labels = [], []
+    for indices in batches:
+        batch = collate([data[i] for i in indices], predictor.model.features)
+        logits.append(predictor.model(batch.tokens).logits.float())
+        labels.append(batch.labels)
+    return torch.cat(logits), torch.cat(labels)

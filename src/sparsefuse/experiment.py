@@ -1,0 +1,169 @@
+"""Experiments: a configuration and a grid of methods, folds and seeds in; one run folder per cell out.
+
+A cell that is finished is never run again; a stopped one is resumed; a failed one is reported and costs the others nothing.
+"""
+
+import dataclasses
+import logging
+import os
+import re
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from sparsefuse.config import Config
+from sparsefuse.files import read_json, write_json
+from sparsefuse.workers import each
+
+log = logging.getLogger(__name__)
+
+
+class Cell(NamedTuple):
+    """One run of the grid."""
+
+    name: str
+    """what tables call it: the method, or `unimodal (rgb)`"""
+    config: Config
+    folder: Path
+    root: Path
+    threads: int
+
+
+def compare(
+    config: Config, methods: Sequence[str], seeds: Sequence[int], out: Path, *, root: Path, jobs: int = 0
+) -> list[str]:
+    """Runs every method with every seed (and fold) below `out`; returns a line for each cell that failed.
+
+    `unimodal` stands for one run per modality. `jobs` processes share the cores (0 = one per core); a run gets its own
+    threads. Costs are measured afterwards, when the machine is quiet, method by method.
+    """
+    cells = grid(config, methods, seeds, out, root=root)
+    cores = os.cpu_count() or 1
+    jobs = min(jobs or cores, len(cells))
+    cells = [cell._replace(threads=max(cores // jobs, 1)) for cell in cells]
+    open_cells = [cell for cell in cells if not (cell.folder / "result.json").exists()]
+    if len(open_cells) < len(cells):
+        log.info("%d of %d cells are finished already", len(cells) - len(open_cells), len(cells))
+    failed = []
+    with _Board(cells) as board:
+        for cell, error in each(_run, open_cells, jobs, waiting=board.update):
+            if error is None or error:
+                failed.append(f"{cell.folder}: {error or 'its process died'}")
+                log.error("%s", failed[-1])
+    _measure([cell for cell in cells if (cell.folder / "result.json").exists()])
+    return failed
+
+
+def grid(config: Config, methods: Sequence[str], seeds: Sequence[int], out: Path, *, root: Path) -> list[Cell]:
+    """The cells of a comparison. Raises ValueError for an unknown method before anything runs."""
+    from sparsefuse.train import with_method
+
+    cells = []
+    folds = config.data.split.folds or [None]
+    for seed in seeds:
+        for method, name, options in _expanded(config, methods, root):
+            for k, fold in enumerate(folds):
+                cell = with_method(config, method, seed, **options)
+                if fold is not None:
+                    split = dataclasses.replace(config.data.split, by="group", test_groups=fold)
+                    cell = dataclasses.replace(cell, data=dataclasses.replace(cell.data, split=split))
+                where = re.sub(r"[^\w.-]+", "-", name).strip("-") + (f"-fold{k}" if fold is not None else "")
+                cells.append(Cell(name, cell, out / f"{where}-seed{seed}", root, 1))
+    return cells
+
+
+def _expanded(config: Config, methods: Sequence[str], root: Path) -> list[tuple[str, str, dict[str, Any]]]:
+    """(method, name, options): `unimodal` becomes one entry per modality."""
+    from sparsefuse.data.manifest import read_manifest
+    from sparsefuse.methods import find
+
+    found = []
+    for method in methods:
+        find(method)
+        if method != "unimodal":
+            found.append((method, Path(method).stem, {}))
+            continue
+        manifest = read_manifest(
+            root / config.data.manifest, label=config.data.label, modalities=config.data.modalities
+        )
+        found += [("unimodal", f"unimodal ({name})", {"modality": name}) for name in manifest.modalities]
+    return found
+
+
+def _run(cell: Cell) -> str:
+    """Trains a cell in a worker process; returns what went wrong, or an empty text."""
+    import torch
+
+    from sparsefuse.train import train
+
+    torch.set_num_threads(cell.threads)
+    try:
+        train(cell.config, cell.folder, root=cell.root, resume=True, name=cell.name, measured=False)
+    except (ValueError, OSError, RuntimeError) as error:
+        return f"{type(error).__name__}: {error}"
+    return ""
+
+
+def _measure(cells: Sequence[Cell]) -> None:
+    """Latency and memory, once per name; its other cells get the same figures, for they are the same model."""
+    from sparsefuse.cost import measure
+    from sparsefuse.methods import build
+
+    known: dict[str, dict[str, Any]] = {}
+    for cell in cells:
+        result = read_json(cell.folder / "result.json")
+        if "latency_ms" in result["cost"]:
+            known.setdefault(cell.name, {k: result["cost"][k] for k in ("memory_mb", *_TIMES)})
+    for cell in cells:
+        result, facts = read_json(cell.folder / "result.json"), read_json(cell.folder / "model.json")
+        if "latency_ms" in result["cost"]:
+            continue
+        if cell.name not in known:
+            outputs = len(facts["labels"]["classes"]) or 1
+            model = build(facts["method"], facts["features"], outputs, lengths=facts["lengths"], **facts["options"])
+            known[cell.name] = measure(model, facts["typical"])._asdict()
+        result["cost"] |= known[cell.name]
+        write_json(cell.folder / "result.json", result)
+
+
+_TIMES = ("latency_ms", "latency_spread_ms", "batch_ms", "train_ms", "batch")
+
+
+class _Board:
+    """Progress over the grid: epochs done of all epochs, read off the cells' metrics.jsonl."""
+
+    def __init__(self, cells: Sequence[Cell]):
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+        self.cells = cells
+        columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TextColumn("left"))
+        self.progress = Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True))
+        self.task = self.progress.add_task("", total=sum(cell.config.train.epochs for cell in cells))
+        self.read_at = 0.0
+
+    def __enter__(self) -> "_Board":
+        self.progress.start()
+        self.update()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.update()
+        self.progress.stop()
+
+    def update(self) -> None:
+        """Reads how far the cells are, at most once a second."""
+        if time.monotonic() - self.read_at < 1:
+            return
+        self.read_at = time.monotonic()
+        epochs = finished = 0
+        for cell in self.cells:
+            done = (cell.folder / "result.json").exists()
+            finished += done
+            epochs += cell.config.train.epochs if done else _lines(cell.folder / "metrics.jsonl")
+        self.progress.update(self.task, completed=epochs, description=f"{finished} of {len(self.cells)} runs")
+
+
+def _lines(path: Path) -> int:
+    return path.read_bytes().count(b"\n") if path.exists() else 0

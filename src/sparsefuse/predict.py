@@ -1,0 +1,145 @@
+"""Prediction: a run folder and clips in, labels with probabilities out. The run folder is all that is needed."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sparsefuse import checkpoint
+from sparsefuse.data.arrays import MEDIA, read_array, split_ref
+from sparsefuse.data.batches import collate
+from sparsefuse.data.labels import Labels
+from sparsefuse.data.sample import Sample
+from sparsefuse.data.stats import Stats
+from sparsefuse.features import extractor, resolve
+from sparsefuse.files import read_json
+from sparsefuse.methods import build
+from sparsefuse.model import FusionModel
+from sparsefuse.names import unknown
+from sparsefuse.skipped import Unusable
+
+Stream = np.ndarray | Tensor | str | Path
+"""One modality of a clip: its features (N, F), the file that holds them, or the media file they are made from."""
+Clip = str | Path | Mapping[str, Stream]
+"""One media file for all modalities, or a stream per modality."""
+
+
+class Prediction(NamedTuple):
+    """What the model says of one clip."""
+
+    label: str
+    """the likeliest class; several classes joined by | (those above 1/2); the number, for regression"""
+    probabilities: dict[str, float]
+    """per class; empty for regression"""
+    missing: dict[str, str]
+    """modalities the clip lacks, and why"""
+
+
+def load(run: str | Path, *, device: str = "cpu", trust_code: bool = False) -> "Predictor":
+    """Loads the best model of a run folder. Raises FileNotFoundError if there is none.
+
+    A run whose method or extractor is a .py file is refused unless `trust_code`: loading must not execute what came
+    with it.
+    """
+    run = Path(run)
+    if not (run / "model.json").is_file():
+        raise FileNotFoundError(f"{run} is no run folder: it has no model.json; expected what `sparsefuse train` wrote")
+    facts = read_json(run / "model.json")
+    extracted = (facts["extract"] or {}).get("features", {})
+    for code in [facts["method"], *(spec["extractor"] for spec in extracted.values())]:
+        if code.endswith(".py") and not trust_code:
+            raise ValueError(f"{run} needs the code in {code}; read it, then load with trust_code=True (--trust-code)")
+    found = checkpoint.load(run / "model.safetensors")
+    labels = Labels.from_json(facts["labels"])
+    model = build(facts["method"], facts["features"], labels.num_outputs, lengths=facts["lengths"], **facts["options"])
+    checkpoint.restore_model(model, found.tensors)
+    stats = Stats.from_tensors(found.tensors) if facts["normalised"] else None
+    return Predictor(model.to(device).eval(), labels, stats, extracted, facts["max_length"])
+
+
+class Predictor:
+    """A trained model with its labels, its normalisation and its way from files to features."""
+
+    def __init__(
+        self,
+        model: FusionModel,
+        labels: Labels,
+        stats: Stats | None,
+        extract: Mapping[str, Mapping[str, Any]],
+        max_length: int,
+    ):
+        self.model, self.labels, self.stats = model, labels, stats
+        self.extract, self.max_length = extract, max_length
+        self.device = next(model.parameters()).device
+
+    def predict(self, clips: Clip | Sequence[Clip]) -> "Prediction | list[Prediction]":
+        """One clip gives one prediction, a list of clips a list. Each is a batch of its own, so memory stays small.
+
+        Raises Unusable for a clip of which no modality can be read, ValueError for unknown modalities.
+        """
+        if isinstance(clips, str | Path | Mapping):
+            return self.predict_one(clips)
+        return [self.predict_one(clip) for clip in clips]
+
+    @torch.inference_mode()
+    def predict_one(self, clip: Clip) -> Prediction:
+        """The prediction for one clip; see `predict`."""
+        features, missing = self.features(clip)
+        if not features:
+            raise Unusable("; ".join(f"{name}: {why}" for name, why in missing.items()) or "the clip has no modality")
+        batch = collate([Sample(features, torch.tensor(0), "")], self.model.features)
+        tokens = {name: type(t)(t.x.to(self.device), t.mask.to(self.device)) for name, t in batch.tokens.items()}
+        logits = self.model(tokens).logits[0].float().cpu()
+        return self._prediction(logits, missing)
+
+    def features(self, clip: Clip) -> tuple[dict[str, Tensor], dict[str, str]]:
+        """Normalised features (N, F) per modality of a clip, and why the others are missing."""
+        streams = dict.fromkeys(self.model.modalities, clip) if isinstance(clip, str | Path) else clip
+        found: dict[str, Tensor] = {}
+        missing = {name: "not given" for name in self.model.modalities if name not in streams}
+        for name, stream in streams.items():
+            if name not in self.model.features:
+                raise ValueError(unknown("modality", name, self.model.features))
+            try:
+                found[name] = self._normalised(name, self._read(name, stream))
+            except Unusable as error:
+                missing[name] = str(error)
+        return found, missing
+
+    def _read(self, name: str, stream: Stream) -> Tensor:
+        if isinstance(stream, str | Path):
+            path = Path(split_ref(str(stream))[0])
+            if path.suffix.lower() in MEDIA:
+                return torch.from_numpy(self._extracted(name, path))
+            return torch.from_numpy(read_array(str(stream), Path()))
+        return torch.as_tensor(stream, dtype=torch.float32)
+
+    def _extracted(self, name: str, path: Path) -> np.ndarray:
+        if name not in self.extract:
+            raise Unusable(
+                f"{path} is a media file, but {name!r} was trained on features made elsewhere; give its features"
+            )
+        spec = {k: v for k, v in self.extract[name].items() if k not in ("extractor", "source")}
+        make = self.extract[name]["extractor"]
+        return extractor(make)(path, **resolve(make, spec))
+
+    def _normalised(self, name: str, x: Tensor) -> Tensor:
+        width = self.model.features[name]
+        if x.ndim != 2 or x.shape[1] != width or not len(x):
+            raise Unusable(f"{name} must be (N, {width}) with N >= 1; got {tuple(x.shape)}")
+        if not x.isfinite().all():
+            raise Unusable(f"{name} has NaN or infinite values")
+        x = x[: self.max_length] if self.max_length else x
+        return self.stats.normalise(name, x) if self.stats else x
+
+    def _prediction(self, logits: Tensor, missing: dict[str, str]) -> Prediction:
+        if self.labels.task == "regression":
+            return Prediction(f"{float(logits[0]):.6g}", {}, missing)
+        single = self.labels.task == "class"
+        shares = (logits.softmax(0) if single else logits.sigmoid()).tolist()
+        likely = [shares.index(max(shares))] if single else [i for i, share in enumerate(shares) if share > 0.5]
+        label = "|".join(self.labels.classes[i] for i in likely)
+        return Prediction(label, dict(zip(self.labels.classes, shares, strict=True)), missing)

@@ -1,0 +1,51 @@
+"""`sparsefuse predict`: a run folder and files in, labels on the screen out."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+from sparsefuse.data.manifest import read_manifest
+from sparsefuse.predict import Clip, Prediction, load
+from sparsefuse.skipped import Unusable
+
+MANIFESTS = (".csv", ".jsonl", ".ndjson")
+
+
+def show(run: Path, files: list[Path], *, top: int, as_json: bool, trust_code: bool) -> int:
+    """Prints one prediction per clip as it is made; returns how many clips could not be read."""
+    predictor = load(run, trust_code=trust_code)
+    unusable = 0
+    for name, clip in _clips(files, tuple(predictor.model.modalities)):
+        try:
+            found = predictor.predict_one(clip)
+        except Unusable as error:
+            unusable += 1
+            print(json.dumps({"clip": name, "error": str(error)}) if as_json else f"{name}: cannot be read: {error}")
+            continue
+        print(_json(name, found) if as_json else _line(name, found, top))
+    return unusable
+
+
+def _clips(files: list[Path], modalities: tuple[str, ...]) -> Iterator[tuple[str, Clip]]:
+    """(name, clip) of every file; a manifest stands for its rows."""
+    for path in files:
+        if path.suffix.lower() not in MANIFESTS:
+            yield str(path), path
+            continue
+        manifest = read_manifest(path, label=None)
+        for row in manifest.rows:
+            given = {name: manifest.root / ref for name, ref in row.files.items()}
+            known = {name: ref for name, ref in given.items() if name in modalities}
+            # A manifest of raw media has no column of the model's modalities: each row is then one media file.
+            yield row.id, known or next(iter(given.values()), path)
+
+
+def _line(name: str, found: Prediction, top: int) -> str:
+    likeliest = sorted(found.probabilities.items(), key=lambda item: -item[1])[:top]
+    text = f"{name}: {found.label or 'none'}"
+    text += "".join(f"  {label} {share:.3f}" for label, share in likeliest)
+    return text + "".join(f"\n  without {modality}: {why}" for modality, why in found.missing.items())
+
+
+def _json(name: str, found: Prediction) -> str:
+    return json.dumps({"clip": name, **found._asdict()}, ensure_ascii=False)
