@@ -65,7 +65,7 @@ def picture(motion: str, rng: np.random.Generator, *, seconds: float = 4.0) -> n
     t = np.arange(round(seconds * FPS)) / FPS
     angle = 2 * np.pi * (rng.uniform(0.5, 0.9) * t * rng.choice([-1, 1]) + rng.random())
     reach_x, reach_y = rng.uniform(15, 20) * np.array({"across": (1, 0), "updown": (0, 1), "circle": (1, 1)}[motion])
-    x0, y0 = SIZE / 2 + rng.uniform(-5, 5, 2)
+    x0, y0 = SIZE / 2 + rng.uniform(-4, 4, 2)
     light = _spot(x0 + reach_x * np.cos(angle), y0 + reach_y * np.sin(angle), rng.uniform(4, 5.5))
     scene = _scene(rng)
     frames = scene + light[..., None] * _colour(rng) + rng.normal(0, 0.06, (len(t), SIZE, SIZE, 1))
@@ -74,9 +74,9 @@ def picture(motion: str, rng: np.random.Generator, *, seconds: float = 4.0) -> n
 
 def sound(pattern: str, rng: np.random.Generator, *, seconds: float = 4.0) -> np.ndarray:
     """(S,) float32 in [-1, 1]: `pattern` repeated at a random rate, in coloured noise with a steady tone."""
-    wave = _noise(round(seconds * SOUND_RATE), rng) * rng.uniform(0.05, 0.2)
+    wave = _noise(round(seconds * SOUND_RATE), rng) * rng.uniform(0.03, 0.12)
     t = np.arange(len(wave)) / SOUND_RATE
-    wave += rng.uniform(0.05, 0.15) * np.sin(2 * np.pi * (rng.uniform(200, 3000) * t + rng.random()))
+    wave += rng.uniform(0.02, 0.08) * np.sin(2 * np.pi * (rng.uniform(200, 3000) * t + rng.random()))
     period = rng.uniform(0.25, 0.45)
     event = {"chirp": _chirp, "hum": _hum, "knock": _knock}[pattern](rng)
     for start in np.arange(-rng.random() * period, seconds, period):
@@ -123,7 +123,7 @@ def _scene(rng: np.random.Generator) -> np.ndarray:
     slope = np.linspace(-1, 1, SIZE)[:, None] * rng.uniform(-1, 1) + np.linspace(-1, 1, SIZE) * rng.uniform(-1, 1)
     scene = (0.2 + 0.06 * slope)[..., None] * _colour(rng) / 0.7
     spots = _spot(rng.uniform(0, SIZE, 2), rng.uniform(0, SIZE, 2), rng.uniform(3, 6))
-    return scene + sum(0.6 * spot[..., None] * _colour(rng) for spot in spots)
+    return scene + sum(0.3 * spot[..., None] * _colour(rng) for spot in spots)
 
 
 def _noise(length: int, rng: np.random.Generator) -> np.ndarray:
