@@ -227,6 +227,20 @@ def test_same_method_and_seed_twice_is_refused(tmp_path):
         read_runs(tmp_path)
 
 
+def test_folds_of_one_seed_are_runs_of_their_own(tmp_path):
+    for fold, top1 in enumerate((0.8, 0.9)):
+        write_run(tmp_path / str(fold), top1=top1, fold=fold, splits={"train": 200, "valid": 50, "test": 80 + fold})
+    (row,) = summarise(read_runs(tmp_path))
+    assert row.n == 2
+    assert row.metrics["top1"].mean == pytest.approx(0.85)
+    assert "2 runs each" in page_of(tmp_path)
+
+
+def test_without_a_test_split_there_is_still_a_page(tmp_path):
+    write_run(tmp_path, test={}, confusion=None, per_class_ap=None, splits={"train": 200, "valid": 50, "test": 0})
+    assert "no test split was scored" in page_of(tmp_path)
+
+
 def test_different_data_is_refused(tmp_path):
     write_run(tmp_path / "a")
     write_run(tmp_path / "b", "late", classes=["x", "y"])

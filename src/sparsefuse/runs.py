@@ -35,7 +35,7 @@ class Stat(NamedTuple):
 
     mean: float
     std: float | None
-    """Sample standard deviation (n - 1); None for one seed."""
+    """Sample standard deviation (n - 1); None for one run."""
 
 
 class Metric(NamedTuple):
@@ -63,6 +63,7 @@ class Row(NamedTuple):
 
     name: str
     seeds: list[int]
+    """One per run; with folds a seed comes once per fold."""
     metrics: dict[str, Stat]
     """Test metrics, by the names of METRICS."""
     main: str
@@ -150,8 +151,8 @@ def _read_lines(path: Path) -> list[dict[str, Any]]:
 
 
 def _check_comparable(finished: list[Run]) -> None:
-    """One page compares methods on one data set, and seeds of one method are different seeds."""
-    seen: dict[tuple[str, int], Path] = {}
+    """One page compares methods on one data set, and the runs of one method differ in seed or fold."""
+    seen: dict[tuple[str, int, str], Path] = {}
     for run in finished:
         first = finished[0]
         for key in ("data", "task", "classes"):
@@ -160,7 +161,7 @@ def _check_comparable(finished: list[Run]) -> None:
                     f"{first.folder} and {run.folder} differ in {key!r} ({_short(first.result.get(key))} and "
                     f"{_short(run.result.get(key))}) and cannot be compared: report on one experiment at a time"
                 )
-        cell = (run.name, run.result["seed"])
+        cell = (run.name, run.result["seed"], str(run.result.get("fold")))
         if cell in seen:
             raise ValueError(
                 f"{seen[cell]} and {run.folder} are both {run.name!r} with seed {run.result['seed']}: "
