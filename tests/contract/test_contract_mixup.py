@@ -1,4 +1,4 @@
-"""Mixup with lambda 1 is the sample and with lambda 0 its partner: at every depth, on ragged batches, in every method."""
+"""Mixup with lambda 1 is the sample, with lambda 0 its partner: at every depth, on ragged batches, in every method."""
 
 import pytest
 import torch
@@ -28,13 +28,13 @@ def depths(model):
 def test_lambda_one_is_the_sample_at_every_depth(model):
     own = logits_of(model, ragged())
     for depth in depths(model):
-        torch.testing.assert_close(mixed(model, depth, 1.0), own, **CLOSE, msg=lambda m, d=depth: f"depth {d}: {m}")
+        torch.testing.assert_close(mixed(model, depth, 1.0), own, **CLOSE, msg=lambda m, d=depth: f"{d}: {m}")
 
 
 def test_lambda_zero_is_the_partner_at_every_depth(model):
     partners = logits_of(model, ragged())[PARTNER]
     for depth in depths(model):
-        torch.testing.assert_close(mixed(model, depth, 0.0), partners, **CLOSE, msg=lambda m, d=depth: f"depth {d}: {m}")
+        torch.testing.assert_close(mixed(model, depth, 0.0), partners, **CLOSE, msg=lambda m, d=depth: f"{d}: {m}")
 
 
 def test_lambda_between_gives_something_else_at_every_depth(model):
@@ -50,7 +50,9 @@ def test_mixing_with_oneself_changes_nothing(model):
     plan, own = mixup.plan(model), logits_of(model, ragged())
     for depth in depths(model):
         mix = mixup.fixed(ragged(), plan, depth=depth, partner=torch.arange(5), lam=0.3)
-        torch.testing.assert_close(logits_of(model, ragged(), mix=mix), own, **CLOSE, msg=lambda m, d=depth: f"{d}: {m}")
+        torch.testing.assert_close(
+            logits_of(model, ragged(), mix=mix), own, **CLOSE, msg=lambda m, d=depth: f"{d}: {m}"
+        )
 
 
 def test_the_plan_names_the_streams_after_every_layer(model):
@@ -92,7 +94,7 @@ def test_every_parameter_gets_a_finite_gradient_under_mixup_at_every_depth(case)
 
 
 def test_a_lambda_of_its_own_per_modality_reaches_only_that_modality(case, reads):
-    """Lambda 0 for one modality and 1 for the rest after the embedding = that modality of the partner put in its place."""
+    """After the embedding, lambda 0 for one modality and 1 for the rest = the partner's modality put in its place."""
     model = model_of(case)
     plan = mixup.plan(model)
     for name in reads:

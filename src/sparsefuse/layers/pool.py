@@ -21,8 +21,16 @@ def windows(mask: Tensor, *, keep: int | None = None, stride: int | None = None)
         real = rank[:, -1:] + 1
         return (rank * keep // real.clamp_min(keep)).clamp(0, keep - 1), keep
     assert stride is not None
-    count = (mask.shape[1] + stride - 1) // stride
-    return (rank // stride).clamp_min(0), count
+    return (rank // stride).clamp_min(0), num_windows(mask.shape[1], stride)
+
+
+def num_windows(length: int, size: int) -> int:
+    """Windows of `size` that hold `length` tokens; one more, left empty, in an exported or compiled model.
+
+    torch.export treats a count of 1 as another program: without the empty window, a model exported on long clips would
+    refuse short ones.
+    """
+    return (length - 1) // size + (2 if torch.compiler.is_compiling() else 1)
 
 
 def pool(tokens: Tokens, index: Tensor, count: int, *, how: Pool, significance: Tensor | None = None) -> Tokens:

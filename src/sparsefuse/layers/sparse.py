@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from sparsefuse.layers.attention import MASKED, Attended, dense, key_bias
+from sparsefuse.layers.pool import num_windows
 
 EXPRESSIVITY = 8  # c of the fixed pattern, as released
 
@@ -113,17 +114,21 @@ class _Blocks:
 
 def _cut(x: Tensor, span: int, fill: float = 0.0) -> Tensor:
     """(B, H, N, D) -> (B, H, G, l, D), the last block filled up."""
-    short = -x.shape[2] % span
-    return torch.nn.functional.pad(x, (0, 0, 0, short), value=fill).unflatten(2, (-1, span))
+    count = num_windows(x.shape[2], span)
+    filled = torch.nn.functional.pad(x, (0, 0, 0, count * span - x.shape[2]), value=fill)
+    return filled.unflatten(2, (count, span))
 
 
 def _shift(blocks: Tensor, by: int, dim: int, fill: float = 0.0) -> Tensor:
-    """Moves blocks along `dim` by one place (+1: each place holds the block before it); the gap holds `fill`."""
+    """Moves blocks along `dim` by one place (+1: each place holds the block before it); the gap holds `fill`.
+
+    Joins first and cuts then: a size of count - 1 would tie an exported model to the example's number of blocks.
+    """
     gap = torch.full_like(blocks.narrow(dim, 0, 1), fill)
     count = blocks.shape[dim]
     if by > 0:
-        return torch.cat([gap, blocks.narrow(dim, 0, count - 1)], dim)
-    return torch.cat([blocks.narrow(dim, 1, count - 1), gap], dim)
+        return torch.cat([gap, blocks], dim).narrow(dim, 0, count)
+    return torch.cat([blocks, gap], dim).narrow(dim, 1, count)
 
 
 def _with_neighbours(blocks: Tensor, fill: float = 0.0) -> Tensor:
