@@ -195,8 +195,8 @@ def _label_points(figure: Any, axes: Any, points: list[Point], front: list[int])
         taken.append(tuple(text.get_window_extent().extents))
 
 
-# In eighths of a half turn: right first, then left, above, below, and the diagonals.
-_ANGLES = (0, 8, 4, 12, 2, 14, 6, 10, 1, 15, 7, 9)
+# In eighths of a half turn: right first, then above, left, below, and the diagonals.
+_ANGLES = (0, 4, 8, 12, 2, 14, 6, 10, 1, 15, 7, 9)
 
 
 def _overlap(a: Any, b: Any) -> bool:

@@ -80,9 +80,8 @@ def _table(rows: list[Row]) -> tuple[list[str], list[list[str]]]:
     """Titles and cells as text; units are in the titles."""
     metrics = _shown_metrics(rows)
     units = [f"{METRICS[m].title}{' %' if METRICS[m].share else ''}" for m in metrics]
-    batch = rows[0].batch
     titles = ["Method", "n", *units, "GMACs", f"{_TIMES} {rows[0].reference}", "Parameters", "Memory MB",
-              f"ms, batch of {batch:g}" if batch else "ms"]  # fmt: skip
+              "Latency ms"]  # fmt: skip
     lines = []
     for row in rows:
         relative = _NONE if row.relative is None else f"{_significant(row.relative, 2)}{_TIMES}"

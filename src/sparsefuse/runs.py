@@ -76,8 +76,11 @@ class Row(NamedTuple):
     paper_gmacs: float | None
     parameters: float | None
     memory_mb: float | None
+    """Peak activations of a training step, per clip in batches of `batch`."""
     latency_ms: float | None
+    """Median forward pass of one clip."""
     latency_spread_ms: float | None
+    """Half the distance between the 10th and the 90th percentile."""
     batch: float | None
 
     @property
