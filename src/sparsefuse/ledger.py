@@ -2,11 +2,14 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sparsefuse.cost import Cost, Measured, count, measure
 from sparsefuse.methods import build
 from sparsefuse.names import unknown
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 
 class Shapes(NamedTuple):
@@ -22,19 +25,21 @@ class Shapes(NamedTuple):
 
 _RELEASED = {"sparse": "dense"}  # what the released layer computes, and what the paper charges for it
 
+_SPLIT = {"cross_depth": 1, "fusion_depth": 11}  # of the study's twelve layers
+
 PUBLISHED = {
     "vggs": Shapes(
         {"flow": 38, "rgb": 38, "spectrogram": 1200},
         {"flow": 1024, "rgb": 1024, "spectrogram": 128},
         10,
-        {"sft": {"keep": {"flow": 12, "rgb": 12, "spectrogram": 20}, **_RELEASED}},
+        {"sft": {"keep": {"flow": 12, "rgb": 12, "spectrogram": 20}, **_RELEASED}, "mult": _SPLIT},
         {"concat": 1.68, "late": 1.51, "mult": 2.64, "mbt": 1.52, "sft": 0.25},
     ),
     "mosei": Shapes(
         {"audio": 500, "text": 50, "vision": 500},
         {"audio": 74, "text": 300, "vision": 35},
         7,
-        {"sft": {"keep": {"audio": 10, "text": 25, "vision": 10}, **_RELEASED}},
+        {"sft": {"keep": {"audio": 10, "text": 25, "vision": 10}, **_RELEASED}, "mult": _SPLIT},
         {"concat": 1.16, "late": 0.59, "mult": 1.03, "mbt": 0.59, "sft": 0.10},
     ),
 }
@@ -88,31 +93,46 @@ def show(lines: Sequence[Line], *, as_json: bool) -> None:
         print(json.dumps([_plain(line) for line in lines], indent=2))
         return
     from rich.console import Console
+
+    reported = any(line.reported for line in lines)
+    Console().print(_counted(lines, reported))
+    print("inputs, layers, head: matrix products as computed. formula: the layers by SFT's appendix A.2")
+    print("(attention charged as dense, 4 N D per block for norms)." + " paper: what its table 2 reports." * reported)
+    if lines[0].measured:
+        Console().print(_timed(lines, lines[0].measured.batch))
+        print("latency: median at batch 1 ± half the 10-90 % range. memory: peak activations of a training step.")
+
+
+def _counted(lines: Sequence[Line], reported: bool) -> "Table":
+    table = _table("Cost of one clip, GMACs (multiply-add = 1)", "method", "inputs", "layers", "head", "formula")
+    for title in ["paper"] * reported + ["parameters"]:
+        table.add_column(title, justify="right")
+    for line in lines:
+        cost = line.cost
+        cells = [line.method, *(f"{value / 1e9:.4f}" for value in (cost.embed, cost.layers, cost.head, cost.paper))]
+        cells += ["–" if line.reported is None else f"{line.reported:.2f}"] * reported
+        table.add_row(*cells, f"{cost.parameters:,}")
+    return table
+
+
+def _timed(lines: Sequence[Line], batch: int) -> "Table":
+    title = f"Measured on this machine, per clip; batches of {batch}"
+    table = _table(title, "method", "latency ms", "in a batch ms", "training ms", "memory MB")
+    for line in lines:
+        assert line.measured is not None
+        m = line.measured
+        latency = f"{m.latency_ms:.2f} ± {m.latency_spread_ms:.2f}"
+        table.add_row(line.method, latency, *(f"{value:.2f}" for value in (m.batch_ms, m.train_ms, m.memory_mb)))
+    return table
+
+
+def _table(title: str, *columns: str) -> "Table":
     from rich.table import Table
 
-    measured, reported = lines[0].measured, any(line.reported for line in lines)
-    table = Table(title="Cost of one clip, GMACs (multiply-add = 1)", title_justify="left")
-    titles = ["method", "projections", "layers", "head", "layers, paper's formula"]
-    titles += ["paper reports"] * reported + ["parameters"]
-    if measured:
-        titles += ["latency ms", f"ms in a batch of {measured.batch}", "training ms", "training MB"]
-    for title in titles:
-        table.add_column(title, justify="left" if title == "method" else "right")
-    for line in lines:
-        table.add_row(*_cells(line, reported))
-    Console().print(table)
-    print("The paper's formula (SFT appendix A.2) charges all attention as dense and 4 N D per block for norms.")
-
-
-def _cells(line: Line, reported: bool) -> list[str]:
-    cost = line.cost
-    cells = [line.method, *(f"{value / 1e9:.4f}" for value in (cost.embed, cost.layers, cost.head, cost.paper))]
-    cells += ["–" if line.reported is None else f"{line.reported:.2f}"] * reported + [f"{cost.parameters:,}"]
-    if line.measured:
-        m = line.measured
-        cells += [f"{m.latency_ms:.2f} ± {m.latency_spread_ms:.2f}"]
-        cells += [f"{value:.2f}" for value in (m.batch_ms, m.train_ms, m.memory_mb)]
-    return cells
+    table = Table(title=title, title_justify="left")
+    for i, column in enumerate(columns):
+        table.add_column(column, justify="right" if i else "left")
+    return table
 
 
 def _plain(line: Line) -> dict[str, Any]:

@@ -1,0 +1,5 @@
+"""`python -m sparsefuse`, as torchrun needs it."""
+
+from sparsefuse.cli import main
+
+main()
