@@ -1,0 +1,157 @@
+"""Multimodal manifold mixup (SFT section 3.4, eqs. 7-11), by hand."""
+
+from math import sqrt
+
+import pytest
+import torch
+
+from sparsefuse import build, mixup
+from sparsefuse.tokens import State, Tokens
+
+MODEL = {"features": {"a": 3, "b": 2}, "num_classes": 2, "dim": 10, "fusion_depth": 2}
+PLAN = mixup.Plan(("a", "b"), (("a", "b"), ("a", "b"), ("a", "b"), ("fused",), ("fused",)))
+
+
+def batch(size, missing=()):
+    """All clips have two tokens; `missing` holds pairs (modality, sample)."""
+    tokens = {}
+    for name, width in MODEL["features"].items():
+        mask = torch.ones(size, 2, dtype=torch.bool)
+        for other, sample in missing:
+            if other == name:
+                mask[sample] = False
+        tokens[name] = Tokens(torch.zeros(size, 2, width), mask)
+    return tokens
+
+
+def drawn(seed, size=6, *, alpha=0.3, plan=PLAN, missing=()):
+    return mixup.draw(batch(size, missing), plan, alpha=alpha, generator=torch.Generator().manual_seed(seed))
+
+
+def test_two_real_tokens_are_blended_by_lambda():
+    x = torch.tensor([[[1.0, 10.0]], [[3.0, 20.0]]])
+    state = State({"a": Tokens(x, torch.ones(2, 1, dtype=torch.bool))}, torch.zeros(()))
+    lam = torch.tensor([0.25, 0.5])
+    mixed = mixup.mix_state(state, mixup.Mix(1, torch.tensor([1, 0]), {"a": lam}, lam)).streams["a"]
+    assert mixed.x.tolist() == [[[0.25 * 1 + 0.75 * 3, 0.25 * 10 + 0.75 * 20]], [[2.0, 15.0]]]  # eq. 9
+    assert mixed.mask.tolist() == [[1.0], [1.0]]
+
+
+def test_a_token_only_one_of_two_has_stays_itself_and_counts_by_its_share():
+    x = torch.tensor([[[1.0], [7.0]], [[3.0], [99.0]]])
+    mask = torch.tensor([[True, True], [True, False]])
+    lam = torch.tensor([0.25, 0.5])
+    state = State({"a": Tokens(x, mask)}, torch.zeros(()))
+    mixed = mixup.mix_state(state, mixup.Mix(1, torch.tensor([1, 0]), {"a": lam}, lam)).streams["a"]
+    assert mixed.x[:, 1, 0].tolist() == [7.0, 7.0]
+    assert mixed.mask.tolist() == [[1.0, 0.25], [1.0, 0.5]]
+
+
+def test_each_stream_is_blended_by_its_own_lambda():
+    streams = {name: Tokens(torch.tensor([[[0.0]], [[1.0]]]), torch.ones(2, 1, dtype=torch.bool)) for name in "ab"}
+    lam = {"a": torch.tensor([0.2, 0.2]), "b": torch.tensor([0.9, 0.9])}
+    mix = mixup.Mix(1, torch.tensor([1, 0]), lam, torch.tensor([0.55, 0.55]))
+    mixed = mixup.mix_state(State(streams, torch.tensor(3.0)), mix)
+    torch.testing.assert_close(mixed.streams["a"].x.flatten(), torch.tensor([0.8, 0.2]))  # eq. 10
+    torch.testing.assert_close(mixed.streams["b"].x.flatten(), torch.tensor([0.1, 0.9]))
+    assert mixed.penalty == 3
+
+
+def test_before_the_join_every_modality_and_sample_has_a_lambda_and_the_label_their_mean():
+    mixes = [mix for mix in map(drawn, range(30)) if mix.depth <= 2]
+    assert mixes
+    for mix in mixes:
+        assert set(mix.lam) == {"a", "b"}
+        assert len({float(v) for lam in mix.lam.values() for v in lam}) == 12
+        torch.testing.assert_close(mix.label, (mix.lam["a"] + mix.lam["b"]) / 2)  # eq. 11
+
+
+def test_after_the_join_one_lambda_serves_the_stream_and_the_label():
+    mixes = [mix for mix in map(drawn, range(30)) if mix.depth > 2]
+    assert mixes
+    for mix in mixes:
+        assert set(mix.lam) == {"fused"}
+        assert torch.equal(mix.label, mix.lam["fused"])  # eqs. 8-9
+        assert len(set(mix.label.tolist())) == 6
+
+
+def test_streams_of_no_single_modality_take_the_mean():
+    plan = mixup.Plan(("a", "b"), ((), ("a", "b", "bottleneck", "a<-b")))
+    mix = drawn(0, plan=plan)
+    mean = (mix.lam["a"] + mix.lam["b"]) / 2
+    torch.testing.assert_close(mix.lam["bottleneck"], mean)
+    torch.testing.assert_close(mix.lam["a<-b"], mean)
+    torch.testing.assert_close(mix.label, mean)
+
+
+def test_a_modality_that_neither_sample_has_does_not_count_for_the_label():
+    plan = mixup.Plan(("a", "b"), ((), ("a", "b")))
+    seen = set()
+    for seed in range(9):
+        mix = drawn(seed, size=3, plan=plan, missing=[("a", 0), ("a", 1)])
+        for i, partner in enumerate(mix.partner.tolist()):
+            a, b = mix.lam["a"][i], mix.lam["b"][i]
+            has_a = 2 in (i, partner)
+            torch.testing.assert_close(mix.label[i], (a + b) / 2 if has_a else b)
+            seen.add(has_a)
+    assert seen == {True, False}
+
+
+def test_a_modality_no_one_gave_does_not_count_for_the_label():
+    plan = mixup.Plan(("a", "b"), ((), ("a", "b")))
+    tokens = {"b": batch(4)["b"]}
+    mix = mixup.draw(tokens, plan, alpha=0.3, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(mix.label, mix.lam["b"])
+
+
+def test_partners_are_a_permutation():
+    for seed in range(5):
+        assert sorted(drawn(seed).partner.tolist()) == list(range(6))
+    assert len({tuple(drawn(seed).partner.tolist()) for seed in range(5)}) > 1
+
+
+def test_depths_are_drawn_evenly_from_the_first_layer_to_the_last():
+    generator = torch.Generator().manual_seed(0)
+    depths = [mixup.draw(batch(2), PLAN, alpha=0.3, generator=generator).depth for _ in range(800)]
+    counts = [depths.count(d) for d in range(6)]
+    assert counts[0] == counts[5] == 0  # not before the first layer, nor beyond the last
+    assert all(150 < c < 250 for c in counts[1:5])  # 200 each, four standard deviations are 49
+
+
+@pytest.mark.parametrize("alpha", [0.3, 1.0, 4.0])
+def test_lambdas_have_the_moments_of_beta(alpha):
+    """Mean 1/2 and variance 1 / (4 (2 alpha + 1)); Beta(0.3, 0.3) is heaviest at its ends."""
+    plan = mixup.Plan(("a",), ((), ("fused",)))
+    lam = drawn(1, size=20_000, alpha=alpha, plan=plan).label.double()
+    variance = 1 / (4 * (2 * alpha + 1))
+    assert float(lam.min()) >= 0
+    assert float(lam.max()) <= 1
+    assert float(lam.mean()) == pytest.approx(0.5, abs=4 * sqrt(variance / 20_000))
+    assert float(lam.var()) == pytest.approx(variance, rel=0.03)
+
+
+def test_a_tiny_alpha_gives_no_nan():
+    plan = mixup.Plan(("a",), ((), ("fused",)))
+    lam = drawn(0, size=2_000, alpha=1e-3, plan=plan).label
+    assert lam.isfinite().all()
+    assert ((lam >= 0) & (lam <= 1)).all()
+
+
+def test_the_generator_alone_decides():
+    torch.manual_seed(1)
+    one = drawn(5)
+    torch.manual_seed(2)
+    state = torch.random.get_rng_state()
+    two, other = drawn(5), drawn(6)
+    assert torch.equal(torch.random.get_rng_state(), state)  # the global generator is not touched
+    assert one.depth == two.depth
+    assert torch.equal(one.partner, two.partner)
+    assert torch.equal(one.label, two.label)
+    assert not torch.equal(one.label, other.label)
+
+
+def test_plan_of_a_model():
+    model = build("sft", **MODEL, keep=1)
+    before, joined = ("a", "b"), ("fused",)
+    # embedding, one block, sparsify; join, two blocks
+    assert mixup.plan(model) == mixup.Plan(("a", "b"), (before, before, before, joined, joined, joined))
