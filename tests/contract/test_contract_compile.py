@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from contract_cases import LONGEST, logits_of, model_of, ragged
+from contract_cases import BASE, LONGEST, case_id, logits_of, model_of, ragged
 
 # Compiled kernels reorder sums; float32 leaves about 1e-6 per layer.
 CLOSE = {"rtol": 1e-4, "atol": 1e-4}
@@ -15,17 +15,11 @@ def compiled(model, **options):
     return model
 
 
-def test_layers_trace_as_one_graph_each(case):
-    model = model_of(case, lengths=LONGEST)
+@pytest.mark.parametrize("base", BASE, ids=case_id)
+def test_layers_trace_as_one_graph_each(base):
+    model = model_of(base, lengths=LONGEST)
     expected = logits_of(model, ragged())
     torch.testing.assert_close(logits_of(compiled(model, backend="eager", fullgraph=True), ragged()), expected)
-
-
-def check_compiled(case, **kwargs):
-    model = model_of(case, **kwargs)
-    batch = ragged() if "features" not in kwargs else {name: ragged()[name] for name in kwargs["features"]}
-    expected = logits_of(model, batch)
-    torch.testing.assert_close(logits_of(compiled(model), batch), expected, **CLOSE)
 
 
 INSIDE_TORCH = pytest.mark.filterwarnings("ignore:.*torch.jit.*:DeprecationWarning")  # on importing its own compiler
@@ -34,9 +28,16 @@ INSIDE_TORCH = pytest.mark.filterwarnings("ignore:.*torch.jit.*:DeprecationWarni
 @pytest.mark.slow
 @INSIDE_TORCH
 def test_compiled_layers_agree_with_eager(case):
-    check_compiled(case, lengths=LONGEST)
+    model = model_of(case, lengths=LONGEST)
+    expected = logits_of(model, ragged())
+    torch.testing.assert_close(logits_of(compiled(model), ragged()), expected, **CLOSE)
 
 
 @INSIDE_TORCH
-def test_compiled_layers_agree_with_eager_in_one_method():
-    check_compiled(("sft", {"dim": 10, "num_heads": 5, "keep": 3, "fusion_depth": 1}), features={"sound": 4})
+def test_the_compiled_sparse_layer_agrees_with_eager():
+    model = model_of(("sft", {"dim": 10, "num_heads": 5, "keep": 3, "fusion_depth": 1}), features={"sound": 4})
+    batch = {"sound": ragged()["sound"]}
+    expected = logits_of(model, batch)
+    torch._dynamo.reset()
+    model.layers[1].compile()
+    torch.testing.assert_close(logits_of(model, batch), expected, **CLOSE)
