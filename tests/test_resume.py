@@ -1,0 +1,178 @@
+"""A run that is stopped anywhere and resumed equals, bit for bit, one that was never stopped."""
+
+import dataclasses
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+import tiny
+from sparsefuse import checkpoint, files
+from sparsefuse.config import Config
+from sparsefuse.train import train
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Config:
+    """All that draws random numbers is on, in every epoch; a checkpoint after every batch; the rate decays."""
+    manifest = tiny.write_set(tmp_path / "data")
+    found = tiny.config(
+        manifest,
+        options={"drop": 0.3},
+        epochs=3,
+        mixup_alpha=0.3,
+        mixup_warmup=1,
+        patience=1,
+        decay=0.5,
+        lr=0.5,
+        save_minutes=0.0,
+    )
+    return tiny.with_data(found, modality_dropout=0.3)
+
+
+def assert_same_run(one: Path, other: Path) -> None:
+    assert tiny.epochs(one) == tiny.epochs(other)
+    for name in ("model.safetensors", "last.safetensors"):
+        mine, theirs = checkpoint.load(one / name), checkpoint.load(other / name)
+        assert mine.tensors.keys() == theirs.tensors.keys()
+        for key, tensor in mine.tensors.items():
+            assert torch.equal(tensor, theirs.tensors[key]), key
+        for facts in (mine.facts, theirs.facts):
+            facts.get("progress", {}).pop("seconds", None)
+        assert mine.facts == theirs.facts
+    for name in ("predictions.csv", "model.json", "config.json", "skipped.jsonl"):
+        assert (one / name).read_bytes() == (other / name).read_bytes(), name
+    results = [json.loads((run / "result.json").read_text()) for run in (one, other)]
+    for result in results:
+        result.pop("seconds")
+    assert results[0] == results[1]
+
+
+class Killed(BaseException):
+    """As sudden as a signal, within the process."""
+
+
+def test_a_run_killed_after_any_file_it_writes_resumes_to_the_same_run(
+    config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = train(config, tmp_path / "whole", root=Path(), measured=False)
+    assert len({line["lr"] for line in tiny.epochs(whole)}) > 1, "the plateau decay must act for this test to say much"
+    replace = files.os.replace
+    points = 0
+    while True:
+        points += 1
+        left = points
+
+        def killed_after(source: Path, target: Path) -> None:
+            nonlocal left
+            replace(source, target)
+            left -= 1
+            if not left:
+                raise Killed
+
+        monkeypatch.setattr(files.os, "replace", killed_after)
+        run = tmp_path / f"killed{points}"
+        try:
+            train(config, run, root=Path(), measured=False)
+        except Killed:
+            monkeypatch.setattr(files.os, "replace", replace)
+            train(config, run, root=Path(), resume=True, measured=False)
+            assert_same_run(run, whole)
+        else:
+            break
+    # 4 files of set-up; 3 batches, best, metrics, last an epoch (best not always); predictions, result
+    assert points > 4 + 3 * (3 + 2) + 2
+
+
+def test_a_resumed_run_draws_each_batch_once(config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Killed after the second batch of the second epoch: one more batch of it, then the third epoch."""
+    from sparsefuse.train import _Run
+
+    step, done = _Run._step, []
+
+    def noted(self, at, batch, **kwargs):
+        loss = step(self, at, batch, **kwargs)
+        done.append((at.epoch, at.batch))
+        return loss
+
+    def save(self, at, save=_Run._save):
+        save(self, at)
+        if (at.epoch, at.batch) == (1, 2):
+            raise Killed
+
+    monkeypatch.setattr(_Run, "_step", noted)
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(_Run, "_save", save)
+        train(config, tmp_path / "run", root=Path(), measured=False)
+    assert done == [(0, 0), (0, 1), (0, 2), (1, 0), (1, 1)]
+    done.clear()
+    train(config, tmp_path / "run", root=Path(), resume=True, measured=False)
+    assert done == [(1, 2), (2, 0), (2, 1), (2, 2)]
+
+
+def test_sigkill_within_an_epoch_costs_nothing(config: Config, tmp_path: Path) -> None:
+    """Through the command line, in processes of their own."""
+    config = dataclasses.replace(config, train=dataclasses.replace(config.train, epochs=6))
+    yaml = tiny.write_yaml(tmp_path / "config.yaml", config)
+    command = [sys.executable, "-m", "sparsefuse", "train", str(yaml), "--out"]
+    run = tmp_path / "killed"
+    process = subprocess.Popen(
+        [*command, str(run)], env=tiny.environment(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+    )
+    try:
+        progress = {"epoch": 0, "batch": 0}
+        deadline = time.monotonic() + 60
+        while not (progress["epoch"] > 0 and progress["batch"] > 0) and process.poll() is None:
+            assert time.monotonic() < deadline
+            if (run / "last.safetensors").exists():
+                progress = checkpoint.load(run / "last.safetensors").facts["progress"]
+    finally:
+        process.kill()
+        _, stderr = process.communicate()
+    assert process.returncode == -signal.SIGKILL, stderr.decode()
+    assert len(tiny.epochs(run)) < 6
+    assert not (run / "result.json").exists()
+    for out, more in ((run, ["--resume"]), (tmp_path / "whole", [])):
+        subprocess.run([*command, str(out), *more], env=tiny.environment(), check=True, capture_output=True)
+    for path in (run / "result.json", tmp_path / "whole" / "result.json"):
+        result = json.loads(path.read_text())
+        for key in ("memory_mb", "latency_ms", "latency_spread_ms", "batch_ms", "train_ms"):
+            del result["cost"][key]
+        path.write_text(json.dumps(result))
+    assert_same_run(run, tmp_path / "whole")
+
+
+def test_a_finished_run_is_left_as_it_is(tmp_path: Path) -> None:
+    config = tiny.config(tiny.write_set(tmp_path / "data"), epochs=1)
+    run = train(config, tmp_path / "run", root=Path(), measured=False)
+    before = {path.name: path.stat().st_mtime_ns for path in run.iterdir()}
+    assert train(config, run, root=Path(), resume=True, measured=False) == run
+    assert {path.name: path.stat().st_mtime_ns for path in run.iterdir()} == before
+
+
+def test_a_run_folder_is_not_overwritten_without_resume(tmp_path: Path) -> None:
+    config = tiny.config(tiny.write_set(tmp_path / "data"), epochs=1)
+    run = train(config, tmp_path / "run", root=Path(), measured=False)
+    with pytest.raises(FileExistsError, match="--resume"):
+        train(config, run, root=Path(), measured=False)
+
+
+def test_resume_without_a_run_starts_one(tmp_path: Path) -> None:
+    config = tiny.config(tiny.write_set(tmp_path / "data"), epochs=1)
+    resumed = train(config, tmp_path / "resumed", root=Path(), resume=True, measured=False)
+    assert_same_run(resumed, train(config, tmp_path / "fresh", root=Path(), measured=False))
+
+
+def test_a_truncated_checkpoint_is_an_error_that_names_it(tmp_path: Path) -> None:
+    config = tiny.config(tiny.write_set(tmp_path / "data"), epochs=1)
+    run = train(config, tmp_path / "run", root=Path(), measured=False)
+    (run / "result.json").unlink()
+    whole = (run / "last.safetensors").read_bytes()
+    (run / "last.safetensors").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ValueError, match=r"last\.safetensors is not a whole safetensors file"):
+        train(config, run, root=Path(), resume=True, measured=False)
