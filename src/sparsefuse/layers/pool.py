@@ -1,6 +1,6 @@
 """Pooling a stream over windows of its real length: N tokens in, K tokens out (SFT eq. 4)."""
 
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
@@ -8,6 +8,7 @@ from torch import Tensor
 from sparsefuse.tokens import Tokens
 
 Pool = Literal["avg", "max", "attn"]
+POOLS: tuple[Pool, ...] = get_args(Pool)
 
 
 def windows(mask: Tensor, *, keep: int | None = None, stride: int | None = None) -> tuple[Tensor, int]:

@@ -6,10 +6,12 @@ import sys
 from importlib import import_module, util
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from sparsefuse.model import FusionModel
 from sparsefuse.names import unknown
+
+if TYPE_CHECKING:  # listing the methods must not load torch
+    from sparsefuse.model import FusionModel
 
 
 def methods() -> list[str]:
@@ -24,7 +26,7 @@ def build(
     *,
     lengths: dict[str, int] | None = None,
     **options: Any,
-) -> FusionModel:
+) -> "FusionModel":
     """Builds a model by name (`sft`) or from a file (`my/fusion.py`).
 
     `features`: raw feature size per modality. `lengths`: longest clip per modality, in tokens; makes positions learned,
@@ -32,6 +34,9 @@ def build(
     """
     if not features:
         raise ValueError("features must name at least one modality, as in {'rgb': 1024}; got none")
+    for name in lengths or ():
+        if name not in features:
+            raise ValueError(f"lengths: {unknown('modality', name, features)}")
     make = find(method).build
     known = inspect.signature(make).parameters
     for name in options:

@@ -1,4 +1,6 @@
-"""Sparse Fusion Transformer: sparsify each modality, then fuse (Ding et al. 2021, "Sparse Fusion for Multimodal Transformers").
+"""Sparse Fusion Transformer: sparsify each modality, then fuse.
+
+Ding et al. 2021, "Sparse Fusion for Multimodal Transformers".
 
     each modality:  embed -> L blocks -> sparse attention -> pool to K tokens  \\
                                                                                 join -> T dense blocks -> head
@@ -19,8 +21,9 @@ from sparsefuse.layers.embed import Embed
 from sparsefuse.layers.head import Head
 from sparsefuse.layers.join import Join
 from sparsefuse.layers.options import per_modality, span_for
-from sparsefuse.layers.pool import Pool, pool, windows
+from sparsefuse.layers.pool import POOLS, Pool, pool, windows
 from sparsefuse.model import FusionModel
+from sparsefuse.names import unknown
 from sparsefuse.tokens import Tokens
 
 TEST = {"unimodal_depth": 1, "fusion_depth": 2, "dim": 20, "num_heads": 5, "keep": 3}
@@ -74,12 +77,15 @@ class Sparsify(nn.Module):
 
     def __init__(self, attention: Attention | None, *, drop: float, pool: Pool, keep: int | None, stride: int | None):
         super().__init__()
+        if pool not in POOLS:
+            raise ValueError(unknown("pooling", pool, POOLS))
         if pool == "attn" and attention is None:
             raise ValueError(
                 "pool='attn' weighs tokens by the sparse layer's attention; it needs sparse other than 'none'"
             )
         self.attention, self.drop = attention, nn.Dropout(drop)
-        self.pool, self.keep, self.stride = pool, keep, stride
+        self.pool: Pool = pool
+        self.keep, self.stride = keep, stride
 
     def forward(self, tokens: Tokens) -> Tokens:
         x, mask = tokens

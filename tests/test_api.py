@@ -1,0 +1,140 @@
+"""The public Python API: build, methods, Tokens, and what its errors say."""
+
+import subprocess
+import sys
+
+import pytest
+import torch
+
+import sparsefuse
+
+FEATURES = {"rgb": 1024, "flow": 1024, "spectrogram": 128}
+LENGTHS = {"rgb": 38, "flow": 38, "spectrogram": 1200}
+
+
+def test_build_and_call_as_in_the_readme():
+    keep = {"rgb": 12, "flow": 12, "spectrogram": 20}
+    model = sparsefuse.build("sft", features=FEATURES, num_classes=10, lengths=LENGTHS, keep=keep)
+    mask = torch.ones(2, 38, dtype=torch.bool)
+    sound = torch.randn(2, 1200, 128), torch.ones(2, 1200, dtype=torch.bool)
+    logits, penalty = model(
+        {
+            "rgb": sparsefuse.Tokens(torch.randn(2, 38, 1024), mask),
+            "flow": sparsefuse.Tokens(torch.randn(2, 38, 1024), mask),
+            "spectrogram": sparsefuse.Tokens(*sound),
+        }
+    )
+    assert logits.shape == (2, 10)
+    assert penalty.shape == ()
+
+
+def test_joined_stream_has_as_many_tokens_as_are_kept():
+    keep = {"rgb": 12, "flow": 12, "spectrogram": 20}
+    model = sparsefuse.build("sft", features=FEATURES, num_classes=10, keep=keep).eval()
+    seen = []
+    clip = {
+        name: sparsefuse.Tokens(torch.randn(1, n, FEATURES[name]), torch.ones(1, n, dtype=torch.bool))
+        for name, n in LENGTHS.items()
+    }
+    model(clip, probe=lambda depth, state: seen.append({name: t.x.shape[1] for name, t in state.streams.items()}))
+    assert seen[0] == {"flow": 39, "rgb": 39, "spectrogram": 1201}
+    assert seen[-1] == {"fused": 45}
+
+
+def test_methods_are_listed_in_order():
+    names = sparsefuse.methods()
+    assert names == sorted(names)
+    assert {"concat", "late", "mbt", "mult", "sft", "unimodal"} <= set(names)
+
+
+def test_the_folder_of_methods_is_also_the_function():
+    import sparsefuse.methods as folder
+
+    assert folder() == sparsefuse.methods() == folder.methods()
+
+
+def test_unknown_method_suggests_the_nearest():
+    with pytest.raises(ValueError, match=r"unknown method 'stf'; did you mean 'sft'\? available: concat, late, "):
+        sparsefuse.build("stf", features=FEATURES, num_classes=10)
+
+
+def test_unknown_option_suggests_the_nearest():
+    with pytest.raises(ValueError, match="unknown option of sft 'kep'; did you mean 'keep'"):
+        sparsefuse.build("sft", features=FEATURES, num_classes=10, kep=3)
+
+
+def test_a_wrong_word_for_an_option_suggests_the_nearest():
+    with pytest.raises(ValueError, match="unknown attention pattern 'stridd'; did you mean 'strided'"):
+        sparsefuse.build("sft", features=FEATURES, num_classes=10, sparse="stridd")
+    with pytest.raises(ValueError, match="did you mean 'symmetric'"):
+        sparsefuse.build("mbt", features=FEATURES, num_classes=10, update="symetric")
+    with pytest.raises(ValueError, match="unknown modality 'spectogram'; did you mean 'spectrogram'"):
+        sparsefuse.build("unimodal", features=FEATURES, num_classes=10, modality="spectogram")
+    with pytest.raises(ValueError, match="unknown pooling 'atn'; did you mean 'attn'"):
+        sparsefuse.build("sft", features=FEATURES, num_classes=10, pool="atn")
+
+
+def test_keep_and_stride_together_are_refused():
+    with pytest.raises(ValueError, match="give keep or stride, not both; got keep=3, stride=2"):
+        sparsefuse.build("sft", features=FEATURES, num_classes=10, keep=3, stride=2)
+
+
+def test_attention_pooling_without_attention_is_refused():
+    with pytest.raises(ValueError, match=r"pool='attn' .* needs sparse other than 'none'"):
+        sparsefuse.build("sft", features=FEATURES, num_classes=10, sparse="none", pool="attn")
+
+
+def test_no_modality_is_refused():
+    with pytest.raises(ValueError, match="features must name at least one modality"):
+        sparsefuse.build("sft", features={}, num_classes=10)
+
+
+def test_unknown_modality_in_lengths_is_refused():
+    with pytest.raises(ValueError, match="lengths: unknown modality 'rbg'; did you mean 'rgb'"):
+        sparsefuse.build("sft", features={"rgb": 4}, num_classes=2, lengths={"rgb": 3, "rbg": 3})
+
+
+METHOD = """
+from sparsefuse.layers.embed import Embed
+from sparsefuse.layers.head import Head
+from sparsefuse.model import FusionModel
+
+
+def build(features, num_classes, *, lengths=None, dim=8):
+    names = tuple(sorted(features))
+    return FusionModel(Embed(features, dim, lengths), [], Head(dim, num_classes, names), features=features)
+"""
+
+
+def test_a_method_comes_from_a_file(tmp_path):
+    path = tmp_path / "shallow.py"
+    path.write_text(METHOD)
+    model = sparsefuse.build(str(path), {"a": 3}, 2, dim=4)
+    logits, _ = model({"a": sparsefuse.Tokens(torch.randn(1, 2, 3), torch.ones(1, 2, dtype=torch.bool))})
+    assert logits.shape == (1, 2)
+    with pytest.raises(ValueError, match=r"unknown option of .*shallow.py 'dimm'; did you mean 'dim'"):
+        sparsefuse.build(str(path), {"a": 3}, 2, dimm=4)
+
+
+def test_a_method_file_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"no method file at .*gone.py"):
+        sparsefuse.build(str(tmp_path / "gone.py"), {"a": 3}, 2)
+
+
+def test_a_method_file_without_build_is_refused(tmp_path):
+    path = tmp_path / "empty.py"
+    path.write_text("x = 1\n")
+    with pytest.raises(ValueError, match=r"empty.py must define build\("):
+        sparsefuse.build(str(path), {"a": 3}, 2)
+
+
+def test_an_unknown_name_of_the_package_says_what_there_is():
+    with pytest.raises(AttributeError, match="no attribute 'biuld'; it has Tokens, build, load, methods"):
+        _ = sparsefuse.biuld
+
+
+def test_public_names_are_all_there():
+    assert set(sparsefuse.__all__) == {"Tokens", "build", "load", "methods"}
+    code = "from sparsefuse import *; import sparsefuse; Tokens, build, load, methods"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

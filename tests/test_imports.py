@@ -1,0 +1,126 @@
+"""Imports point one way, and the light parts stay light."""
+
+import ast
+import subprocess
+import sys
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+import sparsefuse
+
+ROOT = Path(sparsefuse.__file__).parent
+
+# A module may import from its own row and from those above it. A new module belongs in one of them.
+LEVELS = [
+    {"tokens", "config", "files", "names", "skipped", "media", "workers", "ranks"},
+    {"layers", "metrics", "features"},
+    {"model", "mixup", "data"},
+    {"methods", "cost", "checkpoint"},
+    {"train", "run", "watch", "ledger", "export", "budget"},
+    {"experiment", "evaluate", "runs", "charts", "report", "predict", "predictions", "serve", "demo"},
+    {"cli", "__main__"},
+]
+LEVEL = {name: level for level, names in enumerate(LEVELS) for name in names}
+
+
+def module_name(path):
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+# "" is the package itself: it imports nothing but on demand
+MODULES = {module_name(path): path for path in ROOT.rglob("*.py") if path.parent != ROOT or path.stem != "__init__"}
+
+
+def imports(tree):
+    """Dotted names below `sparsefuse` that a module imports, in functions too, but not for type checking alone."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
+            continue
+        if isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are absolute"
+            if (node.module or "").split(".")[0] == "sparsefuse":
+                for alias in node.names:
+                    yield f"{node.module}.{alias.name}".split(".", 1)[1]
+        elif isinstance(node, ast.Import):
+            yield from (a.name.split(".", 1)[1] for a in node.names if a.name.startswith("sparsefuse."))
+        yield from imports(node)
+
+
+def home(name):
+    """The module that a dotted name lies in, or None for the package's own (`__version__`)."""
+    while name and name not in MODULES:
+        name = name.rpartition(".")[0]
+    return name or None
+
+
+def edges():
+    for name, path in MODULES.items():
+        for imported in imports(ast.parse(path.read_text(encoding="utf-8"))):
+            if home(imported) not in (None, name):
+                yield name, home(imported)
+
+
+def top(name):
+    return name.split(".")[0]
+
+
+def test_the_walk_sees_imports():
+    found = set(edges())
+    assert ("methods.sft", "layers.pool") in found
+    assert ("model", "mixup") in found
+    assert ("mixup", "model") not in found  # for type checking alone
+    assert ("report", "charts") in found  # from sparsefuse import charts
+
+
+def test_imports_point_one_way():
+    wrong = [f"{a} imports {b}" for a, b in edges() if LEVEL.get(top(a), 99) < LEVEL.get(top(b), -1)]
+    assert not wrong
+
+
+def test_modules_do_not_import_each_other_in_a_circle():
+    graph = {name: set() for name in MODULES}
+    for a, b in edges():
+        graph[a].add(b)
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        pytest.fail(f"circle: {' -> '.join(error.args[1])}")
+
+
+def test_methods_never_import_one_another():
+    wrong = [f"{a} imports {b}" for a, b in edges() if a.startswith("methods.") and top(b) == "methods"]
+    assert not wrong
+
+
+def test_data_never_imports_features():
+    assert not [f"{a} imports {b}" for a, b in edges() if top(a) == "data" and top(b) == "features"]
+
+
+@pytest.mark.parametrize("package", ["layers", "methods", "model"])
+def test_models_know_no_modality_by_name(package):
+    """Modality names come from the data."""
+    for name, path in MODULES.items():
+        if top(name) == package:
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                if isinstance(node, ast.Constant):
+                    assert node.value not in ("rgb", "audio", "text", "flow", "spectrogram", "vision"), name
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import sparsefuse; assert sparsefuse.__version__",
+        "import sparsefuse; assert 'sft' in sparsefuse.methods()",
+        "from sparsefuse.methods import methods; assert 'sft' in methods()",
+        "import sparsefuse.report, sparsefuse.charts",
+        "import sparsefuse.config",
+        "import sparsefuse.cli",
+    ],
+)
+def test_torch_is_not_loaded_by(code):
+    check = "; import sys; assert 'torch' not in sys.modules, 'torch is loaded'"
+    done = subprocess.run([sys.executable, "-c", code + check], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
