@@ -266,7 +266,7 @@ PAIRS = ("--lengths", "--features", "--options")
 
 
 def _normal(argv: list[str]) -> list[str]:
-    """Short forms spelled out: a leading file is the configuration; a,b is a list; rgb=38,sft.sparse=dense a mapping."""
+    """Short forms spelled out: a leading file is the configuration, a,b a list, rgb=38,sft.sparse=dense a mapping."""
     argv = [part for arg in argv for part in (arg.split("=", 1) if re.match(r"--[\w.-]+=", arg) else [arg])]
     argv = [arg.replace("-", "_").replace("__", "--", 1) if re.match(r"--\w", arg) else arg for arg in argv]
     if len(argv) > 1 and argv[0] in WITH_CONFIG and not argv[1].startswith("-"):

@@ -28,7 +28,7 @@ class Data:
     """Which clips, and how they reach the model."""
 
     manifest: str = ""
-    """CSV or JSONL: id, one column per modality, label, optional split and group; a path relative to the YAML's folder"""
+    """CSV or JSONL: id, one column per modality, label, optional split and group; relative to the YAML's folder"""
     modalities: list[str] = field(default_factory=list)
     """columns to use as modalities; empty = all of them"""
     label: str = "label"

@@ -1,11 +1,12 @@
 """What a model costs: a model and clip lengths in; multiply-adds, parameters, memory and latency out.
 
-Multiply-adds are observed, not estimated: one clip passes through the model on the meta device and every matrix product is
-counted where it happens (a multiply-add is 1; the papers' "GFlops" are multiply-adds too). Norms, activations, softmax and
-pooling multiply nothing worth counting and are left out; the paper's formula charges 4 N D per block for them.
+Multiply-adds are observed, not estimated: one clip passes through the model on the meta device and every matrix product
+is counted where it happens (a multiply-add is 1; the papers' "GFlops" are multiply-adds too). Norms, activations, softmax
+and pooling multiply nothing worth counting and are left out; the paper's formula charges 4 N D per block for them.
 """
 
 import copy
+import os
 import statistics
 import time
 from typing import Any, NamedTuple
@@ -32,7 +33,7 @@ class Cost(NamedTuple):
     head: int
     """multiply-adds of the head"""
     paper: int
-    """the layers by the paper's appendix A.2: all attention charged as dense, 4 N D per block for norm and activation"""
+    """the layers by SFT's appendix A.2: all attention charged as dense, 4 N D per block for norm and activation"""
     parameters: int
     """trained numbers"""
 
@@ -111,9 +112,7 @@ class _Counter(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         out = func(*args, **(kwargs or {}))
-        if func is F.linear:
-            self.total += out.numel() * args[0].shape[-1]
-        elif func in (torch.matmul, Tensor.matmul, Tensor.__matmul__, torch.bmm):
+        if func is F.linear or func in (torch.matmul, Tensor.matmul, Tensor.__matmul__, torch.bmm):
             self.total += out.numel() * args[0].shape[-1]
         elif func is F.scaled_dot_product_attention:
             q, k, v = args[:3]
@@ -182,6 +181,7 @@ def _peak_bytes(model: FusionModel, clips: dict[str, Tokens], device: torch.devi
         _train_step(model, clips)
         return torch.cuda.max_memory_allocated(device) - before
     model.zero_grad(set_to_none=True)
+    os.environ.setdefault("KINETO_LOG_LEVEL", "9")  # or the profiler greets on the screen
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
         _train_step(model, clips)
     assert profile.profiler is not None

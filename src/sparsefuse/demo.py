@@ -1,4 +1,4 @@
-"""`sparsefuse demo`: renders clips, then does what a user would do with their own: extract, compare, report, predict."""
+"""`sparsefuse demo`: renders clips, then does what a user would do: extract, compare, report, predict."""
 
 import logging
 import time

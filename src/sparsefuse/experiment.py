@@ -1,6 +1,6 @@
 """Experiments: a configuration and a grid of methods, folds and seeds in; one run folder per cell out.
 
-A cell that is finished is never run again; a stopped one is resumed; a failed one is reported and costs the others nothing.
+A finished cell is never run again; a stopped one is resumed; a failed one is reported and costs the others nothing.
 """
 
 import dataclasses

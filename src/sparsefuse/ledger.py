@@ -110,7 +110,7 @@ def _counted(lines: Sequence[Line], reported: bool) -> "Table":
     for line in lines:
         cost = line.cost
         cells = [line.method, *(f"{value / 1e9:.4f}" for value in (cost.embed, cost.layers, cost.head, cost.paper))]
-        cells += ["–" if line.reported is None else f"{line.reported:.2f}"] * reported
+        cells += ["-" if line.reported is None else f"{line.reported:.2f}"] * reported
         table.add_row(*cells, f"{cost.parameters:,}")
     return table
 

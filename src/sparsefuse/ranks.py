@@ -45,3 +45,8 @@ def sum_over(values: Tensor, rank: Rank) -> Tensor:
     if rank.world > 1:
         dist.all_reduce(values)
     return values
+
+
+def wait(rank: Rank) -> None:
+    """Waits until all processes are here: what the first one wrote before can be read by all."""
+    sum_over(torch.zeros(1, device=rank.device), rank)

@@ -54,6 +54,7 @@ def train(
             write_setup(out, config, clips, options_of(config), name or config.method)
         with Watch(config.train.epochs, shown=rank.first) as watch:
             run.fit(watch, resume)
+        ranks.wait(rank)
         best = checkpoint.load(out / "model.safetensors")
         checkpoint.restore_model(model, best.tensors)
         test = run.predict("test") if len(clips.splits["test"]) else None

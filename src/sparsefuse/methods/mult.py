@@ -1,13 +1,13 @@
-"""Multimodal Transformer MulT: every modality reads every other through directional crossmodal attention (Tsai et al. 2019).
+"""Multimodal Transformer MulT: every modality reads every other (Tsai et al. 2019).
 
     for each pair:    target<-source:  5 crossmodal blocks, keys and values from the source's embedding in each
     for each target:  its pairs side by side (width (M-1) x dim) -> 5 blocks
     head:             CLS of all targets side by side -> residual MLP -> linear
 
-The layer split 5 + 5 is the released code's (its "mem" encoders take max(levels, 3) layers, where the paper says 3); the
-SFT study used 1 + 11. MLP ratio 4, as published. Unlike the released code: the shared embedding with learned positions in
-place of sinusoids scaled by sqrt(dim), padding is masked, no future mask, and CLS is read in place of the last time step,
-which in a padded batch may not exist. With a single modality there is no pair, and only the second stage runs.
+The layer split 5 + 5 is the released code's (its "mem" encoders take max(levels, 3) layers, where the paper says 3);
+the SFT study used 1 + 11. MLP ratio 4, as published. Unlike the released code: the shared embedding with learned
+positions in place of sinusoids scaled by sqrt(dim), padding is masked, no future mask, and CLS is read in place of the
+last time step, which in a padded batch may not exist. A single modality has no pair, and only the second stage runs.
 """
 
 import torch
@@ -83,7 +83,7 @@ class Cross(nn.Module):
 
 
 class SideBySide(nn.Module):
-    """Each target's pairs, normalised and put side by side: (M-1) x (B, N, D) -> (B, N, (M-1) D), named as the target."""
+    """Each target's pairs, normalised, side by side: (M-1) x (B, N, D) -> (B, N, (M-1) D), named as the target."""
 
     def __init__(self, pairs: dict[str, tuple[str, ...]], dim: int):
         super().__init__()
