@@ -8,7 +8,7 @@ from sparsefuse.tokens import State, Tokens
 
 
 class Join(nn.Module):
-    """Streams of all modalities -> the one stream `fused`: [sum of CLS | tokens of the first | tokens of the second ...]."""
+    """Streams of all modalities -> the one stream `fused`: [sum of CLS | tokens of the first | of the second ...]."""
 
     def __init__(self, modalities: tuple[str, ...]):
         super().__init__()

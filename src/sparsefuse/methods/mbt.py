@@ -4,8 +4,9 @@
                                                      |  bottleneck  |                             mean
     each modality:  embed -> 8 blocks -> 4 blocks over [its tokens | bottleneck] -> shared head  /
 
-Four bottleneck tokens and fusion in the last third, as the paper; width and depth of the SFT study. `symmetric`: the new
-bottleneck is the mean of what the modalities make of it (the released code); `sequential`: it passes from one to the next.
+Four bottleneck tokens and fusion in the last third, as the paper; width and depth of the SFT study. `symmetric`: the
+new bottleneck is the mean of what the modalities make of it (the released code); `sequential`: it passes from one to
+the next.
 """
 
 from typing import Literal
