@@ -131,7 +131,7 @@ def _page(folder: Path, runs: list[Run], rows: list[Row]) -> dict[str, Any]:
         "folder": shlex.quote(folder.name), "title": folder.resolve().name, "data": first.get("data", ""),
         "task": first["task"], "classes": first.get("classes") or [], "splits": first.get("splits", {}),
         "rows": rows, "seeds": sorted({run.result["seed"] for run in finished}), "main": METRICS[rows[0].main],
-        "unit": "seed" if all(run.result.get("fold") is None for run in finished) else "run",
+        "unit": "seed",
         "same_split": all(run.result.get("splits") == first.get("splits") for run in finished),
         "metrics": _shown_metrics(rows), "titles": titles, "lines": lines, "stat": _stat, "best": _best(rows),
         "trade_off": _trade_off(rows) if costed else "", "front": _front(costed),

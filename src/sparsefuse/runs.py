@@ -63,7 +63,7 @@ class Row(NamedTuple):
 
     name: str
     seeds: list[int]
-    """One per run; with folds a seed comes once per fold."""
+    """Each once; with folds, what a seed scored is the mean over its folds."""
     metrics: dict[str, Stat]
     """Test metrics, by the names of METRICS."""
     main: str
@@ -121,7 +121,7 @@ def summarise(runs: list[Run]) -> list[Row]:
     for name, group in groups.items():
         relative = known[name] / known[reference] if name in known else None
         costs = {part: _cost(group, part) for part in Row._fields[-6:]}
-        seeds, main = [run.result["seed"] for run in group], MAIN_METRIC[group[0].result["task"]]
+        seeds, main = sorted({run.result["seed"] for run in group}), MAIN_METRIC[group[0].result["task"]]
         rows.append(Row(name, seeds, _metrics(group), main, gmacs[name], relative, reference, **costs))
     return sorted(rows, key=_worst_last)
 
@@ -179,12 +179,16 @@ def _short(value: Any) -> str:
 
 
 def _metrics(group: list[Run]) -> dict[str, Stat]:
-    """Mean and sample deviation of the metrics that every seed has; top-5 among five classes would say nothing."""
+    """Mean and sample deviation of the metrics that every run has; top-5 among five classes would say nothing.
+
+    Folds are averaged within a seed first: the deviation is over seeds, never over different test clips.
+    """
     metrics = {}
     for name in METRICS:
-        values = [run.result["test"].get(name) for run in group]
-        if None in values or (name == "top5" and len(group[0].result["classes"]) <= 5):
+        scores = [(run.result["seed"], run.result["test"].get(name)) for run in group]
+        if any(value is None for _, value in scores) or (name == "top5" and len(group[0].result["classes"]) <= 5):
             continue
+        values = [statistics.fmean(v for s, v in scores if s == seed) for seed in sorted({s for s, _ in scores})]
         metrics[name] = Stat(statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None)
     return metrics
 

@@ -44,7 +44,9 @@ def _picture_stream(av: Any, container: Any, pixels: np.ndarray, rate: Fraction)
     stream = container.add_stream(codec, rate=rate)
     stream.height, stream.width, stream.pix_fmt = pixels.shape[1], pixels.shape[2], "yuv420p"
     stream.codec_context.thread_count = 1  # the number of threads changes the bytes
-    stream.options = {"crf": "16", "x264-params": "mbtree=0"}  # mbtree is not deterministic if codec == "libx264" else {"qscale": "2"}
+    # x264's macroblock tree gives other bytes every time.
+    exact = {"crf": "16", "x264-params": "mbtree=0"}
+    stream.options = exact if codec == "libx264" else {"qscale": "2"}
     return stream
 
 
