@@ -30,7 +30,7 @@ def key_bias(mask: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def dense(q: Tensor, k: Tensor, v: Tensor, mask: Tensor, *, span: int = 0, want_received: bool = False) -> Attended:
-    """Every query (B, H, N, D/H) attends to every real key (B, H, N', D/H); `mask` (B, N'). `span` means nothing here."""
+    """Every query (B, H, N, D/H) attends to every real key (B, H, N', D/H); `mask` (B, N'). `span` is not used."""
     bias = key_bias(mask, q.dtype)[:, None, None, :]  # (B, 1, 1, N')
     x = F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
     if not want_received:

@@ -22,7 +22,7 @@ class Result(NamedTuple):
 
 
 class Attention(nn.Module):
-    """Multi-head attention over one stream, or from one to another; the weights are those of `nn.MultiheadAttention`."""
+    """Multi-head attention over one stream, or from one to another; weights as in `nn.MultiheadAttention`."""
 
     def __init__(self, dim: int, num_heads: int, *, pattern: Pattern = "dense", span: int = 32):
         super().__init__()
