@@ -227,13 +227,16 @@ def test_same_method_and_seed_twice_is_refused(tmp_path):
         read_runs(tmp_path)
 
 
-def test_folds_of_one_seed_are_runs_of_their_own(tmp_path):
-    for fold, top1 in enumerate((0.8, 0.9)):
-        write_run(tmp_path / str(fold), top1=top1, fold=fold, splits={"train": 200, "valid": 50, "test": 80 + fold})
+def test_folds_are_averaged_within_a_seed(tmp_path):
+    scores = {0: (0.8, 0.9), 1: (0.7, 0.8)}  # seed -> top1 per fold
+    for seed, folds in scores.items():
+        for fold, top1 in enumerate(folds):
+            write_run(tmp_path / f"{seed}-{fold}", seed=seed, top1=top1, fold=fold)
     (row,) = summarise(read_runs(tmp_path))
     assert row.n == 2
-    assert row.metrics["top1"].mean == pytest.approx(0.85)
-    assert "2 runs each" in page_of(tmp_path)
+    assert row.metrics["top1"].mean == pytest.approx((0.85 + 0.75) / 2)
+    assert row.metrics["top1"].std == pytest.approx(0.1 / 2**0.5)  # of 0.85 and 0.75, not of the four
+    assert "2 seeds each" in page_of(tmp_path)
 
 
 def test_without_a_test_split_there_is_still_a_page(tmp_path):
