@@ -213,7 +213,10 @@ def test_thirty_steps_learn_sixteen_samples(case):
         optimizer.zero_grad()
         (F.cross_entropy(logits, labels) + penalty).backward()
         optimizer.step()
-    assert logits_of(model.eval(), batch).argmax(1).tolist() == labels.tolist()
+        if logits_of(model.eval(), batch).argmax(1).equal(labels):
+            return
+        model.train()
+    pytest.fail(f"after thirty steps the model says {logits.argmax(1).tolist()}")
 
 
 def test_modalities_interact_exactly_where_the_method_fuses(case):
