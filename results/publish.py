@@ -1,0 +1,94 @@
+"""Writes results/ and the tables of README.md and docs/methods.md from run folders and from the code itself.
+
+    python results/publish.py                              the tables only
+    python results/publish.py runs/grid/color grid-color   first files a finished comparison under results/
+
+Run from the repository's root. Nobody types a number.
+"""
+
+import re
+import sys
+from importlib import import_module
+from pathlib import Path
+
+from sparsefuse.files import write_text
+from sparsefuse.ledger import ledger
+from sparsefuse.methods import methods
+from sparsefuse.report import read_runs, summarise, table_markdown, write_csv
+
+RESULTS = Path("results")
+
+
+def main() -> None:
+    """See the module's docstring."""
+    if len(sys.argv) == 3:
+        file_under(Path(sys.argv[1]), sys.argv[2])
+    tables = {"cost": cost_table(), "methods": methods_table()}
+    for folder in sorted(path for path in RESULTS.iterdir() if path.is_dir()):
+        for table in sorted(folder.glob("*.md")):
+            tables[folder.name] = "\n".join(line for line in table.read_text().splitlines() if line.startswith("|"))
+    for page in (Path("README.md"), *sorted(Path("docs").glob("*.md"))):
+        fill(page, tables)
+
+
+def file_under(runs: Path, name: str) -> None:
+    """Writes results/<name>/<device>-torch<version>-<precision>.csv and .md."""
+    found = [run for run in read_runs(runs) if run.result]
+    env, config = found[0].env, found[0].config
+    device = "cpu" if "CPU" in env["device"] else re.sub(r"\W+", "-", env["device"].lower())
+    version = ".".join(env["torch"].split("+")[0].split(".")[:2])
+    place = RESULTS / name / f"{device}-torch{version}-{config['train']['precision']}"
+    place.parent.mkdir(parents=True, exist_ok=True)
+    rows = summarise(found)
+    write_csv(rows, place.with_suffix(".csv"))
+    commits = ", ".join(sorted({run.env["commit"] for run in found}))
+    sizes = ", ".join(f"{split} {count}" for split, count in found[0].result["splits"].items())
+    minutes = sum(run.result["seconds"] for run in found) / 60
+    text = f"# {name}\n\n{table_markdown(rows)}\n"
+    text += (
+        f"Clips: {sizes}. Command: `{env['command']}`. Commit: {commits}. Training took {minutes:.0f} core minutes.\n"
+    )
+    write_text(place.with_suffix(".md"), text)
+
+
+def cost_table() -> str:
+    """The ledger at the shapes of the SFT study."""
+    lines = [
+        "| method | clip | inputs | layers | head | formula | paper | parameters |",
+        "|:--|:--|--:|--:|--:|--:|--:|--:|",
+    ]
+    for shapes in ("vggs", "mosei"):
+        both = ledger(["concat", "late", "mbt", "sft"], {}, {}, 0, {}, shapes=shapes)
+        sparse = ledger(["sft"], {}, {}, 0, {"sft": {"sparse": "strided"}}, shapes=shapes)[0]
+        for line in [*both, sparse._replace(method="sft, sparse", reported=None)]:
+            cost = line.cost
+            figures = [f"{value / 1e9:.4f}" for value in (cost.embed, cost.layers, cost.head, cost.paper)]
+            reported = "" if line.reported is None else f"{line.reported:.2f}"
+            lines.append(f"| {line.method} | {shapes} | {' | '.join(figures)} | {reported} | {cost.parameters:,} |")
+    return "\n".join(lines)
+
+
+def methods_table() -> str:
+    """Name and first docstring line of every method."""
+    lines = ["| method | what it is | source |", "|:--|:--|:--|"]
+    for name in methods():
+        text = (import_module(f"sparsefuse.methods.{name}").__doc__ or "").strip()
+        source = re.search(r"\w+ et al\. \d{4}", text)
+        summary = re.sub(r" \([^)]*et al[^)]*\)", "", text.splitlines()[0]).rstrip(".")
+        lines.append(f"| `{name}` | {summary} | {source[0] if source else ''} |")
+    return "\n".join(lines)
+
+
+def fill(page: Path, tables: dict[str, str]) -> None:
+    """Puts tables between their markers: <!-- table: NAME --> ... <!-- end -->."""
+
+    def put(match: re.Match[str]) -> str:
+        table = tables.get(match[1], match[2].strip())
+        return f"<!-- table: {match[1]} -->\n{table}\n<!-- end -->" if table else match[0]
+
+    text = page.read_text(encoding="utf-8")
+    write_text(page, re.sub(r"<!-- table: ([\w-]+) -->\n(.*?)<!-- end -->", put, text, flags=re.DOTALL))
+
+
+if __name__ == "__main__":
+    main()
