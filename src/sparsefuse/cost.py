@@ -1,8 +1,8 @@
 """What a model costs: a model and clip lengths in; multiply-adds, parameters, memory and latency out.
 
-Multiply-adds are observed, not estimated: one clip passes through the model on the meta device and every matrix product
-is counted where it happens (a multiply-add is 1; the papers' "GFlops" are multiply-adds too). Norms, activations, softmax
-and pooling multiply nothing worth counting and are left out; the paper's formula charges 4 N D per block for them.
+Multiply-adds are observed, not estimated: one clip passes through the model on the meta device and every matrix
+product is counted where it happens (a multiply-add is 1; the papers' "GFlops" are multiply-adds too). Norms,
+activations, softmax and pooling are left out; the paper's formula charges 4 N D per block for them.
 """
 
 import copy

@@ -66,15 +66,15 @@ def ledger(
 ) -> list[Line]:
     """Costs of one clip per method. `shapes` takes lengths, features, classes and options from a published study;
     `options` go on top. Lengths of a published study get its figures beside ours, whatever the modalities' names."""
+    for name in options:
+        if name not in methods:
+            raise ValueError(f"options: {unknown('method', name, methods)}")
     if shapes is not None:
         found = PUBLISHED[shapes]
         lengths, features, num_classes = found.lengths, found.features, found.num_classes
         options = {m: {**found.options.get(m, {}), **options.get(m, {})} for m in {*found.options, *options}}
     if not lengths:
         raise ValueError("give --lengths, as rgb=38,spectrogram=1200, with --features; or --shapes vggs")
-    for name in options:
-        if name not in methods:
-            raise ValueError(f"options: {unknown('method', name, methods)}")
     for name in {*lengths, *features}:
         if name not in lengths or name not in features:
             raise ValueError(f"modality {name!r} needs both a length and a feature size; got {lengths} and {features}")

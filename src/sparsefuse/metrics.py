@@ -27,6 +27,7 @@ def scores(logits: Tensor, labels: Tensor, task: Task) -> dict[str, float]:
     multilabel: map, macro_f1 (at probability 1/2). regression: mae, corr (Pearson; 0 if either side is constant).
     """
     from torchmetrics import functional as tm
+    from torchmetrics.functional import classification as tmc
 
     found = {"loss": float(losses(logits, labels, task).mean())}
     logits = logits.float().cpu()
@@ -35,14 +36,10 @@ def scores(logits: Tensor, labels: Tensor, task: Task) -> dict[str, float]:
         classes = logits.shape[1]
         found["top1"] = float((logits.argmax(1) == labels).double().mean())
         if classes > 5:
-            found["top5"] = float(
-                tm.classification.multiclass_accuracy(logits, labels, classes, top_k=5, average="micro")
-            )
-        found["macro_f1"] = float(tm.classification.multiclass_f1_score(logits, labels, classes, average="macro"))
+            found["top5"] = float(tmc.multiclass_accuracy(logits, labels, classes, top_k=5, average="micro"))
+        found["macro_f1"] = float(tmc.multiclass_f1_score(logits, labels, classes, average="macro"))
     elif task == "multilabel":
-        found["macro_f1"] = float(
-            tm.classification.multilabel_f1_score(logits.sigmoid(), labels.long(), labels.shape[1])
-        )
+        found["macro_f1"] = float(tmc.multilabel_f1_score(logits.sigmoid(), labels.long(), labels.shape[1]))
     else:
         values = logits[:, 0]
         found["mae"] = float(tm.mean_absolute_error(values, labels))
@@ -55,7 +52,7 @@ def scores(logits: Tensor, labels: Tensor, task: Task) -> dict[str, float]:
 
 def per_class_ap(logits: Tensor, labels: Tensor, task: Task) -> list[float | None]:
     """Average precision per class; None for a class without a positive sample, where it is not defined."""
-    from torchmetrics import functional as tm
+    from torchmetrics.functional import classification as tmc
 
     logits, labels = logits.float().cpu(), labels.cpu()
     classes = logits.shape[1]
@@ -63,11 +60,9 @@ def per_class_ap(logits: Tensor, labels: Tensor, task: Task) -> list[float | Non
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it warns of classes without positives, which become None below
         if task == "class":
-            ap: Any = tm.classification.multiclass_average_precision(logits.softmax(1), labels, classes, average="none")
+            ap: Any = tmc.multiclass_average_precision(logits.softmax(1), labels, classes, average="none")
         else:
-            ap = tm.classification.multilabel_average_precision(
-                logits.sigmoid(), labels.long(), classes, average="none"
-            )
+            ap = tmc.multilabel_average_precision(logits.sigmoid(), labels.long(), classes, average="none")
     return [float(value) if count else None for value, count in zip(ap, positives, strict=True)]
 
 

@@ -100,5 +100,7 @@ def _mean(lam: dict[str, Tensor], tokens: dict[str, Tokens], partner: Tensor) ->
 
 def _beta(alpha: float, count: int, generator: torch.Generator) -> Tensor:
     """(count,) Beta(alpha, alpha) draws, by two gammas from the given generator."""
-    gammas = torch._standard_gamma(torch.full((2, count), alpha, dtype=torch.float64), generator=generator)
+    gammas = torch._standard_gamma(  # pyright: ignore[reportPrivateImportUsage]
+        torch.full((2, count), alpha, dtype=torch.float64), generator=generator
+    )
     return (gammas[0] / gammas.sum(0).clamp_min(1e-300)).float()

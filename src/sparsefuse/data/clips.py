@@ -33,7 +33,7 @@ class Clips(NamedTuple):
 
 
 def load_clips(data: Data, root: Path) -> Clips:
-    """Reads the manifest, divides it and checks every file; `root` is the folder that `data.manifest` is relative to."""
+    """Reads the manifest, divides it and checks every file; `root` is the folder `data.manifest` is relative to."""
     manifest = read_manifest(root / data.manifest, label=data.label, modalities=data.modalities)
     task = guess_task(row.label for row in manifest.rows) if data.task == "auto" else data.task
     rows = split_rows(manifest, data.split, task)
