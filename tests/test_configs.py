@@ -1,0 +1,61 @@
+"""Every shipped configuration loads and trains an epoch on small clips of its modalities."""
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from jsonargparse import ArgumentParser
+
+from sparsefuse.config import Config
+from sparsefuse.experiment import grid
+from sparsefuse.files import read_json
+from sparsefuse.train import train
+
+CONFIGS = sorted((Path(__file__).parent.parent / "configs").glob("*.yaml"))
+SENSORS = {"utd-mhad": ("depth", "inertial", "skeleton")}  # its features come ready from `prepare`
+
+
+def load(path: Path) -> Config:
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_class_arguments(Config, None)
+    fields = vars(parser.instantiate(parser.parse_object(yaml.safe_load(path.read_text()))))
+    return Config(**fields)
+
+
+def write_clips(folder: Path, label: str, modalities: tuple[str, ...]) -> None:
+    """Eight clips of each of six groups, two classes."""
+    rng = np.random.default_rng(0)
+    lines = [",".join(["id", *modalities, label, "group"])]
+    for i in range(48):
+        for name in modalities:
+            np.save(folder / f"{name}{i}.npy", rng.normal(size=(rng.integers(3, 9), 4)).astype(np.float32))
+        lines.append(",".join([f"s{i}", *(f"{name}{i}.npy" for name in modalities), f"c{i % 2}", str(1 + i // 8)]))
+    (folder / "manifest.csv").write_text("\n".join(lines))
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_config_trains(path, tmp_path):
+    config = load(path)
+    modalities = tuple(config.features) or SENSORS[path.stem]
+    if path.stem == "av-digits":
+        modalities = ("image", "sound")
+    write_clips(tmp_path, config.data.label, modalities)
+    data = dataclasses.replace(config.data, manifest="manifest.csv")
+    config = dataclasses.replace(config, data=data, train=dataclasses.replace(config.train, epochs=1))
+    cell = grid(config, ["sft"], [0], tmp_path / "runs", root=tmp_path)[0]
+    train(cell.config, cell.folder, root=tmp_path, measured=False)
+    result = read_json(cell.folder / "result.json")
+    assert result["splits"]["test"] > 0
+    assert 0 <= result["test"]["top1"] <= 1
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_config_says_its_command_time_and_result(path):
+    header = [line for line in path.read_text().splitlines() if line.startswith("#")]
+    text = "\n".join(header)
+    assert f"configs/{path.name}" in text
+    assert "sparsefuse compare" in text
+    assert "Takes about" in text
+    assert "results/" in text
