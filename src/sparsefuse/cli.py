@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, NoReturn
 
-from jsonargparse import ActionConfigFile, ArgumentParser, set_parsing_settings
+from jsonargparse import ActionConfigFile, ArgumentParser, set_parsing_settings  # pyright: ignore[reportPrivateImportUsage]
 
 from sparsefuse.config import Config
 from sparsefuse.names import unknown
@@ -310,9 +310,10 @@ def _rooted(config: Config, argv: list[str]) -> Config:
         return config
     path = Path(argv[argv.index("--config") + 1])
     written = ((yaml.safe_load(path.read_text(encoding="utf-8")) or {}).get("data") or {}).get("manifest")
-    if written != config.data.manifest:
+    manifest = config.data.manifest
+    if written != manifest:
         return config
-    return dataclasses.replace(config, data=dataclasses.replace(config.data, manifest=str(path.parent / written)))
+    return dataclasses.replace(config, data=dataclasses.replace(config.data, manifest=str(path.parent / manifest)))
 
 
 def _print_run(out: Path) -> None:

@@ -189,6 +189,6 @@ def _peak_bytes(model: FusionModel, clips: dict[str, Tokens], device: torch.devi
     held = peak = 0
     for event in profile.profiler.kineto_results.events():
         if event.name() == "[memory]":
-            held += event.nbytes()
+            held += event.nbytes()  # pyright: ignore[reportAttributeAccessIssue]
             peak = max(peak, held)
     return peak

@@ -15,10 +15,9 @@ from sparsefuse.predict import load
 from sparsefuse.report import read_runs, rich_table, summarise, table_markdown, write_csv, write_report
 
 FEATURES = {
-    "picture": {"extractor": "frames", "source": "video", "size": [24, 24], "difference": True},
+    "picture": {"extractor": "frames", "source": "video", "size": [16, 16], "difference": True},
     "sound": {"extractor": "spectrogram", "source": "video"},
 }
-OPTIONS = {"sft": {"keep": {"picture": 10, "sound": 20}}}
 METHODS = ("sft", "concat", "late", "unimodal")
 
 
@@ -34,9 +33,7 @@ def run(out: Path, *, clips: int, epochs: int, seed: int) -> None:
     made = extract(manifest, out / "features", features=FEATURES)
     console.print(f"   {made.done} made, {made.reused} reused, {len(made.skipped)} skipped")
     console.print(f"[bold]3. Compare[/bold]  {', '.join(METHODS)} -> {out / 'runs'}")
-    config = Config(
-        data=Data(manifest=str(made.manifest)), options=OPTIONS, train=Train(epochs=epochs), features=FEATURES
-    )
+    config = Config(data=Data(manifest=str(made.manifest)), train=Train(epochs=epochs), features=FEATURES)
     failed = compare(config, METHODS, [seed], out / "runs", root=Path())
     if failed:
         raise RuntimeError("\n".join(["these runs failed:", *failed]))

@@ -1,6 +1,7 @@
 """Processes that train together (torchrun): who we are, and how results come back to all."""
 
 import os
+from importlib import import_module
 from typing import NamedTuple
 
 import torch
@@ -30,6 +31,9 @@ def join(device: str) -> Rank:
         chosen = f"cuda:{os.environ['LOCAL_RANK']}"
         torch.cuda.set_device(chosen)
     if not dist.is_initialized():
+        # Its functions have the group as a default argument: imported later (the optimizer does it), they would keep
+        # the group's threads beyond `leave`, and gloo's abort the process when Python ends.
+        import_module("torch.distributed.nn.functional")
         dist.init_process_group("nccl" if chosen.startswith("cuda") else "gloo")
     return Rank(dist.get_rank(), dist.get_world_size(), torch.device(chosen))
 
@@ -48,5 +52,5 @@ def sum_over(values: Tensor, rank: Rank) -> Tensor:
 
 
 def wait(rank: Rank) -> None:
-    """Waits until all processes are here: what the first one wrote before can be read by all."""
+    """Waits until all processes are here: what the first one wrote before can then be read by all."""
     sum_over(torch.zeros(1, device=rank.device), rank)

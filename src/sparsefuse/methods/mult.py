@@ -62,24 +62,33 @@ class Pair(nn.Module):
 
 
 class Cross(nn.Module):
-    """One crossmodal layer for every pair: the target asks, the source's embedding answers (MulT eqs. 1-3)."""
+    """One crossmodal layer for every pair: the target asks, the source's embedding answers."""
 
     def __init__(self, pairs: dict[str, tuple[str, ...]], dim: int, num_heads: int, mlp_ratio: float, drop: float):
         super().__init__()
         self.pairs = [(target, source) for target, sources in pairs.items() for source in sources]
-        self.attention = nn.ModuleList(Attention(dim, num_heads) for _ in self.pairs)
-        self.mlp = nn.ModuleList(Mlp(dim, mlp_ratio, drop) for _ in self.pairs)
-        self.drop = nn.Dropout(drop)
+        self.blocks = nn.ModuleList(CrossBlock(dim, num_heads, mlp_ratio, drop) for _ in self.pairs)
 
     def forward(self, state: State) -> State:
         streams = dict(state.streams)
-        for (target, source), attention, mlp in zip(self.pairs, self.attention, self.mlp, strict=True):
-            x, mask = streams[f"{target}<-{source}"]
-            read = streams[source]
-            y = attention.across(normalised(x), normalised(read.x), read.mask)
-            x = x + self.drop(y * presence(read))  # nothing comes from a modality that a sample lacks
-            streams[f"{target}<-{source}"] = Tokens(x + self.drop(mlp(x)), mask)
+        for (target, source), block in zip(self.pairs, self.blocks, strict=True):
+            streams[f"{target}<-{source}"] = block(streams[f"{target}<-{source}"], streams[source])
         return state._replace(streams=streams)
+
+
+class CrossBlock(nn.Module):
+    """A transformer block whose queries come from one stream and whose keys and values from another (MulT eqs. 1-4)."""
+
+    def __init__(self, dim: int, num_heads: int, mlp_ratio: float, drop: float):
+        super().__init__()
+        self.attention = Attention(dim, num_heads)
+        self.mlp = Mlp(dim, mlp_ratio, drop)
+        self.drop = nn.Dropout(drop)
+
+    def forward(self, tokens: Tokens, read: Tokens) -> Tokens:
+        y = self.attention.across(normalised(tokens.x), normalised(read.x), read.mask)
+        x = tokens.x + self.drop(y * presence(read))  # nothing comes from a modality that a sample lacks
+        return Tokens(x + self.drop(self.mlp(x)), tokens.mask)
 
 
 class SideBySide(nn.Module):
