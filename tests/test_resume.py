@@ -106,9 +106,10 @@ def test_a_resumed_run_draws_each_batch_once(config: Config, tmp_path: Path, mon
             raise Killed
 
     monkeypatch.setattr(_Run, "_step", noted)
-    with monkeypatch.context() as patch, pytest.raises(Killed):
+    with monkeypatch.context() as patch:
         patch.setattr(_Run, "_save", save)
-        train(config, tmp_path / "run", root=Path(), measured=False)
+        with pytest.raises(Killed):
+            train(config, tmp_path / "run", root=Path(), measured=False)
     assert done == [(0, 0), (0, 1), (0, 2), (1, 0), (1, 1)]
     done.clear()
     train(config, tmp_path / "run", root=Path(), resume=True, measured=False)
