@@ -18,6 +18,8 @@ FEATURES = {
     "picture": {"extractor": "frames", "source": "video", "size": [16, 16], "difference": True},
     "sound": {"extractor": "spectrogram", "source": "video"},
 }
+OPTIONS = {"sft": {"keep": 12}}
+SECONDS = 3.0
 METHODS = ("sft", "concat", "late", "unimodal")
 
 
@@ -28,12 +30,14 @@ def run(out: Path, *, clips: int, epochs: int, seed: int) -> None:
     console.print(f"[bold]1. Clips[/bold]  {clips} short films with sound -> {out / 'clips'}")
     manifest = out / "manifest.csv"
     if not manifest.exists():
-        render(out, clips=clips, seed=seed)
+        render(out, clips=clips, seconds=SECONDS, seed=seed)
     console.print(f"[bold]2. Features[/bold]  {', '.join(FEATURES)} -> {out / 'features'}")
     made = extract(manifest, out / "features", features=FEATURES)
     console.print(f"   {made.done} made, {made.reused} reused, {len(made.skipped)} skipped")
     console.print(f"[bold]3. Compare[/bold]  {', '.join(METHODS)} -> {out / 'runs'}")
-    config = Config(data=Data(manifest=str(made.manifest)), train=Train(epochs=epochs), features=FEATURES)
+    config = Config(
+        data=Data(manifest=str(made.manifest)), options=OPTIONS, train=Train(epochs=epochs), features=FEATURES
+    )
     failed = compare(config, METHODS, [seed], out / "runs", root=Path())
     if failed:
         raise RuntimeError("\n".join(["these runs failed:", *failed]))
@@ -43,7 +47,7 @@ def run(out: Path, *, clips: int, epochs: int, seed: int) -> None:
     console.print(rich_table(rows))
     console.print(f"[bold]4. Report[/bold]  {write_report(out / 'runs', out / 'report.html')}")
     label = CLASSES[seed % len(CLASSES)]
-    clip = fresh_clip(out / "fresh.mp4", label=label, seed=seed)
+    clip = fresh_clip(out / "fresh.mp4", label=label, seed=seed, seconds=SECONDS)
     found = load(out / "runs" / f"sft-seed{seed}").predict_one(clip)
     share = found.probabilities[found.label]
     console.print(f"[bold]5. Predict[/bold]  {clip} shows {label}; sft says {found.label} ({share:.2f})")

@@ -27,8 +27,9 @@ INSIDE_TORCH = pytest.mark.filterwarnings("ignore:.*torch.jit.*:DeprecationWarni
 
 @pytest.mark.slow
 @INSIDE_TORCH
-def test_compiled_layers_agree_with_eager(case):
-    model = model_of(case, lengths=LONGEST)
+@pytest.mark.parametrize("base", BASE, ids=case_id)
+def test_compiled_layers_agree_with_eager(base):
+    model = model_of(base, lengths=LONGEST)
     expected = logits_of(model, ragged())
     torch.testing.assert_close(logits_of(compiled(model), ragged()), expected, **CLOSE)
 
