@@ -1,7 +1,6 @@
 """Processes that train together (torchrun): who we are, and how results come back to all."""
 
 import os
-from importlib import import_module
 from typing import NamedTuple
 
 import torch
@@ -31,16 +30,18 @@ def join(device: str) -> Rank:
         chosen = f"cuda:{os.environ['LOCAL_RANK']}"
         torch.cuda.set_device(chosen)
     if not dist.is_initialized():
-        # Its functions have the group as a default argument: imported later (the optimizer does it), they would keep
-        # the group's threads beyond `leave`, and gloo's abort the process when Python ends.
-        import_module("torch.distributed.nn.functional")
         dist.init_process_group("nccl" if chosen.startswith("cuda") else "gloo")
     return Rank(dist.get_rank(), dist.get_world_size(), torch.device(chosen))
 
 
 def leave() -> None:
-    """Leaves the group, if there is one."""
+    """Leaves the group, if there is one, once all are here. After an error, end the process without it.
+
+    Gloo's thread needs Python's lock to let go of the last tensor; a process that ends meanwhile aborts or hangs, and
+    torchrun ends the others with it. While we wait for the others, it gets the lock.
+    """
     if dist.is_initialized():
+        dist.barrier()
         dist.destroy_process_group()
 
 

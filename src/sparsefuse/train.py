@@ -46,22 +46,20 @@ def train(
     if (out / "config.json").exists() and not resume:
         raise FileExistsError(f"{out} holds a run already; continue it with --resume, or give another folder")
     rank = ranks.join(config.train.device)
-    try:
-        clips = load_clips(config.data, root)
-        model = new_model(config, clips).to(rank.device)
-        run = _Run(config, clips, model, rank, out)
-        if rank.first:
-            write_setup(out, config, clips, options_of(config), name or config.method)
-        with Watch(config.train.epochs, shown=rank.first) as watch:
-            run.fit(watch, resume)
-        ranks.wait(rank)
-        best = checkpoint.load(out / "model.safetensors")
-        checkpoint.restore_model(model, best.tensors)
-        test = run.predict("test") if len(clips.splits["test"]) else None
-        if rank.first:
-            write_result(out, config, clips, model, run.predict_alone("valid"), test, measured=measured)
-    finally:
-        ranks.leave()
+    clips = load_clips(config.data, root)
+    model = new_model(config, clips).to(rank.device)
+    run = _Run(config, clips, model, rank, out)
+    if rank.first:
+        write_setup(out, config, clips, options_of(config), name or config.method)
+    with Watch(config.train.epochs, shown=rank.first) as watch:
+        run.fit(watch, resume)
+    ranks.wait(rank)
+    best = checkpoint.load(out / "model.safetensors")
+    checkpoint.restore_model(model, best.tensors)
+    test = run.predict("test") if len(clips.splits["test"]) else None
+    if rank.first:
+        write_result(out, config, clips, model, run.predict_alone("valid"), test, measured=measured)
+    ranks.leave()
     return out
 
 
@@ -96,7 +94,7 @@ class _Run:
     def __init__(self, config: Config, clips: Clips, model: FusionModel, rank: ranks.Rank, out: Path):
         self.config, self.clips, self.model, self.rank, self.out = config, clips, model, rank, out
         spec = config.train
-        self.task = clips.labels.task
+        self.task: metrics.Task = clips.labels.task
         self.network: nn.Module = DistributedDataParallel(model) if rank.world > 1 else model
         self.optimizer = torch.optim.AdamW(model.parameters(), lr=spec.lr, weight_decay=spec.weight_decay)
         self.plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(

@@ -1,0 +1,96 @@
+"""Two processes that train together compute what one does with the same global batches."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+import tiny
+from sparsefuse import checkpoint
+from sparsefuse.config import Config
+from sparsefuse.train import train
+
+TWO = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+
+
+def torchrun(arguments: list[str]) -> str:
+    """Runs two processes; gives all they printed."""
+    ended = subprocess.run(
+        [*TWO, *arguments], env=tiny.environment(), capture_output=True, text=True, check=False, timeout=60
+    )
+    assert ended.returncode == 0, ended.stderr[-4000:]
+    return ended.stdout + ended.stderr
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Config:
+    """9 clips in batches of 4: the last batch of an epoch has one clip, fewer than there are processes."""
+    return tiny.config(tiny.write_set(tmp_path / "data", (9, 5, 3)), epochs=2)
+
+
+def told(name: str, weights: torch.Tensor) -> torch.Tensor:
+    """The weights that the loss depends on. Softmax ignores the bias of the keys; Adam makes steps of its rounding."""
+    return weights.unflatten(0, (3, -1))[[0, 2]] if name.endswith("qkv.bias") else weights
+
+
+def test_two_processes_train_as_one_does(config: Config, tmp_path: Path) -> None:
+    alone = train(config, tmp_path / "alone", root=Path(), measured=False)
+    yaml = tiny.write_yaml(tmp_path / "config.yaml", config)
+    pair = tmp_path / "pair"
+    printed = torchrun(["-m", "sparsefuse", "train", str(yaml), "--out", str(pair)])
+    assert len(tiny.epochs(pair)) == len(tiny.epochs(alone)) == 2
+    for mine, theirs in zip(tiny.epochs(pair), tiny.epochs(alone), strict=True):
+        assert mine == pytest.approx(theirs, abs=1e-5)
+    for name in ("model.safetensors", "last.safetensors"):
+        mine, theirs = checkpoint.load(pair / name).tensors, checkpoint.load(alone / name).tensors
+        assert mine.keys() == theirs.keys()
+        for key, tensor in mine.items():
+            if key.startswith("model/"):
+                torch.testing.assert_close(told(key, tensor), told(key, theirs[key]), atol=1e-5, rtol=1e-5)
+    results = [json.loads((run / "result.json").read_text()) for run in (pair, alone)]
+    for split in ("valid", "test"):
+        assert results[0][split] == pytest.approx(results[1][split], abs=1e-5)
+    assert printed.count("epoch 1: train loss") == 1, "one process speaks"
+
+
+SLOW_DISK = """
+import sys, time
+from pathlib import Path
+import sparsefuse.checkpoint as checkpoint
+save = checkpoint.save
+
+def late(path, *rest):
+    time.sleep(0.5)
+    save(path, *rest)
+
+checkpoint.save = late
+from sparsefuse.cli import main
+main()
+"""
+
+
+def test_no_process_reads_the_best_weights_before_they_are_written(config: Config, tmp_path: Path) -> None:
+    """The second process writes no files, so it is done with the last epoch before the first one is."""
+    (tmp_path / "slow_disk.py").write_text(SLOW_DISK)
+    yaml = tiny.write_yaml(tmp_path / "config.yaml", config)
+    torchrun([str(tmp_path / "slow_disk.py"), "train", str(yaml), "--out", str(tmp_path / "pair"), "--train.epochs=1"])
+    assert (tmp_path / "pair" / "result.json").exists()
+
+
+SLOW_LOCK = """
+import sys
+sys.setswitchinterval(1000)
+from sparsefuse.cli import main
+main()
+"""
+
+
+def test_processes_end_well_when_gloo_gets_the_lock_of_python_late(config: Config, tmp_path: Path) -> None:
+    """Its thread needs the lock to let go of the last tensor; the second process has nothing to do after that one."""
+    (tmp_path / "slow_lock.py").write_text(SLOW_LOCK)
+    yaml = tiny.write_yaml(tmp_path / "config.yaml", config)
+    torchrun([str(tmp_path / "slow_lock.py"), "train", str(yaml), "--out", str(tmp_path / "pair"), "--train.epochs=1"])
+    assert (tmp_path / "pair" / "result.json").exists()
