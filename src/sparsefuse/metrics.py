@@ -1,7 +1,7 @@
 """Losses and scores: logits and labels in, numbers out."""
 
-import warnings
-from typing import Any, Literal
+import statistics
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -39,7 +39,8 @@ def scores(logits: Tensor, labels: Tensor, task: Task) -> dict[str, float]:
             found["top5"] = float(tmc.multiclass_accuracy(logits, labels, classes, top_k=5, average="micro"))
         found["macro_f1"] = float(tmc.multiclass_f1_score(logits, labels, classes, average="macro"))
     elif task == "multilabel":
-        found["macro_f1"] = float(tmc.multilabel_f1_score(logits.sigmoid(), labels.long(), labels.shape[1]))
+        columns = zip(logits.sigmoid().T, labels.long().T, strict=True)  # torchmetrics' own takes no single class
+        found["macro_f1"] = statistics.fmean(float(tmc.binary_f1_score(*column)) for column in columns)
     else:
         values = logits[:, 0]
         found["mae"] = float(tm.mean_absolute_error(values, labels))
@@ -55,15 +56,12 @@ def per_class_ap(logits: Tensor, labels: Tensor, task: Task) -> list[float | Non
     from torchmetrics.functional import classification as tmc
 
     logits, labels = logits.float().cpu(), labels.cpu()
-    classes = logits.shape[1]
-    positives = torch.bincount(labels, minlength=classes) if task == "class" else labels.sum(0)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # it warns of classes without positives, which become None below
-        if task == "class":
-            ap: Any = tmc.multiclass_average_precision(logits.softmax(1), labels, classes, average="none")
-        else:
-            ap = tmc.multilabel_average_precision(logits.sigmoid(), labels.long(), classes, average="none")
-    return [float(value) if count else None for value, count in zip(ap, positives, strict=True)]
+    if task == "class":
+        shares, positive = logits.softmax(1), F.one_hot(labels, logits.shape[1])
+    else:
+        shares, positive = logits.sigmoid(), labels.long()
+    columns = zip(shares.T, positive.T, strict=True)
+    return [float(tmc.binary_average_precision(s, there)) if there.any() else None for s, there in columns]
 
 
 def confusion(logits: Tensor, labels: Tensor) -> list[list[int]]:

@@ -1,0 +1,136 @@
+"""Losses and scores agree with scikit-learn, or with hand arithmetic where it has none."""
+
+import math
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn import metrics as sk
+
+from sparsefuse.metrics import confusion, losses, mean_known, per_class_ap, scores
+
+
+def draw(samples: int, classes: int, seed: int, *, ties: bool) -> torch.Tensor:
+    """Logits; with `ties`, of a few values only."""
+    logits = torch.randn(samples, classes, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    return ((logits * 2).round() / 2 if ties else logits).float()
+
+
+def average_precision(positive: np.ndarray, values: np.ndarray) -> float:
+    """Sum of precision times the step in recall over falling thresholds, slowly."""
+    total, recalled = 0.0, 0.0
+    for threshold in sorted(set(values.tolist()), reverse=True):
+        chosen = values >= threshold
+        hits = int((chosen & positive).sum())
+        recall = hits / positive.sum()
+        total += (recall - recalled) * hits / chosen.sum()
+        recalled = recall
+    return total
+
+
+@given(st.integers(1, 30), st.integers(2, 8), st.integers(0, 999), st.booleans())
+@settings(max_examples=40, deadline=None)
+def test_scores_of_classes_agree_with_scikit_learn(samples: int, classes: int, seed: int, ties: bool) -> None:
+    """Few samples of many classes: some are absent from the labels, some from the predictions."""
+    logits = draw(samples, classes, seed, ties=ties)
+    labels = torch.randint(0, classes, (samples,), generator=torch.Generator().manual_seed(seed + 1))
+    found = scores(logits, labels, "class")
+    truth, shares = labels.numpy(), logits.double().softmax(1).numpy()
+    guess = logits.numpy().argmax(1)
+    ap = [sk.average_precision_score(truth == c, shares[:, c]) for c in sorted(set(truth.tolist()))]
+    assert found["loss"] == pytest.approx(sk.log_loss(truth, shares, labels=range(classes)), abs=1e-5)
+    assert found["top1"] == pytest.approx(sk.accuracy_score(truth, guess))
+    assert found["macro_f1"] == pytest.approx(sk.f1_score(truth, guess, average="macro"), abs=1e-6)
+    assert found["map"] == pytest.approx(np.mean(ap), abs=1e-5)
+    assert ("top5" in found) == (classes > 5)
+    if classes > 5 and not ties:
+        assert found["top5"] == pytest.approx(sk.top_k_accuracy_score(truth, shares, k=5, labels=range(classes)))
+    assert confusion(logits, labels) == sk.confusion_matrix(truth, guess, labels=range(classes)).tolist()
+
+
+@given(st.integers(1, 30), st.integers(1, 6), st.integers(0, 999), st.booleans())
+@settings(max_examples=40, deadline=None)
+def test_scores_of_several_labels_agree_with_scikit_learn(samples: int, classes: int, seed: int, ties: bool) -> None:
+    logits = draw(samples, classes, seed, ties=ties)
+    labels = (torch.rand(samples, classes, generator=torch.Generator().manual_seed(seed + 1)) < 0.3).float()
+    found = scores(logits, labels, "multilabel")
+    truth, shares = labels.numpy().astype(int), logits.double().sigmoid().numpy()
+    ap = [average_precision(truth[:, c] > 0, logits[:, c].numpy()) for c in range(classes) if truth[:, c].any()]
+    entropy = -(truth * np.log(shares) + (1 - truth) * np.log(1 - shares))
+    assert found["loss"] == pytest.approx(entropy.mean(), abs=1e-5)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        f1 = sk.f1_score(truth, shares > 0.5, average="macro") if classes > 1 else sk.f1_score(truth, shares > 0.5)
+    assert found["macro_f1"] == pytest.approx(f1, abs=1e-6)
+    assert found["map"] == pytest.approx(np.mean(ap) if ap else math.nan, abs=1e-5, nan_ok=True)
+
+
+def test_scores_of_numbers_agree_with_scikit_learn_and_numpy() -> None:
+    values = torch.tensor([[0.5], [2.0], [-1.0], [3.5]])
+    labels = torch.tensor([1.0, 2.5, -2.0, 3.0])
+    found = scores(values, labels, "regression")
+    mae = sk.mean_absolute_error(labels, values[:, 0])
+    corr = np.corrcoef(labels, values[:, 0])[0, 1]
+    assert found == pytest.approx({"loss": mae, "mae": mae, "corr": corr}, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("values", "labels"),
+    [([1.0, 1.0, 1.0], [1.0, 2.0, 3.0]), ([1.0, 2.0, 3.0], [2.0, 2.0, 2.0]), ([1.5], [2.0])],
+    ids=["constant predictions", "constant labels", "one sample"],
+)
+def test_correlation_is_zero_where_it_is_not_defined(values: list[float], labels: list[float]) -> None:
+    assert scores(torch.tensor(values)[:, None], torch.tensor(labels), "regression")["corr"] == 0.0
+
+
+def test_constant_predictions_score_as_chance() -> None:
+    """Always class 0, of labels 0 0 1 2: top-1 1/2; F1 2/3, 0, 0; the AP of a class is its share of the samples."""
+    logits = torch.tensor([[1.0, 0.0, 0.0, 0.0]]).repeat(4, 1)
+    found = scores(logits, torch.tensor([0, 0, 1, 2]), "class")
+    assert found["top1"] == 0.5
+    assert found["macro_f1"] == pytest.approx((2 / 3) / 3)
+    assert found["map"] == pytest.approx((1 / 2 + 1 / 4 + 1 / 4) / 3)
+
+
+def test_classes_without_positives_have_no_ap_and_do_not_count() -> None:
+    """Class 1 does not occur. Class 0: hits at ranks 1 and 3 of 3, AP (1 + 2/3) / 2; class 2: rank 1, AP 1."""
+    logits = torch.tensor([[2.0, 0.0, -9.0], [-2.0, 0.0, 0.0], [-4.0, 0.0, -9.0]])
+    labels = torch.tensor([0, 2, 0])
+    assert per_class_ap(logits, labels, "class") == [pytest.approx((1 + 2 / 3) / 2), None, pytest.approx(1.0)]
+    assert scores(logits, labels, "class")["map"] == pytest.approx(((1 + 2 / 3) / 2 + 1) / 2)
+    several = torch.nn.functional.one_hot(labels, 3).float()
+    assert per_class_ap(logits, several, "multilabel")[1] is None
+
+
+def test_losses_are_per_sample_and_in_float32() -> None:
+    logits = torch.tensor([[0.0, math.log(3.0)], [0.0, 0.0]], dtype=torch.float64)
+    found = losses(logits, torch.tensor([1, 0]), "class")
+    assert found.dtype == torch.float32
+    assert found.tolist() == pytest.approx([math.log(4 / 3), math.log(2)])
+    both = losses(logits, torch.tensor([[1.0, 1.0], [0.0, 1.0]]), "multilabel")
+    assert both.tolist() == pytest.approx([(math.log(2) + math.log(4 / 3)) / 2, math.log(2)])
+    assert losses(torch.tensor([[1.5], [0.0]]), torch.tensor([2.0, -1.0]), "regression").tolist() == [0.5, 1.0]
+
+
+def test_label_smoothing_spreads_its_share_over_all_classes() -> None:
+    """Targets 0.1 / 2 + (0.9, 0): -0.95 log 0.75 - 0.05 log 0.25; other tasks have no such thing."""
+    logits = torch.tensor([[math.log(3.0), 0.0]])
+    found = losses(logits, torch.tensor([0]), "class", label_smoothing=0.1)
+    assert float(found) == pytest.approx(-0.95 * math.log(0.75) - 0.05 * math.log(0.25))
+    several = torch.tensor([[1.0, 0.0]])
+    assert losses(logits, several, "multilabel", label_smoothing=0.1) == losses(logits, several, "multilabel")
+
+
+def test_mean_of_nothing_known_is_not_a_number() -> None:
+    assert math.isnan(mean_known([None, None]))
+    assert mean_known([None, 0.25, 0.75]) == 0.5
+
+
+def test_scores_do_not_change_the_logits_they_are_given() -> None:
+    logits, labels = torch.randn(5, 3, generator=torch.Generator().manual_seed(0)), torch.tensor([0, 1, 2, 0, 1])
+    before = logits.clone()
+    scores(logits, labels, "class")
+    assert torch.equal(logits, before)
