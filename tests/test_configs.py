@@ -59,3 +59,22 @@ def test_config_says_its_command_time_and_result(path):
     assert "sparsefuse compare" in text
     assert "Takes about" in text
     assert "results/" in text
+
+
+def test_a_grid_is_not_continued_with_another_configuration(tmp_path):
+    from sparsefuse.experiment import compare
+
+    write_clips(tmp_path, "label", ("a", "b"))
+    config = Config()
+    config = dataclasses.replace(
+        config,
+        data=dataclasses.replace(
+            config.data, manifest="manifest.csv", split=dataclasses.replace(config.data.split, by="stratified")
+        ),
+        options={"all": {"fusion_depth": 1, "dim": 10, "num_heads": 2}},
+        train=dataclasses.replace(config.train, epochs=1),
+    )
+    assert compare(config, ["sft"], [0], tmp_path / "runs", root=tmp_path, jobs=1) == []
+    longer = dataclasses.replace(config, train=dataclasses.replace(config.train, epochs=2))
+    with pytest.raises(ValueError, match=r"sft-seed0 was started with train\.epochs=1, not 2;"):
+        compare(longer, ["sft"], [0], tmp_path / "runs", root=tmp_path, jobs=1)

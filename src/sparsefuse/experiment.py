@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from sparsefuse.config import Config
 from sparsefuse.files import read_json, write_json
+from sparsefuse.run import check_same
 from sparsefuse.workers import each
 
 log = logging.getLogger(__name__)
@@ -36,9 +37,13 @@ def compare(
     """Runs every method with every seed (and fold) below `out`; returns a line for each cell that failed.
 
     `unimodal` stands for one run per modality. `jobs` processes share the cores (0 = one per core); a run gets its own
-    threads. Costs are measured afterwards, when the machine is quiet, method by method.
+    threads. Costs are measured afterwards, when the machine is quiet, method by method. Raises ValueError if a cell is
+    there already with another configuration.
     """
     cells = grid(config, methods, seeds, out, root=root)
+    for cell in cells:
+        if (cell.folder / "config.json").exists():
+            check_same(cell.config, cell.folder)
     cores = os.cpu_count() or 1
     jobs = min(jobs or cores, len(cells))
     cells = [cell._replace(threads=max(cores // jobs, 1)) for cell in cells]

@@ -62,6 +62,31 @@ def write_setup(out: Path, config: Config, clips: Clips, options: dict[str, Any]
         log.warning("%d samples or modalities left out; %s names them", len(clips.skips), out / "skipped.jsonl")
 
 
+def check_same(config: Config, out: Path) -> None:
+    """Raises ValueError, naming what differs, if the run in `out` was started with another configuration."""
+    before, now = _flat(read_json(out / "config.json")), _flat(json.loads(json.dumps(asdict(config))))
+    changed = [key for key in {**before, **now} if before.get(key) != now.get(key) and key not in _FREE]
+    if changed:
+        key = changed[0]
+        more = f" and {len(changed) - 1} more" if len(changed) > 1 else ""
+        raise ValueError(
+            f"{out} was started with {key}={before.get(key)!r}, not {now.get(key)!r}{more}; "
+            "give another folder, or remove this one"
+        )
+
+
+# What changes how a run goes, not where it ends.
+_FREE = ("train.workers", "train.save_minutes", "train.device", "data.cache_mb")
+
+
+def _flat(tree: dict[str, Any], above: str = "") -> dict[str, Any]:
+    """{a: {b: 1}} -> {a.b: 1}."""
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        flat |= _flat(value, f"{above}{key}.") if isinstance(value, dict) else {above + key: value}
+    return flat
+
+
 def write_result(
     out: Path,
     config: Config,

@@ -28,7 +28,7 @@ from sparsefuse.data.clips import Clips, load_clips
 from sparsefuse.files import write_text
 from sparsefuse.methods import build, option_names
 from sparsefuse.model import FusionModel
-from sparsefuse.run import Predicted, write_result, write_setup
+from sparsefuse.run import Predicted, check_same, write_result, write_setup
 from sparsefuse.tokens import Batch, Tokens
 from sparsefuse.watch import Watch
 
@@ -39,12 +39,15 @@ def train(
     """Trains one model and writes its run folder `out`; `root` is the folder that the manifest's path is relative to.
 
     `resume` continues a run that was stopped, to the same weights; a finished run is left as it is. Raises
-    FileExistsError when `out` holds a run and `resume` is off, ValueError for a configuration that cannot be run.
+    FileExistsError when `out` holds a run and `resume` is off, ValueError for a configuration that cannot be run or
+    is not the one that the run in `out` was started with.
     """
-    if (out / "result.json").exists() and resume:
+    if (out / "config.json").exists():
+        if not resume:
+            raise FileExistsError(f"{out} holds a run already; continue it with --resume, or give another folder")
+        check_same(config, out)
+    if (out / "result.json").exists():
         return out
-    if (out / "config.json").exists() and not resume:
-        raise FileExistsError(f"{out} holds a run already; continue it with --resume, or give another folder")
     rank = ranks.join(config.train.device)
     clips = load_clips(config.data, root)
     model = new_model(config, clips).to(rank.device)
