@@ -42,13 +42,15 @@ def train(
     FileExistsError when `out` holds a run and `resume` is off, ValueError for a configuration that cannot be run or
     is not the one that the run in `out` was started with.
     """
-    if (out / "config.json").exists():
+    rank = ranks.join(config.train.device)
+    if rank.first and (out / "config.json").exists():
         if not resume:
             raise FileExistsError(f"{out} holds a run already; continue it with --resume, or give another folder")
         check_same(config, out)
+    ranks.wait(rank)  # the first process must not write before the others have looked
     if (out / "result.json").exists():
+        ranks.leave()
         return out
-    rank = ranks.join(config.train.device)
     clips = load_clips(config.data, root)
     model = new_model(config, clips).to(rank.device)
     run = _Run(config, clips, model, rank, out)
