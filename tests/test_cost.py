@@ -1,0 +1,158 @@
+"""Counted costs are those of an independent counter, of hand arithmetic, and of the published tables."""
+
+import math
+
+import pytest
+import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+import tiny
+from sparsefuse.cost import count, measure
+from sparsefuse.ledger import PUBLISHED, ledger
+from sparsefuse.methods import build, find, methods
+from sparsefuse.tokens import Tokens
+
+FEATURES = {"rgb": 6, "sound": 4, "flow": 5}
+LENGTHS = {"rgb": 9, "sound": 40, "flow": 7}
+SFT = [
+    {"sparse": "fixed"},
+    {"sparse": "dense"},
+    {"sparse": "none"},
+    {"pool": "max"},
+    {"pool": "attn", "sparse": "dense"},
+    {"pool": "attn", "sparse": "fixed"},
+    {"keep": None, "stride": 4},
+    {"unimodal_attention": "strided"},
+]
+CASES = [(name, dict(find(name).TEST)) for name in methods()]
+CASES += [("sft", {**find("sft").TEST, **options}) for options in SFT]
+CASES += [("mbt", {**find("mbt").TEST, "update": "sequential", "unimodal_attention": "fixed"})]
+
+
+@pytest.mark.parametrize(("name", "options"), CASES, ids=str)
+def test_multiply_adds_are_half_of_torchs_flops(name: str, options: dict) -> None:
+    """torch counts a multiply-add as 2, and on the CPU sees attention in the math kernel only."""
+    model = build(name, FEATURES, 3, lengths=LENGTHS, **options).eval().requires_grad_(False)
+    clip = {
+        name: Tokens(torch.randn(1, length, FEATURES[name]), torch.ones(1, length, dtype=torch.bool))
+        for name, length in LENGTHS.items()
+    }
+    with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH), torch.no_grad():
+        model(clip)
+    assert counter.get_total_flops() > 0
+    assert count(model, LENGTHS).total == counter.get_total_flops() / 2
+
+
+def test_one_dense_block_by_hand() -> None:
+    """4 N D^2 for queries, keys, values and output, 2 N^2 D for attention, 2 N D^2 for the MLP; N counts CLS."""
+    n, d, f, classes = 7 + 1, 10, 5, 3
+    model = build("unimodal", {"rgb": f}, classes, unimodal_depth=1, dim=d, num_heads=2)
+    found = count(model, {"rgb": 7})
+    assert found.embed == 7 * f * d
+    assert found.layers == 4 * n * d * d + 2 * n * n * d + 2 * n * d * d
+    assert found.head == d * classes
+    assert found.paper == found.layers + 4 * n * d
+    assert found.total == found.embed + found.layers + found.head
+    block = 4 * (d * d + d) + 2 * d + 2 * (d * d + d)
+    assert found.parameters == (f * d + d) + d + block + 2 * d + (d * classes + classes)
+
+
+def test_cost_grows_with_the_square_of_the_length_where_attention_is_dense() -> None:
+    model = build("unimodal", {"rgb": 5}, 3, unimodal_depth=1, dim=10, num_heads=2)
+    a, b, c = (count(model, {"rgb": n - 1}).layers for n in (10, 20, 30))
+    assert c - 2 * b + a == 2 * 10 * (30**2 - 2 * 20**2 + 10**2)
+
+
+def test_a_sparse_pattern_costs_less_and_the_paper_charges_it_as_dense() -> None:
+    options = {**tiny.OPTIONS["all"], "keep": 2}
+    del options["cross_depth"], options["num_bottlenecks"]
+    found = {how: count(build("sft", {"rgb": 5}, 3, lengths={"rgb": 400}, sparse=how, **options), {"rgb": 400})
+             for how in ("strided", "fixed", "dense", "none")}  # fmt: skip
+    assert found["none"].layers < found["strided"].layers < found["dense"].layers
+    assert found["none"].layers < found["fixed"].layers < found["dense"].layers
+    assert found["strided"].paper == found["fixed"].paper == found["dense"].paper > found["none"].paper
+
+
+def test_counting_leaves_the_model_as_it_was() -> None:
+    model = build("sft", FEATURES, 3, lengths=LENGTHS, **find("sft").TEST).train()
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    count(model, LENGTHS)
+    measure(model, LENGTHS, batch=2, runs=2)
+    assert model.training
+    assert all(p.grad is None for p in model.parameters())
+    assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
+
+
+# By the appendix formula, tokens without CLS; the released counts of clips and of kept tokens.
+TABLE = {
+    ("vggs", "concat"): 1.715,
+    ("vggs", "late"): 1.537,
+    ("vggs", "mbt"): 1.541,
+    ("vggs", "sft"): 0.259,
+    ("mosei", "concat"): 1.184,
+    ("mosei", "late"): 0.608,
+    ("mosei", "mbt"): 0.611,
+    ("mosei", "sft"): 0.105,
+}
+
+
+@pytest.mark.parametrize(("shapes", "method"), TABLE, ids=str)
+def test_the_published_table_is_met(shapes: str, method: str) -> None:
+    """Layers by the paper's formula within 1 % of the given figures, within 5 % of the printed ones (two digits)."""
+    (line,) = ledger([method], {}, {}, 0, {}, shapes=shapes)
+    assert line.cost.paper / 1e9 == pytest.approx(TABLE[shapes, method], rel=0.01)
+    assert line.reported is not None
+    assert line.cost.paper / 1e9 == pytest.approx(line.reported, rel=0.05)
+
+
+def formula(lengths: list[int], depth: int, dim: int = 40) -> float:
+    """Appendix A.2: attention 4 N D^2 + 2 N^2 D, MLP 2 N D^2 + 4 N D."""
+    return depth * sum(6 * n * dim**2 + 2 * n * n * dim + 4 * n * dim for n in lengths)
+
+
+@pytest.mark.parametrize("shapes", ["vggs", "mosei"])
+def test_concat_and_late_are_the_appendix_formula(shapes: str) -> None:
+    """Exactly: one sequence of all tokens and one CLS, or one with its CLS per modality."""
+    lengths = list(PUBLISHED[shapes].lengths.values())
+    concat, late = ledger(["concat", "late"], {}, {}, 0, {}, shapes=shapes)
+    assert concat.cost.paper == formula([sum(lengths) + 1], 12)
+    assert late.cost.paper == formula([n + 1 for n in lengths], 12)
+
+
+def test_the_released_parameter_counts_are_met() -> None:
+    """Cores of the released modules (ten classes) without their tokenizers; ours has one head for late and MBT too."""
+    found = {line.method: line.cost.parameters for line in ledger(["sft", "concat"], {}, {}, 0, {}, shapes="vggs")}
+    tokenizers = (1024 * 2 + 128 + 3) * 40 + sum(n + 2 for n in (38, 38, 1200)) * 40
+    assert found["concat"] - tokenizers == 119_530
+    assert found["sft"] - tokenizers == 159_050
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning:torch.profiler")
+def test_measured_figures_are_positive_and_memory_grows_with_the_clips() -> None:
+    model = build("late", FEATURES, 3, unimodal_depth=1, dim=10, num_heads=2)
+    one = measure(model, LENGTHS, batch=2, runs=3)
+    more = measure(model, LENGTHS, batch=16, runs=3)
+    for found in (one, more):
+        assert all(math.isfinite(value) and value > 0 for value in (*found[:2], *found[3:]))
+        assert found.latency_spread_ms >= 0
+    assert more.memory_mb * 16 > 4 * one.memory_mb * 2, "memory_mb is per clip"
+    longer = measure(model, {name: 4 * n for name, n in LENGTHS.items()}, batch=2, runs=3)
+    assert longer.memory_mb > 3 * one.memory_mb
+
+
+def test_memory_holds_at_least_the_activations_that_backward_needs() -> None:
+    """The score of one layer alone: B H N N floats."""
+    model = build("unimodal", {"rgb": 5}, 3, unimodal_depth=1, dim=10, num_heads=2)
+    found = measure(model, {"rgb": 300}, batch=4, runs=2)
+    assert found.memory_mb > 300 * 10 * 4 * 6 / 1e6
+
+
+def test_a_missing_length_is_an_error_that_names_it() -> None:
+    model = build("late", FEATURES, 3, unimodal_depth=1, dim=10, num_heads=2)
+    with pytest.raises(ValueError, match="lengths lacks flow"):
+        count(model, {"rgb": 3, "sound": 4})
+    with pytest.raises(ValueError, match="--lengths"):
+        ledger(["late"], {}, {}, 3, {})
+    with pytest.raises(ValueError, match="'sound' needs both"):
+        ledger(["late"], {"rgb": 3, "sound": 3}, {"rgb": 3}, 3, {})
