@@ -1,0 +1,209 @@
+"""A run folder is all that prediction needs, and it says what the trained model says."""
+
+import csv
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import tiny
+from sparsefuse.evaluate import evaluate
+from sparsefuse.predict import Prediction, load
+from sparsefuse.skipped import Unusable
+from sparsefuse.train import train
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("predict")
+    config = tiny.config(tiny.write_set(folder / "data"), epochs=6, lr=0.01)
+    return train(config, folder / "run", root=Path(), measured=False)
+
+
+def clip(run: Path, name: str) -> dict[str, Path]:
+    """The feature files of a clip."""
+    files = {modality: run.parent / f"data/features/{name}-{modality}.npy" for modality in tiny.FEATURES}
+    return {modality: file for modality, file in files.items() if file.exists()}
+
+
+def arrays(run: Path, name: str) -> dict[str, np.ndarray]:
+    return {modality: np.load(file) for modality, file in clip(run, name).items()}
+
+
+def test_predictions_are_those_of_the_trained_model(run: Path) -> None:
+    """predictions.csv comes from training, in batches; test1 lacks a modality."""
+    predictor = load(run)
+    for row in csv.DictReader((run / "predictions.csv").read_text().splitlines()):
+        found = predictor.predict_one(clip(run, row["id"]))
+        assert found.label == row["predicted"]
+        assert found.probabilities == pytest.approx({name: float(row[name]) for name in "abc"}, abs=1e-5)
+
+
+@pytest.mark.parametrize("kind", [np.asarray, torch.from_numpy, lambda x: torch.from_numpy(x).double()], ids=str)
+def test_arrays_and_tensors_give_what_their_files_give(run: Path, kind) -> None:
+    predictor = load(run)
+    given = {name: kind(x) for name, x in arrays(run, "test0").items()}
+    assert predictor.predict(given) == predictor.predict(clip(run, "test0"))
+
+
+def test_files_may_be_named_by_text(run: Path) -> None:
+    predictor = load(run)
+    files = clip(run, "test2")
+    assert predictor.predict({name: str(file) for name, file in files.items()}) == predictor.predict(files)
+
+
+def test_a_list_gives_a_list_in_its_order(run: Path) -> None:
+    predictor = load(run)
+    clips = [clip(run, f"test{i}") for i in range(4)]
+    found = predictor.predict(clips)
+    assert found == [predictor.predict(one) for one in clips]
+    assert isinstance(predictor.predict(clips[0]), Prediction)
+    assert predictor.predict([]) == []
+
+
+def test_one_token_is_enough(run: Path) -> None:
+    found = load(run).predict_one({name: x[:1] for name, x in arrays(run, "test0").items()})
+    assert sum(found.probabilities.values()) == pytest.approx(1)
+
+
+def test_a_missing_modality_is_named_and_the_rest_predicts(run: Path) -> None:
+    predictor = load(run)
+    whole = predictor.predict_one(clip(run, "test0"))
+    assert whole.missing == {}
+    part = predictor.predict_one({"sound": clip(run, "test0")["sound"]})
+    assert part.missing == {"rgb": "not given"}
+    assert part.probabilities != whole.probabilities
+    assert predictor.predict_one(clip(run, "test1")).missing == {"rgb": "not given"}
+
+
+@pytest.mark.parametrize(
+    ("bad", "reason"),
+    [
+        (np.full((3, 5), np.nan, dtype=np.float32), "NaN"),
+        (np.zeros((3, 6), dtype=np.float32), r"\(N, 5\) with N >= 1; got \(3, 6\)"),
+        (np.zeros((0, 5), dtype=np.float32), r"got \(0, 5\)"),
+        (np.zeros(5, dtype=np.float32), r"got \(5,\)"),
+        ("nowhere.npy", "not found"),
+    ],
+    ids=["NaN", "width", "empty", "axes", "file"],
+)
+def test_an_unusable_modality_is_left_out_with_the_reason(run: Path, bad, reason: str) -> None:
+    predictor = load(run)
+    sound = clip(run, "test0")["sound"]
+    found = predictor.predict_one({"rgb": bad, "sound": sound})
+    assert found.probabilities == predictor.predict_one({"sound": sound}).probabilities
+    with pytest.raises(Unusable, match=reason):
+        predictor.predict_one({"rgb": bad})
+
+
+def test_an_unknown_modality_is_an_error_with_the_nearest_match(run: Path) -> None:
+    with pytest.raises(ValueError, match="unknown modality 'rbg'; did you mean 'rgb'"):
+        load(run).predict_one({"rbg": np.zeros((3, 5))})
+
+
+def test_a_media_file_is_refused_by_a_model_of_features_made_elsewhere(run: Path, tmp_path: Path) -> None:
+    (tmp_path / "a.mp4").write_bytes(b"x")
+    with pytest.raises(Unusable, match="trained on features made elsewhere"):
+        load(run).predict_one(tmp_path / "a.mp4")
+
+
+def test_a_moved_run_predicts_without_its_data(run: Path, tmp_path: Path) -> None:
+    given = arrays(run, "test0")
+    before = load(run).predict_one(given)
+    moved = tmp_path / "elsewhere"
+    moved.mkdir()
+    for name in ("model.json", "model.safetensors"):
+        shutil.copy(run / name, moved / name)
+    assert load(moved).predict_one(given) == before
+
+
+def test_clips_longer_than_any_in_training_are_predicted(run: Path) -> None:
+    found = load(run).predict_one({name: np.tile(x, (9, 1)) for name, x in arrays(run, "test0").items()})
+    assert all(np.isfinite(share) for share in found.probabilities.values())
+
+
+def test_long_clips_are_cut_as_in_training(tmp_path: Path) -> None:
+    config = tiny.with_data(tiny.config(tiny.write_set(tmp_path / "data"), epochs=1), max_length=3)
+    run = train(config, tmp_path / "run", root=Path(), measured=False)
+    given = arrays(run, "test0")
+    assert len(given["sound"]) > 3
+    predictor = load(run)
+    assert predictor.predict_one(given) == predictor.predict_one({name: x[:3] for name, x in given.items()})
+
+
+def test_without_normalisation_features_stay_as_they_are(tmp_path: Path) -> None:
+    config = tiny.with_data(tiny.config(tiny.write_set(tmp_path / "data"), epochs=1), normalise=False)
+    run = train(config, tmp_path / "run", root=Path(), measured=False)
+    predictor = load(run)
+    features, _ = predictor.features(clip(run, "test0"))
+    assert {name: x.tolist() for name, x in features.items()} == {
+        name: x.tolist() for name, x in arrays(run, "test0").items()
+    }
+
+
+@pytest.mark.parametrize("task", ["multilabel", "regression"])
+def test_other_tasks_predict_what_training_predicted(tmp_path: Path, task: str) -> None:
+    config = tiny.config(tiny.write_set(tmp_path / "data", task=task), epochs=2)
+    run = train(config, tmp_path / "run", root=Path(), measured=False)
+    predictor = load(run)
+    for row in csv.DictReader((run / "predictions.csv").read_text().splitlines()):
+        found = predictor.predict_one(clip(run, row["id"]))
+        if task == "multilabel":
+            assert found.label == row["predicted"]
+            assert found.probabilities == pytest.approx({name: float(row[name]) for name in "abc"}, abs=1e-5)
+        else:
+            assert float(found.label) == pytest.approx(float(row["predicted"]), abs=1e-4)
+            assert found.probabilities == {}
+
+
+METHOD = """
+from sparsefuse.methods.concat import build
+raise_if_executed = {flag}
+if raise_if_executed:
+    raise SystemExit("executed")
+"""
+
+
+def test_a_run_with_code_of_its_own_is_refused_before_the_code_runs(tmp_path: Path) -> None:
+    method = tmp_path / "mine.py"
+    method.write_text(METHOD.format(flag=False))
+    config = tiny.config(
+        tiny.write_set(tmp_path / "data"),
+        str(method),
+        options={"dim": 10, "num_heads": 2, "fusion_depth": 1},
+        epochs=1,
+    )
+    run = train(config, tmp_path / "run", root=Path(), measured=False)
+    given = arrays(run, "test0")
+    assert load(run, trust_code=True).predict_one(given).label in "abc"
+    method.write_text(METHOD.format(flag=True))
+    with pytest.raises(ValueError, match=r"mine\.py; read it, then load with trust_code=True"):
+        load(run)
+
+
+@pytest.mark.parametrize("missing", ["folder", "model.json", "model.safetensors"])
+def test_what_is_no_run_folder_is_an_error_that_says_so(run: Path, tmp_path: Path, missing: str) -> None:
+    copy = tmp_path / "run"
+    if missing != "folder":
+        shutil.copytree(run, copy)
+        (copy / missing).unlink()
+    with pytest.raises(FileNotFoundError, match="no run folder" if missing != "model.safetensors" else "no checkpoint"):
+        load(copy)
+
+
+def test_evaluating_the_test_split_gives_the_scores_of_training(run: Path) -> None:
+    found = evaluate(run)
+    assert (found.pop("clips"), found.pop("skipped")) == (4, 0)
+    assert found == pytest.approx(json.loads((run / "result.json").read_text())["test"], abs=1e-5)
+    valid = evaluate(run, split="valid")
+    assert valid["loss"] == pytest.approx(json.loads((run / "result.json").read_text())["valid"]["loss"], abs=1e-5)
+
+
+def test_another_manifest_is_scored_whole_and_what_is_unusable_is_counted(run: Path, tmp_path: Path) -> None:
+    other = tiny.write_set(tmp_path / "other", (2, 2, 3), seed=5)
+    tiny.edit(other, train0={"label": "never seen"}, test2={"sound": "features/none.npy"})
+    found = evaluate(run, manifest=other)
+    assert (found["clips"], found["skipped"]) == (6, 2)
