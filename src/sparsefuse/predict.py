@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from sparsefuse import checkpoint
-from sparsefuse.data.arrays import MEDIA, read_array, split_ref
+from sparsefuse.data.arrays import read_array
 from sparsefuse.data.batches import collate
 from sparsefuse.data.labels import Labels
 from sparsefuse.data.sample import Sample
@@ -19,6 +19,7 @@ from sparsefuse.files import read_json
 from sparsefuse.methods import build
 from sparsefuse.model import FusionModel
 from sparsefuse.names import unknown
+from sparsefuse.refs import MEDIA, suffix
 from sparsefuse.skipped import Unusable
 
 Stream = np.ndarray | Tensor | str | Path
@@ -111,9 +112,8 @@ class Predictor:
 
     def _read(self, name: str, stream: Stream) -> Tensor:
         if isinstance(stream, str | Path):
-            path = Path(split_ref(str(stream))[0])
-            if path.suffix.lower() in MEDIA:
-                return torch.from_numpy(self._extracted(name, path))
+            if suffix(str(stream)) in MEDIA:
+                return torch.from_numpy(self._extracted(name, Path(stream)))
             return torch.from_numpy(read_array(str(stream), Path()))
         return torch.as_tensor(stream, dtype=torch.float32)
 

@@ -7,8 +7,7 @@ from pathlib import Path
 from sparsefuse.data.manifest import read_manifest
 from sparsefuse.predict import Clip, Prediction, load
 from sparsefuse.skipped import Unusable
-
-MANIFESTS = (".csv", ".jsonl", ".ndjson")
+from sparsefuse.table import SUFFIXES
 
 
 def show(run: Path, files: list[Path], *, top: int, as_json: bool, trust_code: bool) -> int:
@@ -29,7 +28,7 @@ def show(run: Path, files: list[Path], *, top: int, as_json: bool, trust_code: b
 def _clips(files: list[Path], modalities: tuple[str, ...]) -> Iterator[tuple[str, Clip]]:
     """(name, clip) of every file; a manifest stands for its rows."""
     for path in files:
-        if path.suffix.lower() not in MANIFESTS:
+        if path.suffix.lower() not in SUFFIXES:
             yield str(path), path
             continue
         manifest = read_manifest(path, label=None)

@@ -3,7 +3,8 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from sparsefuse.data.manifest import Manifest, read_manifest, write_manifest
+from sparsefuse.data.manifest import Manifest, read_manifest
+from sparsefuse.table import write_table
 
 Clips = Callable[..., Manifest]
 
@@ -21,6 +22,6 @@ def clips(tmp_path) -> Clips:
                     np.save(tmp_path / f"{name}_{row['id']}.npy", value)
                     value = f"{name}_{row['id']}.npy"
                 cells[-1][name] = value
-        return read_manifest(write_manifest(tmp_path / "manifest.csv", cells))
+        return read_manifest(write_table(tmp_path / "manifest.csv", cells))
 
     return write

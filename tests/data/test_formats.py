@@ -8,7 +8,8 @@ import pytest
 from sparsefuse.data import formats
 from sparsefuse.data.arrays import load, read_array
 from sparsefuse.data.formats import av_digits, utd_mhad
-from sparsefuse.data.manifest import read_manifest, read_table
+from sparsefuse.data.manifest import read_manifest
+from sparsefuse.table import read_table
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"
 

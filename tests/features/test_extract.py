@@ -153,7 +153,7 @@ def test_hostile_ids_stay_in_the_folder_and_do_not_collide(clips: Path, tmp_path
     (clips / "h.jsonl").write_text("\n".join(json.dumps({"id": i, "video": "good.mp4"}) for i in ids))
     summary = run(clips / "h.jsonl", tmp_path / "out", {"picture": PICTURE})
     rows = read(summary.manifest)
-    assert [row["id"] for row in rows] == ids
+    assert [row["id"] for row in rows] == [name.strip() for name in ids]
     paths = [row["picture"] for row in rows]
     assert len({path.casefold() for path in paths}) == len(ids)
     for path in paths:
@@ -274,12 +274,12 @@ def test_features_that_are_not_usable_are_skipped(clips: Path, tmp_path: Path, c
 @pytest.mark.parametrize(
     ("rows", "features", "message"),
     [
-        (["id,video", "a,x.mp4", "b,y.mp4", "a,z.mp4"], None, "id 'a' is on lines 2 and 4; ids must be unique"),
+        (["id,video", "a,x.mp4", "b,y.mp4", "a,z.mp4"], None, "id 'a' stands on lines 2 and 4; ids are unique"),
         (["id,video", ",x.mp4"], None, "line 2: the id is empty"),
-        (["name,video", "a,x.mp4"], None, "has no column 'id'; its columns: name, video"),
-        (["id,video"], None, "has no rows"),
-        (["id,video", "a,x.mp4,extra"], None, "line 2: has more cells"),
-        (["id,video,video", "a,x.mp4,y"], None, "unique"),
+        (["name,video", "a,x.mp4"], None, "no 'id' column; unknown column 'id'"),
+        (["id,video"], None, "no rows"),
+        (["id,video", "a,x.mp4,extra"], None, "line 2: 3 cells, the header has 2"),
+        (["id,video,video", "a,x.mp4,y"], None, "column 'video' stands twice"),
         (["id,film", "a,x.mp4"], None, "no `video` or `audio` column of media files; columns: id, film"),
         (["id,video", "a,x.npy"], None, "nothing to extract"),
         (["id,film", "a,x.mp4"], {"p": {"extractor": "frames", "source": "flim"}}, "'flim'; did you mean 'film'"),

@@ -11,14 +11,8 @@ import numpy as np
 
 from sparsefuse.data.matlab import read_mat
 from sparsefuse.names import unknown
+from sparsefuse.refs import FEATURES, MEDIA, REFUSED, split_ref
 from sparsefuse.skipped import Unusable
-
-FEATURES = frozenset({".npy", ".npz", ".mat", ".csv", ".h5", ".hdf5", ".safetensors"})
-_VIDEO = frozenset({".mp4", ".mkv", ".webm", ".avi", ".mov", ".mpg", ".mpeg", ".m4v", ".flv", ".wmv", ".ts", ".3gp"})
-_AUDIO = frozenset({".wav", ".mp3", ".flac", ".ogg", ".oga", ".opus", ".m4a", ".aac", ".wma"})
-_OTHER = frozenset({".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp", ".txt", ".srt", ".vtt"})
-MEDIA = _VIDEO | _AUDIO | _OTHER
-REFUSED = frozenset({".pkl", ".pickle", ".p", ".pt", ".pth", ".joblib"})
 
 
 def read_array(ref: str, root: Path) -> np.ndarray:
@@ -64,12 +58,6 @@ def load(ref: str, root: Path) -> np.ndarray:
         if "allow_pickle" in str(error):
             raise Unusable(f"{ref}: holds Python objects, which only a pickle could restore; save numbers") from error
         raise Unusable(f"{ref}: cannot be read, truncated or not a {suffix} file ({_first_line(error)})") from error
-
-
-def split_ref(ref: str) -> tuple[str, str]:
-    """`file#key` -> (file, key); without a key it is empty."""
-    name, _, key = ref.partition("#")
-    return name, key
 
 
 # What the readers below raise on garbage: MemoryError when a header claims a huge array, RuntimeError from HDF5.

@@ -7,9 +7,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from sparsefuse.data.arrays import MEDIA, read_array, split_ref
+from sparsefuse.data.arrays import read_array
 from sparsefuse.data.labels import Labels, Task
 from sparsefuse.data.manifest import Row
+from sparsefuse.refs import MEDIA, suffix
 from sparsefuse.skipped import Skip, Unusable
 
 log = logging.getLogger(__name__)
@@ -98,7 +99,7 @@ def _not_media(rows: Mapping[str, Sequence[Row]], modalities: Sequence[str]) -> 
     used = sorted(modalities)
     for name in used.copy():
         refs = [row.files[name] for part in rows.values() for row in part if name in row.files]
-        if refs and all(Path(split_ref(ref)[0]).suffix.lower() in MEDIA for ref in refs) and len(used) > 1:
+        if refs and all(suffix(ref) in MEDIA for ref in refs) and len(used) > 1:
             log.warning("column %r holds media, not features, and is left out; `sparsefuse extract` reads it", name)
             used.remove(name)
     return used

@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import logging
+import os
 import platform
 import re
 from collections.abc import Mapping
@@ -15,10 +16,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from sparsefuse.features import fingerprint, resolve, source_of
 from sparsefuse.features._clip import Clip, make
 from sparsefuse.features._made import Made, file_names, key_of
-from sparsefuse.features._rows import Manifest, moved, read_rows, write_rows
 from sparsefuse.files import write_json
 from sparsefuse.names import unknown
+from sparsefuse.refs import FEATURES, MEDIA, split_ref, suffix
 from sparsefuse.skipped import Skip, Unusable, write_skipped
+from sparsefuse.table import Table, check_ids, read_table, write_table
 from sparsefuse.workers import each
 
 _log = logging.getLogger(__name__)
@@ -54,7 +56,8 @@ def extract(
     Raises ValueError for a wrong manifest or option, OSError when the disk is full; a rerun goes on from there.
     """
     manifest, out = Path(manifest), Path(out)
-    table = read_rows(manifest)
+    table = read_table(manifest)
+    check_ids(manifest, table)
     if (out / "manifest.csv").resolve() == manifest.resolve():
         raise ValueError(f"the new manifest would replace {manifest}; choose another output folder")
     if jobs < 0:
@@ -79,8 +82,8 @@ class _Spec(NamedTuple):
     options: dict[str, Any]
 
 
-def _default(table: Manifest) -> dict[str, dict[str, Any]]:
-    media = [column for column in ("video", "audio") if column in table.columns and not table.holds_features(column)]
+def _default(table: Table) -> dict[str, dict[str, Any]]:
+    media = [column for column in ("video", "audio") if column in table.columns and not table.holds(column, FEATURES)]
     if not media:
         raise ValueError(
             f"nothing to extract: no `video` or `audio` column of media files; columns: {', '.join(table.columns)}; "
@@ -94,7 +97,7 @@ def _default(table: Manifest) -> dict[str, dict[str, Any]]:
     return chosen
 
 
-def _specs(table: Manifest, features: Mapping[str, Mapping[str, Any]], manifest: Path) -> list[_Spec]:
+def _specs(table: Table, features: Mapping[str, Mapping[str, Any]], manifest: Path) -> list[_Spec]:
     specs = []
     for modality, given in features.items():
         options = dict(given)
@@ -106,7 +109,7 @@ def _specs(table: Manifest, features: Mapping[str, Mapping[str, Any]], manifest:
         source = options.pop("source", "") or _usual_source(table, name)
         if source not in table.columns:
             raise ValueError(f"{manifest}: {unknown('column', source, table.columns)}")
-        if table.holds_features(source):
+        if table.holds(source, FEATURES):
             raise ValueError(f"{manifest}: column {source!r} holds features already, nothing to extract from it")
         specs.append(_Spec(modality, name, source, resolve(name, options)))
     for modality in features:
@@ -115,12 +118,12 @@ def _specs(table: Manifest, features: Mapping[str, Mapping[str, Any]], manifest:
     return specs
 
 
-def _usual_source(table: Manifest, extractor: str) -> str:
+def _usual_source(table: Table, extractor: str) -> str:
     usual = source_of(extractor)
     return usual if usual in table.columns or "video" not in table.columns else "video"  # a video has sound, too
 
 
-def _clips(table: Manifest, specs: list[_Spec], root: Path, out: Path) -> list[Clip]:
+def _clips(table: Table, specs: list[_Spec], root: Path, out: Path) -> list[Clip]:
     names = file_names([row["id"] for row in table.rows])
     clips = []
     for spec in specs:
@@ -157,7 +160,7 @@ def _run(
 
 
 def _write(
-    table: Manifest,
+    table: Table,
     specs: list[_Spec],
     clips: list[Clip],
     reasons: dict[tuple[str, str], str],
@@ -166,12 +169,12 @@ def _write(
 ) -> list[Skip]:
     """Writes the new manifest, the options and the report; the manifest last, so that it vouches for the rest."""
     kept = _kept_columns(table, specs)
-    carried = [column for column in kept if table.holds_features(column)]
+    carried = [column for column in kept if table.holds(column, FEATURES)]
     paths = {(c.id, c.modality): f"{c.modality}/{c.target.name}" for c in clips if (c.id, c.modality) not in reasons}
     rows, skipped = [], []
     for row in table.rows:
         files = {spec.modality: paths.get((row["id"], spec.modality), "") for spec in specs}
-        files |= {column: moved(row[column], root, out) for column in carried}
+        files |= {column: _moved(row[column], root, out) for column in carried}
         lost = [Skip(*key, reasons[key]) for spec in specs if (key := (row["id"], spec.modality)) in reasons]
         if any(files.values()):
             rows.append({column: row[column] for column in kept} | files)
@@ -189,15 +192,24 @@ def _write(
     for spec in specs:
         if spec.modality not in modalities:
             _log.warning("no sample has %r: the new manifest leaves it out", spec.modality)
-    rest = [column for column in kept if column not in ("id", *carried)]
-    write_rows(out / "manifest.csv", ["id", *modalities, *carried, *rest], rows)
+    columns = list(dict.fromkeys(["id", *modalities, *carried, *kept]))
+    write_table(out / "manifest.csv", [{column: row[column] for column in columns} for row in rows])
     return skipped
 
 
-def _kept_columns(table: Manifest, specs: list[_Spec]) -> list[str]:
+def _kept_columns(table: Table, specs: list[_Spec]) -> list[str]:
     """Columns that go into the new manifest as they are: all but those of media files."""
     sources = {spec.source for spec in specs}
-    return [column for column in table.columns if column not in sources and not table.holds_media(column)]
+    return [column for column in table.columns if column not in sources and not table.holds(column, MEDIA)]
+
+
+def _moved(ref: str, old: Path, new: Path) -> str:
+    """A reference relative to the folder `old` as one relative to the folder `new`."""
+    name, key = split_ref(ref)
+    if suffix(ref) not in FEATURES or os.path.isabs(name):
+        return ref  # a cell such as `n/a` is no path
+    name = Path(os.path.relpath(old.resolve() / name, new.resolve())).as_posix()
+    return f"{name}#{key}" if key else name
 
 
 def _record(spec: _Spec) -> dict[str, Any]:

@@ -8,8 +8,8 @@ import importlib
 import pkgutil
 from pathlib import Path
 
-from sparsefuse.data.manifest import read_table
 from sparsefuse.names import unknown
+from sparsefuse.table import read_table
 
 
 def formats() -> list[str]:

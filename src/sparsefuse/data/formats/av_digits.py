@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 
 from sparsefuse.data.formats import demand
-from sparsefuse.data.manifest import write_manifest
 from sparsefuse.files import replacing
+from sparsefuse.table import write_table
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +46,7 @@ def prepare(source: Path, out: Path) -> Path:
         rows.append({"id": wav.stem, "audio": audio, "image": image, "label": take[1], "speaker": take[2]})
     if not rows:
         raise FileNotFoundError(f"{names[2]} has no <digit>_<speaker>_<take>.wav")
-    return write_manifest(out / "manifest.csv", rows)
+    return write_table(out / "manifest.csv", rows)
 
 
 def _read_idx(path: Path, axes: int) -> np.ndarray:

@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 
 from sparsefuse.data.formats import demand, demand_columns
-from sparsefuse.data.manifest import write_manifest
+from sparsefuse.table import write_table
 
 TARGETS = ("command", "color", "preposition", "letter", "digit", "adverb")
 
@@ -25,4 +25,4 @@ def prepare(source: Path, out: Path) -> Path:
         }
         for row in demand_columns(labels, "clip", *TARGETS)
     ]
-    return write_manifest(out / "manifest.csv", rows)
+    return write_table(out / "manifest.csv", rows)

@@ -13,9 +13,9 @@ import numpy as np
 
 from sparsefuse.data.arrays import load
 from sparsefuse.data.formats import demand, demand_columns
-from sparsefuse.data.manifest import write_manifest
 from sparsefuse.files import replacing
 from sparsefuse.skipped import Skip, Unusable, write_skipped
+from sparsefuse.table import write_table
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +44,7 @@ def prepare(source: Path, out: Path) -> Path:
     write_skipped(out / "skipped.jsonl", skips)
     if skips:
         log.warning("%d of %d files could not be read: see %s", len(skips), 3 * len(rows), out / "skipped.jsonl")
-    return write_manifest(out / "manifest.csv", rows)
+    return write_table(out / "manifest.csv", rows)
 
 
 def inertial(values: np.ndarray) -> np.ndarray:

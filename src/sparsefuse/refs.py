@@ -1,0 +1,35 @@
+"""A reference to a file, as a manifest's cell holds it: `file` or `file#key` in, its parts and its kind out."""
+
+import os
+import re
+
+FEATURES = frozenset({".npy", ".npz", ".mat", ".csv", ".h5", ".hdf5", ".safetensors"})
+_VIDEO = frozenset({".mp4", ".mkv", ".webm", ".avi", ".mov", ".mpg", ".mpeg", ".m4v", ".flv", ".wmv", ".ts", ".3gp"})
+_AUDIO = frozenset({".wav", ".mp3", ".flac", ".ogg", ".oga", ".opus", ".m4a", ".aac", ".wma", ".aif", ".aiff"})
+_OTHER = frozenset({".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp", ".txt", ".srt", ".vtt"})
+MEDIA = _VIDEO | _AUDIO | _OTHER
+"""What features are extracted from."""
+REFUSED = frozenset({".pkl", ".pickle", ".p", ".pt", ".pth", ".joblib"})
+"""Pickles: to open one can run code."""
+FILES = FEATURES | MEDIA | REFUSED
+
+
+def split_ref(ref: str) -> tuple[str, str]:
+    """`file#key` -> (file, key); without a key it is empty.
+
+    Files and folders may have a # in their names: the key begins after the first suffix of a known kind.
+    """
+    for end in [*(match.start() for match in re.finditer("#", ref)), len(ref)]:
+        if _suffix(ref[:end]) in FILES:
+            return ref[:end], ref[end + 1 :]
+    name, _, key = ref.partition("#")
+    return name, key
+
+
+def suffix(ref: str) -> str:
+    """The suffix of the referred file, in lower case; empty when there is none."""
+    return _suffix(split_ref(ref)[0])
+
+
+def _suffix(name: str) -> str:
+    return os.path.splitext(name)[1].lower()
