@@ -105,7 +105,7 @@ def _run(cell: Cell) -> str:
     torch.set_num_threads(cell.threads)
     try:
         train(cell.config, cell.folder, root=cell.root, resume=True, name=cell.name, measured=False)
-    except (ValueError, OSError, RuntimeError) as error:
+    except Exception as error:  # whatever a method file of the user's raises
         return f"{type(error).__name__}: {error}"
     return ""
 

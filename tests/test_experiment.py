@@ -1,0 +1,153 @@
+"""A comparison runs every cell once, whatever happens to the others, and never repeats a finished one."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+
+import tiny
+from sparsefuse import experiment
+from sparsefuse.config import Config, Split
+from sparsefuse.experiment import compare, grid
+from sparsefuse.predict import load
+
+COST = {"memory_mb", "latency_ms", "latency_spread_ms", "batch_ms", "train_ms", "batch"}
+
+
+@pytest.fixture(autouse=True)
+def _one_core(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that every cell gets one thread: the tests share the machine."""
+    monkeypatch.setattr(experiment.os, "cpu_count", lambda: 1)
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Config:
+    return tiny.config(tiny.write_set(tmp_path / "data"), epochs=1)
+
+
+def result_of(folder: Path) -> dict:
+    return json.loads((folder / "result.json").read_text())
+
+
+def stamps(out: Path) -> dict[str, int]:
+    """When each file of each run was written."""
+    return {str(path.relative_to(out)): path.stat().st_mtime_ns for path in out.glob("*/*")}
+
+
+def test_a_grid_runs_each_cell_once_and_a_rerun_none(config: Config, tmp_path: Path) -> None:
+    out = tmp_path / "runs"
+    assert compare(config, ["concat", "unimodal"], [0, 1], out, root=Path(), jobs=1) == []
+    names = ["concat-seed0", "concat-seed1", *(f"unimodal-{m}-seed{s}" for m in ("rgb", "sound") for s in (0, 1))]
+    assert sorted(path.name for path in out.iterdir()) == names
+    for folder in out.iterdir():
+        result = result_of(folder)
+        assert folder.name.endswith(f"seed{result['seed']}")
+        assert result["cost"].keys() >= COST
+    assert result_of(out / "unimodal-rgb-seed0")["name"] == "unimodal (rgb)"
+    assert result_of(out / "unimodal-rgb-seed0")["cost"]["lengths"].keys() == {"rgb"}
+    costs = [result_of(out / f"concat-seed{seed}")["cost"] for seed in (0, 1)]
+    assert costs[0] == costs[1], "one model is measured once"
+    before = stamps(out)
+    assert compare(config, ["concat", "unimodal"], [0, 1], out, root=Path(), jobs=1) == []
+    assert stamps(out) == before
+
+
+def test_a_larger_grid_keeps_what_is_finished(config: Config, tmp_path: Path) -> None:
+    out = tmp_path / "runs"
+    compare(config, ["late"], [0], out, root=Path(), jobs=1)
+    before = stamps(out)
+    assert compare(config, ["late", "concat"], [0], out, root=Path(), jobs=1) == []
+    assert {name: stamp for name, stamp in stamps(out).items() if name.startswith("late")} == before
+    assert (out / "concat-seed0" / "result.json").exists()
+
+
+def test_missing_costs_are_filled_in_and_nothing_else_changes(config: Config, tmp_path: Path) -> None:
+    """Killed between training and measuring."""
+    out = tmp_path / "runs"
+    compare(config, ["late"], [0], out, root=Path(), jobs=1)
+    result = result_of(out / "late-seed0")
+    result["cost"] = {name: value for name, value in result["cost"].items() if name not in COST}
+    (out / "late-seed0" / "result.json").write_text(json.dumps(result))
+    before = stamps(out)
+    compare(config, ["late"], [0], out, root=Path(), jobs=1)
+    assert {name for name, stamp in stamps(out).items() if before[name] != stamp} == {"late-seed0/result.json"}
+    filled = result_of(out / "late-seed0")
+    assert filled["cost"].keys() - result["cost"].keys() == COST
+    assert filled | {"cost": {}} == result | {"cost": {}}
+
+
+BROKEN = "def build(features, num_classes, *, lengths=None, seed_of_trouble=0):\n    raise {error}\n"
+
+
+@pytest.mark.parametrize(
+    ("error", "jobs"), [("ValueError('broken')", 1), ("KeyError('broken')", 1), ("KeyError('broken')", 2)]
+)
+def test_a_cell_that_fails_is_reported_and_the_others_finish(
+    config: Config, tmp_path: Path, error: str, jobs: int
+) -> None:
+    (tmp_path / "mine.py").write_text(BROKEN.format(error=error))
+    out = tmp_path / "runs"
+    (failed,) = compare(config, [str(tmp_path / "mine.py"), "late"], [0], out, root=Path(), jobs=jobs)
+    assert "mine-seed0" in failed
+    assert "broken" in failed
+    assert error.split("(")[0] in failed
+    assert "latency_ms" in result_of(out / "late-seed0")["cost"]
+    assert not (out / "mine-seed0" / "result.json").exists()
+
+
+def test_a_cell_that_failed_is_tried_again(config: Config, tmp_path: Path) -> None:
+    method = tmp_path / "mine.py"
+    method.write_text(BROKEN.format(error="ValueError('broken')"))
+    out = tmp_path / "runs"
+    assert compare(config, [str(method)], [0], out, root=Path(), jobs=1) != []
+    method.write_text("from sparsefuse.methods.concat import build\n")
+    assert compare(config, [str(method)], [0], out, root=Path(), jobs=1) == []
+    assert result_of(out / "mine-seed0")["name"] == "mine"
+
+
+def test_every_fold_is_the_test_split_once(config: Config, tmp_path: Path) -> None:
+    manifest = Path(config.data.manifest)
+    lines = manifest.read_text().splitlines()
+    groups = ["group", *(f"g{i % 4}" for i in range(len(lines) - 1))]
+    rows = [line.rsplit(",", 1)[0] for line in lines]
+    manifest.write_text("\n".join(f"{row},{group}" for row, group in zip(rows, groups, strict=True)) + "\n")
+    split = Split(by="group", folds=[["g0"], ["g1", "g2"]], fractions=(0.8, 0.2, 0.0), valid_by="stratified")
+    out = tmp_path / "runs"
+    assert compare(tiny.with_data(config, split=split), ["late"], [3], out, root=Path(), jobs=1) == []
+    assert sorted(path.name for path in out.iterdir()) == ["late-fold0-seed3", "late-fold1-seed3"]
+    ids = [line.split(",")[0] for line in lines[1:]]
+    for k, fold in enumerate(split.folds):
+        found = out / f"late-fold{k}-seed3"
+        tested = [line.split(",")[0] for line in (found / "predictions.csv").read_text().splitlines()[1:]]
+        assert tested == [name for name, group in zip(ids, groups[1:], strict=True) if group in fold]
+        assert result_of(found)["fold"] == k
+
+
+def test_options_of_the_configuration_reach_each_method(config: Config) -> None:
+    config = dataclasses.replace(config, options={"all": {"dim": 12}, "late": {"drop": 0.5}})
+    cells = {cell.name: cell for cell in grid(config, ["late", "unimodal"], [0], Path("out"), root=Path())}
+    assert cells["late"].config.options["late"] == {"drop": 0.5}
+    assert cells["unimodal (sound)"].config.options["unimodal"] == {"modality": "sound"}
+    assert all(cell.config.options["all"] == {"dim": 12} for cell in cells.values())
+
+
+def test_only_chosen_modalities_are_tried_alone(config: Config) -> None:
+    config = tiny.with_data(config, modalities=["sound"])
+    assert [cell.name for cell in grid(config, ["unimodal"], [0], Path("out"), root=Path())] == ["unimodal (sound)"]
+
+
+def test_an_unknown_method_is_an_error_before_anything_runs(config: Config, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="unknown method 'lat'; did you mean 'late'"):
+        compare(config, ["late", "lat"], [0], tmp_path / "runs", root=Path(), jobs=1)
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_cell_equals_a_run_trained_alone(config: Config, tmp_path: Path) -> None:
+    from sparsefuse.train import train
+
+    config = dataclasses.replace(config, method="late")
+    compare(config, ["late"], [0], tmp_path / "runs", root=Path(), jobs=2)
+    alone = train(config, tmp_path / "alone", root=Path(), measured=False)
+    assert tiny.epochs(tmp_path / "runs" / "late-seed0") == tiny.epochs(alone)
+    assert load(tmp_path / "runs" / "late-seed0").model.modalities == ("rgb", "sound")
