@@ -306,7 +306,7 @@ def _rooted(config: Config, argv: list[str]) -> Config:
 
     import yaml
 
-    if "--config" not in argv or not config.data.manifest:
+    if "--config" not in argv or not config.data.manifest or "--data.manifest" in argv[argv.index("--config") :]:
         return config
     path = Path(argv[argv.index("--config") + 1])
     written = ((yaml.safe_load(path.read_text(encoding="utf-8")) or {}).get("data") or {}).get("manifest")
