@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from sparsefuse import build, mixup
+from sparsefuse.layers.block import sum_present
 from sparsefuse.tokens import State, Tokens
 
 MODEL = {"features": {"a": 3, "b": 2}, "num_classes": 2, "dim": 10, "fusion_depth": 2}
@@ -84,17 +85,34 @@ def test_streams_of_no_single_modality_take_the_mean():
     torch.testing.assert_close(mix.label, mean)
 
 
-def test_a_modality_that_neither_sample_has_does_not_count_for_the_label():
+def test_a_modality_counts_for_the_label_of_those_who_have_it():
     plan = mixup.Plan(("a", "b"), ((), ("a", "b")))
     seen = set()
-    for seed in range(9):
-        mix = drawn(seed, size=3, plan=plan, missing=[("a", 0), ("a", 1)])
+    for seed in range(30):
+        mix = drawn(seed, size=3, plan=plan, missing=[("a", 0), ("a", 1)])  # all have b, only sample 2 has a
         for i, partner in enumerate(mix.partner.tolist()):
             a, b = mix.lam["a"][i], mix.lam["b"][i]
-            has_a = 2 in (i, partner)
-            torch.testing.assert_close(mix.label[i], (a + b) / 2 if has_a else b)
-            seen.add(has_a)
-    assert seen == {True, False}
+            own, theirs = b + (a if i == 2 else 0), (1 - b) + (1 - a if partner == 2 else 0)
+            torch.testing.assert_close(mix.label[i], own / (own + theirs))
+            seen.add((i == 2, partner == 2))
+    assert len(seen) == 4
+
+
+def test_a_mix_in_which_nothing_would_be_left_is_the_sample():
+    plan = mixup.Plan(("a", "b"), ((), ("a", "b")))
+    for seed in range(40):  # sample 0 has a only, sample 1 has b only; a tiny alpha gives lambdas near 0 and 1
+        mix = drawn(seed, size=2, plan=plan, missing=[("b", 0), ("a", 1)], alpha=0.01)
+        if mix.partner[0] == 1 and mix.lam["a"][0] == 1 and mix.lam["b"][0] == 1:
+            assert mix.label[0] == 1
+        left = mix.lam["a"][0] + (1 - mix.lam["b"][0])
+        assert left > 1e-4 or mix.partner[0] == 0
+
+
+def test_a_blend_of_different_modalities_keeps_the_size_of_the_logits():
+    values = torch.tensor([[[3.0], [5.0]]])
+    for weights, expected in (((1, 1), 8.0), ((1, 0), 3.0), ((0.02, 0.02), 8.0), ((0.02, 0.0), 3.0), ((0.1, 0.3), 9.0)):
+        found = sum_present(values, torch.tensor([[[weights[0]], [weights[1]]]], dtype=torch.float32))
+        assert found.item() == pytest.approx(expected)  # (0.1 * 3 + 0.3 * 5) * 2 / 0.4 = 9
 
 
 def test_a_modality_no_one_gave_does_not_count_for_the_label():

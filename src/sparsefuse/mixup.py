@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from sparsefuse.model import FusionModel
 
 
+LEAST = 1e-3
+
+
 class Mix(NamedTuple):
     """One draw: where to blend, with whom, and how much of the sample itself remains."""
 
@@ -58,7 +61,12 @@ def draw(tokens: dict[str, Tokens], plan: Plan, *, alpha: float, generator: torc
     partner = torch.randperm(first.shape[0], generator=generator).to(first.device)
     own = [name for name in plan.modalities if name in plan.streams[depth]]
     lam = {name: _beta(alpha, first.shape[0], generator).to(first.device) for name in own or ["fused"]}
-    label = _mean(lam, tokens, partner) if own else lam["fused"]
+    if not own:
+        return Mix(depth, partner, dict.fromkeys(plan.streams[depth], lam["fused"]), lam["fused"])
+    mine, theirs = _shares(lam, tokens, partner)
+    nothing = mine + theirs < LEAST  # of what either has, next to nothing would be left: the sample stays as it is
+    lam = {name: share.masked_fill(nothing, 1.0) for name, share in lam.items()}
+    label = (mine / (mine + theirs)).masked_fill(nothing, 1.0)  # SFT eq. 11
     return Mix(depth, partner, {name: lam.get(name, label) for name in plan.streams[depth]}, label)
 
 
@@ -88,14 +96,19 @@ def _mix(tokens: Tokens, partner: Tensor, lam: Tensor) -> Tokens:
     return Tokens(x, weight)
 
 
-def _mean(lam: dict[str, Tensor], tokens: dict[str, Tokens], partner: Tensor) -> Tensor:
-    """(B,) mean lambda over the modalities that the sample or its partner has (SFT eq. 11)."""
-    there = {}
-    for name, value in lam.items():
-        mask = tokens[name].mask.any(1) if name in tokens else torch.zeros_like(partner, dtype=torch.bool)
-        there[name] = (mask | mask[partner]).to(value.dtype)
-    total = torch.stack([there[name] for name in lam]).sum(0).clamp_min(1)
-    return torch.stack([lam[name] * there[name] for name in lam]).sum(0) / total
+def _shares(lam: dict[str, Tensor], tokens: dict[str, Tokens], partner: Tensor) -> tuple[Tensor, Tensor]:
+    """(B,) how much of the mixed sample is its own and its partner's, summed over modalities.
+
+    Where both have every modality, own / (own + partner's) is the mean lambda of SFT eq. 11. A modality that only one of
+    them has counts for that one alone.
+    """
+    mine = torch.zeros_like(lam[next(iter(lam))])
+    theirs = torch.zeros_like(mine)
+    for name in lam.keys() & tokens.keys():
+        there = tokens[name].mask.any(1).to(mine.dtype)
+        mine = mine + lam[name] * there
+        theirs = theirs + (1 - lam[name]) * there[partner]
+    return mine, theirs
 
 
 def _beta(alpha: float, count: int, generator: torch.Generator) -> Tensor:

@@ -160,9 +160,12 @@ class _Run:
         self.optimizer.zero_grad(set_to_none=True)
         with self._precision():
             logits, penalty = self.network(batch.tokens, mix=mix)
-        each = metrics.losses(logits, batch.labels, self.task, label_smoothing=spec.label_smoothing)
-        if mix is not None:  # SFT eq. 11
-            other = metrics.losses(logits, batch.labels[mix.partner], self.task, label_smoothing=spec.label_smoothing)
+        labels = batch.labels
+        if mix is not None and self.task == "regression":  # SFT eq. 8: here a mixed label is a label
+            labels = torch.lerp(labels[mix.partner], labels, mix.label)
+        each = metrics.losses(logits, labels, self.task, label_smoothing=spec.label_smoothing)
+        if mix is not None and self.task != "regression":  # the same for classes: cross entropy is linear in the label
+            other = metrics.losses(logits, labels[mix.partner], self.task, label_smoothing=spec.label_smoothing)
             each = mix.label * each + (1 - mix.label) * other
         if total <= self.rank.rank:  # this process got a stand-in, see `_load`
             each = each * 0

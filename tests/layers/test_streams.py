@@ -29,8 +29,8 @@ def test_join_weighs_a_partly_present_cls():
     a = Tokens(torch.tensor([[[2.0], [1.0]]]), torch.tensor([[0.25, 1.0]]))
     b = Tokens(torch.tensor([[[4.0], [1.0]]]), torch.tensor([[0.75, 1.0]]))
     fused = Join(("a", "b"))(State({"a": a, "b": b}, NONE)).streams["fused"]
-    assert fused.x[0, 0, 0] == 0.25 * 2 + 0.75 * 4
-    assert fused.mask[0, 0] == 0.75
+    assert fused.x[0, 0, 0] == 2 * (0.25 * 2 + 0.75 * 4)  # shares of a sum of two
+    assert fused.mask[0, 0] == 1
 
 
 def embed(features, dim, lengths=None):

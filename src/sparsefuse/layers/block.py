@@ -114,6 +114,16 @@ def presence(tokens: Tokens) -> Tensor:
     return tokens.mask[:, :1, None].to(tokens.x.dtype)
 
 
+def sum_present(values: Tensor, weights: Tensor) -> Tensor:
+    """Sum of (B, M, D) over those of M streams that a sample has, by their presence (B, M, 1) -> (B, D).
+
+    Presence is a fraction only while mixup blends a sample with one that has other modalities: then it says how the sum
+    is shared, not how large it is.
+    """
+    total = (values * weights).sum(1)
+    return total * ((weights > 0).sum(1) / weights.sum(1).clamp_min(torch.finfo(values.dtype).tiny)).to(values.dtype)
+
+
 def zero_penalty(x: Tensor) -> Tensor:
     """() zero on x's device."""
     return torch.zeros((), dtype=torch.float32, device=x.device)

@@ -5,7 +5,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from sparsefuse.layers.block import presence
+from sparsefuse.layers.block import presence, sum_present
 from sparsefuse.tokens import State
 
 
@@ -25,5 +25,5 @@ class Head(nn.Module):
         read = [state.streams[name] for name in self.streams]
         cls = torch.stack([stream.x[:, 0] for stream in read], 1)  # (B, M, D)
         there = torch.cat([presence(stream) for stream in read], 1)  # (B, M, 1)
-        logits = (self.classify(self.norm(cls)) * there).sum(1)
-        return logits / there.sum(1).clamp_min(1e-6) if self.reduce == "mean" else logits
+        total = sum_present(self.classify(self.norm(cls)), there)
+        return total / (there > 0).sum(1).clamp_min(1) if self.reduce == "mean" else total

@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from sparsefuse.layers.block import presence
+from sparsefuse.layers.block import presence, sum_present
 from sparsefuse.tokens import State, Tokens
 
 
@@ -16,8 +16,9 @@ class Join(nn.Module):
 
     def forward(self, state: State) -> State:
         parts = [state.streams[name] for name in self.modalities]
-        cls = torch.stack([part.x[:, :1] * presence(part) for part in parts]).sum(0)  # SFT eq. 5
-        there = torch.stack([part.mask[:, :1] for part in parts]).amax(0)
-        x = torch.cat([cls, *(part.x[:, 1:] for part in parts)], 1)  # SFT eq. 6
-        mask = torch.cat([there, *(part.mask[:, 1:] for part in parts)], 1)
+        there = torch.cat([presence(part) for part in parts], 1)  # (B, M, 1)
+        cls = sum_present(torch.stack([part.x[:, 0] for part in parts], 1), there)  # SFT eq. 5
+        x = torch.cat([cls[:, None], *(part.x[:, 1:] for part in parts)], 1)  # SFT eq. 6
+        any_there = (there[..., 0] > 0).any(1, keepdim=True)
+        mask = torch.cat([any_there, *(part.mask[:, 1:] for part in parts)], 1)
         return state._replace(streams={"fused": Tokens(x, mask)})

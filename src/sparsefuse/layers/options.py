@@ -11,7 +11,7 @@ RELEASED_SPAN = 32  # of the fixed pattern, and of any pattern when the clip len
 
 
 def span_for(name: str, lengths: dict[str, int] | None, pattern: str) -> int:
-    """Block length of a sparse pattern: about the square root of the stream's length, which costs least."""
+    """Block length of a sparse pattern: about the square root of the stream's length, as Child et al. 2019."""
     if pattern == "fixed" or lengths is None or name not in lengths:
         return RELEASED_SPAN
     return max(round(math.sqrt(lengths[name])), 1)
