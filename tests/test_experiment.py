@@ -151,3 +151,15 @@ def test_a_cell_equals_a_run_trained_alone(config: Config, tmp_path: Path) -> No
     alone = train(config, tmp_path / "alone", root=Path(), measured=False)
     assert tiny.epochs(tmp_path / "runs" / "late-seed0") == tiny.epochs(alone)
     assert load(tmp_path / "runs" / "late-seed0").model.modalities == ("rgb", "sound")
+
+
+def test_finished_cells_of_another_configuration_are_not_passed_off_as_this_ones(
+    config: Config, tmp_path: Path
+) -> None:
+    out = tmp_path / "runs"
+    compare(config, ["late"], [0], out, root=Path(), jobs=1)
+    before = stamps(out)
+    longer = dataclasses.replace(config, train=dataclasses.replace(config.train, epochs=2))
+    with pytest.raises(ValueError, match=r"late-seed0 was started with train\.epochs=1, not 2"):
+        compare(longer, ["concat", "late"], [0], out, root=Path(), jobs=1)
+    assert stamps(out) == before, "nothing runs"

@@ -117,14 +117,12 @@ def test_a_resumed_run_draws_each_batch_once(config: Config, tmp_path: Path, mon
 
 
 def test_sigkill_within_an_epoch_costs_nothing(config: Config, tmp_path: Path) -> None:
-    """Through the command line, in processes of their own."""
+    """Through the command line, in a process of its own."""
     config = dataclasses.replace(config, train=dataclasses.replace(config.train, epochs=6))
     yaml = tiny.write_yaml(tmp_path / "config.yaml", config)
-    command = [sys.executable, "-m", "sparsefuse", "train", str(yaml), "--out"]
     run = tmp_path / "killed"
-    process = subprocess.Popen(
-        [*command, str(run)], env=tiny.environment(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
-    )
+    command = [sys.executable, "-m", "sparsefuse", "train", str(yaml), "--out", str(run)]
+    process = subprocess.Popen(command, env=tiny.environment(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     try:
         progress = {"epoch": 0, "batch": 0}
         deadline = time.monotonic() + 60
@@ -138,14 +136,12 @@ def test_sigkill_within_an_epoch_costs_nothing(config: Config, tmp_path: Path) -
     assert process.returncode == -signal.SIGKILL, stderr.decode()
     assert len(tiny.epochs(run)) < 6
     assert not (run / "result.json").exists()
-    for out, more in ((run, ["--resume"]), (tmp_path / "whole", [])):
-        subprocess.run([*command, str(out), *more], env=tiny.environment(), check=True, capture_output=True)
-    for path in (run / "result.json", tmp_path / "whole" / "result.json"):
-        result = json.loads(path.read_text())
-        for key in ("memory_mb", "latency_ms", "latency_spread_ms", "batch_ms", "train_ms"):
-            del result["cost"][key]
-        path.write_text(json.dumps(result))
-    assert_same_run(run, tmp_path / "whole")
+    subprocess.run([*command, "--resume"], env=tiny.environment(), check=True, capture_output=True)
+    result = json.loads((run / "result.json").read_text())
+    for key in ("memory_mb", "latency_ms", "latency_spread_ms", "batch_ms", "train_ms", "batch"):
+        del result["cost"][key]
+    (run / "result.json").write_text(json.dumps(result))
+    assert_same_run(run, train(config, tmp_path / "whole", root=Path(), measured=False))
 
 
 def test_a_finished_run_is_left_as_it_is(tmp_path: Path) -> None:
@@ -177,3 +173,22 @@ def test_a_truncated_checkpoint_is_an_error_that_names_it(tmp_path: Path) -> Non
     (run / "last.safetensors").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(ValueError, match=r"last\.safetensors is not a whole safetensors file"):
         train(config, run, root=Path(), resume=True, measured=False)
+
+
+def test_another_configuration_is_refused_and_what_differs_is_named(tmp_path: Path) -> None:
+    config = tiny.config(tiny.write_set(tmp_path / "data"), epochs=1)
+    run = train(config, tmp_path / "run", root=Path(), measured=False)
+    before = (run / "config.json").read_bytes()
+    other = dataclasses.replace(config, train=dataclasses.replace(config.train, lr=0.5))
+    with pytest.raises(ValueError, match=r"started with train\.lr=0\.001, not 0\.5; give another folder"):
+        train(other, run, root=Path(), resume=True, measured=False)
+    assert (run / "config.json").read_bytes() == before
+
+
+def test_settings_that_change_no_number_may_differ(tmp_path: Path) -> None:
+    config = tiny.config(tiny.write_set(tmp_path / "data"), epochs=1)
+    run = train(config, tmp_path / "run", root=Path(), measured=False)
+    (run / "result.json").unlink()
+    spec = dataclasses.replace(config.train, workers=1, save_minutes=1.0)
+    train(dataclasses.replace(config, train=spec), run, root=Path(), resume=True, measured=False)
+    assert (run / "result.json").exists()

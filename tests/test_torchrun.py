@@ -59,7 +59,8 @@ def test_two_processes_train_as_one_does(config: Config, tmp_path: Path) -> None
 SLOW_DISK = """
 import sys, time
 from pathlib import Path
-import sparsefuse.checkpoint as checkpoint
+from sparsefuse import checkpoint
+from sparsefuse.cli import main
 save = checkpoint.save
 
 def late(path, *rest):
@@ -67,33 +68,17 @@ def late(path, *rest):
     save(path, *rest)
 
 checkpoint.save = late
-from sparsefuse.cli import main
-main()
-"""
-
-
-def test_no_process_reads_the_best_weights_before_they_are_written(config: Config, tmp_path: Path) -> None:
-    """The second process writes no files, so it is done with the last epoch before the first one is."""
-    (tmp_path / "slow_disk.py").write_text(SLOW_DISK)
-    yaml = tiny.write_yaml(tmp_path / "config.yaml", config)
-    torchrun([str(tmp_path / "slow_disk.py"), "train", str(yaml), "--out", str(tmp_path / "pair"), "--train.epochs=1"])
-    assert (tmp_path / "pair" / "result.json").exists()
-
-
-LOOK = """
-import sys
-from pathlib import Path
-from sparsefuse.cli import main
 main()
 print("whole" if Path(sys.argv[-1], "result.json").exists() else "not whole")
 """
 
 
-def test_no_process_ends_before_the_run_is_whole(config: Config, tmp_path: Path) -> None:
-    """One that ends right after it has sent its part may abort, and torchrun then ends the others."""
-    (tmp_path / "look.py").write_text(LOOK)
+def test_processes_wait_for_what_the_first_one_writes(config: Config, tmp_path: Path) -> None:
+    """For the best weights, which all read, and for the result: one that ends right after it has sent its last part
+    may abort, and torchrun then ends the others."""
+    (tmp_path / "slow_disk.py").write_text(SLOW_DISK)
     yaml = tiny.write_yaml(tmp_path / "config.yaml", config)
     arguments = ["train", str(yaml), "--train.epochs=1", "--out", str(tmp_path / "pair")]
-    printed = torchrun([str(tmp_path / "look.py"), *arguments])
+    printed = torchrun([str(tmp_path / "slow_disk.py"), *arguments])
     assert printed.count("whole") == 2
     assert "not whole" not in printed

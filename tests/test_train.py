@@ -223,6 +223,21 @@ def test_the_same_seed_gives_the_same_run_and_another_seed_another(data: Path, t
     assert tiny.epochs(one) != tiny.epochs(other)
 
 
+def test_no_two_steps_draw_the_same_numbers(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Over 3 batches, 4 epochs and 2 seeds."""
+    step, seeds = _Run._step, []
+
+    def noted(self: _Run, *args, **kwargs) -> float:
+        loss = step(self, *args, **kwargs)
+        seeds.append(torch.initial_seed())
+        return loss
+
+    monkeypatch.setattr(_Run, "_step", noted)
+    for seed in (0, 1):
+        run_of(dataclasses.replace(tiny.config(data, epochs=4), seed=seed), tmp_path / f"run{seed}")
+    assert len(seeds) == len(set(seeds)) == 24
+
+
 def test_reading_ahead_in_other_processes_changes_nothing(data: Path, tmp_path: Path) -> None:
     config = tiny.config(data, epochs=1)
     here = run_of(config, tmp_path / "here")
