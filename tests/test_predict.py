@@ -12,6 +12,7 @@ import torch
 import tiny
 from sparsefuse.evaluate import evaluate
 from sparsefuse.predict import Prediction, load
+from sparsefuse.predictions import show
 from sparsefuse.skipped import Unusable
 from sparsefuse.train import train
 
@@ -108,6 +109,64 @@ def test_a_media_file_is_refused_by_a_model_of_features_made_elsewhere(run: Path
     (tmp_path / "a.mp4").write_bytes(b"x")
     with pytest.raises(Unusable, match="trained on features made elsewhere"):
         load(run).predict_one(tmp_path / "a.mp4")
+
+
+EXTRACTOR = """
+import numpy as np
+SOURCE = "video"
+def extract(path, *, width: int):
+    number, = path.read_text().split()
+    return np.full((3, width), float(number), dtype=np.float32)
+"""
+
+
+@pytest.fixture
+def raw(run: Path, tmp_path: Path) -> Path:
+    """The run as if rgb were made from the column `video` and sound from `audio`, and files that hold one number."""
+    (tmp_path / "mine.py").write_text(EXTRACTOR)
+    made = {
+        name: {"extractor": str(tmp_path / "mine.py"), "source": source, "width": tiny.FEATURES[name]}
+        for name, source in {"rgb": "video", "sound": "audio"}.items()
+    }
+    shutil.copytree(run, tmp_path / "raw")
+    facts = json.loads((run / "model.json").read_text()) | {"extract": {"features": made}}
+    (tmp_path / "raw" / "model.json").write_text(json.dumps(facts))
+    for name, number in {"a.mp4": 1, "b.mp4": -1, "a.wav": 2, "b.wav": -2}.items():
+        (tmp_path / name).write_text(str(number))
+    return tmp_path / "raw"
+
+
+def filled(rgb: float | None, sound: float | None) -> dict[str, np.ndarray]:
+    values = {"rgb": rgb, "sound": sound}
+    return {name: np.full((3, tiny.FEATURES[name]), x) for name, x in values.items() if x is not None}
+
+
+def test_each_modality_of_a_raw_manifest_is_made_from_its_own_column(raw: Path, capsys) -> None:
+    manifest = raw.parent / "new.csv"
+    manifest.write_text("id,cover,audio,video\none,c.jpg,a.wav,b.mp4\ntwo,c.jpg,,a.mp4\nthree,c.jpg,,\n")
+    assert show(raw, [manifest], top=1, as_json=True, trust_code=True) == 1
+    one, two, three = map(json.loads, capsys.readouterr().out.splitlines())
+    predictor = load(raw, trust_code=True)
+    assert one == {"clip": "one", **predictor.predict_one(filled(-1, 2))._asdict()}
+    assert two == {"clip": "two", **predictor.predict_one(filled(1, None))._asdict()}
+    assert two["missing"] == {"sound": "not given"}
+    assert three == {"clip": "three", "error": "rgb: not given; sound: not given"}
+
+
+def test_a_manifest_without_a_column_that_the_model_reads_is_an_error(raw: Path, tmp_path: Path) -> None:
+    (tmp_path / "new.csv").write_text("id,film\none,a.mp4\n")
+    with pytest.raises(ValueError, match=r"no column is one of rgb, sound, video, audio, .* columns: id, film"):
+        show(raw, [tmp_path / "new.csv"], top=1, as_json=True, trust_code=True)
+
+
+def test_a_clip_may_name_the_columns_that_features_were_made_from(raw: Path) -> None:
+    predictor = load(raw, trust_code=True)
+    given = {"video": raw.parent / "a.mp4", "audio": str(raw.parent / "b.wav")}
+    assert predictor.predict_one(given) == predictor.predict_one(filled(1, -2))
+    features = filled(3, None)
+    assert predictor.predict_one(given | features) == predictor.predict_one(filled(3, -2)), "features come first"
+    found = predictor.predict_one(features | {"audio": np.zeros((3, 4))})
+    assert found.missing == {"sound": "not given, and 'audio' is no media file"}
 
 
 def test_a_moved_run_predicts_without_its_data(run: Path, tmp_path: Path) -> None:

@@ -19,13 +19,13 @@ from sparsefuse.files import read_json
 from sparsefuse.methods import build
 from sparsefuse.model import FusionModel
 from sparsefuse.names import unknown
-from sparsefuse.refs import MEDIA, suffix
+from sparsefuse.refs import FEATURES, MEDIA, suffix
 from sparsefuse.skipped import Unusable
 
 Stream = np.ndarray | Tensor | str | Path
 """One modality of a clip: its features (N, F), the file that holds them, or the media file they are made from."""
 Clip = str | Path | Mapping[str, Stream]
-"""One media file for all modalities, or a stream per modality."""
+"""One media file for all modalities; or a stream per modality, or per manifest column that features were made from."""
 
 
 class Prediction(NamedTuple):
@@ -85,6 +85,12 @@ class Predictor:
             return self.predict_one(clips)
         return [self.predict_one(clip) for clip in clips]
 
+    @property
+    def columns(self) -> list[str]:
+        """What a clip may name: the modalities, and the manifest columns that those the model reads are made from."""
+        sources = (self._source(name) for name in self.model.modalities)
+        return list(dict.fromkeys([*self.model.features, *filter(None, sources)]))
+
     @torch.inference_mode()
     def predict_one(self, clip: Clip) -> Prediction:
         """The prediction for one clip; see `predict`."""
@@ -98,24 +104,41 @@ class Predictor:
 
     def features(self, clip: Clip) -> tuple[dict[str, Tensor], dict[str, str]]:
         """Normalised features (N, F) per modality of a clip, and why the others are missing."""
-        streams = dict.fromkeys(self.model.modalities, clip) if isinstance(clip, str | Path) else clip
+        if isinstance(clip, str | Path):
+            clip = dict.fromkeys(self.model.modalities, clip)
+        for name in clip:
+            if name not in self.columns:
+                raise ValueError(unknown("modality", name, self.columns))
         found: dict[str, Tensor] = {}
-        missing = {name: "not given" for name in self.model.modalities if name not in streams}
-        for name, stream in streams.items():
-            if name not in self.model.features:
-                raise ValueError(unknown("modality", name, self.model.features))
+        missing: dict[str, str] = {}
+        for name in self.model.modalities:
             try:
-                found[name] = self._normalised(name, self._read(name, stream))
+                found[name] = self._normalised(name, self._read(name, clip))
             except Unusable as error:
                 missing[name] = str(error)
         return found, missing
 
-    def _read(self, name: str, stream: Stream) -> Tensor:
+    def _read(self, name: str, clip: Mapping[str, Stream]) -> Tensor:
+        if name not in clip:
+            return torch.from_numpy(self._extracted(name, self._raw(name, clip)))
+        stream = clip[name]
         if isinstance(stream, str | Path):
             if suffix(str(stream)) in MEDIA:
                 return torch.from_numpy(self._extracted(name, Path(stream)))
             return torch.from_numpy(read_array(str(stream), Path()))
         return torch.as_tensor(stream, dtype=torch.float32)
+
+    def _raw(self, name: str, clip: Mapping[str, Stream]) -> Path:
+        """The media file that the clip names under the modality's source."""
+        source = self._source(name)
+        stream = clip.get(source)
+        if isinstance(stream, str | Path) and suffix(str(stream)) not in FEATURES:
+            return Path(stream)
+        raise Unusable(f"not given, and {source!r} is no media file" if source in clip else "not given")
+
+    def _source(self, name: str) -> str:
+        """The manifest column that the modality's features were made from; empty if they were made elsewhere."""
+        return self.extract.get(name, {}).get("source", "")
 
     def _extracted(self, name: str, path: Path) -> np.ndarray:
         if name not in self.extract:

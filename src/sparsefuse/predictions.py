@@ -4,17 +4,16 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
-from sparsefuse.data.manifest import read_manifest
 from sparsefuse.predict import Clip, Prediction, load
 from sparsefuse.skipped import Unusable
-from sparsefuse.table import SUFFIXES
+from sparsefuse.table import SUFFIXES, check_ids, read_table
 
 
 def show(run: Path, files: list[Path], *, top: int, as_json: bool, trust_code: bool) -> int:
     """Prints one prediction per clip as it is made; returns how many clips could not be read."""
     predictor = load(run, trust_code=trust_code)
     unusable = 0
-    for name, clip in _clips(files, tuple(predictor.model.modalities)):
+    for name, clip in _clips(files, predictor.columns):
         try:
             found = predictor.predict_one(clip)
         except Unusable as error:
@@ -25,18 +24,22 @@ def show(run: Path, files: list[Path], *, top: int, as_json: bool, trust_code: b
     return unusable
 
 
-def _clips(files: list[Path], modalities: tuple[str, ...]) -> Iterator[tuple[str, Clip]]:
-    """(name, clip) of every file; a manifest stands for its rows."""
+def _clips(files: list[Path], known: list[str]) -> Iterator[tuple[str, Clip]]:
+    """(name, clip) of every file; a manifest stands for its rows, of which the `known` columns are read."""
     for path in files:
         if path.suffix.lower() not in SUFFIXES:
             yield str(path), path
             continue
-        manifest = read_manifest(path, label=None)
-        for row in manifest.rows:
-            given = {name: manifest.root / ref for name, ref in row.files.items()}
-            known = {name: ref for name, ref in given.items() if name in modalities}
-            # A manifest of raw media has no column of the model's modalities: each row is then one media file.
-            yield row.id, known or next(iter(given.values()), path)
+        table = read_table(path)
+        check_ids(path, table)
+        columns = [name for name in known if name in table.columns]
+        if not columns:
+            raise ValueError(
+                f"{path}: no column is one of {', '.join(known)}, which the model reads; columns: "
+                f"{', '.join(table.columns)}; rename one"
+            )
+        for row in table.rows:
+            yield row["id"], {name: path.parent / row[name] for name in columns if row[name]}
 
 
 def _line(name: str, found: Prediction, top: int) -> str:
