@@ -18,7 +18,7 @@ LEVELS = [
     {"layers", "metrics", "features"},
     {"model", "mixup", "data"},
     {"methods", "cost", "checkpoint"},
-    {"train", "run", "watch", "ledger", "export", "budget"},
+    {"checks", "train", "run", "watch", "ledger", "export", "budget"},
     {"experiment", "evaluate", "runs", "charts", "report", "predict", "predictions", "serve", "demo"},
     {"cli", "__main__"},
 ]

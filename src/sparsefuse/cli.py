@@ -64,9 +64,11 @@ def check(config: Config, json: Path | None = None) -> None:
     Args:
         json: write the findings to this file too
     """
+    from sparsefuse.checks import check_config
     from sparsefuse.data.check import check, show
     from sparsefuse.files import write_json
 
+    check_config(config)
     report = check(config.data, Path())
     show(report)
     if json:

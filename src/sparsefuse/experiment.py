@@ -61,11 +61,14 @@ def compare(
 
 
 def grid(config: Config, methods: Sequence[str], seeds: Sequence[int], out: Path, *, root: Path) -> list[Cell]:
-    """The cells of a comparison. Raises ValueError for an unknown method before anything runs."""
+    """The cells of a comparison. Raises ValueError for whatever no cell could follow, before anything runs."""
+    from sparsefuse.checks import check_config
     from sparsefuse.train import with_method
 
     cells = []
     folds = config.data.split.folds or [None]
+    for method in methods:
+        check_config(dataclasses.replace(config, method=method))
     for seed in seeds:
         for method, name, options in _expanded(config, methods, root):
             for k, fold in enumerate(folds):

@@ -22,6 +22,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 
 from sparsefuse import checkpoint, metrics, mixup, ranks
+from sparsefuse.checks import check_config
 from sparsefuse.config import Config
 from sparsefuse.data.batches import LengthBuckets, collate, hide_modalities
 from sparsefuse.data.clips import Clips, load_clips
@@ -42,6 +43,7 @@ def train(
     FileExistsError when `out` holds a run and `resume` is off, ValueError for a configuration that cannot be run or
     is not the one that the run in `out` was started with.
     """
+    check_config(config)
     rank = ranks.join(config.train.device)
     if rank.first and (out / "config.json").exists():
         if not resume:

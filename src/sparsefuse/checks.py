@@ -1,0 +1,69 @@
+"""A configuration comes in; a ValueError says what in it no run could follow, before anything is read."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from sparsefuse.config import Config
+from sparsefuse.features import resolve
+from sparsefuse.methods import methods, option_names
+from sparsefuse.names import unknown
+
+# field: lowest value, and the one it must stay below
+_BOUNDS = {
+    "train.epochs": (1, None),
+    "train.batch_size": (1, None),
+    "train.lr": (0, None),
+    "train.weight_decay": (0, None),
+    "train.clip": (0, None),
+    "train.patience": (0, None),
+    "train.mixup_alpha": (0, None),
+    "train.mixup_warmup": (0, None),
+    "train.label_smoothing": (0, 1),
+    "train.workers": (0, None),
+    "data.modality_dropout": (0, 1),
+    "data.max_length": (0, None),
+    "data.cache_mb": (0, None),
+}
+
+
+def check_config(config: Config) -> None:
+    """Raises ValueError for a missing manifest, a number out of its range, or a name that nothing knows."""
+    if not config.data.manifest:
+        raise ValueError("no manifest given: --data.manifest FILE, or a YAML with data: {manifest: ...}")
+    for field, (low, above) in _BOUNDS.items():
+        part, name = field.split(".")
+        value = getattr(getattr(config, part), name)
+        if not (value >= low and (above is None or value < above)):
+            raise ValueError(f"{field} is {value}; expected {low} or more{f', below {above}' if above else ''}")
+    _check_options(config)
+    for modality, given in config.features.items():
+        _check_features(modality, given)
+
+
+def _check_options(config: Config) -> None:
+    """Names under `options`: methods, `all`, .py files; below them the options of that method, or of any."""
+    every = {method: option_names(method) for method in dict.fromkeys([config.method, *methods()])}
+    anyone = {name for names in every.values() for name in names}
+    for method, options in config.options.items():
+        if method == "all":
+            _check_names("option of all methods:", options, anyone)
+        elif method in every:
+            _check_names(f"option of {method}", options, every[method])
+        elif not method.endswith(".py"):
+            raise ValueError(f"options: {unknown('method', method, ['all', *every])}")
+
+
+def _check_names(kind: str, given: Iterable[str], known: Iterable[str]) -> None:
+    for name in given:
+        if name not in known:
+            raise ValueError(unknown(kind, name, known))
+
+
+def _check_features(modality: str, given: dict[str, Any]) -> None:
+    """An extractor that comes with sparsefuse, and its options; a user's file need not be here to train."""
+    if "extractor" not in given:
+        raise ValueError(f"features: {modality!r} names no extractor; got {', '.join(given) or 'nothing'}")
+    options = {name: value for name, value in given.items() if name not in ("extractor", "source")}
+    if Path(given["extractor"]).suffix != ".py":
+        resolve(given["extractor"], options)
