@@ -8,7 +8,7 @@ import pytest
 
 import tiny
 from sparsefuse.checks import check_config
-from sparsefuse.config import Config, Data, Train
+from sparsefuse.config import Config, Data, Split, Train
 from sparsefuse.experiment import compare
 from sparsefuse.train import train
 
@@ -101,3 +101,10 @@ def test_nothing_is_read_or_written_before_the_check(tmp_path: Path) -> None:
         with pytest.raises(ValueError, match=r"train\.epochs is 0"):
             run()
     assert not (tmp_path / "run").exists()
+
+
+def test_folds_without_a_choice_say_which_flag_to_type(tmp_path: Path) -> None:
+    """Else the run would have no test split, and not say so."""
+    config = tiny.with_data(tiny.config(tmp_path / "absent.csv"), split=Split(folds=[["1", "2"], ["3"]]))
+    with pytest.raises(ValueError, match=r"lists 2 test splits .*--data\.split\.test_groups 1,2, or .*compare"):
+        train(config, tmp_path / "run", root=Path())

@@ -41,6 +41,17 @@ def check_config(config: Config) -> None:
         _check_features(modality, given)
 
 
+def check_one_test_split(config: Config) -> None:
+    """Raises ValueError when folds are listed and none of them is chosen: one run has one test split."""
+    split = config.data.split
+    if split.folds and not split.test_groups:
+        first = ",".join(split.folds[0])
+        raise ValueError(
+            f"data.split.folds lists {len(split.folds)} test splits and a run has one; choose it with "
+            f"--data.split.test_groups {first}, or run them all with sparsefuse compare"
+        )
+
+
 def _check_options(config: Config) -> None:
     """Names under `options`: methods, `all`, .py files; below them the options of that method, or of any."""
     every = {method: option_names(method) for method in dict.fromkeys([config.method, *methods()])}

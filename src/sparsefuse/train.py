@@ -22,7 +22,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 
 from sparsefuse import checkpoint, metrics, mixup, ranks
-from sparsefuse.checks import check_config
+from sparsefuse.checks import check_config, check_one_test_split
 from sparsefuse.config import Config
 from sparsefuse.data.batches import LengthBuckets, collate, hide_modalities
 from sparsefuse.data.clips import Clips, load_clips
@@ -44,6 +44,7 @@ def train(
     is not the one that the run in `out` was started with.
     """
     check_config(config)
+    check_one_test_split(config)
     rank = ranks.join(config.train.device)
     if rank.first and (out / "config.json").exists():
         if not resume:
