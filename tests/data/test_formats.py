@@ -88,7 +88,7 @@ def test_utd_mhad_goes_on_without_a_broken_file(utd, tmp_path):
     assert '"id": "k2", "modality": "inertial"' in (manifest.root / "skipped.jsonl").read_text()
     assert {name: read_array(ref, manifest.root).shape for name, ref in one.files.items()} == {
         "depth": (4, 1200),
-        "inertial": (4, 12),  # of nine readings, in pairs
+        "inertial": (9, 6),
         "skeleton": (5, 60),
     }
 

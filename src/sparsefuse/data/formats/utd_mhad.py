@@ -48,12 +48,8 @@ def prepare(source: Path, out: Path) -> Path:
 
 
 def inertial(values: np.ndarray) -> np.ndarray:
-    """(T, 6) acceleration in g and rotation in degrees per second -> (T // 2, 12): two readings, 40 ms, are a token.
-
-    The sensor is about twice as fast as the cameras; as single readings it would have most of the tokens.
-    """
-    values = _demand_shape(values, "(T, 6) with T >= 2", values.ndim == 2 and values.shape[1] == 6 and len(values) > 1)
-    return values[: len(values) // 2 * 2].reshape(-1, 12).astype(np.float32)
+    """(T, 6) acceleration in g and rotation in degrees per second, as stored."""
+    return _demand_shape(values, "(T, 6)", values.ndim == 2 and values.shape[1] == 6).astype(np.float32)
 
 
 def skeleton(values: np.ndarray) -> np.ndarray:
