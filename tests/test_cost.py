@@ -1,9 +1,11 @@
 """Counted costs are those of an independent counter, of hand arithmetic, and of the published tables."""
 
 import math
+from collections.abc import Callable
 
 import pytest
 import torch
+from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -11,7 +13,7 @@ import tiny
 from sparsefuse.cost import count, measure
 from sparsefuse.ledger import PUBLISHED, ledger
 from sparsefuse.methods import build, find, methods
-from sparsefuse.tokens import Tokens
+from sparsefuse.tokens import State, Tokens
 
 FEATURES = {"rgb": 6, "sound": 4, "flow": 5}
 LENGTHS = {"rgb": 9, "sound": 40, "flow": 7}
@@ -82,6 +84,71 @@ def test_counting_leaves_the_model_as_it_was() -> None:
     assert model.training
     assert all(p.grad is None for p in model.parameters())
     assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
+
+
+class Stock(nn.Module):
+    """A layer that applies a function to the one stream of `unimodal`."""
+
+    def __init__(self, function: Callable[[torch.Tensor], object], *modules: nn.Module):
+        super().__init__()
+        self.function, self.modules_of_torch = function, nn.ModuleList(modules)
+
+    def forward(self, state: State) -> State:
+        self.function(state.streams["rgb"].x, *self.modules_of_torch)
+        return state
+
+
+N, D = 8, 10  # 7 tokens and CLS
+BLOCK = 4 * N * D * D + 2 * N * N * D
+PADDING = torch.zeros(1, N, dtype=torch.bool, device="meta")
+STOCK = {
+    "attention": (lambda x, m: m(x, x, x), nn.MultiheadAttention(D, 2, batch_first=True), BLOCK),
+    "attention without weights": (
+        lambda x, m: m(x, x, x, need_weights=False),
+        nn.MultiheadAttention(D, 2, batch_first=True),
+        BLOCK,
+    ),
+    "encoder": (
+        lambda x, m: m(x, src_key_padding_mask=PADDING),
+        nn.TransformerEncoder(nn.TransformerEncoderLayer(D, 2, 16, batch_first=True), 2),
+        2 * (BLOCK + 2 * N * D * 16),
+    ),
+    "lstm": (lambda x, m: m(x), nn.LSTM(D, 3, batch_first=True), N * 4 * 3 * (D + 3)),
+    "gru": (lambda x, m: m(x), nn.GRU(D, 3, batch_first=True), N * 3 * 3 * (D + 3)),
+    "convolution": (lambda x, m: m(x), nn.Conv1d(N, 6, 3, groups=2), 6 * (D - 2) * (N // 2) * 3),
+    "transposed": (lambda x, m: m(x), nn.ConvTranspose1d(N, 6, 3), N * D * 6 * 3),
+    "bmm": (lambda x: x.bmm(x.mT), None, N * N * D),
+    "mm": (lambda x: x[0].mm(x[0].T), None, N * N * D),
+    "in place": (lambda x: x.new_zeros(N, N).addmm_(x[0], x[0].T), None, N * N * D),
+    "vector": (lambda x: x[0] @ x[0, 0] + x[0, 0] @ x[0, 1], None, N * D + D),
+    "einsum": (lambda x: torch.einsum("bnd,bmd->bnm", x, x), None, N * N * D),
+}
+
+
+@pytest.mark.parametrize("name", STOCK)
+def test_what_torch_multiplies_by_itself_is_counted_too(name: str) -> None:
+    """Modules of torch's own in a user's method, by hand."""
+    function, module, expected = STOCK[name]
+    model = build("unimodal", {"rgb": 5}, 3, unimodal_depth=1, dim=D, num_heads=2)
+    before = count(model, {"rgb": N - 1}).layers
+    model.layers.append(Stock(function, *([] if module is None else [module])))
+    assert count(model, {"rgb": N - 1}).layers - before == expected
+    assert torch.backends.mha.get_fastpath_enabled(), "the setting is given back"
+
+
+@pytest.mark.parametrize("function", [torch.fft.rfft, lambda x: torch.cdist(x, x), lambda x: torch.linalg.svd(x[0])])
+def test_a_product_that_cannot_be_counted_is_an_error_that_names_it(function) -> None:
+    model = build("unimodal", {"rgb": 5}, 3, unimodal_depth=1, dim=D, num_heads=2)
+    model.layers.append(Stock(function))
+    with pytest.raises(ValueError, match=r"(_fft_r2c|_cdist_forward|_linalg_svd) is not counted; write it as linear"):
+        count(model, {"rgb": N - 1})
+
+
+def test_norms_and_interpolation_are_left_out() -> None:
+    model = build("unimodal", {"rgb": 5}, 3, unimodal_depth=1, dim=D, num_heads=2)
+    before = count(model, {"rgb": N - 1}).layers
+    model.layers.append(Stock(lambda x: nn.functional.interpolate(nn.functional.normalize(x), size=4, mode="linear")))
+    assert count(model, {"rgb": N - 1}).layers == before
 
 
 # By the appendix formula, tokens without CLS; the released counts of clips and of kept tokens.

@@ -7,14 +7,15 @@ activations, softmax and pooling are left out; the paper's formula charges 4 N D
 
 import copy
 import os
+import re
 import statistics
 import time
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from sparsefuse.layers.block import Attention, Mlp
 from sparsefuse.model import FusionModel
@@ -98,30 +99,66 @@ def _products(model: FusionModel, lengths: dict[str, int]) -> tuple[int, int, in
     def probe(depth: int, state: State) -> None:
         marks.append(counter.total)
 
-    with torch.no_grad(), _Counter() as counter:
-        model(_clips(model, lengths, 1, torch.device("meta")), probe=probe)
+    clips = _clips(model, lengths, 1, torch.device("meta"))
+    fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)  # `nn.TransformerEncoder`'s does not run on the meta device
+    try:
+        with torch.no_grad(), _Counter() as counter:
+            model(clips, probe=probe)
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
     return marks[0], marks[-1] - marks[0], counter.total - marks[-1]
 
 
-class _Counter(TorchFunctionMode):
-    """Adds up the multiply-adds of every matrix product that passes."""
+class _Counter(TorchDispatchMode):
+    """Adds up the multiply-adds of every matrix product that reaches the device, whatever module it comes from."""
 
     def __init__(self):
         super().__init__()
         self.total = 0
 
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         out = func(*args, **(kwargs or {}))
-        if func is F.linear or func in (torch.matmul, Tensor.matmul, Tensor.__matmul__, torch.bmm):
-            self.total += out.numel() * args[0].shape[-1]
-        elif func is F.scaled_dot_product_attention:
-            q, k, v = args[:3]
-            self.total += q.numel() * k.shape[-2] + out.numel() * v.shape[-2]
-        elif func in (F.conv1d, F.conv2d, F.conv3d):
-            self.total += out.numel() * args[1][0].numel()
-        elif func in (torch.einsum, torch.baddbmm, torch.addmm, torch.mm):
-            raise RuntimeError(f"{func.__name__} is not counted; write it as linear or matmul")
+        name = func.overloadpacket.__name__.rstrip("_")  # addmm_ is addmm in place
+        if name in _COUNTED:
+            self.total += _COUNTED[name](out, *args)
+        elif _UNCOUNTED.fullmatch(name):
+            raise ValueError(f"{name} is not counted; write it as linear, matmul, einsum or convolution")
         return out
+
+
+def _inner(at: int) -> Callable[..., int]:
+    """The multiply-adds of a product whose argument `at` is (..., K): K for every number it gives."""
+    return lambda out, *args: out.numel() * args[at].shape[-1]
+
+
+def _convolution(out: Tensor, x: Tensor, weight: Tensor, *args: Any) -> int:
+    """A kernel for every number that comes out; for every number that goes in, if transposed."""
+    transposed = args[4]
+    return (x if transposed else out).numel() * weight[0].numel()
+
+
+def _attention(out: tuple[Tensor, ...], q: Tensor, k: Tensor, v: Tensor, *_: Any) -> int:
+    return q.numel() * k.shape[-2] + out[0].numel() * v.shape[-2]
+
+
+# Operations of PyTorch's dispatcher: whatever a method calls, it ends in these. Attention is composed of bmm on the
+# meta device today; its kernels are named in case a version of PyTorch keeps them whole.
+_COUNTED: dict[str, Callable[..., int]] = {
+    **{name: _inner(0) for name in ("mm", "bmm", "mv", "dot", "vdot")},
+    **{name: _inner(1) for name in ("addmm", "baddbmm", "addmv", "_addmm_activation")},
+    "convolution": _convolution,
+    "_scaled_dot_product_flash_attention": _attention,
+    "_scaled_dot_product_flash_attention_for_cpu": _attention,
+    "_scaled_dot_product_efficient_attention": _attention,
+    "_scaled_dot_product_cudnn_attention": _attention,
+    "_scaled_dot_product_fused_attention_overrideable": _attention,
+}
+_UNCOUNTED = re.compile(
+    r"\w*mm(_\w+)?|\w*(attention|conv_|_conv|lstm|gru|rnn|transformer|fft_|cdist|cholesky)\w*"
+    r"|addbmm|addr|_trilinear|_?linalg_(?!vector_norm|cross)\w+"
+)
+"""Operations that multiply matrices too."""
 
 
 class _Pointwise:
