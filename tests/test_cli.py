@@ -167,6 +167,23 @@ def test_lists_are_written_with_commas(parsed) -> None:
     assert parsed("compare", "m.csv", "--methods", "late")["methods"] == ["late"]
 
 
+def test_names_in_lists_may_look_like_numbers(parsed) -> None:
+    for groups in ("1,2", "[1, 2]", '["1", "2"]', "1, 2"):
+        split = parsed("train", "m.csv", "--data.split.test-groups", groups)["config"].data.split
+        assert split.test_groups == ["1", "2"]
+    assert parsed("train", "m.csv", "--data.split.folds", "[[1,2],[x]]")["config"].data.split.folds == [
+        ["1", "2"],
+        ["x"],
+    ]
+    assert parsed("train", "m.csv", "--data.split.test_groups=")["config"].data.split.test_groups == []
+
+
+def test_fractions_are_written_with_commas(parsed) -> None:
+    for fractions in ("0.8,0.1,0.1", "[0.8,0.1,0.1]"):
+        split = parsed("train", "m.csv", "--data.split.fractions", fractions)["config"].data.split
+        assert split.fractions == (0.8, 0.1, 0.1)
+
+
 def test_mappings_are_written_with_equals_signs(parsed) -> None:
     given = parsed("cost", "--lengths", "rgb=38,sound=1200", "--options", "sft.sparse=dense,sft.keep=3,mbt.drop=0.5")
     assert given["lengths"] == {"rgb": 38, "sound": 1200}

@@ -14,7 +14,7 @@ ROOT = Path(sparsefuse.__file__).parent
 
 # A module may import from its own row and from those above it. A new module belongs in one of them.
 LEVELS = [
-    {"tokens", "config", "files", "names", "skipped", "media", "workers", "ranks", "refs", "table"},
+    {"tokens", "config", "files", "names", "shorthand", "skipped", "media", "workers", "ranks", "refs", "table"},
     {"layers", "metrics", "features"},
     {"model", "mixup", "data"},
     {"methods", "cost", "checkpoint"},

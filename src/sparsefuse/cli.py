@@ -12,6 +12,7 @@ from jsonargparse import ActionConfigFile, ArgumentParser, set_parsing_settings 
 
 from sparsefuse.config import Config
 from sparsefuse.names import unknown
+from sparsefuse.shorthand import spelled_out
 
 
 def demo(out: Path = Path("sparsefuse-demo"), clips: int = 360, epochs: int = 16, seed: int = 0) -> None:
@@ -203,7 +204,7 @@ POSITIONAL["predict"] = ("run", "files")
 def main() -> None:
     """Runs `sparsefuse VERB ...`."""
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    argv = _normal(sys.argv[1:])
+    argv = spelled_out(sys.argv[1:], WITH_CONFIG)
     parser = _parser(argv)
     found = parser.instantiate(parser.parse_args(argv))
     verb = found.verb
@@ -261,45 +262,6 @@ def _add_arguments(parser: "_Parser", name: str, verb: Callable[..., None]) -> N
             required = parameter.default is parameter.empty
             default = {} if required else {"default": parameter.default}
             parser.add_argument(f"--{argument}", type=parameter.annotation, required=required, help=text, **default)
-
-
-LISTS = ("--methods", "--seeds", "--data.modalities", "--data.split.test_groups")
-PAIRS = ("--lengths", "--features", "--options")
-
-
-def _normal(argv: list[str]) -> list[str]:
-    """Short forms spelled out: a leading file is the configuration, a,b a list, rgb=38,sft.sparse=dense a mapping."""
-    argv = [part for arg in argv for part in (arg.split("=", 1) if re.match(r"--[\w.-]+=", arg) else [arg])]
-    argv = [arg.replace("-", "_").replace("__", "--", 1) if re.match(r"--\w", arg) else arg for arg in argv]
-    if len(argv) > 1 and argv[0] in WITH_CONFIG and not argv[1].startswith("-"):
-        suffix = Path(argv[1]).suffix.lower()
-        if suffix in (".yaml", ".yml"):
-            argv.insert(1, "--config")
-        elif argv[0] != "extract":
-            argv.insert(1, "--data.manifest")
-    for i, flag in enumerate(argv[:-1]):
-        if flag in LISTS and not argv[i + 1].startswith("["):
-            argv[i + 1] = f"[{argv[i + 1]}]"
-        if flag in PAIRS and re.match(r"[^{}]+=", argv[i + 1]):
-            argv[i + 1] = _mapping(argv[i + 1])
-    return argv
-
-
-def _mapping(text: str) -> str:
-    """`a.b=1,a.c=x` -> the JSON of {a: {b: 1, c: x}}."""
-    import json
-
-    import yaml
-
-    whole: dict[str, Any] = {}
-    for pair in re.split(r",(?=[^,=]+=)", text):
-        path, _, value = pair.partition("=")
-        *parents, last = path.split(".")
-        place = whole
-        for parent in parents:
-            place = place.setdefault(parent, {})
-        place[last] = yaml.safe_load(value)
-    return json.dumps(whole)
 
 
 def _rooted(config: Config, argv: list[str]) -> Config:
