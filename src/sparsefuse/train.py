@@ -118,12 +118,8 @@ class _Run:
         for epoch in range(at.epoch, self.config.train.epochs):
             at = self._epoch(at._replace(epoch=epoch), watch)
             train_loss = at.loss_sum / len(self.clips.splits["train"])
-            if not math.isfinite(train_loss):
-                raise ValueError(
-                    f"the loss is {train_loss} in epoch {epoch + 1}; lower train.lr (now {self.config.train.lr:g})"
-                )
             valid = self._valid_scores()
-            loss = valid.get("loss", train_loss)
+            loss = self._demand_finite(valid.get("loss", train_loss), epoch)
             if loss < at.best_loss or epoch == 0:
                 at = at._replace(best_loss=loss, best_epoch=epoch + 1)
                 self._save_best(at)
@@ -141,6 +137,7 @@ class _Run:
         for batch in self._load("train", batches[at.batch :]):
             start = time.monotonic()
             loss = self._step(at, batch, total=len(batches[at.batch]), count=len(batches))
+            self._demand_finite(loss, at.epoch)
             at = at._replace(batch=at.batch + 1, loss_sum=at.loss_sum + loss)
             at = at._replace(seconds=at.seconds + time.monotonic() - start)
             watch.step(at.epoch, at.batch, len(batches))
@@ -230,6 +227,12 @@ class _Run:
 
     def _precision(self) -> contextlib.AbstractContextManager[Any]:
         return torch.autocast(self.rank.device.type, torch.bfloat16, enabled=self.config.train.precision == "bfloat16")
+
+    def _demand_finite(self, loss: float, epoch: int) -> float:
+        """Stops before weights of no use are saved."""
+        if not math.isfinite(loss):
+            raise ValueError(f"the loss is {loss} in epoch {epoch + 1}; lower train.lr (now {self.config.train.lr:g})")
+        return loss
 
     def _lr(self) -> float:
         return self.optimizer.param_groups[0]["lr"]
