@@ -49,7 +49,7 @@ def test_embed_projects_adds_cls_and_the_table_of_positions():
             if mask[b, n]:
                 expected = layer.project[0].weight @ x[b, n] + layer.project[0].bias + layer.position[0][n + 1]
                 torch.testing.assert_close(out.x[b, n + 1], expected)
-    torch.testing.assert_close(out.x[0, 0], layer.cls[0][0, 0] + layer.position[0][0])
+    torch.testing.assert_close(out.x[0, 0], layer.cls[0] + layer.position[0][0])
     assert out.mask.tolist() == [[True] * 6, [True, True, True, False, False, False]]
 
 
@@ -60,7 +60,7 @@ def test_embed_without_lengths_adds_sinusoids():
     out = layer({"a": Tokens(x, torch.ones(1, 3, dtype=torch.bool))}).streams["a"].x
     for n in range(4):
         angles = torch.tensor([n / 10000**0, n / 10000**0.5])
-        bare = layer.cls[0][0, 0] if n == 0 else layer.project[0](x[0, n - 1])
+        bare = layer.cls[0] if n == 0 else layer.project[0](x[0, n - 1])
         torch.testing.assert_close(out[0, n], bare + torch.cat([angles.sin(), angles.cos()]))
 
 

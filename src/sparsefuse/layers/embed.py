@@ -23,7 +23,7 @@ class Embed(nn.Module):
         self.features = {name: features[name] for name in sorted(features)}
         self.dim = dim
         self.project = nn.ModuleList(nn.Linear(width, dim) for width in self.features.values())
-        self.cls = nn.ParameterList(torch.randn(1, 1, dim) for _ in self.features)
+        self.cls = nn.ParameterList(torch.randn(dim) for _ in self.features)
         if lengths is not None:
             for name in self.features.keys() - lengths.keys():
                 raise ValueError(f"lengths lacks modality {name!r}; it has {', '.join(lengths) or 'none'}")
@@ -47,7 +47,7 @@ class Embed(nn.Module):
         x, mask = tokens
         # Padding may hold anything, NaN too: it must not reach a product with a zero weight.
         x = self.project[i](torch.where(mask[..., None], x, torch.zeros((), dtype=x.dtype, device=x.device)))
-        x = torch.cat([self.cls[i].expand(x.shape[0], -1, -1).to(x.dtype), x], 1)  # (B, 1 + N, D)
+        x = torch.cat([self.cls[i].expand(x.shape[0], 1, -1).to(x.dtype), x], 1)  # (B, 1 + N, D)
         mask = torch.cat([mask.any(1, keepdim=True), mask], 1)
         if self.position is None:
             return Tokens(x + sinusoids(x.shape[1], self.dim, x), mask)
