@@ -23,7 +23,7 @@ def losses(logits: Tensor, labels: Tensor, task: Task, *, label_smoothing: float
 def scores(logits: Tensor, labels: Tensor, task: Task) -> dict[str, float]:
     """Scores of a split, as fractions; `loss` is among them.
 
-    class: top1, top5 (six classes and up), map (mean over the classes that occur), macro_f1.
+    class: top1, top5 (six classes and up), map (mean over the classes that occur, absent if none does), macro_f1.
     multilabel: map, macro_f1 (at probability 1/2). regression: mae, corr (Pearson; 0 if either side is constant).
     """
     from torchmetrics import functional as tm
@@ -47,7 +47,9 @@ def scores(logits: Tensor, labels: Tensor, task: Task) -> dict[str, float]:
         spread = len(labels) > 1 and values.std() > 0 and labels.std() > 0
         found["corr"] = float(tm.pearson_corrcoef(values, labels)) if spread else 0.0
         return found
-    found["map"] = mean_known(per_class_ap(logits, labels, task))
+    known = [ap for ap in per_class_ap(logits, labels, task) if ap is not None]
+    if known:
+        found["map"] = statistics.fmean(known)
     return found
 
 
@@ -69,9 +71,3 @@ def confusion(logits: Tensor, labels: Tensor) -> list[list[int]]:
     classes = logits.shape[1]
     pairs = labels.cpu() * classes + logits.argmax(1).cpu()
     return torch.bincount(pairs, minlength=classes**2).view(classes, classes).tolist()
-
-
-def mean_known(values: list[float | None]) -> float:
-    """Mean of the values that are there."""
-    known = [value for value in values if value is not None]
-    return sum(known) / len(known) if known else float("nan")
