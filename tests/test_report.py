@@ -251,6 +251,21 @@ def test_different_data_is_refused(tmp_path):
         read_runs(tmp_path)
 
 
+def test_runs_on_other_clips_are_refused_within_a_fold(tmp_path):
+    """The manifest changed between two calls of `compare`; other folds test other clips."""
+    before = {"train": {"count": 4, "hash": "a"}, "test": {"count": 2, "hash": "b"}}
+    now = {"train": {"count": 5, "hash": "c"}, "test": {"count": 2, "hash": "d"}}
+    write_run(tmp_path / "sft0", fold=0, clips=before)
+    write_run(tmp_path / "sft1", fold=1, clips=now)
+    write_run(tmp_path / "late0", "late", fold=0, clips=before)
+    read_runs(tmp_path)
+    write_run(tmp_path / "late1", "late", fold=1, clips=before)
+    with pytest.raises(
+        ValueError, match=r"late1 and .*sft1 .* same clips \(train 4 -> 5 clips, test 2 clips with other"
+    ):
+        read_runs(tmp_path)
+
+
 def test_report_never_imports_torch():
     code = "import sys, sparsefuse.report; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -14,6 +14,7 @@ import torch
 import tiny
 from sparsefuse import checkpoint, files
 from sparsefuse.config import Config
+from sparsefuse.evaluate import evaluate
 from sparsefuse.train import train
 
 
@@ -192,3 +193,37 @@ def test_settings_that_change_no_number_may_differ(tmp_path: Path) -> None:
     spec = dataclasses.replace(config.train, workers=1, save_minutes=1.0)
     train(dataclasses.replace(config, train=spec), run, root=Path(), resume=True, measured=False)
     assert (run / "result.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("cells", "changed"),
+    [
+        ({"train5": {"split": "test"}}, "train 9 -> 8 clips, test 4 -> 5 clips"),
+        ({"train5": {"label": "a"}}, "train 9 clips with other ids or labels"),
+        ({"test0": {"id": "new"}}, "test 4 clips with other ids or labels"),
+        ({"valid3": {"sound": "gone.npy", "rgb": ""}}, "valid 4 -> 3 clips"),
+    ],
+    ids=["split", "label", "id", "file"],
+)
+def test_a_run_is_not_resumed_or_scored_with_other_clips(tmp_path: Path, cells: dict, changed: str) -> None:
+    manifest = tiny.write_set(tmp_path / "data")
+    config = tiny.config(manifest, epochs=1)
+    run = train(config, tmp_path / "run", root=Path(), measured=False)
+    tiny.edit(manifest, **cells)
+    split = changed.split()[0]
+    with pytest.raises(ValueError, match=rf"manifest\.csv is not what .* trained with \({changed.split(',')[0]}\)"):
+        evaluate(run, split=split)
+    (run / "result.json").unlink()
+    before = {path.name: path.read_bytes() for path in run.iterdir()}
+    with pytest.raises(ValueError, match=rf"was started with other clips \({changed}\)"):
+        train(config, run, root=Path(), resume=True, measured=False)
+    assert {path.name: path.read_bytes() for path in run.iterdir()} == before
+
+
+def test_rows_in_another_order_are_the_same_clips(tmp_path: Path) -> None:
+    manifest = tiny.write_set(tmp_path / "data")
+    run = train(tiny.config(manifest, epochs=1), tmp_path / "run", root=Path(), measured=False)
+    before = evaluate(run)
+    header, *rows = manifest.read_text().splitlines()
+    manifest.write_text("\n".join([header, *reversed(rows)]) + "\n")
+    assert evaluate(run) == pytest.approx(before)

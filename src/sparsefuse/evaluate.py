@@ -9,6 +9,7 @@ from sparsefuse import metrics
 from sparsefuse.config import Data, Split
 from sparsefuse.data.batches import LengthBuckets, collate
 from sparsefuse.data.dataset import ClipDataset
+from sparsefuse.data.fingerprint import difference, fingerprints
 from sparsefuse.data.manifest import Row, read_manifest
 from sparsefuse.data.prepare import prepare
 from sparsefuse.data.split import split_rows
@@ -20,6 +21,7 @@ def evaluate(run: Path, *, split: str = "test", manifest: Path | None = None, ba
     """Scores of the run's best model, with the number of clips (`clips`) and of those left out (`skipped`).
 
     Reads the run's own data as its config.json names it (relative to the current folder), or all rows of `manifest`.
+    Raises ValueError if the run's own data is not what it was when the run began.
     """
     predictor = load(run)
     spec = read_json(run / "config.json")["data"]
@@ -38,6 +40,13 @@ def evaluate(run: Path, *, split: str = "test", manifest: Path | None = None, ba
         max_length=data.max_length,
     )
     ((name, usable),) = prepared.rows.items()
+    before = read_json(run / "model.json").get("clips")
+    changed = difference(before, fingerprints(prepared.rows)) if manifest is None and before else ""
+    if changed:
+        raise ValueError(
+            f"{found.path} is not what {run} was trained with ({changed}), so that clips it learnt from may be scored "
+            "as new; restore the manifest and its files, or score clips that you know to be new with --manifest"
+        )
     dataset = ClipDataset(
         usable,
         predictor.labels,

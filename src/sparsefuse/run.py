@@ -20,6 +20,7 @@ from torch import Tensor
 from sparsefuse import cost, metrics
 from sparsefuse.config import Config
 from sparsefuse.data.clips import Clips
+from sparsefuse.data.fingerprint import difference
 from sparsefuse.data.labels import Labels
 from sparsefuse.files import read_json, write_json, write_text
 from sparsefuse.model import FusionModel
@@ -39,7 +40,11 @@ class Predicted(NamedTuple):
 
 
 def write_setup(out: Path, config: Config, clips: Clips, options: dict[str, Any], name: str) -> None:
-    """All that is known before the first step: config.json, env.json, model.json and skipped.jsonl."""
+    """All that is known before the first step: config.json, env.json, model.json and skipped.jsonl.
+
+    Raises ValueError, before it writes, if the run in `out` was started with other clips.
+    """
+    check_same_clips(clips, out)
     out.mkdir(parents=True, exist_ok=True)
     write_json(out / "config.json", asdict(config))
     write_json(out / "env.json", environment(config))
@@ -53,6 +58,7 @@ def write_setup(out: Path, config: Config, clips: Clips, options: dict[str, Any]
         "lengths": clips.longest,
         "typical": clips.typical,
         "labels": clips.labels.to_json(),
+        "clips": clips.fingerprints,
         "normalised": clips.stats is not None,
         "max_length": config.data.max_length,
         "extract": read_json(extracted) if extracted.is_file() else None,
@@ -72,6 +78,17 @@ def check_same(config: Config, out: Path) -> None:
         raise ValueError(
             f"{out} was started with {key}={before.get(key)!r}, not {now.get(key)!r}{more}; "
             "give another folder, or remove this one"
+        )
+
+
+def check_same_clips(clips: Clips, out: Path) -> None:
+    """Raises ValueError, saying what differs, if the run in `out` was started with other clips, labels or splits."""
+    before = read_json(out / "model.json").get("clips") if (out / "model.json").is_file() else None
+    changed = difference(before, clips.fingerprints) if before else ""
+    if changed:
+        raise ValueError(
+            f"{out} was started with other clips ({changed}): the manifest or its files changed since; "
+            "restore them, give another folder, or remove this one"
         )
 
 
@@ -115,6 +132,7 @@ def write_result(
         "valid": metrics.scores(valid.logits, valid.labels, task) if valid else {},
         "test": metrics.scores(test.logits, test.labels, task) if test else {},
         "splits": {name: len(data) for name, data in clips.splits.items()},
+        "clips": clips.fingerprints,
         "skipped": len(clips.skips),
         "cost": costs(model, clips.typical, measured=measured),
     }

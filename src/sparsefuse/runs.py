@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from sparsefuse.data.fingerprint import difference
 from sparsefuse.files import read_json
 
 RUN_FILES = ("result.json", "metrics.jsonl", "config.json")
@@ -156,6 +157,7 @@ def _read_lines(path: Path) -> list[dict[str, Any]]:
 def _check_comparable(finished: list[Run]) -> None:
     """One page compares methods on one data set, and the runs of one method differ in seed or fold."""
     seen: dict[tuple[str, int, str], Path] = {}
+    alike: dict[str, Run] = {}  # the first run of each fold
     for run in finished:
         first = finished[0]
         for key in ("data", "task", "classes"):
@@ -164,6 +166,14 @@ def _check_comparable(finished: list[Run]) -> None:
                     f"{first.folder} and {run.folder} differ in {key!r} ({_short(first.result.get(key))} and "
                     f"{_short(run.result.get(key))}) and cannot be compared: report on one experiment at a time"
                 )
+        clips = run.result.get("clips", {})  # versions before 0.1 did not note them
+        like = alike.setdefault(str(run.result.get("fold")), run) if clips else run
+        changed = difference(like.result["clips"], clips) if clips else ""
+        if changed:
+            raise ValueError(
+                f"{like.folder} and {run.folder} were not made with the same clips ({changed}): the manifest or its "
+                "files changed between them; remove the older one and train it again, or report on each alone"
+            )
         cell = (run.name, run.result["seed"], str(run.result.get("fold")))
         if cell in seen:
             raise ValueError(

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from sparsefuse.config import Data
 from sparsefuse.data.dataset import ClipDataset
+from sparsefuse.data.fingerprint import Fingerprint, fingerprints
 from sparsefuse.data.labels import Labels, guess_task
 from sparsefuse.data.manifest import read_manifest
 from sparsefuse.data.prepare import prepare
@@ -30,6 +31,11 @@ class Clips(NamedTuple):
     """modality -> median N among the training clips"""
     stats: Stats | None
     skips: list[Skip]
+
+    @property
+    def fingerprints(self) -> dict[str, Fingerprint]:
+        """split -> what tells its clips and labels from others."""
+        return fingerprints({name: data.rows for name, data in self.splits.items()})
 
 
 def load_clips(data: Data, root: Path) -> Clips:
