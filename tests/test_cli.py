@@ -192,6 +192,39 @@ def test_mappings_are_written_with_equals_signs(parsed) -> None:
     assert parsed("cost", "--lengths", '{"rgb": 38}')["lengths"] == {"rgb": 38}
 
 
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [
+        ([], {"sft": {"keep": {"rgb": 12}, "sparse": "strided"}, "late": {"drop": 0.001}}),
+        (["--options", "sft.sparse=dense"], {"sft": {"keep": {"rgb": 12}, "sparse": "dense"}, "late": {"drop": 0.001}}),
+        (["--options.sft.sparse", "dense"], {"sft": {"keep": {"rgb": 12}, "sparse": "dense"}, "late": {"drop": 0.001}}),
+        (["--options", '{"late": {"drop": 1e-2}}', "--options.all=dim=8", "--options", "all.num_heads=2"],
+         {"sft": {"keep": {"rgb": 12}, "sparse": "strided"}, "late": {"drop": 0.01},
+          "all": {"dim": 8, "num_heads": 2}}),
+        (["--options", "sft.keep=3"], {"sft": {"keep": 3, "sparse": "strided"}, "late": {"drop": 0.001}}),
+        (["--options", "../my/fusion.py.zeal=3"], {"sft": {"keep": {"rgb": 12}, "sparse": "strided"},
+         "late": {"drop": 0.001}, "../my/fusion.py": {"zeal": 3}}),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_flags_of_a_mapping_go_on_top_of_the_yaml(tmp_path: Path, parsed, flags: list[str], expected: dict) -> None:
+    (tmp_path / "c.yaml").write_text("options: {sft: {keep: {rgb: 12}, sparse: strided}, late: {drop: 1e-3}}\n")
+    assert parsed("train", tmp_path / "c.yaml", *flags)["config"].options == expected
+    assert parsed("train", *flags, "--config", tmp_path / "c.yaml")["config"].options == expected
+
+
+def test_flags_for_features_go_on_top_of_the_yaml(tmp_path: Path, parsed) -> None:
+    (tmp_path / "c.yaml").write_text("features: {sound: {extractor: spectrogram, bins: 64}}\n")
+    given = parsed("extract", tmp_path / "c.yaml", "m.csv", "--out", "o", "--features.sound.bins", "32")
+    assert given["config"].features == {"sound": {"extractor": "spectrogram", "bins": 32}}
+
+
+def test_a_mapping_that_is_none_is_an_error(monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    for wrong in (["--options", "sft"], ["--options", "sft=3"], ["--options.sft", "3"], ["--options"]):
+        assert call(monkeypatch, "train", "m.csv", *wrong) == 2
+        assert "options" in capsys.readouterr().err
+
+
 def test_hyphens_and_underscores_are_the_same_in_flags_only(parsed) -> None:
     assert parsed("cost", "--num-classes", "7")["num_classes"] == 7
     assert parsed("cost", "--num_classes=7")["num_classes"] == 7

@@ -12,7 +12,7 @@ from jsonargparse import ActionConfigFile, ArgumentParser, set_parsing_settings 
 
 from sparsefuse.config import Config
 from sparsefuse.names import unknown
-from sparsefuse.shorthand import spelled_out
+from sparsefuse.shorthand import on_top, spelled_out
 
 
 def demo(out: Path = Path("sparsefuse-demo"), clips: int = 360, epochs: int = 16, seed: int = 0) -> None:
@@ -206,6 +206,7 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     argv = spelled_out(sys.argv[1:], WITH_CONFIG)
     parser = _parser(argv)
+    argv = on_top(argv, lambda rest: vars(parser.parse_args(rest)[rest[0]]))
     found = parser.instantiate(parser.parse_args(argv))
     verb = found.verb
     arguments = dict(vars(found[verb]))

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Container
+from collections.abc import Callable, Container, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +26,6 @@ def spelled_out(argv: list[str], with_config: Container[str]) -> list[str]:
             argv[i + 1] = _strings(argv[i + 1])
         elif flag in NUMBERS and not argv[i + 1].startswith("["):
             argv[i + 1] = f"[{argv[i + 1]}]"
-        elif flag in MAPPINGS and re.match(r"[^{}]+=", argv[i + 1]):
-            argv[i + 1] = _mapping(argv[i + 1])
     return argv
 
 
@@ -41,16 +39,66 @@ def _strings(text: str) -> str:
         return text
 
 
-def _mapping(text: str) -> str:
-    """`a.b=1,a.c=x` -> the JSON of {a: {b: 1, c: x}}."""
-    import yaml
+def on_top(argv: list[str], below: Callable[[list[str]], Mapping[str, Any]]) -> list[str]:
+    """All flags of a mapping as one, on top of the YAML's: `--options.sft.keep 3` leaves the other options as they are.
 
-    whole: dict[str, Any] = {}
-    for pair in re.split(r",(?=[^,=]+=)", text):
-        path, _, value = pair.partition("=")
-        *parents, last = path.split(".")
-        place = whole
-        for parent in parents:
-            place = place.setdefault(parent, {})
-        place[last] = yaml.safe_load(value)
-    return json.dumps(whole)
+    `below` gives the parsed arguments without those flags.
+    """
+    given: dict[str, dict[str, Any]] = {}
+    rest = []
+    arguments = iter(argv)
+    for arg in arguments:
+        flag, _, inner = arg.partition(".")
+        value = next(arguments, None) if flag in MAPPINGS else None
+        tree = None if value is None else _tree(inner, value)
+        if tree is None:
+            rest += [arg] if value is None else [arg, value]
+        else:
+            given[flag] = _merged(given.get(flag, {}), tree)
+    if not given:
+        return argv
+    before = below(rest)
+    return rest + [
+        part
+        for flag, tree in given.items()
+        for part in (flag, json.dumps(_merged(before.get(flag.removeprefix("--")) or {}, tree)))
+    ]
+
+
+def _tree(path: str, text: str) -> dict[str, Any] | None:
+    """`sft.keep=3,mbt.drop=0.5`, or JSON, as a mapping, below `path` if there is one; None for something else."""
+    value: Any = _value(text)
+    if re.match(r"[^{}\[\]\s]+=", text):
+        value = {}
+        for pair in re.split(r",(?=[^,=]+=)", text):
+            name, _, inner = pair.partition("=")
+            value = _merged(value, _nested(name, _value(inner)))
+    tree = _nested(path, value)
+    return tree if isinstance(tree, dict) else None
+
+
+def _nested(path: str, value: Any) -> Any:
+    """`a.b` and 1 -> {a: {b: 1}}; the dots of `../my/fusion.py` stay."""
+    for name in reversed(re.split(r"\.(?!py\b|/|\.)", path) if path else []):
+        value = {name: value}
+    return value
+
+
+def _value(text: str) -> Any:
+    """A value as the YAML of a configuration would have it: 1e-3 is a number."""
+    import yaml
+    from jsonargparse import get_loader
+
+    try:
+        return get_loader("yaml")(text)
+    except yaml.YAMLError:
+        return text
+
+
+def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """Mappings join, key by key; anything else above replaces what is below."""
+    whole = dict(below)
+    for key, value in above.items():
+        before = whole.get(key)
+        whole[key] = _merged(before, value) if isinstance(before, Mapping) and isinstance(value, Mapping) else value
+    return whole
