@@ -22,6 +22,7 @@ _BOUNDS = {
     "train.label_smoothing": (0, 1),
     "train.workers": (0, None),
     "data.modality_dropout": (0, 1),
+    "data.token_dropout": (0, 1),
     "data.max_length": (0, None),
     "data.cache_mb": (0, None),
 }

@@ -40,6 +40,8 @@ class Data:
     """zero mean and unit variance per feature, measured on the training split"""
     modality_dropout: float = 0.0
     """probability with which a modality is hidden from a training sample (at least one always stays)"""
+    token_dropout: float = 0.0
+    """probability with which each twelfth of a stream is hidden from a training sample (at least one always stays)"""
     max_length: int = 0
     """longer streams are cut to this many tokens; 0 = keep them whole"""
     strict: bool = False

@@ -24,7 +24,7 @@ from torch.utils.data import DataLoader
 from sparsefuse import checkpoint, metrics, mixup, ranks
 from sparsefuse.checks import check_config, check_one_test_split
 from sparsefuse.config import Config
-from sparsefuse.data.batches import LengthBuckets, collate, hide_modalities
+from sparsefuse.data.batches import LengthBuckets, collate, hide_modalities, hide_tokens
 from sparsefuse.data.clips import Clips, load_clips
 from sparsefuse.files import write_text
 from sparsefuse.methods import build, option_names
@@ -154,6 +154,8 @@ class _Run:
         generator = torch.Generator().manual_seed(seed)
         if self.config.data.modality_dropout:
             batch = hide_modalities(batch, self.config.data.modality_dropout, generator)
+        if self.config.data.token_dropout:
+            batch = hide_tokens(batch, self.config.data.token_dropout, generator)
         mixing = spec.mixup_alpha > 0 and at.epoch >= spec.mixup_warmup
         mix = mixup.draw(batch.tokens, self.plan, alpha=spec.mixup_alpha, generator=generator) if mixing else None
         self.network.train()

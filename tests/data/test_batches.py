@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from sparsefuse.data.batches import CHUNK, LengthBuckets, collate, hide_modalities
+from sparsefuse.data.batches import CHUNK, LengthBuckets, collate, hide_modalities, hide_tokens
 from sparsefuse.data.sample import Sample
 from sparsefuse.tokens import Batch, Tokens
 
@@ -117,3 +117,23 @@ def test_hiding_follows_the_generator():
     batch = batch_of([[True, True, True]] * 50)
     assert torch.equal(hidden(batch, 0.5, seed=1)[1], hidden(batch, 0.5, seed=1)[1])
     assert not torch.equal(hidden(batch, 0.5, seed=1)[1], hidden(batch, 0.5, seed=2)[1])
+
+
+def test_hidden_tokens_are_whole_twelfths_of_the_real_length():
+    x = torch.ones(200, 30, 1)
+    mask = (torch.arange(30) < 24).expand(200, 30)  # 24 real tokens: twelve spans of two
+    batch = Batch({"a": Tokens(x, mask)}, torch.zeros(200), [""] * 200)
+    hidden = hide_tokens(batch, 0.3, torch.Generator().manual_seed(0)).tokens["a"]
+    assert not hidden.mask[:, 24:].any()
+    pairs = hidden.mask[:, :24].unflatten(1, (12, 2))
+    assert torch.equal(pairs[..., 0], pairs[..., 1])
+    assert pairs.float().mean().item() == pytest.approx(0.7, abs=0.02)  # 2,400 spans: std 0.009
+    assert torch.equal(hidden.x[..., 0] == 1, hidden.mask)
+
+
+def test_hiding_everything_leaves_one_span_of_every_stream_there_is():
+    mask = torch.tensor([[True] * 5, [True, False, False, False, False], [False] * 5])
+    batch = Batch({"a": Tokens(torch.ones(3, 5, 1), mask)}, torch.zeros(3), ["", "", ""])
+    for seed in range(20):
+        hidden = hide_tokens(batch, 1.0, torch.Generator().manual_seed(seed)).tokens["a"]
+        assert hidden.mask.sum(1).tolist() == [1, 1, 0]

@@ -11,6 +11,9 @@ from sparsefuse.tokens import Batch, Tokens
 CHUNK = 8
 """Batches that are sorted by length together: more saves padding, fewer mixes the samples better."""
 
+SPANS = 12
+"""Parts of a stream that `hide_tokens` hides or keeps whole: neighbours tell too much about a single hidden token."""
+
 
 def collate(samples: Sequence[Sample], features: Mapping[str, int]) -> Batch:
     """Pads samples to (B, N, F) per modality, N the longest in the batch; padding is 0 and masked.
@@ -83,4 +86,21 @@ def hide_modalities(batch: Batch, p: float, generator: torch.Generator) -> Batch
         x, mask = batch.tokens[name]
         kept = kept.to(mask.device)[:, None]
         tokens[name] = Tokens(x * kept[:, :, None], mask & kept)
+    return batch._replace(tokens=tokens)
+
+
+def hide_tokens(batch: Batch, p: float, generator: torch.Generator) -> Batch:
+    """Hides each of a stream's twelve equal spans with probability `p`; a stream keeps at least one it has tokens in.
+
+    Spans follow each sample's real length. `generator` is on the CPU, as for `hide_modalities`.
+    """
+    tokens = {}
+    for name, (x, mask) in batch.tokens.items():
+        length = mask.sum(1, keepdim=True).cpu()
+        span = (torch.arange(mask.shape[1]) * SPANS // length.clamp_min(1)).clamp_max(SPANS - 1)  # (B, N)
+        draw = torch.rand(len(mask), SPANS, generator=generator)
+        used = torch.zeros(len(mask), SPANS).scatter_add(1, span, mask.cpu().float()) > 0
+        keep = (draw >= p).scatter(1, draw.masked_fill(~used, -1.0).argmax(1, keepdim=True), True)
+        kept = mask & keep.gather(1, span).to(mask.device)
+        tokens[name] = Tokens(x * kept[:, :, None], kept)
     return batch._replace(tokens=tokens)
