@@ -99,8 +99,8 @@ def _mix(tokens: Tokens, partner: Tensor, lam: Tensor) -> Tokens:
 def _shares(lam: dict[str, Tensor], tokens: dict[str, Tokens], partner: Tensor) -> tuple[Tensor, Tensor]:
     """(B,) how much of the mixed sample is its own and its partner's, summed over modalities.
 
-    Where both have every modality, own / (own + partner's) is the mean lambda of SFT eq. 11. A modality that only one of
-    them has counts for that one alone.
+    Where both have every modality, own / (own + partner's) is the mean lambda of SFT eq. 11. A modality that only one
+    of them has counts for that one alone.
     """
     mine = torch.zeros_like(lam[next(iter(lam))])
     theirs = torch.zeros_like(mine)
