@@ -10,6 +10,7 @@ import pytest
 import torch
 
 import tiny
+from sparsefuse.cli import main
 from sparsefuse.evaluate import evaluate
 from sparsefuse.predict import Prediction, load
 from sparsefuse.predictions import show
@@ -226,7 +227,9 @@ if raise_if_executed:
 """
 
 
-def test_a_run_with_code_of_its_own_is_refused_before_the_code_runs(tmp_path: Path) -> None:
+def test_a_run_with_code_of_its_own_is_refused_before_the_code_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     method = tmp_path / "mine.py"
     method.write_text(METHOD.format(flag=False))
     config = tiny.config(
@@ -238,9 +241,14 @@ def test_a_run_with_code_of_its_own_is_refused_before_the_code_runs(tmp_path: Pa
     run = train(config, tmp_path / "run", root=Path(), measured=False)
     given = arrays(run, "test0")
     assert load(run, trust_code=True).predict_one(given).label in "abc"
+    monkeypatch.setattr("sys.argv", ["sparsefuse", "eval", str(run), "--trust-code"])
+    main()
+    assert evaluate(run, trust_code=True)["clips"] == 4
     method.write_text(METHOD.format(flag=True))
     with pytest.raises(ValueError, match=r"mine\.py; read it, then load with trust_code=True"):
         load(run)
+    with pytest.raises(ValueError, match=r"\(--trust-code\)"):
+        evaluate(run)
 
 
 @pytest.mark.parametrize("missing", ["folder", "model.json", "model.safetensors"])
@@ -261,8 +269,9 @@ def test_evaluating_the_test_split_gives_the_scores_of_training(run: Path) -> No
     assert valid["loss"] == pytest.approx(json.loads((run / "result.json").read_text())["valid"]["loss"], abs=1e-5)
 
 
-def test_another_manifest_is_scored_whole_and_what_is_unusable_is_counted(run: Path, tmp_path: Path) -> None:
+def test_another_manifest_is_scored_whole_and_what_is_unusable_is_counted(run: Path, tmp_path: Path, caplog) -> None:
     other = tiny.write_set(tmp_path / "other", (2, 2, 3), seed=5)
     tiny.edit(other, train0={"label": "never seen"}, test2={"sound": "features/none.npy"})
     found = evaluate(run, manifest=other)
     assert (found["clips"], found["skipped"]) == (6, 2)
+    assert "2 samples or modalities left out; the first is test2: features/none.npy" in caplog.text

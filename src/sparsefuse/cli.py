@@ -92,17 +92,23 @@ def train(config: Config, out: Path = Path("runs/train"), resume: bool = False) 
         _print_run(out)
 
 
-def eval(run: Path, split: Literal["train", "valid", "test"] = "test", manifest: Path | None = None) -> None:
+def eval(
+    run: Path,
+    split: Literal["train", "valid", "test"] = "test",
+    manifest: Path | None = None,
+    trust_code: bool = False,
+) -> None:
     """Scores a finished run on a split of its own data, or on all of another manifest.
 
     Args:
         run: the run folder
         split: which split of the run's data
         manifest: another manifest with the same modalities; all its labelled clips are scored
+        trust_code: allow a run whose method or extractor is a .py file
     """
     from sparsefuse.evaluate import evaluate
 
-    for name, value in evaluate(run, split=split, manifest=manifest).items():
+    for name, value in evaluate(run, split=split, manifest=manifest, trust_code=trust_code).items():
         print(f"{name:>9}  {value:.4f}" if isinstance(value, float) else f"{name:>9}  {value}")
 
 

@@ -1,5 +1,6 @@
 """Scoring a finished run again: a run folder and a split or a manifest in, scores out."""
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +17,23 @@ from sparsefuse.data.split import split_rows
 from sparsefuse.files import read_json
 from sparsefuse.predict import Predictor, load
 
+log = logging.getLogger(__name__)
 
-def evaluate(run: Path, *, split: str = "test", manifest: Path | None = None, batch_size: int = 24) -> dict[str, Any]:
+
+def evaluate(
+    run: Path,
+    *,
+    split: str = "test",
+    manifest: Path | None = None,
+    batch_size: int = 24,
+    trust_code: bool = False,
+) -> dict[str, Any]:
     """Scores of the run's best model, with the number of clips (`clips`) and of those left out (`skipped`).
 
     Reads the run's own data as its config.json names it (relative to the current folder), or all rows of `manifest`.
-    Raises ValueError if the run's own data is not what it was when the run began.
+    Raises ValueError if the run's own data is not what it was when the run began. `trust_code`: see `predict.load`.
     """
-    predictor = load(run)
+    predictor = load(run, trust_code=trust_code)
     spec = read_json(run / "config.json")["data"]
     spec["split"] = Split(**spec["split"])
     data = Data(**spec)
@@ -40,6 +50,11 @@ def evaluate(run: Path, *, split: str = "test", manifest: Path | None = None, ba
         max_length=data.max_length,
     )
     ((name, usable),) = prepared.rows.items()
+    if prepared.skips:
+        first = prepared.skips[0]
+        log.warning(
+            "%d samples or modalities left out; the first is %s: %s", len(prepared.skips), first.id, first.reason
+        )
     before = read_json(run / "model.json").get("clips")
     changed = difference(before, fingerprints(prepared.rows)) if manifest is None and before else ""
     if changed:
