@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors import SafetensorError
 from torch import nn
 
 from sparsefuse import checkpoint
@@ -55,6 +56,26 @@ def test_saving_does_not_change_the_model() -> None:
     before = copy.deepcopy(model.state_dict())
     checkpoint.model_tensors(model)
     assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
+
+
+@pytest.mark.parametrize("before", [True, False])
+def test_a_full_disk_is_an_error_of_the_system_and_leaves_the_old_file_or_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: bool
+) -> None:
+    path = tmp_path / "x.safetensors"
+    if before:
+        checkpoint.save(path, {"a": torch.ones(2)}, {})
+
+    def full(tensors: object, file: Path, metadata: object) -> None:
+        file.write_bytes(b"half")
+        raise SafetensorError("I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setattr(checkpoint, "save_file", full)
+    with pytest.raises(OSError, match=r"x\.safetensors cannot be written \(.*No space left.*\); is the disk full\?"):
+        checkpoint.save(path, {"a": torch.zeros(2)}, {})
+    assert [file.name for file in tmp_path.iterdir()] == ["x.safetensors"] * before
+    if before:
+        assert checkpoint.load(path).tensors["a"].tolist() == [1, 1]
 
 
 def test_no_checkpoint_is_an_error_that_says_where(tmp_path: Path) -> None:

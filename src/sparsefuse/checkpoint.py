@@ -20,10 +20,13 @@ class Checkpoint(NamedTuple):
 
 
 def save(path: Path, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
-    """Writes tensors by name and JSON-able facts."""
+    """Writes tensors by name and JSON-able facts. Raises OSError if the file cannot be written."""
     with replacing(path) as temporary:
         whole = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
-        save_file(whole, temporary, metadata={"facts": json.dumps(facts)})
+        try:
+            save_file(whole, temporary, metadata={"facts": json.dumps(facts)})
+        except SafetensorError as error:
+            raise OSError(f"{path} cannot be written ({error}); is the disk full?") from error
 
 
 def load(path: Path) -> Checkpoint:
