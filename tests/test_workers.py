@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -43,6 +44,37 @@ def test_an_error_reaches_the_caller() -> None:
     with pytest.raises(OSError, match="full") as caught:
         list(each(refuse, range(50), 2))
     assert caught.value.errno == 28
+
+
+def wait_or_refuse(number: int) -> int:
+    time.sleep(60 * (number == 0))
+    raise OSError(28, "full")
+
+
+def wait_long(number: int) -> int:
+    time.sleep(60 * number)
+    return number
+
+
+def test_an_error_ends_the_tasks_that_have_begun() -> None:
+    start = time.monotonic()
+    with pytest.raises(OSError, match="full"):
+        list(each(wait_or_refuse, range(2), 2))
+    assert time.monotonic() - start < 30
+
+
+def test_an_error_of_the_caller_ends_the_tasks_that_have_begun() -> None:
+    """Such as Ctrl-C while it looks at a result (which closes the generator), or within `waiting`."""
+
+    def stop() -> None:
+        raise KeyboardInterrupt
+
+    start = time.monotonic()
+    with closing(each(wait_long, range(2), 2)) as results:
+        assert next(results) == (0, 0)
+    with pytest.raises(KeyboardInterrupt):
+        list(each(wait_long, [1, 2], 2, waiting=stop))
+    assert time.monotonic() - start < 30
 
 
 SCRIPT = """

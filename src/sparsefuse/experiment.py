@@ -9,6 +9,7 @@ import os
 import re
 import time
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -51,8 +52,8 @@ def compare(
     if len(open_cells) < len(cells):
         log.info("%d of %d cells are finished already", len(cells) - len(open_cells), len(cells))
     failed = []
-    with _Board(cells) as board:
-        for cell, error in each(_run, open_cells, jobs, waiting=board.update):
+    with _Board(cells) as board, closing(each(_run, open_cells, jobs, waiting=board.update)) as ended:
+        for cell, error in ended:
             if error is None or error:
                 failed.append(f"{cell.folder}: {error or 'its process died'}")
                 log.error("%s", failed[-1])

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from itertools import islice
 from multiprocessing import get_context, parent_process
 from typing import TypeVar
@@ -22,6 +23,7 @@ def each(
 
     `jobs`: number of processes; 0 = one per core; 1 = no other process, this one. What `work` raises is raised here.
     `waiting` is called about once a second while other processes work: for progress within long tasks.
+    Close the generator (`contextlib.closing`) when leaving it early: that ends tasks that have begun.
     """
     if jobs == 1:
         yield from ((task, work(task)) for task in tasks)
@@ -44,25 +46,23 @@ def _until_broken(
     """Runs tasks until there are none, or until a worker dies; then returns the tasks that were in flight."""
     flying: dict[Future[Result], Task] = {}
     unsent: list[Task] = []
-    pool = _pool(jobs)
     try:
-        while True:
-            for task in islice(tasks, 2 * jobs - len(flying)):  # two a worker: none idles, and no endless queue
-                unsent = [task]
-                flying[pool.submit(work, task)] = task
-                unsent = []
-            if not flying:
-                return []
-            done = wait(flying, timeout=1 if waiting else None, return_when=FIRST_COMPLETED).done
-            if waiting:
-                waiting()
-            for future in done:
-                result = future.result()
-                yield flying.pop(future), result
+        with _pool(jobs) as pool:
+            while True:
+                for task in islice(tasks, 2 * jobs - len(flying)):  # two a worker: none idles, and no endless queue
+                    unsent = [task]
+                    flying[pool.submit(work, task)] = task
+                    unsent = []
+                if not flying:
+                    return []
+                done = wait(flying, timeout=1 if waiting else None, return_when=FIRST_COMPLETED).done
+                if waiting:
+                    waiting()
+                for future in done:
+                    result = future.result()
+                    yield flying.pop(future), result
     except BrokenProcessPool:
         return [*flying.values(), *unsent]
-    finally:
-        pool.shutdown(cancel_futures=True)
 
 
 def _alone(work: Callable[[Task], Result], task: Task) -> Result | None:
@@ -79,9 +79,19 @@ def _alone(work: Callable[[Task], Result], task: Task) -> Result | None:
             return None
 
 
-def _pool(jobs: int) -> ProcessPoolExecutor:
+@contextmanager
+def _pool(jobs: int) -> Generator[ProcessPoolExecutor, None, None]:
+    """Worker processes; an error or Ctrl-C ends them where they are, for a task may take an hour."""
     # Spawned, not forked: a fork of a process that has used threads (torch, FFmpeg) can hang.
-    return ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), initializer=_start)
+    pool = ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), initializer=_start)
+    try:
+        yield pool
+    except BaseException:
+        for process in list(pool._processes.values()):
+            process.terminate()
+        raise
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def _start() -> None:
