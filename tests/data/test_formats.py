@@ -55,6 +55,23 @@ def test_grid_keeps_all_six_targets(tmp_path):
     }
 
 
+@pytest.mark.parametrize("name", ["../../x", "/tmp/x", "a/b", "..", ".x", "", "a\\b", "a b"])
+@pytest.mark.parametrize(
+    ("format", "header", "rest"),
+    [
+        ("utd_mhad", "key,action,subject", ",wave,1"),
+        ("grid", "clip,command,color,preposition,letter,digit,adverb", ",bin,blue,at,f,two,now"),
+    ],
+)
+def test_a_name_that_leads_out_of_the_folder_is_refused(tmp_path, format, header, rest, name):
+    source = tmp_path / "source"
+    (source / "clips").mkdir(parents=True)
+    (source / "labels.csv").write_text(f"{header}\n{name}{rest}\n")
+    with pytest.raises(ValueError, match=r"labels\.csv: '.*' names a file; expected letters"):
+        formats.prepare(format, source, tmp_path / "out")
+    assert [path.name for path in tmp_path.iterdir()] == ["source"]
+
+
 def test_a_labels_file_without_its_columns_is_named(tmp_path):
     (tmp_path / "clips").mkdir()
     (tmp_path / "labels.csv").write_text("clip,command,colour\na,b,c\n")

@@ -6,6 +6,8 @@ feature files and a manifest into `out`, and returns the manifest's path.
 
 import importlib
 import pkgutil
+import re
+from collections.abc import Iterable
 from pathlib import Path
 
 from sparsefuse.names import unknown
@@ -34,6 +36,13 @@ def demand(name: str, source: Path, *patterns: str) -> list[Path]:
     if missing:
         raise FileNotFoundError(f"{name}: {source} has no {' and no '.join(missing)}; expected {', '.join(patterns)}")
     return [path for path in found if path is not None]
+
+
+def demand_names(path: Path, names: Iterable[str]) -> None:
+    """Raises ValueError unless every name from `path` can be a file's, in the folder it is meant for."""
+    for name in names:
+        if not re.fullmatch(r"[\w-][\w.-]*", name):
+            raise ValueError(f"{path}: {name!r} names a file; expected letters, digits, - _ and . (not first) only")
 
 
 def demand_columns(path: Path, *columns: str) -> list[dict[str, str]]:

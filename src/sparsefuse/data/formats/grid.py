@@ -7,7 +7,7 @@ Layout: labels.csv (clip and the six words), clips/<clip>.mp4.
 import os
 from pathlib import Path
 
-from sparsefuse.data.formats import demand, demand_columns
+from sparsefuse.data.formats import demand, demand_columns, demand_names
 from sparsefuse.table import write_table
 
 TARGETS = ("command", "color", "preposition", "letter", "digit", "adverb")
@@ -17,12 +17,14 @@ def prepare(source: Path, out: Path) -> Path:
     """Writes a manifest that points at the clips where they are; `sparsefuse extract` makes features of them."""
     labels, _ = demand("grid", source, "labels.csv", "clips")
     folder = Path(os.path.relpath((source / "clips").resolve(), out.resolve()))
+    table = demand_columns(labels, "clip", *TARGETS)
+    demand_names(labels, (row["clip"] for row in table))
     rows = [
         {
             "id": row["clip"],
             "video": (folder / f"{row['clip']}.mp4").as_posix(),
             **{name: row[name] for name in TARGETS},
         }
-        for row in demand_columns(labels, "clip", *TARGETS)
+        for row in table
     ]
     return write_table(out / "manifest.csv", rows)

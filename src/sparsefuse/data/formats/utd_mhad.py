@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from sparsefuse.data.arrays import load
-from sparsefuse.data.formats import demand, demand_columns
+from sparsefuse.data.formats import demand, demand_columns, demand_names
 from sparsefuse.files import replacing
 from sparsefuse.skipped import Skip, Unusable, write_skipped
 from sparsefuse.table import write_table
@@ -27,7 +27,9 @@ def prepare(source: Path, out: Path) -> Path:
     """Writes one .npy per recording and modality, skipped.jsonl for those that cannot be read, and the manifest."""
     (labels,) = demand("utd_mhad", source, "labels.csv")
     rows, skips = [], []
-    for cells in demand_columns(labels, "key", "action", "subject"):
+    table = demand_columns(labels, "key", "action", "subject")
+    demand_names(labels, (cells["key"] for cells in table))
+    for cells in table:
         key = cells["key"]
         row = {"id": key}
         for name, (ref, convert) in _SOURCES.items():
