@@ -77,6 +77,17 @@ def test_a_clip_becomes_what_the_extractors_give(clips: Path, tmp_path: Path) ->
     assert (tmp_path / "out/skipped.jsonl").read_text() == ""
 
 
+def test_media_that_no_feature_is_made_from_is_named(clips: Path, tmp_path: Path, caplog) -> None:
+    (clips / "a.txt").write_text("hello")
+    manifest = write_manifest(clips / "text.csv", "id,video,text,cover,label", "a,good.mp4,a.txt,a.png,x")
+    summary = run(manifest, tmp_path / "out", {"picture": PICTURE})
+    assert list(read(summary.manifest)[0]) == ["id", "picture", "label"]
+    assert [message.split(" holds")[0] for message in caplog.messages] == ["column 'cover'", "column 'text'"]
+    caplog.clear()
+    run(write_manifest(clips / "one.csv", "id,video,label", "a,good.mp4,x"), tmp_path / "out2", {"picture": PICTURE})
+    assert not caplog.messages
+
+
 def test_without_features_video_and_audio_columns_decide(clips: Path, tmp_path: Path) -> None:
     manifest = write_manifest(clips / "d.csv", "id,video,label", "a,good.mp4,x")
     run(manifest, tmp_path / "v")

@@ -63,6 +63,8 @@ def extract(
     if jobs < 0:
         raise ValueError(f"jobs is {jobs}, expected 0 (one per core) or more")
     specs = _specs(table, features or _default(table), manifest)
+    for column in sorted(_media_columns(table) - {spec.source for spec in specs}):
+        _log.warning("column %r holds media that no feature is made from; the new manifest leaves it out", column)
     clips = _clips(table, specs, manifest.parent, out)
     made = {spec.modality: Made(out / spec.modality) for spec in specs}
     fresh = [clip for clip in clips if not made[clip.modality].has(clip)]
@@ -199,8 +201,12 @@ def _write(
 
 def _kept_columns(table: Table, specs: list[_Spec]) -> list[str]:
     """Columns that go into the new manifest as they are: all but those of media files."""
-    sources = {spec.source for spec in specs}
-    return [column for column in table.columns if column not in sources and not table.holds(column, MEDIA)]
+    dropped = {spec.source for spec in specs} | _media_columns(table)
+    return [column for column in table.columns if column not in dropped]
+
+
+def _media_columns(table: Table) -> set[str]:
+    return {column for column in table.columns if table.holds(column, MEDIA)}
 
 
 def _moved(ref: str, old: Path, new: Path) -> str:
