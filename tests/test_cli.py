@@ -298,7 +298,7 @@ def test_compare_ends_with_code_1_when_a_run_failed(
         "def build(features, num_classes, *, lengths=None):\n    raise ValueError('no')\n"
     )
     manifest = tiny.write_set(tmp_path / "data")
-    monkeypatch.setattr("os.cpu_count", lambda: 1)  # one thread: the tests share the machine
+    monkeypatch.setattr("sparsefuse.experiment.cores", lambda: 1)  # one thread: the tests share the machine
     yaml_file = tiny.write_yaml(tmp_path / "c.yaml", tiny.config(manifest, epochs=1))
     methods = f"late,{tmp_path / 'mine.py'}"
     ended = call(monkeypatch, "compare", yaml_file, "--methods", methods, "--seeds", "0", "--jobs", "1",

@@ -18,7 +18,7 @@ COST = {"memory_mb", "latency_ms", "latency_spread_ms", "batch_ms", "train_ms", 
 @pytest.fixture(autouse=True)
 def _one_core(monkeypatch: pytest.MonkeyPatch) -> None:
     """So that every cell gets one thread: the tests share the machine."""
-    monkeypatch.setattr(experiment.os, "cpu_count", lambda: 1)
+    monkeypatch.setattr(experiment, "cores", lambda: 1)
 
 
 @pytest.fixture
@@ -163,3 +163,16 @@ def test_finished_cells_of_another_configuration_are_not_passed_off_as_this_ones
     with pytest.raises(ValueError, match=r"late-seed0 was started with train\.epochs=1, not 2"):
         compare(longer, ["concat", "late"], [0], out, root=Path(), jobs=1)
     assert stamps(out) == before, "nothing runs"
+
+
+@pytest.mark.parametrize(("device", "jobs"), [("auto", 1), ("cuda:1", 1), ("cpu", 8)])
+def test_a_gpu_takes_one_run_at_a_time_unless_told(monkeypatch: pytest.MonkeyPatch, device: str, jobs: int) -> None:
+    monkeypatch.setattr(experiment, "cores", lambda: 8)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    assert experiment._usual_jobs(device) == jobs
+
+
+def test_without_a_gpu_every_core_takes_a_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(experiment, "cores", lambda: 8)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    assert experiment._usual_jobs("auto") == 8

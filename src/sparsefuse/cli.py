@@ -125,7 +125,7 @@ def compare(
         methods: names or .py files; unimodal stands for each modality alone
         seeds: one run per method and seed
         out: folder for the run folders, compare.csv, compare.md and report.html
-        jobs: runs at a time; 0 = one per core
+        jobs: runs at a time; 0 = one per core, or one at a time on a GPU
     """
     from rich.console import Console
 

@@ -5,7 +5,6 @@ A finished cell is never run again; a stopped one is resumed; a failed one is re
 
 import dataclasses
 import logging
-import os
 import re
 import time
 from collections.abc import Sequence
@@ -16,7 +15,7 @@ from typing import Any, NamedTuple
 from sparsefuse.config import Config
 from sparsefuse.files import read_json, write_json
 from sparsefuse.run import check_same
-from sparsefuse.workers import each
+from sparsefuse.workers import cores, each
 
 log = logging.getLogger(__name__)
 
@@ -37,17 +36,16 @@ def compare(
 ) -> list[str]:
     """Runs every method with every seed (and fold) below `out`; returns a line for each cell that failed.
 
-    `unimodal` stands for one run per modality. `jobs` processes share the cores (0 = one per core); a run gets its own
-    threads. Costs are measured afterwards, when the machine is quiet, method by method. Raises ValueError if a cell is
-    there already with another configuration.
+    `unimodal` stands for one run per modality. `jobs` processes share the cores (0 = one per core, one for a GPU); a
+    run gets its own threads. Costs are measured afterwards, when the machine is quiet, method by method. Raises
+    ValueError if a cell is there already with another configuration.
     """
     cells = grid(config, methods, seeds, out, root=root)
     for cell in cells:
         if (cell.folder / "config.json").exists():
             check_same(cell.config, cell.folder)
-    cores = os.cpu_count() or 1
-    jobs = min(jobs or cores, len(cells))
-    cells = [cell._replace(threads=max(cores // jobs, 1)) for cell in cells]
+    jobs = min(jobs or _usual_jobs(config.train.device), len(cells))
+    cells = [cell._replace(threads=max(cores() // jobs, 1)) for cell in cells]
     open_cells = [cell for cell in cells if not (cell.folder / "result.json").exists()]
     if len(open_cells) < len(cells):
         log.info("%d of %d cells are finished already", len(cells) - len(open_cells), len(cells))
@@ -59,6 +57,13 @@ def compare(
                 log.error("%s", failed[-1])
     _measure([cell for cell in cells if (cell.folder / "result.json").exists()])
     return failed
+
+
+def _usual_jobs(device: str) -> int:
+    """Runs on one GPU would wait for each other, and may not fit beside each other."""
+    from sparsefuse.ranks import device_of
+
+    return cores() if device_of(device) == "cpu" else 1
 
 
 def grid(config: Config, methods: Sequence[str], seeds: Sequence[int], out: Path, *, root: Path) -> list[Cell]:

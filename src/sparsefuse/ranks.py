@@ -23,7 +23,7 @@ class Rank(NamedTuple):
 
 def join(device: str) -> Rank:
     """Joins the processes torchrun started (gloo on the CPU, nccl on CUDA); alone without torchrun."""
-    chosen = device if device != "auto" else ("cuda" if torch.cuda.is_available() else "cpu")
+    chosen = device_of(device)
     if "RANK" not in os.environ:
         return Rank(0, 1, torch.device(chosen))
     if chosen == "cuda":
@@ -32,6 +32,11 @@ def join(device: str) -> Rank:
     if not dist.is_initialized():
         dist.init_process_group("nccl" if chosen.startswith("cuda") else "gloo")
     return Rank(dist.get_rank(), dist.get_world_size(), torch.device(chosen))
+
+
+def device_of(device: str) -> str:
+    """The device that `auto` stands for on this machine; any other name as it is."""
+    return device if device != "auto" else ("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def leave() -> None:

@@ -16,6 +16,13 @@ Task = TypeVar("Task")
 Result = TypeVar("Result")
 
 
+def cores() -> int:
+    """The cores this process may use; in a container or under taskset, fewer than the machine has."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 def each(
     work: Callable[[Task], Result], tasks: Iterable[Task], jobs: int, *, waiting: Callable[[], None] | None = None
 ) -> Generator[tuple[Task, Result | None], None, None]:
@@ -29,7 +36,7 @@ def each(
         yield from ((task, work(task)) for task in tasks)
         return
     tasks = iter(tasks)
-    jobs = jobs or os.cpu_count() or 1
+    jobs = jobs or cores()
     suspects: list[Task] = []
     while True:
         suspects = yield from _until_broken(work, tasks, jobs, waiting)
