@@ -47,7 +47,7 @@ class Data:
     strict: bool = False
     """stop at the first unusable sample instead of skipping it"""
     cache_mb: int = 4096
-    """memory in which decoded samples may be kept between epochs"""
+    """memory in which decoded samples may be kept between epochs; for training ones, only without train.workers"""
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,8 @@ class Train:
     save_minutes: float = 5.0
     """a checkpoint is written at every epoch's end and after this many minutes within one"""
     workers: int = 0
-    """processes that read samples ahead of the training loop"""
+    """processes that read samples ahead of the training loop. They end with each epoch, and what they read is read
+    again: 0 is faster if the samples fit into data.cache_mb"""
 
 
 @dataclass(frozen=True)
