@@ -77,6 +77,28 @@ def test_missing_costs_are_filled_in_and_nothing_else_changes(config: Config, tm
     assert filled | {"cost": {}} == result | {"cost": {}}
 
 
+def test_costs_are_measured_on_the_device_of_the_runs(
+    config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from sparsefuse import cost
+
+    (cell,) = grid(config, ["late"], [0], tmp_path / "runs", root=Path())
+    compare(config, ["late"], [0], tmp_path / "runs", root=Path(), jobs=1)
+    result = result_of(cell.folder)
+    result["cost"] = {name: value for name, value in result["cost"].items() if name not in COST}
+    (cell.folder / "result.json").write_text(json.dumps(result))
+    seen = []
+
+    def measure(model, lengths):
+        seen.append(next(model.parameters()).device.type)
+        return cost.Measured(*range(6))
+
+    monkeypatch.setattr(cost, "measure", measure)
+    elsewhere = dataclasses.replace(config, train=dataclasses.replace(config.train, device="meta"))
+    experiment._measure([cell._replace(config=elsewhere)])
+    assert seen == ["meta"]
+
+
 BROKEN = "def build(features, num_classes, *, lengths=None, seed_of_trouble=0):\n    raise {error}\n"
 
 

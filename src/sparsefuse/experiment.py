@@ -123,6 +123,7 @@ def _measure(cells: Sequence[Cell]) -> None:
     """Latency and memory, once per name; its other cells get the same figures, for they are the same model."""
     from sparsefuse.cost import measure
     from sparsefuse.methods import build
+    from sparsefuse.ranks import device_of
 
     known: dict[str, dict[str, Any]] = {}
     for cell in cells:
@@ -136,6 +137,7 @@ def _measure(cells: Sequence[Cell]) -> None:
         if cell.name not in known:
             outputs = len(facts["labels"]["classes"]) or 1
             model = build(facts["method"], facts["features"], outputs, lengths=facts["lengths"], **facts["options"])
+            model.to(device_of(cell.config.train.device))
             known[cell.name] = measure(model, facts["typical"])._asdict()
         result["cost"] |= known[cell.name]
         write_json(cell.folder / "result.json", result)
