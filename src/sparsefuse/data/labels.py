@@ -8,10 +8,9 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from sparsefuse.metrics import Task
 from sparsefuse.names import unknown
 from sparsefuse.skipped import Unusable
-
-Task = Literal["class", "multilabel", "regression"]
 
 
 @dataclass(frozen=True)

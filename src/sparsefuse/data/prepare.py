@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from sparsefuse.data.arrays import read_array
-from sparsefuse.data.labels import Labels, Task
+from sparsefuse.data.labels import Labels
 from sparsefuse.data.manifest import Row
+from sparsefuse.metrics import Task
 from sparsefuse.refs import MEDIA, suffix
 from sparsefuse.skipped import Skip, Unusable
 

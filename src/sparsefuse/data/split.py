@@ -8,8 +8,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from sparsefuse.config import Split
-from sparsefuse.data.labels import Task, parts
+from sparsefuse.data.labels import parts
 from sparsefuse.data.manifest import SPLITS, Manifest, Row
+from sparsefuse.metrics import Task
 from sparsefuse.names import unknown
 
 log = logging.getLogger(__name__)
