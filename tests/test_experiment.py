@@ -165,6 +165,24 @@ def test_an_unknown_method_is_an_error_before_anything_runs(config: Config, tmp_
     assert not (tmp_path / "runs").exists()
 
 
+@pytest.mark.parametrize(
+    ("methods", "seeds", "message"),
+    [
+        (["late", "concat", "late"], [0], "methods: 'late' stands there twice"),
+        (["late", "MINE/late.py"], [0], "methods: 'late' stands there twice"),
+        (["late"], [0, 1, 0], "seeds: '0' stands there twice"),
+    ],
+)
+def test_two_cells_of_one_name_are_an_error_before_anything_runs(
+    config: Config, tmp_path: Path, methods: list[str], seeds: list[int], message: str
+) -> None:
+    (tmp_path / "late.py").write_text("from sparsefuse.methods.concat import build\n")
+    methods = [method.replace("MINE", str(tmp_path)) for method in methods]
+    with pytest.raises(ValueError, match=message):
+        compare(config, methods, seeds, tmp_path / "runs", root=Path(), jobs=1)
+    assert not (tmp_path / "runs").exists()
+
+
 def test_a_cell_equals_a_run_trained_alone(config: Config, tmp_path: Path) -> None:
     from sparsefuse.train import train
 

@@ -7,7 +7,8 @@ import dataclasses
 import logging
 import re
 import time
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -75,6 +76,7 @@ def grid(config: Config, methods: Sequence[str], seeds: Sequence[int], out: Path
     folds = config.data.split.folds or [None]
     for method in methods:
         check_config(dataclasses.replace(config, method=method))
+    _check_once("seeds", map(str, seeds))
     for seed in seeds:
         for method, name, options in _expanded(config, methods, root):
             for k, fold in enumerate(folds):
@@ -87,12 +89,20 @@ def grid(config: Config, methods: Sequence[str], seeds: Sequence[int], out: Path
     return cells
 
 
+def _check_once(what: str, names: Iterable[str]) -> None:
+    """Two cells of one name would write to one folder."""
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    if twice:
+        raise ValueError(f"{what}: {twice[0]!r} stands there twice; name each once (a file by another name)")
+
+
 def _expanded(config: Config, methods: Sequence[str], root: Path) -> list[tuple[str, str, dict[str, Any]]]:
     """(method, name, options): `unimodal` becomes one entry per modality."""
     from sparsefuse.data.manifest import read_manifest
     from sparsefuse.methods import find
 
     found = []
+    _check_once("methods", (Path(method).stem for method in methods))
     for method in methods:
         find(method)
         if method != "unimodal":
