@@ -8,18 +8,20 @@ from sparsefuse.skipped import Unusable
 
 
 @pytest.mark.parametrize(
-    ("labels", "task"),
+    ("labels", "task", "said"),
     [
-        (["cat", "dog"], "class"),
-        (["0", "1", "2"], "class"),
-        (["1.0", "2.0"], "class"),
-        (["-1.5", "2"], "regression"),
-        (["cat|dog", "cat"], "multilabel"),
-        (["nan", "inf"], "class"),
+        (["cat", "dog", "cat"], "class", "words: 2 classes"),
+        (["0", "1", "2", "1"], "class", "whole numbers: 3 classes; for regression set data.task=regression"),
+        (["1.0", "2.0"], "class", "whole numbers: 2 classes"),
+        (["-1.5", "2"], "regression", "fractions: regression; for classes set data.task=class"),
+        (["cat|dog", "cat"], "multilabel", "several classes per clip"),
+        (["nan", "inf"], "class", "words: 2 classes"),
     ],
 )
-def test_the_task_is_guessed(labels, task):
-    assert guess_task(labels) == task
+def test_the_task_is_guessed_and_said(labels, task, said, caplog):
+    with caplog.at_level("INFO"):
+        assert guess_task(labels) == task
+    assert said in caplog.text
 
 
 def test_numbers_and_words_together_are_an_error():

@@ -1,5 +1,6 @@
 """What a model predicts: the labels of the training rows in, numbers for the loss out."""
 
+import logging
 import math
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
@@ -11,6 +12,8 @@ from torch import Tensor
 from sparsefuse.metrics import Task
 from sparsefuse.names import unknown
 from sparsefuse.skipped import Unusable
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -77,9 +80,10 @@ class Labels:
 
 
 def guess_task(labels: Iterable[str]) -> Task:
-    """Any | means several labels; numbers with a fraction mean regression; everything else is a class."""
+    """Any | means several labels; numbers with a fraction mean regression; everything else is a class. Logs which."""
     texts = [text for text in labels if text]
     if any("|" in text for text in texts):
+        log.info("labels hold |: several classes per clip; for one class per clip set data.task=class")
         return "multilabel"
     fractions = [text for text in texts if (number := _number(text)) is not None and number != int(number)]
     words = [text for text in texts if _number(text) is None]
@@ -88,7 +92,14 @@ def guess_task(labels: Iterable[str]) -> Task:
             f"labels are numbers (such as {fractions[0]}) and words (such as {words[0]!r}); "
             "set data.task to regression or class"
         )
-    return "regression" if fractions else "class"
+    if fractions:
+        log.info("labels are numbers with fractions: regression; for classes set data.task=class")
+        return "regression"
+    if texts and not words:
+        log.info("labels are whole numbers: %d classes; for regression set data.task=regression", len(set(texts)))
+    else:
+        log.info("labels are words: %d classes", len(set(texts)))
+    return "class"
 
 
 def parts(text: str) -> list[str]:
