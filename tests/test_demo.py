@@ -2,8 +2,31 @@
 
 import pytest
 
+from sparsefuse import demo
 from sparsefuse.demo import run
 from sparsefuse.files import read_json
+
+
+@pytest.mark.parametrize("other", [{"clips": 46}, {"seed": 1}])
+def test_a_folder_of_another_demo_is_refused(tmp_path, monkeypatch, other):
+    rendered = []
+
+    def render(out, **settings):
+        rendered.append(settings)
+        (out / "manifest.csv").write_text("")
+
+    def extract(*args, **settings):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(demo, "render", render)
+    monkeypatch.setattr(demo, "extract", extract)
+    settings = {"clips": 45, "epochs": 1, "seed": 0}
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            run(tmp_path, **settings)
+    with pytest.raises(ValueError, match=r"holds a demo with clips 45, seed 0, .* not clips \d+, seed \d, .* --out"):
+        run(tmp_path, **settings | other)
+    assert len(rendered) == 1, "the second time the clips are there"
 
 
 @pytest.mark.slow

@@ -10,7 +10,7 @@ from sparsefuse.config import Config, Data, Train
 from sparsefuse.data.demo import CLASSES, fresh_clip, render
 from sparsefuse.experiment import compare
 from sparsefuse.features.extract import extract
-from sparsefuse.files import write_text
+from sparsefuse.files import read_json, write_json, write_text
 from sparsefuse.predict import load
 from sparsefuse.report import read_runs, rich_table, summarise, table_markdown, write_csv, write_report
 
@@ -24,13 +24,11 @@ METHODS = ("sft", "concat", "late", "unimodal")
 
 
 def run(out: Path, *, clips: int, epochs: int, seed: int) -> None:
-    """All stages below the folder `out`; a rerun skips what is there."""
+    """All stages below the folder `out`; a rerun skips what is there. Raises ValueError if that is another demo's."""
     console, start = Console(), time.monotonic()
     logging.getLogger().setLevel(logging.WARNING)
     console.print(f"[bold]1. Clips[/bold]  {clips} short films with sound -> {out / 'clips'}")
-    manifest = out / "manifest.csv"
-    if not manifest.exists():
-        render(out, clips=clips, seconds=SECONDS, seed=seed)
+    manifest = _clips(out, clips=clips, seed=seed)
     console.print(f"[bold]2. Features[/bold]  {', '.join(FEATURES)} -> {out / 'features'}")
     made = extract(manifest, out / "features", features=FEATURES)
     console.print(f"   {made.done} made, {made.reused} reused, {len(made.skipped)} skipped")
@@ -52,3 +50,16 @@ def run(out: Path, *, clips: int, epochs: int, seed: int) -> None:
     share = found.probabilities[found.label]
     console.print(f"[bold]5. Predict[/bold]  {clip} shows {label}; sft says {found.label} ({share:.2f})")
     console.print(f"Done in {time.monotonic() - start:.0f} s.")
+
+
+def _clips(out: Path, *, clips: int, seed: int) -> Path:
+    """The manifest of the clips, rendered unless they are there; demo.json notes what they were rendered with."""
+    manifest, noted = out / "manifest.csv", out / "demo.json"
+    settings = {"clips": clips, "seed": seed, "seconds": SECONDS}
+    if not manifest.exists() or not noted.exists():
+        render(out, clips=clips, seconds=SECONDS, seed=seed)
+        write_json(noted, settings)
+    elif read_json(noted) != settings:
+        before, now = (", ".join(f"{k} {v}" for k, v in found.items()) for found in (read_json(noted), settings))
+        raise ValueError(f"{out} holds a demo with {before}, not {now}; give another --out, or remove the folder")
+    return manifest
