@@ -239,6 +239,28 @@ def test_folds_are_averaged_within_a_seed(tmp_path):
     assert "2 seeds each" in page_of(tmp_path)
 
 
+def test_folds_may_have_other_classes(tmp_path):
+    """Class z is in the second fold only: y is confused with it, and its F1 is that of the second fold."""
+    write_run(tmp_path / "0", fold=0, classes=["x", "y"], confusion=[[8, 2], [1, 9]], per_class_ap=None)
+    write_run(tmp_path / "1", fold=1, classes=["x", "y", "z"], confusion=[[4, 0, 0], [0, 3, 1], [0, 0, 4]],
+              per_class_ap=None)  # fmt: skip
+    page = page_of(tmp_path)
+    assert "on 3 classes" in page
+    assert ">88.9</td>" in page  # z: 2 * 4 / (4 + 5)
+    assert ">92.1</td>" in page  # x: mean of 16 / 19 and 1
+    write_run(tmp_path / "2", "late", fold=0, classes=["x", "z"])
+    with pytest.raises(ValueError, match="differ in 'classes'"):
+        read_runs(tmp_path)
+
+
+def test_precision_of_a_class_is_the_mean_of_the_folds_that_have_it(tmp_path):
+    write_run(tmp_path / "0", fold=0, classes=["x", "y"], per_class_ap=[0.5, None])
+    write_run(tmp_path / "1", fold=1, classes=["x", "y", "z"], per_class_ap=[0.75, 0.375, 0.25])
+    page = page_of(tmp_path)
+    for text in (">62.5</td>", ">37.5</td>", ">25.0</td>"):
+        assert text in page
+
+
 def test_without_a_test_split_there_is_still_a_page(tmp_path):
     write_run(tmp_path, test={}, confusion=None, per_class_ap=None, splits={"train": 200, "valid": 50, "test": 0})
     assert "no test split was scored" in page_of(tmp_path)

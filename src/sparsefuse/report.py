@@ -11,7 +11,7 @@ import numpy as np
 
 from sparsefuse import charts
 from sparsefuse.files import replacing, write_text
-from sparsefuse.runs import METRICS, Row, Run, Stat, by_name, mean, read_runs, summarise
+from sparsefuse.runs import METRICS, Row, Run, Stat, by_name, every_class, mean, read_runs, summarise
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -124,20 +124,20 @@ def _page(folder: Path, runs: list[Run], rows: list[Row]) -> dict[str, Any]:
     """What the template shows."""
     groups = {row.name: by_name(runs)[row.name] for row in rows}  # best first, as the table
     finished = [run for group in groups.values() for run in group]
-    first = finished[0].result
+    first, classes = finished[0].result, every_class(finished)
     costed = [row for row in rows if row.gmacs and row.main in row.metrics]
     titles, lines = _table(rows)
     return {
         "folder": shlex.quote(folder.name), "title": folder.resolve().name, "data": first.get("data", ""),
-        "task": first["task"], "classes": first.get("classes") or [], "splits": first.get("splits", {}),
+        "task": first["task"], "classes": classes, "splits": first.get("splits", {}),
         "rows": rows, "seeds": sorted({run.result["seed"] for run in finished}), "main": METRICS[rows[0].main],
         "unit": "seed",
         "same_split": all(run.result.get("splits") == first.get("splits") for run in finished),
         "metrics": _shown_metrics(rows), "titles": titles, "lines": lines, "stat": _stat, "best": _best(rows),
         "trade_off": _trade_off(rows) if costed else "", "front": _front(costed),
         "learning": _learning(groups, rows[0].main),
-        "confusions": _confusions(groups, first.get("classes") or []),
-        "per_class": _per_class(groups, first.get("classes") or []),
+        "confusions": _confusions(groups, classes),
+        "per_class": _per_class(groups, classes),
         "skipped": _skipped(runs), "num_skipped": {name: _counts(group, "skipped") for name, group in groups.items()},
         "unfinished": [(run.folder.relative_to(folder), run.name, len(run.epochs)) for run in runs if not run.result],
         "environment": _environment(finished), "commands": _commands(finished),
@@ -188,10 +188,19 @@ def _confusions(groups: dict[str, list[Run]], classes: list[str]) -> list[tuple[
     """Name, number of seeds and figure of every method with a confusion matrix."""
     figures = []
     for name, group in groups.items():
-        counts = [run.result["confusion"] for run in group if run.result.get("confusion")]
+        counts = [_placed(run, "confusion", classes, 0) for run in group if run.result.get("confusion")]
         if counts:
             figures.append((name, len(counts), charts.confusion(_row_shares(np.sum(counts, axis=0)), classes)))
     return figures
+
+
+def _placed(run: Run, key: str, classes: list[str], absent: float) -> np.ndarray:
+    """Values per class of one run (a vector or a square matrix), where they belong among all classes."""
+    values = np.array(run.result[key], dtype=float)
+    whole = np.full((len(classes),) * values.ndim, absent, dtype=float)
+    places = [classes.index(name) for name in run.result["classes"]]
+    whole[np.ix_(*[places] * values.ndim)] = values
+    return whole
 
 
 def _row_shares(counts: np.ndarray) -> np.ndarray:
@@ -201,21 +210,28 @@ def _row_shares(counts: np.ndarray) -> np.ndarray:
 
 def _per_class(groups: dict[str, list[Run]], classes: list[str]) -> dict[str, Any]:
     """Per class: one share per method, mean over seeds; average precision, or F1 where only counts are known."""
-    precisions = {name: [run.result.get("per_class_ap") for run in group] for name, group in groups.items()}
-    if all(all(values) for values in precisions.values()):
-        title, values = "average precision", precisions
+    finished = [run for group in groups.values() for run in group]
+    if all(run.result.get("per_class_ap") for run in finished):
+        title, values = "average precision", lambda run: _placed(run, "per_class_ap", classes, np.nan)
+    elif all(run.result.get("confusion") for run in finished):
+        title, values = "F1", lambda run: _f1(_placed(run, "confusion", classes, np.nan))
     else:
-        counts = {name: [run.result.get("confusion") for run in group] for name, group in groups.items()}
-        if not all(all(matrices) for matrices in counts.values()):
-            return {}
-        title, values = "F1", {name: [_f1(np.array(c)) for c in matrices] for name, matrices in counts.items()}
-    means = {name: np.mean(np.array(seeds, dtype=float), axis=0) for name, seeds in values.items()}
+        return {}
+    means = {name: _mean_where_known(np.array([values(run) for run in group])) for name, group in groups.items()}
     table = [(label, [float(means[name][c]) for name in means]) for c, label in enumerate(classes)]
     return {"title": title, "names": list(means), "table": table}
 
 
+def _mean_where_known(values: np.ndarray) -> np.ndarray:
+    """Mean over the first axis of what is not NaN; NaN where all are."""
+    known = ~np.isnan(values)
+    return np.where(known.any(0), np.where(known, values, 0).sum(0) / np.maximum(known.sum(0), 1), np.nan)
+
+
 def _f1(counts: np.ndarray) -> np.ndarray:
-    return 2 * counts.diagonal() / np.maximum(counts.sum(0) + counts.sum(1), 1)
+    """F1 per class; NaN for a class whose counts are."""
+    hits, either = counts.diagonal(), np.nansum(counts, 0) + np.nansum(counts, 1)
+    return 2 * hits / np.maximum(either, 1)
 
 
 def _counts(group: list[Run], key: str) -> list[int]:

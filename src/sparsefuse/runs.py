@@ -110,6 +110,14 @@ def by_name(runs: list[Run]) -> dict[str, list[Run]]:
     return groups
 
 
+def every_class(runs: list[Run]) -> list[str]:
+    """The classes of all runs; those of one fold may lack some that another has."""
+    lists = [run.result.get("classes") or [] for run in runs]
+    return (
+        lists[0] if all(names == lists[0] for names in lists) else sorted({name for names in lists for name in names})
+    )
+
+
 def summarise(runs: list[Run]) -> list[Row]:
     """One row per name, best first: mean and deviation of every test metric over seeds, and the cost."""
     groups = by_name(runs)
@@ -157,24 +165,29 @@ def _read_lines(path: Path) -> list[dict[str, Any]]:
 def _check_comparable(finished: list[Run]) -> None:
     """One page compares methods on one data set, and the runs of one method differ in seed or fold."""
     seen: dict[tuple[str, int, str], Path] = {}
-    alike: dict[str, Run] = {}  # the first run of each fold
+    alike: dict[str, Run] = {}  # the first run of each fold that notes its clips
+    firsts: dict[str, Run] = {}  # the first run of each fold; another fold may train on other classes
     for run in finished:
-        first = finished[0]
-        for key in ("data", "task", "classes"):
+        fold = str(run.result.get("fold"))
+        for key, first in (
+            ("data", finished[0]),
+            ("task", finished[0]),
+            ("classes", firsts.setdefault(fold, run)),
+        ):
             if run.result.get(key) != first.result.get(key):
                 raise ValueError(
                     f"{first.folder} and {run.folder} differ in {key!r} ({_short(first.result.get(key))} and "
                     f"{_short(run.result.get(key))}) and cannot be compared: report on one experiment at a time"
                 )
         clips = run.result.get("clips", {})  # versions before 0.1 did not note them
-        like = alike.setdefault(str(run.result.get("fold")), run) if clips else run
+        like = alike.setdefault(fold, run) if clips else run
         changed = difference(like.result["clips"], clips) if clips else ""
         if changed:
             raise ValueError(
                 f"{like.folder} and {run.folder} were not made with the same clips ({changed}): the manifest or its "
                 "files changed between them; remove the older one and train it again, or report on each alone"
             )
-        cell = (run.name, run.result["seed"], str(run.result.get("fold")))
+        cell = (run.name, run.result["seed"], fold)
         if cell in seen:
             raise ValueError(
                 f"{seen[cell]} and {run.folder} are both {run.name!r} with seed {run.result['seed']}: "
@@ -196,7 +209,7 @@ def _metrics(group: list[Run]) -> dict[str, Stat]:
     metrics = {}
     for name in METRICS:
         scores = [(run.result["seed"], run.result["test"].get(name)) for run in group]
-        if any(value is None for _, value in scores) or (name == "top5" and len(group[0].result["classes"]) <= 5):
+        if any(value is None for _, value in scores) or (name == "top5" and len(every_class(group)) <= 5):
             continue
         values = [statistics.fmean(v for s, v in scores if s == seed) for seed in sorted({s for s, _ in scores})]
         metrics[name] = Stat(statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None)
