@@ -239,6 +239,32 @@ def test_folds_are_averaged_within_a_seed(tmp_path):
     assert "2 seeds each" in page_of(tmp_path)
 
 
+def test_the_page_says_how_many_runs_and_folds_there_are(tmp_path):
+    for seed in range(3):
+        for fold in range(2):
+            write_run(tmp_path / f"{seed}-{fold}", seed=seed, fold=fold)
+    page = page_of(tmp_path)
+    assert "6 runs (3 seeds \N{MULTIPLICATION SIGN} 2 folds)" in page
+    assert "mean over seeds and folds" in page
+    assert "A seed scores the mean over 2 folds" in page
+    assert "one clip is worth" not in page  # of which fold?
+    (tmp_path / "2-1" / "result.json").unlink()
+    assert "5 runs (3 seeds, 2 folds)" in page_of(tmp_path)
+
+
+def test_learning_curves_average_folds_within_a_seed(tmp_path, monkeypatch):
+    losses = {(0, 0): [4, 2, 1], (0, 1): [2, 1], (1, 0): [6, 4], (1, 1): [8, 6]}  # (seed, fold) -> per epoch
+    for (seed, fold), values in losses.items():
+        folder = tmp_path / f"{seed}-{fold}"
+        write_run(folder, seed=seed, fold=fold)
+        lines = [{"epoch": e, "valid_loss": value} for e, value in enumerate(values, 1)]
+        (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    seen = []
+    monkeypatch.setattr("sparsefuse.charts.learning", lambda panels, names: seen.append(panels) or "")
+    write_report(tmp_path)
+    assert seen == [{"Validation loss": {"sft": [[3, 1.5], [7, 5]]}}]
+
+
 def test_folds_may_have_other_classes(tmp_path):
     """Class z is in the second fold only: y is confused with it, and its F1 is that of the second fold."""
     write_run(tmp_path / "0", fold=0, classes=["x", "y"], confusion=[[8, 2], [1, 9]], per_class_ap=None)

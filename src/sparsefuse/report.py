@@ -125,13 +125,14 @@ def _page(folder: Path, runs: list[Run], rows: list[Row]) -> dict[str, Any]:
     groups = {row.name: by_name(runs)[row.name] for row in rows}  # best first, as the table
     finished = [run for group in groups.values() for run in group]
     first, classes = finished[0].result, every_class(finished)
+    folds = len({run.result["fold"] for run in finished if run.result.get("fold") is not None})
     costed = [row for row in rows if row.gmacs and row.main in row.metrics]
     titles, lines = _table(rows)
     return {
         "folder": shlex.quote(folder.name), "title": folder.resolve().name, "data": first.get("data", ""),
         "task": first["task"], "classes": classes, "splits": first.get("splits", {}),
         "rows": rows, "seeds": sorted({run.result["seed"] for run in finished}), "main": METRICS[rows[0].main],
-        "unit": "seed",
+        "unit": "seed", "folds": folds, "over": "seeds and folds" if folds else "seeds",
         "same_split": all(run.result.get("splits") == first.get("splits") for run in finished),
         "metrics": _shown_metrics(rows), "titles": titles, "lines": lines, "stat": _stat, "best": _best(rows),
         "trade_off": _trade_off(rows) if costed else "", "front": _front(costed),
@@ -176,22 +177,38 @@ def _learning(groups: dict[str, list[Run]], main: str) -> str:
         scale = 100 if metric.share and key != "valid_loss" else 1
         curves = {}
         for name, group in groups.items():
-            seeds = [[scale * epoch[key] for epoch in run.epochs if epoch.get(key) is not None] for run in group]
-            if all(seeds):
-                curves[name] = seeds
+            seeds: dict[int, list[list[float]]] = {}
+            for run in group:
+                values = [scale * epoch[key] for epoch in run.epochs if epoch.get(key) is not None]
+                seeds.setdefault(run.result["seed"], []).append(values)
+            if all(all(folds) for folds in seeds.values()):
+                # The mean over folds, of the epochs that all of them reached.
+                curves[name] = [list(map(mean, zip(*folds, strict=False))) for folds in seeds.values()]
         if curves:
             panels[title + (", %" if scale == 100 else "")] = curves
     return charts.learning(panels, list(groups)) if panels else ""
 
 
-def _confusions(groups: dict[str, list[Run]], classes: list[str]) -> list[tuple[str, int, str]]:
-    """Name, number of seeds and figure of every method with a confusion matrix."""
+def _confusions(groups: dict[str, list[Run]], classes: list[str]) -> list[tuple[str, str, str]]:
+    """Name, number of runs in words and figure of every method with a confusion matrix."""
     figures = []
     for name, group in groups.items():
-        counts = [_placed(run, "confusion", classes, 0) for run in group if run.result.get("confusion")]
-        if counts:
-            figures.append((name, len(counts), charts.confusion(_row_shares(np.sum(counts, axis=0)), classes)))
+        group = [run for run in group if run.result.get("confusion")]
+        if group:
+            counts = np.sum([_placed(run, "confusion", classes, 0) for run in group], axis=0)
+            figures.append((name, _in_words(group), charts.confusion(_row_shares(counts), classes)))
     return figures
+
+
+def _in_words(group: list[Run]) -> str:
+    """`3 seeds`, or `9 runs (3 seeds x 3 folds)`."""
+    seeds, folds = ({run.result.get(key) for run in group} for key in ("seed", "fold"))
+    text = f"{len(seeds)} seed{'s' * (len(seeds) != 1)}"
+    if folds == {None}:
+        return text
+    join = f" {_TIMES} " if len(group) == len(seeds) * len(folds) else ", "  # a cell may be missing
+    text = f"{text}{join}{len(folds)} fold{'s' * (len(folds) != 1)}"
+    return f"{len(group)} run{'s' * (len(group) != 1)} ({text})"
 
 
 def _placed(run: Run, key: str, classes: list[str], absent: float) -> np.ndarray:

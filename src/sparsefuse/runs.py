@@ -113,9 +113,9 @@ def by_name(runs: list[Run]) -> dict[str, list[Run]]:
 def every_class(runs: list[Run]) -> list[str]:
     """The classes of all runs; those of one fold may lack some that another has."""
     lists = [run.result.get("classes") or [] for run in runs]
-    return (
-        lists[0] if all(names == lists[0] for names in lists) else sorted({name for names in lists for name in names})
-    )
+    if all(names == lists[0] for names in lists):
+        return lists[0]
+    return sorted({name for names in lists for name in names})
 
 
 def summarise(runs: list[Run]) -> list[Row]:
@@ -169,11 +169,8 @@ def _check_comparable(finished: list[Run]) -> None:
     firsts: dict[str, Run] = {}  # the first run of each fold; another fold may train on other classes
     for run in finished:
         fold = str(run.result.get("fold"))
-        for key, first in (
-            ("data", finished[0]),
-            ("task", finished[0]),
-            ("classes", firsts.setdefault(fold, run)),
-        ):
+        for key in ("data", "task", "classes"):
+            first = firsts.setdefault(fold, run) if key == "classes" else finished[0]
             if run.result.get(key) != first.result.get(key):
                 raise ValueError(
                     f"{first.folder} and {run.folder} differ in {key!r} ({_short(first.result.get(key))} and "
