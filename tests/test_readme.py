@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from sparsefuse.cli import WITH_CONFIG, _normal, _parser
+from sparsefuse.cli import WITH_CONFIG, _parser
+from sparsefuse.shorthand import on_top, spelled_out
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md"), *(ROOT / "configs").glob("*.yaml")])
@@ -30,8 +31,9 @@ def test_commands_are_found():
 @pytest.mark.parametrize(("page", "command"), commands())
 def test_every_documented_command_parses(page, command, monkeypatch, tmp_path):
     monkeypatch.chdir(ROOT)
-    argv = _normal(shlex.split(command)[1:])
-    found = _parser(argv).parse_args(argv)
+    argv = spelled_out(shlex.split(command)[1:], WITH_CONFIG)
+    parser = _parser(argv)
+    found = parser.parse_args(on_top(argv, lambda rest: vars(parser.parse_args(rest)[rest[0]])))
     assert found.verb == argv[0]
 
 
@@ -57,4 +59,4 @@ def test_manifest_of_the_readme_reads(tmp_path):
 
 def test_every_verb_takes_its_configuration_from_a_leading_yaml():
     for verb in set(WITH_CONFIG) - {"extract"}:
-        assert _normal([verb, "a.yaml"]) == [verb, "--config", "a.yaml"]
+        assert spelled_out([verb, "a.yaml"], WITH_CONFIG) == [verb, "--config", "a.yaml"]
