@@ -1,6 +1,8 @@
 """The command line: quick help, short forms, and errors of two lines with the nearest match."""
 
+import io
 import json
+import logging
 import subprocess
 import sys
 from pathlib import Path
@@ -307,6 +309,14 @@ def test_compare_ends_with_code_1_when_a_run_failed(
     assert "ValueError: no" in str(ended)
     assert "late" in capsys.readouterr().out
     assert {"compare.csv", "compare.md", "report.html"} <= {path.name for path in (tmp_path / "out").iterdir()}
+
+
+def test_log_lines_go_to_what_stands_in_for_the_screen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A live progress bar puts itself in the place of sys.stderr, so that lines appear above it."""
+    handler = cli._Stderr()
+    monkeypatch.setattr(sys, "stderr", screen := io.StringIO())
+    handler.handle(logging.makeLogRecord({"msg": "half the clips are left"}))
+    assert screen.getvalue() == "half the clips are left\n"
 
 
 def test_cost_of_published_shapes_as_json(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -216,3 +216,23 @@ def test_without_a_gpu_every_core_takes_a_run(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(experiment, "cores", lambda: 8)
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     assert experiment._usual_jobs("auto") == 8
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_cells_are_silent_but_for_one_copy_of_each_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str], jobs: int
+) -> None:
+    """What a cell writes to the screen would tear the progress bar."""
+    manifest = tiny.write_set(tmp_path / "data", (9, 0, 4))
+    (manifest.parent / "features" / "test0-rgb.npy").unlink()
+    config = tiny.config(manifest, epochs=1)
+    with caplog.at_level("INFO"):
+        assert compare(config, ["late", "concat"], [0], tmp_path / "runs", root=Path(), jobs=jobs) == []
+    (drawn, left_out) = (record.message for record in caplog.records if record.levelname == "WARNING")
+    assert "the manifest has no valid split" in drawn
+    assert "left out" in left_out
+    assert sum("is finished" in record.message for record in caplog.records) == 2
+    assert not any("epoch 1" in record.message for record in caplog.records)
+    shown = capfd.readouterr().err
+    assert "valid split" not in shown
+    assert "left out" not in shown

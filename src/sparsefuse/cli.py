@@ -209,7 +209,7 @@ POSITIONAL["predict"] = ("run", "files")
 
 def main() -> None:
     """Runs `sparsefuse VERB ...`."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=[_Stderr()])
     argv = spelled_out(sys.argv[1:], WITH_CONFIG)
     parser = _parser(argv)
     argv = on_top(argv, lambda rest: vars(parser.parse_args(rest)[rest[0]]))
@@ -293,6 +293,14 @@ def _print_run(out: Path) -> None:
     from sparsefuse.report import read_runs, rich_table, summarise
 
     Console().print(rich_table(summarise(read_runs(out))))
+
+
+class _Stderr(logging.StreamHandler):
+    """Writes to what is sys.stderr at the time: a live progress bar stands in for it, and prints lines above itself."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.stream = sys.stderr
+        super().emit(record)
 
 
 class _Parser(ArgumentParser):

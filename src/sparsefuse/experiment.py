@@ -50,12 +50,20 @@ def compare(
     open_cells = [cell for cell in cells if not (cell.folder / "result.json").exists()]
     if len(open_cells) < len(cells):
         log.info("%d of %d cells are finished already", len(cells) - len(open_cells), len(cells))
-    failed = []
+    failed, told = [], set[str]()
     with _Board(cells) as board, closing(each(_run, open_cells, jobs, waiting=board.update)) as ended:
-        for cell, error in ended:
-            if error is None or error:
-                failed.append(f"{cell.folder}: {error or 'its process died'}")
+        for cell, found in ended:
+            error, warnings = found or ("its process died", [])
+            for warning in warnings:  # most are about the data, and every cell has the same to say
+                if (text := warning.replace(str(cell.folder), "")) not in told:
+                    log.warning("%s: %s", cell.folder.name, warning)
+                    told.add(text)
+            if error:
+                failed.append(f"{cell.folder}: {error}")
                 log.error("%s", failed[-1])
+            else:
+                log.info("%s is finished", cell.folder)
+            board.update()
     _measure([cell for cell in cells if (cell.folder / "result.json").exists()])
     return failed
 
@@ -115,18 +123,50 @@ def _expanded(config: Config, methods: Sequence[str], root: Path) -> list[tuple[
     return found
 
 
-def _run(cell: Cell) -> str:
-    """Trains a cell in a worker process; returns what went wrong, or an empty text."""
+class _Ended(NamedTuple):
+    """How a cell ended."""
+
+    error: str
+    """what went wrong; empty if nothing did"""
+    warnings: list[str]
+    """what it warned of; in another process, a line of its own would tear the progress bar"""
+
+
+def _run(cell: Cell) -> _Ended:
+    """Trains a cell, in a worker process as a rule, without a word on the screen."""
     import torch
 
     from sparsefuse.train import train
 
     torch.set_num_threads(cell.threads)
-    try:
-        train(cell.config, cell.folder, root=cell.root, resume=True, name=cell.name, measured=False)
-    except Exception as error:  # whatever a method file of the user's raises
-        return f"{type(error).__name__}: {error}"
-    return ""
+    error = ""
+    with _Collected() as warnings:
+        try:
+            train(cell.config, cell.folder, root=cell.root, resume=True, name=cell.name, measured=False, shown=False)
+        except Exception as raised:  # whatever a method file of the user's raises
+            error = f"{type(raised).__name__}: {raised}"
+    return _Ended(error, warnings)
+
+
+class _Collected(logging.Handler):
+    """Keeps the library's warnings, in place of whoever would show them."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.texts: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.texts.append(record.getMessage())
+
+    def __enter__(self) -> list[str]:
+        self.above = logging.getLogger("sparsefuse")
+        self.above.addHandler(self)
+        self.above.propagate = False
+        return self.texts
+
+    def __exit__(self, *_: object) -> None:
+        self.above.removeHandler(self)
+        self.above.propagate = True
 
 
 def _measure(cells: Sequence[Cell]) -> None:

@@ -35,7 +35,14 @@ from sparsefuse.watch import Watch
 
 
 def train(
-    config: Config, out: Path, *, root: Path, resume: bool = False, name: str = "", measured: bool = True
+    config: Config,
+    out: Path,
+    *,
+    root: Path,
+    resume: bool = False,
+    name: str = "",
+    measured: bool = True,
+    shown: bool = True,
 ) -> Path:
     """Trains one model and writes its run folder `out`; `root` is the folder that the manifest's path is relative to.
 
@@ -59,7 +66,7 @@ def train(
     run = _Run(config, clips, model, rank, out)
     if rank.first:
         write_setup(out, config, clips, options_of(config), name or config.method)
-    with Watch(config.train.epochs, shown=rank.first) as watch:
+    with Watch(config.train.epochs, shown=shown and rank.first) as watch:
         run.fit(watch, resume)
     ranks.wait(rank)
     best = checkpoint.load(out / "model.safetensors")
