@@ -234,5 +234,6 @@ def test_cells_are_silent_but_for_one_copy_of_each_warning(
     assert sum("is finished" in record.message for record in caplog.records) == 2
     assert not any("epoch 1" in record.message for record in caplog.records)
     shown = capfd.readouterr().err
+    assert "2 of 2 runs" in shown
     assert "valid split" not in shown
     assert "left out" not in shown

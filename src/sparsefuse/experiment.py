@@ -215,6 +215,7 @@ class _Board:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.read_at = 0.0
         self.update()
         self.progress.stop()
 
