@@ -13,6 +13,7 @@ import yaml
 import tiny
 from sparsefuse import cli
 from sparsefuse.config import Config
+from sparsefuse.methods import methods
 
 
 def call(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int | str:
@@ -86,6 +87,11 @@ def test_every_verb_has_help_for_every_argument(
         assert "AdamW's learning rate" in text
 
 
+def test_help_lists_the_methods(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call(monkeypatch, "train", "--help") == 0
+    assert ", ".join(methods()) in " ".join(capsys.readouterr().out.split())
+
+
 def test_python_m_answers_too() -> None:
     ended = subprocess.run(
         [sys.executable, "-m", "sparsefuse", "--version"], capture_output=True, text=True, check=False
@@ -116,7 +122,8 @@ def test_wrong_words_are_errors_of_two_lines(
     text = capsys.readouterr().err
     assert text.startswith("error: ")
     assert expected in text
-    assert "--help" in text.splitlines()[-1]
+    verb = arguments[0] if arguments[0] in cli.VERBS else ""
+    assert text.splitlines()[-1].split() == ["help:", "sparsefuse", *verb.split(), "--help"]
 
 
 @pytest.mark.parametrize(
@@ -143,6 +150,7 @@ def test_an_unknown_key_in_the_file_is_an_error_with_the_nearest_match(
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
+        (["--train.epochs", "0"], "error: train.epochs is 0; expected 1 or more"),
         (["--method", "stf"], "error: unknown method 'stf'; did you mean 'sft'?"),
         (["--options.sft.depth", "3"], "unknown option of sft 'depth'"),
         (["--data.label", "lable"], "unknown column 'lable'; did you mean 'label'?"),

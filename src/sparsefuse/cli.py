@@ -122,7 +122,7 @@ def compare(
     """Trains methods x seeds and puts accuracy (mean ± std) beside cost in one table. A rerun does what is missing.
 
     Args:
-        methods: names or .py files; unimodal stands for each modality alone
+        methods: names (as --method) or .py files; unimodal stands for each modality alone
         seeds: one run per method and seed
         out: folder for the run folders, compare.csv, compare.md and report.html
         jobs: runs at a time; 0 = one per core, or one at a time on a GPU
@@ -257,6 +257,7 @@ def _add_arguments(parser: "_Parser", name: str, verb: Callable[..., None]) -> N
         where = "YAML, one per data set; may also stand first, without --config"
         parser.add_argument("--config", action=ActionConfigFile, help=where)
         parser.add_class_arguments(Config, None)
+        _list_methods(parser)
     for argument, parameter in inspect.signature(verb, eval_str=True).parameters.items():
         found = re.search(rf"^\s+{argument}: (.+)$", verb.__doc__ or "", re.MULTILINE)
         text = found[1] if found else ""
@@ -295,6 +296,13 @@ def _print_run(out: Path) -> None:
     Console().print(rich_table(summarise(read_runs(out))))
 
 
+def _list_methods(parser: "_Parser") -> None:
+    from sparsefuse.methods import methods
+
+    action = next(action for action in parser._actions if action.dest == "method")
+    action.help = f"a fusion method ({', '.join(methods())}), or a .py file that defines `build`"
+
+
 class _Stderr(logging.StreamHandler):
     """Writes to what is sys.stderr at the time: a live progress bar stands in for it, and prints lines above itself."""
 
@@ -318,7 +326,7 @@ class _Parser(ArgumentParser):
                 known |= {f"--{dest}" for dest in known}
             near = {k for k in known if k.startswith("--") == name.startswith("--")}
             message = unknown("option", name, near).split(" available:")[0].rstrip(".")
-        sys.stderr.write(f"error: {message.strip()}\nhelp:  {self.prog} --help\n")
+        sys.stderr.write(f"error: {message.strip()}\nhelp:  {self.prog.replace(' [options]', '')} --help\n")
         raise SystemExit(2)
 
     def _every_parser(self) -> list[ArgumentParser]:
