@@ -40,7 +40,7 @@ def file_under(runs: Path, name: str) -> None:
     place = RESULTS / name / f"{device}-torch{version}-{config['train']['precision']}"
     place.parent.mkdir(parents=True, exist_ok=True)
     rows = summarise(found)
-    write_csv(rows, place.with_suffix(".csv"))
+    write_csv(rows, Path(f"{place}.csv"))
     commits = ", ".join(sorted({run.env["commit"] for run in found}))
     sizes = ", ".join(f"{split} {count}" for split, count in found[0].result["splits"].items())
     minutes = sum(run.result["seconds"] for run in found) / 60
@@ -48,7 +48,7 @@ def file_under(runs: Path, name: str) -> None:
     text += (
         f"Clips: {sizes}. Command: `{env['command']}`. Commit: {commits}. Training took {minutes:.0f} core minutes.\n"
     )
-    write_text(place.with_suffix(".md"), text)
+    write_text(Path(f"{place}.md"), text)
 
 
 def cost_table() -> str:
