@@ -42,21 +42,24 @@ def write_csv(rows: list[Row], path: str | Path) -> None:
 
 
 def rich_table(rows: list[Row]) -> "Table":
-    """The results for the terminal; the best of every metric is bold."""
+    """The results for a terminal of 80 columns: the main metric and the costs; its best is bold. The files hold all."""
+    from rich.box import SIMPLE_HEAD
     from rich.markup import escape
     from rich.table import Table
 
     titles, lines = _table(rows)
-    metrics, best = _shown_metrics(rows), _best(rows)
-    table = Table()
-    for i, title in enumerate(titles):
-        table.add_column(title, justify="right" if i else "left")
+    main = 2 + _shown_metrics(rows).index(rows[0].main) if rows[0].main in _shown_metrics(rows) else None
+    shown = [i for i in range(len(titles)) if i < 2 or i == main or i >= len(titles) - 5]
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1), collapse_padding=True, pad_edge=False)
+    for i in shown:
+        table.add_column({"Memory MB": "MB", "Latency ms": "ms", "Parameters": "Params"}.get(titles[i], titles[i]),
+                         justify="right" if i else "left", no_wrap=True)  # fmt: skip
+    best = _best(rows)
     for row, line in zip(rows, lines, strict=True):
         cells = [escape(cell) for cell in line]
-        for i, metric in enumerate(metrics, start=2):
-            if metric in row.metrics and row.metrics[metric].mean == best[metric]:
-                cells[i] = f"[bold]{cells[i]}[/bold]"
-        table.add_row(*cells)
+        if main is not None and row.metrics[row.main].mean == best[row.main]:
+            cells[main] = f"[bold]{cells[main]}[/bold]"
+        table.add_row(*(cells[i] for i in shown))
     return table
 
 
