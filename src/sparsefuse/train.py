@@ -21,7 +21,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 
-from sparsefuse import checkpoint, metrics, mixup, ranks
+from sparsefuse import checkpoint, cost, metrics, mixup, ranks
 from sparsefuse.checks import check_config, check_one_test_split
 from sparsefuse.config import Config
 from sparsefuse.data.batches import LengthBuckets, collate, hide_modalities, hide_tokens
@@ -63,6 +63,7 @@ def train(
         return out
     clips = load_clips(config.data, root)
     model = new_model(config, clips).to(rank.device)
+    cost.count(model, clips.typical)  # a method that cannot be counted fails now, not after training
     run = _Run(config, clips, model, rank, out)
     if rank.first:
         write_setup(out, config, clips, options_of(config), name or config.method)

@@ -15,7 +15,7 @@ class Watch:
 
     def __init__(self, epochs: int, *, shown: bool):
         self.shown = shown
-        live = shown and sys.stderr.isatty()
+        self.live = shown and sys.stderr.isatty()
         columns = (
             TextColumn("epoch"),
             MofNCompleteColumn(),
@@ -25,15 +25,17 @@ class Watch:
             TimeRemainingColumn(),
             TextColumn("{task.description}"),
         )
-        self.progress = Progress(*columns, console=Console(stderr=True), disable=not live)
+        self.progress = Progress(*columns, console=Console(stderr=True), disable=not self.live)
         self.task = self.progress.add_task("", total=epochs)
 
     def __enter__(self) -> "Watch":
-        self.progress.start()
+        if self.live:  # elsewhere even a disabled bar would leave an empty line
+            self.progress.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.progress.stop()
+        if self.live:
+            self.progress.stop()
 
     def step(self, epoch: int, batch: int, batches: int) -> None:
         """After each batch."""
