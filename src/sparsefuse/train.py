@@ -24,7 +24,8 @@ from torch.utils.data import DataLoader
 from sparsefuse import checkpoint, cost, metrics, mixup, ranks
 from sparsefuse.checks import check_config, check_one_test_split
 from sparsefuse.config import Config
-from sparsefuse.data.batches import LengthBuckets, collate, hide_modalities, hide_tokens
+from sparsefuse.data.augment import augment
+from sparsefuse.data.batches import LengthBuckets, collate
 from sparsefuse.data.clips import Clips, load_clips
 from sparsefuse.files import write_text
 from sparsefuse.methods import build, option_names
@@ -160,10 +161,7 @@ class _Run:
         seed = (self.config.seed * 1_000_003 + at.epoch * count + at.batch) * self.rank.world + self.rank.rank
         torch.manual_seed(seed)
         generator = torch.Generator().manual_seed(seed)
-        if self.config.data.modality_dropout:
-            batch = hide_modalities(batch, self.config.data.modality_dropout, generator)
-        if self.config.data.token_dropout:
-            batch = hide_tokens(batch, self.config.data.token_dropout, generator)
+        batch = augment(batch, self.config.data, generator)
         mixing = spec.mixup_alpha > 0 and at.epoch >= spec.mixup_warmup
         mix = mixup.draw(batch.tokens, self.plan, alpha=spec.mixup_alpha, generator=generator) if mixing else None
         self.network.train()

@@ -1,4 +1,4 @@
-"""Samples gathered: which ones go together, how they are padded, and which modalities are hidden."""
+"""Samples gathered: which ones go together, and how they are padded."""
 
 from collections.abc import Mapping, Sequence
 
@@ -10,9 +10,6 @@ from sparsefuse.tokens import Batch, Tokens
 
 CHUNK = 8
 """Batches that are sorted by length together: more saves padding, fewer mixes the samples better."""
-
-SPANS = 12
-"""Parts of a stream that `hide_tokens` hides or keeps whole: neighbours tell too much about a single hidden token."""
 
 
 def collate(samples: Sequence[Sample], features: Mapping[str, int]) -> Batch:
@@ -69,38 +66,3 @@ class LengthBuckets:
 
     def _cut(self, indices: np.ndarray) -> list[list[int]]:
         return [indices[i : i + self.batch_size].tolist() for i in range(0, len(indices), self.batch_size)]
-
-
-def hide_modalities(batch: Batch, p: float, generator: torch.Generator) -> Batch:
-    """Hides each modality of each sample with probability `p`; every sample keeps at least one it has.
-
-    `generator` is on the CPU, so that the same ones are hidden on every device.
-    """
-    names = list(batch.tokens)
-    draw = torch.rand(len(batch.ids), len(names), generator=generator)  # (B, M)
-    present = torch.stack([batch.tokens[name].mask.any(1).cpu() for name in names], dim=1)  # (B, M)
-    best = draw.masked_fill(~present, -1.0).argmax(1)
-    keep = (draw >= p).scatter(1, best[:, None], True)
-    tokens = {}
-    for name, kept in zip(names, keep.unbind(1), strict=True):
-        x, mask = batch.tokens[name]
-        kept = kept.to(mask.device)[:, None]
-        tokens[name] = Tokens(x * kept[:, :, None], mask & kept)
-    return batch._replace(tokens=tokens)
-
-
-def hide_tokens(batch: Batch, p: float, generator: torch.Generator) -> Batch:
-    """Hides each of a stream's twelve equal spans with probability `p`; a stream keeps at least one it has tokens in.
-
-    Spans follow each sample's real length. `generator` is on the CPU, as for `hide_modalities`.
-    """
-    tokens = {}
-    for name, (x, mask) in batch.tokens.items():
-        length = mask.sum(1, keepdim=True).cpu()
-        span = (torch.arange(mask.shape[1]) * SPANS // length.clamp_min(1)).clamp_max(SPANS - 1)  # (B, N)
-        draw = torch.rand(len(mask), SPANS, generator=generator)
-        used = torch.zeros(len(mask), SPANS).scatter_add(1, span, mask.cpu().float()) > 0
-        keep = (draw >= p).scatter(1, draw.masked_fill(~used, -1.0).argmax(1, keepdim=True), True)
-        kept = mask & keep.gather(1, span).to(mask.device)
-        tokens[name] = Tokens(x * kept[:, :, None], kept)
-    return batch._replace(tokens=tokens)

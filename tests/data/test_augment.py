@@ -1,0 +1,118 @@
+import pytest
+import torch
+
+from sparsefuse.data.augment import crop, hide_modalities, hide_tokens
+from sparsefuse.tokens import Batch, Tokens
+
+
+def batch_of(present):
+    """`present` (B, M): two tokens of ones where a modality is present."""
+    masks = torch.tensor(present, dtype=torch.bool)
+    tokens = {
+        name: Tokens(mask[:, None, None].expand(-1, 2, 3).float(), mask[:, None].expand(-1, 2).clone())
+        for name, mask in zip("abc", masks.unbind(1), strict=True)
+    }
+    return Batch(tokens, torch.zeros(len(present)), [str(i) for i in range(len(present))])
+
+
+def hidden(batch, p, seed=0):
+    found = hide_modalities(batch, p, torch.Generator().manual_seed(seed))
+    return found, torch.stack([t.mask.any(1) for t in found.tokens.values()], 1)
+
+
+def test_certain_hiding_leaves_exactly_one_that_was_there():
+    present = [[True, True, True], [True, True, False], [False, False, True]] * 50
+    found, kept = hidden(batch_of(present), 1.0)
+    assert kept.sum(1).tolist() == [1] * 150
+    assert not (kept & ~torch.tensor(present)).any()
+    assert kept[0::3].any(0).tolist() == [True] * 3  # any of them may be the one
+    assert found.tokens["a"].x.sum(dim=(1, 2)).bool().equal(kept[:, 0])
+
+
+def test_no_hiding_changes_nothing():
+    batch = batch_of([[True, False, True]])
+    found, _ = hidden(batch, 0.0)
+    assert all(torch.equal(found.tokens[n].x, batch.tokens[n].x) for n in batch.tokens)
+    assert all(torch.equal(found.tokens[n].mask, batch.tokens[n].mask) for n in batch.tokens)
+
+
+def test_hiding_has_the_asked_probability():
+    """All three are below p with p^3, and then one stays: 0.3 - 0.3^3 / 3 = 0.291 of modalities are hidden."""
+    _, kept = hidden(batch_of([[True, True, True]] * 4000), 0.3)
+    assert 1 - kept.float().mean().item() == pytest.approx(0.291, abs=0.015)  # 3 sigma of 12,000 draws
+
+
+def test_hiding_follows_the_generator():
+    batch = batch_of([[True, True, True]] * 50)
+    assert torch.equal(hidden(batch, 0.5, seed=1)[1], hidden(batch, 0.5, seed=1)[1])
+    assert not torch.equal(hidden(batch, 0.5, seed=1)[1], hidden(batch, 0.5, seed=2)[1])
+
+
+def test_hidden_tokens_are_whole_twelfths_of_the_real_length():
+    x = torch.ones(200, 30, 1)
+    mask = (torch.arange(30) < 24).expand(200, 30)  # 24 real tokens: twelve spans of two
+    batch = Batch({"a": Tokens(x, mask)}, torch.zeros(200), [""] * 200)
+    hidden = hide_tokens(batch, 0.3, torch.Generator().manual_seed(0)).tokens["a"]
+    assert not hidden.mask[:, 24:].any()
+    pairs = hidden.mask[:, :24].unflatten(1, (12, 2))
+    assert torch.equal(pairs[..., 0], pairs[..., 1])
+    assert pairs.float().mean().item() == pytest.approx(0.7, abs=0.02)  # 2,400 spans: std 0.009
+    assert torch.equal(hidden.x[..., 0] == 1, hidden.mask)
+
+
+def test_hiding_everything_leaves_one_span_of_every_stream_there_is():
+    mask = torch.tensor([[True] * 5, [True, False, False, False, False], [False] * 5])
+    batch = Batch({"a": Tokens(torch.ones(3, 5, 1), mask)}, torch.zeros(3), ["", "", ""])
+    for seed in range(20):
+        hidden = hide_tokens(batch, 1.0, torch.Generator().manual_seed(seed)).tokens["a"]
+        assert hidden.mask.sum(1).tolist() == [1, 1, 0]
+
+
+def counting(length, padded, samples=300):
+    """Each token holds its own number, 1 to `length`; padding holds 0."""
+    mask = (torch.arange(padded) < length).expand(samples, padded)
+    return Tokens((torch.arange(padded) + 1.0)[None, :, None] * mask[..., None], mask)
+
+
+def cropped(share, seed=0):
+    """A stream `a` of 20 tokens and an aligned one `b` of 100, and what is left of both."""
+    batch = Batch({"a": counting(20, 24), "b": counting(100, 100)}, torch.zeros(300), [""] * 300)
+    return crop(batch, share, torch.Generator().manual_seed(seed)).tokens
+
+
+def test_a_crop_is_one_run_of_neighbours_that_stands_first():
+    for x, mask in cropped(0.5).values():
+        kept = mask.sum(1)
+        assert torch.equal(mask, torch.arange(mask.shape[1]) < kept[:, None])
+        first = x[:, :1, 0]
+        assert torch.equal(x[..., 0], (first + torch.arange(mask.shape[1])) * mask)
+        assert kept.min() >= mask.sum(1).max() / 2
+        assert first.min() == 1
+        assert first.max() > 1
+
+
+def test_a_crop_takes_the_same_part_of_every_stream():
+    a, b = cropped(0.5).values()
+    begin_a, begin_b = (t.x[:, 0, 0] - 1 for t in (a, b))
+    end_a, end_b = begin_a + a.mask.sum(1), begin_b + b.mask.sum(1)
+    # One token of `a` lasts as long as five of `b`; starts are rounded down, ends up.
+    assert (begin_b - 5 * begin_a >= 0).all()
+    assert (begin_b - 5 * begin_a < 5).all()
+    assert (5 * end_a - end_b >= 0).all()
+    assert (5 * end_a - end_b < 5).all()
+
+
+def test_crops_are_uniform_up_to_their_largest_share():
+    left = cropped(0.5)["b"].mask.sum(1).float()
+    assert left.min().item() == pytest.approx(50, abs=2)
+    assert left.mean().item() == pytest.approx(75.5, abs=2.5)  # 300 draws, std 14.4: 3 sigma
+    assert left.max() <= 100
+
+
+def test_a_single_token_and_a_missing_stream_stay_as_they_are():
+    mask = torch.tensor([[True, False], [False, False]])
+    batch = Batch({"a": Tokens(mask[..., None].float(), mask)}, torch.zeros(2), ["", ""])
+    for seed in range(20):
+        found = crop(batch, 0.99, torch.Generator().manual_seed(seed)).tokens["a"]
+        assert torch.equal(found.mask, mask)
+        assert torch.equal(found.x, batch.tokens["a"].x)
