@@ -9,6 +9,7 @@ from sparsefuse.data import formats
 from sparsefuse.data.arrays import load, read_array
 from sparsefuse.data.formats import av_digits, utd_mhad
 from sparsefuse.data.manifest import read_manifest
+from sparsefuse.skipped import Unusable
 from sparsefuse.table import read_table
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"
@@ -104,30 +105,64 @@ def test_utd_mhad_goes_on_without_a_broken_file(utd, tmp_path):
     assert sorted(two.files) == ["depth", "skeleton"]
     assert '"id": "k2", "modality": "inertial"' in (manifest.root / "skipped.jsonl").read_text()
     assert {name: read_array(ref, manifest.root).shape for name, ref in one.files.items()} == {
-        "depth": (4, 1200),
+        "depth": (4, 400),
         "inertial": (9, 6),
         "skeleton": (5, 60),
     }
 
 
-def test_a_skeleton_is_relative_to_its_hip(utd):
+def test_a_skeleton_is_relative_to_its_hip_and_size(utd):
     stored = load("skeleton/k1_skeleton.mat", utd)  # (20, 3, T)
     found = utd_mhad.skeleton(stored)
+    away = [np.linalg.norm(stored[j, :, t] - stored[3, :, t]) for j in range(20) if j != 3 for t in range(5)]
     for t in range(5):
         for joint in range(20):
             for axis in range(3):
                 expected = stored[joint, axis, t] - stored[3, axis, t]
                 if joint == 3:
                     expected = stored[3, axis, t] - stored[3, axis, 0]
-                assert found[t, 3 * joint + axis] == pytest.approx(expected, abs=1e-6)
-    moved = utd_mhad.skeleton(stored + np.array([1.0, 2.0, 3.0])[:, None])
+                assert found[t, 3 * joint + axis] == pytest.approx(expected / np.mean(away), abs=1e-6)
+    moved = utd_mhad.skeleton(2 * stored + np.array([1.0, 2.0, 3.0])[:, None])
     np.testing.assert_allclose(moved, found, atol=1e-6)
 
 
-def test_depth_is_in_metres_row_by_row(utd):
-    stored = load("depth30x40.npz#k1", utd)
-    found = utd_mhad.depth(stored)
-    assert found[2, 40 * 7 + 11] == pytest.approx(stored[2, 7, 11] / 1000)
+def person(top, height, left, *, hand=None):
+    """(7, 30, 40) mm: a flat person of `height` rows, half as wide, at 2.8 m; from frame 5 on a `hand` in mm before."""
+    frames = np.zeros((7, 30, 40), np.uint16)
+    frames[:, top : top + height, left : left + height // 2] = 2800
+    if hand is not None:
+        frames[5:, top : top + 2, left : left + 2] = 2800 - hand
+    return frames
+
+
+def test_depth_is_a_box_around_the_person():
+    found = utd_mhad.depth(person(top=10, height=20, left=10)).reshape(7, 20, 20)
+    # Each point is 1.3 rows or columns. The box begins 5 rows above the head, the person after 3.8 points.
+    inside = np.zeros((20, 20), bool)
+    inside[4:18, 7:14] = True
+    np.testing.assert_allclose(found[:, inside], 1, atol=1e-5)
+    outside = np.ones((20, 20), bool)
+    outside[3:20, 5:15] = False
+    assert (found[:, outside] == 0).all()
+
+
+def test_depth_does_not_tell_where_a_person_stands_or_how_tall_it_is():
+    here = utd_mhad.depth(person(top=10, height=16, left=6, hand=300))
+    there = utd_mhad.depth(person(top=12, height=16, left=20, hand=300))
+    np.testing.assert_allclose(here, there, atol=1e-5)
+    small = utd_mhad.depth(person(top=12, height=8, left=20, hand=300))
+    assert np.corrcoef(here[0], small[0])[0, 1] > 0.9
+
+
+def test_depth_counts_from_the_middle_of_the_body_towards_the_camera():
+    found = utd_mhad.depth(person(top=10, height=20, left=10, hand=300))
+    assert found[:5].max() == pytest.approx(1)
+    assert found[5:].max() == pytest.approx(1.3, abs=1e-3)
+
+
+def test_depth_of_nobody_is_unusable():
+    with pytest.raises(Unusable, match="shows nobody in its first 5 frames"):
+        utd_mhad.depth(np.zeros((7, 30, 40), np.uint16))
 
 
 def write_idx(path, values):
