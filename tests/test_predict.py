@@ -194,6 +194,18 @@ def test_long_clips_are_cut_as_in_training(tmp_path: Path) -> None:
     assert predictor.predict_one(given) == predictor.predict_one({name: x[:3] for name, x in given.items()})
 
 
+def test_clips_are_resampled_as_in_training(tmp_path: Path) -> None:
+    config = tiny.with_data(tiny.config(tiny.write_set(tmp_path / "data"), epochs=1), resample={"sound": 4})
+    run = train(config, tmp_path / "run", root=Path(), measured=False)
+    given = arrays(run, "test0")
+    assert len(given["sound"]) != 4
+    predictor = load(run)
+    features, _ = predictor.features(given)
+    assert len(features["sound"]) == 4
+    ends = predictor.features({**given, "sound": given["sound"][[0, -1]]})[0]["sound"]
+    torch.testing.assert_close(features["sound"][[0, -1]], ends[[0, -1]])
+
+
 def test_without_normalisation_features_stay_as_they_are(tmp_path: Path) -> None:
     config = tiny.with_data(tiny.config(tiny.write_set(tmp_path / "data"), epochs=1), normalise=False)
     run = train(config, tmp_path / "run", root=Path(), measured=False)

@@ -38,6 +38,9 @@ def check_config(config: Config) -> None:
         value = getattr(getattr(config, part), name)
         if not (value >= low and (above is None or value < above)):
             raise ValueError(f"{field} is {value}; expected {low} or more{f', below {above}' if above else ''}")
+    for modality, length in config.data.resample.items():
+        if length < 1:
+            raise ValueError(f"data.resample: {modality!r} is {length}; expected 1 or more tokens")
     _check_options(config)
     for modality, given in config.features.items():
         _check_features(modality, given)

@@ -46,6 +46,8 @@ class Data:
     """largest share of a training sample that is cut off its two ends, the same part of all its modalities"""
     max_length: int = 0
     """longer streams are cut to this many tokens; 0 = keep them whole"""
+    resample: dict[str, int] = field(default_factory=dict)
+    """modality -> tokens: its streams are interpolated to this many, so that a place means a part of the clip"""
     strict: bool = False
     """stop at the first unusable sample instead of skipping it"""
     cache_mb: int = 4096

@@ -47,7 +47,7 @@ def evaluate(
         modalities=found.modalities,
         labels=predictor.labels,
         features=predictor.model.features,
-        max_length=data.max_length,
+        fit=predictor.fit,
     )
     ((name, usable),) = prepared.rows.items()
     if prepared.skips:
@@ -68,7 +68,7 @@ def evaluate(
         found.root,
         modalities=tuple(predictor.model.features),
         stats=predictor.stats,
-        max_length=data.max_length,
+        fit=predictor.fit,
     )
     batches = LengthBuckets(prepared.lengths[name], batch_size, seed=0, shuffle=False).epoch(0)
     logits, labels = outputs(predictor, dataset, batches)

@@ -12,6 +12,7 @@ from sparsefuse import checkpoint
 from sparsefuse.data.arrays import read_array
 from sparsefuse.data.batches import collate
 from sparsefuse.data.labels import Labels
+from sparsefuse.data.lengths import Lengths
 from sparsefuse.data.sample import Sample
 from sparsefuse.data.stats import Stats
 from sparsefuse.features import extractor, resolve
@@ -58,7 +59,7 @@ def load(run: str | Path, *, device: str = "cpu", trust_code: bool = False) -> "
     model = build(facts["method"], facts["features"], labels.num_outputs, lengths=facts["lengths"], **facts["options"])
     checkpoint.restore_model(model, found.tensors)
     stats = Stats.from_tensors(found.tensors) if facts["normalised"] else None
-    return Predictor(model.to(device).eval(), labels, stats, extracted, facts["max_length"])
+    return Predictor(model.to(device).eval(), labels, stats, extracted, Lengths(facts["max_length"], facts["resample"]))
 
 
 class Predictor:
@@ -70,10 +71,10 @@ class Predictor:
         labels: Labels,
         stats: Stats | None,
         extract: Mapping[str, Mapping[str, Any]],
-        max_length: int,
+        fit: Lengths,
     ):
         self.model, self.labels, self.stats = model, labels, stats
-        self.extract, self.max_length = extract, max_length
+        self.extract, self.fit = extract, fit
         self.device = next(model.parameters()).device
 
     def predict(self, clips: Clip | Sequence[Clip]) -> "Prediction | list[Prediction]":
@@ -155,7 +156,7 @@ class Predictor:
             raise Unusable(f"{name} must be (N, {width}) with N >= 1; got {tuple(x.shape)}")
         if not x.isfinite().all():
             raise Unusable(f"{name} has NaN or infinite values")
-        x = x[: self.max_length] if self.max_length else x
+        x = self.fit.fit(name, x)
         return self.stats.normalise(name, x) if self.stats else x
 
     def _prediction(self, logits: Tensor, missing: dict[str, str]) -> Prediction:

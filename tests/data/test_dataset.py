@@ -6,6 +6,7 @@ import torch
 
 from sparsefuse.data.dataset import ClipDataset
 from sparsefuse.data.labels import Labels
+from sparsefuse.data.lengths import Lengths
 from sparsefuse.data.stats import Stats, measure
 
 LABELS = Labels("class", ("x", "y"))
@@ -36,12 +37,12 @@ def test_a_sample_is_what_is_on_disk(manifest):
 
 
 def test_long_streams_are_cut(manifest):
-    cut = dataset(manifest, max_length=5)[1].features["a"]
+    cut = dataset(manifest, fit=Lengths(max_length=5))[1].features["a"]
     assert torch.equal(cut, dataset(manifest)[1].features["a"][:5])
 
 
 def test_what_is_cut_off_is_not_kept_in_memory(clips):
-    found = dataset(clips([{"id": "1", "label": "x", "a": np.ones((2**18, 1), np.float32)}]), max_length=2)
+    found = dataset(clips([{"id": "1", "label": "x", "a": np.ones((2**18, 1), np.float32)}]), fit=Lengths(max_length=2))
     found[0]  # a first time, so that imports are not counted
     found._cache.clear()
     tracemalloc.start()

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from sparsefuse.data.labels import Labels
+from sparsefuse.data.lengths import Lengths
 from sparsefuse.data.prepare import prepare
 from sparsefuse.skipped import Skip, Unusable
 
@@ -25,16 +26,24 @@ def clip(id, *, label="x", split="train", a="", b=""):
 def test_widths_lengths_and_labels_are_measured(clips):
     found = run(clips(GOOD))
     assert found.features == {"a": 3, "b": 5}
-    assert found.longest == {"a": 6, "b": 2}
     assert found.lengths == {"train": [6, 6], "valid": [], "test": []}
     assert found.labels == Labels("class", ("x", "y"))
     assert found.skips == []
 
 
 def test_lengths_are_those_after_the_cut(clips):
-    found = run(clips(GOOD), max_length=3)
-    assert found.longest == {"a": 3, "b": 2}
+    found = run(clips(GOOD), fit=Lengths(max_length=3))
     assert found.lengths["train"] == [5, 3]
+
+
+def test_lengths_are_those_after_resampling(clips):
+    found = run(clips(GOOD), fit=Lengths(max_length=3, resample={"a": 10}))
+    assert found.lengths["train"] == [12, 10]
+
+
+def test_resampling_an_unknown_modality_names_the_nearest(clips):
+    with pytest.raises(ValueError, match=r"data\.resample: unknown modality 'aa'; did you mean 'a'"):
+        run(clips(GOOD), fit=Lengths(resample={"aa": 10}))
 
 
 def test_a_sample_loses_only_the_modality_that_is_broken(clips):
@@ -87,7 +96,6 @@ def test_a_trained_models_widths_and_labels_are_kept(clips):
     )
     assert found.features == {"a": 3, "c": 7}
     assert [row.id for row in found.rows["test"]] == ["1"]
-    assert found.longest == {"a": 1, "c": 0}
 
 
 def test_a_column_of_media_is_left_out_aloud(clips, caplog):

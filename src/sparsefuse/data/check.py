@@ -13,6 +13,7 @@ import numpy as np
 from sparsefuse.config import Data
 from sparsefuse.data.arrays import read_array
 from sparsefuse.data.labels import Labels, guess_task, parts
+from sparsefuse.data.lengths import Lengths
 from sparsefuse.data.manifest import Row, read_manifest
 from sparsefuse.data.prepare import Prepared, prepare, watched
 from sparsefuse.data.split import split_rows
@@ -80,7 +81,7 @@ def check(data: Data, root: Path) -> Report:
     try:
         task = guess_task(row.label for row in manifest.rows) if data.task == "auto" else data.task
         splits = split_rows(manifest, data.split, task)
-        prepared = prepare(splits, manifest.root, modalities=manifest.modalities, task=task, max_length=data.max_length)
+        prepared = prepare(splits, manifest.root, modalities=manifest.modalities, task=task, fit=Lengths.of(data))
     except ValueError as error:
         return Report(str(path), len(manifest.rows), {}, {}, [Problem("error", "unusable", str(error))])
     contents = _read(prepared, manifest.root)

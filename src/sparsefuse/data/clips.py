@@ -8,6 +8,7 @@ from sparsefuse.config import Data
 from sparsefuse.data.dataset import ClipDataset
 from sparsefuse.data.fingerprint import Fingerprint, fingerprints
 from sparsefuse.data.labels import Labels, guess_task
+from sparsefuse.data.lengths import Lengths
 from sparsefuse.data.manifest import read_manifest
 from sparsefuse.data.prepare import prepare
 from sparsefuse.data.split import split_rows
@@ -43,12 +44,13 @@ def load_clips(data: Data, root: Path) -> Clips:
     manifest = read_manifest(root / data.manifest, label=data.label, modalities=data.modalities)
     task = guess_task(row.label for row in manifest.rows) if data.task == "auto" else data.task
     rows = split_rows(manifest, data.split, task)
+    fit = Lengths.of(data)
     prepared = prepare(
         rows,
         manifest.root,
         modalities=manifest.modalities,
         task=task,
-        max_length=data.max_length,
+        fit=fit,
         strict=data.strict,
     )
 
@@ -59,7 +61,7 @@ def load_clips(data: Data, root: Path) -> Clips:
             manifest.root,
             modalities=tuple(prepared.features),
             stats=stats,
-            max_length=data.max_length,
+            fit=fit,
             cache_mb=cache_mb,
         )
 

@@ -8,6 +8,7 @@ from torch.utils.data import Dataset, get_worker_info
 
 from sparsefuse.data.arrays import read_array
 from sparsefuse.data.labels import Labels
+from sparsefuse.data.lengths import WHOLE, Lengths
 from sparsefuse.data.manifest import Row
 from sparsefuse.data.prepare import Prepared, prepare
 from sparsefuse.data.sample import Sample
@@ -20,7 +21,7 @@ class ClipDataset(Dataset[Sample]):
     """Reads samples on demand and keeps them in memory while there is room.
 
     `rows` are those that `prepare` found usable, `root` the manifest's folder. Without `stats` features stay as they
-    are. `max_length` is in tokens (0 = whole streams), `cache_mb` in MiB over all worker processes.
+    are. `cache_mb` is in MiB over all worker processes.
     """
 
     def __init__(
@@ -31,7 +32,7 @@ class ClipDataset(Dataset[Sample]):
         *,
         modalities: Sequence[str],
         stats: Stats | None = None,
-        max_length: int = 0,
+        fit: Lengths = WHOLE,
         cache_mb: int = 4096,
     ) -> None:
         self.rows = list(rows)
@@ -39,7 +40,7 @@ class ClipDataset(Dataset[Sample]):
         self.root = root
         self.modalities = sorted(modalities)
         self.stats = stats
-        self.max_length = max_length
+        self.fit = fit
         self.cache_mb = cache_mb
         self._cache: dict[int, Sample] = {}
         self._cached_bytes = 0
@@ -63,9 +64,6 @@ class ClipDataset(Dataset[Sample]):
         features = {}
         for name in self.modalities:
             if name in row.files:
-                values = read_array(row.files[name], self.root)
-                if self.max_length and len(values) > self.max_length:
-                    values = values[: self.max_length].copy()  # a view would keep the whole stream in the cache
-                x = torch.from_numpy(values)
+                x = self.fit.fit(name, torch.from_numpy(read_array(row.files[name], self.root)))
                 features[name] = self.stats.normalise(name, x) if self.stats else x
         return Sample(features, self.labels.encode(row.label), row.id)

@@ -9,8 +9,10 @@ from typing import Literal, NamedTuple
 
 from sparsefuse.data.arrays import read_array
 from sparsefuse.data.labels import Labels
+from sparsefuse.data.lengths import WHOLE, Lengths
 from sparsefuse.data.manifest import Row
 from sparsefuse.metrics import Task
+from sparsefuse.names import unknown
 from sparsefuse.refs import MEDIA, suffix
 from sparsefuse.skipped import Skip, Unusable
 
@@ -25,10 +27,8 @@ class Prepared(NamedTuple):
     labels: Labels
     features: dict[str, int]
     """modality -> F, sorted by name"""
-    longest: dict[str, int]
-    """modality -> largest N over all splits, after the cut to `max_length`"""
     lengths: dict[str, list[int]]
-    """split -> tokens of each row, summed over its modalities, after the cut"""
+    """split -> tokens of each row, summed over its modalities, as the model sees them"""
     skips: list[Skip]
 
 
@@ -45,7 +45,7 @@ def prepare(
     task: Literal[Task, "auto"] = "auto",
     labels: Labels | None = None,
     features: Mapping[str, int] | None = None,
-    max_length: int = 0,
+    fit: Lengths = WHOLE,
     strict: bool = False,
 ) -> Prepared:
     """Reads every file of every split once. A row loses an unusable modality; without any, or a label, it is dropped.
@@ -54,6 +54,9 @@ def prepare(
     from the usable rows of `train`, and a width is right if most of them have it. `strict` raises Unusable at the
     first loss. Raises ValueError when nothing is left to learn from.
     """
+    for name in fit.resample:
+        if name not in modalities:
+            raise ValueError(f"data.resample: {unknown('modality', name, modalities)}")
     names = _not_media(rows, [name for name in modalities if features is None or name in features])
     losses = _Losses(strict)
     shapes = _read_all(rows, root, names, losses)
@@ -67,14 +70,11 @@ def prepare(
     if not (usable["train"] if "train" in usable and not features else any(usable.values())):
         raise ValueError(f"no usable {'' if features else 'training '}sample; {losses.first()}")
 
-    def cut(row: Row, name: str) -> int:
-        length = shapes[row.id][name].length
-        return min(length, max_length) if max_length else length
+    def size(row: Row) -> int:
+        return sum(fit.after(name, shapes[row.id][name].length) for name in row.files)
 
-    everyone = [row for part in usable.values() for row in part]
-    longest = {name: max((cut(row, name) for row in everyone if name in row.files), default=0) for name in widths}
-    lengths = {split: [sum(cut(row, name) for name in row.files) for row in part] for split, part in usable.items()}
-    return Prepared(usable, labels, widths, longest, lengths, losses.skips)
+    lengths = {split: [size(row) for row in part] for split, part in usable.items()}
+    return Prepared(usable, labels, widths, lengths, losses.skips)
 
 
 class _Losses:

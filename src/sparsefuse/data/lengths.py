@@ -1,0 +1,41 @@
+"""How many tokens of a stream reach the model: cut to a longest length, resampled to a fixed one."""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from torch import Tensor
+from torch.nn import functional
+
+from sparsefuse.config import Data
+
+
+class Lengths(NamedTuple):
+    """The rule of `Data.max_length` and `Data.resample`."""
+
+    max_length: int = 0
+    """longer streams lose their end; 0 = none does"""
+    resample: Mapping[str, int] = {}
+    """modality -> N"""
+
+    @classmethod
+    def of(cls, data: Data) -> "Lengths":
+        """The rule that a configuration asks for."""
+        return cls(data.max_length, data.resample)
+
+    def after(self, modality: str, length: int) -> int:
+        """The length of a stream of `length` tokens once it is fitted."""
+        return self.resample.get(modality) or (min(length, self.max_length) if self.max_length else length)
+
+    def fit(self, modality: str, x: Tensor) -> Tensor:
+        """(N, F) -> (N', F), its own memory if anything changed. Between tokens, values are interpolated."""
+        if self.max_length and len(x) > self.max_length:
+            x = x[: self.max_length].clone()  # a view would keep the whole stream in a cache
+        wanted = self.resample.get(modality, len(x))
+        if len(x) == wanted:
+            return x
+        if wanted == 1:  # between first and last there is no one token; the mean says more
+            return x.mean(0, keepdim=True)
+        return functional.interpolate(x.t()[None], size=wanted, mode="linear", align_corners=True)[0].t().contiguous()
+
+
+WHOLE = Lengths()
