@@ -33,7 +33,7 @@ def config(tmp_path: Path) -> Config:
         lr=0.5,
         save_minutes=0.0,
     )
-    return tiny.with_data(found, modality_dropout=0.3, token_dropout=0.2, crop=0.4)
+    return tiny.with_data(found, modality_dropout=0.3, token_dropout=0.2, crop=0.4, noise=0.1)
 
 
 def assert_same_run(one: Path, other: Path) -> None:

@@ -23,6 +23,7 @@ _BOUNDS = {
     "train.workers": (0, None),
     "data.modality_dropout": (0, 1),
     "data.token_dropout": (0, 1),
+    "data.noise": (0, None),
     "data.crop": (0, 1),
     "data.max_length": (0, None),
     "data.cache_mb": (0, None),

@@ -42,6 +42,8 @@ class Data:
     """probability with which a modality is hidden from a training sample (at least one always stays)"""
     token_dropout: float = 0.0
     """probability with which each twelfth of a stream is hidden from a training sample (at least one always stays)"""
+    noise: float = 0.0
+    """standard deviation of the Gaussian noise added to training features, after normalisation"""
     crop: float = 0.0
     """largest share of a training sample that is cut off its two ends, the same part of all its modalities"""
     max_length: int = 0

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from sparsefuse.data.augment import crop, hide_modalities, hide_tokens
+from sparsefuse.data.augment import add_noise, crop, hide_modalities, hide_tokens
 from sparsefuse.tokens import Batch, Tokens
 
 
@@ -116,3 +116,15 @@ def test_a_single_token_and_a_missing_stream_stay_as_they_are():
         found = crop(batch, 0.99, torch.Generator().manual_seed(seed)).tokens["a"]
         assert torch.equal(found.mask, mask)
         assert torch.equal(found.x, batch.tokens["a"].x)
+
+
+def test_noise_has_the_asked_spread_on_real_tokens_only():
+    mask = torch.tensor([[True] * 400, [True] * 300 + [False] * 100])
+    batch = Batch({"a": Tokens(torch.full((2, 400, 50), 3.0) * mask[..., None], mask)}, torch.zeros(2), ["", ""])
+    x, kept = add_noise(batch, 0.5, torch.Generator().manual_seed(0)).tokens["a"]
+    assert torch.equal(kept, mask)
+    assert not x[~mask].any()
+    assert x[mask].mean().item() == pytest.approx(3, abs=0.01)  # 35,000 draws: std 0.003
+    assert x[mask].std().item() == pytest.approx(0.5, abs=0.01)
+    again = add_noise(batch, 0.5, torch.Generator().manual_seed(0)).tokens["a"].x
+    assert torch.equal(x, again)

@@ -1,4 +1,4 @@
-"""Training batches made harder: cropped in time, with spans of tokens or whole modalities hidden.
+"""Training batches made harder: cropped in time, noisy, with spans of tokens or modalities hidden.
 
 All draws come from a generator on the CPU, so that they are the same on every device.
 """
@@ -20,6 +20,8 @@ def augment(batch: Batch, data: Data, generator: torch.Generator) -> Batch:
         batch = crop(batch, data.crop, generator)
     if data.token_dropout:
         batch = hide_tokens(batch, data.token_dropout, generator)
+    if data.noise:
+        batch = add_noise(batch, data.noise, generator)
     return batch
 
 
@@ -70,4 +72,13 @@ def hide_tokens(batch: Batch, p: float, generator: torch.Generator) -> Batch:
         keep = (draw >= p).scatter(1, draw.masked_fill(~used, -1.0).argmax(1, keepdim=True), True)
         kept = mask & keep.gather(1, span).to(mask.device)
         tokens[name] = Tokens(x * kept[:, :, None], kept)
+    return batch._replace(tokens=tokens)
+
+
+def add_noise(batch: Batch, std: float, generator: torch.Generator) -> Batch:
+    """Adds Gaussian noise of `std` to every feature of every real token."""
+    tokens = {}
+    for name, (x, mask) in batch.tokens.items():
+        noise = torch.randn(x.shape, generator=generator, dtype=x.dtype).to(x.device)
+        tokens[name] = Tokens(x + std * noise * mask[..., None], mask)
     return batch._replace(tokens=tokens)
