@@ -72,7 +72,13 @@ def test_a_clip_becomes_what_the_extractors_give(clips: Path, tmp_path: Path) ->
     np.testing.assert_array_equal(picture, frames.extract(clips / "good.mp4", rate=5, size=(2, 4)))
     np.testing.assert_array_equal(sound, spectrogram.extract(clips / "good.mp4", bins=16))
     record = json.loads((tmp_path / "out/features.json").read_text())
-    assert record["features"]["sound"] == SOUND | {"rate": 16000, "window": 0.025, "hop": 0.01}
+    assert record["features"]["sound"] == SOUND | {
+        "rate": 16000,
+        "window": 0.025,
+        "hop": 0.01,
+        "context": 0,
+        "every": 1,
+    }
     assert set(record["versions"]) >= {"sparsefuse", "numpy", "torch", "av"}
     assert (tmp_path / "out/skipped.jsonl").read_text() == ""
 

@@ -35,6 +35,15 @@ def test_differences_are_appended_to_each_token(patch: int | None) -> None:
     np.testing.assert_array_equal(both[per_frame:, plain.shape[1] :], plain[per_frame:] - plain[:-per_frame])
 
 
+def test_the_mean_frame_is_taken_off() -> None:
+    found = tokens(PIXELS, centre=True).reshape(PIXELS.shape)
+    mean = (PIXELS[0] + PIXELS[1] + PIXELS[2]) / 3
+    for time in range(3):
+        np.testing.assert_allclose(found[time], PIXELS[time] - mean, atol=1e-6)
+    changes = tokens(PIXELS, centre=True, difference=True)[:, 48:]
+    np.testing.assert_allclose(changes, tokens(PIXELS, difference=True)[:, 48:], atol=1e-6)
+
+
 def test_a_video_becomes_tokens_between_0_and_1(tmp_path: Path) -> None:
     pixels = np.zeros((10, 32, 32, 3), np.uint8)
     pixels[5:] = 255

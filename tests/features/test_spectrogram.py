@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from sparsefuse.features.spectrogram import extract, log_mel, mel_matrix
+from sparsefuse.features.spectrogram import extract, log_mel, mel_matrix, with_context
 from sparsefuse.skipped import Unusable
 
 
@@ -90,13 +90,32 @@ def test_it_exports_for_any_length() -> None:
     torch.testing.assert_close(program.module()(sound), log_mel(sound))
 
 
-def test_a_file_becomes_tokens(tmp_path: Path) -> None:
-    with wave.open(str(tmp_path / "a.wav"), "wb") as file:
+def write_ramp(path: Path) -> Path:
+    with wave.open(str(path), "wb") as file:
         file.setparams((1, 2, 16000, 0, "NONE", ""))
         file.writeframes(np.arange(8000, dtype="<i2").tobytes())
-    features = extract(tmp_path / "a.wav", bins=32)
+    return path
+
+
+def test_a_file_becomes_tokens(tmp_path: Path) -> None:
+    features = extract(write_ramp(tmp_path / "a.wav"), bins=32)
     assert features.dtype == np.float32
     np.testing.assert_allclose(features, log_mel(torch.arange(8000) / 32768, bins=32), atol=1e-4)
+
+
+def test_context_joins_neighbours_and_repeats_the_ends() -> None:
+    x = torch.tensor([[1.0, 10.0], [2.0, 20.0], [3.0, 30.0]])
+    assert with_context(x, 1).tolist() == [[1, 10, 1, 10, 2, 20], [1, 10, 2, 20, 3, 30], [2, 20, 3, 30, 3, 30]]
+    assert with_context(x, 0).tolist() == x.tolist()
+    assert with_context(x[:1], 2).tolist() == [[1, 10] * 5]
+
+
+def test_one_in_so_many_tokens_is_kept(tmp_path: Path) -> None:
+    sound = write_ramp(tmp_path / "a.wav")
+    plain = torch.from_numpy(extract(sound, bins=20))
+    found = extract(sound, bins=20, context=2, every=3)
+    assert found.shape == (-(-len(plain) // 3), 100)
+    np.testing.assert_array_equal(found, with_context(plain, 2)[::3])
 
 
 def test_sound_that_is_not_finite_is_unusable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -110,3 +129,6 @@ def test_impossible_options_are_refused() -> None:
     for wrong in ({"hop": 0.0}, {"hop": 0.03}, {"bins": 0}, {"rate": 0}):
         with pytest.raises(ValueError, match="expected rate"):
             log_mel(torch.zeros(100), **wrong)
+    for wrong in ({"context": -1}, {"every": 0}):
+        with pytest.raises(ValueError, match="expected context >= 0 and every >= 1"):
+            extract("a.wav", **wrong)

@@ -17,20 +17,26 @@ def extract(
     gray: bool = True,
     patch: int | None = None,
     difference: bool = False,
+    centre: bool = False,
 ) -> np.ndarray:
     """Pixels in [0, 1] as tokens, (N, F) float32. Raises Unusable when the file cannot be decoded.
 
     `rate`: frames per second, None = every frame. `size`: (height, width). `patch`: side of the square patches, None =
     one token per frame. `difference`: append to each token what changed since the frame before (the first: zeros).
+    `centre`: take the clip's mean frame off every frame, so that what stands still becomes 0.
     """
     if patch is not None and (patch < 1 or size[0] % patch or size[1] % patch):
         raise ValueError(f"patch is {patch}, expected a divisor of the height and width, {size[0]} x {size[1]}")
     pixels = read_frames(path, rate=rate, size=size, gray=gray).pixels
-    return tokens(pixels.astype(np.float32) / 255, patch=patch, difference=difference)
+    return tokens(pixels.astype(np.float32) / 255, patch=patch, difference=difference, centre=centre)
 
 
-def tokens(pixels: np.ndarray, *, patch: int | None = None, difference: bool = False) -> np.ndarray:
+def tokens(
+    pixels: np.ndarray, *, patch: int | None = None, difference: bool = False, centre: bool = False
+) -> np.ndarray:
     """(T, H, W, C) to (N, F), ordered by time, then row, then column; a patch's features are its rows, flattened."""
+    if centre:
+        pixels = pixels - pixels.mean(0)
     cut = _patches(pixels, patch) if patch else pixels.reshape(len(pixels), 1, -1)  # (T, P, F)
     if difference:
         change = np.diff(cut, axis=0, prepend=cut[:1])

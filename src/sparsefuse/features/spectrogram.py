@@ -17,14 +17,34 @@ _FLOOR = 1e-6  # keeps the log of digital silence finite
 
 
 def extract(
-    path: str | Path, *, rate: int = 16000, bins: int = 128, window: float = 0.025, hop: float = 0.010
+    path: str | Path,
+    *,
+    rate: int = 16000,
+    bins: int = 128,
+    window: float = 0.025,
+    hop: float = 0.010,
+    context: int = 0,
+    every: int = 1,
 ) -> np.ndarray:
-    """Log-mel features of a file's sound, (N, bins) float32. Raises Unusable when it has none that is usable."""
+    """Log-mel features of a file's sound, (N, bins) float32. Raises Unusable when it has none that is usable.
+
+    `context`: join to each token the so many before and after it, (N, (2 context + 1) bins); the ends repeat. `every`:
+    of the joined tokens, keep one in so many.
+    """
+    if context < 0 or every < 1:
+        raise ValueError(f"expected context >= 0 and every >= 1; got {context=} {every=}")
     sound = read_sound(path, rate=rate)
     if not np.isfinite(sound).all():
         bad = int((~np.isfinite(sound)).sum())
         raise Unusable(f"{path}: {bad} of {sound.size} sound samples are NaN or infinite, expected finite numbers")
-    return log_mel(torch.from_numpy(sound), rate=rate, bins=bins, window=window, hop=hop).numpy()
+    found = log_mel(torch.from_numpy(sound), rate=rate, bins=bins, window=window, hop=hop)
+    return with_context(found, context)[::every].numpy()
+
+
+def with_context(x: Tensor, context: int) -> Tensor:
+    """(N, F) -> (N, (2 context + 1) F): each token's neighbours in their order, itself in the middle."""
+    places = torch.arange(len(x))[:, None] + torch.arange(-context, context + 1)
+    return x[places.clamp(0, len(x) - 1)].flatten(1)
 
 
 def log_mel(sound: Tensor, *, rate: int = 16000, bins: int = 128, window: float = 0.025, hop: float = 0.010) -> Tensor:
