@@ -25,6 +25,8 @@ VARIANTS = {
         {"keep": None, "stride": 4},
         {"keep": None, "stride": {"rgb": 2, "sound": 9, "flow": 3}, "pool": "max"},
         {"unimodal_attention": "strided"},
+        {"unimodal_attention": "local", "sparse": "local"},
+        {"pool": "attn", "sparse": "local"},
     ],
     "mbt": [{"update": "sequential"}, {"unimodal_attention": "fixed"}],
     "late": [{"unimodal_attention": "strided"}],

@@ -10,7 +10,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from sparsefuse.layers.attention import dense
 from sparsefuse.layers.block import Attention
-from sparsefuse.layers.sparse import EXPRESSIVITY, PATTERNS, fixed, strided
+from sparsefuse.layers.sparse import EXPRESSIVITY, PATTERNS, fixed, local, strided
 
 torch.set_num_threads(1)
 
@@ -32,6 +32,11 @@ def reference(pattern, q, k, v, weight, span):
     attention = torch.zeros(batch, heads, length, length, dtype=q.dtype)
     for b in range(batch):
         for h in range(heads):
+            if pattern == "local":
+                shares = local_reference(q[b, h], k[b, h], v[b, h], weight[b], span)
+                rows.extend(row for row, _ in shares)
+                attention[b, h] = torch.stack([share for _, share in shares]).detach()
+                continue
             for i in range(length):
                 keys = [j for j in range(length) if weight[b, j] > 0 and sees(pattern, i, j, span)]
                 scores = torch.stack([q[b, h, i] @ k[b, h, j] / math.sqrt(dim) + weight[b, j].log() for j in keys])
@@ -45,6 +50,28 @@ def reference(pattern, q, k, v, weight, span):
             received[b] += weight[b, i] * attention[b, :, i].mean(0)
         received[b] /= max(float(weight[b, 1:].sum()), 1.0)
     return torch.stack(rows).unflatten(0, (batch, heads, length)), received
+
+
+def local_reference(q, k, v, weight, span):
+    """One head of one sample: per query its value and what each token received, block means by their tokens."""
+    length, dim = q.shape
+    found = []
+    blocks = [range(1 + first, min(1 + first + span, length)) for first in range(0, length - 1, span)]
+    for i in range(length):
+        block = (i - 1) // span
+        low, high = 1 + block * span - math.ceil(span / 2), 1 + (block + 1) * span + math.ceil(span / 2)
+        alone = range(length) if i == 0 else [0, *range(max(low, 1), min(high, length))]
+        keys = [torch.eye(length, dtype=q.dtype)[j] for j in alone if weight[j] > 0]  # a key is a mixture of tokens
+        counts = [weight[j] for j in alone if weight[j] > 0]
+        for tokens in blocks if i else []:
+            if sum(weight[j] for j in tokens) > 0:
+                total = sum(weight[j] for j in tokens)
+                keys.append(torch.tensor([weight[j] / total if j in tokens else 0 for j in range(length)]).to(q.dtype))
+                counts.append(max(weight[j] for j in tokens))
+        keys = torch.stack(keys)
+        shares = (keys @ k @ q[i] / math.sqrt(dim) + torch.stack(counts).log()).softmax(0)
+        found.append((shares @ keys @ v, shares @ keys))
+    return found
 
 
 def made(seed, lengths, padded, *, heads=2, dim=3, fractional=False):
@@ -73,7 +100,7 @@ def test_a_pattern_equals_its_definition(pattern, lengths, extra, span, fraction
     check_pattern(pattern, lengths, max(lengths) + extra, span, fractional, seed)
 
 
-@pytest.mark.parametrize("pattern", ["strided", "fixed"])
+@pytest.mark.parametrize("pattern", ["strided", "fixed", "local"])
 @pytest.mark.parametrize("span", [11, 12])
 def test_a_pattern_of_several_blocks_equals_its_definition(pattern, span):
     check_pattern(pattern, [38, 25], 39, span, fractional=True, seed=3)
@@ -100,7 +127,7 @@ def check_pattern(pattern, lengths, padded, span, fractional, seed):
         torch.testing.assert_close(mine, expected, **close)
 
 
-@pytest.mark.parametrize("pattern", [dense, strided, fixed])
+@pytest.mark.parametrize("pattern", [dense, strided, fixed, local])
 def test_attention_received_sums_to_one(pattern):
     q, k, v, weight = made(0, [30, 17], 33)
     received = pattern(q, k, v, weight.bool(), span=5, want_received=True).received
@@ -158,7 +185,7 @@ def test_sparse_patterns_form_no_square_matrix():
     length = 512
     q, k, v, weight = made(0, [length - 1], length - 1, heads=1, dim=2)
     sizes = {}
-    for name, span in {"dense": 0, "strided": 23, "fixed": 32}.items():
+    for name, span in {"dense": 0, "strided": 23, "fixed": 32, "local": 23}.items():
         with Largest() as largest, torch.enable_grad():
             q.requires_grad_()
             attended = PATTERNS[name](q, k, v, weight.bool(), span=span, want_received=True)
@@ -167,14 +194,16 @@ def test_sparse_patterns_form_no_square_matrix():
     assert sizes["dense"] >= length**2  # the watch works
     assert sizes["strided"] < length**2 / 4
     assert sizes["fixed"] < length**2 / 2
+    assert sizes["local"] < length**2 / 4
 
 
-def test_work_of_strided_grows_with_the_length_to_three_halves():
+@pytest.mark.parametrize("pattern", [strided, local])
+def test_work_grows_with_the_length_to_three_halves(pattern):
     sizes = []
     for length in (256, 1024):
         q, k, v, weight = made(0, [length], length, heads=1, dim=2)
         with Largest() as largest:
-            strided(q, k, v, weight.bool(), span=round(length**0.5))
+            pattern(q, k, v, weight.bool(), span=round(length**0.5), want_received=True)
         sizes.append(largest.numel)
     assert sizes[1] / sizes[0] == pytest.approx(4**1.5, rel=0.15)
 

@@ -11,7 +11,7 @@ from sparsefuse.layers.sparse import PATTERNS
 from sparsefuse.names import unknown
 from sparsefuse.tokens import State, Tokens
 
-Pattern = Literal["dense", "strided", "fixed"]
+Pattern = Literal["dense", "strided", "fixed", "local"]
 
 
 class Result(NamedTuple):

@@ -1,15 +1,18 @@
 """Sparse self-attention, computed by blocks: no N x N matrix is ever formed.
 
-Two bidirectional patterns of Child et al. 2019 (`strided`, `fixed`). The first token is CLS and is global: it attends
-to every token and every token to it (cost N). The others are numbered 0 .. N-1, `span` is l:
+Two bidirectional patterns of Child et al. 2019 (`strided`, `fixed`) and one that reads distant blocks by their means
+(`local`, close to LongT5's transient global attention, Guo et al. 2022). The first token is CLS and is global: it
+attends to every token and every token to it (cost N). The others are numbered 0 .. N-1, `span` is l:
 
   strided   i sees j  if |i - j| < l,  or  i = j mod l
   fixed     i sees j  if both are in one block of l,  or  j is among the last c + 1 of its block
+  local     i sees j  if j is in i's block of l or within l / 2 of that block;  and the mean of every block
 
 `fixed` with l = 32, c = 8 is what the layer named in SFT's released code is meant to compute (there it runs dense).
 """
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from sparsefuse.layers.attention import MASKED, Attended, dense, key_bias
@@ -61,7 +64,82 @@ def fixed(q: Tensor, k: Tensor, v: Tensor, mask: Tensor, *, span: int, want_rece
     return blocks.finish(x, weights.cls, received + torch.cat([pad, far_sum], -1))
 
 
-PATTERNS = {"dense": dense, "strided": strided, "fixed": fixed}
+def local(q: Tensor, k: Tensor, v: Tensor, mask: Tensor, *, span: int, want_received: bool = False) -> Attended:
+    """Own surroundings and the mean of every block; shapes as in `attention.dense`. Work: N (2 l + N / l).
+
+    A block's mean is taken over its real tokens, by their weight, and counts as one key.
+    """
+    batch, heads, length, dim = q.shape
+    surroundings = _Surroundings(mask[:, 1:], span)
+    bias = key_bias(torch.cat([surroundings.cls(mask), surroundings.weight], 2), q.dtype)
+    keys, values = (torch.cat([surroundings.cls(t), surroundings(t)], 2) for t in (_by_token(k), _by_token(v)))
+    keys, values = (t.flatten(0, 1).transpose(1, 2) for t in (keys, values))  # (B G, H, 1 + W + G, D/H)
+    asking = surroundings.cut(_by_token(q)[:, 1:]).flatten(0, 1).transpose(1, 2)  # (B G, H, l, D/H)
+    bias = bias.flatten(0, 1)[:, None, None]
+    x = F.scaled_dot_product_attention(asking, keys, values, attn_mask=bias)
+    x = x.transpose(1, 2).reshape(batch, -1, heads, dim)[:, : length - 1]
+    x = torch.cat([dense(q[:, :, :1], k, v, mask).x, x.transpose(1, 2)], 2)
+    if not want_received:
+        return Attended(x, None)
+    weights = (asking @ keys.transpose(-1, -2) * dim**-0.5 + bias).softmax(-1).unflatten(0, (batch, -1))
+    asked_by = surroundings.cut(mask[:, 1:].to(q.dtype))[:, :, None, :, None]  # (B, G, 1, l, 1)
+    received = (weights * asked_by).sum(3).mean(2) / asked_by.sum((1, 3)).clamp_min(1)  # (B, G, 1 + W + G)
+    tokens = surroundings.spread(received[:, :, 1:])[:, : length - 1]
+    return Attended(x, torch.cat([received[:, :, 0].sum(1, keepdim=True), tokens], 1))
+
+
+PATTERNS = {"dense": dense, "strided": strided, "fixed": fixed, "local": local}
+
+
+class _Surroundings:
+    """What a block of l tokens sees besides CLS: W = l + 2 ceil(l / 2) tokens around it, and the means of G blocks."""
+
+    def __init__(self, mask: Tensor, span: int):
+        self.span, self.reach = span, (span + 1) // 2
+        self.count = num_windows(mask.shape[1], span)
+        self.share = self.cut(mask.to(torch.float32))  # (B, G, l): of a block's mean
+        self.share = self.share / self.share.sum(2, keepdim=True).clamp_min(torch.finfo(torch.float32).tiny)
+        there = self.cut(mask.to(torch.float32)).amax(2)  # (B, G)
+        near = self._near(mask.to(torch.float32))
+        self.weight = torch.cat([near, there[:, None].expand(-1, self.count, -1)], 2)  # (B, G, W + G)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """(B, 1 + N, H, D/H) keys or values -> (B, G, W + G, H, D/H)."""
+        means = torch.einsum("bglhd,bgl->bghd", self.cut(x[:, 1:]), self.share.to(x.dtype))
+        return torch.cat([self._near(x[:, 1:]), means[:, None].expand(-1, self.count, -1, -1, -1)], 2)
+
+    def cls(self, x: Tensor) -> Tensor:
+        """The first of (B, 1 + N, ...), for every block: (B, G, 1, ...)."""
+        return x[:, None, :1].expand(-1, self.count, *[-1] * (x.dim() - 1))
+
+    def cut(self, x: Tensor) -> Tensor:
+        """(B, N, ...) -> (B, G, l, ...), the last block filled up."""
+        return self._filled(x, 0).unflatten(1, (self.count, self.span))
+
+    def spread(self, received: Tensor) -> Tensor:
+        """What each block gave to what it sees, (B, G, W + G) -> to each token, (B, G l)."""
+        width = self.span + 2 * self.reach
+        near, means = received.split([width, received.shape[2] - width], 2)
+        first = torch.arange(self.count, device=near.device)[:, None] * self.span
+        place = (first + torch.arange(width, device=near.device)).flatten()
+        total = near.new_zeros(near.shape[0], self.count * self.span + 2 * self.reach)
+        total = total.index_add(1, place, near.flatten(1))[:, self.reach : self.reach + self.count * self.span]
+        return total + (means.sum(1)[:, :, None] * self.share.to(means.dtype)).flatten(1)
+
+    def _near(self, x: Tensor) -> Tensor:
+        """(B, N, ...) -> (B, G, W, ...)."""
+        windows = self._filled(x, self.reach).unfold(1, self.span + 2 * self.reach, self.span)  # (B, G, ..., W)
+        return windows.movedim(-1, 2)
+
+    def _filled(self, x: Tensor, reach: int) -> Tensor:
+        """Zeros after the end, up to a whole block, and `reach` more on both sides."""
+        sides = [reach, reach + self.count * self.span - x.shape[1]]
+        return F.pad(x, [0, 0] * (x.dim() - 2) + sides)
+
+
+def _by_token(x: Tensor) -> Tensor:
+    """(B, H, N, D/H) -> (B, N, H, D/H)."""
+    return x.transpose(1, 2)
 
 
 class _Weights:
@@ -115,7 +193,7 @@ class _Blocks:
 def _cut(x: Tensor, span: int, fill: float = 0.0) -> Tensor:
     """(B, H, N, D) -> (B, H, G, l, D), the last block filled up."""
     count = num_windows(x.shape[2], span)
-    filled = torch.nn.functional.pad(x, (0, 0, 0, count * span - x.shape[2]), value=fill)
+    filled = F.pad(x, (0, 0, 0, count * span - x.shape[2]), value=fill)
     return filled.unflatten(2, (count, span))
 
 

@@ -40,7 +40,7 @@ def build(
     num_heads: int = 5,
     mlp_ratio: float = 1.0,
     drop: float = 0.0,
-    sparse: Literal["strided", "fixed", "dense", "none"] = "strided",
+    sparse: Literal["strided", "fixed", "local", "dense", "none"] = "strided",
     pool: Pool = "avg",
     keep: int | dict[str, int] | None = None,
     stride: int | dict[str, int] | None = None,
