@@ -64,7 +64,7 @@ def local_reference(q, k, v, weight, span):
         keys = [torch.eye(length, dtype=q.dtype)[j] for j in alone if weight[j] > 0]  # a key is a mixture of tokens
         counts = [weight[j] for j in alone if weight[j] > 0]
         for tokens in blocks if i else []:
-            if sum(weight[j] for j in tokens) > 0:
+            if i not in tokens and sum(weight[j] for j in tokens) > 0:
                 total = sum(weight[j] for j in tokens)
                 keys.append(torch.tensor([weight[j] / total if j in tokens else 0 for j in range(length)]).to(q.dtype))
                 counts.append(max(weight[j] for j in tokens))
@@ -97,11 +97,13 @@ def made(seed, lengths, padded, *, heads=2, dim=3, fractional=False):
     seed=st.integers(0, 99),
 )
 def test_a_pattern_equals_its_definition(pattern, lengths, extra, span, fractional, seed):
+    span += span % 2 if pattern == "local" else 0
     check_pattern(pattern, lengths, max(lengths) + extra, span, fractional, seed)
 
 
-@pytest.mark.parametrize("pattern", ["strided", "fixed", "local"])
-@pytest.mark.parametrize("span", [11, 12])
+@pytest.mark.parametrize(
+    ("pattern", "span"), [("strided", 11), ("strided", 12), ("fixed", 11), ("fixed", 12), ("local", 6), ("local", 12)]
+)
 def test_a_pattern_of_several_blocks_equals_its_definition(pattern, span):
     check_pattern(pattern, [38, 25], 39, span, fractional=True, seed=3)
 
@@ -130,7 +132,7 @@ def check_pattern(pattern, lengths, padded, span, fractional, seed):
 @pytest.mark.parametrize("pattern", [dense, strided, fixed, local])
 def test_attention_received_sums_to_one(pattern):
     q, k, v, weight = made(0, [30, 17], 33)
-    received = pattern(q, k, v, weight.bool(), span=5, want_received=True).received
+    received = pattern(q, k, v, weight.bool(), span=6, want_received=True).received
     torch.testing.assert_close(received.sum(1), torch.ones(2, dtype=torch.float64))
     assert not received[weight == 0].any()
 
@@ -185,7 +187,7 @@ def test_sparse_patterns_form_no_square_matrix():
     length = 512
     q, k, v, weight = made(0, [length - 1], length - 1, heads=1, dim=2)
     sizes = {}
-    for name, span in {"dense": 0, "strided": 23, "fixed": 32, "local": 23}.items():
+    for name, span in {"dense": 0, "strided": 23, "fixed": 32, "local": 22}.items():
         with Largest() as largest, torch.enable_grad():
             q.requires_grad_()
             attended = PATTERNS[name](q, k, v, weight.bool(), span=span, want_received=True)
@@ -203,7 +205,7 @@ def test_work_grows_with_the_length_to_three_halves(pattern):
     for length in (256, 1024):
         q, k, v, weight = made(0, [length], length, heads=1, dim=2)
         with Largest() as largest:
-            pattern(q, k, v, weight.bool(), span=round(length**0.5), want_received=True)
+            pattern(q, k, v, weight.bool(), span=2 * round(length**0.5 / 2), want_received=True)
         sizes.append(largest.numel)
     assert sizes[1] / sizes[0] == pytest.approx(4**1.5, rel=0.15)
 

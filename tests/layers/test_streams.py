@@ -146,6 +146,8 @@ def test_span_is_about_the_root_of_the_length_where_that_is_known():
     assert span_for("a", {"a": 1200}, "fixed") == 32
     assert span_for("a", None, "strided") == 32
     assert span_for("a", {"a": 1}, "strided") == 1
+    # local: the multiple of 16 next to the square root, but one block for short streams
+    assert [span_for("a", {"a": n}, "local") for n in (38, 64, 65, 1200, 2000, 32768)] == [64, 64, 32, 32, 48, 176]
 
 
 def test_lengths_must_name_every_modality():

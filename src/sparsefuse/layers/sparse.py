@@ -6,7 +6,7 @@ attends to every token and every token to it (cost N). The others are numbered 0
 
   strided   i sees j  if |i - j| < l,  or  i = j mod l
   fixed     i sees j  if both are in one block of l,  or  j is among the last c + 1 of its block
-  local     i sees j  if j is in i's block of l or within l / 2 of that block;  and the mean of every block
+  local     i sees j  if j is in i's block of l or within l / 2 of that block;  and the mean of every other block
 
 `fixed` with l = 32, c = 8 is what the layer named in SFT's released code is meant to compute (there it runs dense).
 """
@@ -65,81 +65,82 @@ def fixed(q: Tensor, k: Tensor, v: Tensor, mask: Tensor, *, span: int, want_rece
 
 
 def local(q: Tensor, k: Tensor, v: Tensor, mask: Tensor, *, span: int, want_received: bool = False) -> Attended:
-    """Own surroundings and the mean of every block; shapes as in `attention.dense`. Work: N (2 l + N / l).
+    """Own surroundings and the means of the other blocks; shapes as in `attention.dense`. Work: N (2 l + N / l).
 
-    A block's mean is taken over its real tokens, by their weight, and counts as one key.
+    A block's mean is taken over its real tokens, by their weight, and counts as one key. `span` must be even.
     """
-    batch, heads, length, dim = q.shape
-    surroundings = _Surroundings(mask[:, 1:], span)
-    bias = key_bias(torch.cat([surroundings.cls(mask), surroundings.weight], 2), q.dtype)
-    keys, values = (torch.cat([surroundings.cls(t), surroundings(t)], 2) for t in (_by_token(k), _by_token(v)))
-    keys, values = (t.flatten(0, 1).transpose(1, 2) for t in (keys, values))  # (B G, H, 1 + W + G, D/H)
-    asking = surroundings.cut(_by_token(q)[:, 1:]).flatten(0, 1).transpose(1, 2)  # (B G, H, l, D/H)
-    bias = bias.flatten(0, 1)[:, None, None]
-    x = F.scaled_dot_product_attention(asking, keys, values, attn_mask=bias)
-    x = x.transpose(1, 2).reshape(batch, -1, heads, dim)[:, : length - 1]
-    x = torch.cat([dense(q[:, :, :1], k, v, mask).x, x.transpose(1, 2)], 2)
+    length = q.shape[2] - 1
+    if length <= span and not torch.compiler.is_compiling():
+        return dense(q, k, v, mask, want_received=want_received)  # one block: the same, and cheaper
+    seen = _Seen(mask, span)
+    keys, values = seen(k), seen(v)  # (B G, H, 1 + 2 l + G, D/H)
+    cls, tokens = q.split([1, length], 2)
+    asking = seen.cut(tokens.transpose(1, 2)).flatten(0, 1).transpose(1, 2)  # (B G, H, l, D/H)
+    bias = key_bias(seen.weight, q.dtype).flatten(0, 1)[:, None, None]
+    x = F.scaled_dot_product_attention(asking, keys, values, attn_mask=bias).transpose(1, 2)
+    x = x.unflatten(0, (q.shape[0], -1)).flatten(1, 2)[:, :length].transpose(1, 2)  # (B, H, N, D/H)
+    x = torch.cat([dense(cls, k, v, mask).x, x], 2)
     if not want_received:
         return Attended(x, None)
-    weights = (asking @ keys.transpose(-1, -2) * dim**-0.5 + bias).softmax(-1).unflatten(0, (batch, -1))
-    asked_by = surroundings.cut(mask[:, 1:].to(q.dtype))[:, :, None, :, None]  # (B, G, 1, l, 1)
-    received = (weights * asked_by).sum(3).mean(2) / asked_by.sum((1, 3)).clamp_min(1)  # (B, G, 1 + W + G)
-    tokens = surroundings.spread(received[:, :, 1:])[:, : length - 1]
-    return Attended(x, torch.cat([received[:, :, 0].sum(1, keepdim=True), tokens], 1))
+    weights = (asking @ keys.transpose(-1, -2) * q.shape[-1] ** -0.5 + bias).softmax(-1)
+    return Attended(x, seen.received(weights.unflatten(0, (q.shape[0], -1))))
 
 
 PATTERNS = {"dense": dense, "strided": strided, "fixed": fixed, "local": local}
 
 
-class _Surroundings:
-    """What a block of l tokens sees besides CLS: W = l + 2 ceil(l / 2) tokens around it, and the means of G blocks."""
+class _Seen:
+    """What a block of l tokens sees: CLS, half a block before it, itself, half a block after; the means of G blocks."""
 
     def __init__(self, mask: Tensor, span: int):
-        self.span, self.reach = span, (span + 1) // 2
-        self.count = num_windows(mask.shape[1], span)
-        self.share = self.cut(mask.to(torch.float32))  # (B, G, l): of a block's mean
-        self.share = self.share / self.share.sum(2, keepdim=True).clamp_min(torch.finfo(torch.float32).tiny)
-        there = self.cut(mask.to(torch.float32)).amax(2)  # (B, G)
-        near = self._near(mask.to(torch.float32))
-        self.weight = torch.cat([near, there[:, None].expand(-1, self.count, -1)], 2)  # (B, G, W + G)
+        if span % 2:
+            raise ValueError(f"the span of local attention must be even; got {span}")
+        self.span, self.count = span, num_windows(mask.shape[1] - 1, span)
+        self.length = mask.shape[1] - 1
+        weight = mask.to(torch.float32)
+        self.blocks = self.cut(weight[:, 1:])  # (B, G, l)
+        total = self.blocks.sum(2, keepdim=True)
+        self.share = self.blocks / total.clamp_min(torch.finfo(total.dtype).tiny)  # of a token in its block's mean
+        others = 1 - torch.eye(self.count, dtype=weight.dtype, device=mask.device)
+        far = self.blocks.amax(2)[:, None] * others  # (B, G, G)
+        self.weight = torch.cat([self._cls(weight[:, :1]), self._near(weight[:, 1:]), far], 2)  # (B, G, 1 + 2 l + G)
 
     def __call__(self, x: Tensor) -> Tensor:
-        """(B, 1 + N, H, D/H) keys or values -> (B, G, W + G, H, D/H)."""
-        means = torch.einsum("bglhd,bgl->bghd", self.cut(x[:, 1:]), self.share.to(x.dtype))
-        return torch.cat([self._near(x[:, 1:]), means[:, None].expand(-1, self.count, -1, -1, -1)], 2)
-
-    def cls(self, x: Tensor) -> Tensor:
-        """The first of (B, 1 + N, ...), for every block: (B, G, 1, ...)."""
-        return x[:, None, :1].expand(-1, self.count, *[-1] * (x.dim() - 1))
+        """(B, H, 1 + N, D/H) keys or values -> (B G, H, 1 + 2 l + G, D/H)."""
+        cls, tokens = x.transpose(1, 2).split([1, self.length], 1)
+        means = (self.cut(tokens) * self.share[..., None, None].to(x.dtype)).sum(2)  # (B, G, H, D/H)
+        far = means[:, None].expand(-1, self.count, -1, -1, -1)
+        return torch.cat([self._cls(cls), self._near(tokens), far], 2).flatten(0, 1).transpose(1, 2)
 
     def cut(self, x: Tensor) -> Tensor:
         """(B, N, ...) -> (B, G, l, ...), the last block filled up."""
         return self._filled(x, 0).unflatten(1, (self.count, self.span))
 
-    def spread(self, received: Tensor) -> Tensor:
-        """What each block gave to what it sees, (B, G, W + G) -> to each token, (B, G l)."""
-        width = self.span + 2 * self.reach
-        near, means = received.split([width, received.shape[2] - width], 2)
-        first = torch.arange(self.count, device=near.device)[:, None] * self.span
-        place = (first + torch.arange(width, device=near.device)).flatten()
-        total = near.new_zeros(near.shape[0], self.count * self.span + 2 * self.reach)
-        total = total.index_add(1, place, near.flatten(1))[:, self.reach : self.reach + self.count * self.span]
-        return total + (means.sum(1)[:, :, None] * self.share.to(means.dtype)).flatten(1)
+    def received(self, weights: Tensor) -> Tensor:
+        """Attention weights (B, G, H, l, 1 + 2 l + G) -> (B, 1 + N) what each token gets, as `Attended.received`."""
+        asked_by = self.blocks.to(weights.dtype)[:, :, None, :, None]
+        given = (weights * asked_by).sum(3).mean(2) / asked_by.sum((1, 3)).clamp_min(1)  # (B, G, 1 + 2 l + G)
+        cls, near, far = given.split([1, 2 * self.span, self.count], 2)
+        halves = given.new_zeros(given.shape[0], 2 * self.count + 2, self.span // 2)
+        for place, part in enumerate(near.unflatten(2, (4, -1)).unbind(2)):
+            # Half-block `place` of what block g sees is half-block 2 g + place, counted from half a block before all.
+            halves[:, place : place + 2 * self.count : 2] += part
+        tokens = halves[:, 1:-1].flatten(1) + (far.sum(1)[:, :, None] * self.share.to(far.dtype)).flatten(1)
+        return torch.cat([cls.sum(1), tokens[:, : self.length]], 1)
+
+    def _cls(self, x: Tensor) -> Tensor:
+        """(B, 1, ...) -> (B, G, 1, ...)."""
+        return x[:, None].expand(-1, self.count, *[-1] * (x.dim() - 1))
 
     def _near(self, x: Tensor) -> Tensor:
-        """(B, N, ...) -> (B, G, W, ...)."""
-        windows = self._filled(x, self.reach).unfold(1, self.span + 2 * self.reach, self.span)  # (B, G, ..., W)
-        return windows.movedim(-1, 2)
+        """(B, N, ...) -> (B, G, 2 l, ...): pairs of half-blocks, each pair once as what follows and what precedes."""
+        pairs = self._filled(x, self.span // 2).unflatten(1, (self.count + 1, self.span))
+        return torch.cat([pairs.narrow(1, 0, self.count), pairs.narrow(1, 1, self.count)], 2)
 
-    def _filled(self, x: Tensor, reach: int) -> Tensor:
-        """Zeros after the end, up to a whole block, and `reach` more on both sides."""
-        sides = [reach, reach + self.count * self.span - x.shape[1]]
-        return F.pad(x, [0, 0] * (x.dim() - 2) + sides)
-
-
-def _by_token(x: Tensor) -> Tensor:
-    """(B, H, N, D/H) -> (B, N, H, D/H)."""
-    return x.transpose(1, 2)
+    def _filled(self, x: Tensor, before: int) -> Tensor:
+        """Zeros up to a whole block after the end, and `before` more on both sides."""
+        after = before + self.count * self.span - self.length
+        return F.pad(x, [0, 0] * (x.dim() - 2) + [before, after])
 
 
 class _Weights:
