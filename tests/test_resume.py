@@ -31,6 +31,7 @@ def config(tmp_path: Path) -> Config:
         patience=1,
         decay=0.5,
         lr=0.5,
+        ema=0.6,
         save_minutes=0.0,
     )
     return tiny.with_data(found, modality_dropout=0.3, token_dropout=0.2, crop=0.4, noise=0.1)

@@ -13,6 +13,7 @@ import torch
 import tiny
 from sparsefuse import checkpoint
 from sparsefuse.config import Config
+from sparsefuse.evaluate import evaluate
 from sparsefuse.predict import load
 from sparsefuse.run import best_epoch
 from sparsefuse.train import _Run, new_model, options_of, train, with_method
@@ -186,6 +187,28 @@ def test_the_gradient_is_clipped_to_its_largest_norm(
         assert clip == 0.8 or max(norms) > 0.99 * clip
     else:
         assert max(norms) > 0.8, "the default must act on this data"
+
+
+def test_a_running_mean_of_the_weights_is_what_is_kept_and_scored(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weights: list[torch.Tensor] = []
+    step = torch.optim.AdamW.step
+
+    def noted(self, *args, **kwargs):
+        step(self, *args, **kwargs)
+        weights.append(torch.cat([p.detach().flatten() for p in self.param_groups[0]["params"]]))
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", noted)
+    run = run_of(tiny.config(data, epochs=1, ema=0.7, batch_size=2), tmp_path / "run")
+    mean = weights[0]
+    for later in weights[1:]:
+        mean = 0.7 * mean + 0.3 * later
+    assert len(weights) > 2
+    predictor = load(run)
+    torch.testing.assert_close(torch.cat([p.flatten() for p in predictor.model.parameters()]), mean)
+    found = evaluate(run)
+    assert found["loss"] == pytest.approx(result_of(run)["test"]["loss"], rel=1e-5)
 
 
 def test_a_loss_that_is_no_number_stops_with_what_to_do(

@@ -60,11 +60,11 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tenso
     optimizer.load_state_dict({"state": state, "param_groups": whole["param_groups"]})
 
 
-def model_tensors(model: nn.Module) -> dict[str, Tensor]:
+def model_tensors(model: nn.Module, prefix: str = "model/") -> dict[str, Tensor]:
     """The model's weights as `model/<name>`."""
-    return {f"model/{name}": tensor for name, tensor in model.state_dict().items()}
+    return {prefix + name: tensor for name, tensor in model.state_dict().items()}
 
 
-def restore_model(model: nn.Module, tensors: dict[str, Tensor]) -> None:
+def restore_model(model: nn.Module, tensors: dict[str, Tensor], prefix: str = "model/") -> None:
     """Puts back what `model_tensors` gave. Raises RuntimeError when names or shapes differ."""
-    model.load_state_dict({name[6:]: tensor for name, tensor in tensors.items() if name.startswith("model/")})
+    model.load_state_dict({n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)})

@@ -17,6 +17,7 @@ _BOUNDS = {
     "train.weight_decay": (0, None),
     "train.clip": (0, None),
     "train.patience": (0, None),
+    "train.ema": (0, 1),
     "train.mixup_alpha": (0, None),
     "train.mixup_warmup": (0, None),
     "train.label_smoothing": (0, 1),

@@ -74,6 +74,8 @@ class Train:
     """epochs without a lower validation loss before the rate is multiplied by `decay`"""
     decay: float = 0.1
     """factor of the plateau decay"""
+    ema: float = 0.0
+    """share that a running mean of the weights keeps at every step; the mean is what is scored and saved. 0 = off"""
     mixup_alpha: float = 0.3
     """strength of the multimodal manifold mixup, Beta(alpha, alpha); 0 = off"""
     mixup_warmup: int = 5

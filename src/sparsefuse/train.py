@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader
 
 from sparsefuse import checkpoint, cost, metrics, mixup, ranks
@@ -71,8 +72,8 @@ def train(
     with Watch(config.train.epochs, shown=shown and rank.first) as watch:
         run.fit(watch, resume)
     ranks.wait(rank)
-    best = checkpoint.load(out / "model.safetensors")
-    checkpoint.restore_model(model, best.tensors)
+    model = run.scored
+    checkpoint.restore_model(model, checkpoint.load(out / "model.safetensors").tensors)
     test = run.predict("test") if len(clips.splits["test"]) else None
     if rank.first:
         write_result(out, config, clips, model, run.predict_alone("valid"), test, measured=measured)
@@ -117,9 +118,17 @@ class _Run:
         self.plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(
             self.optimizer, factor=spec.decay, patience=max(spec.patience - 1, 0)
         )
+        self.mean = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(spec.ema)) if spec.ema else None
         self.plan = mixup.plan(model)
         self.buckets = LengthBuckets(clips.sizes["train"], spec.batch_size, seed=config.seed, shuffle=True)
         self.saved_at = time.monotonic()
+
+    @property
+    def scored(self) -> FusionModel:
+        """The model that is validated, tested and saved: the weights' running mean if there is one."""
+        model = self.mean.module if self.mean else self.model
+        assert isinstance(model, FusionModel)
+        return model
 
     def fit(self, watch: Watch, resume: bool) -> None:
         """Epochs until the end; the best weights by validation loss end up in model.safetensors."""
@@ -182,6 +191,8 @@ class _Run:
         if spec.clip:
             nn.utils.clip_grad_norm_(self.model.parameters(), spec.clip)
         self.optimizer.step()
+        if self.mean:
+            self.mean.update_parameters(self.model)
         return float(ranks.sum_over(each.detach().sum(), self.rank))
 
     def _load(self, split: str, batches: list[list[int]]) -> Iterator[Batch]:
@@ -220,11 +231,11 @@ class _Run:
         mine = [share for batch in batches if (share := batch[rank.rank :: rank.world])]
         logits = torch.zeros(len(data), self.clips.labels.num_outputs, device=rank.device)
         labels = torch.stack([data.labels.encode(row.label) for row in data.rows]).to(rank.device)
-        self.model.eval()
+        model = self.scored.eval()
         for share in mine:
             batch = to_device(collate([data[i] for i in share], self.clips.features), rank.device)
             with self._precision():
-                logits[torch.tensor(share, device=rank.device)] = self.model(batch.tokens).logits.float()
+                logits[torch.tensor(share, device=rank.device)] = model(batch.tokens).logits.float()
         return Predicted(ranks.sum_over(logits, rank), labels, [row.id for row in data.rows])
 
     def _valid_scores(self) -> dict[str, float]:
@@ -251,13 +262,14 @@ class _Run:
         if self.rank.first:
             facts = {"progress": at._asdict(), "plateau": self.plateau.state_dict(), "lr": self._lr()}
             tensors = {**checkpoint.model_tensors(self.model), **checkpoint.optimizer_tensors(self.optimizer)}
+            tensors |= checkpoint.model_tensors(self.mean, "mean/") if self.mean else {}
             checkpoint.save(self.out / "last.safetensors", tensors, facts)
 
     def _save_best(self, at: _Progress) -> None:
         if self.rank.first:
             stats = self.clips.stats.to_tensors() if self.clips.stats else {}
             facts = {"epoch": at.best_epoch, "valid_loss": at.best_loss}
-            checkpoint.save(self.out / "model.safetensors", {**checkpoint.model_tensors(self.model), **stats}, facts)
+            checkpoint.save(self.out / "model.safetensors", {**checkpoint.model_tensors(self.scored), **stats}, facts)
 
     def _restore(self) -> _Progress:
         path = self.out / "last.safetensors"
@@ -265,6 +277,8 @@ class _Run:
             return _Progress()
         found = checkpoint.load(path)
         checkpoint.restore_model(self.model, found.tensors)
+        if self.mean:
+            checkpoint.restore_model(self.mean, found.tensors, "mean/")
         checkpoint.restore_optimizer(self.optimizer, found.tensors, found.facts["lr"])
         self.plateau.load_state_dict(found.facts["plateau"])
         return _Progress(**found.facts["progress"])
