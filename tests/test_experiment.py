@@ -12,7 +12,7 @@ from sparsefuse.config import Config, Split
 from sparsefuse.experiment import compare, grid
 from sparsefuse.predict import load
 
-COST = {"memory_mb", "latency_ms", "latency_spread_ms", "batch_ms", "train_ms", "batch"}
+COST = {"memory_mb", "latency_ms", "latency_spread_ms", "batch_ms", "train_ms", "floor_ms", "batch_floor_ms", "batch"}
 
 
 @pytest.fixture(autouse=True)
@@ -91,7 +91,7 @@ def test_costs_are_measured_on_the_device_of_the_runs(
 
     def measure(model, lengths):
         seen.append(next(model.parameters()).device.type)
-        return cost.Measured(*range(6))
+        return cost.Measured(*range(8))
 
     monkeypatch.setattr(cost, "measure", measure)
     elsewhere = dataclasses.replace(config, train=dataclasses.replace(config.train, device="meta"))

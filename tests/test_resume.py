@@ -140,7 +140,16 @@ def test_sigkill_within_an_epoch_costs_nothing(config: Config, tmp_path: Path) -
     assert not (run / "result.json").exists()
     subprocess.run([*command, "--resume"], env=tiny.environment(), check=True, capture_output=True)
     result = json.loads((run / "result.json").read_text())
-    for key in ("memory_mb", "latency_ms", "latency_spread_ms", "batch_ms", "train_ms", "batch"):
+    for key in (
+        "memory_mb",
+        "latency_ms",
+        "latency_spread_ms",
+        "batch_ms",
+        "train_ms",
+        "floor_ms",
+        "batch_floor_ms",
+        "batch",
+    ):
         del result["cost"][key]
     (run / "result.json").write_text(json.dumps(result))
     assert_same_run(run, train(config, tmp_path / "whole", root=Path(), measured=False))

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from sparsefuse.layers.block import Attention, Mlp
+from sparsefuse.machine import machine
 from sparsefuse.model import FusionModel
 from sparsefuse.tokens import State, Tokens
 
@@ -57,6 +58,10 @@ class Measured(NamedTuple):
     """median time of a forward pass per clip, at `batch`"""
     train_ms: float
     """median time of a training step (forward and backward) per clip, at `batch`"""
+    floor_ms: float
+    """the least time this machine needs for the model at batch 1, whoever writes the code (see `machine`)"""
+    batch_floor_ms: float
+    """the same per clip, at `batch`"""
     batch: int
     """clips per batch in batch_ms, train_ms and memory_mb"""
 
@@ -83,12 +88,17 @@ def measure(model: FusionModel, lengths: dict[str, int], *, batch: int = 8, runs
     batch_times = _times(lambda: _forward(model, many), device, max(runs // 3, 5))
     train_times = _times(lambda: _train_step(model, many), device, max(runs // 3, 5))
     deciles = statistics.quantiles(latency, n=10)
+    macs, limits = count(model, lengths).total, machine(device, torch.get_num_threads())
+    weights = sum(p.nbytes for p in model.parameters())
+    inputs = sum(tokens.x.nbytes for tokens in one.values())
     return Measured(
         memory_mb=_peak_bytes(model, many, device) / batch / 1e6,
         latency_ms=statistics.median(latency),
         latency_spread_ms=(deciles[-1] - deciles[0]) / 2,
         batch_ms=statistics.median(batch_times) / batch,
         train_ms=statistics.median(train_times) / batch,
+        floor_ms=limits.floor_ms(macs, weights + inputs),
+        batch_floor_ms=limits.floor_ms(batch * macs, weights + batch * inputs) / batch,
         batch=batch,
     )
 

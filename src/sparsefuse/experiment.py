@@ -193,7 +193,7 @@ def _measure(cells: Sequence[Cell]) -> None:
         write_json(cell.folder / "result.json", result)
 
 
-_TIMES = ("latency_ms", "latency_spread_ms", "batch_ms", "train_ms", "batch")
+_TIMES = ("latency_ms", "latency_spread_ms", "batch_ms", "train_ms", "floor_ms", "batch_floor_ms", "batch")
 
 
 class _Board:

@@ -100,7 +100,8 @@ def show(lines: Sequence[Line], *, as_json: bool) -> None:
     print("(attention charged as dense, 4 N D per block for norms)." + " paper: what its table 2 reports." * reported)
     if lines[0].measured:
         Console().print(_timed(lines, lines[0].measured.batch))
-        print("latency: median at batch 1 ± half the 10-90 % range. memory: peak activations of a training step.")
+        print("latency: median at batch 1, ± half its 10-90 % range. MB: peak activations of a training step.")
+        print("x floor: times what the slower of this machine's matrix products and memory needs at best.")
 
 
 def _counted(lines: Sequence[Line], reported: bool) -> "Table":
@@ -117,12 +118,13 @@ def _counted(lines: Sequence[Line], reported: bool) -> "Table":
 
 def _timed(lines: Sequence[Line], batch: int) -> "Table":
     title = f"Measured on this machine, per clip; batches of {batch}"
-    table = _table(title, "method", "latency ms", "in a batch ms", "training ms", "memory MB")
+    table = _table(title, "method", "latency ms", "±", "x floor", "batch ms", "x floor", "train ms", "MB")
     for line in lines:
         assert line.measured is not None
         m = line.measured
-        latency = f"{m.latency_ms:.2f} ± {m.latency_spread_ms:.2f}"
-        table.add_row(line.method, latency, *(f"{value:.2f}" for value in (m.batch_ms, m.train_ms, m.memory_mb)))
+        alone = [f"{m.latency_ms:.2f}", f"{m.latency_spread_ms:.2f}", f"{m.latency_ms / m.floor_ms:.0f}"]
+        together = [f"{m.batch_ms:.2f}", f"{m.batch_ms / m.batch_floor_ms:.0f}", f"{m.train_ms:.2f}"]
+        table.add_row(line.method, *alone, *together, f"{m.memory_mb:.2f}")
     return table
 
 

@@ -5,6 +5,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
+from sparsefuse.layers.tracing import exporting
 from sparsefuse.tokens import Tokens
 
 Pool = Literal["avg", "max", "attn"]
@@ -26,12 +27,12 @@ def windows(mask: Tensor, *, keep: int | None = None, stride: int | None = None)
 
 
 def num_windows(length: int, size: int) -> int:
-    """Windows of `size` that hold `length` tokens; one more, left empty, in an exported or compiled model.
+    """Windows of `size` that hold `length` tokens; one more, left empty, in an exported model.
 
     torch.export treats a count of 1 as another program: without the empty window, a model exported on long clips would
     refuse short ones.
     """
-    return (length - 1) // size + (2 if torch.compiler.is_compiling() else 1)
+    return (length - 1) // size + (2 if exporting() else 1)
 
 
 def pool(tokens: Tokens, index: Tensor, count: int, *, how: Pool, significance: Tensor | None = None) -> Tokens:

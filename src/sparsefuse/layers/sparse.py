@@ -20,6 +20,7 @@ from torch import Tensor
 
 from sparsefuse.layers.attention import MASKED, Attended, dense, key_bias
 from sparsefuse.layers.pool import num_windows
+from sparsefuse.layers.tracing import exporting
 
 EXPRESSIVITY = 8  # c of the fixed pattern, as released
 CACHED = 2**20
@@ -94,7 +95,7 @@ def local(q: Tensor, k: Tensor, v: Tensor, mask: Tensor, *, span: int, want_rece
     A block's mean is taken over its real tokens, by their weight, and counts as one key. `span` must be even.
     """
     length = q.shape[2] - 1
-    if length <= span and not torch.compiler.is_compiling():
+    if length <= span and not exporting():
         return dense(q, k, v, mask, want_received=want_received)  # one block: the same, and cheaper
     seen = _Seen(mask, span)
     keys, values = seen(k), seen(v)  # (B G, H, 1 + 2 l + G, D/H)

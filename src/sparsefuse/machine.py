@@ -1,0 +1,52 @@
+"""What a device can do at best, measured: the rate of its matrix products and of its memory.
+
+Together they give a floor for any model: no implementation is faster than its multiply-adds at the one rate, or its
+inputs and weights at the other, whichever takes longer.
+"""
+
+import time
+from collections.abc import Callable
+from functools import lru_cache
+from typing import NamedTuple
+
+import torch
+
+ROUNDS = 5
+"""The best of so many: the floor is what the device can do, not what it does while busy."""
+
+
+class Machine(NamedTuple):
+    """A device's measured rates, in float32."""
+
+    macs_per_second: float
+    """multiply-adds of a large matrix product"""
+    bytes_per_second: float
+    """bytes read and written by a copy that no cache holds"""
+
+    def floor_ms(self, macs: int, moved: int) -> float:
+        """The least time for `macs` multiply-adds over `moved` bytes."""
+        return 1e3 * max(macs / self.macs_per_second, moved / self.bytes_per_second)
+
+
+@lru_cache
+def machine(device: torch.device, threads: int) -> Machine:
+    """Measures `device`, once per process and number of `threads` (what torch.get_num_threads() says)."""
+    size, count = (8192, 2**28) if device.type == "cuda" else (1024, 2**25)
+    a, b = torch.randn(2, size, size, device=device).unbind()
+    c = torch.empty_like(a)
+    macs = size**3 / _best(lambda: torch.mm(a, b, out=c), device)
+    source = torch.ones(count, device=device)
+    target = torch.empty_like(source)
+    return Machine(macs, 2 * source.nbytes / _best(lambda: target.copy_(source), device))
+
+
+def _best(run: Callable[[], object], device: torch.device) -> float:
+    """Seconds of the fastest round, the first left out."""
+    times = []
+    for _ in range(ROUNDS + 1):
+        start = time.perf_counter()
+        run()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        times.append(time.perf_counter() - start)
+    return min(times[1:])
