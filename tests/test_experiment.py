@@ -80,7 +80,7 @@ def test_missing_costs_are_filled_in_and_nothing_else_changes(config: Config, tm
 def test_costs_are_measured_on_the_device_of_the_runs(
     config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from sparsefuse import cost
+    from sparsefuse import measure as measuring
 
     (cell,) = grid(config, ["late"], [0], tmp_path / "runs", root=Path())
     compare(config, ["late"], [0], tmp_path / "runs", root=Path(), jobs=1)
@@ -91,9 +91,9 @@ def test_costs_are_measured_on_the_device_of_the_runs(
 
     def measure(model, lengths):
         seen.append(next(model.parameters()).device.type)
-        return cost.Measured(*range(8))
+        return measuring.Measured(*range(8))
 
-    monkeypatch.setattr(cost, "measure", measure)
+    monkeypatch.setattr(measuring, "measure", measure)
     elsewhere = dataclasses.replace(config, train=dataclasses.replace(config.train, device="meta"))
     experiment._measure([cell._replace(config=elsewhere)])
     assert seen == ["meta"]

@@ -1,4 +1,4 @@
-"""What a model costs: a model and clip lengths in; multiply-adds, parameters, memory and latency out.
+"""What a model costs by count: a model and clip lengths in; multiply-adds and parameters out.
 
 Multiply-adds are observed, not estimated: one clip passes through the model on the meta device and every matrix
 product is counted where it happens (a multiply-add is 1; the papers' "GFlops" are multiply-adds too). Norms,
@@ -6,10 +6,7 @@ activations, softmax and pooling are left out; the paper's formula charges 4 N D
 """
 
 import copy
-import os
 import re
-import statistics
-import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -18,11 +15,8 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from sparsefuse.layers.block import Attention, Mlp
-from sparsefuse.machine import machine
 from sparsefuse.model import FusionModel
 from sparsefuse.tokens import State, Tokens
-
-MIN_RUNS = 30  # latency is a median; fewer runs say little on a busy machine
 
 
 class Cost(NamedTuple):
@@ -45,27 +39,6 @@ class Cost(NamedTuple):
         return self.embed + self.layers + self.head
 
 
-class Measured(NamedTuple):
-    """What this machine needed."""
-
-    memory_mb: float
-    """peak activation memory of a training step per clip, in MB (1e6 bytes)"""
-    latency_ms: float
-    """median time of a forward pass at batch 1"""
-    latency_spread_ms: float
-    """half the distance between its 10th and 90th percentile"""
-    batch_ms: float
-    """median time of a forward pass per clip, at `batch`"""
-    train_ms: float
-    """median time of a training step (forward and backward) per clip, at `batch`"""
-    floor_ms: float
-    """the least time this machine needs for the model at batch 1, whoever writes the code (see `machine`)"""
-    batch_floor_ms: float
-    """the same per clip, at `batch`"""
-    batch: int
-    """clips per batch in batch_ms, train_ms and memory_mb"""
-
-
 def count(model: FusionModel, lengths: dict[str, int]) -> Cost:
     """Counts the multiply-adds of one clip with `lengths` tokens per modality."""
     model = copy.deepcopy(model).to("meta").eval()
@@ -79,37 +52,13 @@ def count(model: FusionModel, lengths: dict[str, int]) -> Cost:
     return Cost(embed, layers, head, paper, sum(p.numel() for p in model.parameters()))
 
 
-def measure(model: FusionModel, lengths: dict[str, int], *, batch: int = 8, runs: int = MIN_RUNS) -> Measured:
-    """Times forward passes and training steps on the model's device, after a warm-up; `runs` of each."""
-    device = next(model.parameters()).device
-    model = copy.deepcopy(model)
-    one, many = _clips(model, lengths, 1, device), _clips(model, lengths, batch, device)
-    latency = _times(lambda: _forward(model, one), device, runs)
-    batch_times = _times(lambda: _forward(model, many), device, max(runs // 3, 5))
-    train_times = _times(lambda: _train_step(model, many), device, max(runs // 3, 5))
-    deciles = statistics.quantiles(latency, n=10)
-    macs, limits = count(model, lengths).total, machine(device, torch.get_num_threads())
-    weights = sum(p.nbytes for p in model.parameters())
-    inputs = sum(tokens.x.nbytes for tokens in one.values())
-    return Measured(
-        memory_mb=_peak_bytes(model, many, device) / batch / 1e6,
-        latency_ms=statistics.median(latency),
-        latency_spread_ms=(deciles[-1] - deciles[0]) / 2,
-        batch_ms=statistics.median(batch_times) / batch,
-        train_ms=statistics.median(train_times) / batch,
-        floor_ms=limits.floor_ms(macs, weights + inputs),
-        batch_floor_ms=limits.floor_ms(batch * macs, weights + batch * inputs) / batch,
-        batch=batch,
-    )
-
-
 def _products(model: FusionModel, lengths: dict[str, int]) -> tuple[int, int, int]:
     marks: list[int] = []
 
     def probe(depth: int, state: State) -> None:
         marks.append(counter.total)
 
-    clips = _clips(model, lengths, 1, torch.device("meta"))
+    clips = random_clips(model, lengths, 1, torch.device("meta"))
     fast = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)  # `nn.TransformerEncoder`'s does not run on the meta device
     try:
@@ -184,7 +133,8 @@ class _Pointwise:
         self.total += 4 * out.numel()
 
 
-def _clips(model: FusionModel, lengths: dict[str, int], batch: int, device: torch.device) -> dict[str, Tokens]:
+def random_clips(model: FusionModel, lengths: dict[str, int], batch: int, device: torch.device) -> dict[str, Tokens]:
+    """A batch of noise, all tokens real. Raises ValueError if `lengths` lacks a modality that the model reads."""
     missing = [name for name in model.modalities if name not in lengths]
     if missing:
         raise ValueError(f"lengths lacks {', '.join(missing)}; it has {', '.join(lengths) or 'none'}")
@@ -193,49 +143,3 @@ def _clips(model: FusionModel, lengths: dict[str, int], batch: int, device: torc
         x = torch.randn(batch, lengths[name], width, device=device)
         clips[name] = Tokens(x, torch.ones(batch, lengths[name], dtype=torch.bool, device=device))
     return clips
-
-
-def _forward(model: FusionModel, clips: dict[str, Tokens]) -> None:
-    with torch.inference_mode():
-        model.eval()(clips)
-
-
-def _train_step(model: FusionModel, clips: dict[str, Tokens]) -> None:
-    model.zero_grad(set_to_none=True)
-    logits, penalty = model.train()(clips)
-    (logits.square().mean() + penalty).backward()
-
-
-def _times(run: Any, device: torch.device, runs: int) -> list[float]:
-    """Milliseconds of each run."""
-    times = []
-    for i in range(runs + 3):
-        start = time.perf_counter()
-        run()
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        if i >= 3:
-            times.append(1e3 * (time.perf_counter() - start))
-    return times
-
-
-def _peak_bytes(model: FusionModel, clips: dict[str, Tokens], device: torch.device) -> int:
-    """Peak memory of a training step above what model and clips hold: the allocator's figure on CUDA, the running
-    sum of the profiler's memory events on the CPU (resident memory of the process is noise)."""
-    if device.type == "cuda":
-        before = torch.cuda.memory_allocated(device)
-        torch.cuda.reset_peak_memory_stats(device)
-        _train_step(model, clips)
-        return torch.cuda.max_memory_allocated(device) - before
-    model.zero_grad(set_to_none=True)
-    os.environ.setdefault("KINETO_LOG_LEVEL", "9")  # or the profiler greets on the screen
-    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
-        _train_step(model, clips)
-    assert profile.profiler is not None
-    assert profile.profiler.kineto_results is not None
-    held = peak = 0
-    for event in profile.profiler.kineto_results.events():
-        if event.name() == "[memory]":
-            held += event.nbytes()  # pyright: ignore[reportAttributeAccessIssue]
-            peak = max(peak, held)
-    return peak

@@ -171,7 +171,7 @@ class _Collected(logging.Handler):
 
 def _measure(cells: Sequence[Cell]) -> None:
     """Latency and memory, once per name; its other cells get the same figures, for they are the same model."""
-    from sparsefuse.cost import measure
+    from sparsefuse.measure import Measured, measure
     from sparsefuse.methods import build
     from sparsefuse.ranks import device_of
 
@@ -179,7 +179,7 @@ def _measure(cells: Sequence[Cell]) -> None:
     for cell in cells:
         result = read_json(cell.folder / "result.json")
         if "latency_ms" in result["cost"]:
-            known.setdefault(cell.name, {k: result["cost"][k] for k in ("memory_mb", *_TIMES)})
+            known.setdefault(cell.name, {k: v for k, v in result["cost"].items() if k in Measured._fields})
     for cell in cells:
         result, facts = read_json(cell.folder / "result.json"), read_json(cell.folder / "model.json")
         if "latency_ms" in result["cost"]:
@@ -191,9 +191,6 @@ def _measure(cells: Sequence[Cell]) -> None:
             known[cell.name] = measure(model, facts["typical"])._asdict()
         result["cost"] |= known[cell.name]
         write_json(cell.folder / "result.json", result)
-
-
-_TIMES = ("latency_ms", "latency_spread_ms", "batch_ms", "train_ms", "floor_ms", "batch_floor_ms", "batch")
 
 
 class _Board:

@@ -4,7 +4,8 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from sparsefuse.cost import Cost, Measured, count, measure
+from sparsefuse.cost import Cost, count
+from sparsefuse.measure import Measured, measure
 from sparsefuse.methods import build
 from sparsefuse.names import unknown
 

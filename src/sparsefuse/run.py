@@ -23,6 +23,7 @@ from sparsefuse.data.clips import Clips
 from sparsefuse.data.fingerprint import difference
 from sparsefuse.data.labels import Labels
 from sparsefuse.files import read_json, write_json, write_text
+from sparsefuse.measure import measure
 from sparsefuse.model import FusionModel
 from sparsefuse.skipped import write_skipped
 
@@ -168,7 +169,7 @@ def costs(model: FusionModel, lengths: dict[str, int], *, measured: bool) -> dic
         "parameters": counted.parameters,
         "lengths": {name: lengths[name] for name in model.modalities},
     }
-    return found | (cost.measure(model, lengths)._asdict() if measured else {})
+    return found | (measure(model, lengths)._asdict() if measured else {})
 
 
 def predictions_csv(found: Predicted, labels: Labels) -> str:

@@ -1,0 +1,109 @@
+"""What a model costs on this machine: a model and clip lengths in; latency, training time and memory out."""
+
+import copy
+import os
+import statistics
+import time
+from typing import Any, NamedTuple
+
+import torch
+
+from sparsefuse.cost import count, random_clips
+from sparsefuse.machine import machine
+from sparsefuse.model import FusionModel
+from sparsefuse.tokens import Tokens
+
+MIN_RUNS = 30  # latency is a median; fewer runs say little on a busy machine
+
+
+class Measured(NamedTuple):
+    """What this machine needed."""
+
+    memory_mb: float
+    """peak activation memory of a training step per clip, in MB (1e6 bytes)"""
+    latency_ms: float
+    """median time of a forward pass at batch 1"""
+    latency_spread_ms: float
+    """half the distance between its 10th and 90th percentile"""
+    batch_ms: float
+    """median time of a forward pass per clip, at `batch`"""
+    train_ms: float
+    """median time of a training step (forward and backward) per clip, at `batch`"""
+    floor_ms: float
+    """the least time this machine needs for the model at batch 1, whoever writes the code (see `machine`)"""
+    batch_floor_ms: float
+    """the same per clip, at `batch`"""
+    batch: int
+    """clips per batch in batch_ms, train_ms and memory_mb"""
+
+
+def measure(model: FusionModel, lengths: dict[str, int], *, batch: int = 8, runs: int = MIN_RUNS) -> Measured:
+    """Times forward passes and training steps on the model's device, after a warm-up; `runs` of each."""
+    device = next(model.parameters()).device
+    model = copy.deepcopy(model)
+    one, many = random_clips(model, lengths, 1, device), random_clips(model, lengths, batch, device)
+    latency = _times(lambda: forward(model, one), device, runs)
+    batch_times = _times(lambda: forward(model, many), device, max(runs // 3, 5))
+    train_times = _times(lambda: train_step(model, many), device, max(runs // 3, 5))
+    deciles = statistics.quantiles(latency, n=10)
+    macs, limits = count(model, lengths).total, machine(device, torch.get_num_threads())
+    weights = sum(p.nbytes for p in model.parameters())
+    inputs = sum(tokens.x.nbytes for tokens in one.values())
+    return Measured(
+        memory_mb=peak_bytes(model, many, device) / batch / 1e6,
+        latency_ms=statistics.median(latency),
+        latency_spread_ms=(deciles[-1] - deciles[0]) / 2,
+        batch_ms=statistics.median(batch_times) / batch,
+        train_ms=statistics.median(train_times) / batch,
+        floor_ms=limits.floor_ms(macs, weights + inputs),
+        batch_floor_ms=limits.floor_ms(batch * macs, weights + batch * inputs) / batch,
+        batch=batch,
+    )
+
+
+def forward(model: FusionModel, clips: dict[str, Tokens]) -> None:
+    """One pass as in use."""
+    with torch.inference_mode():
+        model.eval()(clips)
+
+
+def train_step(model: FusionModel, clips: dict[str, Tokens]) -> None:
+    """One pass forward and backward; the weights stay as they are."""
+    model.zero_grad(set_to_none=True)
+    logits, penalty = model.train()(clips)
+    (logits.square().mean() + penalty).backward()
+
+
+def _times(run: Any, device: torch.device, runs: int) -> list[float]:
+    """Milliseconds of each run."""
+    times = []
+    for i in range(runs + 3):
+        start = time.perf_counter()
+        run()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        if i >= 3:
+            times.append(1e3 * (time.perf_counter() - start))
+    return times
+
+
+def peak_bytes(model: FusionModel, clips: dict[str, Tokens], device: torch.device) -> int:
+    """Peak memory of a training step above what model and clips hold: the allocator's figure on CUDA, the running
+    sum of the profiler's memory events on the CPU (resident memory of the process is noise)."""
+    if device.type == "cuda":
+        before = torch.cuda.memory_allocated(device)
+        torch.cuda.reset_peak_memory_stats(device)
+        train_step(model, clips)
+        return torch.cuda.max_memory_allocated(device) - before
+    model.zero_grad(set_to_none=True)
+    os.environ.setdefault("KINETO_LOG_LEVEL", "9")  # or the profiler greets on the screen
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
+        train_step(model, clips)
+    assert profile.profiler is not None
+    assert profile.profiler.kineto_results is not None
+    held = peak = 0
+    for event in profile.profiler.kineto_results.events():
+        if event.name() == "[memory]":
+            held += event.nbytes()  # pyright: ignore[reportAttributeAccessIssue]
+            peak = max(peak, held)
+    return peak
