@@ -1,0 +1,230 @@
+"""How fast the methods are: at the shapes of the SFT study, and as one clip grows longer.
+
+    python benchmarks/speed.py         writes results/benchmark/<device>-torch<ver>-<precision>*.{csv,md,png}
+    python benchmarks/speed.py --rounds 2 --out /tmp/benchmark --longest 2048        a quick look
+
+Models run in turns within one process, one after another in every round: whatever else the machine does slows all of
+them alike, and the ratios of a round are ratios of neighbours. Run from the repository's root.
+"""
+
+import argparse
+import csv
+import io
+import math
+import statistics
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from rich.progress import track
+
+from sparsefuse.cost import count, random_clips
+from sparsefuse.files import replacing, write_text
+from sparsefuse.ledger import PUBLISHED
+from sparsefuse.measure import forward, peak_bytes, train_step
+from sparsefuse.methods import build
+from sparsefuse.model import FusionModel
+from sparsefuse.ranks import device_of
+
+LOCAL = {"unimodal_attention": "local", "sparse": "local"}
+MODELS: dict[str, tuple[str, dict[str, Any]]] = {
+    "concat": ("concat", {}),  # the first is what the others are held against
+    "late": ("late", {}),
+    "mbt": ("mbt", {}),
+    "sft, released": ("sft", {"sparse": "dense"}),
+    "sft": ("sft", {}),
+    "sft, sparse throughout": ("sft", LOCAL),
+}
+SWEPT = {"concat": ("concat", {}), "sft": ("sft", {}), "sft, sparse throughout": ("sft", LOCAL)}
+CLASSES = {"vggs": 100, "mosei": 7}
+WIDTH = 128  # of the stream that grows
+DENSE_LIMIT = 4096  # tokens, above which models with dense attention are left out of the sweep: minutes a step
+
+
+class Line(NamedTuple):
+    """A model at one shape."""
+
+    shape: str
+    model: str
+    batch: int
+    gmacs: float
+    eval_ms: float
+    """a batch, median over rounds"""
+    eval_ratio: float
+    """concat's time over this model's, median over rounds of the round's ratio"""
+    train_ms: float
+    train_ratio: float
+    memory_mb: float
+    """peak activations of a training step with the batch"""
+    memory_ratio: float
+
+
+def main() -> None:
+    """See the module's docstring."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--longest", type=int, default=32768)
+    parser.add_argument("--out", type=Path, default=Path("results/benchmark"))
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    device = torch.device(device_of("auto"))
+    lines = [line for shape in PUBLISHED for line in at_shape(shape, options.batch, options.rounds, device)]
+    swept = sweep(options.longest, max(options.rounds // 3, 2), device)
+    name = "cpu" if device.type == "cpu" else torch.cuda.get_device_name(device).lower().replace(" ", "-")
+    version = ".".join(torch.__version__.split("+")[0].split(".")[:2])
+    place = f"{name}-torch{version}-float32"
+    options.out.mkdir(parents=True, exist_ok=True)
+    write_csv(options.out / f"{place}.csv", lines)
+    write_csv(options.out / f"{place}-length.csv", swept)
+    told = f"{options.threads} threads, " if device.type == "cpu" else ""
+    text = f"# benchmark\n\n{markdown(lines)}\n\nBatch {options.batch}, {told}eager, {options.rounds} rounds. "
+    text += "Time against length, fitted: " + ", ".join(f"{m} N^{s:.2f}" for m, s in slopes(swept).items()) + ".\n"
+    write_text(options.out / f"{place}.md", text)
+    plot(options.out / f"{place}-length.png", swept)
+    print(text)
+
+
+def at_shape(shape: str, batch: int, rounds: int, device: torch.device) -> list[Line]:
+    """All models on the clips of a published study."""
+    study = PUBLISHED[shape]
+    keep = {"keep": study.options["sft"]["keep"]}
+    models = {
+        name: build(
+            method,
+            study.features,
+            CLASSES[shape],
+            lengths=study.lengths,
+            **(keep if method == "sft" else {}),
+            **options,
+        ).to(device)
+        for name, (method, options) in MODELS.items()
+    }
+    return compared(shape, models, study.lengths, batch, rounds)
+
+
+def sweep(longest: int, rounds: int, device: torch.device) -> list[Line]:
+    """One modality of 256 tokens, then twice as many, up to `longest`; batch 1."""
+    lines = []
+    for length in (2**i for i in range(8, int(math.log2(longest)) + 1)):
+        lengths = {"stream": length}
+        models = {
+            name: build(method, {"stream": WIDTH}, 10, lengths=lengths, **options).to(device)
+            for name, (method, options) in SWEPT.items()
+            if length <= DENSE_LIMIT or options == LOCAL
+        }
+        lines += compared(str(length), models, lengths, 1, rounds)
+    return lines
+
+
+def compared(
+    shape: str, models: dict[str, FusionModel], lengths: dict[str, int], batch: int, rounds: int
+) -> list[Line]:
+    """Runs all models in turns; the first is what the others are held against."""
+    first, *_ = models
+    device = next(models[first].parameters()).device
+    clips = random_clips(models[first], lengths, batch, device)
+    times: dict[str, list[tuple[float, float]]] = {name: [] for name in models}
+    for turn in track(range(rounds + 1), f"{shape:>6}", transient=True):
+        for name, model in models.items():
+            found = (_seconds(forward, model, clips), _seconds(train_step, model, clips))
+            if turn:  # the first is the warm-up
+                times[name].append(found)
+    memory = {name: peak_bytes(model, clips, device) for name, model in models.items()}
+    lines = []
+    for name, model in models.items():
+        evals, trains = zip(*times[name], strict=True)
+        base_evals, base_trains = zip(*times[first], strict=True)
+        lines.append(
+            Line(
+                shape=shape,
+                model=name,
+                batch=batch,
+                gmacs=count(model, lengths).total / 1e9,
+                eval_ms=1e3 * statistics.median(evals),
+                eval_ratio=_ratio(base_evals, evals),
+                train_ms=1e3 * statistics.median(trains),
+                train_ratio=_ratio(base_trains, trains),
+                memory_mb=memory[name] / 1e6,
+                memory_ratio=memory[first] / memory[name],
+            )
+        )
+    return lines
+
+
+def _seconds(run: Any, model: FusionModel, clips: Any) -> float:
+    start = time.perf_counter()
+    run(model, clips)
+    if next(model.parameters()).is_cuda:
+        torch.cuda.synchronize()
+    return time.perf_counter() - start
+
+
+def _ratio(base: Iterable[float], mine: Iterable[float]) -> float:
+    return statistics.median(a / b for a, b in zip(base, mine, strict=True))
+
+
+def slopes(lines: Sequence[Line]) -> dict[str, float]:
+    """Per model, the slope of log training time against log length, from 1024 tokens on."""
+    found = {}
+    for model in dict.fromkeys(line.model for line in lines):
+        points = [(int(line.shape), line.train_ms) for line in lines if line.model == model and int(line.shape) >= 1024]
+        if len(points) > 1:
+            lengths, times = zip(*points, strict=True)
+            fit = statistics.linear_regression([math.log(n) for n in lengths], [math.log(t) for t in times])
+            found[model] = fit.slope
+    return found
+
+
+def markdown(lines: Sequence[Line]) -> str:
+    """The table of README."""
+    rows = [
+        "| clip | method | GMACs | eval ms | x | train ms | x | memory MB | x |",
+        "|:--|:--|--:|--:|--:|--:|--:|--:|--:|",
+    ]
+    for line in lines:
+        cells = [line.shape, line.model, f"{line.gmacs:.3f}"]
+        for value, ratio in (
+            (line.eval_ms, line.eval_ratio),
+            (line.train_ms, line.train_ratio),
+            (line.memory_mb, line.memory_ratio),
+        ):
+            cells += [f"{value:.1f}", f"{ratio:.1f}"]
+        rows.append(f"| {' | '.join(cells)} |")
+    return "\n".join(rows)
+
+
+def write_csv(path: Path, lines: Sequence[Line]) -> None:
+    """All figures, unrounded."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerows([Line._fields, *lines])
+    write_text(path, text.getvalue())
+
+
+def plot(path: Path, lines: Sequence[Line]) -> None:
+    """Time of a training step against length, both axes logarithmic."""
+    import matplotlib.pyplot as plt
+
+    fitted = slopes(lines)
+    figure, axes = plt.subplots(figsize=(6.4, 4.2), layout="constrained")
+    for model in dict.fromkeys(line.model for line in lines):
+        points = [(int(line.shape), line.train_ms) for line in lines if line.model == model]
+        label = f"{model}: N^{fitted[model]:.2f}" if model in fitted else model
+        axes.plot(*zip(*points, strict=True), marker="o", label=label)
+    axes.set_xscale("log", base=2)
+    axes.set_yscale("log")
+    axes.set_xlabel("tokens N of one modality")
+    axes.set_ylabel("training step of one clip, ms")
+    axes.grid(alpha=0.3)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False)
+    with replacing(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=150)
+
+
+if __name__ == "__main__":
+    main()
