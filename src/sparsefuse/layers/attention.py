@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from sparsefuse.layers.tracing import full
+
 # Finite, so that a row without any visible key (a missing modality) stays finite in every kernel; far enough
 # below any logit that exp() is exactly 0 where at least one key is visible.
 MASKED = -1e4
@@ -31,10 +33,11 @@ def key_bias(mask: Tensor, dtype: torch.dtype) -> Tensor:
 
 def dense(q: Tensor, k: Tensor, v: Tensor, mask: Tensor, *, span: int = 0, want_received: bool = False) -> Attended:
     """Every query (B, H, N, D/H) attends to every real key (B, H, N', D/H); `mask` (B, N'). `span` is not used."""
-    bias = key_bias(mask, q.dtype)[:, None, None, :]  # (B, 1, 1, N')
+    bias = None if full(mask) else key_bias(mask, q.dtype)[:, None, None, :]  # (B, 1, 1, N')
     x = F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
     if not want_received:
         return Attended(x, None)
-    weights = (q @ k.transpose(-1, -2) * q.shape[-1] ** -0.5 + bias).softmax(-1)  # (B, H, N, N)
+    scores = q @ k.transpose(-1, -2) * q.shape[-1] ** -0.5
+    weights = (scores if bias is None else scores + bias).softmax(-1)  # (B, H, N, N)
     asked_by = mask.to(weights.dtype)[:, None, 1:, None]  # real queries other than CLS
     return Attended(x, (weights[:, :, 1:] * asked_by).sum(2).mean(1) / asked_by.sum(2)[:, 0].clamp_min(1))

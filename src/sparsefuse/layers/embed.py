@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from sparsefuse.layers.block import zero_penalty
+from sparsefuse.layers.tracing import full
 from sparsefuse.names import unknown
 from sparsefuse.tokens import State, Tokens
 
@@ -46,7 +47,9 @@ class Embed(nn.Module):
     def _embed(self, i: int, tokens: Tokens) -> Tokens:
         x, mask = tokens
         # Padding may hold anything, NaN too: it must not reach a product with a zero weight.
-        x = self.project[i](torch.where(mask[..., None], x, torch.zeros((), dtype=x.dtype, device=x.device)))
+        if not full(mask):
+            x = torch.where(mask[..., None], x, torch.zeros((), dtype=x.dtype, device=x.device))
+        x = self.project[i](x)
         x = torch.cat([self.cls[i].expand(x.shape[0], 1, -1).to(x.dtype), x], 1)  # (B, 1 + N, D)
         mask = torch.cat([mask.any(1, keepdim=True), mask], 1)
         if self.position is None:
