@@ -17,6 +17,10 @@ from sparsefuse.methods import methods
 from sparsefuse.report import read_runs, summarise, table_markdown, write_csv
 
 RESULTS = Path("results")
+SPARSE = {
+    "sft, sparse": {"sparse": "strided"},
+    "sft, sparse throughout": {"sparse": "local", "unimodal_attention": "local"},
+}
 
 
 def main() -> None:
@@ -59,8 +63,10 @@ def cost_table() -> str:
     ]
     for shapes in ("vggs", "mosei"):
         both = ledger(["concat", "late", "mbt", "sft"], {}, {}, 0, {}, shapes=shapes)
-        sparse = ledger(["sft"], {}, {}, 0, {"sft": {"sparse": "strided"}}, shapes=shapes)[0]
-        for line in [*both, sparse._replace(method="sft, sparse", reported=None)]:
+        for name, options in SPARSE.items():
+            (line,) = ledger(["sft"], {}, {}, 0, {"sft": options}, shapes=shapes)
+            both.append(line._replace(method=name, reported=None))
+        for line in both:
             cost = line.cost
             figures = [f"{value / 1e9:.4f}" for value in (cost.embed, cost.layers, cost.head, cost.paper)]
             reported = "" if line.reported is None else f"{line.reported:.2f}"
