@@ -49,9 +49,8 @@ def strided(q: Tensor, k: Tensor, v: Tensor, mask: Tensor, *, span: int, want_re
     blocks = _Blocks(q, k, v, mask, span)
     reach = torch.arange(3 * span, device=q.device) - span - torch.arange(span, device=q.device)[:, None]
     # Biases have no heads: whatever is masked is masked there, before they meet the larger scores.
-    near_bias = (
-        _with_neighbours(blocks.bias[..., None], MASKED)[..., 0].unsqueeze(3).masked_fill(reach.abs() >= span, MASKED)
-    )
+    near_bias = _with_neighbours(blocks.bias[..., None], MASKED).transpose(-1, -2)  # (B, 1, G, 1, 3l)
+    near_bias = near_bias.masked_fill(reach.abs() >= span, MASKED)  # (B, 1, G, l, 3l)
     near = blocks.score(_with_neighbours(blocks.k)) + near_bias  # (B, H, G, l, 3l)
     own = torch.eye(blocks.k.shape[2], dtype=torch.bool, device=q.device)[:, None, :]  # a token sees itself once
     far_bias = blocks.bias.transpose(2, 3)[:, :, None].masked_fill(own, MASKED)
