@@ -12,8 +12,8 @@ import csv
 import io
 import math
 import statistics
-import time
 from collections.abc import Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,6 +23,7 @@ from rich.progress import track
 from sparsefuse.cost import count, random_clips
 from sparsefuse.files import replacing, write_text
 from sparsefuse.ledger import PUBLISHED
+from sparsefuse.machine import seconds
 from sparsefuse.measure import forward, peak_bytes, train_step
 from sparsefuse.methods import build
 from sparsefuse.model import FusionModel
@@ -130,9 +131,10 @@ def compared(
     times: dict[str, list[tuple[float, float]]] = {name: [] for name in models}
     for turn in track(range(rounds + 1), f"{shape:>6}", transient=True):
         for name, model in models.items():
-            found = (_seconds(forward, model, clips), _seconds(train_step, model, clips))
+            runs = (partial(forward, model, clips), partial(train_step, model, clips))
+            evaluated, trained = (seconds(run, device, 1, warmup=0)[0] for run in runs)
             if turn:  # the first is the warm-up
-                times[name].append(found)
+                times[name].append((evaluated, trained))
     memory = {name: peak_bytes(model, clips, device) for name, model in models.items()}
     lines = []
     for name, model in models.items():
@@ -153,14 +155,6 @@ def compared(
             )
         )
     return lines
-
-
-def _seconds(run: Any, model: FusionModel, clips: Any) -> float:
-    start = time.perf_counter()
-    run(model, clips)
-    if next(model.parameters()).is_cuda:
-        torch.cuda.synchronize()
-    return time.perf_counter() - start
 
 
 def _ratio(base: Iterable[float], mine: Iterable[float]) -> float:

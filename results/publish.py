@@ -47,11 +47,10 @@ def file_under(runs: Path, name: str) -> None:
     write_csv(rows, Path(f"{place}.csv"))
     commits = ", ".join(sorted({run.env["commit"] for run in found}))
     sizes = ", ".join(f"{split} {count}" for split, count in found[0].result["splits"].items())
+    commands = " and ".join(sorted({f"`{run.env['command']}`" for run in found}))
     minutes = sum(run.result["seconds"] for run in found) / 60
     text = f"# {name}\n\n{table_markdown(rows)}\n"
-    text += (
-        f"Clips: {sizes}. Command: `{env['command']}`. Commit: {commits}. Training took {minutes:.0f} core minutes.\n"
-    )
+    text += f"Clips: {sizes}. Commands: {commands}. Commit: {commits}. Training took {minutes:.0f} core minutes.\n"
     write_text(Path(f"{place}.md"), text)
 
 

@@ -34,19 +34,19 @@ def machine(device: torch.device, threads: int) -> Machine:
     size, count = (8192, 2**28) if device.type == "cuda" else (1024, 2**25)
     a, b = torch.randn(2, size, size, device=device).unbind()
     c = torch.empty_like(a)
-    macs = size**3 / _best(lambda: torch.mm(a, b, out=c), device)
+    macs = size**3 / min(seconds(lambda: torch.mm(a, b, out=c), device, ROUNDS))
     source = torch.ones(count, device=device)
     target = torch.empty_like(source)
-    return Machine(macs, 2 * source.nbytes / _best(lambda: target.copy_(source), device))
+    return Machine(macs, 2 * source.nbytes / min(seconds(lambda: target.copy_(source), device, ROUNDS)))
 
 
-def _best(run: Callable[[], object], device: torch.device) -> float:
-    """Seconds of the fastest round, the first left out."""
+def seconds(run: Callable[[], object], device: torch.device, runs: int, *, warmup: int = 1) -> list[float]:
+    """Seconds of each of `runs` calls, to the end of what they start on the device; `warmup` calls go before."""
     times = []
-    for _ in range(ROUNDS + 1):
+    for _ in range(warmup + runs):
         start = time.perf_counter()
         run()
         if device.type == "cuda":
             torch.cuda.synchronize(device)
         times.append(time.perf_counter() - start)
-    return min(times[1:])
+    return times[warmup:]

@@ -3,13 +3,13 @@
 import copy
 import os
 import statistics
-import time
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 
 from sparsefuse.cost import count, random_clips
-from sparsefuse.machine import machine
+from sparsefuse.machine import machine, seconds
 from sparsefuse.model import FusionModel
 from sparsefuse.tokens import Tokens
 
@@ -74,17 +74,9 @@ def train_step(model: FusionModel, clips: dict[str, Tokens]) -> None:
     (logits.square().mean() + penalty).backward()
 
 
-def _times(run: Any, device: torch.device, runs: int) -> list[float]:
+def _times(run: Callable[[], object], device: torch.device, runs: int) -> list[float]:
     """Milliseconds of each run."""
-    times = []
-    for i in range(runs + 3):
-        start = time.perf_counter()
-        run()
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        if i >= 3:
-            times.append(1e3 * (time.perf_counter() - start))
-    return times
+    return [1e3 * found for found in seconds(run, device, runs, warmup=3)]
 
 
 def peak_bytes(model: FusionModel, clips: dict[str, Tokens], device: torch.device) -> int:
