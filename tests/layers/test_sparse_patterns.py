@@ -8,9 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from sparsefuse.layers import attention, grouped, tiled
 from sparsefuse.layers.attention import dense
 from sparsefuse.layers.block import Attention
-from sparsefuse.layers.sparse import EXPRESSIVITY, PATTERNS, fixed, local, strided
+from sparsefuse.layers.groups import EXPRESSIVITY, MEANS
+from sparsefuse.layers.options import span_for
+from sparsefuse.layers.sparse import PATTERNS, fixed, local, strided
 
 torch.set_num_threads(1)
 
@@ -53,21 +56,22 @@ def reference(pattern, q, k, v, weight, span):
 
 
 def local_reference(q, k, v, weight, span):
-    """One head of one sample: per query its value and what each token received, block means by their tokens."""
+    """One head of one sample: per query its value and what each token received, a mean by its tokens."""
     length, dim = q.shape
+    real = [j for j in range(1, length) if weight[j] > 0]
+    windows = [[j for n, j in enumerate(real) if n * MEANS // max(len(real), MEANS) == w] for w in range(MEANS)]
     found = []
-    blocks = [range(1 + first, min(1 + first + span, length)) for first in range(0, length - 1, span)]
     for i in range(length):
         block = (i - 1) // span
-        low, high = 1 + block * span - math.ceil(span / 2), 1 + (block + 1) * span + math.ceil(span / 2)
+        low, high = 1 + block * span - span // 2, 1 + (block + 1) * span + span // 2
         alone = range(length) if i == 0 else [0, *range(max(low, 1), min(high, length))]
         keys = [torch.eye(length, dtype=q.dtype)[j] for j in alone if weight[j] > 0]  # a key is a mixture of tokens
         counts = [weight[j] for j in alone if weight[j] > 0]
-        for tokens in blocks if i else []:
-            if i not in tokens and sum(weight[j] for j in tokens) > 0:
-                total = sum(weight[j] for j in tokens)
-                keys.append(torch.tensor([weight[j] / total if j in tokens else 0 for j in range(length)]).to(q.dtype))
-                counts.append(max(weight[j] for j in tokens))
+        for window in windows if i and len(real) > span else []:
+            if window:
+                total = sum(weight[j] for j in window)
+                keys.append(torch.tensor([weight[j] / total if j in window else 0 for j in range(length)]).to(q.dtype))
+                counts.append(max(weight[j] for j in window))
         keys = torch.stack(keys)
         shares = (keys @ k @ q[i] / math.sqrt(dim) + torch.stack(counts).log()).softmax(0)
         found.append((shares @ keys @ v, shares @ keys))
@@ -127,6 +131,33 @@ def check_pattern(pattern, lengths, padded, span, fractional, seed):
     theirs = torch.autograd.grad((x * towards).sum(), leaves)
     for mine, expected in zip(ours, theirs, strict=True):
         torch.testing.assert_close(mine, expected, **close)
+
+
+@pytest.mark.parametrize("fractional", [False, True])
+@pytest.mark.parametrize("parts", [1, 7, 50, 10**6])
+def test_work_in_parts_equals_work_at_once(parts, fractional, monkeypatch):
+    """Dense attention by tiles and sparse patterns by samples, against PyTorch's kernel and the whole batch."""
+    q, k, v, weight = made(1, [38, 25, 31], 39, fractional=fractional)
+    mask = weight if fractional else weight.bool()
+    towards = torch.randn(q.shape, generator=torch.Generator().manual_seed(2), dtype=q.dtype)
+    leaves = [t.requires_grad_() for t in (q, k, v)]
+
+    def outcome(pattern):
+        x = PATTERNS[pattern](q, k, v, mask, span=6).x
+        return [x, *torch.autograd.grad((x * towards).sum(), leaves)]
+
+    monkeypatch.setattr(attention, "FEW", 0)
+    whole = {}
+    for pattern in PATTERNS:
+        monkeypatch.setattr(attention, "NARROW", 0)
+        whole[pattern] = outcome(pattern)
+        monkeypatch.setattr(attention, "NARROW", 8)
+        monkeypatch.setattr(tiled, "TILE", parts)
+        monkeypatch.setattr(tiled, "ROWS", 16)
+        with monkeypatch.context() as patch:
+            patch.setattr(grouped, "CACHED", parts)
+            for mine, expected in zip(outcome(pattern), whole[pattern], strict=True):
+                torch.testing.assert_close(mine, expected, rtol=1e-9, atol=1e-10)
 
 
 @pytest.mark.parametrize("pattern", [dense, strided, fixed, local])
@@ -199,15 +230,16 @@ def test_sparse_patterns_form_no_square_matrix():
     assert sizes["local"] < length**2 / 4
 
 
-@pytest.mark.parametrize("pattern", [strided, local])
-def test_work_grows_with_the_length_to_three_halves(pattern):
+@pytest.mark.parametrize(("pattern", "power"), [("dense", 2), ("strided", 1.5), ("local", 1)])
+def test_memory_grows_with_a_power_of_the_length(pattern, power):
     sizes = []
-    for length in (256, 1024):
+    for length in (1024, 4096):
         q, k, v, weight = made(0, [length], length, heads=1, dim=2)
+        span = span_for("a", {"a": length}, pattern)
         with Largest() as largest:
-            pattern(q, k, v, weight.bool(), span=2 * round(length**0.5 / 2), want_received=True)
+            PATTERNS[pattern](q, k, v, weight.bool(), span=span, want_received=True)
         sizes.append(largest.numel)
-    assert sizes[1] / sizes[0] == pytest.approx(4**1.5, rel=0.15)
+    assert sizes[1] / sizes[0] == pytest.approx(4**power, rel=0.1)
 
 
 @pytest.mark.parametrize("pattern", PATTERNS)

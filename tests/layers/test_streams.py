@@ -142,12 +142,13 @@ def test_option_errors_name_the_option_and_the_modality():
 
 
 def test_span_is_about_the_root_of_the_length_where_that_is_known():
-    assert span_for("a", {"a": 1200}, "strided") == 35
+    assert [span_for("a", {"a": n}, "strided") for n in (1200, 500, 50, 5)] == [32, 24, 7, 2]
     assert span_for("a", {"a": 1200}, "fixed") == 32
     assert span_for("a", None, "strided") == 32
     assert span_for("a", {"a": 1}, "strided") == 1
-    # local: the multiple of 16 next to the square root, but one block for short streams
-    assert [span_for("a", {"a": n}, "local") for n in (38, 64, 65, 1200, 2000, 32768)] == [64, 64, 32, 32, 48, 176]
+    # local: one block for short streams
+    assert [span_for("a", {"a": n}, "local") for n in (38, 64, 65, 32768)] == [64, 64, 16, 16]
+    assert span_for("a", None, "local") == 16
 
 
 def test_lengths_must_name_every_modality():

@@ -10,11 +10,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from sparsefuse.layers.tiled import tiled
 from sparsefuse.layers.tracing import full
 
 # Finite, so that a row without any visible key (a missing modality) stays finite in every kernel; far enough
 # below any logit that exp() is exactly 0 where at least one key is visible.
 MASKED = -1e4
+
+FEW = 128**2
+"""Scores of a head up to which plain products take half to three quarters of the time of PyTorch's kernel."""
+NARROW = 8
+"""Width of a head up to which `tiled` is faster than PyTorch's kernel."""
 
 
 class Attended(NamedTuple):
@@ -34,10 +40,26 @@ def key_bias(mask: Tensor, dtype: torch.dtype) -> Tensor:
 def dense(q: Tensor, k: Tensor, v: Tensor, mask: Tensor, *, span: int = 0, want_received: bool = False) -> Attended:
     """Every query (B, H, N, D/H) attends to every real key (B, H, N', D/H); `mask` (B, N'). `span` is not used."""
     bias = None if full(mask) else key_bias(mask, q.dtype)[:, None, None, :]  # (B, 1, 1, N')
-    x = F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
+    if not want_received and not _few(q, k):
+        return Attended(tiled(q, k, v, bias) if _narrow(q) else F.scaled_dot_product_attention(q, k, v, bias), None)
+    scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)
+    weights = (scores if bias is None else scores + bias).softmax(-1)  # (B, H, N, N')
     if not want_received:
-        return Attended(x, None)
-    scores = q @ k.transpose(-1, -2) * q.shape[-1] ** -0.5
-    weights = (scores if bias is None else scores + bias).softmax(-1)  # (B, H, N, N)
+        return Attended(weights @ v, None)
     asked_by = mask.to(weights.dtype)[:, None, 1:, None]  # real queries other than CLS
-    return Attended(x, (weights[:, :, 1:] * asked_by).sum(2).mean(1) / asked_by.sum(2)[:, 0].clamp_min(1))
+    return Attended(weights @ v, (weights[:, :, 1:] * asked_by).sum(2).mean(1) / asked_by.sum(2)[:, 0].clamp_min(1))
+
+
+def _few(q: Tensor, k: Tensor) -> bool:
+    """Whether the scores are so few that a processor is fastest with plain products."""
+    return _eager(q) and q.shape[2] * k.shape[2] <= FEW
+
+
+def _narrow(q: Tensor) -> bool:
+    """Whether heads are so narrow that `tiled` beats PyTorch's kernel."""
+    return _eager(q) and q.shape[3] <= NARROW and q.dtype in (torch.float32, torch.float64)
+
+
+def _eager(q: Tensor) -> bool:
+    """Whether this runs on a processor, operation by operation."""
+    return q.device.type == "cpu" and not torch.compiler.is_compiling()

@@ -7,20 +7,24 @@ from sparsefuse.names import unknown
 
 Option = TypeVar("Option", int, float, str)
 
-RELEASED_SPAN = 32  # of the fixed pattern, and of any pattern when the clip length is not known
+RELEASED_SPAN = 32  # of the fixed pattern, and of `strided` when the clip length is not known
+LOCAL_SPAN = 16
+EVEN = 8
+SHORT = 64  # tokens that `local` takes as one block
 
 
 def span_for(name: str, lengths: dict[str, int] | None, pattern: str) -> int:
-    """Block length of a sparse pattern: about the square root of the stream's length, as Child et al. 2019.
+    """Block length of a sparse pattern: for `strided` about the square root of the stream's length (Child et al. 2019).
 
-    For `local` a multiple of 16, which processors like; a stream of up to 64 tokens is one block, so it stays dense.
+    There a multiple of 8, which processors like. For `local` a short stream is one block, so it stays dense.
     """
-    if pattern == "fixed" or lengths is None or name not in lengths:
-        return RELEASED_SPAN
-    root = math.sqrt(lengths[name])
+    length = None if lengths is None else lengths.get(name)
     if pattern == "local":
-        return 64 if lengths[name] <= 64 else max(16 * round(root / 16), 32)
-    return max(round(root), 1)
+        return SHORT if length is not None and length <= SHORT else LOCAL_SPAN
+    if pattern == "fixed" or length is None:
+        return RELEASED_SPAN
+    root = round(math.sqrt(length))
+    return max(root, 1) if root < EVEN else EVEN * round(root / EVEN)
 
 
 def per_modality(

@@ -1,0 +1,121 @@
+"""Attention over groups of keys: one softmax over all groups, forward and backward written out.
+
+Between the passes only queries, keys and values are held: the way back makes the scores again. Samples run a few at a
+time, so that their scores stay in the processor's cache.
+"""
+
+import functools
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from sparsefuse.layers.groups import Group
+
+CACHED = 2**20
+"""Scores that a processor's cache holds."""
+
+
+def attend(groups: Sequence[Group], q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """Queries (B, H, D/H, N) over keys and values (B, H, D/H, 1 + N) -> (B, H, D/H, N)."""
+    if torch.compiler.is_compiling():
+        return _forward(groups, q, k, v)
+    return _Attend.apply(groups, q, k, v)  # pyright: ignore[reportReturnType]
+
+
+def received(groups: Sequence[Group], q: Tensor, k: Tensor, asked_by: Tensor) -> Tensor:
+    """The attention each key gets, (B, 1 + N), summed over heads and over queries weighted by `asked_by` (B, N)."""
+    heads = q.shape[1]
+    weights = _weights(groups, _arranged(groups, q, k), heads)
+    parts = []
+    for group, share in zip(groups, _by_group(groups, weights, heads), strict=True):
+        asking = group.cut(asked_by[:, None, None].expand(-1, heads, -1, -1))  # (n, 1, L)
+        parts.append(group.spread(asking @ share, heads).sum((1, 2)))
+    return _sum(parts)
+
+
+class _Attend(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, groups: Sequence[Group], q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        ctx.groups = groups
+        ctx.save_for_backward(q, k, v)
+        return _joined([_forward(part, *tensors) for part, tensors in _parts(groups, q, k, v)])
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grads: Tensor) -> tuple[None, Tensor, Tensor, Tensor]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        found = [_gradients(part, *tensors) for part, tensors in _parts(ctx.groups, *ctx.saved_tensors, *grads)]
+        dq, dk, dv = (_joined(list(same)) for same in zip(*found, strict=True))
+        return None, dq, dk, dv
+
+
+class _Arranged(NamedTuple):
+    """Queries (n, D/H, L), scaled, and keys (n, D/H, S) of a group."""
+
+    q: Tensor
+    k: Tensor
+
+
+def _parts(groups: Sequence[Group], *tensors: Tensor) -> Iterator[tuple[list[Group], list[Tensor]]]:
+    """Groups and tensors of a few samples at a time."""
+    batch, heads, _, length = tensors[0].shape
+    scores = heads * length * sum(group.logs.shape[-1] for group in groups)
+    size = max(CACHED // scores, 1) if tensors[0].device.type == "cpu" else batch
+    for first in range(0, batch, size):
+        rows = slice(first, first + size)
+        yield [group.rows(rows) for group in groups], [t[rows] for t in tensors]
+
+
+def _forward(groups: Sequence[Group], q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    heads = q.shape[1]
+    shares = _by_group(groups, _weights(groups, _arranged(groups, q, k), heads), heads)
+    return _sum([g.join(g.gather(v) @ share.transpose(1, 2), heads) for g, share in zip(groups, shares, strict=True)])
+
+
+def _arranged(groups: Sequence[Group], q: Tensor, k: Tensor) -> list[_Arranged]:
+    q = q * q.shape[2] ** -0.5
+    return [_Arranged(group.cut(q), group.gather(k)) for group in groups]
+
+
+def _weights(groups: Sequence[Group], arranged: Sequence[_Arranged], heads: int) -> Tensor:
+    """One softmax over the keys of all groups (B H G, l, sum of S)."""
+    scores = []
+    for group, (q, k) in zip(groups, arranged, strict=True):
+        found = torch.baddbmm(group.bias(heads).to(q.dtype), q.transpose(1, 2), k)  # (n, L, S)
+        scores.append(group.by_block(found if group.unseen is None else found.add_(group.unseen), heads))
+    return _joined(scores, -1).softmax(-1)
+
+
+def _gradients(groups: Sequence[Group], q: Tensor, k: Tensor, v: Tensor, grad: Tensor) -> tuple[Tensor, ...]:
+    """Gradients of queries, keys and values; by the chain rule, a product each."""
+    heads, scale = q.shape[1], q.shape[2] ** -0.5
+    arranged = _arranged(groups, q, k)
+    weights = _weights(groups, arranged, heads)
+    towards = [group.cut(grad) for group in groups]  # (n, D/H, L)
+    d_weights = [g.by_block(t.transpose(1, 2) @ g.gather(v), heads) for g, t in zip(groups, towards, strict=True)]
+    d_scores = torch._softmax_backward_data(  # pyright: ignore[reportPrivateImportUsage]
+        _joined(d_weights, -1), weights, -1, weights.dtype
+    )
+    dq, dk, dv = [], [], []
+    shares, slopes = _by_group(groups, weights, heads), _by_group(groups, d_scores, heads)
+    for group, (q, k), share, slope, toward in zip(groups, arranged, shares, slopes, towards, strict=True):
+        dq.append(group.join(k @ slope.transpose(1, 2), heads))
+        dk.append(group.spread(q @ slope, heads))
+        dv.append(group.spread(toward @ share, heads))
+    return _sum(dq) * scale, _sum(dk), _sum(dv)
+
+
+def _by_group(groups: Sequence[Group], weights: Tensor, heads: int) -> list[Tensor]:
+    """(B H G, l, sum of S) -> per group (n, L, S)."""
+    parts = weights.split([group.logs.shape[-1] for group in groups], -1)
+    return [group.by_group(part, heads) for group, part in zip(groups, parts, strict=True)]
+
+
+def _joined(parts: list[Tensor], dim: int = 0) -> Tensor:
+    return parts[0] if len(parts) == 1 else torch.cat(parts, dim)
+
+
+def _sum(parts: list[Tensor]) -> Tensor:
+    return functools.reduce(torch.add, parts)

@@ -1,0 +1,232 @@
+"""Which keys a block of queries sees: linear maps from a stream to groups of queries and of keys, and back.
+
+Tokens come last, (B, H, D/H, N): products of long rows take a third of the time of products of rows a head wide. A
+stream is CLS and N tokens, cut into G blocks of l; a group holds n = B H G blocks (or residues) of L queries, S keys
+each. `join` and `spread` are the transposes of `cut` and `gather`: what flows back through them.
+"""
+
+import copy
+from typing import Protocol, Self
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from sparsefuse.layers.attention import MASKED, key_bias
+from sparsefuse.layers.pool import num_windows, windows
+
+MEANS = 15
+"""Means of a clip that `Local` adds: with CLS, 16 keys that all blocks see."""
+EXPRESSIVITY = 8
+"""c of the fixed pattern, as released."""
+
+
+class Group(Protocol):
+    """Queries that share their keys."""
+
+    logs: Tensor
+    """(B, ..., S) log-weights of the keys, `MASKED` where nothing is there"""
+    unseen: Tensor | None
+    """(L, S) added to the scores: `MASKED` where a query does not see a key of its group"""
+
+    def rows(self, rows: slice) -> Self:
+        """The same for some samples of the batch."""
+        ...
+
+    def bias(self, heads: int) -> Tensor:
+        """(n, 1, S) log-weights of the keys."""
+        ...
+
+    def cut(self, x: Tensor) -> Tensor:
+        """(B, H, D/H, N) -> (n, D/H, L)."""
+        ...
+
+    def join(self, x: Tensor, heads: int) -> Tensor:
+        """(n, D/H, L) -> (B, H, D/H, N)."""
+        ...
+
+    def gather(self, x: Tensor) -> Tensor:
+        """(B, H, D/H, 1 + N) -> (n, D/H, S)."""
+        ...
+
+    def spread(self, x: Tensor, heads: int) -> Tensor:
+        """(n, D/H, S) -> (B, H, D/H, 1 + N)."""
+        ...
+
+    def by_block(self, scores: Tensor, heads: int) -> Tensor:
+        """(n, L, S) -> (B H G, l, S)."""
+        ...
+
+    def by_group(self, scores: Tensor, heads: int) -> Tensor:
+        """(B H G, l, S) -> (n, L, S)."""
+        ...
+
+
+class Window:
+    """Queries by blocks; their keys are CLS, keys that all blocks share, and `pieces` l tokens around the block."""
+
+    def __init__(self, mask: Tensor, span: int, pieces: int):
+        self.span, self.pieces, self.length = span, pieces, mask.shape[1] - 1
+        self.count = num_windows(self.length, span)
+        self.before = (pieces - 1) * span // 2  # tokens seen before the block, and after it
+        self.unseen: Tensor | None = None
+        self.logs = key_bias(self.weights(mask.to(torch.float32)), torch.float32)
+
+    def weights(self, mask: Tensor) -> Tensor:
+        """The mask (B, 1 + N) as weights of the keys (B, G, S)."""
+        return self.gather(mask[:, None, None]).unflatten(0, (-1, self.count))[:, :, 0]
+
+    def shared(self, tokens: Tensor) -> Tensor:
+        """Keys that all blocks see: (B, H, D/H, N) -> (B, H, D/H, any)."""
+        return tokens[..., :0]
+
+    def unshared(self, x: Tensor) -> Tensor:
+        """The transpose of `shared`, (B, H, D/H, any) -> (B, H, D/H, N) or what adds to it."""
+        return x.sum(-1, keepdim=True)
+
+    def rows(self, rows: slice) -> Self:
+        part = copy.copy(self)
+        part.logs = self.logs[rows]
+        return part
+
+    def bias(self, heads: int) -> Tensor:
+        return self.logs[:, None].expand(-1, heads, -1, -1).flatten(0, 2)[:, None]
+
+    def cut(self, x: Tensor) -> Tensor:
+        return self._blocks(x).flatten(0, 2)
+
+    def join(self, x: Tensor, heads: int) -> Tensor:
+        x = x.unflatten(0, (-1, heads, self.count)).permute(0, 2, 4, 1, 3).flatten(1, 2)  # (B, G l, H, D/H)
+        return x[:, : self.length].permute(0, 2, 3, 1)
+
+    def gather(self, x: Tensor) -> Tensor:
+        cls, tokens = x.split([1, self.length], -1)
+        shared = torch.cat([cls, self.shared(tokens)], -1)[:, :, None].expand(-1, -1, self.count, -1, -1)
+        end = self.count * self.span - self.length
+        around = F.pad(tokens, (self.before, self.before + end))
+        around = around.unflatten(3, (-1, self.span)).transpose(2, 3)  # (B, H, G + pieces - 1, D/H, l)
+        near = (around.narrow(2, i, self.count) for i in range(self.pieces))
+        return torch.cat([shared, *near], -1).flatten(0, 2)
+
+    def spread(self, x: Tensor, heads: int) -> Tensor:
+        x = x.unflatten(0, (-1, heads, self.count))
+        near = self.pieces * self.span
+        shared, near = x.split([x.shape[-1] - near, near], -1)
+        around = x.new_zeros(*x.shape[:2], self.count + self.pieces - 1, x.shape[3], self.span)
+        for i, piece in enumerate(near.split(self.span, -1)):
+            around.narrow(2, i, self.count).add_(piece)
+        tokens = around.transpose(2, 3).flatten(3)[..., self.before : self.before + self.length]
+        cls, others = shared.sum(2).split([1, shared.shape[-1] - 1], -1)
+        return torch.cat([cls, tokens + self.unshared(others)], -1)
+
+    def by_block(self, scores: Tensor, heads: int) -> Tensor:
+        return scores
+
+    def by_group(self, scores: Tensor, heads: int) -> Tensor:
+        return scores
+
+    def _blocks(self, x: Tensor) -> Tensor:
+        """(B, H, D/H, N) -> (B, H, G, D/H, l), the last block filled up."""
+        filled = F.pad(x, (0, self.count * self.span - self.length))
+        return filled.unflatten(3, (self.count, self.span)).transpose(2, 3)
+
+
+class Near(Window):
+    """The strided pattern's neighbourhood: |i - j| < l."""
+
+    def __init__(self, mask: Tensor, span: int):
+        super().__init__(mask, span, pieces=3)
+        place = torch.arange(3 * span, device=mask.device) - span - torch.arange(span, device=mask.device)[:, None]
+        self.unseen: Tensor | None = F.pad((place.abs() >= span) * MASKED, (1, 0))  # CLS is seen by all
+
+
+class Local(Window):
+    """The local pattern: l / 2 tokens either side of the block, and means of `MEANS` windows of the clip."""
+
+    def __init__(self, mask: Tensor, span: int):
+        tokens = mask[:, None, 1:].to(torch.float32)
+        index, _ = windows(mask[:, 1:], keep=MEANS)
+        inside = (index[:, None] == torch.arange(MEANS, device=mask.device)[:, None]) * tokens  # (B, 15, N)
+        self.share = inside / inside.sum(2, keepdim=True).clamp_min(torch.finfo(inside.dtype).tiny)
+        # A clip of one block needs no means.
+        self.present = inside.amax(2) * ((tokens > 0).sum(2) > span)  # (B, 15)
+        super().__init__(mask, span, pieces=2)
+
+    def weights(self, mask: Tensor) -> Tensor:
+        cls, _, around = super().weights(mask).split([1, MEANS, 2 * self.span], 2)
+        return torch.cat([cls, self.present[:, None].expand(-1, self.count, -1), around], 2)
+
+    def shared(self, tokens: Tensor) -> Tensor:
+        rows = tokens.permute(0, 3, 1, 2).flatten(2)  # (B, N, D), as they lie in memory
+        means = self.share.to(tokens.dtype) @ rows
+        return means.unflatten(2, tokens.shape[1:3]).permute(0, 2, 3, 1)
+
+    def unshared(self, x: Tensor) -> Tensor:
+        return (x.flatten(1, 2) @ self.share.to(x.dtype)).unflatten(1, x.shape[1:3])
+
+    def rows(self, rows: slice) -> Self:
+        part = super().rows(rows)
+        part.share = self.share[rows]
+        return part
+
+
+class Fixed(Window):
+    """The fixed pattern: the block, and the last c + 1 tokens of every other."""
+
+    def __init__(self, mask: Tensor, span: int):
+        self.tail = min(EXPRESSIVITY + 1, span)
+        super().__init__(mask, span, pieces=1)
+
+    def weights(self, mask: Tensor) -> Tensor:
+        cls, tails, block = super().weights(mask).split([1, self.count * self.tail, self.span], 2)
+        groups = torch.arange(self.count, device=mask.device)
+        others = groups[:, None] != groups.repeat_interleave(self.tail)  # its own are in the block already
+        return torch.cat([cls, tails * others, block], 2)
+
+    def shared(self, tokens: Tensor) -> Tensor:
+        tails = self._blocks(tokens)[..., self.span - self.tail :]  # (B, H, G, D/H, c + 1)
+        return tails.transpose(2, 3).flatten(3)
+
+    def unshared(self, x: Tensor) -> Tensor:
+        tails = F.pad(x.unflatten(3, (self.count, self.tail)), (self.span - self.tail, 0))
+        return tails.flatten(3)[..., : self.length]
+
+
+class Residue:
+    """The strided pattern's far tokens: those whose places differ by a multiple of l. n = B H l, L = S = G."""
+
+    def __init__(self, mask: Tensor, span: int):
+        self.span, self.length = span, mask.shape[1] - 1
+        self.count = num_windows(self.length, span)
+        weight = self.cut(mask[:, None, None, 1:].to(torch.float32)).unflatten(0, (-1, span))[:, :, 0]  # (B, l, G)
+        self.logs = key_bias(weight, torch.float32)
+        # Itself is in its neighbourhood already.
+        self.unseen: Tensor | None = torch.eye(self.count, device=mask.device) * MASKED
+
+    def rows(self, rows: slice) -> Self:
+        part = copy.copy(self)
+        part.logs = self.logs[rows]
+        return part
+
+    def bias(self, heads: int) -> Tensor:
+        return self.logs[:, None].expand(-1, heads, -1, -1).flatten(0, 2)[:, None]
+
+    def cut(self, x: Tensor) -> Tensor:
+        filled = F.pad(x, (0, self.count * self.span - self.length))
+        return filled.unflatten(3, (self.count, self.span)).permute(0, 1, 4, 2, 3).flatten(0, 2)
+
+    def join(self, x: Tensor, heads: int) -> Tensor:
+        x = x.unflatten(0, (-1, heads, self.span)).permute(0, 4, 2, 1, 3).flatten(1, 2)  # (B, G l, H, D/H)
+        return x[:, : self.length].permute(0, 2, 3, 1)
+
+    def gather(self, x: Tensor) -> Tensor:
+        return self.cut(x[..., 1:])
+
+    def spread(self, x: Tensor, heads: int) -> Tensor:
+        return F.pad(self.join(x, heads), (1, 0))
+
+    def by_block(self, scores: Tensor, heads: int) -> Tensor:
+        return scores.unflatten(0, (-1, heads, self.span)).transpose(2, 3).flatten(0, 2)
+
+    def by_group(self, scores: Tensor, heads: int) -> Tensor:
+        return scores.unflatten(0, (-1, heads, self.count)).transpose(2, 3).flatten(0, 2)
