@@ -11,6 +11,7 @@ from typing import Any, Literal, NoReturn
 from jsonargparse import ActionConfigFile, ArgumentParser, set_parsing_settings  # pyright: ignore[reportPrivateImportUsage]
 
 from sparsefuse.config import Config
+from sparsefuse.memory import keep_memory
 from sparsefuse.names import unknown
 from sparsefuse.shorthand import on_top, spelled_out
 
@@ -210,6 +211,7 @@ POSITIONAL["predict"] = ("run", "files")
 def main() -> None:
     """Runs `sparsefuse VERB ...`."""
     logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=[_Stderr()])
+    keep_memory()
     argv = spelled_out(sys.argv[1:], WITH_CONFIG)
     parser = _parser(argv)
     argv = on_top(argv, lambda rest: vars(parser.parse_args(rest)[rest[0]]))

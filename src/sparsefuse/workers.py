@@ -12,6 +12,8 @@ from itertools import islice
 from multiprocessing import get_context, parent_process
 from typing import TypeVar
 
+from sparsefuse.memory import keep_memory
+
 Task = TypeVar("Task")
 Result = TypeVar("Result")
 
@@ -102,10 +104,11 @@ def _pool(jobs: int) -> Generator[ProcessPoolExecutor, None, None]:
 
 
 def _start() -> None:
-    """A worker uses one thread for its arithmetic, leaves Ctrl-C to its parent, and does not outlive it."""
+    """A worker uses one thread for its arithmetic, keeps its memory, leaves Ctrl-C to its parent, and does not outlive it."""
     os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = "1"  # read when torch is imported,
     if "torch" in sys.modules:  # which a user's script may have done already
         sys.modules["torch"].set_num_threads(1)
+    keep_memory()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_die_with_parent, daemon=True).start()
 
