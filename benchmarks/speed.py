@@ -12,7 +12,8 @@ import csv
 import io
 import math
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,23 +23,40 @@ from rich.progress import track
 
 from sparsefuse.cost import count, random_clips
 from sparsefuse.files import replacing, write_text
+from sparsefuse.layers import attention
 from sparsefuse.ledger import PUBLISHED
 from sparsefuse.machine import seconds
 from sparsefuse.measure import forward, peak_bytes, train_step
+from sparsefuse.memory import keep_memory
 from sparsefuse.methods import build
 from sparsefuse.model import FusionModel
 from sparsefuse.ranks import device_of
 
+
+class Contender(NamedTuple):
+    """A row of the table."""
+
+    method: str
+    options: dict[str, Any]
+    pytorch: bool = False
+    """attention by PyTorch's kernel, as published code runs it, where ours is faster"""
+    compiled: bool = False
+    """every layer through torch.compile"""
+
+
 LOCAL = {"unimodal_attention": "local", "sparse": "local"}
-MODELS: dict[str, tuple[str, dict[str, Any]]] = {
-    "concat": ("concat", {}),  # the first is what the others are held against
-    "late": ("late", {}),
-    "mbt": ("mbt", {}),
-    "sft, released": ("sft", {"sparse": "dense"}),
-    "sft": ("sft", {}),
-    "sft, sparse throughout": ("sft", LOCAL),
+MODELS = {
+    "concat, PyTorch's attention": Contender("concat", {}, pytorch=True),  # what the others are held against
+    "concat": Contender("concat", {}),
+    "late": Contender("late", {}),
+    "mult": Contender("mult", {}),
+    "mbt": Contender("mbt", {}),
+    "sft, released": Contender("sft", {"sparse": "dense"}),
+    "sft": Contender("sft", {}),
+    "sft, sparse throughout": Contender("sft", LOCAL),
+    "sft, sparse throughout, compiled": Contender("sft", LOCAL, compiled=True),
 }
-SWEPT = {"concat": ("concat", {}), "sft": ("sft", {}), "sft, sparse throughout": ("sft", LOCAL)}
+SWEPT = ("concat, PyTorch's attention", "concat", "sft", "sft, sparse throughout")
 CLASSES = {"vggs": 100, "mosei": 7}
 WIDTH = 128  # of the stream that grows
 DENSE_LIMIT = 4096  # tokens, above which models with dense attention are left out of the sweep: minutes a step
@@ -54,7 +72,7 @@ class Line(NamedTuple):
     eval_ms: float
     """a batch, median over rounds"""
     eval_ratio: float
-    """concat's time over this model's, median over rounds of the round's ratio"""
+    """the first model's time over this one's, median over rounds of the round's ratio"""
     train_ms: float
     train_ratio: float
     memory_mb: float
@@ -69,11 +87,15 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--longest", type=int, default=32768)
+    parser.add_argument("--compile", action="store_true", help="add rows for torch.compile; minutes more")
     parser.add_argument("--out", type=Path, default=Path("results/benchmark"))
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
+    keep_memory()
     device = torch.device(device_of("auto"))
-    lines = [line for shape in PUBLISHED for line in at_shape(shape, options.batch, options.rounds, device)]
+    torch._dynamo.config.recompile_limit = 64  # pyright: ignore[reportPrivateImportUsage]  # one per layer and mode
+    rows = [name for name, entry in MODELS.items() if options.compile or not entry.compiled]
+    lines = [line for shape in PUBLISHED for line in at_shape(shape, rows, options.batch, options.rounds, device)]
     swept = sweep(options.longest, max(options.rounds // 3, 2), device)
     name = "cpu" if device.type == "cpu" else torch.cuda.get_device_name(device).lower().replace(" ", "-")
     version = ".".join(torch.__version__.split("+")[0].split(".")[:2])
@@ -89,21 +111,15 @@ def main() -> None:
     print(text)
 
 
-def at_shape(shape: str, batch: int, rounds: int, device: torch.device) -> list[Line]:
-    """All models on the clips of a published study."""
+def at_shape(shape: str, rows: Sequence[str], batch: int, rounds: int, device: torch.device) -> list[Line]:
+    """Models on the clips of a published study."""
     study = PUBLISHED[shape]
-    keep = {"keep": study.options["sft"]["keep"]}
-    models = {
-        name: build(
-            method,
-            study.features,
-            CLASSES[shape],
-            lengths=study.lengths,
-            **(keep if method == "sft" else {}),
-            **options,
-        ).to(device)
-        for name, (method, options) in MODELS.items()
-    }
+    options = {**study.options, "sft": {"keep": study.options["sft"]["keep"]}}
+    models = {}
+    for name in rows:
+        entry = MODELS[name]
+        model = _built(entry, study.features, CLASSES[shape], study.lengths, options.get(entry.method, {}))
+        models[name] = model.to(device)
     return compared(shape, models, study.lengths, batch, rounds)
 
 
@@ -113,12 +129,18 @@ def sweep(longest: int, rounds: int, device: torch.device) -> list[Line]:
     for length in (2**i for i in range(8, int(math.log2(longest)) + 1)):
         lengths = {"stream": length}
         models = {
-            name: build(method, {"stream": WIDTH}, 10, lengths=lengths, **options).to(device)
-            for name, (method, options) in SWEPT.items()
-            if length <= DENSE_LIMIT or options == LOCAL
+            name: _built(MODELS[name], {"stream": WIDTH}, 10, lengths, {}).to(device)
+            for name in SWEPT
+            if length <= DENSE_LIMIT or MODELS[name].options == LOCAL
         }
         lines += compared(str(length), models, lengths, 1, rounds)
     return lines
+
+
+def _built(
+    entry: Contender, features: dict[str, int], classes: int, lengths: dict[str, int], options: dict[str, Any]
+) -> FusionModel:
+    return build(entry.method, features, classes, lengths=lengths, **options, **entry.options)
 
 
 def compared(
@@ -128,16 +150,22 @@ def compared(
     first, *_ = models
     device = next(models[first].parameters()).device
     clips = random_clips(models[first], lengths, batch, device)
+    gmacs = {name: count(model, lengths).total / 1e9 for name, model in models.items()}
+    for name, model in models.items():
+        for layer in model.layers if MODELS[name].compiled else ():
+            layer.compile()
     times: dict[str, list[tuple[float, float]]] = {name: [] for name in models}
     for turn in track(range(rounds + 1), f"{shape:>6}", transient=True):
         for name, model in models.items():
             runs = (partial(forward, model, clips), partial(train_step, model, clips))
-            evaluated, trained = (seconds(run, device, 1, warmup=0)[0] for run in runs)
+            with _kernel(MODELS[name]):
+                evaluated, trained = (seconds(run, device, 1, warmup=0)[0] for run in runs)
             if turn:  # the first is the warm-up
                 times[name].append((evaluated, trained))
-    memory = {name: peak_bytes(model, clips, device) for name, model in models.items()}
-    lines = []
+    lines, memory = [], {}
     for name, model in models.items():
+        with _kernel(MODELS[name]):
+            memory[name] = peak_bytes(model, clips, device)
         evals, trains = zip(*times[name], strict=True)
         base_evals, base_trains = zip(*times[first], strict=True)
         lines.append(
@@ -145,7 +173,7 @@ def compared(
                 shape=shape,
                 model=name,
                 batch=batch,
-                gmacs=count(model, lengths).total / 1e9,
+                gmacs=gmacs[name],
                 eval_ms=1e3 * statistics.median(evals),
                 eval_ratio=_ratio(base_evals, evals),
                 train_ms=1e3 * statistics.median(trains),
@@ -155,6 +183,17 @@ def compared(
             )
         )
     return lines
+
+
+@contextmanager
+def _kernel(entry: Contender) -> Iterator[None]:
+    """Turns our dense attention off where a row is to have PyTorch's."""
+    narrow = attention.NARROW
+    attention.NARROW = 0 if entry.pytorch else narrow
+    try:
+        yield
+    finally:
+        attention.NARROW = narrow
 
 
 def _ratio(base: Iterable[float], mine: Iterable[float]) -> float:

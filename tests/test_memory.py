@@ -1,4 +1,4 @@
-"""Memory that is freed and taken again must not come from the system anew; measured in page faults, in new processes."""
+"""Memory that is freed and taken again must not come from the system anew: page faults, counted in new processes."""
 
 import subprocess
 import sys

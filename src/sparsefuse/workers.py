@@ -104,7 +104,7 @@ def _pool(jobs: int) -> Generator[ProcessPoolExecutor, None, None]:
 
 
 def _start() -> None:
-    """A worker uses one thread for its arithmetic, keeps its memory, leaves Ctrl-C to its parent, and does not outlive it."""
+    """A worker computes with one thread, keeps its memory, leaves Ctrl-C to its parent, and does not outlive it."""
     os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = "1"  # read when torch is imported,
     if "torch" in sys.modules:  # which a user's script may have done already
         sys.modules["torch"].set_num_threads(1)

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sparsefuse.layers.tiled import tiled
-from sparsefuse.layers.tracing import full
+from sparsefuse.layers.tracing import exporting, full
 
 # Finite, so that a row without any visible key (a missing modality) stays finite in every kernel; far enough
 # below any logit that exp() is exactly 0 where at least one key is visible.
@@ -21,6 +21,8 @@ FEW = 128**2
 """Scores of a head up to which plain products take half to three quarters of the time of PyTorch's kernel."""
 NARROW = 8
 """Width of a head up to which `tiled` is faster than PyTorch's kernel."""
+THREADS = 4
+"""Threads up to which it is used: each of its products waits for all threads, the kernel's do not."""
 
 
 class Attended(NamedTuple):
@@ -52,14 +54,11 @@ def dense(q: Tensor, k: Tensor, v: Tensor, mask: Tensor, *, span: int = 0, want_
 
 def _few(q: Tensor, k: Tensor) -> bool:
     """Whether the scores are so few that a processor is fastest with plain products."""
-    return _eager(q) and q.shape[2] * k.shape[2] <= FEW
+    return q.device.type == "cpu" and not exporting() and q.shape[2] * k.shape[2] <= FEW
 
 
 def _narrow(q: Tensor) -> bool:
     """Whether heads are so narrow that `tiled` beats PyTorch's kernel."""
-    return _eager(q) and q.shape[3] <= NARROW and q.dtype in (torch.float32, torch.float64)
-
-
-def _eager(q: Tensor) -> bool:
-    """Whether this runs on a processor, operation by operation."""
-    return q.device.type == "cpu" and not torch.compiler.is_compiling()
+    eager = q.device.type == "cpu" and not torch.compiler.is_compiling()
+    few_threads = torch.get_num_threads() <= THREADS
+    return eager and few_threads and q.shape[3] <= NARROW and q.dtype in (torch.float32, torch.float64)

@@ -14,8 +14,8 @@ from torch.autograd.function import once_differentiable
 
 from sparsefuse.layers.groups import Group
 
-CACHED = 2**20
-"""Scores that a processor's cache holds."""
+CACHED = 2**19
+"""Scores that go at once, per thread: what a core's cache holds."""
 
 
 def attend(groups: Sequence[Group], q: Tensor, k: Tensor, v: Tensor) -> Tensor:
@@ -62,7 +62,7 @@ def _parts(groups: Sequence[Group], *tensors: Tensor) -> Iterator[tuple[list[Gro
     """Groups and tensors of a few samples at a time."""
     batch, heads, _, length = tensors[0].shape
     scores = heads * length * sum(group.logs.shape[-1] for group in groups)
-    size = max(CACHED // scores, 1) if tensors[0].device.type == "cpu" else batch
+    size = max(CACHED * torch.get_num_threads() // scores, 1) if tensors[0].device.type == "cpu" else batch
     for first in range(0, batch, size):
         rows = slice(first, first + size)
         yield [group.rows(rows) for group in groups], [t[rows] for t in tensors]

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-TILE = 2**18
-"""Scores of a tile: what a core's cache holds."""
+TILE = 2**17
+"""Scores of a tile, per thread: what a core's cache holds."""
 ROWS = 256
 """Queries of a tile, at most."""
 
@@ -80,8 +80,9 @@ class _Tile(NamedTuple):
 
 def _tiles(q: Tensor, k: Tensor, bias: Tensor | None, *, buffers: int) -> Iterator[_Tile]:
     """All heads and queries, tile by tile."""
-    rows = min(max(TILE // k.shape[2], 1), ROWS, q.shape[2])
-    heads = min(max(TILE // (k.shape[2] * rows), 1), q.shape[0])
+    scores = TILE * torch.get_num_threads()
+    rows = min(max(scores // k.shape[2], 1), ROWS, q.shape[2])
+    heads = min(max(scores // (k.shape[2] * rows), 1), q.shape[0])
     space = q.new_empty(buffers, heads * rows * k.shape[2])
     for head in range(0, q.shape[0], heads):
         for row in range(0, q.shape[2], rows):
