@@ -6,7 +6,8 @@ each. `join` and `spread` are the transposes of `cut` and `gather`: what flows b
 """
 
 import copy
-from typing import Protocol, Self
+from abc import ABC, abstractmethod
+from typing import Self
 
 import torch
 import torch.nn.functional as F
@@ -21,55 +22,67 @@ EXPRESSIVITY = 8
 """c of the fixed pattern, as released."""
 
 
-class Group(Protocol):
+class Group(ABC):
     """Queries that share their keys."""
 
     logs: Tensor
     """(B, ..., S) log-weights of the keys, `MASKED` where nothing is there"""
-    unseen: Tensor | None
+    unseen: Tensor | None = None
     """(L, S) added to the scores: `MASKED` where a query does not see a key of its group"""
+
+    def __init__(self, length: int, span: int):
+        self.length, self.span, self.count = length, span, num_windows(length, span)
 
     def rows(self, rows: slice) -> Self:
         """The same for some samples of the batch."""
-        ...
+        part = copy.copy(self)
+        part.logs = self.logs[rows]
+        return part
 
     def bias(self, heads: int) -> Tensor:
         """(n, 1, S) log-weights of the keys."""
-        ...
+        return self.logs[:, None].expand(-1, heads, -1, -1).flatten(0, 2)[:, None]
 
+    @abstractmethod
     def cut(self, x: Tensor) -> Tensor:
         """(B, H, D/H, N) -> (n, D/H, L)."""
-        ...
 
+    @abstractmethod
     def join(self, x: Tensor, heads: int) -> Tensor:
         """(n, D/H, L) -> (B, H, D/H, N)."""
-        ...
 
+    @abstractmethod
     def gather(self, x: Tensor) -> Tensor:
         """(B, H, D/H, 1 + N) -> (n, D/H, S)."""
-        ...
 
+    @abstractmethod
     def spread(self, x: Tensor, heads: int) -> Tensor:
         """(n, D/H, S) -> (B, H, D/H, 1 + N)."""
-        ...
 
     def by_block(self, scores: Tensor, heads: int) -> Tensor:
         """(n, L, S) -> (B H G, l, S)."""
-        ...
+        return scores
 
     def by_group(self, scores: Tensor, heads: int) -> Tensor:
         """(B H G, l, S) -> (n, L, S)."""
-        ...
+        return scores
+
+    def _blocks(self, x: Tensor) -> Tensor:
+        """(B, H, D/H, N) -> (B, H, D/H, G, l), the last block filled up."""
+        return F.pad(x, (0, self.count * self.span - self.length)).unflatten(3, (self.count, self.span))
+
+    def _tokens(self, blocks: Tensor) -> Tensor:
+        """(B, G, l, H, D/H) -> (B, H, D/H, N)."""
+        return blocks.flatten(1, 2)[:, : self.length].permute(0, 2, 3, 1)
 
 
-class Window:
+class Window(Group):
     """Queries by blocks; their keys are CLS, keys that all blocks share, and `pieces` l tokens around the block."""
 
     def __init__(self, mask: Tensor, span: int, pieces: int):
-        self.span, self.pieces, self.length = span, pieces, mask.shape[1] - 1
-        self.count = num_windows(self.length, span)
+        super().__init__(mask.shape[1] - 1, span)
+        self.pieces = pieces
         self.before = (pieces - 1) * span // 2  # tokens seen before the block, and after it
-        self.unseen: Tensor | None = None
         self.logs = key_bias(self.weights(mask.to(torch.float32)), torch.float32)
 
     def weights(self, mask: Tensor) -> Tensor:
@@ -84,20 +97,11 @@ class Window:
         """The transpose of `shared`, (B, H, D/H, any) -> (B, H, D/H, N) or what adds to it."""
         return x.sum(-1, keepdim=True)
 
-    def rows(self, rows: slice) -> Self:
-        part = copy.copy(self)
-        part.logs = self.logs[rows]
-        return part
-
-    def bias(self, heads: int) -> Tensor:
-        return self.logs[:, None].expand(-1, heads, -1, -1).flatten(0, 2)[:, None]
-
     def cut(self, x: Tensor) -> Tensor:
-        return self._blocks(x).flatten(0, 2)
+        return self._blocks(x).transpose(2, 3).flatten(0, 2)
 
     def join(self, x: Tensor, heads: int) -> Tensor:
-        x = x.unflatten(0, (-1, heads, self.count)).permute(0, 2, 4, 1, 3).flatten(1, 2)  # (B, G l, H, D/H)
-        return x[:, : self.length].permute(0, 2, 3, 1)
+        return self._tokens(x.unflatten(0, (-1, heads, self.count)).permute(0, 2, 4, 1, 3))
 
     def gather(self, x: Tensor) -> Tensor:
         cls, tokens = x.split([1, self.length], -1)
@@ -119,17 +123,6 @@ class Window:
         cls, others = shared.sum(2).split([1, shared.shape[-1] - 1], -1)
         return torch.cat([cls, tokens + self.unshared(others)], -1)
 
-    def by_block(self, scores: Tensor, heads: int) -> Tensor:
-        return scores
-
-    def by_group(self, scores: Tensor, heads: int) -> Tensor:
-        return scores
-
-    def _blocks(self, x: Tensor) -> Tensor:
-        """(B, H, D/H, N) -> (B, H, G, D/H, l), the last block filled up."""
-        filled = F.pad(x, (0, self.count * self.span - self.length))
-        return filled.unflatten(3, (self.count, self.span)).transpose(2, 3)
-
 
 class Near(Window):
     """The strided pattern's neighbourhood: |i - j| < l."""
@@ -137,7 +130,7 @@ class Near(Window):
     def __init__(self, mask: Tensor, span: int):
         super().__init__(mask, span, pieces=3)
         place = torch.arange(3 * span, device=mask.device) - span - torch.arange(span, device=mask.device)[:, None]
-        self.unseen: Tensor | None = F.pad((place.abs() >= span) * MASKED, (1, 0))  # CLS is seen by all
+        self.unseen = F.pad((place.abs() >= span) * MASKED, (1, 0))  # CLS is seen by all
 
 
 class Local(Window):
@@ -184,40 +177,27 @@ class Fixed(Window):
         return torch.cat([cls, tails * others, block], 2)
 
     def shared(self, tokens: Tensor) -> Tensor:
-        tails = self._blocks(tokens)[..., self.span - self.tail :]  # (B, H, G, D/H, c + 1)
-        return tails.transpose(2, 3).flatten(3)
+        return self._blocks(tokens)[..., self.span - self.tail :].flatten(3)
 
     def unshared(self, x: Tensor) -> Tensor:
         tails = F.pad(x.unflatten(3, (self.count, self.tail)), (self.span - self.tail, 0))
         return tails.flatten(3)[..., : self.length]
 
 
-class Residue:
+class Residue(Group):
     """The strided pattern's far tokens: those whose places differ by a multiple of l. n = B H l, L = S = G."""
 
     def __init__(self, mask: Tensor, span: int):
-        self.span, self.length = span, mask.shape[1] - 1
-        self.count = num_windows(self.length, span)
-        weight = self.cut(mask[:, None, None, 1:].to(torch.float32)).unflatten(0, (-1, span))[:, :, 0]  # (B, l, G)
-        self.logs = key_bias(weight, torch.float32)
-        # Itself is in its neighbourhood already.
-        self.unseen: Tensor | None = torch.eye(self.count, device=mask.device) * MASKED
-
-    def rows(self, rows: slice) -> Self:
-        part = copy.copy(self)
-        part.logs = self.logs[rows]
-        return part
-
-    def bias(self, heads: int) -> Tensor:
-        return self.logs[:, None].expand(-1, heads, -1, -1).flatten(0, 2)[:, None]
+        super().__init__(mask.shape[1] - 1, span)
+        weights = self.cut(mask[:, None, None, 1:].to(torch.float32)).unflatten(0, (-1, span))[:, :, 0]  # (B, l, G)
+        self.logs = key_bias(weights, torch.float32)
+        self.unseen = torch.eye(self.count, device=mask.device) * MASKED  # itself is in its neighbourhood already
 
     def cut(self, x: Tensor) -> Tensor:
-        filled = F.pad(x, (0, self.count * self.span - self.length))
-        return filled.unflatten(3, (self.count, self.span)).permute(0, 1, 4, 2, 3).flatten(0, 2)
+        return self._blocks(x).permute(0, 1, 4, 2, 3).flatten(0, 2)
 
     def join(self, x: Tensor, heads: int) -> Tensor:
-        x = x.unflatten(0, (-1, heads, self.span)).permute(0, 4, 2, 1, 3).flatten(1, 2)  # (B, G l, H, D/H)
-        return x[:, : self.length].permute(0, 2, 3, 1)
+        return self._tokens(x.unflatten(0, (-1, heads, self.span)).permute(0, 4, 2, 1, 3))
 
     def gather(self, x: Tensor) -> Tensor:
         return self.cut(x[..., 1:])
