@@ -1,5 +1,6 @@
 """Counted costs are those of an independent counter, of hand arithmetic, and of the published tables."""
 
+import math
 from collections.abc import Callable
 
 import pytest
@@ -26,6 +27,7 @@ SFT = [
     {"pool": "attn", "sparse": "fixed"},
     {"keep": None, "stride": 4},
     {"unimodal_attention": "strided"},
+    {"unimodal_attention": "local", "sparse": "local"},
 ]
 CASES = [(name, dict(find(name).TEST)) for name in methods()]
 CASES += [("sft", {**find("sft").TEST, **options}) for options in SFT]
@@ -74,6 +76,29 @@ def test_a_sparse_pattern_costs_less_and_the_paper_charges_it_as_dense() -> None
     assert found["none"].layers < found["strided"].layers < found["dense"].layers
     assert found["none"].layers < found["fixed"].layers < found["dense"].layers
     assert found["strided"].paper == found["fixed"].paper == found["dense"].paper > found["none"].paper
+
+
+@pytest.mark.parametrize(
+    ("method", "options", "slope"),
+    [
+        ("concat", {}, 2),
+        ("sft", {"unimodal_attention": "strided"}, 1.5),
+        ("sft", {"unimodal_attention": "local", "sparse": "local"}, 1),
+    ],
+)
+def test_counted_work_grows_with_a_power_of_the_length(method: str, options: dict, slope: float) -> None:
+    """On log axes, from 8,192 to 32,768 tokens; what is linear beside it bends the first two down."""
+    lengths = 8192, 32768
+    found = [count(build(method, {"a": 4}, 2, lengths={"a": n}, **options), {"a": n}).layers for n in lengths]
+    assert math.log(found[1] / found[0], 4) == pytest.approx(slope, abs=0.1)
+
+
+def test_the_paper_shapes_cost_what_is_promised() -> None:
+    """GMACs of the layers: at most 0.16 with the paper's layers, 0.05 with no dense attention over raw tokens."""
+    throughout = {"sparse": "local", "unimodal_attention": "local"}
+    for options, most in (({"sparse": "strided"}, 0.16), (throughout, 0.05)):
+        (line,) = ledger(["sft"], {}, {}, 0, {"sft": options}, shapes="vggs")
+        assert line.cost.layers / 1e9 <= most
 
 
 def test_counting_leaves_the_model_as_it_was() -> None:
