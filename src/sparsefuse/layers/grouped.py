@@ -1,7 +1,7 @@
 """Attention over groups of keys: one softmax over all groups, forward and backward written out.
 
-Between the passes only queries, keys and values are held: the way back makes the scores again. Samples run a few at a
-time, so that their scores stay in the processor's cache.
+Between the passes only queries, keys and values are held: the way back makes the scores again. Samples, or heads of a
+long one, run a few at a time, so that their scores stay in the processor's cache.
 """
 
 import functools
@@ -41,13 +41,19 @@ class _Attend(torch.autograd.Function):
     def forward(ctx: Any, groups: Sequence[Group], q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         ctx.groups = groups
         ctx.save_for_backward(q, k, v)
-        return _joined([_forward(part, *tensors) for part, tensors in _parts(groups, q, k, v)])
+        x = v.new_empty(q.shape[0], q.shape[3], *v.shape[1:3]).permute(0, 2, 3, 1)  # in memory (B, N, H, D/H)
+        for where, part in _parts(groups, q):
+            x[where] = _forward(part, *(t[where] for t in (q, k, v)))
+        return x
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[None, Tensor, Tensor, Tensor]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        found = [_gradients(part, *tensors) for part, tensors in _parts(ctx.groups, *ctx.saved_tensors, *grads)]
-        dq, dk, dv = (_joined(list(same)) for same in zip(*found, strict=True))
+        (grad,), (q, k, v) = grads, ctx.saved_tensors
+        dq, dk, dv = (torch.empty_like(t) for t in (q, k, v))
+        for where, part in _parts(ctx.groups, q):
+            found = _gradients(part, *(t[where] for t in (q, k, v, grad)))
+            dq[where], dk[where], dv[where] = found
         return None, dq, dk, dv
 
 
@@ -58,14 +64,17 @@ class _Arranged(NamedTuple):
     k: Tensor
 
 
-def _parts(groups: Sequence[Group], *tensors: Tensor) -> Iterator[tuple[list[Group], list[Tensor]]]:
-    """Groups and tensors of a few samples at a time."""
-    batch, heads, _, length = tensors[0].shape
-    scores = heads * length * sum(group.logs.shape[-1] for group in groups)
-    size = max(CACHED * torch.get_num_threads() // scores, 1) if tensors[0].device.type == "cpu" else batch
-    for first in range(0, batch, size):
-        rows = slice(first, first + size)
-        yield [group.rows(rows) for group in groups], [t[rows] for t in tensors]
+def _parts(groups: Sequence[Group], q: Tensor) -> Iterator[tuple[tuple[slice, slice], list[Group]]]:
+    """A few samples at a time, or a few heads of one: which, and their groups."""
+    batch, heads, _, length = q.shape
+    scores = length * sum(group.logs.shape[-1] for group in groups)  # of a head
+    room = CACHED * torch.get_num_threads() if q.device.type == "cpu" else batch * heads * scores
+    some, few = max(room // (heads * scores), 1), min(max(room // scores, 1), heads)
+    for sample in range(0, batch, some):
+        rows = slice(sample, sample + some)
+        part = [group.rows(rows) for group in groups]
+        for head in range(0, heads, few):
+            yield (rows, slice(head, head + few)), part
 
 
 def _forward(groups: Sequence[Group], q: Tensor, k: Tensor, v: Tensor) -> Tensor:
