@@ -30,7 +30,7 @@ def received(groups: Sequence[Group], q: Tensor, k: Tensor, asked_by: Tensor) ->
     heads = q.shape[1]
     weights = _weights(groups, _arranged(groups, q, k), heads)
     parts = []
-    for group, share in zip(groups, _by_group(groups, weights, heads), strict=True):
+    for group, share in zip(groups, _by_group(groups, weights), strict=True):
         asking = group.cut(asked_by[:, None, None].expand(-1, heads, -1, -1))  # (n, 1, L)
         parts.append(group.spread(asking @ share, heads).sum((1, 2)))
     return _sum(parts)
@@ -79,7 +79,7 @@ def _parts(groups: Sequence[Group], q: Tensor) -> Iterator[tuple[tuple[slice, sl
 
 def _forward(groups: Sequence[Group], q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     heads = q.shape[1]
-    shares = _by_group(groups, _weights(groups, _arranged(groups, q, k), heads), heads)
+    shares = _by_group(groups, _weights(groups, _arranged(groups, q, k), heads))
     return _sum([g.join(g.gather(v) @ share.transpose(1, 2), heads) for g, share in zip(groups, shares, strict=True)])
 
 
@@ -89,11 +89,12 @@ def _arranged(groups: Sequence[Group], q: Tensor, k: Tensor) -> list[_Arranged]:
 
 
 def _weights(groups: Sequence[Group], arranged: Sequence[_Arranged], heads: int) -> Tensor:
-    """One softmax over the keys of all groups (B H G, l, sum of S)."""
+    """One softmax over the keys of all groups (B, H, G, l, sum of S)."""
     scores = []
     for group, (q, k) in zip(groups, arranged, strict=True):
-        found = torch.baddbmm(group.bias(heads).to(q.dtype), q.transpose(1, 2), k)  # (n, L, S)
-        scores.append(group.by_block(found if group.unseen is None else found.add_(group.unseen), heads))
+        bias = group.bias(heads)
+        bias = (bias if group.unseen is None else bias + group.unseen).to(q.dtype)
+        scores.append(group.by_block(torch.baddbmm(bias, q.transpose(1, 2), k), heads))
     return _joined(scores, -1).softmax(-1)
 
 
@@ -108,7 +109,7 @@ def _gradients(groups: Sequence[Group], q: Tensor, k: Tensor, v: Tensor, grad: T
         _joined(d_weights, -1), weights, -1, weights.dtype
     )
     dq, dk, dv = [], [], []
-    shares, slopes = _by_group(groups, weights, heads), _by_group(groups, d_scores, heads)
+    shares, slopes = _by_group(groups, weights), _by_group(groups, d_scores)
     for group, (q, k), share, slope, toward in zip(groups, arranged, shares, slopes, towards, strict=True):
         dq.append(group.join(k @ slope.transpose(1, 2), heads))
         dk.append(group.spread(q @ slope, heads))
@@ -116,10 +117,10 @@ def _gradients(groups: Sequence[Group], q: Tensor, k: Tensor, v: Tensor, grad: T
     return _sum(dq) * scale, _sum(dk), _sum(dv)
 
 
-def _by_group(groups: Sequence[Group], weights: Tensor, heads: int) -> list[Tensor]:
-    """(B H G, l, sum of S) -> per group (n, L, S)."""
+def _by_group(groups: Sequence[Group], weights: Tensor) -> list[Tensor]:
+    """(B, H, G, l, sum of S) -> per group (n, L, S)."""
     parts = weights.split([group.logs.shape[-1] for group in groups], -1)
-    return [group.by_group(part, heads) for group, part in zip(groups, parts, strict=True)]
+    return [group.by_group(part) for group, part in zip(groups, parts, strict=True)]
 
 
 def _joined(parts: list[Tensor], dim: int = 0) -> Tensor:

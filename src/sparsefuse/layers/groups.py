@@ -59,13 +59,13 @@ class Group(ABC):
     def spread(self, x: Tensor, heads: int) -> Tensor:
         """(n, D/H, S) -> (B, H, D/H, 1 + N)."""
 
+    @abstractmethod
     def by_block(self, scores: Tensor, heads: int) -> Tensor:
-        """(n, L, S) -> (B H G, l, S)."""
-        return scores
+        """(n, L, S) -> (B, H, G, l, S)."""
 
-    def by_group(self, scores: Tensor, heads: int) -> Tensor:
-        """(B H G, l, S) -> (n, L, S)."""
-        return scores
+    @abstractmethod
+    def by_group(self, scores: Tensor) -> Tensor:
+        """(B, H, G, l, S) -> (n, L, S)."""
 
     def _blocks(self, x: Tensor) -> Tensor:
         """(B, H, D/H, N) -> (B, H, D/H, G, l), the last block filled up."""
@@ -122,6 +122,12 @@ class Window(Group):
         tokens = around.transpose(2, 3).flatten(3)[..., self.before : self.before + self.length]
         cls, others = shared.sum(2).split([1, shared.shape[-1] - 1], -1)
         return torch.cat([cls, tokens + self.unshared(others)], -1)
+
+    def by_block(self, scores: Tensor, heads: int) -> Tensor:
+        return scores.unflatten(0, (-1, heads, self.count))
+
+    def by_group(self, scores: Tensor) -> Tensor:
+        return scores.flatten(0, 2)
 
 
 class Near(Window):
@@ -206,7 +212,7 @@ class Residue(Group):
         return F.pad(self.join(x, heads), (1, 0))
 
     def by_block(self, scores: Tensor, heads: int) -> Tensor:
-        return scores.unflatten(0, (-1, heads, self.span)).transpose(2, 3).flatten(0, 2)
+        return scores.unflatten(0, (-1, heads, self.span)).transpose(2, 3)
 
-    def by_group(self, scores: Tensor, heads: int) -> Tensor:
-        return scores.unflatten(0, (-1, heads, self.count)).transpose(2, 3).flatten(0, 2)
+    def by_group(self, scores: Tensor) -> Tensor:
+        return scores.transpose(2, 3).flatten(0, 2)
