@@ -1,6 +1,6 @@
 """How fast films become features, against the bare decoder; and features batches, against a training step.
 
-    python benchmarks/data.py          writes results/benchmark-data/<cpu>-torch<ver>-float32.{csv,md}
+    python benchmarks/data.py          writes results/benchmark-data/cpu-torch<ver>-float32.{csv,md}
 
 All in turns within one process, as in speed.py: a round's ratios are ratios of neighbours. Run from the repository's
 root.
@@ -47,7 +47,7 @@ def main() -> None:
         timed = measured(Path(folder), options.clips, options.rounds)
     base = timed["bare decoder: picture and sound"]
     step = timed["training step, sft"]
-    rows = ["| per clip of 3 s | ms | x decoder | x training step |", "|:--|--:|--:|--:|"]
+    rows = ["| per clip of 3 s | ms | x decoding both | x training step |", "|:--|--:|--:|--:|"]
     lines = ["what,ms,per_decoder,per_step"]
     for name, times in timed.items():
         ms = 1e3 * statistics.median(times) / options.clips
@@ -108,7 +108,7 @@ def decode(film: Path) -> int:
 
 
 def batched(clips: Clips) -> DataLoader:
-    """The training clips, as training reads them with one process."""
+    """The training clips in batches, read as training reads them with one process, in a fixed order."""
     return DataLoader(clips.splits["train"], BATCH, collate_fn=lambda samples: collate(samples, clips.features))
 
 

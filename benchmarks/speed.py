@@ -15,6 +15,7 @@ import statistics
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
+from math import nan
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -104,7 +105,7 @@ def main() -> None:
     write_csv(options.out / f"{place}.csv", lines)
     write_csv(options.out / f"{place}-length.csv", swept)
     told = f"{options.threads} threads, " if device.type == "cpu" else ""
-    text = f"# benchmark\n\n{markdown(lines)}\n\nBatch {options.batch}, {told}eager, {options.rounds} rounds. "
+    text = f"# benchmark\n\n{markdown(lines)}\n\nBatch {options.batch}, {told}{options.rounds} rounds. "
     text += "Time against length, fitted: " + ", ".join(f"{m} N^{s:.2f}" for m, s in slopes(swept).items()) + ".\n"
     write_text(options.out / f"{place}.md", text)
     plot(options.out / f"{place}-length.png", swept)
@@ -133,7 +134,10 @@ def sweep(longest: int, rounds: int, device: torch.device) -> list[Line]:
             for name in SWEPT
             if length <= DENSE_LIMIT or MODELS[name].options == LOCAL
         }
-        lines += compared(str(length), models, lengths, 1, rounds)
+        found = compared(str(length), models, lengths, 1, rounds)
+        if length > DENSE_LIMIT:  # nothing to hold them against
+            found = [line._replace(eval_ratio=nan, train_ratio=nan, memory_ratio=nan) for line in found]
+        lines += found
     return lines
 
 
@@ -188,12 +192,13 @@ def compared(
 @contextmanager
 def _kernel(entry: Contender) -> Iterator[None]:
     """Turns our dense attention off where a row is to have PyTorch's."""
-    narrow = attention.NARROW
-    attention.NARROW = 0 if entry.pytorch else narrow
+    ours = attention.NARROW, attention.FEW
+    if entry.pytorch:
+        attention.NARROW = attention.FEW = 0
     try:
         yield
     finally:
-        attention.NARROW = narrow
+        attention.NARROW, attention.FEW = ours
 
 
 def _ratio(base: Iterable[float], mine: Iterable[float]) -> float:

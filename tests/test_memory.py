@@ -5,13 +5,13 @@ import sys
 
 import pytest
 
-from sparsefuse.memory import keep_memory
-
-COUNT = """
+NOT_GLIBC = 10**9
+COUNT = f"""
 import resource, sys
 from sparsefuse.memory import keep_memory
-if sys.argv[1] == "keep":
-    keep_memory()
+if sys.argv[1] == "keep" and not keep_memory():
+    print({NOT_GLIBC})
+    sys.exit()
 faults = []
 for _ in range(4):
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
@@ -31,6 +31,7 @@ def faults(how):
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="malloc is set on Linux only")
 def test_blocks_taken_again_are_not_cleared_again():
-    if not keep_memory():
-        pytest.skip("the C library is not glibc")
-    assert faults("keep") < 100 < faults("leave")
+    left, kept = faults("leave"), faults("keep")
+    if left < 1000 or kept == NOT_GLIBC:
+        pytest.skip("the system clears memory in huge pages, or the C library is not glibc")
+    assert kept < left / 10

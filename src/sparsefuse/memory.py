@@ -9,11 +9,11 @@ import sys
 
 MMAP_THRESHOLD, TRIM_THRESHOLD = -3, -1  # what glibc's malloc.h calls M_...
 BLOCK = 32 * 2**20  # the largest that malloc takes from its own memory, by glibc's own limit
-KEPT = 2**30
+KEPT = 2**29
 
 
 def keep_memory() -> bool:
-    """Has this process keep up to 1 GiB that it frees. False where the C library cannot (it is not glibc)."""
+    """Has this process keep up to 512 MiB that it frees. False where the C library cannot (it is not glibc)."""
     if sys.platform != "linux":
         return False
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)

@@ -18,11 +18,13 @@ from sparsefuse.layers.tracing import exporting, full
 MASKED = -1e4
 
 FEW = 128**2
-"""Scores of a head up to which plain products take half to three quarters of the time of PyTorch's kernel."""
+"""Scores of a head up to which plain products take half to three quarters of the time of PyTorch's kernel; they are
+kept for the way back."""
 NARROW = 8
 """Width of a head up to which `tiled` is faster than PyTorch's kernel."""
 THREADS = 4
-"""Threads up to which it is used: each of its products waits for all threads, the kernel's do not."""
+"""Threads up to which `tiled` is used: each of its products waits for all threads, the kernel's do not. More than two
+were not measured."""
 
 
 class Attended(NamedTuple):
@@ -43,7 +45,8 @@ def dense(q: Tensor, k: Tensor, v: Tensor, mask: Tensor, *, span: int = 0, want_
     """Every query (B, H, N, D/H) attends to every real key (B, H, N', D/H); `mask` (B, N'). `span` is not used."""
     bias = None if full(mask) else key_bias(mask, q.dtype)[:, None, None, :]  # (B, 1, 1, N')
     if not want_received and not _few(q, k):
-        return Attended(tiled(q, k, v, bias) if _narrow(q) else F.scaled_dot_product_attention(q, k, v, bias), None)
+        attend = tiled if _narrow(q, mask) else F.scaled_dot_product_attention
+        return Attended(attend(q, k, v, bias), None)
     scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)
     weights = (scores if bias is None else scores + bias).softmax(-1)  # (B, H, N, N')
     if not want_received:
@@ -57,8 +60,9 @@ def _few(q: Tensor, k: Tensor) -> bool:
     return q.device.type == "cpu" and not exporting() and q.shape[2] * k.shape[2] <= FEW
 
 
-def _narrow(q: Tensor) -> bool:
-    """Whether heads are so narrow that `tiled` beats PyTorch's kernel."""
-    eager = q.device.type == "cpu" and not torch.compiler.is_compiling()
+def _narrow(q: Tensor, mask: Tensor) -> bool:
+    """Whether heads are so narrow that `tiled` beats PyTorch's kernel; it knows no gradient of the mask."""
+    if q.device.type != "cpu" or torch.compiler.is_compiling() or mask.requires_grad:
+        return False
     few_threads = torch.get_num_threads() <= THREADS
-    return eager and few_threads and q.shape[3] <= NARROW and q.dtype in (torch.float32, torch.float64)
+    return few_threads and q.shape[3] <= NARROW and q.dtype in (torch.float32, torch.float64)

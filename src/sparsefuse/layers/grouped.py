@@ -1,7 +1,8 @@
 """Attention over groups of keys: one softmax over all groups, forward and backward written out.
 
-Between the passes only queries, keys and values are held: the way back makes the scores again. Samples, or heads of a
-long one, run a few at a time, so that their scores stay in the processor's cache.
+Between the passes only queries, keys and values are held: the way back makes the scores again (torch.compile, or a mask
+that learns, leaves it to autograd). Samples, or heads of a long one, run a few at a time, so that their scores stay in
+the processor's cache where they can. Gradients of gradients, and torch.func, are not known.
 """
 
 import functools
@@ -15,12 +16,12 @@ from torch.autograd.function import once_differentiable
 from sparsefuse.layers.groups import Group
 
 CACHED = 2**19
-"""Scores that go at once, per thread: what a core's cache holds."""
+"""Scores that go at once, per thread. Fewer leave the threads waiting for each other, more leave the cache."""
 
 
 def attend(groups: Sequence[Group], q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """Queries (B, H, D/H, N) over keys and values (B, H, D/H, 1 + N) -> (B, H, D/H, N)."""
-    if torch.compiler.is_compiling():
+    if torch.compiler.is_compiling() or any(group.logs.requires_grad for group in groups):
         return _forward(groups, q, k, v)
     return _Attend.apply(groups, q, k, v)  # pyright: ignore[reportReturnType]
 
@@ -95,7 +96,7 @@ def _weights(groups: Sequence[Group], arranged: Sequence[_Arranged], heads: int)
         bias = group.bias(heads)
         bias = (bias if group.unseen is None else bias + group.unseen).to(q.dtype)
         scores.append(group.by_block(torch.baddbmm(bias, q.transpose(1, 2), k), heads))
-    return _joined(scores, -1).softmax(-1)
+    return _joined(scores).softmax(-1)
 
 
 def _gradients(groups: Sequence[Group], q: Tensor, k: Tensor, v: Tensor, grad: Tensor) -> tuple[Tensor, ...]:
@@ -106,7 +107,7 @@ def _gradients(groups: Sequence[Group], q: Tensor, k: Tensor, v: Tensor, grad: T
     towards = [group.cut(grad) for group in groups]  # (n, D/H, L)
     d_weights = [g.by_block(t.transpose(1, 2) @ g.gather(v), heads) for g, t in zip(groups, towards, strict=True)]
     d_scores = torch._softmax_backward_data(  # pyright: ignore[reportPrivateImportUsage]
-        _joined(d_weights, -1), weights, -1, weights.dtype
+        _joined(d_weights).to(weights.dtype), weights, -1, weights.dtype
     )
     dq, dk, dv = [], [], []
     shares, slopes = _by_group(groups, weights), _by_group(groups, d_scores)
@@ -123,8 +124,8 @@ def _by_group(groups: Sequence[Group], weights: Tensor) -> list[Tensor]:
     return [group.by_group(part) for group, part in zip(groups, parts, strict=True)]
 
 
-def _joined(parts: list[Tensor], dim: int = 0) -> Tensor:
-    return parts[0] if len(parts) == 1 else torch.cat(parts, dim)
+def _joined(parts: list[Tensor]) -> Tensor:
+    return parts[0] if len(parts) == 1 else torch.cat(parts, -1)
 
 
 def _sum(parts: list[Tensor]) -> Tensor:

@@ -147,13 +147,9 @@ class Local(Window):
         index, _ = windows(mask[:, 1:], keep=MEANS)
         inside = (index[:, None] == torch.arange(MEANS, device=mask.device)[:, None]) * tokens  # (B, 15, N)
         self.share = inside / inside.sum(2, keepdim=True).clamp_min(torch.finfo(inside.dtype).tiny)
-        # A clip of one block needs no means.
-        self.present = inside.amax(2) * ((tokens > 0).sum(2) > span)  # (B, 15)
+        further = (tokens[..., span:] > 0).any(-1)  # (B, 1): a clip of one block needs no means
         super().__init__(mask, span, pieces=2)
-
-    def weights(self, mask: Tensor) -> Tensor:
-        cls, _, around = super().weights(mask).split([1, MEANS, 2 * self.span], 2)
-        return torch.cat([cls, self.present[:, None].expand(-1, self.count, -1), around], 2)
+        self.logs[:, :, 1 : 1 + MEANS] = key_bias(inside.amax(2) * further, torch.float32)[:, None]
 
     def shared(self, tokens: Tensor) -> Tensor:
         rows = tokens.permute(0, 3, 1, 2).flatten(2)  # (B, N, D), as they lie in memory

@@ -9,7 +9,7 @@ Option = TypeVar("Option", int, float, str)
 
 RELEASED_SPAN = 32  # of the fixed pattern, and of `strided` when the clip length is not known
 LOCAL_SPAN = 16
-EVEN = 8
+MULTIPLE = 8
 SHORT = 64  # tokens that `local` takes as one block
 
 
@@ -24,7 +24,7 @@ def span_for(name: str, lengths: dict[str, int] | None, pattern: str) -> int:
     if pattern == "fixed" or length is None:
         return RELEASED_SPAN
     root = round(math.sqrt(length))
-    return max(root, 1) if root < EVEN else EVEN * round(root / EVEN)
+    return max(root, 1) if root < MULTIPLE else MULTIPLE * round(root / MULTIPLE)
 
 
 def per_modality(

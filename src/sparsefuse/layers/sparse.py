@@ -33,7 +33,7 @@ def fixed(q: Tensor, k: Tensor, v: Tensor, mask: Tensor, *, span: int, want_rece
 def local(q: Tensor, k: Tensor, v: Tensor, mask: Tensor, *, span: int, want_received: bool = False) -> Attended:
     """Own surroundings and means of the whole clip; shapes as in `attention.dense`. Work: N (2 l + 16).
 
-    The means are of windows of equal length (`pool.windows`); a clip of at most l tokens needs none. `span` must be
+    The means are of windows of equal length (`pool.windows`); a clip of one block needs none. `span` must be
     even.
     """
     if span % 2:
@@ -53,6 +53,6 @@ def _with_cls(groups: list[Group], q: Tensor, k: Tensor, v: Tensor, mask: Tensor
     x = torch.cat([cls.transpose(1, 2), attend(groups, queries, keys, values).permute(0, 3, 1, 2)], 1).transpose(1, 2)
     if not want_received:
         return Attended(x, None)
-    asked_by = mask[:, 1:].to(q.dtype)
+    asked_by = mask[:, 1:].to(torch.float32)
     asked_by = asked_by / (q.shape[1] * asked_by.sum(1, keepdim=True).clamp_min(1))
-    return Attended(x, received(groups, queries, keys, asked_by))
+    return Attended(x, received(groups, queries, keys, asked_by.to(q.dtype)))
