@@ -259,7 +259,7 @@ def plot(path: Path, lines: Sequence[Line]) -> None:
     axes.set_ylabel("training step of one clip, ms")
     axes.grid(alpha=0.3)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False)
+    axes.legend(frameon=False, loc="upper left")
     with replacing(path) as temporary:
         figure.savefig(temporary, format="png", dpi=150)
 

@@ -15,7 +15,7 @@ from torch.autograd.function import once_differentiable
 
 from sparsefuse.layers.groups import Group
 
-CACHED = 2**19
+CACHED = 2**18
 """Scores that go at once, per thread. Fewer leave the threads waiting for each other, more leave the cache."""
 
 
