@@ -15,7 +15,6 @@ import statistics
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from math import nan
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -46,8 +45,9 @@ class Contender(NamedTuple):
 
 
 LOCAL = {"unimodal_attention": "local", "sparse": "local"}
+BASE = "concat, PyTorch's attention"  # what the others are held against
 MODELS = {
-    "concat, PyTorch's attention": Contender("concat", {}, pytorch=True),  # what the others are held against
+    BASE: Contender("concat", {}, pytorch=True),
     "concat": Contender("concat", {}),
     "late": Contender("late", {}),
     "mult": Contender("mult", {}),
@@ -57,7 +57,7 @@ MODELS = {
     "sft, sparse throughout": Contender("sft", LOCAL),
     "sft, sparse throughout, compiled": Contender("sft", LOCAL, compiled=True),
 }
-SWEPT = ("concat, PyTorch's attention", "concat", "sft", "sft, sparse throughout")
+SWEPT = (BASE, "concat", "sft", "sft, sparse throughout")
 CLASSES = {"vggs": 100, "mosei": 7}
 WIDTH = 128  # of the stream that grows
 DENSE_LIMIT = 4096  # tokens, above which models with dense attention are left out of the sweep: minutes a step
@@ -136,7 +136,7 @@ def sweep(longest: int, rounds: int, device: torch.device) -> list[Line]:
         }
         found = compared(str(length), models, lengths, 1, rounds)
         if length > DENSE_LIMIT:  # nothing to hold them against
-            found = [line._replace(eval_ratio=nan, train_ratio=nan, memory_ratio=nan) for line in found]
+            found = [line._replace(eval_ratio=math.nan, train_ratio=math.nan, memory_ratio=math.nan) for line in found]
         lines += found
     return lines
 
