@@ -3,8 +3,8 @@
     python benchmarks/speed.py         writes results/benchmark/<device>-torch<ver>-<precision>*.{csv,md,png}
     python benchmarks/speed.py --rounds 2 --out /tmp/benchmark --longest 2048        a quick look
 
-Models run in turns within one process, one after another in every round: whatever else the machine does slows all of
-them alike, and the ratios of a round are ratios of neighbours. Run from the repository's root.
+All models run in turns within one process, each right after the one it is held against: whatever else the machine does
+slows both alike, and their ratio is that of the pair. Run from the repository's root.
 """
 
 import argparse
@@ -12,7 +12,7 @@ import csv
 import io
 import math
 import statistics
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -31,6 +31,7 @@ from sparsefuse.memory import keep_memory
 from sparsefuse.methods import build
 from sparsefuse.model import FusionModel
 from sparsefuse.ranks import device_of
+from sparsefuse.tokens import Tokens
 
 
 class Contender(NamedTuple):
@@ -63,6 +64,13 @@ WIDTH = 128  # of the stream that grows
 DENSE_LIMIT = 4096  # tokens, above which models with dense attention are left out of the sweep: minutes a step
 
 
+class Pair(NamedTuple):
+    """Seconds of two models, one right after the other."""
+
+    base: float
+    mine: float
+
+
 class Line(NamedTuple):
     """A model at one shape."""
 
@@ -73,7 +81,7 @@ class Line(NamedTuple):
     eval_ms: float
     """a batch, median over rounds"""
     eval_ratio: float
-    """the first model's time over this one's, median over rounds of the round's ratio"""
+    """the first model's time over this one's, median over pairs"""
     train_ms: float
     train_ratio: float
     memory_mb: float
@@ -150,7 +158,7 @@ def _built(
 def compared(
     shape: str, models: dict[str, FusionModel], lengths: dict[str, int], batch: int, rounds: int
 ) -> list[Line]:
-    """Runs all models in turns; the first is what the others are held against."""
+    """Time and memory of all models; the first is what the others are held against."""
     first, *_ = models
     device = next(models[first].parameters()).device
     clips = random_clips(models[first], lengths, batch, device)
@@ -158,35 +166,48 @@ def compared(
     for name, model in models.items():
         for layer in model.layers if MODELS[name].compiled else ():
             layer.compile()
-    times: dict[str, list[tuple[float, float]]] = {name: [] for name in models}
-    for turn in track(range(rounds + 1), f"{shape:>6}", transient=True):
-        for name, model in models.items():
-            runs = (partial(forward, model, clips), partial(train_step, model, clips))
-            with _kernel(MODELS[name]):
-                evaluated, trained = (seconds(run, device, 1, warmup=0)[0] for run in runs)
-            if turn:  # the first is the warm-up
-                times[name].append((evaluated, trained))
-    lines, memory = [], {}
+    evals, trains = (paired(run, models, clips, rounds, shape) for run in (forward, train_step))
+    memory = {}
     for name, model in models.items():
         with _kernel(MODELS[name]):
             memory[name] = peak_bytes(model, clips, device)
-        evals, trains = zip(*times[name], strict=True)
-        base_evals, base_trains = zip(*times[first], strict=True)
-        lines.append(
-            Line(
-                shape=shape,
-                model=name,
-                batch=batch,
-                gmacs=gmacs[name],
-                eval_ms=1e3 * statistics.median(evals),
-                eval_ratio=_ratio(base_evals, evals),
-                train_ms=1e3 * statistics.median(trains),
-                train_ratio=_ratio(base_trains, trains),
-                memory_mb=memory[name] / 1e6,
-                memory_ratio=memory[first] / memory[name],
-            )
+    return [
+        Line(
+            shape=shape,
+            model=name,
+            batch=batch,
+            gmacs=gmacs[name],
+            eval_ms=1e3 * statistics.median(pair.mine for pair in evals[name]),
+            eval_ratio=statistics.median(pair.base / pair.mine for pair in evals[name]),
+            train_ms=1e3 * statistics.median(pair.mine for pair in trains[name]),
+            train_ratio=statistics.median(pair.base / pair.mine for pair in trains[name]),
+            memory_mb=memory[name] / 1e6,
+            memory_ratio=memory[first] / memory[name],
         )
-    return lines
+        for name in models
+    ]
+
+
+def paired(
+    run: Callable[[FusionModel, dict[str, Tokens]], None],
+    models: dict[str, FusionModel],
+    clips: dict[str, Tokens],
+    rounds: int,
+    told: str,
+) -> dict[str, list[Pair]]:
+    """Times every model right after the first, which is held against itself too: how far that is from 1 is noise."""
+    first, *_ = models
+    device = next(models[first].parameters()).device
+
+    def timed(name: str) -> float:
+        with _kernel(MODELS[name]):
+            return seconds(partial(run, models[name], clips), device, 1, warmup=0)[0]
+
+    for name in models:  # the warm-up
+        timed(name)
+    turns = track(range(rounds), f"{told:>6}", transient=True)
+    found = [{name: Pair(timed(first), timed(name)) for name in models} for _ in turns]
+    return {name: [turn[name] for turn in found] for name in models}
 
 
 @contextmanager
@@ -199,10 +220,6 @@ def _kernel(entry: Contender) -> Iterator[None]:
         yield
     finally:
         attention.NARROW, attention.FEW = ours
-
-
-def _ratio(base: Iterable[float], mine: Iterable[float]) -> float:
-    return statistics.median(a / b for a, b in zip(base, mine, strict=True))
 
 
 def slopes(lines: Sequence[Line]) -> dict[str, float]:
