@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 
 import torch
 from rich.progress import track
+from torch._functorch import config as functorch
 
 from sparsefuse.cost import count, random_clips
 from sparsefuse.files import replacing, write_text
@@ -61,6 +62,7 @@ MODELS = {
 SWEPT = (BASE, "concat", "sft", "sft, sparse throughout")
 CLASSES = {"vggs": 100, "mosei": 7}
 WIDTH = 128  # of the stream that grows
+BUDGET = 0.5  # of what compiled layers would hold for the way back; cheaper things, as gathered keys, are made again
 TURN = 0.25  # seconds that a model runs, or once: a short step must not be judged by the caches its neighbour left
 DENSE_LIMIT = 4096  # tokens, above which models with dense attention are left out of the sweep: minutes a step
 
@@ -104,6 +106,7 @@ def main() -> None:
     keep_memory()
     device = torch.device(device_of("auto"))
     torch._dynamo.config.recompile_limit = 64  # pyright: ignore[reportPrivateImportUsage]  # one per layer and mode
+    functorch.activation_memory_budget = BUDGET
     rows = [name for name, entry in MODELS.items() if options.compile or not entry.compiled]
     lines = [line for shape in PUBLISHED for line in at_shape(shape, rows, options.batch, options.rounds, device)]
     swept = sweep(options.longest, max(options.rounds // 3, 2), device)
