@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sparsefuse.layers.pool import pool, windows
+from sparsefuse.layers.pool import members, pool, windows
 from sparsefuse.tokens import Tokens
 
 
@@ -99,3 +99,15 @@ def test_a_token_no_one_attends_to_has_no_say_in_attention_pooling():
     index, count = windows(mask, keep=1)
     pooled = pool(Tokens(x, mask), index, count, how="attn", significance=torch.tensor([[3.0, 0.0, 1.0]]))
     assert pooled.x.flatten().tolist() == pytest.approx([(3 * 1 + 1 * 3) / 4])
+
+
+@pytest.mark.parametrize("keep", [3, 15])
+def test_members_are_the_tokens_of_each_window(keep):
+    mask = (
+        torch.rand(6, 40, generator=torch.Generator().manual_seed(0))
+        < torch.tensor([0, 0.1, 0.3, 0.5, 0.9, 1])[:, None]
+    )
+    index, count = windows(mask, keep=keep)
+    expected = (index[:, None] == torch.arange(count)[:, None]) & mask[:, None]
+    assert torch.equal(members(mask, keep) & mask[:, None], expected)
+    assert expected[5].any(1).all()  # every window has members

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sparsefuse.layers.attention import MASKED, key_bias
-from sparsefuse.layers.pool import num_windows, windows
+from sparsefuse.layers.pool import members, num_windows
 
 MEANS = 15
 """Means of a clip that `Local` adds: with CLS, 16 keys that all blocks see."""
@@ -144,8 +144,7 @@ class Local(Window):
 
     def __init__(self, mask: Tensor, span: int):
         tokens = mask[:, None, 1:].to(torch.float32)
-        index, _ = windows(mask[:, 1:], keep=MEANS)
-        inside = (index[:, None] == torch.arange(MEANS, device=mask.device)[:, None]) * tokens  # (B, 15, N)
+        inside = members(mask[:, 1:], MEANS) * tokens  # (B, 15, N)
         self.share = inside / inside.sum(2, keepdim=True).clamp_min(torch.finfo(inside.dtype).tiny)
         further = (tokens[..., span:] > 0).any(-1)  # (B, 1): a clip of one block needs no means
         super().__init__(mask, span, pieces=2)

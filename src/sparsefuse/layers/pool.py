@@ -26,6 +26,18 @@ def windows(mask: Tensor, *, keep: int | None = None, stride: int | None = None)
     return (rank // stride).clamp_min(0), num_windows(mask.shape[1], stride)
 
 
+def members(mask: Tensor, keep: int) -> Tensor:
+    """Whether a real token under `mask` (B, N) is in each of the `keep` windows of `windows` -> (B, K, N) bool.
+
+    By comparing: compiled, each of K N answers would divide anew, and integers divide slowly.
+    """
+    real = (mask > 0).long()
+    place = ((real.cumsum(1) - 1) * keep)[:, None]  # (B, 1, N)
+    length = real.sum(1).clamp_min(keep)[:, None, None]
+    start = torch.arange(keep, device=mask.device)[:, None] * length  # (B, K, 1)
+    return (place >= start) & (place < start + length)
+
+
 def num_windows(length: int, size: int) -> int:
     """Windows of `size` that hold `length` tokens; one more, left empty, in an exported model.
 
