@@ -29,8 +29,9 @@ VARIANTS = {
         {"pool": "attn", "sparse": "local"},
     ],
     "mbt": [{"update": "sequential"}, {"unimodal_attention": "fixed"}],
-    "late": [{"unimodal_attention": "strided"}],
-    "unimodal": [{"modality": "sound", "unimodal_attention": "strided"}],
+    "concat": [{"stride": 5}],
+    "late": [{"unimodal_attention": "strided"}, {"stride": {"rgb": 2, "sound": 9, "flow": 3}, "pool": "avg"}],
+    "unimodal": [{"modality": "sound", "unimodal_attention": "strided"}, {"modality": "sound", "stride": 64}],
 }
 
 BASE = [(name, dict(find(name).TEST)) for name in methods()]

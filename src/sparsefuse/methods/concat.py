@@ -10,6 +10,8 @@ from sparsefuse.layers.block import Block, PerStream
 from sparsefuse.layers.embed import Embed
 from sparsefuse.layers.head import Head
 from sparsefuse.layers.join import Join
+from sparsefuse.layers.pool import Pool
+from sparsefuse.layers.sparsify import pooling
 from sparsefuse.model import FusionModel
 
 TEST = {"fusion_depth": 2, "dim": 20, "num_heads": 5}
@@ -25,11 +27,13 @@ def build(
     num_heads: int = 5,
     mlp_ratio: float = 1.0,
     drop: float = 0.0,
+    pool: Pool = "max",
+    stride: int | None = None,
 ) -> FusionModel:
-    """Twelve layers of width 40, as in the SFT study."""
+    """Twelve layers of width 40, as in the SFT study; `stride` pools after the first of them (section 5.2)."""
     blocks = [
         PerStream(("fused",), lambda _: Block(dim, num_heads, mlp_ratio=mlp_ratio, drop=drop))
         for _ in range(fusion_depth)
     ]
-    layers = [Join(tuple(sorted(features))), *blocks]
+    layers = [Join(tuple(sorted(features))), *blocks[:1], *pooling(("fused",), stride, pool), *blocks[1:]]
     return FusionModel(Embed(features, dim, lengths), layers, Head(dim, num_classes, ("fused",)), features=features)

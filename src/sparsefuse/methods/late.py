@@ -10,6 +10,8 @@ from sparsefuse.layers.block import Block, Pattern, PerStream
 from sparsefuse.layers.embed import Embed
 from sparsefuse.layers.head import Head
 from sparsefuse.layers.options import span_for
+from sparsefuse.layers.pool import Pool
+from sparsefuse.layers.sparsify import pooling
 from sparsefuse.model import FusionModel
 
 TEST = {"unimodal_depth": 2, "dim": 20, "num_heads": 5}
@@ -26,13 +28,16 @@ def build(
     mlp_ratio: float = 1.0,
     drop: float = 0.0,
     unimodal_attention: Pattern = "dense",
+    pool: Pool = "max",
+    stride: int | dict[str, int] | None = None,
 ) -> FusionModel:
-    """Twelve layers of width 40 per modality, as in the SFT study."""
+    """Twelve layers of width 40 per modality; `stride` pools after the first (SFT section 5.2)."""
     names = tuple(sorted(features))
 
     def block(name: str) -> Block:
         span = span_for(name, lengths, unimodal_attention)
         return Block(dim, num_heads, mlp_ratio=mlp_ratio, drop=drop, pattern=unimodal_attention, span=span)
 
-    layers = [PerStream(names, block) for _ in range(unimodal_depth)]
+    blocks = [PerStream(names, block) for _ in range(unimodal_depth)]
+    layers = [*blocks[:1], *pooling(names, stride, pool), *blocks[1:]]
     return FusionModel(Embed(features, dim, lengths), layers, Head(dim, num_classes, names), features=features)

@@ -13,18 +13,14 @@ decides: MLP ratio 1, CLS joins after the sparse layer, no position is added aft
 
 from typing import Literal
 
-import torch
-from torch import nn
-
-from sparsefuse.layers.block import Attention, Block, Pattern, PerStream, normalised
+from sparsefuse.layers.block import Attention, Block, Pattern, PerStream
 from sparsefuse.layers.embed import Embed
 from sparsefuse.layers.head import Head
 from sparsefuse.layers.join import Join
 from sparsefuse.layers.options import per_modality, span_for
-from sparsefuse.layers.pool import POOLS, Pool, pool, windows
+from sparsefuse.layers.pool import Pool
+from sparsefuse.layers.sparsify import Sparsify
 from sparsefuse.model import FusionModel
-from sparsefuse.names import unknown
-from sparsefuse.tokens import Tokens
 
 TEST = {"unimodal_depth": 1, "fusion_depth": 2, "dim": 20, "num_heads": 5, "keep": 3}
 
@@ -67,33 +63,3 @@ def build(
     layers += [PerStream(names, sparsify), Join(names)]
     layers += [PerStream(("fused",), block) for _ in range(fusion_depth)]
     return FusionModel(Embed(features, dim, lengths), layers, Head(dim, num_classes, ("fused",)), features=features)
-
-
-class Sparsify(nn.Module):
-    """Sparse attention, then pooling (SFT section 3.2): (B, 1 + N, D) -> (B, 1 + K, D). CLS is not pooled.
-
-    As released, the attention has a residual and a norm but no MLP.
-    """
-
-    def __init__(self, attention: Attention | None, *, drop: float, pool: Pool, keep: int | None, stride: int | None):
-        super().__init__()
-        if pool not in POOLS:
-            raise ValueError(unknown("pooling", pool, POOLS))
-        if pool == "attn" and attention is None:
-            raise ValueError(
-                "pool='attn' weighs tokens by the sparse layer's attention; it needs sparse other than 'none'"
-            )
-        self.attention, self.drop = attention, nn.Dropout(drop)
-        self.pool: Pool = pool
-        self.keep, self.stride = keep, stride
-
-    def forward(self, tokens: Tokens) -> Tokens:
-        x, mask = tokens
-        significance = None
-        if self.attention is not None:
-            attended = self.attention(normalised(x), mask, want_received=self.pool == "attn")
-            x = x + self.drop(attended.x)
-            significance = None if attended.received is None else attended.received[:, 1:]  # SFT eq. 12
-        index, count = windows(mask[:, 1:], keep=self.keep, stride=self.stride)
-        kept = pool(Tokens(x[:, 1:], mask[:, 1:]), index, count, how=self.pool, significance=significance)  # SFT eq. 4
-        return Tokens(torch.cat([x[:, :1], kept.x], 1), torch.cat([mask[:, :1], kept.mask], 1))

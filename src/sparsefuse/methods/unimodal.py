@@ -9,6 +9,8 @@ from sparsefuse.layers.block import Block, Pattern, PerStream
 from sparsefuse.layers.embed import Embed
 from sparsefuse.layers.head import Head
 from sparsefuse.layers.options import span_for
+from sparsefuse.layers.pool import Pool
+from sparsefuse.layers.sparsify import pooling
 from sparsefuse.model import FusionModel
 from sparsefuse.names import unknown
 
@@ -27,8 +29,10 @@ def build(
     mlp_ratio: float = 1.0,
     drop: float = 0.0,
     unimodal_attention: Pattern = "dense",
+    pool: Pool = "max",
+    stride: int | None = None,
 ) -> FusionModel:
-    """`modality` names the one to read; the first by name if it is not given."""
+    """`modality` is the one to read, the first by name if not given; `stride` pools after the first layer."""
     name = min(features) if modality is None else modality
     if name not in features:
         raise ValueError(unknown("modality", name, features))
@@ -37,6 +41,7 @@ def build(
         span = span_for(name, lengths, unimodal_attention)
         return Block(dim, num_heads, mlp_ratio=mlp_ratio, drop=drop, pattern=unimodal_attention, span=span)
 
-    layers = [PerStream((name,), block) for _ in range(unimodal_depth)]
+    blocks = [PerStream((name,), block) for _ in range(unimodal_depth)]
+    layers = [*blocks[:1], *pooling((name,), stride, pool), *blocks[1:]]
     embed = Embed({name: features[name]}, dim, lengths)
     return FusionModel(embed, layers, Head(dim, num_classes, (name,)), features=features)

@@ -1,0 +1,56 @@
+"""A stream to fewer tokens: attention to each other first, then pooling (SFT section 3.2)."""
+
+import torch
+from torch import nn
+
+from sparsefuse.layers.block import Attention, PerStream, normalised
+from sparsefuse.layers.options import per_modality
+from sparsefuse.layers.pool import POOLS, Pool, pool, windows
+from sparsefuse.names import unknown
+from sparsefuse.tokens import Tokens
+
+
+class Sparsify(nn.Module):
+    """(B, 1 + N, D) -> (B, 1 + K, D). CLS is not pooled.
+
+    As released, the attention has a residual and a norm but no MLP; None = pooling only.
+    """
+
+    def __init__(
+        self,
+        attention: Attention | None = None,
+        *,
+        drop: float = 0.0,
+        pool: Pool,
+        keep: int | None = None,
+        stride: int | None = None,
+    ):
+        super().__init__()
+        if pool not in POOLS:
+            raise ValueError(unknown("pooling", pool, POOLS))
+        if pool == "attn" and attention is None:
+            raise ValueError(
+                "pool='attn' weighs tokens by the sparse layer's attention; it needs sparse other than 'none'"
+            )
+        self.attention, self.drop = attention, nn.Dropout(drop)
+        self.pool: Pool = pool
+        self.keep, self.stride = keep, stride
+
+    def forward(self, tokens: Tokens) -> Tokens:
+        x, mask = tokens
+        significance = None
+        if self.attention is not None:
+            attended = self.attention(normalised(x), mask, want_received=self.pool == "attn")
+            x = x + self.drop(attended.x)
+            significance = None if attended.received is None else attended.received[:, 1:]  # SFT eq. 12
+        index, count = windows(mask[:, 1:], keep=self.keep, stride=self.stride)
+        kept = pool(Tokens(x[:, 1:], mask[:, 1:]), index, count, how=self.pool, significance=significance)  # SFT eq. 4
+        return Tokens(torch.cat([x[:, :1], kept.x], 1), torch.cat([mask[:, :1], kept.mask], 1))
+
+
+def pooling(names: tuple[str, ...], stride: int | dict[str, int] | None, how: Pool) -> list[PerStream]:
+    """The layer that pools streams over windows of `stride` tokens; no layer if there is no stride."""
+    if stride is None:
+        return []
+    strides = per_modality("stride", stride, names)
+    return [PerStream(names, lambda name: Sparsify(pool=how, stride=strides[name]))]
