@@ -12,6 +12,7 @@ from sparsefuse.config import Config
 from sparsefuse.experiment import grid
 from sparsefuse.files import read_json
 from sparsefuse.train import train
+from sparsefuse.variants import Variant
 
 CONFIGS = sorted((Path(__file__).parent.parent / "configs").glob("*.yaml"))
 SENSORS = {"utd-mhad": ("depth", "inertial", "skeleton")}  # its features come ready from `prepare`
@@ -44,7 +45,7 @@ def test_config_trains(path, tmp_path):
     write_clips(tmp_path, config.data.label, modalities)
     data = dataclasses.replace(config.data, manifest="manifest.csv")
     config = dataclasses.replace(config, data=data, train=dataclasses.replace(config.train, epochs=1))
-    cell = grid(config, ["sft"], [0], tmp_path / "runs", root=tmp_path)[0]
+    cell = grid(config, [Variant("sft", "sft")], [0], tmp_path / "runs", root=tmp_path)[0]
     train(cell.config, cell.folder, root=tmp_path, measured=False)
     result = read_json(cell.folder / "result.json")
     assert result["splits"]["test"] > 0

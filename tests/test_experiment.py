@@ -11,6 +11,7 @@ from sparsefuse import experiment
 from sparsefuse.config import Config, Split
 from sparsefuse.experiment import compare, grid
 from sparsefuse.predict import load
+from sparsefuse.variants import methods_of
 
 COST = {"memory_mb", "latency_ms", "latency_spread_ms", "batch_ms", "train_ms", "floor_ms", "batch_floor_ms", "batch"}
 
@@ -82,7 +83,7 @@ def test_costs_are_measured_on_the_device_of_the_runs(
 ) -> None:
     from sparsefuse import measure as measuring
 
-    (cell,) = grid(config, ["late"], [0], tmp_path / "runs", root=Path())
+    (cell,) = grid(config, methods_of(config, ["late"], Path()), [0], tmp_path / "runs", root=Path())
     compare(config, ["late"], [0], tmp_path / "runs", root=Path(), jobs=1)
     result = result_of(cell.folder)
     result["cost"] = {name: value for name, value in result["cost"].items() if name not in COST}
@@ -148,7 +149,10 @@ def test_every_fold_is_the_test_split_once(config: Config, tmp_path: Path) -> No
 
 def test_options_of_the_configuration_reach_each_method(config: Config) -> None:
     config = dataclasses.replace(config, options={"all": {"dim": 12}, "late": {"drop": 0.5}})
-    cells = {cell.name: cell for cell in grid(config, ["late", "unimodal"], [0], Path("out"), root=Path())}
+    cells = {
+        cell.name: cell
+        for cell in grid(config, methods_of(config, ["late", "unimodal"], Path()), [0], Path("out"), root=Path())
+    }
     assert cells["late"].config.options["late"] == {"drop": 0.5}
     assert cells["unimodal (sound)"].config.options["unimodal"] == {"modality": "sound"}
     assert all(cell.config.options["all"] == {"dim": 12} for cell in cells.values())
@@ -156,7 +160,9 @@ def test_options_of_the_configuration_reach_each_method(config: Config) -> None:
 
 def test_only_chosen_modalities_are_tried_alone(config: Config) -> None:
     config = tiny.with_data(config, modalities=["sound"])
-    assert [cell.name for cell in grid(config, ["unimodal"], [0], Path("out"), root=Path())] == ["unimodal (sound)"]
+    assert [
+        cell.name for cell in grid(config, methods_of(config, ["unimodal"], Path()), [0], Path("out"), root=Path())
+    ] == ["unimodal (sound)"]
 
 
 def test_an_unknown_method_is_an_error_before_anything_runs(config: Config, tmp_path: Path) -> None:

@@ -14,11 +14,25 @@ ROOT = Path(sparsefuse.__file__).parent
 
 # A module may import from its own row and from those above it. A new module belongs in one of them.
 LEVELS = [
-    {"tokens", "config", "files", "names", "shorthand", "skipped", "media", "workers", "ranks", "refs", "table"},
+    {
+        "tokens",
+        "config",
+        "files",
+        "names",
+        "shorthand",
+        "skipped",
+        "media",
+        "workers",
+        "ray_workers",
+        "ranks",
+        "refs",
+        "table",
+        "board",
+    },
     {"layers", "metrics", "features"},
     {"model", "mixup", "data"},
     {"methods", "cost", "checkpoint"},
-    {"checks", "train", "run", "watch", "ledger", "export", "budget"},
+    {"checks", "train", "run", "watch", "ledger", "export", "budget", "variants"},
     {"experiment", "evaluate", "runs", "charts", "report", "predict", "predictions", "serve", "demo"},
     {"cli", "__main__"},
 ]

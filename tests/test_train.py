@@ -16,7 +16,7 @@ from sparsefuse.config import Config
 from sparsefuse.evaluate import evaluate
 from sparsefuse.predict import load
 from sparsefuse.run import best_epoch
-from sparsefuse.train import _Run, new_model, options_of, train, with_method
+from sparsefuse.train import _Run, new_model, options_of, train
 
 
 @pytest.fixture
@@ -279,14 +279,6 @@ def test_options_of_all_reach_the_methods_that_know_them() -> None:
     config = Config(options={"all": {"dim": 10, "keep": 3}, "sft": {"dim": 20}, "late": {"drop": 0.5}})
     assert options_of(config) == {"dim": 20, "keep": 3}
     assert options_of(dataclasses.replace(config, method="late")) == {"dim": 10, "drop": 0.5}
-
-
-def test_another_method_keeps_all_other_settings(data: Path) -> None:
-    config = tiny.config(data)
-    other = with_method(config, "unimodal", 7, modality="rgb")
-    assert (other.method, other.seed, other.data, other.train) == ("unimodal", 7, config.data, config.train)
-    assert options_of(other)["modality"] == "rgb"
-    assert options_of(with_method(other, "sft", 0)) == options_of(config)
 
 
 @pytest.mark.parametrize("method", ["concat", "late", "mbt", "mult", "unimodal"])

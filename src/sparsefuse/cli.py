@@ -119,6 +119,7 @@ def compare(
     seeds: list[int] = [0, 1, 2],  # noqa: B006
     out: Path = Path("runs/compare"),
     jobs: int = 0,
+    engine: Literal["local", "ray"] = "local",
 ) -> None:
     """Trains methods x seeds and puts accuracy (mean ± std) beside cost in one table. A rerun does what is missing.
 
@@ -127,21 +128,38 @@ def compare(
         seeds: one run per method and seed
         out: folder for the run folders, compare.csv, compare.md and report.html
         jobs: runs at a time; 0 = one per core, or one at a time on a GPU
+        engine: local = processes of this machine; ray = tasks of a Ray cluster that sees the same files
     """
-    from rich.console import Console
-
     from sparsefuse.experiment import compare
-    from sparsefuse.files import write_text
-    from sparsefuse.report import read_runs, rich_table, summarise, table_markdown, write_csv, write_report
 
-    failed = compare(config, methods, seeds, out, root=Path(), jobs=jobs)
-    rows = summarise(read_runs(out))
-    write_csv(rows, out / "compare.csv")
-    write_text(out / "compare.md", table_markdown(rows))
-    Console().print(rich_table(rows))
-    print(f"{out / 'compare.csv'}  {out / 'compare.md'}  {write_report(out)}")
-    if failed:
-        raise SystemExit("\n".join([f"{len(failed)} runs failed:", *failed]))
+    failed = compare(config, methods, seeds, out, root=Path(), jobs=jobs, engine=engine)
+    _print_table(out, "compare", failed)
+
+
+def ablate(
+    config: Config,
+    option: str,
+    values: list[Any],
+    seeds: list[int] = [0, 1, 2],  # noqa: B006
+    out: Path = Path("runs/ablate"),
+    jobs: int = 0,
+    engine: Literal["local", "ray"] = "local",
+) -> None:
+    """Trains one method with one option at several values x seeds, in one table. A rerun does what is missing.
+
+    Args:
+        option: an option of the method (pool), of training (train.lr) or of the data (data.noise)
+        values: its values, as avg,max,attn
+        seeds: one run per value and seed
+        out: folder for the run folders, ablate.csv, ablate.md and report.html
+        jobs: runs at a time; 0 = one per core, or one at a time on a GPU
+        engine: local = processes of this machine; ray = tasks of a Ray cluster that sees the same files
+    """
+    from sparsefuse.experiment import grid, run
+    from sparsefuse.variants import values_of
+
+    cells = grid(config, values_of(config, option, values), seeds, out, root=Path())
+    _print_table(out, "ablate", run(cells, jobs=jobs, engine=engine))
 
 
 def cost(
@@ -201,9 +219,9 @@ def predict(run: Path, files: list[Path], top: int = 3, json: bool = False, trus
 
 
 VERBS: dict[str, Callable[..., None]] = {
-    f.__name__: f for f in (demo, prepare, extract, check, train, eval, compare, cost, report, predict)
+    f.__name__: f for f in (demo, prepare, extract, check, train, eval, compare, ablate, cost, report, predict)
 }
-WITH_CONFIG = ("extract", "check", "train", "compare")
+WITH_CONFIG = ("extract", "check", "train", "compare", "ablate")
 POSITIONAL = {"prepare": ("data_set", "source"), "extract": ("manifest",), "eval": ("run",), "report": ("folder",)}
 POSITIONAL["predict"] = ("run", "files")
 
@@ -288,6 +306,22 @@ def _rooted(config: Config, argv: list[str]) -> Config:
     if written != manifest:
         return config
     return dataclasses.replace(config, data=dataclasses.replace(config.data, manifest=str(path.parent / manifest)))
+
+
+def _print_table(out: Path, name: str, failed: list[str]) -> None:
+    """The table of all runs below `out`: on the screen, and as <name>.csv, <name>.md and report.html."""
+    from rich.console import Console
+
+    from sparsefuse.files import write_text
+    from sparsefuse.report import read_runs, rich_table, summarise, table_markdown, write_csv, write_report
+
+    rows = summarise(read_runs(out))
+    write_csv(rows, out / f"{name}.csv")
+    write_text(out / f"{name}.md", table_markdown(rows))
+    Console().print(rich_table(rows))
+    print(f"{out / name}.csv  {out / name}.md  {write_report(out)}")
+    if failed:
+        raise SystemExit("\n".join([f"{len(failed)} runs failed:", *failed]))
 
 
 def _print_run(out: Path) -> None:

@@ -1,4 +1,4 @@
-"""Experiments: a configuration and a grid of methods, folds and seeds in; one run folder per cell out.
+"""Experiments: variants of a configuration, folds and seeds in; one run folder per cell of that grid out.
 
 A finished cell is never run again; a stopped one is resumed; a failed one is reported and costs the others nothing.
 """
@@ -6,52 +6,95 @@ A finished cell is never run again; a stopped one is resumed; a failed one is re
 import dataclasses
 import logging
 import re
-import time
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
+from sparsefuse.board import Board
 from sparsefuse.config import Config
 from sparsefuse.files import read_json, write_json
+from sparsefuse.memory import keep_memory
 from sparsefuse.run import check_same
+from sparsefuse.variants import Variant, check_once, methods_of
 from sparsefuse.workers import cores, each
 
 log = logging.getLogger(__name__)
+
+Engine = Literal["local", "ray"]
 
 
 class Cell(NamedTuple):
     """One run of the grid."""
 
     name: str
-    """what tables call it: the method, or `unimodal (rgb)`"""
+    """its variant's"""
     config: Config
     folder: Path
     root: Path
-    threads: int
+    threads: int = 1
 
 
 def compare(
-    config: Config, methods: Sequence[str], seeds: Sequence[int], out: Path, *, root: Path, jobs: int = 0
+    config: Config,
+    methods: Sequence[str],
+    seeds: Sequence[int],
+    out: Path,
+    *,
+    root: Path,
+    jobs: int = 0,
+    engine: Engine = "local",
 ) -> list[str]:
     """Runs every method with every seed (and fold) below `out`; returns a line for each cell that failed.
 
-    `unimodal` stands for one run per modality. `jobs` processes share the cores (0 = one per core, one for a GPU); a
-    run gets its own threads. Costs are measured afterwards, when the machine is quiet, method by method. Raises
-    ValueError if a cell is there already with another configuration.
+    `unimodal` stands for one run per modality. For the rest see `run`.
     """
-    cells = grid(config, methods, seeds, out, root=root)
+    return run(grid(config, methods_of(config, methods, root), seeds, out, root=root), jobs=jobs, engine=engine)
+
+
+def grid(config: Config, variants: Sequence[Variant], seeds: Sequence[int], out: Path, *, root: Path) -> list[Cell]:
+    """The cells of an experiment. Raises ValueError for whatever no cell could follow, before anything runs."""
+    from sparsefuse.checks import check_config
+
+    check_once("variants", (variant.name for variant in variants))
+    check_once("seeds", map(str, seeds))
+    cells = []
+    folds = config.data.split.folds or [None]
+    for variant in variants:
+        check_config(variant.of(config, 0))
+    for seed in seeds:
+        for variant in variants:
+            for k, fold in enumerate(folds):
+                cell = variant.of(config, seed)
+                if fold is not None:
+                    split = dataclasses.replace(config.data.split, by="group", test_groups=fold)
+                    cell = dataclasses.replace(cell, data=dataclasses.replace(cell.data, split=split))
+                where = re.sub(r"[^\w.-]+", "-", variant.name).strip("-") + (f"-fold{k}" if fold is not None else "")
+                cells.append(Cell(variant.name, cell, out / f"{where}-seed{seed}", root))
+    return cells
+
+
+def run(cells: Sequence[Cell], *, jobs: int = 0, engine: Engine = "local") -> list[str]:
+    """Trains all cells that are not finished; returns a line for each that failed.
+
+    `jobs` processes share the cores (0 = one per core, one for a GPU); a cell gets its own threads. With the engine
+    `ray` they are tasks of a Ray cluster instead, which must see the same files. Costs are measured afterwards, here,
+    when the machine is quiet, variant by variant. Raises ValueError if a cell is there already with another
+    configuration.
+    """
     for cell in cells:
         if (cell.folder / "config.json").exists():
             check_same(cell.config, cell.folder)
-    jobs = min(jobs or _usual_jobs(config.train.device), len(cells))
+    jobs = min(jobs or _usual_jobs(cells[0].config.train.device), len(cells))
     cells = [cell._replace(threads=max(cores() // jobs, 1)) for cell in cells]
+    if engine == "ray":  # its workers may stand in another folder
+        cells = [cell._replace(folder=cell.folder.resolve(), root=cell.root.resolve()) for cell in cells]
     open_cells = [cell for cell in cells if not (cell.folder / "result.json").exists()]
     if len(open_cells) < len(cells):
         log.info("%d of %d cells are finished already", len(cells) - len(open_cells), len(cells))
     failed, told = [], set[str]()
-    with _Board(cells) as board, closing(each(_run, open_cells, jobs, waiting=board.update)) as ended:
+    board = Board({cell.folder: cell.config.train.epochs for cell in cells})
+    with board, closing(_engine(engine)(_run, open_cells, jobs, waiting=board.update)) as ended:
         for cell, found in ended:
             error, warnings = found or ("its process died", [])
             for warning in warnings:  # most are about the data, and every cell has the same to say
@@ -68,59 +111,20 @@ def compare(
     return failed
 
 
+def _engine(name: Engine) -> Any:
+    """`workers.each`, or the same on a Ray cluster."""
+    if name == "local":
+        return each
+    from sparsefuse.ray_workers import each as each_on_ray
+
+    return each_on_ray
+
+
 def _usual_jobs(device: str) -> int:
     """Runs on one GPU would wait for each other, and may not fit beside each other."""
     from sparsefuse.ranks import device_of
 
     return cores() if device_of(device) == "cpu" else 1
-
-
-def grid(config: Config, methods: Sequence[str], seeds: Sequence[int], out: Path, *, root: Path) -> list[Cell]:
-    """The cells of a comparison. Raises ValueError for whatever no cell could follow, before anything runs."""
-    from sparsefuse.checks import check_config
-    from sparsefuse.train import with_method
-
-    cells = []
-    folds = config.data.split.folds or [None]
-    for method in methods:
-        check_config(dataclasses.replace(config, method=method))
-    _check_once("seeds", map(str, seeds))
-    for seed in seeds:
-        for method, name, options in _expanded(config, methods, root):
-            for k, fold in enumerate(folds):
-                cell = with_method(config, method, seed, **options)
-                if fold is not None:
-                    split = dataclasses.replace(config.data.split, by="group", test_groups=fold)
-                    cell = dataclasses.replace(cell, data=dataclasses.replace(cell.data, split=split))
-                where = re.sub(r"[^\w.-]+", "-", name).strip("-") + (f"-fold{k}" if fold is not None else "")
-                cells.append(Cell(name, cell, out / f"{where}-seed{seed}", root, 1))
-    return cells
-
-
-def _check_once(what: str, names: Iterable[str]) -> None:
-    """Two cells of one name would write to one folder."""
-    twice = [name for name, count in Counter(names).items() if count > 1]
-    if twice:
-        raise ValueError(f"{what}: {twice[0]!r} stands there twice; name each once (a file by another name)")
-
-
-def _expanded(config: Config, methods: Sequence[str], root: Path) -> list[tuple[str, str, dict[str, Any]]]:
-    """(method, name, options): `unimodal` becomes one entry per modality."""
-    from sparsefuse.data.manifest import read_manifest
-    from sparsefuse.methods import find
-
-    found = []
-    _check_once("methods", (Path(method).stem for method in methods))
-    for method in methods:
-        find(method)
-        if method != "unimodal":
-            found.append((method, Path(method).stem, {}))
-            continue
-        manifest = read_manifest(
-            root / config.data.manifest, label=config.data.label, modalities=config.data.modalities
-        )
-        found += [("unimodal", f"unimodal ({name})", {"modality": name}) for name in manifest.modalities]
-    return found
 
 
 class _Ended(NamedTuple):
@@ -138,6 +142,7 @@ def _run(cell: Cell) -> _Ended:
 
     from sparsefuse.train import train
 
+    keep_memory()
     torch.set_num_threads(cell.threads)
     error = ""
     with _Collected() as warnings:
@@ -191,43 +196,3 @@ def _measure(cells: Sequence[Cell]) -> None:
             known[cell.name] = measure(model, facts["typical"])._asdict()
         result["cost"] |= known[cell.name]
         write_json(cell.folder / "result.json", result)
-
-
-class _Board:
-    """Progress over the grid: epochs done of all epochs, read off the cells' metrics.jsonl."""
-
-    def __init__(self, cells: Sequence[Cell]):
-        from rich.console import Console
-        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-
-        self.cells = cells
-        columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TextColumn("left"))
-        self.progress = Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True))
-        self.task = self.progress.add_task("", total=sum(cell.config.train.epochs for cell in cells))
-        self.read_at = 0.0
-
-    def __enter__(self) -> "_Board":
-        self.progress.start()
-        self.update()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.read_at = 0.0
-        self.update()
-        self.progress.stop()
-
-    def update(self) -> None:
-        """Reads how far the cells are, at most once a second."""
-        if time.monotonic() - self.read_at < 1:
-            return
-        self.read_at = time.monotonic()
-        epochs = finished = 0
-        for cell in self.cells:
-            done = (cell.folder / "result.json").exists()
-            finished += done
-            epochs += cell.config.train.epochs if done else _lines(cell.folder / "metrics.jsonl")
-        self.progress.update(self.task, completed=epochs, description=f"{finished} of {len(self.cells)} runs")
-
-
-def _lines(path: Path) -> int:
-    return path.read_bytes().count(b"\n") if path.exists() else 0

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 STRINGS = ("--methods", "--data.modalities", "--data.split.test_groups", "--data.split.folds")
-NUMBERS = ("--seeds", "--data.split.fractions")
+LISTS = ("--seeds", "--values", "--data.split.fractions")
 MAPPINGS = ("--lengths", "--features", "--options")
 
 
@@ -24,7 +24,7 @@ def spelled_out(argv: list[str], with_config: Container[str]) -> list[str]:
     for i, flag in enumerate(argv[:-1]):
         if flag in STRINGS:
             argv[i + 1] = _strings(argv[i + 1])
-        elif flag in NUMBERS and not argv[i + 1].startswith("["):
+        elif flag in LISTS and not argv[i + 1].startswith("["):
             argv[i + 1] = f"[{argv[i + 1]}]"
     return argv
 

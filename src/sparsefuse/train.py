@@ -8,7 +8,6 @@ Everything random in a step follows from the seed and the step's number: a resum
 """
 
 import contextlib
-import dataclasses
 import json
 import math
 import time
@@ -307,9 +306,3 @@ def to_device(batch: Batch, device: torch.device) -> Batch:
         return batch
     tokens = {n: Tokens(*(t.to(device, non_blocking=True) for t in stream)) for n, stream in batch.tokens.items()}
     return batch._replace(tokens=tokens, labels=batch.labels.to(device, non_blocking=True))
-
-
-def with_method(config: Config, method: str, seed: int, **options: Any) -> Config:
-    """The same configuration for another method and seed, with further options for the method."""
-    merged = {**config.options, method: {**config.options.get(method, {}), **options}}
-    return dataclasses.replace(config, method=method, seed=seed, options=merged)

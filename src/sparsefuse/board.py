@@ -1,0 +1,45 @@
+"""Progress over a grid of runs: epochs done of all epochs, read off the runs' metrics.jsonl."""
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+
+class Board:
+    """A line on the screen; `epochs` says how many each run folder will have."""
+
+    def __init__(self, epochs: Mapping[Path, int]):
+        self.epochs = epochs
+        columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TextColumn("left"))
+        self.progress = Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True))
+        self.task = self.progress.add_task("", total=sum(epochs.values()))
+        self.read_at = 0.0
+
+    def __enter__(self) -> "Board":
+        self.progress.start()
+        self.update()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.read_at = 0.0
+        self.update()
+        self.progress.stop()
+
+    def update(self) -> None:
+        """Reads how far the runs are, at most once a second."""
+        if time.monotonic() - self.read_at < 1:
+            return
+        self.read_at = time.monotonic()
+        done = finished = 0
+        for folder, epochs in self.epochs.items():
+            ended = (folder / "result.json").exists()
+            finished += ended
+            done += epochs if ended else _lines(folder / "metrics.jsonl")
+        self.progress.update(self.task, completed=done, description=f"{finished} of {len(self.epochs)} runs")
+
+
+def _lines(path: Path) -> int:
+    return path.read_bytes().count(b"\n") if path.exists() else 0

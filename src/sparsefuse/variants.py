@@ -1,0 +1,82 @@
+"""What an experiment compares: a configuration in, named variants of it out."""
+
+import dataclasses
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from sparsefuse.config import Config
+from sparsefuse.names import unknown
+
+
+class Variant(NamedTuple):
+    """A configuration with something changed."""
+
+    name: str
+    """what tables call it: the method, `unimodal (rgb)`, `sft, pool=max`"""
+    method: str
+    options: dict[str, Any] = {}  # noqa: RUF012  # never changed
+    """further options of the method"""
+    train: dict[str, Any] = {}  # noqa: RUF012
+    """fields of `train`"""
+    data: dict[str, Any] = {}  # noqa: RUF012
+    """fields of `data`"""
+
+    def of(self, config: Config, seed: int) -> Config:
+        """The configuration of one run."""
+        options = {**config.options, self.method: {**config.options.get(self.method, {}), **self.options}}
+        train = dataclasses.replace(config.train, **self.train)
+        data = dataclasses.replace(config.data, **self.data)
+        return dataclasses.replace(config, method=self.method, seed=seed, options=options, train=train, data=data)
+
+
+def methods_of(config: Config, methods: Sequence[str], root: Path) -> list[Variant]:
+    """One variant per method; `unimodal` stands for one per modality. Raises ValueError for a name given twice."""
+    from sparsefuse.methods import find
+
+    check_once("methods", (Path(method).stem for method in methods))
+    found = []
+    for method in methods:
+        find(method)
+        found += unimodal(config, root) if method == "unimodal" else [Variant(Path(method).stem, method)]
+    return found
+
+
+def unimodal(config: Config, root: Path) -> list[Variant]:
+    """Each modality alone."""
+    return [Variant(f"unimodal ({name})", "unimodal", {"modality": name}) for name in modalities_of(config, root)]
+
+
+def modalities_of(config: Config, root: Path) -> tuple[str, ...]:
+    """The modalities that the configuration names, or else those of its manifest."""
+    from sparsefuse.data.manifest import read_manifest
+
+    path = root / config.data.manifest
+    return read_manifest(path, label=config.data.label, modalities=config.data.modalities).modalities
+
+
+def values_of(config: Config, option: str, values: Sequence[Any]) -> list[Variant]:
+    """One variant per value of one option: the method's (`pool`), or `train.NAME` or `data.NAME`.
+
+    Raises ValueError for an option that nobody knows or a value given twice.
+    """
+    from sparsefuse.methods import option_names
+
+    part, _, field = option.rpartition(".")
+    parts = {"train": config.train, "data": config.data}
+    known = [*option_names(config.method), *(f"{p}.{f.name}" for p in parts for f in dataclasses.fields(parts[p]))]
+    if option not in known:
+        raise ValueError(unknown(f"option of {config.method}", option, known))
+    check_once("values", map(str, values))
+    name = Path(config.method).stem
+    return [
+        Variant(f"{name}, {option}={value}", config.method, **{part or "options": {field: value}}) for value in values
+    ]
+
+
+def check_once(what: str, names: Iterable[str]) -> None:
+    """Raises ValueError for a name that stands there twice: two runs would write to one folder."""
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    if twice:
+        raise ValueError(f"{what}: {twice[0]!r} stands there twice; name each once (a file by another name)")
