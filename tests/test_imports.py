@@ -33,7 +33,7 @@ LEVELS = [
     {"model", "mixup", "data"},
     {"methods", "cost", "checkpoint"},
     {"checks", "train", "run", "watch", "ledger", "export", "budget", "variants"},
-    {"experiment", "evaluate", "runs", "charts", "report", "predict", "predictions", "serve", "demo"},
+    {"experiment", "evaluate", "runs", "charts", "report", "predict", "predictions", "serve", "demo", "study"},
     {"cli", "__main__"},
 ]
 LEVEL = {name: level for level, names in enumerate(LEVELS) for name in names}

@@ -162,6 +162,26 @@ def ablate(
     _print_table(out, "ablate", run(cells, jobs=jobs, engine=engine))
 
 
+def study(
+    config: Config,
+    out: Path = Path("runs/study"),
+    jobs: int = 0,
+    engine: Literal["local", "ray"] = "local",
+) -> None:
+    """Runs the SFT paper's experiments (tables 1-5, figure 2) on a configuration's data. A rerun does what is missing.
+
+    Args:
+        out: folder for the runs, the tables and report.html
+        jobs: runs at a time; 0 = one per core, or one at a time on a GPU
+        engine: local = processes of this machine; ray = tasks of a Ray cluster that sees the same files
+    """
+    from sparsefuse.study.conduct import conduct
+
+    failed = conduct(config, out, root=Path(), jobs=jobs, engine=engine).failed
+    if failed:
+        raise SystemExit("\n".join([f"{len(failed)} runs failed:", *failed]))
+
+
 def cost(
     lengths: dict[str, int] = {},  # noqa: B006
     features: dict[str, int] = {},  # noqa: B006
@@ -219,9 +239,9 @@ def predict(run: Path, files: list[Path], top: int = 3, json: bool = False, trus
 
 
 VERBS: dict[str, Callable[..., None]] = {
-    f.__name__: f for f in (demo, prepare, extract, check, train, eval, compare, ablate, cost, report, predict)
+    f.__name__: f for f in (demo, prepare, extract, check, train, eval, compare, ablate, study, cost, report, predict)
 }
-WITH_CONFIG = ("extract", "check", "train", "compare", "ablate")
+WITH_CONFIG = ("extract", "check", "train", "compare", "ablate", "study")
 POSITIONAL = {"prepare": ("data_set", "source"), "extract": ("manifest",), "eval": ("run",), "report": ("folder",)}
 POSITIONAL["predict"] = ("run", "files")
 

@@ -94,6 +94,20 @@ class Train:
 
 
 @dataclass(frozen=True)
+class Study:
+    """What `study` runs, and how it judges."""
+
+    experiments: list[str] = field(default_factory=lambda: ["t1", "t2", "t3", "t4", "t5", "f2", "robustness"])
+    """experiments of the SFT paper (tables 1 to 5, figure 2), and robustness"""
+    seeds: list[int] = field(default_factory=lambda: [0, 1, 2])
+    """seeds of every experiment but t1 (and those that read its runs: t2 and robustness)"""
+    t1_seeds: list[int] = field(default_factory=lambda: [0, 1, 2, 3, 4])
+    """seeds of t1"""
+    margin: float = 0.02
+    """difference in the main metric that does not matter, for verdicts on claims"""
+
+
+@dataclass(frozen=True)
 class Config:
     """Everything a run needs; written whole into the run folder."""
 
@@ -108,3 +122,5 @@ class Config:
     train: Train = field(default_factory=Train)
     seed: int = 0
     """seed of the weights, the order of samples, dropout and mixup"""
+    study: Study = field(default_factory=Study)
+    """for the verb `study` only"""

@@ -1,8 +1,9 @@
 """Scoring a finished run again: a run folder and a split or a manifest in, scores out."""
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -16,8 +17,18 @@ from sparsefuse.data.prepare import prepare
 from sparsefuse.data.split import split_rows
 from sparsefuse.files import read_json
 from sparsefuse.predict import Predictor, load
+from sparsefuse.tokens import Batch
 
 log = logging.getLogger(__name__)
+
+
+class Opened(NamedTuple):
+    """A finished run with clips to score it on."""
+
+    predictor: Predictor
+    data: ClipDataset
+    batches: list[list[int]]
+    skipped: int
 
 
 def evaluate(
@@ -33,11 +44,31 @@ def evaluate(
     Reads the run's own data as its config.json names it (relative to the current folder), or all rows of `manifest`.
     Raises ValueError if the run's own data is not what it was when the run began. `trust_code`: see `predict.load`.
     """
+    opened = open_run(run, split=split, manifest=manifest, batch_size=batch_size, trust_code=trust_code)
+    logits, labels = outputs(opened)
+    scores: dict[str, Any] = dict(metrics.scores(logits, labels, opened.predictor.labels.task))
+    return {**scores, "clips": len(opened.data), "skipped": opened.skipped}
+
+
+def open_run(
+    run: Path,
+    *,
+    root: Path = Path(),
+    split: str = "test",
+    manifest: Path | None = None,
+    batch_size: int = 24,
+    trust_code: bool = False,
+) -> Opened:
+    """The run's best model and a split of its own data, or all rows of `manifest`; see `evaluate`.
+
+    `root` is the folder that the path of the run's manifest is relative to.
+    """
     predictor = load(run, trust_code=trust_code)
     spec = read_json(run / "config.json")["data"]
     spec["split"] = Split(**spec["split"])
     data = Data(**spec)
-    found = read_manifest(manifest or Path(data.manifest), label=data.label, modalities=list(predictor.model.features))
+    path = manifest or root / data.manifest
+    found = read_manifest(path, label=data.label, modalities=list(predictor.model.features))
     rows: dict[str, list[Row]] = {"all": found.rows}
     if manifest is None:
         rows = {split: split_rows(found, data.split, predictor.labels.task)[split]}
@@ -71,17 +102,18 @@ def evaluate(
         fit=predictor.fit,
     )
     batches = LengthBuckets(prepared.lengths[name], batch_size, seed=0, shuffle=False).epoch(0)
-    logits, labels = outputs(predictor, dataset, batches)
-    scores: dict[str, Any] = dict(metrics.scores(logits, labels, predictor.labels.task))
-    return {**scores, "clips": len(usable), "skipped": len(prepared.skips)}
+    return Opened(predictor, dataset, batches, len(prepared.skips))
 
 
 @torch.inference_mode()
-def outputs(predictor: Predictor, data: ClipDataset, batches: list[list[int]]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Logits (n, C) and labels of the batches, in their order."""
+def outputs(
+    opened: Opened, change: Callable[[Batch], Batch] = lambda batch: batch
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Logits (n, C) and labels of the clips, batch by batch, each changed before the model sees it."""
+    predictor = opened.predictor
     logits, labels = [], []
-    for indices in batches:
-        batch = collate([data[i] for i in indices], predictor.model.features)
+    for indices in opened.batches:
+        batch = change(collate([opened.data[i] for i in indices], predictor.model.features))
         logits.append(predictor.model(batch.tokens).logits.float())
         labels.append(batch.labels)
     return torch.cat(logits), torch.cat(labels)

@@ -73,7 +73,7 @@ def write_setup(out: Path, config: Config, clips: Clips, options: dict[str, Any]
 def check_same(config: Config, out: Path) -> None:
     """Raises ValueError, naming what differs, if the run in `out` was started with another configuration."""
     before, now = _flat(read_json(out / "config.json")), _flat(json.loads(json.dumps(asdict(config))))
-    changed = [key for key in {**before, **now} if before.get(key) != now.get(key) and key not in _FREE]
+    changed = [key for key in {**before, **now} if before.get(key) != now.get(key) and not key.startswith(_FREE)]
     if changed:
         key = changed[0]
         more = f" and {len(changed) - 1} more" if len(changed) > 1 else ""
@@ -95,7 +95,7 @@ def check_same_clips(clips: Clips, out: Path) -> None:
 
 
 # What changes how a run goes, not where it ends.
-_FREE = ("train.workers", "train.save_minutes", "train.device", "data.cache_mb")
+_FREE = ("train.workers", "train.save_minutes", "train.device", "data.cache_mb", "study.")
 
 
 def _flat(tree: dict[str, Any], above: str = "") -> dict[str, Any]:

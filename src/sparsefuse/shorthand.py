@@ -6,8 +6,8 @@ from collections.abc import Callable, Container, Mapping
 from pathlib import Path
 from typing import Any
 
-STRINGS = ("--methods", "--data.modalities", "--data.split.test_groups", "--data.split.folds")
-LISTS = ("--seeds", "--values", "--data.split.fractions")
+STRINGS = ("--methods", "--data.modalities", "--data.split.test_groups", "--data.split.folds", "--study.experiments")
+LISTS = ("--seeds", "--values", "--study.seeds", "--study.t1_seeds", "--data.split.fractions")
 MAPPINGS = ("--lengths", "--features", "--options")
 
 

@@ -1,0 +1,122 @@
+"""A study: a configuration in; all runs of its experiments, and study.json that says which belongs where, out."""
+
+import inspect
+import json
+import logging
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import NamedTuple
+
+from sparsefuse.config import Config, Data
+from sparsefuse.data.clips import load_clips
+from sparsefuse.data.labels import guess_task
+from sparsefuse.data.manifest import read_manifest
+from sparsefuse.data.split import split_rows
+from sparsefuse.experiment import Cell, Engine, grid, run
+from sparsefuse.files import write_json
+from sparsefuse.methods import find
+from sparsefuse.study import robustness
+from sparsefuse.study.plan import Clip, Entry, entries
+from sparsefuse.train import options_of
+from sparsefuse.variants import Variant
+
+log = logging.getLogger(__name__)
+
+OF_T1 = ("t1", "t2", "robustness")
+
+
+class Outcome(NamedTuple):
+    """How a study ended."""
+
+    folder: Path
+    failed: list[str]
+    """a line for each run that failed"""
+
+
+def conduct(config: Config, out: Path, *, root: Path, jobs: int = 0, engine: Engine = "local") -> Outcome:
+    """Trains whatever the configuration's experiments lack below `out`. A rerun does what is missing.
+
+    Raises ValueError for an unknown experiment, seeds that give no spread, data that is not one class per clip, or a
+    class that the training clips lack.
+    """
+    spec = config.study
+    for field, seeds in (("seeds", spec.seeds), ("t1_seeds", spec.t1_seeds)):
+        if len(set(seeds)) < 2:
+            raise ValueError(f"study.{field} is {seeds}; a spread takes two different seeds or more")
+    data = _one_fold(config)
+    check_classes(data, root)
+    clips = load_clips(data, root)
+    clip = Clip(tuple(clips.features), max(clips.longest.values()))
+    plan = shared({name: entries(name, clip) for name in spec.experiments}, config)
+    if "t5" in plan and not config.train.mixup_alpha:
+        raise ValueError("t5 compares mixup with none, and train.mixup_alpha is 0; give it a value, the paper's is 0.3")
+    cells: dict[Path, Cell] = {}
+    for name, found in plan.items():
+        seeds = spec.t1_seeds if name in OF_T1 else spec.seeds
+        variants = list({entry.variant.name: entry.variant for entry in found}.values())
+        cells |= {cell.folder: cell for cell in grid(config, variants, seeds, out / "runs", root=root)}
+    out.mkdir(parents=True, exist_ok=True)
+    write_json(out / "study.json", facts(config, plan, clip))
+    failed = run(list(cells.values()), jobs=jobs, engine=engine)
+    if "robustness" in plan:
+        names = {entry.variant.name for entry in plan["robustness"]}
+        robustness.measure([cell for cell in cells.values() if cell.name in names], jobs=jobs)
+    return Outcome(out, failed)
+
+
+def shared(plan: dict[str, list[Entry]], config: Config) -> dict[str, list[Entry]]:
+    """The same plan, with one name for variants that come to the same model and training."""
+    first: dict[str, Variant] = {}
+
+    def known(variant: Variant) -> Variant:
+        made = variant.of(config, 0)
+        defaults = inspect.signature(find(variant.method).build).parameters
+        options = {name: p.default for name, p in defaults.items() if p.default is not p.empty} | options_of(made)
+        key = json.dumps([variant.method, options, asdict(made.train), asdict(made.data)], sort_keys=True, default=str)
+        return first.setdefault(key, variant)
+
+    return {name: [entry._replace(variant=known(entry.variant)) for entry in found] for name, found in plan.items()}
+
+
+def facts(config: Config, plan: dict[str, list[Entry]], clip: Clip) -> dict[str, object]:
+    """study.json."""
+    return {
+        "experiments": {
+            name: [{"name": e.variant.name, "curve": e.curve, "factor": e.factor} for e in found]
+            for name, found in plan.items()
+        },
+        "modalities": clip.modalities,
+        "margin": config.study.margin,
+    }
+
+
+def check_classes(data: Data, root: Path) -> None:
+    """Raises ValueError unless clips have one class each and training knows all; warns of one that is not tested."""
+    manifest = read_manifest(root / data.manifest, label=data.label, modalities=data.modalities)
+    task = guess_task(row.label for row in manifest.rows) if data.task == "auto" else data.task
+    if task != "class":
+        raise ValueError(f"a study judges one class per clip; the labels of {manifest.path} are a {task} task")
+    rows = split_rows(manifest, data.split, task)
+    counts = {split: Counter(row.label for row in rows[split]) for split in ("train", "valid", "test")}
+    for split, count in counts.items():
+        if not count:
+            raise ValueError(f"the {split} split of {manifest.path} is empty; a study trains, chooses and tests")
+    for label in _missing(counts["train"], (counts["valid"], counts["test"])):
+        raise ValueError(f"class {label!r} has no training clip; leave it out, or divide the clips in another way")
+    for split in ("valid", "test"):
+        for label in _missing(counts[split], (counts["train"],)):
+            log.warning("class %r has no clip in the %s split: nothing is said about it there", label, split)
+
+
+def _missing(count: Counter[str], others: Iterable[Counter[str]]) -> list[str]:
+    return sorted({label for other in others for label in other} - count.keys())
+
+
+def _one_fold(config: Config) -> Data:
+    """The data configuration of the first fold, if there are folds."""
+    split = config.data.split
+    if not split.folds:
+        return config.data
+    return replace(config.data, split=replace(split, by="group", test_groups=split.folds[0]))

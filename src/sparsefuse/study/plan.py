@@ -1,0 +1,118 @@
+"""The experiments of the SFT paper as variants of one configuration (Ding et al. 2021, section 5).
+
+    t1          accuracy of every method; t2 its cost, read off the same runs
+    t3          reduction by 64 for concat, late and sft
+    t4          pooling: average, maximum, weighted by attention
+    t5          mixup on and off
+    f2          reduction by 1, 2, 4 ... down to one token: sft, sft-po and each modality alone
+    robustness  the models of t1 while one modality is degraded
+
+As in the paper (section 4.4) mixup goes with SFT and with `mbt + mixup`; the others have dropout 0.2 in its place.
+Reduction is pooling by maximum after the first layer (section 5.3). Variants that two experiments share are run once.
+"""
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, NamedTuple
+
+from sparsefuse.names import unknown
+from sparsefuse.variants import Variant
+
+REDUCTION = 64
+PLAIN: dict[str, Any] = {"train": {"mixup_alpha": 0.0}}
+DROP = {"drop": 0.2}
+
+
+class Entry(NamedTuple):
+    """A variant's place in an experiment."""
+
+    variant: Variant
+    curve: str
+    """which line of the figure or table it belongs to"""
+    factor: int = 1
+    """how many tokens became one"""
+
+
+class Clip(NamedTuple):
+    """What an experiment must know of the data."""
+
+    modalities: tuple[str, ...]
+    longest: int
+    """tokens of the longest stream"""
+
+
+def entries(experiment: str, clip: Clip) -> list[Entry]:
+    """What an experiment compares. Raises ValueError for an experiment that nobody knows."""
+    if experiment not in EXPERIMENTS:
+        raise ValueError(unknown("experiment", experiment, EXPERIMENTS))
+    return EXPERIMENTS[experiment](clip)
+
+
+def _accuracy(clip: Clip) -> list[Entry]:
+    found = [Variant("sft", "sft"), *(plain(name) for name in ("concat", "late", "mult", "mbt"))]
+    found += [Variant("mbt + mixup", "mbt"), *(alone(name) for name in clip.modalities)]
+    return [Entry(variant, variant.name) for variant in found]
+
+
+def _reduction(clip: Clip) -> list[Entry]:
+    makers = {"concat": partial(plain, "concat"), "late": partial(plain, "late"), "sft": sft}
+    return [Entry(make(factor), name, factor) for name, make in makers.items() for factor in (1, REDUCTION)]
+
+
+def _pooling(clip: Clip) -> list[Entry]:
+    return [Entry(Variant(f"sft, pool={pool}", "sft", {"pool": pool}), pool) for pool in ("avg", "max", "attn")]
+
+
+def _mixup(clip: Clip) -> list[Entry]:
+    return [Entry(Variant("sft", "sft"), "mixup"), Entry(Variant("sft, no mixup", "sft", DROP, **PLAIN), "no mixup")]
+
+
+def _factors(clip: Clip) -> list[Entry]:
+    factors = [1]
+    while factors[-1] < clip.longest:
+        factors.append(2 * factors[-1])
+    found = [Entry(sft(factor), "sft", factor) for factor in factors]
+    found += [Entry(sft_po(factor), "sft-po", factor) for factor in factors]
+    for name in clip.modalities:
+        found += [Entry(alone(name, factor), f"unimodal ({name})", factor) for factor in factors]
+    return found
+
+
+EXPERIMENTS: Mapping[str, Callable[[Clip], list[Entry]]] = {
+    "t1": _accuracy,
+    "t2": _accuracy,
+    "t3": _reduction,
+    "t4": _pooling,
+    "t5": _mixup,
+    "f2": _factors,
+    "robustness": _accuracy,
+}
+
+
+def sft(factor: int) -> Variant:
+    """SFT with every stream reduced by one factor; 1 keeps all tokens."""
+    return Variant(f"sft, factor {factor}", "sft", _windows(factor))
+
+
+def sft_po(factor: int) -> Variant:
+    """SFT with pooling only: neither sparse attention nor mixup."""
+    return Variant(f"sft-po, factor {factor}", "sft", {**_windows(factor), **DROP, "sparse": "none"}, **PLAIN)
+
+
+def plain(method: str, factor: int = 1, **options: Any) -> Variant:
+    """A baseline: no mixup, dropout 0.2, reduced after its first layer."""
+    more = {} if factor == 1 else {"stride": factor}
+    return Variant(_named(method, factor), method, {**DROP, **options, **more}, **PLAIN)
+
+
+def alone(modality: str, factor: int = 1) -> Variant:
+    """One modality alone."""
+    return plain("unimodal", factor, modality=modality)._replace(name=_named(f"unimodal ({modality})", factor))
+
+
+def _named(name: str, factor: int) -> str:
+    return name if factor == 1 else f"{name}, factor {factor}"
+
+
+def _windows(factor: int) -> dict[str, Any]:
+    return {"keep": None, "stride": factor, "pool": "max"}

@@ -1,0 +1,92 @@
+"""What a trained model still knows when one modality is degraded: finished runs in, robustness.json in each out."""
+
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import torch
+from rich.console import Console
+from rich.progress import track
+from torch import Tensor
+
+from sparsefuse.evaluate import open_run, outputs
+from sparsefuse.experiment import Cell
+from sparsefuse.files import write_json
+from sparsefuse.tokens import Batch, Tokens
+from sparsefuse.workers import each
+
+Kind = Literal["noise", "dropped", "missing"]
+LEVELS: dict[Kind, tuple[float, ...]] = {
+    "noise": (0.5, 1.0, 2.0, 4.0),  # standard deviations of the training features
+    "dropped": (0.25, 0.5, 0.75, 0.9),  # share of tokens
+    "missing": (1.0,),  # the whole modality
+}
+FILE = "robustness.json"
+
+
+class Point(NamedTuple):
+    """The accuracy of a run under one degradation of its test clips."""
+
+    modality: str
+    kind: Kind
+    level: float
+    """0 = as it is"""
+    top1: float
+
+
+def measure(cells: Sequence[Cell], *, jobs: int = 0) -> None:
+    """Writes robustness.json into the folder of every finished cell that has none yet."""
+    todo = [(c.folder, c.root) for c in cells if (c.folder / "result.json").exists() and not (c.folder / FILE).exists()]
+    jobs = min(jobs, len(todo)) if jobs else 0
+    with closing(each(_write, todo, jobs)) as ended:
+        for (folder, _), done in track(
+            ended, "robustness", total=len(todo), console=Console(stderr=True), disable=not todo
+        ):
+            if done is None:
+                raise RuntimeError(f"{folder}: the process that degraded its clips died")
+
+
+def curves(run: Path, root: Path) -> list[Point]:
+    """The run's accuracy on its test clips under every kind and level, modality by modality.
+
+    A model of one modality is not asked what it knows without it.
+    """
+    opened = open_run(run, root=root, trust_code=True)  # the cell has just run that code
+    found = []
+    modalities = opened.predictor.model.modalities
+    clean = _top1(*outputs(opened))
+    for modality in modalities:
+        for kind, levels in LEVELS.items():
+            if kind == "missing" and len(modalities) == 1:
+                continue
+            found.append(Point(modality, kind, 0.0, clean))
+            for level in levels:
+                generator = torch.Generator().manual_seed(0)  # all models meet the same draws
+                scored = outputs(opened, lambda b, m=modality, k=kind, v=level, g=generator: degrade(b, m, k, v, g))
+                found.append(Point(modality, kind, level, _top1(*scored)))
+    return found
+
+
+def degrade(batch: Batch, modality: str, kind: Kind, level: float, generator: torch.Generator) -> Batch:
+    """The batch with one of its streams made worse; a stream that loses tokens keeps at least one."""
+    x, mask = batch.tokens[modality]
+    if kind == "noise":
+        x = x + level * torch.randn(x.shape, generator=generator) * mask[..., None]
+    elif kind == "dropped":
+        draw = torch.rand(mask.shape, generator=generator)
+        best = draw.masked_fill(~mask, -1.0).argmax(1, keepdim=True)
+        mask = mask & (draw >= level).scatter(1, best, True)
+    else:
+        mask = torch.zeros_like(mask)
+    return batch._replace(tokens={**batch.tokens, modality: Tokens(x * mask[..., None], mask)})
+
+
+def _write(task: tuple[Path, Path]) -> bool:
+    run, root = task
+    write_json(run / FILE, [point._asdict() for point in curves(run, root)])
+    return True
+
+
+def _top1(logits: Tensor, labels: Tensor) -> float:
+    return float((logits.argmax(1) == labels).double().mean())
