@@ -17,7 +17,7 @@ from sparsefuse.variants import Variant
 FOLDER = Path(__file__).parent.parent / "configs"
 CONFIGS = sorted(FOLDER.rglob("*.yaml"))
 MODALITIES = {"utd-mhad": ("depth", "inertial", "skeleton"), "grid-color": ("picture", "sound")}
-MODALITIES |= {"grid-digit": ("picture", "sound"), "av-digits": ("image", "sound")}
+MODALITIES |= {"grid-digit": ("picture", "sound"), "av-digits": ("image", "sound"), "known": ("left", "right")}
 
 
 def name_of(path: Path) -> str:

@@ -43,6 +43,35 @@ def prepare(data_set: str, source: Path, out: Path) -> None:
     print(prepare(data_set, source, out))
 
 
+def generate(
+    out: Path,
+    clips: int = 1200,
+    parts: int = 3,
+    redundancy: float = 0.25,
+    one: float = 0.25,
+    both: float = 0.25,
+    lengths: dict[str, int] = {"left": 32, "right": 64},  # noqa: B006
+    seed: int = 0,
+) -> None:
+    """Makes feature files of two modalities whose redundancy and complementarity are known.
+
+    Args:
+        out: folder for the features, manifest.csv and truth.json
+        clips: how many
+        parts: a class is a pair of parts; this many of each make parts x parts classes
+        redundancy: share of a stream's tokens that show something of the class
+        one: share of the clips in which one modality shows the class and the other nothing
+        both: share of the clips in which each modality shows half of the class; in the rest each shows all of it
+        lengths: tokens of the two modalities, as left=32,right=64
+        seed: seed of the clips
+    """
+    from sparsefuse.data.known import generate
+
+    print(
+        generate(out, clips=clips, parts=parts, redundancy=redundancy, one=one, both=both, lengths=lengths, seed=seed)
+    )
+
+
 def extract(manifest: Path, out: Path, config: Config, jobs: int = 0, strict: bool = False) -> None:
     """Makes feature files from the media files of a manifest, and a new manifest that names them.
 
@@ -239,7 +268,8 @@ def predict(run: Path, files: list[Path], top: int = 3, json: bool = False, trus
 
 
 VERBS: dict[str, Callable[..., None]] = {
-    f.__name__: f for f in (demo, prepare, extract, check, train, eval, compare, ablate, study, cost, report, predict)
+    f.__name__: f
+    for f in (demo, prepare, generate, extract, check, train, eval, compare, ablate, study, cost, report, predict)
 }
 WITH_CONFIG = ("extract", "check", "train", "compare", "ablate", "study")
 POSITIONAL = {"prepare": ("data_set", "source"), "extract": ("manifest",), "eval": ("run",), "report": ("folder",)}
