@@ -38,6 +38,14 @@ class Point(NamedTuple):
     """The method's place in the table, which gives it its colour everywhere."""
 
 
+class Line(NamedTuple):
+    """A curve: places, means and deviations."""
+
+    x: list[float]
+    mean: list[float]
+    std: list[float]
+
+
 def _styled(draw: Callable[P, Any]) -> Callable[P, str]:
     """Runs `draw` in the page's style and gives its figure as SVG. (Up here because decorators must come first.)"""
 
@@ -64,8 +72,14 @@ def _styled(draw: Callable[P, Any]) -> Callable[P, str]:
 
 
 @_styled
-def trade_off(points: list[Point], *, ylabel: str, higher_is_better: bool = True) -> Any:
-    """Accuracy against GMACs on a log axis, with the Pareto front: the methods no other beats on both counts."""
+def trade_off(
+    points: list[Point],
+    *,
+    ylabel: str,
+    xlabel: str = "GMACs per clip (one multiply-add = 1), log scale",
+    higher_is_better: bool = True,
+) -> Any:
+    """Accuracy against a cost on a log axis, with the Pareto front: the methods no other beats on both counts."""
     figure, (axes,) = _figure(7.2, 4.2, 1)
     sign = 1 if higher_is_better else -1
     front = pareto_front([(p.cost, sign * p.value) for p in points])
@@ -76,7 +90,7 @@ def trade_off(points: list[Point], *, ylabel: str, higher_is_better: bool = True
         error = None if point.error is None else [point.error]
         axes.errorbar(point.cost, point.value, yerr=error, color=colour, marker="o", ms=7, lw=1.4, capsize=3, zorder=3)
     _pad(axes, points)
-    axes.set_xlabel("GMACs per clip (one multiply-add = 1), log scale")
+    axes.set_xlabel(xlabel)
     axes.set_ylabel(ylabel)
     _label_points(figure, axes, points, front)
     return figure
@@ -91,16 +105,15 @@ def learning(panels: dict[str, dict[str, list[list[float]]]], names: list[str]) 
     figure, all_axes = _figure(7.2, 3.0, len(panels))
     for axes, (title, curves) in zip(all_axes, panels.items(), strict=True):
         for name, seeds in curves.items():
-            colour = _SERIES[names.index(name) % NUM_COLOURS]
-            dashes = "-" if names.index(name) < NUM_COLOURS else "--"
+            look = _look(name, names)
             # Seeds may have stopped at different epochs: only epochs that all of them reached have a mean.
             values = np.array([seed[: min(map(len, seeds))] for seed in seeds])
             epochs, mean = np.arange(1, values.shape[1] + 1), values.mean(0)
             marker = "o" if len(epochs) == 1 else None
-            axes.plot(epochs, mean, color=colour, lw=1.6, ls=dashes, marker=marker, label=name)
+            axes.plot(epochs, mean, lw=1.6, marker=marker, label=name, **look)
             if len(values) > 1:
                 std = values.std(0, ddof=1)
-                axes.fill_between(epochs, mean - std, mean + std, color=colour, alpha=0.15, lw=0)
+                axes.fill_between(epochs, mean - std, mean + std, color=look["color"], alpha=0.15, lw=0)
         axes.set_title(title, loc="left", fontsize=10, color=_INK)
         axes.set_xlabel("epoch")
         axes.xaxis.get_major_locator().set_params(integer=True)
@@ -134,6 +147,42 @@ def confusion(shares: np.ndarray, classes: list[str]) -> Any:
     return figure
 
 
+@_styled
+def lines(
+    panels: dict[str, dict[str, Line]], names: list[str], *, xlabel: str, ylabel: str, powers_of_two: bool = False
+) -> Any:
+    """One panel per title, curves by name with bars of one deviation; `names` in order give each its colour."""
+    figure, all_axes = _figure(7.2, 3.1, len(panels))
+    for axes, (title, curves) in zip(all_axes, panels.items(), strict=True):
+        for name, line in curves.items():
+            colour = _SERIES[names.index(name) % NUM_COLOURS]
+            dashes = "-" if names.index(name) < NUM_COLOURS else "--"
+            axes.errorbar(
+                line.x, line.mean, yerr=line.std, color=colour, ls=dashes, marker="o", ms=4, lw=1.5, capsize=2
+            )
+        if powers_of_two:
+            axes.set_xscale("log", base=2)
+            axes.xaxis.set_major_formatter("{x:g}")
+        axes.set_title(title, loc="left", fontsize=10, color=_INK)
+        axes.set_xlabel(xlabel)
+    all_axes[0].set_ylabel(ylabel)
+    return figure
+
+
+@_styled
+def reliability(curves: dict[str, tuple[list[float], list[float]]], names: list[str]) -> Any:
+    """Accuracy against confidence, one line per method; on the diagonal a model is as sure as it is right."""
+    figure, (axes,) = _figure(4.4, 4.0, 1)
+    axes.plot([0, 1], [0, 1], color=_SOFT, lw=1, ls=(0, (4, 3)))
+    for name, (confidence, accuracy) in curves.items():
+        axes.plot(confidence, accuracy, marker="o", ms=3.5, lw=1.3, **_look(name, names))
+    axes.set_xlim(0, 1)
+    axes.set_ylim(0, 1)
+    axes.set_xlabel("confidence")
+    axes.set_ylabel("accuracy")
+    return figure
+
+
 def pareto_front(points: list[tuple[float, float]]) -> list[int]:
     """Indices of the (cost, value) points that no other beats in one and matches in the other, cheapest first."""
     front, best = [], -np.inf
@@ -142,6 +191,12 @@ def pareto_front(points: list[tuple[float, float]]) -> list[int]:
             front.append(i)
             best = points[i][1]
     return front
+
+
+def _look(name: str, names: list[str]) -> dict[str, str]:
+    """Colour and dashes of a line, by its place among all names."""
+    place = names.index(name)
+    return {"color": _SERIES[place % NUM_COLOURS], "ls": "-" if place < NUM_COLOURS else "--"}
 
 
 def _figure(width: float, height: float, columns: int) -> tuple[Any, list[Any]]:

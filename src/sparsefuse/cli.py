@@ -205,8 +205,10 @@ def study(
         engine: local = processes of this machine; ray = tasks of a Ray cluster that sees the same files
     """
     from sparsefuse.study.conduct import conduct
+    from sparsefuse.study.page import write_page
 
-    failed = conduct(config, out, root=Path(), jobs=jobs, engine=engine).failed
+    failed = conduct(config, out, root=Path(), jobs=jobs, engine=engine)
+    print(write_page(out))
     if failed:
         raise SystemExit("\n".join([f"{len(failed)} runs failed:", *failed]))
 

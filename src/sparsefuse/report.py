@@ -16,7 +16,16 @@ from sparsefuse.runs import METRICS, Row, Run, Stat, by_name, every_class, mean,
 if TYPE_CHECKING:
     from rich.table import Table
 
-__all__ = ["read_runs", "rich_table", "summarise", "table_markdown", "write_csv", "write_report"]
+__all__ = [
+    "percent",
+    "read_runs",
+    "rich_table",
+    "significant",
+    "summarise",
+    "table_markdown",
+    "write_csv",
+    "write_report",
+]
 
 _NONE, _TIMES = "\N{EN DASH}", "\N{MULTIPLICATION SIGN}"
 
@@ -67,16 +76,21 @@ def write_report(folder: str | Path, out: str | Path | None = None) -> Path:
     """Writes one HTML page about the runs in `folder`, which opens without a network; `<folder>/report.html`."""
     folder = Path(folder)
     out = Path(out) if out else folder / "report.html"
+    runs = read_runs(folder)
+    write_text(out, render("report.html.j2", **_page(folder, runs, summarise(runs))))
+    return out
+
+
+def render(template: str, **values: Any) -> str:
+    """A template of the package, filled in."""
     try:
         from jinja2 import Environment, PackageLoader, StrictUndefined
     except ImportError as error:
         raise ImportError("the report needs jinja2: pip install 'sparsefuse[report]'") from error
     pages = Environment(loader=PackageLoader("sparsefuse", "."), autoescape=True, undefined=StrictUndefined,
                         trim_blocks=True, lstrip_blocks=True)  # fmt: skip
-    pages.filters |= {"sig": _significant, "dump": lambda value: json.dumps(value, indent=2, ensure_ascii=False)}
-    runs = read_runs(folder)
-    write_text(out, pages.get_template("report.html.j2").render(_page(folder, runs, summarise(runs))))
-    return out
+    pages.filters |= {"sig": significant, "dump": lambda value: json.dumps(value, indent=2, ensure_ascii=False)}
+    return pages.get_template(template).render(values)
 
 
 def _table(rows: list[Row]) -> tuple[list[str], list[list[str]]]:
@@ -87,22 +101,30 @@ def _table(rows: list[Row]) -> tuple[list[str], list[list[str]]]:
               "Latency ms"]  # fmt: skip
     lines = []
     for row in rows:
-        relative = _NONE if row.relative is None else f"{_significant(row.relative, 2)}{_TIMES}"
+        relative = _NONE if row.relative is None else f"{significant(row.relative, 2)}{_TIMES}"
         parameters = _NONE if row.parameters is None else f"{row.parameters:,.0f}"
-        lines.append([row.name, str(row.n), *(_stat(m, row.metrics.get(m)) for m in metrics), _significant(row.gmacs),
-                      relative, parameters, _significant(row.memory_mb), _significant(row.latency_ms)])  # fmt: skip
+        lines.append([row.name, str(row.n), *(_stat(m, row.metrics.get(m)) for m in metrics), significant(row.gmacs),
+                      relative, parameters, significant(row.memory_mb), significant(row.latency_ms)])  # fmt: skip
     return titles, lines
 
 
+def percent(stat: Stat | None) -> str:
+    """`91.2 ± 0.4`; no ± for one seed."""
+    return _with_spread(stat, 100, 1)
+
+
 def _stat(metric: str, stat: Stat | None) -> str:
-    """`91.2 ± 0.4`, in percent for shares; no ± for one seed."""
+    """As `percent` for a share; with three decimals for another number."""
+    return _with_spread(stat, 100, 1) if METRICS[metric].share else _with_spread(stat, 1, 3)
+
+
+def _with_spread(stat: Stat | None, scale: float, digits: int) -> str:
     if stat is None:
         return _NONE
-    scale, digits = (100, 1) if METRICS[metric].share else (1, 3)
     return " ± ".join(f"{scale * value:.{digits}f}" for value in stat if value is not None)
 
 
-def _significant(value: float | None, digits: int = 3) -> str:
+def significant(value: float | None, digits: int = 3) -> str:
     """So many significant digits, trailing zeros too, and never in powers of ten."""
     if not value:
         return _NONE if value is None else "0"
@@ -140,11 +162,11 @@ def _page(folder: Path, runs: list[Run], rows: list[Row]) -> dict[str, Any]:
         "metrics": _shown_metrics(rows), "titles": titles, "lines": lines, "stat": _stat, "best": _best(rows),
         "trade_off": _trade_off(rows) if costed else "", "front": _front(costed),
         "learning": _learning(groups, rows[0].main),
-        "confusions": _confusions(groups, classes),
+        "confusions": confusions(groups, classes),
         "per_class": _per_class(groups, classes),
         "skipped": _skipped(runs), "num_skipped": {name: _counts(group, "skipped") for name, group in groups.items()},
         "unfinished": [(run.folder.relative_to(folder), run.name, len(run.epochs)) for run in runs if not run.result],
-        "environment": _environment(finished), "commands": _commands(finished),
+        "environment": environment(finished), "commands": commands(finished),
         "configs": [(name, group[0].config) for name, group in groups.items() if group[0].config],
         "chosen": {name: _counts(group, "best_epoch") for name, group in groups.items()},
         "seconds": {name: mean(run.result.get("seconds") for run in group) for name, group in groups.items()},
@@ -192,7 +214,7 @@ def _learning(groups: dict[str, list[Run]], main: str) -> str:
     return charts.learning(panels, list(groups)) if panels else ""
 
 
-def _confusions(groups: dict[str, list[Run]], classes: list[str]) -> list[tuple[str, str, str]]:
+def confusions(groups: dict[str, list[Run]], classes: list[str]) -> list[tuple[str, str, str]]:
     """Name, number of runs in words and figure of every method with a confusion matrix."""
     figures = []
     for name, group in groups.items():
@@ -266,13 +288,13 @@ def _skipped(runs: list[Run]) -> list[tuple[str, str, str]]:
     return sorted(skips)
 
 
-def _environment(runs: list[Run]) -> list[tuple[str, str]]:
+def environment(runs: list[Run]) -> list[tuple[str, str]]:
     """Every fact of env.json with the values the runs have; command and seed differ by design and stand elsewhere."""
     keys = dict.fromkeys(key for run in runs for key in run.env if key not in ("command", "seed"))
     return [(key, ", ".join(dict.fromkeys(str(run.env[key]) for run in runs if key in run.env))) for key in keys]
 
 
-def _commands(runs: list[Run]) -> list[str]:
+def commands(runs: list[Run]) -> list[str]:
     """The commands that made the runs, each once; a list of arguments is quoted for the shell."""
     commands = [run.env["command"] for run in runs if run.env.get("command")]
     return list(dict.fromkeys(c if isinstance(c, str) else shlex.join(c) for c in commands))

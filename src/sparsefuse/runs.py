@@ -135,6 +135,11 @@ def summarise(runs: list[Run]) -> list[Row]:
     return sorted(rows, key=_worst_last)
 
 
+def spread(values: list[float]) -> Stat:
+    """Mean and deviation."""
+    return Stat(statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None)
+
+
 def mean(values: Iterable[float | None]) -> float | None:
     """The mean of the values that are there."""
     present = [value for value in values if value is not None]
@@ -209,7 +214,7 @@ def _metrics(group: list[Run]) -> dict[str, Stat]:
         if any(value is None for _, value in scores) or (name == "top5" and len(every_class(group)) <= 5):
             continue
         values = [statistics.fmean(v for s, v in scores if s == seed) for seed in sorted({s for s, _ in scores})]
-        metrics[name] = Stat(statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None)
+        metrics[name] = spread(values)
     return metrics
 
 

@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import NamedTuple
 
 from sparsefuse.config import Config, Data
 from sparsefuse.data.clips import load_clips
@@ -27,16 +26,8 @@ log = logging.getLogger(__name__)
 OF_T1 = ("t1", "t2", "robustness")
 
 
-class Outcome(NamedTuple):
-    """How a study ended."""
-
-    folder: Path
-    failed: list[str]
-    """a line for each run that failed"""
-
-
-def conduct(config: Config, out: Path, *, root: Path, jobs: int = 0, engine: Engine = "local") -> Outcome:
-    """Trains whatever the configuration's experiments lack below `out`. A rerun does what is missing.
+def conduct(config: Config, out: Path, *, root: Path, jobs: int = 0, engine: Engine = "local") -> list[str]:
+    """Trains whatever the configuration's experiments lack below `out`; returns a line for each run that failed.
 
     Raises ValueError for an unknown experiment, seeds that give no spread, data that is not one class per clip, or a
     class that the training clips lack.
@@ -63,7 +54,7 @@ def conduct(config: Config, out: Path, *, root: Path, jobs: int = 0, engine: Eng
     if "robustness" in plan:
         names = {entry.variant.name for entry in plan["robustness"]}
         robustness.measure([cell for cell in cells.values() if cell.name in names], jobs=jobs)
-    return Outcome(out, failed)
+    return failed
 
 
 def shared(plan: dict[str, list[Entry]], config: Config) -> dict[str, list[Entry]]:

@@ -1,0 +1,149 @@
+"""A study's folder in; its tables in Markdown and CSV, and one HTML page that opens from disk, out. Needs no torch."""
+
+import csv
+import io
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from sparsefuse import charts
+from sparsefuse.files import write_text
+from sparsefuse.report import commands, confusions, environment, render
+from sparsefuse.runs import Stat, spread
+from sparsefuse.study.claims import claims
+from sparsefuse.study.results import Place, Results
+from sparsefuse.study.tables import Table, bins, levels, missing, tables
+
+COSTS = {
+    "gmacs": "GMACs per clip, log scale",
+    "memory_mb": "memory of a training step, MB per clip, log scale",
+    "latency_ms": "latency of one clip, ms, log scale",
+}
+
+
+def write_page(folder: str | Path) -> Path:
+    """Writes report.html, study.md and a CSV per table into the study's folder; returns the page."""
+    folder = Path(folder)
+    results = Results(folder)
+    judged = claims(results)
+    found = tables(results, judged)
+    finished = [run for runs in results.by_name.values() for run in runs]
+    for table in found:
+        write_text(folder / f"{table.key}.csv", _csv(table))
+    write_text(folder / "study.md", "\n".join([_lead(results), *(table.markdown() for table in found)]))
+    page = render(
+        "study/page.html.j2",
+        title=folder.resolve().parent.name if folder.name == "study" else folder.resolve().name,
+        lead=_lead(results),
+        missing=missing(results.unfinished),
+        claims=judged,
+        tables={table.key: table for table in found},
+        figures=_figures(results),
+        confusions=confusions(_groups(results, "t1"), _classes(results)),
+        environment=environment(finished),
+        commands=commands(finished),
+        margin=results.margin,
+    )
+    write_text(folder / "report.html", page)
+    return folder / "report.html"
+
+
+def _lead(results: Results) -> str:
+    finished = [run for runs in results.by_name.values() for run in runs]
+    first = finished[0].result
+    sizes = ", ".join(f"{count} {split}" for split, count in first["splits"].items())
+    seconds = sum(run.result["seconds"] for run in finished)
+    return (
+        f"{len(results.by_name)} variants in {len(finished)} runs on {first['data']}: {len(first['classes'])} classes, "
+        f"clips: {sizes}. Mean ± standard deviation over seeds; validation chose the checkpoints, the test clips were "
+        f"scored once. Training took {seconds / 60:.0f} core minutes.\n"
+    )
+
+
+def _groups(results: Results, experiment: str) -> dict[str, list]:
+    return {place.name: results.by_name[place.name] for place in results.places(experiment)}
+
+
+def _classes(results: Results) -> list[str]:
+    return next(iter(results.by_name.values()))[0].result["classes"]
+
+
+def _figures(results: Results) -> dict[str, Any]:
+    """Every figure with the names of its lines, in the order of their colours."""
+    found: dict[str, Any] = {}
+    names = [place.name for place in results.places("t1")]
+    for part, label in COSTS.items():
+        points = [
+            charts.Point(name, getattr(results.rows[name], part), *_scaled(results.top1(name)), i)
+            for i, name in enumerate(names)
+            if getattr(results.rows[name], part)
+        ]
+        if points:
+            found[part] = charts.trade_off(points, xlabel=label, ylabel="Top-1 on the test split, %")
+    curves = results.curves("f2")
+    if curves:
+        panels = {"Top-1, %": _absolute(results, curves), "Change from no reduction, %": _relative(results, curves)}
+        figure = charts.lines(panels, list(curves), xlabel="tokens that became one", ylabel="", powers_of_two=True)
+        found["f2"] = (figure, list(curves))
+    degraded = {name: levels(results, name) for name in (place.name for place in results.places("robustness"))}
+    found["robustness"] = [
+        (modality, _degradation(degraded, modality, names))
+        for modality in results.modalities
+        if any(key[0] == modality for keys in degraded.values() for key in keys)
+    ]
+    if names:
+        found["reliability"] = charts.reliability({name: _reliability(results, name) for name in names}, names)
+        found["names"] = names
+    return found
+
+
+def _absolute(results: Results, curves: dict[str, list[Place]]) -> dict[str, charts.Line]:
+    stats = {curve: [_scaled(results.top1(place.name)) for place in places] for curve, places in curves.items()}
+    return {curve: _line([p.factor for p in curves[curve]], found) for curve, found in stats.items()}
+
+
+def _relative(results: Results, curves: dict[str, list[Place]]) -> dict[str, charts.Line]:
+    """Each seed against itself without reduction."""
+    found = {}
+    for curve, places in curves.items():
+        if places[0].factor != 1:
+            continue
+        hits = results.hits(*(place.name for place in places))
+        shares = {name: right.mean(1) for name, right in hits.items()}
+        whole = shares[places[0].name]
+        stats = [spread([100 * (x / w - 1) for x, w in zip(shares[p.name], whole, strict=True) if w]) for p in places]
+        found[curve] = _line([p.factor for p in places], [(stat.mean, stat.std) for stat in stats])
+    return found
+
+
+def _degradation(degraded: dict[str, Any], modality: str, names: list[str]) -> str:
+    """One panel per kind that has more than one level."""
+    panels: dict[str, dict[str, charts.Line]] = {}
+    titles = {"noise": "noise, standard deviations", "dropped": "share of tokens dropped"}
+    for kind, title in titles.items():
+        for name, curves in degraded.items():
+            curve = curves.get((modality, kind))
+            if curve:
+                stats = [_scaled(spread(curve[level])) for level in sorted(curve)]
+                panels.setdefault(title, {})[name] = _line(sorted(curve), stats)
+    return charts.lines(panels, names, xlabel="", ylabel="Top-1, %")
+
+
+def _reliability(results: Results, name: str) -> tuple[list[float], list[float]]:
+    found = bins(results, name)
+    return [one.confidence for one in found], [one.accuracy for one in found]
+
+
+def _scaled(stat: Stat) -> tuple[float, float | None]:
+    """In percent."""
+    return 100 * stat.mean, None if stat.std is None else 100 * stat.std
+
+
+def _line(x: Iterable[float], stats: list[tuple[float, float | None]]) -> charts.Line:
+    return charts.Line([float(place) for place in x], [mean for mean, _ in stats], [std or 0.0 for _, std in stats])
+
+
+def _csv(table: Table) -> str:
+    text = io.StringIO(newline="")
+    csv.writer(text, lineterminator="\n").writerows([table.head, *table.lines])
+    return text.getvalue()

@@ -1,0 +1,106 @@
+"""A study's folder comes in; its finished runs, experiment by experiment, come out. Needs no torch."""
+
+import csv
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from sparsefuse.files import read_json
+from sparsefuse.runs import Row, Run, Stat, by_name, read_runs, summarise
+
+
+class Place(NamedTuple):
+    """A variant in an experiment; see `plan.Entry`."""
+
+    name: str
+    curve: str
+    factor: int
+
+
+class Answers(NamedTuple):
+    """What a run said of the test clips, by id."""
+
+    right: dict[str, bool]
+    confidence: dict[str, float]
+    """probability of the class it named"""
+
+
+class Results:
+    """What a study's folder holds; a variant without a finished run is missing, not an error."""
+
+    def __init__(self, folder: Path):
+        if not (folder / "study.json").is_file():
+            raise FileNotFoundError(f"{folder} is no study: no study.json; expected what `sparsefuse study` wrote")
+        facts = read_json(folder / "study.json")
+        self.folder = folder
+        self.margin: float = facts["margin"]
+        self.modalities: list[str] = facts["modalities"]
+        self.plan = {name: [Place(**place) for place in places] for name, places in facts["experiments"].items()}
+        self.runs: list[Run] = read_runs(folder / "runs")
+        self.by_name = by_name(self.runs)
+
+    @cached_property
+    def rows(self) -> dict[str, Row]:
+        """The line of every variant."""
+        return {row.name: row for row in summarise(self.runs)}
+
+    def places(self, experiment: str) -> list[Place]:
+        """The finished variants of an experiment; none if it is not part of the study."""
+        return [place for place in self.plan.get(experiment, []) if place.name in self.by_name]
+
+    def curves(self, experiment: str) -> dict[str, list[Place]]:
+        """The finished variants of an experiment by curve, from the smallest factor."""
+        found: dict[str, list[Place]] = {}
+        for place in self.places(experiment):
+            found.setdefault(place.curve, []).append(place)
+        return {curve: sorted(places, key=lambda place: place.factor) for curve, places in found.items()}
+
+    @property
+    def unfinished(self) -> list[str]:
+        """Variants that have no finished run yet."""
+        names = dict.fromkeys(place.name for places in self.plan.values() for place in places)
+        return [name for name in names if name not in self.by_name]
+
+    def top1(self, name: str) -> Stat:
+        """Mean over seeds, and deviation."""
+        return self.rows[name].metrics["top1"]
+
+    def valid_top1(self, name: str) -> float:
+        """Mean over runs on the validation split, which may choose."""
+        return float(np.mean([run.result["valid"]["top1"] for run in self.by_name[name]]))
+
+    def hits(self, *names: str) -> dict[str, np.ndarray]:
+        """1 for a right answer, (S, N): the seeds that all names have, and the clips that all of them were asked.
+
+        With folds a seed's clips are those of all folds.
+        """
+        answers = {name: self._answers(name) for name in dict.fromkeys(names)}
+        seeds = sorted(set.intersection(*(set(found) for found in answers.values())))
+        clips = sorted(set.intersection(*(set(answers[name][seed]) for name in answers for seed in seeds)))
+        return {
+            name: np.array([[found[seed][clip] for clip in clips] for seed in seeds], dtype=float)
+            for name, found in answers.items()
+        }
+
+    def _answers(self, name: str) -> dict[int, dict[str, bool]]:
+        """Seed -> clip -> whether it was right."""
+        found: dict[int, dict[str, bool]] = {}
+        for run in self.by_name[name]:
+            found.setdefault(run.result["seed"], {}).update(self.answers(run).right)
+        return found
+
+    def answers(self, run: Run) -> Answers:
+        """predictions.csv of a run."""
+        right, confidence = {}, {}
+        with (run.folder / "predictions.csv").open(newline="", encoding="utf-8") as file:
+            for row in csv.DictReader(file):
+                right[row["id"]] = row["predicted"] == row["label"]
+                confidence[row["id"]] = float(row[row["predicted"]])
+        return Answers(right, confidence)
+
+    def robustness(self, name: str) -> list[list[dict[str, Any]]]:
+        """robustness.json of every run that has one."""
+        files = (run.folder / "robustness.json" for run in self.by_name[name])
+        return [read_json(path) for path in files if path.is_file()]

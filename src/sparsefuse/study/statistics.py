@@ -1,0 +1,96 @@
+"""Statistics of a study: right and wrong answers in; accuracies of resampled studies, intervals and verdicts out."""
+
+import itertools
+from collections.abc import Mapping
+from typing import Literal, NamedTuple
+
+import numpy as np
+
+DRAWS = 10_000
+LEVEL = 0.95
+
+Verdict = Literal["holds", "does not hold", "undecided"]
+
+
+class Interval(NamedTuple):
+    """An effect and where it lies with a confidence of 95 %."""
+
+    effect: float
+    low: float
+    high: float
+
+
+def resampled(hits: Mapping[str, np.ndarray], *, draws: int = DRAWS, seed: int = 0) -> dict[str, np.ndarray]:
+    """Accuracies (draws,) of each name, had other seeds been drawn and other clips been tested.
+
+    `hits`: 1 for a right answer, (S, N) for S seeds and N clips, the same for all names. Seeds and clips are drawn with
+    replacement, independently of each other and the same ones for all names (paired, two-way bootstrap).
+    """
+    (shape,) = {found.shape for found in hits.values()}
+    rng = np.random.default_rng(seed)
+    seeds, clips = (rng.multinomial(n, np.full(n, 1 / n), size=draws) / n for n in shape)  # (draws, S), (draws, N)
+    return {name: ((seeds @ found) * clips).sum(1) for name, found in hits.items()}
+
+
+def interval(effect: float, draws: np.ndarray) -> Interval:
+    """The effect with the middle 95 % of its draws."""
+    low, high = np.quantile(draws, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return Interval(effect, float(low), float(high))
+
+
+def gain(found: Interval, margin: float) -> Verdict:
+    """Whether an effect is there: certainly above 0; not if it is certainly smaller than what matters."""
+    if found.low > 0:
+        return "holds"
+    return "does not hold" if found.high < margin else "undecided"
+
+
+def no_loss(found: Interval, margin: float) -> Verdict:
+    """Whether nothing that matters is lost: certainly above -margin; not if certainly below."""
+    if found.low > -margin:
+        return "holds"
+    return "does not hold" if found.high < -margin else "undecided"
+
+
+def small(found: Interval, margin: float) -> Verdict:
+    """Whether a range, which is never below 0, does not matter."""
+    if found.high < margin:
+        return "holds"
+    return "does not hold" if found.low > margin else "undecided"
+
+
+def all_of(verdicts: list[Verdict]) -> Verdict:
+    """Of a claim in several parts: all must hold, and one that does not is enough."""
+    if "does not hold" in verdicts:
+        return "does not hold"
+    return "holds" if set(verdicts) == {"holds"} else "undecided"
+
+
+class Bin(NamedTuple):
+    """Clips of similar confidence."""
+
+    clips: int
+    confidence: float
+    accuracy: float
+
+
+def reliability(confidence: np.ndarray, right: np.ndarray, *, bins: int = 15) -> list[Bin]:
+    """The clips in bins of equal width by confidence (n,); empty bins are left out."""
+    place = np.minimum((confidence * bins).astype(int), bins - 1)
+    return [
+        Bin(int(inside.sum()), float(confidence[inside].mean()), float(right[inside].mean()))
+        for inside in (place == i for i in range(bins))
+        if inside.any()
+    ]
+
+
+def calibration_error(bins: list[Bin]) -> float:
+    """ECE: by how much confidence and accuracy differ, the mean over clips (Guo et al. 2017, eq. 3)."""
+    total = sum(one.clips for one in bins)
+    return sum(one.clips * abs(one.accuracy - one.confidence) for one in bins) / total
+
+
+def area(levels: list[float], values: list[float]) -> float:
+    """Mean height of a curve over its levels, by the trapezoid rule."""
+    parts = zip(itertools.pairwise(levels), itertools.pairwise(values), strict=True)
+    return sum((b - a) * (u + v) / 2 for (a, b), (u, v) in parts) / (levels[-1] - levels[0])

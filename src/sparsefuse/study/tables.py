@@ -1,0 +1,190 @@
+"""A study's results in; its tables out, as titles and cells of text: one source for the page, Markdown and CSV."""
+
+import statistics
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import numpy as np
+
+from sparsefuse.report import percent, significant
+from sparsefuse.runs import spread
+from sparsefuse.study import paper
+from sparsefuse.study.claims import Claim
+from sparsefuse.study.results import Results
+from sparsefuse.study.statistics import Interval, area, calibration_error, reliability
+
+NONE = "\N{EN DASH}"
+
+
+class Table(NamedTuple):
+    """What is shown of one experiment."""
+
+    key: str
+    title: str
+    head: list[str]
+    lines: list[list[str]]
+    note: str = ""
+
+    def markdown(self) -> str:
+        """As a Markdown table under its title."""
+        rule = [":--", *["--:"] * (len(self.head) - 1)]
+        rows = "".join(f"| {' | '.join(line)} |\n" for line in [self.head, rule, *self.lines])
+        return f"## {self.title}\n\n{rows}" + (f"\n{self.note}\n" if self.note else "")
+
+
+def tables(results: Results, claims: list[Claim]) -> list[Table]:
+    """All tables whose runs are there."""
+    makers = (accuracy, cost, reduction, pooling, mixup, factors, robustness, calibration)
+    found = [judged(results, claims), *(make(results) for make in makers)]
+    return [table for table in found if table.lines]
+
+
+def judged(results: Results, claims: list[Claim]) -> Table:
+    """Every claim with its effects, intervals and verdict."""
+    lines = []
+    for claim in claims:
+        if not claim.effects:
+            lines.append([f"{claim.letter}. {claim.sentence}", NONE, NONE, "", claim.verdict, NONE])
+        for i, effect in enumerate(claim.effects):
+            lines.append(
+                [f"{claim.letter}. {claim.sentence}" if i == 0 else "", effect.text, points(effect.found),
+                 effect.verdict if len(claim.effects) > 1 else "", claim.verdict if i == 0 else "", str(effect.seeds)]
+            )  # fmt: skip
+    note = "Effects in points, with 95 % intervals over seeds and test clips (paired bootstrap). "
+    note += f"A difference below {100 * results.margin:g} points is taken not to matter. "
+    note += " ".join(claim.note for claim in claims if claim.note)
+    head = ["Claim", "Effect", "Points [95 %]", "Part", "Verdict", "Seeds"]
+    return Table("claims", "Claims", head, lines, note)
+
+
+def accuracy(results: Results) -> Table:
+    """Table 1: top-1 and mAP, beside the paper's top-1 on its data."""
+    lines = []
+    for place in results.places("t1"):
+        row = results.rows[place.name]
+        reported = paper.ACCURACY.get(place.name, ())
+        mine = [percent(row.metrics.get(metric)) for metric in ("top1", "map")]
+        lines.append([place.name, str(row.n), *mine, *(str(r) for r in reported or [NONE] * len(paper.DATA))])
+    head = ["Method", "n", "Top-1 %", "mAP %", *(f"paper: {name}" for name in paper.DATA)]
+    return Table("t1", "Accuracy (table 1)", head, lines, _OTHER)
+
+
+def cost(results: Results) -> Table:
+    """Table 2: what a clip costs, beside the paper's multiply-adds at its shapes."""
+    lines = []
+    sft = results.rows["sft"].gmacs if "sft" in results.rows else None
+    for place in results.places("t2"):
+        row = results.rows[place.name]
+        relative = f"{significant(row.gmacs / sft, 2)}\N{MULTIPLICATION SIGN}" if row.gmacs and sft else NONE
+        reported = [f"{value:g}" for value in paper.GMACS.get(place.name, ())] or [NONE] * 2
+        mine = [significant(value) for value in (row.gmacs, row.memory_mb, row.latency_ms)]
+        lines.append([place.name, mine[0], relative, *mine[1:], f"{row.parameters:,.0f}", *reported])
+    head = ["Method", "GMACs", "x sft", "Memory MB", "Latency ms", "Parameters", "paper: VGGS", "paper: MOSEI"]
+    return Table("t2", "Cost (table 2)", head, lines, "Memory: a training step, per clip. Latency: one clip. " + _OTHER)
+
+
+def reduction(results: Results) -> Table:
+    """Table 3: whole against 64-fold."""
+    lines = []
+    for method, places in results.curves("t3").items():
+        if len(places) == 2:
+            mine = [results.top1(place.name) for place in places]
+            reported = paper.REDUCTION[method]
+            change, theirs = mine[1].mean - mine[0].mean, reported[1].mean - reported[0].mean
+            lines.append([method, *map(percent, mine), f"{100 * change:+.1f}", *map(str, reported), f"{theirs:+.2f}"])
+    head = ["Method", "Top-1 %", "reduced 64-fold", "Change", "paper: VGGS100", "reduced 64-fold", "Change"]
+    return Table("t3", "Reduction by 64 (table 3)", head, lines, _OTHER)
+
+
+def pooling(results: Results) -> Table:
+    """Table 4: the types of pooling."""
+    lines = [
+        [place.curve, percent(results.top1(place.name)), *map(str, paper.POOLING[place.curve])]
+        for place in results.places("t4")
+    ]
+    head = ["Pooling", "Top-1 %", *(f"paper: {name}" for name in paper.DATA)]
+    return Table("t4", "Pooling (table 4)", head, lines, _OTHER)
+
+
+def mixup(results: Results) -> Table:
+    """Table 5: with and without mixup."""
+    lines = [
+        [place.curve, percent(results.top1(place.name)), str(paper.MIXUP[place.curve])]
+        for place in results.places("t5")
+    ]
+    return Table("t5", "Mixup (table 5)", ["sft with", "Top-1 %", "paper: VGGS100"], lines, _OTHER)
+
+
+def factors(results: Results) -> Table:
+    """Figure 2 in numbers: top-1 by reduction factor."""
+    curves = results.curves("f2")
+    known = sorted({place.factor for places in curves.values() for place in places})
+    lines = []
+    for curve, places in curves.items():
+        by_factor = {place.factor: percent(results.top1(place.name)) for place in places}
+        lines.append([curve, *(by_factor.get(factor, NONE) for factor in known)])
+    return Table("f2", "Reduction factor (figure 2)", ["Top-1 %", *map(str, known)], lines)
+
+
+def robustness(results: Results) -> Table:
+    """The area under each curve: the mean accuracy over all levels of a degradation."""
+    columns = list(dict.fromkeys(key for place in results.places("robustness") for key in levels(results, place.name)))
+    lines = []
+    for place in results.places("robustness"):
+        found = levels(results, place.name)
+        cells = [f"{100 * _area(found[key]):.1f}" if key in found else NONE for key in columns]
+        lines.append([place.name, percent(results.top1(place.name)), *cells])
+    head = ["Method", "as it is", *(f"{modality}: {kind}" for modality, kind in columns)]
+    note = (
+        "Top-1 in percent: the mean over all levels from none to the worst (area under the curve); missing: without it."
+    )
+    return Table("robustness", "Robustness", head if lines else [], lines if columns else [], note)
+
+
+def calibration(results: Results) -> Table:
+    """Expected calibration error, mean over runs."""
+    lines = []
+    for place in results.places("t1"):
+        errors = [calibration_error(bins(results, place.name, seed)) for seed in results.rows[place.name].seeds]
+        lines.append([place.name, percent(spread(errors))])
+    note = "Expected calibration error in points (15 bins): by how much confidence and accuracy differ."
+    return Table("calibration", "Calibration", ["Method", "ECE"], lines, note)
+
+
+def bins(results: Results, name: str, seed: int | None = None) -> list:
+    """The reliability bins of a variant: one seed's, or all seeds' together."""
+    found = [results.answers(run) for run in results.by_name[name] if seed is None or run.result["seed"] == seed]
+    confidence = np.concatenate([list(answers.confidence.values()) for answers in found])
+    right = np.concatenate([list(answers.right.values()) for answers in found])
+    return reliability(confidence, right)
+
+
+def levels(results: Results, name: str) -> dict[tuple[str, str], dict[float, list[float]]]:
+    """(modality, kind) -> level -> top-1 of every run."""
+    found: dict[tuple[str, str], dict[float, list[float]]] = {}
+    for run in results.robustness(name):
+        for point in run:
+            curve = found.setdefault((point["modality"], point["kind"]), {})
+            curve.setdefault(point["level"], []).append(point["top1"])
+    return found
+
+
+def points(found: Interval) -> str:
+    """`+1.2 [-0.3, +2.5]`, in points."""
+    return f"{100 * found.effect:+.1f} [{100 * found.low:+.1f}, {100 * found.high:+.1f}]"
+
+
+def _area(curve: dict[float, list[float]]) -> float:
+    """A modality that is there or not has no curve: its worst level alone counts."""
+    heights = {level: statistics.fmean(values) for level, values in curve.items()}
+    known = sorted(heights)
+    return heights[known[-1]] if len(known) < 3 else area(known, [heights[level] for level in known])
+
+
+def missing(names: Iterable[str]) -> str:
+    """What is not finished, in words."""
+    names = list(names)
+    return f"{len(names)} variants have no finished run yet: {', '.join(names)}." if names else ""
+
+
+_OTHER = "The paper's numbers are on its own data and beside ours for comparison of the pattern, not of the height."

@@ -1,0 +1,57 @@
+"""The page and the tables of a made study."""
+
+import re
+import shutil
+
+import made
+import pytest
+from test_claims import accuracy
+
+from sparsefuse.study.page import write_page
+from sparsefuse.study.results import Results
+from sparsefuse.study.tables import calibration, factors, reduction, robustness
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    return made.write(tmp_path_factory.mktemp("made") / "study", accuracy)
+
+
+def test_the_page_holds_every_table_and_claim(study):
+    page = write_page(study).read_text()
+    text = (study / "study.md").read_text()
+    titles = ("Claims", "Accuracy", "Cost", "Reduction by 64", "Pooling", "Mixup", "Reduction factor", "Robustness")
+    for title in (*titles, "Calibration"):
+        assert f"## {title}" in text
+    for letter in "abcdef":
+        assert f"<h3>({letter})" in page
+    assert "67.71 ± 1.3" in page  # the paper's
+    assert page.count("<svg") >= 8
+    assert not re.search(r'(src|href)="http', page)
+    assert (study / "t1.csv").read_text().startswith("Method,n,Top-1 %,mAP %")
+
+
+def test_tables_hold_the_given_numbers(study):
+    results = Results(study)
+    assert reduction(results).lines[0][:4] == ["concat", "80.0 ± 0.0", "70.0 ± 0.0", "-10.0"]
+    assert factors(results).lines[1] == ["sft-po", "80.0 ± 0.0", "75.0 ± 0.0", "65.0 ± 0.0"]
+    # all confidence is .7: ECE of sft is .1, of an accuracy of .75 it is .05
+    assert {line[0]: line[1] for line in calibration(results).lines}["sft"] == "10.0 ± 0.0"
+    # heights 1, 7/8, 1/2 at 0, 1, 4: area (15/16 + 33/16) / 4 = .75; missing: 7/8
+    found = robustness(results)
+    assert found.head == ["Method", "as it is", "depth: noise", "depth: missing", "sound: noise", "sound: missing"]
+    assert found.lines[0] == ["sft", "80.0 ± 0.0", "60.0", "70.0", "60.0", "70.0"]
+
+
+def test_a_study_that_is_not_finished_says_what_is_missing(study, tmp_path):
+    shutil.copytree(study, tmp_path / "half")
+    for run in (tmp_path / "half/runs").glob("concat*"):
+        (run / "result.json").unlink()
+    page = write_page(tmp_path / "half").read_text()
+    assert "2 variants have no finished run yet: concat, concat, factor 64" in page
+    assert "<h3>(b)" not in page
+
+
+def test_another_folder_is_no_study(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"is no study: no study\.json"):
+        write_page(tmp_path)
