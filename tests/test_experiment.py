@@ -1,7 +1,12 @@
 """A comparison runs every cell once, whatever happens to the others, and never repeats a finished one."""
 
+import csv
 import dataclasses
 import json
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -52,6 +57,35 @@ def test_a_grid_runs_each_cell_once_and_a_rerun_none(config: Config, tmp_path: P
     before = stamps(out)
     assert compare(config, ["concat", "unimodal"], [0, 1], out, root=Path(), jobs=1) == []
     assert stamps(out) == before
+
+
+@pytest.mark.slow
+def test_a_killed_grid_goes_on_and_ends_with_the_same_table(config: Config, tmp_path: Path) -> None:
+    """SIGKILL as soon as one cell is finished, wherever the others are then; accuracy and counted cost are the same."""
+    tiny.write_yaml(
+        tmp_path / "config.yaml", dataclasses.replace(config, train=dataclasses.replace(config.train, epochs=4))
+    )
+    command = [sys.executable, "-m", "sparsefuse", "compare", "config.yaml", "--methods", "late,concat,sft,mbt"]
+    command += ["--seeds", "0,1", "--jobs", "2", "--out"]
+    grid_of = {"cwd": tmp_path, "env": tiny.environment()}
+    process = subprocess.Popen([*command, "killed"], stderr=subprocess.DEVNULL, **grid_of)
+    while not (finished := list((tmp_path / "killed").glob("*/result.json"))):
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.kill()
+    assert process.wait() == -signal.SIGKILL
+    before = {path: path.stat().st_mtime_ns for done in finished for path in done.parent.glob("m*")}
+    subprocess.run([*command, "killed"], check=True, capture_output=True, **grid_of)
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    subprocess.run([*command, "whole"], check=True, capture_output=True, **grid_of)
+    tables = [
+        list(csv.DictReader((tmp_path / out / "compare.csv").read_text().splitlines())) for out in ("killed", "whole")
+    ]
+    measured = ("memory_mb", "latency_ms", "latency_spread_ms")
+    for mine, theirs in zip(*tables, strict=True):
+        assert {k: v for k, v in mine.items() if k not in measured} == {
+            k: v for k, v in theirs.items() if k not in measured
+        }
 
 
 def test_a_larger_grid_keeps_what_is_finished(config: Config, tmp_path: Path) -> None:

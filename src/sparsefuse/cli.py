@@ -242,15 +242,16 @@ def cost(
 
 
 def report(folder: Path, out: Path | None = None) -> None:
-    """Writes one HTML page about all runs below a folder; it opens from disk, without a network.
+    """Writes one HTML page about all runs below a folder, or a study; it opens from disk, without a network.
 
     Args:
-        folder: a run folder, or a folder of run folders
+        folder: a run folder, a folder of run folders, or a study's folder
         out: the page; <folder>/report.html by default
     """
     from sparsefuse.report import write_report
+    from sparsefuse.study.page import write_page
 
-    print(write_report(folder, out))
+    print(write_page(folder, out) if (folder / "study.json").is_file() else write_report(folder, out))
 
 
 def predict(run: Path, files: list[Path], top: int = 3, json: bool = False, trust_code: bool = False) -> None:

@@ -21,9 +21,10 @@ COSTS = {
 }
 
 
-def write_page(folder: str | Path) -> Path:
-    """Writes report.html, study.md and a CSV per table into the study's folder; returns the page."""
+def write_page(folder: str | Path, out: str | Path | None = None) -> Path:
+    """Writes the page (`<folder>/report.html`), and study.md and a CSV per table into the folder; returns the page."""
     folder = Path(folder)
+    out = Path(out) if out else folder / "report.html"
     results = Results(folder)
     judged = claims(results)
     found = tables(results, judged)
@@ -44,8 +45,8 @@ def write_page(folder: str | Path) -> Path:
         commands=commands(finished),
         margin=results.margin,
     )
-    write_text(folder / "report.html", page)
-    return folder / "report.html"
+    write_text(out, page)
+    return out
 
 
 def _lead(results: Results) -> str:
