@@ -1,11 +1,12 @@
 """Writes results/ and the tables of README.md and docs/methods.md from run folders and from the code itself.
 
     python results/publish.py                              the tables only
-    python results/publish.py runs/grid/color grid-color   first files a finished comparison under results/
+    python results/publish.py runs/grid/color grid-color   first files a finished comparison or study under results/
 
 Run from the repository's root. Nobody types a number.
 """
 
+import csv
 import re
 import sys
 from importlib import import_module
@@ -15,6 +16,7 @@ from sparsefuse.files import write_text
 from sparsefuse.ledger import ledger
 from sparsefuse.methods import methods
 from sparsefuse.report import read_runs, summarise, table_markdown, write_csv
+from sparsefuse.study.page import write_page
 
 RESULTS = Path("results")
 SPARSE = {
@@ -31,12 +33,20 @@ def main() -> None:
     for folder in sorted(path for path in RESULTS.iterdir() if path.is_dir()):
         for table in sorted(folder.glob("*.md")):
             tables[folder.name] = "\n".join(line for line in table.read_text().splitlines() if line.startswith("|"))
+        for table in sorted(folder.glob("*.csv")) if folder.name.startswith("study-") else ():
+            tables[f"{folder.name}-{table.stem}"] = csv_table(table)
     for page in (Path("README.md"), *sorted(Path("docs").glob("*.md"))):
         fill(page, tables)
 
 
 def file_under(runs: Path, name: str) -> None:
-    """Writes results/<name>/<device>-torch<version>-<precision>.csv and .md."""
+    """Writes results/<name>/<device>-torch<version>-<precision>.csv and .md; of a study, its tables and its page."""
+    if (runs / "study.json").is_file():
+        write_page(runs)
+        for path in [runs / "report.html", runs / "f2.svg", runs / "study.md", *sorted(runs.glob("*.csv"))]:
+            if path.is_file():
+                write_text(RESULTS / name / path.name, path.read_text(encoding="utf-8"))
+        return
     found = [run for run in read_runs(runs) if run.result]
     env, config = found[0].env, found[0].config
     device = "cpu" if "CPU" in env["device"] else re.sub(r"\W+", "-", env["device"].lower())
@@ -52,6 +62,13 @@ def file_under(runs: Path, name: str) -> None:
     text = f"# {name}\n\n{table_markdown(rows)}\n"
     text += f"Clips: {sizes}. Commands: {commands}. Commit: {commits}. Training took {minutes:.0f} core minutes.\n"
     write_text(Path(f"{place}.md"), text)
+
+
+def csv_table(path: Path) -> str:
+    """A CSV file as a Markdown table."""
+    head, *lines = csv.reader(path.read_text(encoding="utf-8").splitlines())
+    rule = [":--", *["--:"] * (len(head) - 1)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in [head, rule, *lines])
 
 
 def cost_table() -> str:

@@ -9,6 +9,7 @@ import io
 import itertools
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NamedTuple, ParamSpec
 
 import numpy as np
@@ -181,6 +182,14 @@ def reliability(curves: dict[str, tuple[list[float], list[float]]], names: list[
     axes.set_xlabel("confidence")
     axes.set_ylabel("accuracy")
     return figure
+
+
+def standalone(svg: str) -> str:
+    """A figure as a file of its own: with the page's light colours in place of its variables."""
+    style = (Path(__file__).parent / "style.css").read_text(encoding="utf-8")
+    colours = dict(re.findall(r"(--\w+): (#\w+);", style.split("@media")[0]))
+    svg = re.sub(r"var\((--\w+)\)", lambda match: colours.get(match[1], "sans-serif"), svg)
+    return svg.replace("<svg", '<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink"', 1)
 
 
 def pareto_front(points: list[tuple[float, float]]) -> list[int]:

@@ -2,6 +2,7 @@
 
 import re
 import shutil
+from xml.etree import ElementTree
 
 import made
 import pytest
@@ -28,6 +29,9 @@ def test_the_page_holds_every_table_and_claim(study):
     assert "67.71 ± 1.3" in page  # the paper's
     assert page.count("<svg") >= 8
     assert not re.search(r'(src|href)="http', page)
+    figure = (study / "f2.svg").read_text()
+    assert "var(" not in figure
+    assert ElementTree.fromstring(figure).tag == "{http://www.w3.org/2000/svg}svg"
     assert (study / "t1.csv").read_text().startswith("Method,n,Top-1 %,mAP %")
 
 

@@ -22,7 +22,7 @@ COSTS = {
 
 
 def write_page(folder: str | Path, out: str | Path | None = None) -> Path:
-    """Writes the page (`<folder>/report.html`), and study.md and a CSV per table into the folder; returns the page."""
+    """Writes the page (`<folder>/report.html`), and beside it study.md, a CSV per table and f2.svg; returns the page."""
     folder = Path(folder)
     out = Path(out) if out else folder / "report.html"
     results = Results(folder)
@@ -32,6 +32,9 @@ def write_page(folder: str | Path, out: str | Path | None = None) -> Path:
     for table in found:
         write_text(folder / f"{table.key}.csv", _csv(table))
     write_text(folder / "study.md", "\n".join([_lead(results), *(table.markdown() for table in found)]))
+    figures = _figures(results)
+    if "f2" in figures:
+        write_text(folder / "f2.svg", charts.standalone(figures["f2"][0]))
     page = render(
         "study/page.html.j2",
         title=folder.resolve().parent.name if folder.name == "study" else folder.resolve().name,
@@ -39,7 +42,7 @@ def write_page(folder: str | Path, out: str | Path | None = None) -> Path:
         missing=missing(results.unfinished),
         claims=judged,
         tables={table.key: table for table in found},
-        figures=_figures(results),
+        figures=figures,
         confusions=confusions(_groups(results, "t1"), _classes(results)),
         environment=environment(finished),
         commands=commands(finished),
