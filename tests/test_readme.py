@@ -10,7 +10,7 @@ from sparsefuse.cli import WITH_CONFIG, _parser
 from sparsefuse.shorthand import on_top, spelled_out
 
 ROOT = Path(__file__).parent.parent
-PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md"), *(ROOT / "configs").glob("*.yaml")])
+PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md"), *(ROOT / "configs").rglob("*.yaml")])
 
 
 def commands() -> list[tuple[str, str]]:

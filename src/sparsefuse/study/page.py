@@ -22,7 +22,7 @@ COSTS = {
 
 
 def write_page(folder: str | Path, out: str | Path | None = None) -> Path:
-    """Writes the page (`<folder>/report.html`), and beside it study.md, a CSV per table and f2.svg; returns the page."""
+    """Writes the page (`<folder>/report.html`) and, beside it, study.md, a CSV per table, f2.svg; returns the page."""
     folder = Path(folder)
     out = Path(out) if out else folder / "report.html"
     results = Results(folder)
