@@ -10,7 +10,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 import tiny
-from sparsefuse.cost import count
+from sparsefuse.cost import count, total
 from sparsefuse.ledger import PUBLISHED, ledger
 from sparsefuse.measure import measure
 from sparsefuse.methods import build, find, methods
@@ -228,3 +228,9 @@ def test_a_missing_length_is_an_error_that_names_it() -> None:
         ledger(["late"], {}, {}, 3, {})
     with pytest.raises(ValueError, match="'sound' needs both"):
         ledger(["late"], {"rgb": 3, "sound": 3}, {"rgb": 3}, 3, {})
+
+
+def test_the_total_alone_is_that_of_the_whole_count() -> None:
+    model = build("sft", FEATURES, 3, lengths=LENGTHS, **find("sft").TEST)
+    assert total(model, LENGTHS) == count(model, LENGTHS).total
+    assert all(p.device.type == "cpu" for p in model.parameters())

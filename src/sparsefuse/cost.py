@@ -52,6 +52,11 @@ def count(model: FusionModel, lengths: dict[str, int]) -> Cost:
     return Cost(embed, layers, head, paper, sum(p.numel() for p in model.parameters()))
 
 
+def total(model: FusionModel, lengths: dict[str, int]) -> int:
+    """`count(...).total` alone, in less than half the time: for those who count many models."""
+    return sum(_products(copy.deepcopy(model).to("meta").eval(), lengths))
+
+
 def _products(model: FusionModel, lengths: dict[str, int]) -> tuple[int, int, int]:
     marks: list[int] = []
 

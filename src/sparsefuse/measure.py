@@ -14,6 +14,7 @@ from sparsefuse.model import FusionModel
 from sparsefuse.tokens import Tokens
 
 MIN_RUNS = 30  # latency is a median; fewer runs say little on a busy machine
+BATCH = 8
 
 
 class Measured(NamedTuple):
@@ -37,12 +38,12 @@ class Measured(NamedTuple):
     """clips per batch in batch_ms, train_ms and memory_mb"""
 
 
-def measure(model: FusionModel, lengths: dict[str, int], *, batch: int = 8, runs: int = MIN_RUNS) -> Measured:
+def measure(model: FusionModel, lengths: dict[str, int], *, batch: int = BATCH, runs: int = MIN_RUNS) -> Measured:
     """Times forward passes and training steps on the model's device, after a warm-up; `runs` of each."""
     device = next(model.parameters()).device
     model = copy.deepcopy(model)
     one, many = random_clips(model, lengths, 1, device), random_clips(model, lengths, batch, device)
-    latency = _times(lambda: forward(model, one), device, runs)
+    latency = latencies_ms(model, lengths, runs)
     batch_times = _times(lambda: forward(model, many), device, max(runs // 3, 5))
     train_times = _times(lambda: train_step(model, many), device, max(runs // 3, 5))
     deciles = statistics.quantiles(latency, n=10)
@@ -50,7 +51,7 @@ def measure(model: FusionModel, lengths: dict[str, int], *, batch: int = 8, runs
     weights = sum(p.nbytes for p in model.parameters())
     inputs = sum(tokens.x.nbytes for tokens in one.values())
     return Measured(
-        memory_mb=peak_bytes(model, many, device) / batch / 1e6,
+        memory_mb=memory_mb(model, lengths, batch=batch),
         latency_ms=statistics.median(latency),
         latency_spread_ms=(deciles[-1] - deciles[0]) / 2,
         batch_ms=statistics.median(batch_times) / batch,
@@ -59,6 +60,19 @@ def measure(model: FusionModel, lengths: dict[str, int], *, batch: int = 8, runs
         batch_floor_ms=limits.floor_ms(batch * macs, weights + batch * inputs) / batch,
         batch=batch,
     )
+
+
+def latencies_ms(model: FusionModel, lengths: dict[str, int], runs: int = MIN_RUNS) -> list[float]:
+    """The times of forward passes at batch 1, after a warm-up."""
+    device = next(model.parameters()).device
+    clip = random_clips(model, lengths, 1, device)
+    return _times(lambda: forward(model, clip), device, runs)
+
+
+def memory_mb(model: FusionModel, lengths: dict[str, int], *, batch: int = BATCH) -> float:
+    """Peak activation memory of a training step per clip, in MB (1e6 bytes)."""
+    device = next(model.parameters()).device
+    return peak_bytes(model, random_clips(model, lengths, batch, device), device) / batch / 1e6
 
 
 def forward(model: FusionModel, clips: dict[str, Tokens]) -> None:
