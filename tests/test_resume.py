@@ -241,3 +241,33 @@ def test_rows_in_another_order_are_the_same_clips(tmp_path: Path) -> None:
     header, *rows = manifest.read_text().splitlines()
     manifest.write_text("\n".join([header, *reversed(rows)]) + "\n")
     assert evaluate(run) == pytest.approx(before)
+
+
+def test_a_run_that_is_stopped_after_an_epoch_stays_unfinished_and_resumes_to_the_same_run(
+    config: Config, tmp_path: Path
+) -> None:
+    whole = train(config, tmp_path / "whole", root=Path(), measured=False)
+    run = tmp_path / "stopped"
+    asked = []
+
+    def stop(folder: Path) -> bool:
+        asked.append(len(tiny.epochs(folder)))
+        return asked[-1] == 2
+
+    train(config, run, root=Path(), measured=False, stop=stop)
+    assert asked == [1, 2]
+    assert not (run / "result.json").exists()
+    train(config, run, root=Path(), resume=True, measured=False)
+    assert_same_run(run, whole)
+
+
+def test_a_run_that_was_not_tested_is_tested_by_resuming_it(config: Config, tmp_path: Path) -> None:
+    whole = train(config, tmp_path / "whole", root=Path(), measured=False)
+    run = train(config, tmp_path / "untested", root=Path(), measured=False, tested=False)
+    assert not (run / "predictions.csv").exists()
+    result = json.loads((run / "result.json").read_text())
+    assert result["test"] == {}
+    assert not result.keys() & {"confusion", "per_class_ap"}
+    (run / "result.json").unlink()
+    train(config, run, root=Path(), resume=True, measured=False)
+    assert_same_run(run, whole)

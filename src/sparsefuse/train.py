@@ -11,7 +11,7 @@ import contextlib
 import json
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -43,11 +43,15 @@ def train(
     resume: bool = False,
     name: str = "",
     measured: bool = True,
+    tested: bool = True,
     shown: bool = True,
+    stop: Callable[[Path], bool] | None = None,
 ) -> Path:
     """Trains one model and writes its run folder `out`; `root` is the folder that the manifest's path is relative to.
 
-    `resume` continues a run that was stopped, to the same weights; a finished run is left as it is. Raises
+    `resume` continues a run that was stopped, to the same weights; a finished run is left as it is. With `tested` off
+    the test split is not scored. `stop` is asked after each epoch; if it says True of the run folder, training ends
+    there, and the run stays unfinished. Raises
     FileExistsError when `out` holds a run and `resume` is off, ValueError for a configuration that cannot be run or
     is not the one that the run in `out` was started with.
     """
@@ -69,11 +73,14 @@ def train(
     if rank.first:
         write_setup(out, config, clips, options_of(config), name or config.method)
     with Watch(config.train.epochs, shown=shown and rank.first) as watch:
-        run.fit(watch, resume)
+        whole = run.fit(watch, resume, stop)
+    if not whole:
+        ranks.leave()
+        return out
     ranks.wait(rank)
     model = run.scored
     checkpoint.restore_model(model, checkpoint.load(out / "model.safetensors").tensors)
-    test = run.predict("test") if len(clips.splits["test"]) else None
+    test = run.predict("test") if tested and len(clips.splits["test"]) else None
     if rank.first:
         write_result(out, config, clips, model, run.predict_alone("valid"), test, measured=measured)
     ranks.leave()
@@ -129,8 +136,8 @@ class _Run:
         assert isinstance(model, FusionModel)
         return model
 
-    def fit(self, watch: Watch, resume: bool) -> None:
-        """Epochs until the end; the best weights by validation loss end up in model.safetensors."""
+    def fit(self, watch: Watch, resume: bool, stop: Callable[[Path], bool] | None = None) -> bool:
+        """Epochs until the end, or until `stop` (then False); the best weights by validation loss are saved."""
         at = self._restore() if resume else _Progress()
         for epoch in range(at.epoch, self.config.train.epochs):
             at = self._epoch(at._replace(epoch=epoch), watch)
@@ -147,6 +154,9 @@ class _Run:
             self._note(line)
             self._save(at)
             watch.epoch(line)
+            if stop and stop(self.out):
+                return False
+        return True
 
     def _epoch(self, at: _Progress, watch: Watch) -> _Progress:
         """The batches of one epoch that are not done yet."""
