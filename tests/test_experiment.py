@@ -249,13 +249,13 @@ def test_finished_cells_of_another_configuration_are_not_passed_off_as_this_ones
 def test_a_gpu_takes_one_run_at_a_time_unless_told(monkeypatch: pytest.MonkeyPatch, device: str, jobs: int) -> None:
     monkeypatch.setattr(experiment, "cores", lambda: 8)
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
-    assert experiment._usual_jobs(device) == jobs
+    assert experiment.usual_jobs(device) == jobs
 
 
 def test_without_a_gpu_every_core_takes_a_run(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(experiment, "cores", lambda: 8)
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
-    assert experiment._usual_jobs("auto") == 8
+    assert experiment.usual_jobs("auto") == 8
 
 
 @pytest.mark.parametrize("jobs", [1, 2])

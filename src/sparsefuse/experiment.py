@@ -6,7 +6,7 @@ A finished cell is never run again; a stopped one is resumed; a failed one is re
 import dataclasses
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -33,6 +33,10 @@ class Cell(NamedTuple):
     folder: Path
     root: Path
     threads: int = 1
+    tested: bool = True
+    """whether the test split is scored at the end"""
+    stop: Callable[[Path], bool] | None = None
+    """asked after each epoch whether training ends there (see `train`); must be picklable"""
 
 
 def compare(
@@ -85,7 +89,7 @@ def run(cells: Sequence[Cell], *, jobs: int = 0, engine: Engine = "local") -> li
     for cell in cells:
         if (cell.folder / "config.json").exists():
             check_same(cell.config, cell.folder)
-    jobs = min(jobs or _usual_jobs(cells[0].config.train.device), len(cells))
+    jobs = min(jobs or usual_jobs(cells[0].config.train.device), len(cells))
     cells = [cell._replace(threads=max(cores() // jobs, 1)) for cell in cells]
     if engine == "ray":  # its workers may stand in another folder
         cells = [cell._replace(folder=cell.folder.resolve(), root=cell.root.resolve()) for cell in cells]
@@ -94,7 +98,7 @@ def run(cells: Sequence[Cell], *, jobs: int = 0, engine: Engine = "local") -> li
         log.info("%d of %d cells are finished already", len(cells) - len(open_cells), len(cells))
     failed, told = [], set[str]()
     board = Board({cell.folder: cell.config.train.epochs for cell in cells})
-    with board, closing(_engine(engine)(_run, open_cells, jobs, waiting=board.update)) as ended:
+    with board, closing(_engine(engine)(run_cell, open_cells, jobs, waiting=board.update)) as ended:
         for cell, found in ended:
             error, warnings = found or ("its process died", [])
             for warning in warnings:  # most are about the data, and every cell has the same to say
@@ -120,14 +124,14 @@ def _engine(name: Engine) -> Any:
     return each_on_ray
 
 
-def _usual_jobs(device: str) -> int:
+def usual_jobs(device: str) -> int:
     """Runs on one GPU would wait for each other, and may not fit beside each other."""
     from sparsefuse.ranks import device_of
 
     return cores() if device_of(device) == "cpu" else 1
 
 
-class _Ended(NamedTuple):
+class Ended(NamedTuple):
     """How a cell ended."""
 
     error: str
@@ -136,7 +140,7 @@ class _Ended(NamedTuple):
     """what it warned of; in another process, a line of its own would tear the progress bar"""
 
 
-def _run(cell: Cell) -> _Ended:
+def run_cell(cell: Cell) -> Ended:
     """Trains a cell, in a worker process as a rule, without a word on the screen."""
     import torch
 
@@ -147,10 +151,20 @@ def _run(cell: Cell) -> _Ended:
     error = ""
     with _Collected() as warnings:
         try:
-            train(cell.config, cell.folder, root=cell.root, resume=True, name=cell.name, measured=False, shown=False)
+            train(
+                cell.config,
+                cell.folder,
+                root=cell.root,
+                resume=True,
+                name=cell.name,
+                measured=False,
+                tested=cell.tested,
+                shown=False,
+                stop=cell.stop,
+            )
         except Exception as raised:  # whatever a method file of the user's raises
             error = f"{type(raised).__name__}: {raised}"
-    return _Ended(error, warnings)
+    return Ended(error, warnings)
 
 
 class _Collected(logging.Handler):

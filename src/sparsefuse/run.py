@@ -72,7 +72,12 @@ def write_setup(out: Path, config: Config, clips: Clips, options: dict[str, Any]
 
 def check_same(config: Config, out: Path) -> None:
     """Raises ValueError, naming what differs, if the run in `out` was started with another configuration."""
-    before, now = _flat(read_json(out / "config.json")), _flat(json.loads(json.dumps(asdict(config))))
+    check_same_settings(read_json(out / "config.json"), asdict(config), out)
+
+
+def check_same_settings(started: dict[str, Any], given: dict[str, Any], out: Path) -> None:
+    """Raises ValueError, naming the first setting that differs from those that what is in `out` was started with."""
+    before, now = _flat(started), _flat(json.loads(json.dumps(given)))
     changed = [key for key in {**before, **now} if before.get(key) != now.get(key) and not key.startswith(_FREE)]
     if changed:
         key = changed[0]
@@ -83,9 +88,12 @@ def check_same(config: Config, out: Path) -> None:
         )
 
 
-def check_same_clips(clips: Clips, out: Path) -> None:
-    """Raises ValueError, saying what differs, if the run in `out` was started with other clips, labels or splits."""
-    before = read_json(out / "model.json").get("clips") if (out / "model.json").is_file() else None
+def check_same_clips(clips: Clips, out: Path, noted: str = "model.json") -> None:
+    """Raises ValueError, saying what differs, if what is in `out` was started with other clips, labels or splits.
+
+    `noted`: the file that holds them.
+    """
+    before = read_json(out / noted).get("clips") if (out / noted).is_file() else None
     changed = difference(before, clips.fingerprints) if before else ""
     if changed:
         raise ValueError(
