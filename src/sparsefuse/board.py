@@ -11,8 +11,12 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 class Board:
     """A line on the screen; `epochs` says how many each run folder will have."""
 
-    def __init__(self, epochs: Mapping[Path, int]):
-        self.epochs = epochs
+    def __init__(self, epochs: Mapping[Path, int], *, what: str = "runs"):
+        self.epochs, self.what = epochs, what
+        self.note = ""
+        """what else to say on the line"""
+        self.ended: set[Path] = set()
+        """runs that count as whole though they have no result.json"""
         columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TextColumn("left"))
         self.progress = Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True))
         self.task = self.progress.add_task("", total=sum(epochs.values()))
@@ -35,10 +39,11 @@ class Board:
         self.read_at = time.monotonic()
         done = finished = 0
         for folder, epochs in self.epochs.items():
-            ended = (folder / "result.json").exists()
+            ended = folder in self.ended or (folder / "result.json").exists()
             finished += ended
             done += epochs if ended else _lines(folder / "metrics.jsonl")
-        self.progress.update(self.task, completed=done, description=f"{finished} of {len(self.epochs)} runs")
+        text = f"{finished} of {len(self.epochs)} {self.what}{self.note and ', '}{self.note}"
+        self.progress.update(self.task, completed=done, description=text)
 
 
 def _lines(path: Path) -> int:

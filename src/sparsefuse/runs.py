@@ -150,11 +150,11 @@ def _read_run(folder: Path) -> Run:
     def read(name: str) -> dict[str, Any]:
         return read_json(folder / name) if (folder / name).exists() else {}
 
-    return Run(folder, read("result.json"), _read_lines(folder / "metrics.jsonl"), read("config.json"),
-               read("env.json"), _read_lines(folder / "skipped.jsonl"))  # fmt: skip
+    return Run(folder, read("result.json"), read_lines(folder / "metrics.jsonl"), read("config.json"),
+               read("env.json"), read_lines(folder / "skipped.jsonl"))  # fmt: skip
 
 
-def _read_lines(path: Path) -> list[dict[str, Any]]:
+def read_lines(path: Path) -> list[dict[str, Any]]:
     """The objects of a JSONL file; a last line cut off by a kill is left out."""
     lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
     objects = []
