@@ -32,8 +32,9 @@ LEVELS = [
     {"layers", "metrics", "features"},
     {"model", "mixup", "data"},
     {"methods", "cost", "checkpoint"},
-    {"checks", "train", "run", "watch", "ledger", "export", "budget", "variants"},
-    {"experiment", "evaluate", "runs", "charts", "report", "predict", "predictions", "serve", "demo", "study"},
+    {"checks", "train", "run", "watch", "ledger", "export", "variants"},
+    {"experiment", "evaluate", "runs", "charts", "report", "predict", "predictions", "serve", "demo", "study"}
+    | {"budget"},
     {"cli", "__main__"},
 ]
 LEVEL = {name: level for level, names in enumerate(LEVELS) for name in names}

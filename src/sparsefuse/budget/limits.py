@@ -1,0 +1,105 @@
+"""A budget and what is held against it: limits and a model in; its costs, before any training, out."""
+
+import json
+import statistics
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from sparsefuse import cost
+from sparsefuse.data.clips import Clips
+from sparsefuse.files import write_text
+from sparsefuse.measure import latencies_ms, memory_mb
+from sparsefuse.methods import build
+from sparsefuse.runs import read_lines
+
+UNITS = {"gmacs": "GMACs", "parameters": "parameters", "memory_mb": "MB", "latency_ms": "ms"}
+FLAGS = {"gmacs": "--gmacs", "parameters": "--params", "memory_mb": "--memory-mb", "latency_ms": "--latency-ms"}
+
+
+class Limits(NamedTuple):
+    """The most that one clip may cost, in the units of a run's `cost`; None = no limit. All that are given hold."""
+
+    gmacs: float | None = None
+    """multiply-adds of a forward pass / 1e9"""
+    parameters: float | None = None
+    memory_mb: float | None = None
+    """peak activations of a training step per clip, in batches of 8"""
+    latency_ms: float | None = None
+    """median forward pass of one clip, on this machine"""
+
+    @property
+    def given(self) -> dict[str, float]:
+        """The limits that are set."""
+        return {name: limit for name, limit in self._asdict().items() if limit is not None}
+
+    def check(self) -> None:
+        """Raises ValueError if there is no limit, or one that nothing could keep."""
+        if not self.given:
+            flags = [
+                f"{flag} {example}" for flag, example in zip(FLAGS.values(), ("0.05", "50000", "2", "5"), strict=True)
+            ]
+            raise ValueError(f"no budget given; expected at least one of {', '.join(flags)}")
+        for name, limit in self.given.items():
+            if not limit > 0:
+                raise ValueError(f"{FLAGS[name]} is {limit:g}; expected more than 0")
+
+    def shares(self, costs: dict[str, float]) -> dict[str, float]:
+        """How much of each limit is used; above 1 is over it. A cost that is not known is left out."""
+        return {name: costs[name] / limit for name, limit in self.given.items() if name in costs}
+
+    def kept(self, costs: dict[str, float]) -> bool:
+        """Whether no known cost is over its limit."""
+        return all(share <= 1 for share in self.shares(costs).values())
+
+    def say(self, costs: dict[str, float]) -> str:
+        """`0.0138 of 0.005 GMACs`, for every limit."""
+        return ", ".join(
+            f"{costs[name]:.4g} of {limit:g} {UNITS[name]}" for name, limit in self.given.items() if name in costs
+        )
+
+
+class Prices:
+    """What models cost on clips of median length; each is priced once and noted in `path`, a JSONL file.
+
+    Parameters and multiply-adds are counted. Memory and latency are measured, but only where there is a limit on them
+    and the counted costs are within theirs. A search that is continued reads what it measured before: it must decide
+    as it did then.
+    """
+
+    def __init__(self, limits: Limits, clips: Clips, device: str, path: Path):
+        self.limits, self.clips, self.device, self.path = limits, clips, device, path
+        lines = read_lines(path)  # without a line that a kill cut off, which the next would be glued to
+        write_text(path, "".join(json.dumps(line) + "\n" for line in lines))
+        self.known = {_key(line["method"], line["options"]): line["costs"] for line in lines}
+
+    def of(self, method: str, options: dict[str, Any], *, whole: bool = False) -> dict[str, float]:
+        """Costs by name. Once one is over its limit, the rest is not looked at, unless the `whole` price is wanted.
+
+        Raises what `build` raises.
+        """
+        key = _key(method, options)
+        known = self.known.get(key, {})
+        missing = {"gmacs", "parameters", *self.limits.given} - known.keys()
+        if missing and (whole or self.limits.kept(known)):
+            self.known[key] = self._price(method, options, whole)
+            line = {"method": method, "options": options, "costs": self.known[key]}
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(line) + "\n")
+        return self.known[key]
+
+    def _price(self, method: str, options: dict[str, Any], whole: bool) -> dict[str, float]:
+        clips, wanted = self.clips, self.limits.given
+        model = build(method, clips.features, clips.labels.num_outputs, lengths=clips.longest, **options)
+        costs: dict[str, float] = {"parameters": sum(p.numel() for p in model.parameters())}
+        if whole or self.limits.kept(costs):
+            costs["gmacs"] = cost.total(model, clips.typical) / 1e9
+        model = model.to(self.device)
+        if "memory_mb" in wanted and (whole or self.limits.kept(costs)):
+            costs["memory_mb"] = memory_mb(model, clips.typical)
+        if "latency_ms" in wanted and (whole or self.limits.kept(costs)):
+            costs["latency_ms"] = statistics.median(latencies_ms(model, clips.typical))
+        return costs
+
+
+def _key(method: str, options: dict[str, Any]) -> str:
+    return json.dumps([method, options], sort_keys=True)

@@ -1,0 +1,161 @@
+"""Candidates for trials: spaces in, options that keep the budget out. Optuna proposes, the cost model disposes."""
+
+import json
+import logging
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from sparsefuse.budget.limits import Prices
+from sparsefuse.budget.space import Choice, Point, Range, Space, space_of
+
+if TYPE_CHECKING:
+    import optuna
+
+log = logging.getLogger(__name__)
+
+TRIES = 300  # candidates in a row that are over the budget, or known, before the space counts as used up
+MISSES = 10  # of these in a row; then they are drawn at random: the estimator proposes what it likes over and over
+STARTUP = 20  # candidates that are drawn at random first, those over the budget among them
+STEPS = 16  # from the configured options to the cheapest ones
+
+
+class Candidate(NamedTuple):
+    """Options that keep the budget."""
+
+    method: str
+    options: dict[str, Any]
+    costs: dict[str, float]
+
+
+class Proposals:
+    """Asks for candidates and tells how they did: Optuna's tree of Parzen estimators, one objective for the score and
+    one per limit.
+
+    What is over the budget is no trial. Optuna is told by how much it was over, as a constraint, and asked again: so it
+    learns where the budget ends. Nothing is kept on disk: with the same seed and the same answers it proposes the same,
+    so a search that was killed is continued by going through it once more. (Optuna's own storage keeps the trials, not
+    the state of the dice: continued from there, a search would go another way.)
+    """
+
+    def __init__(self, spaces: Mapping[str, Space], starts: Sequence[tuple[str, Point]], prices: Prices, *, seed: int,
+                 higher_is_better: bool):  # fmt: skip
+        optuna = _optuna()
+        self.spaces, self.prices = spaces, prices
+        directions = ["maximize" if higher_is_better else "minimize", *["minimize"] * len(prices.limits.given)]
+        self.guided = optuna.samplers.TPESampler(seed=seed, n_startup_trials=STARTUP)
+        self.random = optuna.samplers.RandomSampler(seed=seed)
+        self.study = optuna.create_study(sampler=self.guided, directions=directions)
+        for method, point in starts:
+            self.study.enqueue_trial({"method": method, **{f"{method}/{axis}": value for axis, value in point.items()}})
+        self.asked: dict[str, Any] = {}
+        """Optuna's trials, by candidate"""
+        self.rejected = 0
+        """candidates that were over the budget"""
+
+    def ask(self) -> Candidate | None:
+        """The next candidate within the budget that was not asked for yet; None if none turns up."""
+        states = _optuna().trial.TrialState
+        for missed in range(TRIES):
+            self.study.sampler = self.guided if missed < MISSES else self.random
+            trial = self.study.ask()
+            method, options = self._suggest(trial)
+            try:
+                costs = self.prices.of(method, options)
+            except ValueError as error:  # options that exclude one another
+                log.debug("%s %s: %s", method, options, error)
+                self.study.tell(trial, state=states.FAIL)
+                continue
+            limits = self.prices.limits
+            if not limits.kept(costs):
+                for name, share in limits.shares(costs).items():
+                    trial.set_constraint(name, share - 1)
+                self.study.tell(trial, state=states.PRUNED)
+                self.rejected += 1
+                continue
+            candidate = Candidate(method, options, costs)
+            if _key(candidate) not in self.asked:
+                self.asked[_key(candidate)] = trial
+                return candidate
+            self.study.tell(trial, state=states.FAIL)
+        return None
+
+    def tell(self, candidate: Candidate, score: float | None) -> None:
+        """How a candidate did; None if it failed."""
+        trial = self.asked[_key(candidate)]
+        if score is None:
+            self.study.tell(trial, state=_optuna().trial.TrialState.FAIL)
+        else:
+            self.study.tell(trial, [score, *self.prices.limits.shares(candidate.costs).values()])
+
+    def _suggest(self, trial: "optuna.Trial") -> tuple[str, dict[str, Any]]:
+        method = trial.suggest_categorical("method", list(self.spaces))
+        space, point = self.spaces[method], {}
+        for name, axis in space.axes.items():
+            if isinstance(axis, Range):
+                point[name] = trial.suggest_int(f"{method}/{name}", axis.low, axis.high, log=True)
+            else:
+                point[name] = trial.suggest_categorical(f"{method}/{name}", axis.values)
+        return method, space.options(point)
+
+
+def affordable(
+    methods: Mapping[str, dict[str, Any]], prices: Prices
+) -> tuple[dict[str, Space], list[tuple[str, Point]]]:
+    """The spaces of the methods (name -> configured options) that the budget allows, and where to begin in each.
+
+    To begin with: the configured options, or the nearest to them on the way to the cheapest that keep the budget; and
+    those half way from there to the cheapest. A method that cannot keep the budget is left out, with a warning. Raises
+    ValueError, with the lowest cost that was found, if none can.
+    """
+    spaces, starts, dear = {}, [], []
+    for method, configured in methods.items():
+        prices.of(method, configured)  # the error of options that cannot be built names what is configured
+        space = space_of(method, configured, prices.clips.typical)
+        patterns = _cheapest(method, space, prices)
+        path = [space.toward_cheap(step / STEPS, patterns) for step in range(STEPS + 1)]
+        costs = (prices.of(method, space.options(point)) for point in path)
+        first = next((step for step, found in enumerate(costs) if prices.limits.kept(found)), None)
+        if first is None:
+            lowest = prices.of(method, space.options(path[-1]), whole=True)
+            dear.append(f"{method} needs {prices.limits.say(lowest)}")
+            continue
+        spaces[method] = space
+        starts += [(method, path[first]), (method, path[(first + STEPS) // 2])]
+    if not spaces:
+        raise ValueError(f"the budget is below the cheapest model that was found: {'; '.join(dear)}")
+    for line in dear:
+        log.warning("left out: %s at least", line)
+    return spaces, starts
+
+
+def _cheapest(method: str, space: Space, prices: Prices) -> Point:
+    """The cheapest pattern on each axis that has patterns, all else being cheap too."""
+    choices = {name: axis for name, axis in space.axes.items() if isinstance(axis, Choice)}
+    found: Point = {name: axis.start for name, axis in choices.items()}
+    for name, axis in choices.items():
+
+        def used(pattern: str, name: str = name) -> float:
+            point = space.toward_cheap(1, {**found, name: pattern})
+            try:
+                costs = prices.of(method, space.options(point), whole=True)
+            except ValueError:  # the pattern excludes another option
+                return math.inf
+            return max(prices.limits.shares(costs).values())
+
+        found[name] = min(axis.values, key=used)
+    return found
+
+
+def _key(candidate: Candidate) -> str:
+    return json.dumps([candidate.method, candidate.options], sort_keys=True)
+
+
+def _optuna() -> Any:
+    """Optuna, which is an extra."""
+    try:
+        import optuna
+    except ImportError as error:
+        raise ImportError("the search needs Optuna: pip install 'sparsefuse[search]'") from error
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    return optuna

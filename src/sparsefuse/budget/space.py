@@ -1,0 +1,117 @@
+"""What a search may change in a method: the signature of its `build` and the clips' lengths in, options out.
+
+The names and types of its arguments decide, so a method in a user's file takes part as soon as it follows the same
+conventions:
+
+    dim and num_heads       the width, in heads of the configured size
+    *_depth, num_*          1 up to the configured number (num_*: up to twice that)
+    keep, else stride       tokens kept, per modality if `build` takes a dict; 1 up to the length of a clip
+    Literal of patterns     dense, strided, local, ...: every choice it lists
+
+All other options stay as configured.
+"""
+
+import inspect
+import math
+from collections.abc import Iterator
+from typing import Any, Literal, NamedTuple, get_args, get_origin
+
+from sparsefuse.layers.sparse import PATTERNS
+from sparsefuse.methods import find
+
+KEPT = 16
+"""tokens that a method keeps if neither the configuration nor its own default says (SFT's number)"""
+
+
+class Range(NamedTuple):
+    """Whole numbers, searched by their logarithm."""
+
+    low: int
+    high: int
+    start: int
+    """as configured"""
+    cheap: int
+    """the end at which the model costs less"""
+
+    def toward_cheap(self, t: float) -> int:
+        """`start` at t = 0, `cheap` at t = 1, geometrically between."""
+        return round(math.exp((1 - t) * math.log(self.start) + t * math.log(self.cheap)))
+
+
+class Choice(NamedTuple):
+    """Attention patterns."""
+
+    values: tuple[str, ...]
+    start: str
+
+
+Point = dict[str, Any]
+"""A place in a space: a value per axis."""
+
+
+class Space(NamedTuple):
+    """The options of one method that a search may change, by axis: `fusion_depth`, `keep.rgb`."""
+
+    axes: dict[str, Range | Choice]
+    fixed: dict[str, Any]
+    """configured options that are not searched"""
+    head_size: int
+    """width of an attention head; 0 if `dim` is not tied to `num_heads`"""
+
+    def options(self, point: Point) -> dict[str, Any]:
+        """The options of `build` at a point."""
+        options = dict(self.fixed)
+        for axis, value in point.items():
+            option, _, modality = axis.partition(".")
+            options[option] = {**options.get(option, {}), modality: value} if modality else value
+        if self.head_size:
+            options["dim"] = options["num_heads"] * self.head_size
+        return options
+
+    def toward_cheap(self, t: float, patterns: Point) -> Point:
+        """The configured point at t = 0, the cheapest at t = 1; patterns change to the given ones half way."""
+        return {
+            name: axis.toward_cheap(t) if isinstance(axis, Range) else (axis.start if t < 0.5 else patterns[name])
+            for name, axis in self.axes.items()
+        }
+
+
+def space_of(method: str, configured: dict[str, Any], lengths: dict[str, int]) -> Space:
+    """The space of a method. `configured`: its options in the configuration; `lengths`: tokens of a clip."""
+    parameters = inspect.signature(find(method).build, eval_str=True).parameters
+    start = {name: configured.get(name, p.default) for name, p in parameters.items()}
+    tied = isinstance(start.get("dim"), int) and isinstance(start.get("num_heads"), int)
+    by_stride = configured.get("stride") is not None and configured.get("keep") is None
+    tokens = "keep" if "keep" in parameters and not by_stride else "stride"
+    axes = dict(_axes({name: p.annotation for name, p in parameters.items()}, start, lengths, tokens, tied))
+    searched = {axis.partition(".")[0] for axis in axes} | ({"dim"} if tied else set())
+    fixed = {name: value for name, value in configured.items() if name not in searched}
+    return Space(axes, fixed, start["dim"] // start["num_heads"] if tied else 0)
+
+
+def _axes(
+    kinds: dict[str, Any], start: dict[str, Any], lengths: dict[str, int], tokens: str, tied: bool
+) -> Iterator[tuple[str, Range | Choice]]:
+    """The axes of a signature: the type and the configured value of every argument in."""
+    for name, kind in kinds.items():
+        value = start[name]
+        if name == tokens:
+            yield from _token_axes(name, kind, value, lengths)
+        elif get_origin(kind) is Literal and len(PATTERNS.keys() & set(get_args(kind))) > 1:
+            yield name, Choice(get_args(kind), value)
+        elif not isinstance(value, int) or isinstance(value, bool) or value < 1:
+            continue
+        elif name.endswith("_depth"):
+            yield name, Range(1, value, value, 1)
+        elif name.startswith("num_") or (name == "dim" and not tied):
+            yield name, Range(1, 2 * value, value, 1)
+
+
+def _token_axes(name: str, kind: Any, value: Any, lengths: dict[str, int]) -> Iterator[tuple[str, Range]]:
+    """One axis per modality if the option takes a dict, else one for all."""
+    apart = any(get_origin(part) is dict for part in (kind, *get_args(kind)))
+    for modality, length in lengths.items() if apart else [("", sum(lengths.values()))]:
+        start = value[modality] if isinstance(value, dict) else value
+        start = min(start or (KEPT if name == "keep" else 1), length)
+        axis = f"{name}.{modality}" if apart else name
+        yield axis, Range(1, length, start, 1 if name == "keep" else length)
