@@ -1,0 +1,191 @@
+"""Trials: candidates in, short training runs of them out, the poor ones stopped early. None sees the test split."""
+
+import logging
+import math
+import statistics
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from sparsefuse.board import Board
+from sparsefuse.budget.limits import Limits
+from sparsefuse.budget.proposals import Candidate, Proposals
+from sparsefuse.config import Config
+from sparsefuse.experiment import Cell, run_cell
+from sparsefuse.files import read_json
+from sparsefuse.run import check_same
+from sparsefuse.runs import METRICS, read_lines
+from sparsefuse.variants import Variant
+from sparsefuse.workers import cores, each
+
+log = logging.getLogger(__name__)
+
+RIVALS = 4  # fewer cheaper trials than this say little about what is poor
+
+
+class Goal(NamedTuple):
+    """What trials are judged by: a score of the validation split."""
+
+    name: str
+    """top1, map or mae"""
+
+    @property
+    def sign(self) -> int:
+        """+1 if higher is better, -1 if lower is."""
+        return 1 if METRICS[self.name].higher_is_better else -1
+
+    def curve(self, folder: Path) -> tuple[float, ...]:
+        """The best score up to each epoch of the run in `folder`."""
+        best, curve = -math.inf, []
+        for line in read_lines(folder / "metrics.jsonl"):
+            best = max(best, self.sign * line[f"valid_{self.name}"])
+            curve.append(self.sign * best)
+        return tuple(curve)
+
+
+class Trial(NamedTuple):
+    """A candidate and how it did."""
+
+    number: int
+    candidate: Candidate
+    state: Literal["finished", "stopped", "failed"]
+    score: float
+    """of the validation split: at the epoch whose weights were kept, or the best so far if stopped; NaN if failed"""
+    curve: tuple[float, ...]
+    """the best score up to each epoch"""
+
+    @property
+    def name(self) -> str:
+        """`sft 007`: what its run is called."""
+        return name_of(self.number, self.candidate)
+
+
+def name_of(number: int, candidate: Candidate) -> str:
+    """What a trial's run, and its finalists', are called."""
+    return f"{Path(candidate.method).stem} {number:03d}"
+
+
+class Poor(NamedTuple):
+    """Says of a run whether it is to be stopped: its best score so far is worse than the median of its rivals'.
+
+    Rivals are earlier trials that cost no more. Against dearer ones a cheap trial need not win: it may be worth its
+    price. (Optuna's own pruners compare one number, and refuse a study with several objectives.)
+    """
+
+    goal: Goal
+    rivals: tuple[tuple[float, ...], ...]
+    """their curves"""
+    epochs: int
+    """of a whole run; before a third of them nothing is stopped"""
+
+    def __call__(self, folder: Path) -> bool:
+        curve = self.goal.curve(folder)
+        if not max(self.epochs / 3, 1) <= len(curve) < self.epochs:
+            return False
+        reached = [rival[len(curve) - 1] for rival in self.rivals if len(rival) >= len(curve)]
+        if len(reached) < RIVALS:
+            return False
+        return self.goal.sign * curve[-1] < self.goal.sign * statistics.median(reached)
+
+
+class Trials(NamedTuple):
+    """How trials are run."""
+
+    config: Config
+    """with the epochs of a trial"""
+    limits: Limits
+    goal: Goal
+    out: Path
+    """holds a run folder per trial: 000, 001, ..."""
+    root: Path
+    wanted: int
+    """how many trials"""
+    jobs: int
+    round: int
+    """trials that are asked for together. What is asked next depends on all of them, so the search goes the same way
+    however many jobs there are"""
+
+    def run(self, proposals: Proposals) -> list[Trial]:
+        """Runs trials, round by round, until there are enough or nothing new keeps the budget.
+
+        A trial that ended in an earlier call is not run again.
+        """
+        done: list[Trial] = []
+        folders = [self.out / f"{number:03d}" for number in range(self.wanted)]
+        epochs = self.config.train.epochs
+        with Board(dict.fromkeys(folders, epochs), what="trials") as board:
+            while len(done) < self.wanted:
+                missing = min(self.round, self.wanted - len(done))
+                asked = [candidate for _ in range(missing) if (candidate := proposals.ask())]
+                cells = [self._cell(number, candidate, done) for number, candidate in enumerate(asked, len(done))]
+                failed = dict(self._train(cells, board))
+                for candidate, cell in zip(asked, cells, strict=True):
+                    done.append(self._ended(len(done), candidate, cell, failed.get(cell.folder, "")))
+                    proposals.tell(candidate, None if done[-1].state == "failed" else done[-1].score)
+                    board.ended.add(cell.folder)
+                    if done[-1].state != "failed":
+                        log.info("%s", self._say(done[-1]))
+                board.note = self._note(done, proposals.rejected)
+                board.update()
+                if len(asked) < missing:
+                    log.warning("only %d different candidates keep the budget; the search ends with them", len(done))
+                    break
+        return done
+
+    def _cell(self, number: int, candidate: Candidate, done: Sequence[Trial]) -> Cell:
+        name = name_of(number, candidate)
+        config = Variant(name, candidate.method, candidate.options).of(self.config, self.config.seed)
+        rivals = tuple(trial.curve for trial in done if trial.curve and self._no_dearer(trial, candidate))
+        poor = Poor(self.goal, rivals, self.config.train.epochs)
+        threads = max(cores() // self.jobs, 1)
+        return Cell(name, config, self.out / f"{number:03d}", self.root, threads, tested=False, stop=poor)
+
+    def _no_dearer(self, trial: Trial, candidate: Candidate) -> bool:
+        mine, other = self.limits.shares(candidate.costs), self.limits.shares(trial.candidate.costs)
+        return all(other[name] <= share for name, share in mine.items())
+
+    def _train(self, cells: Sequence[Cell], board: Board) -> Iterator[tuple[Path, str]]:
+        """Trains the cells that did not end before; gives folder and error of those that failed.
+
+        Raises ValueError if a cell is there already with another configuration: with another version of Optuna or
+        PyTorch, a search may not go as it did.
+        """
+        for cell in cells:
+            if (cell.folder / "config.json").exists():
+                check_same(cell.config, cell.folder)
+        open_cells = [cell for cell in cells if not (_is_whole(cell) or (cell.stop and cell.stop(cell.folder)))]
+        if not open_cells:
+            return
+        jobs = min(self.jobs, len(open_cells))
+        with closing(each(run_cell, open_cells, jobs, waiting=board.update)) as ended:
+            for cell, found in ended:
+                error, _ = found or ("its process died", [])
+                if error:
+                    log.error("%s: %s", cell.folder, error)
+                    yield cell.folder, error
+                board.update()
+
+    def _ended(self, number: int, candidate: Candidate, cell: Cell, error: str) -> Trial:
+        curve = self.goal.curve(cell.folder)
+        if error:
+            return Trial(number, candidate, "failed", math.nan, ())
+        if not _is_whole(cell):
+            return Trial(number, candidate, "stopped", curve[-1], curve)
+        score = read_json(cell.folder / "result.json")["valid"][self.goal.name]
+        return Trial(number, candidate, "finished", score, curve)
+
+    def _say(self, trial: Trial) -> str:
+        """`sft 007: top1 0.912 with 0.0048 of 0.005 GMACs; stopped after 9 epochs`."""
+        text = f"{trial.name}: {self.goal.name} {trial.score:.3f} with {self.limits.say(trial.candidate.costs)}"
+        return text + (f"; stopped after {len(trial.curve)} epochs" if trial.state == "stopped" else "")
+
+    def _note(self, done: Sequence[Trial], rejected: int) -> str:
+        """`best 0.912, 3 stopped, 41 over budget`."""
+        scores = [self.goal.sign * trial.score for trial in done if trial.state == "finished"]
+        best = f"best {abs(max(scores)):.3f}, " if scores else ""
+        return f"{best}{sum(trial.state == 'stopped' for trial in done)} stopped, {rejected} over budget"
+
+
+def _is_whole(cell: Cell) -> bool:
+    return (cell.folder / "result.json").exists()
