@@ -213,6 +213,61 @@ def study(
         raise SystemExit("\n".join([f"{len(failed)} runs failed:", *failed]))
 
 
+def budget(
+    config: Config,
+    gmacs: float | None = None,
+    latency_ms: float | None = None,
+    memory_mb: float | None = None,
+    params: float | None = None,
+    methods: list[str] = [],  # noqa: B006
+    trials: int = 30,
+    epochs: int | None = None,
+    seeds: list[int] = [1, 2, 3],  # noqa: B006
+    finalists: int = 3,
+    out: Path = Path("runs/budget"),
+    jobs: int = 0,
+) -> None:
+    """Searches the method's options under a budget; gives the Pareto front, the chosen options and a trained model.
+
+    Args:
+        gmacs: most multiply-adds per clip, in units of 1e9; give at least one of these four, all that are given hold
+        latency_ms: longest time for one clip on this machine (median), in milliseconds
+        memory_mb: most memory for activations of a training step, per clip, in MB
+        params: most trained numbers
+        methods: names or .py files to choose from; with --method auto, all but unimodal
+        trials: candidates to train; what is over the budget does not count as one
+        epochs: passes over the training split per trial; as in training if not given
+        seeds: seeds that the finalists are trained with, beside the one of the trials (--seed)
+        finalists: how many of the front are trained with all seeds; of several methods, always the best of each
+        out: folder for the search; a rerun continues it
+        jobs: runs at a time; 0 = one per core, or one at a time on a GPU
+    """
+    from rich.console import Console
+
+    from sparsefuse.budget.limits import Limits
+    from sparsefuse.budget.search import search
+    from sparsefuse.methods import methods as every
+
+    if config.method == "auto" and not methods:
+        methods = [name for name in every() if name != "unimodal"]
+    limits = Limits(gmacs, params, memory_mb, latency_ms)
+    found = search(
+        config,
+        limits,
+        out,
+        root=Path(),
+        methods=methods,
+        trials=trials,
+        epochs=epochs,
+        seeds=seeds,
+        finalists=finalists,
+        jobs=jobs,
+    )
+    Console().print(found.front.rich(), found.finalists.rich(), sep="\n")
+    _print_run(found.chosen)
+    print(f"{out / 'front.csv'}  {out / 'front.md'}  {found.yaml}  {found.chosen}")
+
+
 def cost(
     lengths: dict[str, int] = {},  # noqa: B006
     features: dict[str, int] = {},  # noqa: B006
@@ -272,9 +327,9 @@ def predict(run: Path, files: list[Path], top: int = 3, json: bool = False, trus
 
 VERBS: dict[str, Callable[..., None]] = {
     f.__name__: f
-    for f in (demo, prepare, generate, extract, check, train, eval, compare, ablate, study, cost, report, predict)
+    for f in (demo, prepare, generate, extract, check, train, eval, compare, ablate, study, budget, cost, report, predict)
 }
-WITH_CONFIG = ("extract", "check", "train", "compare", "ablate", "study")
+WITH_CONFIG = ("extract", "check", "train", "compare", "ablate", "study", "budget")
 POSITIONAL = {"prepare": ("data_set", "source"), "extract": ("manifest",), "eval": ("run",), "report": ("folder",)}
 POSITIONAL["predict"] = ("run", "files")
 

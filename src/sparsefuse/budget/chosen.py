@@ -1,0 +1,39 @@
+"""The configuration of what was chosen: a Config in, a YAML file that `sparsefuse train` takes out."""
+
+import os
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from sparsefuse.config import Config
+from sparsefuse.files import write_text
+
+
+def write_yaml(path: Path, config: Config, root: Path, says: list[str]) -> None:
+    """Writes what differs from the defaults, below comments that say how to run it and `says` what to expect.
+
+    The manifest becomes relative to the file, as `train` reads it; a method's own .py file absolute, for that is read
+    relative to wherever one is.
+    """
+    tree = asdict(config)
+    tree["data"]["manifest"] = os.path.relpath((root / config.data.manifest).resolve(), path.parent.resolve())
+    if config.method.endswith(".py"):
+        file = str(Path(config.method).resolve())
+        tree["method"] = file
+        tree["options"][file] = tree["options"].pop(config.method)
+    changed = _changed(tree, asdict(Config()))
+    notes = "".join(f"# {line}".rstrip() + "\n" for line in [*says, "", f"  sparsefuse train {path}"])
+    write_text(path, notes + yaml.safe_dump({"method": tree["method"], **changed}, sort_keys=False))
+
+
+def _changed(tree: dict[str, Any], default: dict[str, Any]) -> dict[str, Any]:
+    """What is not as it is by default, tuples as lists."""
+    found = {}
+    for name, value in tree.items():
+        if isinstance(value, dict) and default.get(name):
+            value = _changed(value, default[name])
+        if value != default.get(name) and value != {}:
+            found[name] = list(value) if isinstance(value, tuple) else value
+    return found

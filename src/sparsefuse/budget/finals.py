@@ -1,0 +1,98 @@
+"""The end of a search: the best trials in; trained whole with several seeds, one is chosen, and it alone is tested."""
+
+import dataclasses
+import logging
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from sparsefuse.budget.front import Finalist, order
+from sparsefuse.budget.limits import Limits
+from sparsefuse.budget.trials import Goal, Trial
+from sparsefuse.config import Config
+from sparsefuse.data.clips import Clips
+from sparsefuse.experiment import Cell, grid, run
+from sparsefuse.files import read_json, write_json
+from sparsefuse.measure import measure
+from sparsefuse.ranks import device_of
+from sparsefuse.train import new_model, train
+from sparsefuse.variants import Variant
+
+log = logging.getLogger(__name__)
+
+
+class Finals(NamedTuple):
+    """Where and how finalists are trained."""
+
+    config: Config
+    """with the epochs of a whole run"""
+    limits: Limits
+    goal: Goal
+    seeds: Sequence[int]
+    out: Path
+    """of the search"""
+    root: Path
+
+    def run(self, trials: Sequence[Trial], jobs: int) -> list[Finalist]:
+        """Trains every trial's options with every seed, untested; best mean first. Raises ValueError if all fail."""
+        cells = self._cells(trials)
+        failed = run(cells, jobs=jobs)
+        finalists = []
+        for trial in trials:
+            folders = [cell.folder for cell in cells if cell.name == trial.name]
+            if all((folder / "result.json").exists() for folder in folders):
+                scores = [read_json(folder / "result.json")["valid"][self.goal.name] for folder in folders]
+                finalists.append(Finalist(trial, scores))
+        if not finalists:
+            raise ValueError("\n".join([f"no finalist finished; {len(failed)} runs failed:", *failed]))
+        return sorted(finalists, key=lambda f: order(f.stat.mean, f.trial, self.limits, self.goal))
+
+    def choose(self, finalists: Sequence[Finalist], clips: Clips) -> Finalist:
+        """The best that measures within the budget now, when the machine is quiet; noted in chosen.json.
+
+        Raises ValueError if none does.
+        """
+        noted = self.out / "chosen.json"
+        if noted.exists():
+            return next(f for f in finalists if f.trial.number == read_json(noted)["trial"])
+        over = []
+        for finalist in finalists:
+            config = self._cells([finalist.trial])[0].config
+            model = new_model(config, clips).to(device_of(config.train.device))
+            costs = {**finalist.trial.candidate.costs, **measure(model, clips.typical)._asdict()}
+            if self.limits.kept(costs):
+                write_json(noted, {"trial": finalist.trial.number, "cost": costs})
+                return finalist
+            over.append(f"{finalist.trial.name} measures {self.limits.say(costs)}")
+            log.warning("%s now, over the budget; the next best is taken", over[-1])
+        raise ValueError(
+            f"no finalist measures within the budget any more: {'; '.join(over)}. "
+            "Run it again on a quiet machine, or with more --finalists in another folder"
+        )
+
+    def test(self, chosen: Finalist) -> Path:
+        """The chosen run, with the first seed, and its scores on the test split: a finalist's copy, resumed."""
+        (cell, *_) = self._cells([chosen.trial])
+        folder = self.out / "chosen"
+        if not folder.exists():
+            half = self.out / ".chosen"
+            shutil.rmtree(half, ignore_errors=True)  # of a search that was killed here
+            shutil.copytree(cell.folder, half, ignore=shutil.ignore_patterns("result.json"))
+            os.replace(half, folder)
+        train(cell.config, folder, root=cell.root, resume=True, name=cell.name, measured=False, shown=False)
+        result = read_json(folder / "result.json")
+        result["cost"] |= read_json(self.out / "chosen.json")["cost"]
+        write_json(folder / "result.json", result)
+        return folder
+
+    def whole_config(self, chosen: Finalist, config: Config) -> Config:
+        """The chosen run's configuration, but with the folds and paths of `config`."""
+        found = self._cells([chosen.trial])[0].config
+        return dataclasses.replace(found, data=config.data)
+
+    def _cells(self, trials: Sequence[Trial]) -> list[Cell]:
+        variants = [Variant(t.name, t.candidate.method, t.candidate.options) for t in trials]
+        cells = grid(self.config, variants, self.seeds, self.out / "finalists", root=self.root)
+        return [cell._replace(tested=False) for cell in cells]

@@ -1,0 +1,158 @@
+"""The search for a budget: a configuration and limits in; the Pareto front, the chosen options, a trained model out.
+
+    candidates  ->  those within the budget, by counting  ->  trials: one seed, the poor ones stopped early
+                ->  the best of the front, with several seeds  ->  the best mean  ->  tested, once
+
+Below `out`: search.json (what was asked for), candidates.jsonl (all candidates and their costs), trials/ and finalists/
+(run folders that never saw the test split), front.csv, front.md, trials.csv, chosen.json, chosen.yaml (the
+configuration with the chosen options) and chosen/ (the trained and tested model).
+"""
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from sparsefuse.budget.chosen import write_yaml
+from sparsefuse.budget.finals import Finals
+from sparsefuse.budget.front import (
+    Finalist,
+    Sheet,
+    finalists_of,
+    front_of,
+    sheet_of_finalists,
+    sheet_of_trials,
+    spread,
+)
+from sparsefuse.budget.limits import Limits, Prices
+from sparsefuse.budget.proposals import Proposals, affordable
+from sparsefuse.budget.trials import Goal, Trials
+from sparsefuse.checks import check_config, check_one_test_split
+from sparsefuse.config import Config
+from sparsefuse.data.clips import Clips, load_clips
+from sparsefuse.experiment import usual_jobs
+from sparsefuse.files import read_json, write_json, write_text
+from sparsefuse.ranks import device_of
+from sparsefuse.run import check_same_clips, check_same_settings
+from sparsefuse.runs import MAIN_METRIC, METRICS
+from sparsefuse.train import options_of
+from sparsefuse.variants import check_once
+
+ROUND = 4
+"""trials that are asked for together, if there are no more jobs than that"""
+
+
+class Found(NamedTuple):
+    """What a search gives."""
+
+    chosen: Path
+    """the run folder of the chosen model, tested"""
+    yaml: Path
+    """its configuration"""
+    front: Sheet
+    finalists: Sheet
+
+
+def search(
+    config: Config,
+    limits: Limits,
+    out: Path,
+    *,
+    root: Path,
+    methods: Sequence[str] = (),
+    trials: int = 30,
+    epochs: int | None = None,
+    seeds: Sequence[int] = (1, 2, 3),
+    finalists: int = 3,
+    jobs: int = 0,
+) -> Found:
+    """Searches the options of `methods` (the configuration's if none) that score best on validation within `limits`.
+
+    `epochs` is how long a trial trains, as long as the configuration says by default; trials use the configuration's
+    seed. The best `finalists` of the front (of several methods: the best of each) are then trained whole with `seeds`,
+    which trials did not use, and the best mean on the validation split is chosen. Its first seed's model is scored on
+    the test split; no other ever is. Costs are those of clips of median length. A search that was killed continues
+    where it was.
+
+    Folds are not searched: the configuration's `test_groups` is the test split, as for `train`. The people who test
+    another fold have then had a part in the choice; for an estimate over folds, search in each.
+
+    Raises ValueError for limits that no model keeps, for clips without a validation split, or if `out` holds another
+    search.
+    """
+    methods = list(methods) or [config.method]
+    config = dataclasses.replace(config, method=methods[0])
+    _check(config, limits, methods, seeds, trials=trials, finalists=finalists)
+    split = dataclasses.replace(config.data.split, folds=[])
+    whole = dataclasses.replace(config, data=dataclasses.replace(config.data, split=split))
+    short = dataclasses.replace(whole, train=dataclasses.replace(config.train, epochs=epochs or config.train.epochs))
+    check_config(short)
+    clips = load_clips(config.data, root)
+    if not len(clips.splits["valid"]):
+        raise ValueError("the validation split is empty, and the search chooses by it; see data.split.fractions")
+    jobs = jobs or usual_jobs(config.train.device)
+    asked = {"limits": limits._asdict(), "methods": methods, "trials": trials, "epochs": short.train.epochs}
+    asked |= {"seeds": list(seeds), "finalists": finalists}
+    together = _begin(out, {**asdict(whole), "budget": asked}, clips, max(jobs, ROUND))
+
+    goal = Goal(MAIN_METRIC[clips.labels.task])
+    prices = Prices(limits, clips, device_of(config.train.device), out / "candidates.jsonl")
+    configured = {method: options_of(dataclasses.replace(config, method=method)) for method in methods}
+    spaces, starts = affordable(configured, prices)
+    proposals = Proposals(spaces, starts, prices, seed=config.seed, higher_is_better=goal.sign > 0)
+    done = Trials(short, limits, goal, out / "trials", root, trials, jobs, together).run(proposals)
+    front = sheet_of_trials("Pareto front", front_of(done, limits, goal), goal)
+    front.write_csv(out / "front.csv")
+    sheet_of_trials("Trials", done, goal).write_csv(out / "trials.csv")
+    if not front.rows:
+        raise ValueError(f"none of {len(done)} trials finished; {out / 'trials'} holds what they wrote")
+
+    finals = Finals(whole, limits, goal, seeds, out, root)
+    ranked = finals.run(finalists_of(done, limits, goal, finalists), jobs)
+    best = finals.choose(ranked, clips)
+    last = sheet_of_finalists("Finalists", ranked, goal)
+    write_text(out / "front.md", f"{front.markdown()}\n{last.markdown()}")
+    chosen = finals.test(best)
+    says = _says(config, best, finals, len(done))
+    write_yaml(out / "chosen.yaml", finals.whole_config(best, config), root, says)
+    return Found(chosen, out / "chosen.yaml", front, last)
+
+
+def _check(
+    config: Config, limits: Limits, methods: Sequence[str], seeds: Sequence[int], *, trials: int, finalists: int
+) -> None:
+    """Raises ValueError for what no search could follow, before anything is read."""
+    limits.check()
+    check_once("methods", (Path(method).stem for method in methods))
+    check_once("seeds", map(str, seeds))
+    for name, number in {"--trials": trials, "--finalists": finalists, "the number of --seeds": len(seeds)}.items():
+        if number < 1:
+            raise ValueError(f"{name} is {number}; expected 1 or more")
+    for method in methods:
+        check_config(dataclasses.replace(config, method=method))
+    check_one_test_split(config)
+
+
+def _begin(out: Path, settings: dict[str, Any], clips: Clips, together: int) -> int:
+    """Notes in search.json what was asked for; gives the trials per round, of the first call if it is continued."""
+    path = out / "search.json"
+    if not path.exists():
+        write_json(path, {**settings, "clips": clips.fingerprints, "round": together})
+        return together
+    started = read_json(path)
+    check_same_clips(clips, out, path.name)
+    check_same_settings({k: v for k, v in started.items() if k not in ("clips", "round")}, settings, out)
+    return started["round"]
+
+
+def _says(config: Config, best: Finalist, finals: Finals, trials: int) -> list[str]:
+    """What the YAML says about its model."""
+    title, n = METRICS[finals.goal.name].title, len(best.scores)
+    lines = [
+        f"Found by sparsefuse budget in {trials} trials, for {finals.limits.say(best.trial.candidate.costs)} a clip.",
+        f"{title} on the validation split, which chose it: {spread(finals.goal, best.stat)} over {n} seeds.",
+    ]
+    if config.data.split.folds:
+        lines.append("Searched with one fold: the clips that test the others were used to choose these options.")
+    return lines
