@@ -385,7 +385,7 @@ def _add_arguments(parser: "_Parser", name: str, verb: Callable[..., None]) -> N
         where = "YAML, one per data set; may also stand first, without --config"
         parser.add_argument("--config", action=ActionConfigFile, help=where)
         parser.add_class_arguments(Config, None)
-        _list_methods(parser)
+        _list_methods(parser, "; auto = see --methods" if name == "budget" else "")
     for argument, parameter in inspect.signature(verb, eval_str=True).parameters.items():
         found = re.search(rf"^\s+{argument}: (.+)$", verb.__doc__ or "", re.MULTILINE)
         text = found[1] if found else ""
@@ -440,11 +440,11 @@ def _print_run(out: Path) -> None:
     Console().print(rich_table(summarise(read_runs(out))))
 
 
-def _list_methods(parser: "_Parser") -> None:
+def _list_methods(parser: "_Parser", more: str) -> None:
     from sparsefuse.methods import methods
 
     action = next(action for action in parser._actions if action.dest == "method")
-    action.help = f"a fusion method ({', '.join(methods())}), or a .py file that defines `build`"
+    action.help = f"a fusion method ({', '.join(methods())}), or a .py file that defines `build`{more}"
 
 
 class _Stderr(logging.StreamHandler):

@@ -157,8 +157,7 @@ class Trials(NamedTuple):
         open_cells = [cell for cell in cells if not (_is_whole(cell) or (cell.stop and cell.stop(cell.folder)))]
         if not open_cells:
             return
-        jobs = min(self.jobs, len(open_cells))
-        with closing(each(run_cell, open_cells, jobs, waiting=board.update)) as ended:
+        with closing(each(run_cell, open_cells, self.jobs, waiting=board.update)) as ended:
             for cell, found in ended:
                 error, _ = found or ("its process died", [])
                 if error:
