@@ -125,7 +125,8 @@ def test_a_poor_trial_is_stopped_unless_it_is_cheap_and_no_trial_is_tested(
     trials: Trials, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     given = Given([*GOOD, BAD, CHEAP_BAD, FAILS])
-    found = trials.run(given)  # pyright: ignore[reportArgumentType]
+    with caplog.at_level("INFO"):
+        found = trials.run(given)  # pyright: ignore[reportArgumentType]
     assert [t.state for t in found] == ["finished"] * 4 + ["stopped", "finished", "failed"]
     assert [t.number for t in found] == list(range(7))
     assert len(found[4].curve) < 6
@@ -133,6 +134,7 @@ def test_a_poor_trial_is_stopped_unless_it_is_cheap_and_no_trial_is_tested(
     assert given.told[4] == (BAD, found[4].curve[-1])
     assert given.told[6] == (FAILS, None)
     assert "trials/006: ValueError: dropout" in caplog.text
+    assert f"with 0.6 of 1 GMACs; stopped after {len(found[4].curve)} epochs" in caplog.text
     assert "only 7 different candidates keep the budget" in caplog.text
     for number in (0, 1, 2, 3, 5):
         result = json.loads((trials.out / f"{number:03d}" / "result.json").read_text())

@@ -119,13 +119,14 @@ class Trials(NamedTuple):
                 missing = min(self.round, self.wanted - len(done))
                 asked = [candidate for _ in range(missing) if (candidate := proposals.ask())]
                 cells = [self._cell(number, candidate, done) for number, candidate in enumerate(asked, len(done))]
-                failed = dict(self._train(cells, board))
-                for candidate, cell in zip(asked, cells, strict=True):
-                    done.append(self._ended(len(done), candidate, cell, failed.get(cell.folder, "")))
-                    proposals.tell(candidate, None if done[-1].state == "failed" else done[-1].score)
-                    board.ended.add(cell.folder)
-                    if done[-1].state != "failed":
-                        log.info("%s", self._say(done[-1]))
+                ended = {}
+                for k, error in self._train(cells, board):
+                    ended[k] = self._ended(len(done) + k, asked[k], cells[k], error)
+                    board.ended.add(cells[k].folder)
+                    log.info("%s", self._say(ended[k]))
+                for k, candidate in enumerate(asked):
+                    done.append(ended[k])
+                    proposals.tell(candidate, None if ended[k].state == "failed" else ended[k].score)
                 board.note = self._note(done, proposals.rejected)
                 board.update()
                 if len(asked) < missing:
@@ -145,29 +146,31 @@ class Trials(NamedTuple):
         mine, other = self.limits.shares(candidate.costs), self.limits.shares(trial.candidate.costs)
         return all(other[name] <= share for name, share in mine.items())
 
-    def _train(self, cells: Sequence[Cell], board: Board) -> Iterator[tuple[Path, str]]:
-        """Trains the cells that did not end before; gives folder and error of those that failed.
+    def _train(self, cells: Sequence[Cell], board: Board) -> Iterator[tuple[int, str]]:
+        """Trains the cells that did not end before; gives the place and the error, or "", of each as it ends.
 
         Raises ValueError if a cell is there already with another configuration: with another version of Optuna or
         PyTorch, a search may not go as it did.
         """
+        places = {cell.folder: k for k, cell in enumerate(cells)}
+        open_cells = []
         for cell in cells:
             if (cell.folder / "config.json").exists():
                 check_same(cell.config, cell.folder)
-        open_cells = [cell for cell in cells if not (_is_whole(cell) or (cell.stop and cell.stop(cell.folder)))]
-        if not open_cells:
-            return
-        with closing(each(run_cell, open_cells, self.jobs, waiting=board.update)) as ended:
-            for cell, found in ended:
-                error, _ = found or ("its process died", [])
-                if error:
-                    log.error("%s: %s", cell.folder, error)
-                    yield cell.folder, error
-                board.update()
+            if _is_whole(cell) or (cell.stop and cell.stop(cell.folder)):
+                yield places[cell.folder], ""
+            else:
+                open_cells.append(cell)
+        if open_cells:
+            with closing(each(run_cell, open_cells, self.jobs, waiting=board.update)) as ended:
+                for cell, found in ended:
+                    yield places[cell.folder], found.error if found else "its process died"
+                    board.update()
 
     def _ended(self, number: int, candidate: Candidate, cell: Cell, error: str) -> Trial:
         curve = self.goal.curve(cell.folder)
         if error:
+            log.error("%s: %s", cell.folder, error)
             return Trial(number, candidate, "failed", math.nan, ())
         if not _is_whole(cell):
             return Trial(number, candidate, "stopped", curve[-1], curve)
@@ -176,6 +179,8 @@ class Trials(NamedTuple):
 
     def _say(self, trial: Trial) -> str:
         """`sft 007: top1 0.912 with 0.0048 of 0.005 GMACs; stopped after 9 epochs`."""
+        if trial.state == "failed":
+            return f"{trial.name} failed"
         text = f"{trial.name}: {self.goal.name} {trial.score:.3f} with {self.limits.say(trial.candidate.costs)}"
         return text + (f"; stopped after {len(trial.curve)} epochs" if trial.state == "stopped" else "")
 
