@@ -250,3 +250,9 @@ def test_without_optuna_the_error_says_what_to_install(
     monkeypatch.setattr(builtins, "__import__", none)
     with pytest.raises(ImportError, match=r"pip install 'sparsefuse\[search\]'"):
         Proposals({}, [], prices_of(clips, tmp_path, gmacs=1.0), seed=0, higher_is_better=True)
+
+
+def test_repeats_of_the_estimator_do_not_end_the_search(clips: Clips, tmp_path: Path) -> None:
+    """Left to itself it proposes the cheapest model for ever, after four others under this budget."""
+    found, _ = asked(prices_of(clips, tmp_path, gmacs=4e-6, parameters=900), count=10)
+    assert len({str(candidate) for candidate in found}) == 10
