@@ -327,7 +327,8 @@ def predict(run: Path, files: list[Path], top: int = 3, json: bool = False, trus
 
 VERBS: dict[str, Callable[..., None]] = {
     f.__name__: f
-    for f in (demo, prepare, generate, extract, check, train, eval, compare, ablate, study, budget, cost, report, predict)
+    for f in (demo, prepare, generate, extract, check, train, eval)
+    + (compare, ablate, study, budget, cost, report, predict)
 }
 WITH_CONFIG = ("extract", "check", "train", "compare", "ablate", "study", "budget")
 POSITIONAL = {"prepare": ("data_set", "source"), "extract": ("manifest",), "eval": ("run",), "report": ("folder",)}
