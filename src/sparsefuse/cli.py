@@ -325,11 +325,9 @@ def predict(run: Path, files: list[Path], top: int = 3, json: bool = False, trus
         raise SystemExit(1)
 
 
-VERBS: dict[str, Callable[..., None]] = {
-    f.__name__: f
-    for f in (demo, prepare, generate, extract, check, train, eval)
-    + (compare, ablate, study, budget, cost, report, predict)
-}
+_MAKING = (demo, prepare, generate, extract, check, train, eval, predict)
+_COMPARING = (compare, ablate, study, budget, cost, report)
+VERBS: dict[str, Callable[..., None]] = {verb.__name__: verb for verb in (*_MAKING, *_COMPARING)}
 WITH_CONFIG = ("extract", "check", "train", "compare", "ablate", "study", "budget")
 POSITIONAL = {"prepare": ("data_set", "source"), "extract": ("manifest",), "eval": ("run",), "report": ("folder",)}
 POSITIONAL["predict"] = ("run", "files")
