@@ -72,6 +72,7 @@ def table(path: Path) -> list[dict[str, str]]:
     return list(csv.DictReader(path.read_text().splitlines()))
 
 
+@pytest.mark.slow
 def test_every_model_it_returns_keeps_the_budget(out: Path) -> None:
     runs = [path.parent for path in out.rglob("result.json")]
     assert len(runs) > 8
@@ -85,12 +86,14 @@ def test_every_model_it_returns_keeps_the_budget(out: Path) -> None:
     assert over, "the budget must bind for this test to say much"
 
 
+@pytest.mark.slow
 def test_the_test_split_is_scored_once_by_the_chosen_run_alone(out: Path) -> None:
     tested = [path.parent for path in out.rglob("result.json") if result_of(path.parent)["test"]]
     assert tested == [out / "chosen"]
     assert list(out.rglob("predictions.csv")) == [out / "chosen" / "predictions.csv"]
 
 
+@pytest.mark.slow
 def test_the_best_mean_on_the_validation_split_is_chosen(out: Path) -> None:
     means = {}
     for row in {row["trial"]: row for row in table(out / "trials.csv")}.values():
@@ -105,12 +108,14 @@ def test_the_best_mean_on_the_validation_split_is_chosen(out: Path) -> None:
     assert result_of(out / "chosen")["cost"].keys() >= {"gmacs", "latency_ms", "memory_mb"}
 
 
+@pytest.mark.slow
 def test_several_methods_are_each_a_finalist(out: Path) -> None:
     trials = {row["method"] for row in table(out / "trials.csv")}
     assert trials == {"sft", "mine"}
     assert {path.name.split("-")[0] for path in (out / "finalists").iterdir()} == trials
 
 
+@pytest.mark.slow
 def test_the_front_is_the_finished_trials_that_no_other_beats(out: Path) -> None:
     rows = [row for row in table(out / "trials.csv") if row["state"] == "finished"]
 
@@ -124,6 +129,7 @@ def test_the_front_is_the_finished_trials_that_no_other_beats(out: Path) -> None
     assert len(front) < len(rows)
 
 
+@pytest.mark.slow
 def test_the_chosen_options_train_from_the_command_line_to_the_same_model(
     out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -135,6 +141,7 @@ def test_the_chosen_options_train_from_the_command_line_to_the_same_model(
     assert written["train"] == {"epochs": 2, "batch_size": 4, "lr": 1e-2, "mixup_alpha": 0.0, "device": "cpu"}
 
 
+@pytest.mark.slow
 def test_a_search_that_ended_trains_nothing_again(made: Made, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     files = ("trials.csv", "front.csv", "front.md", "chosen.yaml", "chosen/result.json")
     before = [(out / name).read_text() for name in files]
@@ -147,6 +154,7 @@ def test_a_search_that_ended_trains_nothing_again(made: Made, out: Path, monkeyp
     assert [(out / name).read_text() for name in files] == before
 
 
+@pytest.mark.slow
 def test_a_killed_search_repeats_no_finished_run_and_ends_the_same(
     made: Made, out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -178,6 +186,7 @@ def test_a_killed_search_repeats_no_finished_run_and_ends_the_same(
         assert (tmp_path / "budget" / name).read_text() == (out / name).read_text(), name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
@@ -238,6 +247,7 @@ def test_a_search_needs_a_validation_split(made: Made, tmp_path: Path) -> None:
         search(config, LIMITS, tmp_path, root=Path())
 
 
+@pytest.mark.slow
 def test_folds_stay_in_the_chosen_configuration_and_out_of_the_search(tmp_path: Path) -> None:
     made = Made(tmp_path)
     manifest = Path(made.config.data.manifest)
@@ -281,6 +291,7 @@ def test_no_finalist_within_the_budget_is_an_error(made: Made, tmp_path: Path, m
         ends.choose([finalist(3)], load_clips(made.config.data, Path()))
 
 
+@pytest.mark.slow
 def test_from_the_command_line(
     made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -321,6 +332,7 @@ def test_auto_means_all_methods_but_unimodal(made: Made, tmp_path: Path, monkeyp
     assert given["methods"] == ["sft", "late"]
 
 
+@pytest.mark.slow
 def test_a_report_can_be_written_of_a_search(out: Path, caplog: pytest.LogCaptureFixture) -> None:
     from sparsefuse.report import write_report
 

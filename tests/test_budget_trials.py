@@ -153,6 +153,7 @@ def test_trials_of_another_search_are_not_passed_off_as_this_ones(trials: Trials
         trials.run(Given(GOOD[1:]))  # pyright: ignore[reportArgumentType]
 
 
+@pytest.mark.slow
 def test_processes_run_the_same_trials(trials: Trials, tmp_path: Path) -> None:
     alone = trials.run(Given(GOOD[:2]))  # pyright: ignore[reportArgumentType]
     beside = trials._replace(jobs=2, out=tmp_path / "beside").run(Given(GOOD[:2]))  # pyright: ignore[reportArgumentType]

@@ -44,7 +44,10 @@ def test_predictions_are_those_of_the_trained_model(run: Path) -> None:
         assert found.probabilities == pytest.approx({name: float(row[name]) for name in "abc"}, abs=1e-5)
 
 
-@pytest.mark.parametrize("kind", [np.asarray, torch.from_numpy, lambda x: torch.from_numpy(x).double()], ids=str)
+KINDS = {"array": np.asarray, "tensor": torch.from_numpy, "double": lambda x: torch.from_numpy(x).double()}
+
+
+@pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
 def test_arrays_and_tensors_give_what_their_files_give(run: Path, kind) -> None:
     predictor = load(run)
     given = {name: kind(x) for name, x in arrays(run, "test0").items()}

@@ -53,6 +53,10 @@ def compare(
 
     `unimodal` stands for one run per modality. For the rest see `run`.
     """
+    from sparsefuse.checks import check_config
+
+    for method in methods:
+        check_config(dataclasses.replace(config, method=method))
     return run(grid(config, methods_of(config, methods, root), seeds, out, root=root), jobs=jobs, engine=engine)
 
 

@@ -102,7 +102,7 @@ def test_saved_weights_give_the_same_logits(case):
 SUBSETS = [set(names) for n in (1, 2) for names in itertools.combinations(sorted(FEATURES), n)]
 
 
-@pytest.mark.parametrize("subset", SUBSETS, ids="+".join)
+@pytest.mark.parametrize("subset", SUBSETS, ids=lambda names: "+".join(sorted(names)))
 def test_a_modality_left_out_equals_one_masked_out(case, reads, subset):
     model = model_of(case)
     given = {name: t for name, t in ragged().items() if name in subset}

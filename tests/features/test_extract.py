@@ -202,13 +202,11 @@ def test_a_second_run_reuses_and_a_changed_option_or_source_does_not(clips: Path
 
 STUCK = """
 import time
+from pathlib import Path
 from sparsefuse.features import frames
 SOURCE = "video"
-seen = 0
-def extract(path):
-    global seen
-    seen += 1
-    while seen > 5 and not path.with_name("go").exists():
+def extract(path, *, out: str):
+    while len(list(Path(out).glob("c*.npy"))) >= 5 and not path.with_name("go").exists():
         time.sleep(0.01)
     return frames.extract(path, size=(64, 64))
 """
@@ -217,7 +215,7 @@ def extract(path):
 def test_a_killed_run_goes_on_and_ends_the_same(clips: Path, tmp_path: Path) -> None:
     (tmp_path / "stuck.py").write_text(STUCK)
     manifest = write_manifest(clips / "kill.csv", "id,video", *(f"c{i},good.mp4" for i in range(40)))
-    features = {"picture": {"extractor": str(tmp_path / "stuck.py")}}
+    features = {"picture": {"extractor": str(tmp_path / "stuck.py"), "out": str(tmp_path / "out/picture")}}
     code = f"from sparsefuse.features.extract import extract; extract({str(manifest)!r}, {str(tmp_path / 'out')!r}, "
     process = subprocess.Popen([sys.executable, "-c", f"{code}features={features!r}, jobs=1, progress=False)"])
     while len(list(tmp_path.glob("out/picture/c*.npy"))) < 5:

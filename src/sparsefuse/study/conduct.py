@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, replace
 from pathlib import Path
 
+from sparsefuse.checks import check_config
 from sparsefuse.config import Config, Data
 from sparsefuse.data.clips import load_clips
 from sparsefuse.data.labels import guess_task
@@ -32,6 +33,7 @@ def conduct(config: Config, out: Path, *, root: Path, jobs: int = 0, engine: Eng
     Raises ValueError for an unknown experiment, seeds that give no spread, data that is not one class per clip, or a
     class that the training clips lack.
     """
+    check_config(config)
     spec = config.study
     for field, seeds in (("seeds", spec.seeds), ("t1_seeds", spec.t1_seeds)):
         if len(set(seeds)) < 2:
