@@ -319,6 +319,38 @@ def test_compare_ends_with_code_1_when_a_run_failed(
     assert {"compare.csv", "compare.md", "report.html"} <= {path.name for path in (tmp_path / "out").iterdir()}
 
 
+def test_ablate_gives_a_line_per_value(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sparsefuse.experiment.cores", lambda: 1)
+    yaml_file = tiny.write_yaml(tmp_path / "c.yaml", tiny.config(tiny.write_set(tmp_path / "data"), epochs=1))
+    given = ("--option", "pool", "--values", "avg,max", "--seeds", "0", "--jobs", "1", "--out", tmp_path / "out")
+    assert call(monkeypatch, "ablate", yaml_file, *given) == 0
+    assert (tmp_path / "out/ablate.csv").read_text().count("sft, pool=") == 2
+    for value in ("avg", "max"):
+        facts = json.loads((tmp_path / f"out/sft-pool-{value}-seed0/model.json").read_text())
+        assert facts["options"]["pool"] == value
+    assert "pool=max" in capsys.readouterr().out
+
+
+def test_a_studys_mistakes_end_with_one_line_each(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    yaml_file = tiny.write_yaml(tmp_path / "c.yaml", tiny.config(tiny.write_set(tmp_path / "data")))
+    ended = call(monkeypatch, "study", yaml_file, "--study.experiments", "t1,t9", "--out", tmp_path / "out")
+    assert str(ended).startswith("error: unknown experiment 't9'; did you mean 't")
+    ended = call(monkeypatch, "study", yaml_file, "--study.seeds", "3", "--out", tmp_path / "out")
+    assert str(ended) == "error: study.seeds is [3]; a spread takes two different seeds or more"
+    assert not (tmp_path / "out").exists()
+
+
+def test_generate_writes_a_manifest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = ("--clips", "60", "--lengths", "left=8,right=9", "--out", tmp_path / "made")
+    assert call(monkeypatch, "generate", *given) == 0
+    assert capsys.readouterr().out.strip() == str(tmp_path / "made/manifest.csv")
+    assert len((tmp_path / "made/manifest.csv").read_text().splitlines()) == 61
+
+
 def test_log_lines_go_to_what_stands_in_for_the_screen(monkeypatch: pytest.MonkeyPatch) -> None:
     """A live progress bar puts itself in the place of sys.stderr, so that lines appear above it."""
     handler = cli._Stderr()

@@ -342,7 +342,8 @@ def main() -> None:
     argv = on_top(argv, lambda rest: vars(parser.parse_args(rest)[rest[0]]))
     found = parser.instantiate(parser.parse_args(argv))
     verb = found.verb
-    arguments = dict(vars(found[verb]))
+    # jsonargparse marks names that its namespace has methods of, as `values`
+    arguments = {name.lstrip("\u200b"): value for name, value in vars(found[verb]).items()}
     arguments.pop("config", None)
     if verb in WITH_CONFIG:
         fields = {name: arguments.pop(name) for name in Config.__dataclass_fields__}

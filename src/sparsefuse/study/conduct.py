@@ -17,8 +17,9 @@ from sparsefuse.data.split import split_rows
 from sparsefuse.experiment import Cell, Engine, grid, run
 from sparsefuse.files import write_json
 from sparsefuse.methods import find
+from sparsefuse.names import unknown
 from sparsefuse.study import robustness
-from sparsefuse.study.plan import Clip, Entry, entries
+from sparsefuse.study.plan import EXPERIMENTS, Clip, Entry, entries
 from sparsefuse.train import options_of
 from sparsefuse.variants import Variant
 
@@ -38,6 +39,9 @@ def conduct(config: Config, out: Path, *, root: Path, jobs: int = 0, engine: Eng
     for field, seeds in (("seeds", spec.seeds), ("t1_seeds", spec.t1_seeds)):
         if len(set(seeds)) < 2:
             raise ValueError(f"study.{field} is {seeds}; a spread takes two different seeds or more")
+    for name in spec.experiments:
+        if name not in EXPERIMENTS:
+            raise ValueError(unknown("experiment", name, EXPERIMENTS))
     data = _one_fold(config)
     check_classes(data, root)
     clips = load_clips(data, root)
