@@ -33,13 +33,14 @@ def write(
     (folder / "study.json").write_text(json.dumps(facts(config, plan, clip)))
     for place in {entry.variant.name: entry for found in plan.values() for entry in found}.values():
         for seed in seeds:
-            _write_run(folder / "runs", place.variant.name, seed, accuracy(place.variant.name, place.factor))
+            write_run(folder / "runs", place.variant.name, seed, accuracy(place.variant.name, place.factor))
     return folder
 
 
-def _write_run(runs: Path, name: str, seed: int, accuracy: float) -> None:
+def write_run(runs: Path, name: str, seed: int, accuracy: float) -> None:
+    """One run folder, in place of what is there."""
     run = runs / f"{name.replace(' ', '_').replace(',', '')}-seed{seed}"
-    run.mkdir(parents=True)
+    run.mkdir(parents=True, exist_ok=True)
     order = np.random.default_rng(seed).permutation(CLIPS)
     right = set(order[: round(accuracy * CLIPS)].tolist())
     lines = ["id,label,predicted,a,b,c,d"]

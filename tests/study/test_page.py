@@ -56,6 +56,16 @@ def test_a_study_that_is_not_finished_says_what_is_missing(study, tmp_path):
     assert "<h3>(b)" not in page
 
 
+def test_what_stands_side_by_side_has_the_same_seeds(study, tmp_path):
+    """Seed 2 of concat is a disaster, and its reduced twin is not finished: neither counts."""
+    shutil.copytree(study, tmp_path / "odd")
+    shutil.rmtree(tmp_path / "odd/runs/concat_factor_64-seed2")
+    made.write_run(tmp_path / "odd/runs", "concat", 2, 0.1)
+    results = Results(tmp_path / "odd")
+    assert reduction(results).lines[0][:4] == ["concat", "80.0 ± 0.0", "70.0 ± 0.0", "-10.0"]
+    assert results.rows["concat"].n == 3
+
+
 def test_another_folder_is_no_study(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"is no study: no study\.json"):
         write_page(tmp_path)

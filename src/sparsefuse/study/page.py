@@ -102,8 +102,11 @@ def _figures(results: Results) -> dict[str, Any]:
 
 
 def _absolute(results: Results, curves: dict[str, list[Place]]) -> dict[str, charts.Line]:
-    stats = {curve: [_scaled(results.top1(place.name)) for place in places] for curve, places in curves.items()}
-    return {curve: _line([p.factor for p in curves[curve]], found) for curve, found in stats.items()}
+    found = {}
+    for curve, places in curves.items():
+        stats = results.paired_top1(*(place.name for place in places))
+        found[curve] = _line([p.factor for p in places], [_scaled(stats[p.name]) for p in places])
+    return found
 
 
 def _relative(results: Results, curves: dict[str, list[Place]]) -> dict[str, charts.Line]:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sparsefuse.files import read_json
-from sparsefuse.runs import Row, Run, Stat, by_name, read_runs, summarise
+from sparsefuse.runs import Row, Run, Stat, by_name, read_runs, spread, summarise
 
 
 class Place(NamedTuple):
@@ -83,6 +83,10 @@ class Results:
             name: np.array([[found[seed][clip] for clip in clips] for seed in seeds], dtype=float)
             for name, found in answers.items()
         }
+
+    def paired_top1(self, *names: str) -> dict[str, Stat]:
+        """Mean and deviation over the seeds that all names have: what may stand side by side."""
+        return {name: spread([float(share) for share in found.mean(1)]) for name, found in self.hits(*names).items()}
 
     def _answers(self, name: str) -> dict[int, dict[str, bool]]:
         """Seed -> clip -> whether it was right."""

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from sparsefuse.report import percent, significant
-from sparsefuse.runs import spread
+from sparsefuse.runs import Stat, spread
 from sparsefuse.study import paper
 from sparsefuse.study.claims import Claim
 from sparsefuse.study.results import Results
@@ -88,7 +88,7 @@ def reduction(results: Results) -> Table:
     lines = []
     for method, places in results.curves("t3").items():
         if len(places) == 2:
-            mine = [results.top1(place.name) for place in places]
+            mine = list(results.paired_top1(*(place.name for place in places)).values())
             reported = paper.REDUCTION[method]
             change, theirs = mine[1].mean - mine[0].mean, reported[1].mean - reported[0].mean
             lines.append([method, *map(percent, mine), f"{100 * change:+.1f}", *map(str, reported), f"{theirs:+.2f}"])
@@ -98,21 +98,24 @@ def reduction(results: Results) -> Table:
 
 def pooling(results: Results) -> Table:
     """Table 4: the types of pooling."""
-    lines = [
-        [place.curve, percent(results.top1(place.name)), *map(str, paper.POOLING[place.curve])]
-        for place in results.places("t4")
-    ]
+    mine = _side_by_side(results, "t4")
+    lines = [[curve, percent(stat), *map(str, paper.POOLING[curve])] for curve, stat in mine.items()]
     head = ["Pooling", "Top-1 %", *(f"paper: {name}" for name in paper.DATA)]
     return Table("t4", "Pooling (table 4)", head, lines, _OTHER)
 
 
 def mixup(results: Results) -> Table:
     """Table 5: with and without mixup."""
-    lines = [
-        [place.curve, percent(results.top1(place.name)), str(paper.MIXUP[place.curve])]
-        for place in results.places("t5")
-    ]
+    mine = _side_by_side(results, "t5")
+    lines = [[curve, percent(stat), str(paper.MIXUP[curve])] for curve, stat in mine.items()]
     return Table("t5", "Mixup (table 5)", ["sft with", "Top-1 %", "paper: VGGS100"], lines, _OTHER)
+
+
+def _side_by_side(results: Results, experiment: str) -> dict[str, Stat]:
+    """Top-1 by curve, over the seeds that all of them have."""
+    places = results.places(experiment)
+    mine = results.paired_top1(*(place.name for place in places)) if places else {}
+    return {place.curve: mine[place.name] for place in places}
 
 
 def factors(results: Results) -> Table:
@@ -121,7 +124,8 @@ def factors(results: Results) -> Table:
     known = sorted({place.factor for places in curves.values() for place in places})
     lines = []
     for curve, places in curves.items():
-        by_factor = {place.factor: percent(results.top1(place.name)) for place in places}
+        mine = results.paired_top1(*(place.name for place in places))
+        by_factor = {place.factor: percent(mine[place.name]) for place in places}
         lines.append([curve, *(by_factor.get(factor, NONE) for factor in known)])
     return Table("f2", "Reduction factor (figure 2)", ["Top-1 %", *map(str, known)], lines)
 
@@ -187,4 +191,4 @@ def missing(names: Iterable[str]) -> str:
     return f"{len(names)} variants have no finished run yet: {', '.join(names)}." if names else ""
 
 
-_OTHER = "The paper's numbers are on its own data and beside ours for comparison of the pattern, not of the height."
+_OTHER = "The paper's numbers are on other data: the pattern is to be compared, not the height."
