@@ -15,7 +15,6 @@ from sparsefuse.layers.groups import EXPRESSIVITY, MEANS
 from sparsefuse.layers.options import span_for
 from sparsefuse.layers.sparse import PATTERNS, fixed, local, strided
 
-torch.set_num_threads(1)
 
 
 def sees(pattern, i, j, span):
