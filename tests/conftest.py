@@ -3,6 +3,8 @@
 import pytest
 import torch
 
+torch.set_num_threads(1)  # for what is made once for a whole file, before the first test
+
 
 @pytest.fixture(autouse=True)
 def _one_thread() -> None:

@@ -8,11 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from sparsefuse.config import Config, Data, Train
-
-torch.set_num_threads(1)  # the models are tiny, and the tests share the machine
 
 FEATURES = {"rgb": 5, "sound": 4}
 LONGEST = {"rgb": 4, "sound": 6}

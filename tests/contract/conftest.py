@@ -1,21 +1,12 @@
-"""One thread: the models are tiny, and the tests share the machine."""
+"""Every test with a `case` runs over all methods and variants."""
 
 import pytest
-import torch
 from contract_cases import CASES, FEATURES, case_id
 
 
 def pytest_generate_tests(metafunc):
     if "case" in metafunc.fixturenames:
         metafunc.parametrize("case", CASES, ids=case_id)
-
-
-@pytest.fixture(autouse=True, scope="session")
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture

@@ -16,7 +16,6 @@ from sparsefuse.layers.options import span_for
 from sparsefuse.layers.sparse import PATTERNS, fixed, local, strided
 
 
-
 def sees(pattern, i, j, span):
     """Whether position i attends to position j; position 0 is CLS, token t is position t + 1."""
     if pattern == "dense" or i == 0 or j == 0:
