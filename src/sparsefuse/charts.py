@@ -150,23 +150,31 @@ def confusion(shares: np.ndarray, classes: list[str]) -> Any:
 
 @_styled
 def lines(
-    panels: dict[str, dict[str, Line]], names: list[str], *, xlabel: str, ylabel: str, powers_of_two: bool = False
+    panels: dict[str, dict[str, Line]],
+    names: list[str],
+    *,
+    xlabel: str,
+    ylabel: str,
+    powers_of_two: bool = False,
+    legend: bool = False,
 ) -> Any:
-    """One panel per title, curves by name with bars of one deviation; `names` in order give each its colour."""
+    """One panel per title, curves by name with bars of one deviation; `names` in order give each its colour.
+
+    A page has a legend of its own; a figure that stands alone wants one.
+    """
     figure, all_axes = _figure(7.2, 3.1, len(panels))
     for axes, (title, curves) in zip(all_axes, panels.items(), strict=True):
         for name, line in curves.items():
-            colour = _SERIES[names.index(name) % NUM_COLOURS]
-            dashes = "-" if names.index(name) < NUM_COLOURS else "--"
-            axes.errorbar(
-                line.x, line.mean, yerr=line.std, color=colour, ls=dashes, marker="o", ms=4, lw=1.5, capsize=2
-            )
+            look = {"marker": "o", "ms": 4, "lw": 1.5, "capsize": 2, "label": name, **_look(name, names)}
+            axes.errorbar(line.x, line.mean, yerr=line.std, **look)
         if powers_of_two:
             axes.set_xscale("log", base=2)
             axes.xaxis.set_major_formatter("{x:g}")
         axes.set_title(title, loc="left", fontsize=10, color=_INK)
         axes.set_xlabel(xlabel)
     all_axes[0].set_ylabel(ylabel)
+    if legend:
+        figure.legend(*all_axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=5, frameon=False)
     return figure
 
 

@@ -31,6 +31,7 @@ def test_the_page_holds_every_table_and_claim(study):
     assert not re.search(r'(src|href)="http', page)
     figure = (study / "f2.svg").read_text()
     assert "var(" not in figure
+    assert all(name in figure for name in ("sft-po", "unimodal (depth)"))  # it has a legend
     assert ElementTree.fromstring(figure).tag == "{http://www.w3.org/2000/svg}svg"
     assert (study / "t1.csv").read_text().startswith("Method,n,Top-1 %,mAP %")
 

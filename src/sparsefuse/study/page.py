@@ -33,8 +33,8 @@ def write_page(folder: str | Path, out: str | Path | None = None) -> Path:
         write_text(folder / f"{table.key}.csv", _csv(table))
     write_text(folder / "study.md", "\n".join([_lead(results), *(table.markdown() for table in found)]))
     figures = _figures(results)
-    if "f2" in figures:
-        write_text(folder / "f2.svg", charts.standalone(figures["f2"][0]))
+    if results.curves("f2"):
+        write_text(folder / "f2.svg", charts.standalone(_reduction(results, legend=True)))
     page = render(
         "study/page.html.j2",
         title=folder.resolve().parent.name if folder.name == "study" else folder.resolve().name,
@@ -86,9 +86,7 @@ def _figures(results: Results) -> dict[str, Any]:
             found[part] = charts.trade_off(points, xlabel=label, ylabel="Top-1 on the test split, %")
     curves = results.curves("f2")
     if curves:
-        panels = {"Top-1, %": _absolute(results, curves), "Change from no reduction, %": _relative(results, curves)}
-        figure = charts.lines(panels, list(curves), xlabel="tokens that became one", ylabel="", powers_of_two=True)
-        found["f2"] = (figure, list(curves))
+        found["f2"] = (_reduction(results), list(curves))
     degraded = {name: levels(results, name) for name in (place.name for place in results.places("robustness"))}
     found["robustness"] = [
         (modality, _degradation(degraded, modality, names))
@@ -99,6 +97,14 @@ def _figures(results: Results) -> dict[str, Any]:
         found["reliability"] = charts.reliability({name: _reliability(results, name) for name in names}, names)
         found["names"] = names
     return found
+
+
+def _reduction(results: Results, *, legend: bool = False) -> str:
+    """Figure 2: absolute and relative."""
+    curves = results.curves("f2")
+    panels = {"Top-1, %": _absolute(results, curves), "Change from no reduction, %": _relative(results, curves)}
+    scale = {"xlabel": "tokens that became one", "ylabel": "", "powers_of_two": True}
+    return charts.lines(panels, list(curves), legend=legend, **scale)
 
 
 def _absolute(results: Results, curves: dict[str, list[Place]]) -> dict[str, charts.Line]:
