@@ -1,7 +1,7 @@
 """Writes results/ and the tables of README.md and docs/methods.md from run folders and from the code itself.
 
     python results/publish.py                              the tables only
-    python results/publish.py runs/grid/color grid-color   first files a finished comparison or study under results/
+    python results/publish.py runs/grid/color grid-color   files a comparison, study or search first
 
 Run from the repository's root. Nobody types a number.
 """
@@ -31,22 +31,24 @@ def main() -> None:
         file_under(Path(sys.argv[1]), sys.argv[2])
     tables = {"cost": cost_table(), "methods": methods_table()}
     for folder in sorted(path for path in RESULTS.iterdir() if path.is_dir()):
-        for table in sorted(folder.glob("*.md")):
+        for table in sorted(folder.glob("*-torch*.md")):
             tables[folder.name] = "\n".join(line for line in table.read_text().splitlines() if line.startswith("|"))
-        for table in sorted(folder.glob("*.csv")) if folder.name.startswith("study-") else ():
+        for table in sorted(folder.glob("*.csv")) if folder.name.startswith(("study-", "budget-")) else ():
             tables[f"{folder.name}-{table.stem}"] = csv_table(table)
     for page in (Path("README.md"), *sorted(Path("docs").glob("*.md"))):
         fill(page, tables)
 
 
 def file_under(runs: Path, name: str) -> None:
-    """Writes results/<name>/<device>-torch<version>-<precision>.csv and .md; of a study, its tables and its page."""
+    """Writes results/<name>/<device>-torch<version>-<precision>.csv and .md; of a study or a search, all it wrote."""
     if (runs / "study.json").is_file():
         write_page(runs)
-        for path in [runs / "report.html", runs / "f2.svg", runs / "study.md", *sorted(runs.glob("*.csv"))]:
-            if path.is_file():
-                write_text(RESULTS / name / path.name, path.read_text(encoding="utf-8"))
-        return
+    if (runs / "study.json").is_file() or (runs / "search.json").is_file():
+        for path in sorted(path for path in runs.iterdir() if path.suffix in (".csv", ".md", ".html", ".svg")):
+            write_text(RESULTS / name / path.name, path.read_text(encoding="utf-8"))
+        runs = runs / "chosen"
+        if not runs.is_dir():  # of a search, the one run that was tested
+            return
     found = [run for run in read_runs(runs) if run.result]
     env, config = found[0].env, found[0].config
     device = "cpu" if "CPU" in env["device"] else re.sub(r"\W+", "-", env["device"].lower())
