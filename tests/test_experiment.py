@@ -16,7 +16,7 @@ from sparsefuse import experiment
 from sparsefuse.config import Config, Split
 from sparsefuse.experiment import compare, grid
 from sparsefuse.predict import load
-from sparsefuse.variants import methods_of
+from sparsefuse.variants import Variant, methods_of
 
 COST = {"memory_mb", "latency_ms", "latency_spread_ms", "batch_ms", "train_ms", "floor_ms", "batch_floor_ms", "batch"}
 
@@ -221,6 +221,12 @@ def test_two_cells_of_one_name_are_an_error_before_anything_runs(
     with pytest.raises(ValueError, match=message):
         compare(config, methods, seeds, tmp_path / "runs", root=Path(), jobs=1)
     assert not (tmp_path / "runs").exists()
+
+
+def test_two_variants_of_one_folder_are_an_error(config: Config, tmp_path: Path) -> None:
+    variants = [Variant("late, 1/2", "late"), Variant("late 1-2", "late")]
+    with pytest.raises(ValueError, match="variants: 'late-1-2' stands there twice"):
+        grid(config, variants, [0], tmp_path / "runs", root=Path())
 
 
 def test_a_cell_equals_a_run_trained_alone(config: Config, tmp_path: Path) -> None:

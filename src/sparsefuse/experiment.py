@@ -64,20 +64,21 @@ def grid(config: Config, variants: Sequence[Variant], seeds: Sequence[int], out:
     """The cells of an experiment. Raises ValueError for whatever no cell could follow, before anything runs."""
     from sparsefuse.checks import check_config
 
-    check_once("variants", (variant.name for variant in variants))
+    places = [re.sub(r"[^\w.-]+", "-", variant.name).strip("-") for variant in variants]
+    check_once("variants", places)
     check_once("seeds", map(str, seeds))
     cells = []
     folds = config.data.split.folds or [None]
     for variant in variants:
         check_config(variant.of(config, 0))
     for seed in seeds:
-        for variant in variants:
+        for variant, place in zip(variants, places, strict=True):
             for k, fold in enumerate(folds):
                 cell = variant.of(config, seed)
                 if fold is not None:
                     split = dataclasses.replace(config.data.split, by="group", test_groups=fold)
                     cell = dataclasses.replace(cell, data=dataclasses.replace(cell.data, split=split))
-                where = re.sub(r"[^\w.-]+", "-", variant.name).strip("-") + (f"-fold{k}" if fold is not None else "")
+                where = place + (f"-fold{k}" if fold is not None else "")
                 cells.append(Cell(variant.name, cell, out / f"{where}-seed{seed}", root))
     return cells
 

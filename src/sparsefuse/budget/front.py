@@ -2,7 +2,6 @@
 
 import csv
 import io
-import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from sparsefuse.budget.limits import UNITS, Limits
 from sparsefuse.budget.trials import Goal, Trial
 from sparsefuse.files import write_text
-from sparsefuse.runs import METRICS, Stat
+from sparsefuse.runs import METRICS, Stat, spread
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -54,7 +53,7 @@ class Finalist(NamedTuple):
     @property
     def stat(self) -> Stat:
         """Mean and deviation over the seeds."""
-        return Stat(statistics.fmean(self.scores), statistics.stdev(self.scores) if len(self.scores) > 1 else None)
+        return spread(self.scores)
 
 
 class Sheet(NamedTuple):
@@ -108,13 +107,13 @@ def sheet_of_finalists(title: str, finalists: Sequence[Finalist], goal: Goal) ->
     """The same for finalists: mean ± deviation over their seeds."""
     plain = sheet_of_trials(title, [finalist.trial for finalist in finalists], goal)
     rows = [
-        [*row[:2], str(len(finalist.scores)), spread(goal, finalist.stat), *row[4:]]
+        [*row[:2], str(len(finalist.scores)), shown(goal, finalist.stat), *row[4:]]
         for row, finalist in zip(plain.rows, finalists, strict=True)
     ]
     return plain._replace(header=[*plain.header[:2], "n", *plain.header[3:]], rows=rows)
 
 
-def spread(goal: Goal, stat: Stat) -> str:
+def shown(goal: Goal, stat: Stat) -> str:
     """`91.2 ± 0.8`."""
     return _score(goal, stat.mean) + ("" if stat.std is None else f" ± {_score(goal, stat.std)}")
 

@@ -23,7 +23,7 @@ from sparsefuse.budget.front import (
     front_of,
     sheet_of_finalists,
     sheet_of_trials,
-    spread,
+    shown,
 )
 from sparsefuse.budget.limits import Limits, Prices
 from sparsefuse.budget.proposals import Proposals, affordable
@@ -151,7 +151,7 @@ def _says(config: Config, best: Finalist, finals: Finals, trials: int) -> list[s
     title, n = METRICS[finals.goal.name].title, len(best.scores)
     lines = [
         f"Found by sparsefuse budget in {trials} trials, for {finals.limits.say(best.trial.candidate.costs)} a clip.",
-        f"{title} on the validation split, which chose it: {spread(finals.goal, best.stat)} over {n} seeds.",
+        f"{title} on the validation split, which chose it: {shown(finals.goal, best.stat)} over {n} seeds.",
     ]
     if config.data.split.folds:
         lines.append("Searched with one fold: the clips that test the others were used to choose these options.")
