@@ -3,7 +3,7 @@
 import csv
 import io
 import json
-from collections.abc import Iterator, Sequence, Set
+from collections.abc import Iterable, Iterator, Sequence, Set
 from pathlib import Path
 from typing import NamedTuple
 
@@ -64,6 +64,13 @@ def check_ids(path: Path, table: Table) -> None:
         if row["id"] in seen:
             raise ValueError(f"{path}: id {row['id']!r} stands on lines {seen[row['id']]} and {line}; ids are unique")
         seen[row["id"]] = line
+
+
+def csv_text(lines: Iterable[Iterable[object]]) -> str:
+    """Lines of cells as the text of a CSV file."""
+    out = io.StringIO(newline="")
+    csv.writer(out, lineterminator="\n").writerows(lines)
+    return out.getvalue()
 
 
 def write_table(path: str | Path, rows: Sequence[dict[str, str]]) -> Path:

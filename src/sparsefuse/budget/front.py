@@ -1,7 +1,5 @@
 """What a search found: trials in, the Pareto front and the finalists out, and their tables."""
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -10,6 +8,7 @@ from sparsefuse.budget.limits import UNITS, Limits
 from sparsefuse.budget.trials import Goal, Trial
 from sparsefuse.files import write_text
 from sparsefuse.runs import METRICS, Stat, spread
+from sparsefuse.table import csv_text
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -65,9 +64,7 @@ class Sheet(NamedTuple):
 
     def write_csv(self, path: Path) -> None:
         """Writes it as CSV."""
-        text = io.StringIO(newline="")
-        csv.writer(text, lineterminator="\n").writerows([self.header, *self.rows])
-        write_text(path, text.getvalue())
+        write_text(path, csv_text([self.header, *self.rows]))
 
     def markdown(self) -> str:
         """The table in Markdown, below its title."""

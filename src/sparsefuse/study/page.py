@@ -1,7 +1,5 @@
 """A study's folder in; its tables in Markdown and CSV, and one HTML page that opens from disk, out. Needs no torch."""
 
-import csv
-import io
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -12,7 +10,8 @@ from sparsefuse.report import commands, confusions, environment, render
 from sparsefuse.runs import Stat, spread
 from sparsefuse.study.claims import claims
 from sparsefuse.study.results import Place, Results
-from sparsefuse.study.tables import Table, bins, levels, missing, tables
+from sparsefuse.study.tables import bins, levels, missing, tables
+from sparsefuse.table import csv_text
 
 COSTS = {
     "gmacs": "GMACs per clip, log scale",
@@ -28,9 +27,8 @@ def write_page(folder: str | Path, out: str | Path | None = None) -> Path:
     results = Results(folder)
     judged = claims(results)
     found = tables(results, judged)
-    finished = [run for runs in results.by_name.values() for run in runs]
     for table in found:
-        write_text(folder / f"{table.key}.csv", _csv(table))
+        write_text(folder / f"{table.key}.csv", csv_text([table.head, *table.lines]))
     write_text(folder / "study.md", "\n".join([_lead(results), *(table.markdown() for table in found)]))
     figures = _figures(results)
     if results.curves("f2"):
@@ -44,8 +42,8 @@ def write_page(folder: str | Path, out: str | Path | None = None) -> Path:
         tables={table.key: table for table in found},
         figures=figures,
         confusions=confusions(_groups(results, "t1"), _classes(results)),
-        environment=environment(finished),
-        commands=commands(finished),
+        environment=environment(results.finished),
+        commands=commands(results.finished),
         margin=results.margin,
     )
     write_text(out, page)
@@ -53,7 +51,7 @@ def write_page(folder: str | Path, out: str | Path | None = None) -> Path:
 
 
 def _lead(results: Results) -> str:
-    finished = [run for runs in results.by_name.values() for run in runs]
+    finished = results.finished
     first = finished[0].result
     sizes = ", ".join(f"{count} {split}" for split, count in first["splits"].items())
     seconds = sum(run.result["seconds"] for run in finished)
@@ -69,7 +67,7 @@ def _groups(results: Results, experiment: str) -> dict[str, list]:
 
 
 def _classes(results: Results) -> list[str]:
-    return next(iter(results.by_name.values()))[0].result["classes"]
+    return results.finished[0].result["classes"]
 
 
 def _figures(results: Results) -> dict[str, Any]:
@@ -154,9 +152,3 @@ def _scaled(stat: Stat) -> tuple[float, float | None]:
 
 def _line(x: Iterable[float], stats: list[tuple[float, float | None]]) -> charts.Line:
     return charts.Line([float(place) for place in x], [mean for mean, _ in stats], [std or 0.0 for _, std in stats])
-
-
-def _csv(table: Table) -> str:
-    text = io.StringIO(newline="")
-    csv.writer(text, lineterminator="\n").writerows([table.head, *table.lines])
-    return text.getvalue()

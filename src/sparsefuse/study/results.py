@@ -34,12 +34,17 @@ class Results:
         if not (folder / "study.json").is_file():
             raise FileNotFoundError(f"{folder} is no study: no study.json; expected what `sparsefuse study` wrote")
         facts = read_json(folder / "study.json")
-        self.folder = folder
         self.margin: float = facts["margin"]
         self.modalities: list[str] = facts["modalities"]
         self.plan = {name: [Place(**place) for place in places] for name, places in facts["experiments"].items()}
         self.runs: list[Run] = read_runs(folder / "runs")
         self.by_name = by_name(self.runs)
+        self._read: dict[Path, Answers] = {}
+
+    @property
+    def finished(self) -> list[Run]:
+        """All runs that have a result."""
+        return [run for runs in self.by_name.values() for run in runs]
 
     @cached_property
     def rows(self) -> dict[str, Row]:
@@ -96,15 +101,21 @@ class Results:
         return found
 
     def answers(self, run: Run) -> Answers:
-        """predictions.csv of a run."""
-        right, confidence = {}, {}
-        with (run.folder / "predictions.csv").open(newline="", encoding="utf-8") as file:
-            for row in csv.DictReader(file):
-                right[row["id"]] = row["predicted"] == row["label"]
-                confidence[row["id"]] = float(row[row["predicted"]])
-        return Answers(right, confidence)
+        """predictions.csv of a run; read once, for most claims and tables ask for it."""
+        if run.folder not in self._read:
+            self._read[run.folder] = _answers(run.folder / "predictions.csv")
+        return self._read[run.folder]
 
     def robustness(self, name: str) -> list[list[dict[str, Any]]]:
         """robustness.json of every run that has one."""
         files = (run.folder / "robustness.json" for run in self.by_name[name])
         return [read_json(path) for path in files if path.is_file()]
+
+
+def _answers(path: Path) -> Answers:
+    right, confidence = {}, {}
+    with path.open(newline="", encoding="utf-8") as file:
+        for row in csv.DictReader(file):
+            right[row["id"]] = row["predicted"] == row["label"]
+            confidence[row["id"]] = float(row[row["predicted"]])
+    return Answers(right, confidence)

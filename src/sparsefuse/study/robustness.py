@@ -62,7 +62,7 @@ def curves(run: Path, root: Path) -> list[Point]:
                 continue
             found.append(Point(modality, kind, 0.0, clean))
             for level in levels:
-                generator = torch.Generator().manual_seed(0)  # all models meet the same draws
+                generator = torch.Generator().manual_seed(0)  # models of the same modalities meet the same draws
                 scored = outputs(opened, lambda b, m=modality, k=kind, v=level, g=generator: degrade(b, m, k, v, g))
                 found.append(Point(modality, kind, level, _top1(*scored)))
     return found
