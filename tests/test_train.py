@@ -308,3 +308,38 @@ def test_wrong_names_are_errors_with_the_nearest_match(data: Path, tmp_path: Pat
     with pytest.raises(ValueError, match=message):
         run_of(dataclasses.replace(tiny.config(data), **change), tmp_path / "run")
     assert not (tmp_path / "run").exists(), "a run that cannot begin leaves nothing behind"
+
+
+TWO_VOICES = """
+from torch import nn, tensor
+
+from sparsefuse.layers.embed import Embed
+from sparsefuse.model import FusionModel
+from sparsefuse.tokens import Voices
+
+
+class Head(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.said = nn.Parameter(tensor([[2.0, 0.0, 0.0], [0.0, 0.0, 0.0]]))
+
+    def forward(self, state):
+        return self.voices(state).logits.sum(1)
+
+    def voices(self, state):
+        logits = self.said.expand(len(state.streams["rgb"].x), -1, -1)
+        return Voices(logits, tensor([[0.75, 0.25]]).expand(len(logits), -1))
+
+
+def build(features, num_classes, *, lengths=None):
+    return FusionModel(Embed(features, 4), [nn.Identity()], Head(), features=features)
+"""
+
+
+def test_each_voice_of_a_head_has_its_share_of_the_loss(data: Path, tmp_path: Path) -> None:
+    method = tmp_path / "two.py"
+    method.write_text(TWO_VOICES)
+    config = tiny.config(data, str(method), epochs=1, batch_size=9)
+    run = run_of(dataclasses.replace(config, options={}), tmp_path / "run")
+    first = math.log(math.e**2 + 2) - 2 / 3  # three clips of each of three classes; the logit of one is 2
+    assert tiny.epochs(run)[0]["train_loss"] == pytest.approx(0.75 * first + 0.25 * math.log(3), rel=1e-6)

@@ -2,11 +2,12 @@
 
 from collections.abc import Callable, Iterable
 
+import torch
 from torch import Tensor, nn
 
 from sparsefuse.layers.embed import Embed, check_free, check_known
 from sparsefuse.mixup import Mix, mix_state
-from sparsefuse.tokens import Output, State, Tokens
+from sparsefuse.tokens import Output, State, Tokens, Voices
 
 Probe = Callable[[int, State], None]
 
@@ -29,6 +30,12 @@ class FusionModel(nn.Module):
         Depth 0 is after the embedding, depth i after layer i. There, and only there, `mix` blends samples and `probe`
         looks at the state. Raises ValueError for unknown modalities, wrong widths, or none at all.
         """
+        state = self.encode(tokens, mix, probe)
+        logits: Tensor = self.head(state)
+        return Output(logits, state.penalty)
+
+    def encode(self, tokens: dict[str, Tokens], mix: Mix | None = None, probe: Probe | None = None) -> State:
+        """The state that the head reads; see `forward`."""
         check_known(tokens, self.features)
         state = self.embed(tokens)
         for depth, layer in enumerate([None, *self.layers]):
@@ -38,5 +45,12 @@ class FusionModel(nn.Module):
                 state = mix_state(state, mix)
             if probe is not None:
                 probe(depth, state)
+        return state
+
+    def voices(self, tokens: dict[str, Tokens], mix: Mix | None = None) -> tuple[Voices, Tensor]:
+        """What training looks at: the head's voices, if it defines `voices`, else its logits as the only one."""
+        state = self.encode(tokens, mix)
+        if hasattr(self.head, "voices"):
+            return self.head.voices(state), state.penalty  # pyright: ignore[reportCallIssue]
         logits: Tensor = self.head(state)
-        return Output(logits, state.penalty)
+        return Voices(logits[:, None], torch.ones_like(logits[:, :1])), state.penalty

@@ -46,3 +46,12 @@ class Output(NamedTuple):
     """(B, C) float."""
     penalty: Tensor
     """() float, added to the loss."""
+
+
+class Voices(NamedTuple):
+    """What each part of a head says of its own, where each is to learn the label by itself (MBT, TokenFusion)."""
+
+    logits: Tensor
+    """(B, V, C) float."""
+    weights: Tensor
+    """(B, V) each voice's share of a sample's loss; 0 where the sample lacks what the voice reads."""

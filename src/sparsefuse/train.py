@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader
@@ -31,7 +31,7 @@ from sparsefuse.files import write_text
 from sparsefuse.methods import build, option_names
 from sparsefuse.model import FusionModel
 from sparsefuse.run import Predicted, check_same, write_result, write_setup
-from sparsefuse.tokens import Batch, Tokens
+from sparsefuse.tokens import Batch, Tokens, Voices
 from sparsefuse.watch import Watch
 
 
@@ -119,7 +119,9 @@ class _Run:
         self.config, self.clips, self.model, self.rank, self.out = config, clips, model, rank, out
         spec = config.train
         self.task: metrics.Task = clips.labels.task
-        self.network: nn.Module = DistributedDataParallel(model) if rank.world > 1 else model
+        self.network: nn.Module = _Network(model)
+        if rank.world > 1:
+            self.network = DistributedDataParallel(self.network)
         self.optimizer = torch.optim.AdamW(model.parameters(), lr=spec.lr, weight_decay=spec.weight_decay)
         self.plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(
             self.optimizer, factor=spec.decay, patience=max(spec.patience - 1, 0)
@@ -185,14 +187,9 @@ class _Run:
         self.network.train()
         self.optimizer.zero_grad(set_to_none=True)
         with self._precision():
-            logits, penalty = self.network(batch.tokens, mix=mix)
-        labels = batch.labels
-        if mix is not None and self.task == "regression":  # SFT eq. 8: here a mixed label is a label
-            labels = torch.lerp(labels[mix.partner], labels, mix.label)
-        each = metrics.losses(logits, labels, self.task, label_smoothing=spec.label_smoothing)
-        if mix is not None and self.task != "regression":  # the same for classes: cross entropy is linear in the label
-            other = metrics.losses(logits, labels[mix.partner], self.task, label_smoothing=spec.label_smoothing)
-            each = mix.label * each + (1 - mix.label) * other
+            voices, penalty = self.network(batch.tokens, mix)
+        said = zip(voices.logits.unbind(1), voices.weights.unbind(1), strict=True)
+        each = sum((weight * self._losses(logits, batch.labels, mix) for logits, weight in said), torch.zeros(()))
         if total <= self.rank.rank:  # this process got a stand-in, see `_load`
             each = each * 0
         # DDP averages gradients over processes: this makes the average the mean over the whole batch.
@@ -203,6 +200,17 @@ class _Run:
         if self.mean:
             self.mean.update_parameters(self.model)
         return float(ranks.sum_over(each.detach().sum(), self.rank))
+
+    def _losses(self, logits: Tensor, labels: Tensor, mix: mixup.Mix | None) -> Tensor:
+        """(B,) the loss of each sample, or of two mixed ones (SFT eq. 11)."""
+        if mix is not None and self.task == "regression":  # SFT eq. 8: here a mixed label is a label
+            labels = torch.lerp(labels[mix.partner], labels, mix.label)
+        smoothing = self.config.train.label_smoothing
+        each = metrics.losses(logits, labels, self.task, label_smoothing=smoothing)
+        if mix is not None and self.task != "regression":  # the same for classes: cross entropy is linear in the label
+            other = metrics.losses(logits, labels[mix.partner], self.task, label_smoothing=smoothing)
+            each = mix.label * each + (1 - mix.label) * other
+        return each
 
     def _load(self, split: str, batches: list[list[int]]) -> Iterator[Batch]:
         """This process's share of each batch, on its device.
@@ -298,6 +306,17 @@ class _Run:
             path = self.out / "metrics.jsonl"
             lines = path.read_text().splitlines(keepends=True)[: line["epoch"] - 1] if path.exists() else []
             write_text(path, "".join([*lines, json.dumps(line) + "\n"]))
+
+
+class _Network(nn.Module):
+    """The model as training calls it; processes synchronise around a module's `forward`."""
+
+    def __init__(self, model: FusionModel):
+        super().__init__()
+        self.model = model
+
+    def forward(self, tokens: dict[str, Tokens], mix: mixup.Mix | None) -> tuple[Voices, Tensor]:
+        return self.model.voices(tokens, mix)
 
 
 class _Collate:

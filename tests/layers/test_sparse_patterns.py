@@ -10,7 +10,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from sparsefuse.layers import attention, grouped, tiled
 from sparsefuse.layers.attention import dense
-from sparsefuse.layers.block import Attention
+from sparsefuse.layers.block import Attention, CrossAttention
 from sparsefuse.layers.groups import EXPRESSIVITY, MEANS
 from sparsefuse.layers.options import span_for
 from sparsefuse.layers.sparse import PATTERNS, fixed, local, strided
@@ -315,12 +315,28 @@ def test_attention_equals_multihead_attention():
     with torch.no_grad():
         ours.qkv.bias.add_(0.1)
         ours.out.bias.add_(0.1)
-    x, source = torch.randn(2, 7, 20), torch.randn(2, 4, 20)
+    x = torch.randn(2, 7, 20)
     mask = torch.arange(7) < torch.tensor([[7], [4]])
     torch.testing.assert_close(ours(x, mask).x, theirs(x, x, x, key_padding_mask=~mask)[0], rtol=1e-5, atol=1e-5)
+
+
+def test_cross_attention_equals_multihead_attention():
+    torch.manual_seed(0)
+    ours, theirs = CrossAttention(20, 5), torch.nn.MultiheadAttention(20, 5, batch_first=True)
+    with torch.no_grad():
+        for linear in (ours.q, ours.kv, ours.out):
+            linear.bias.normal_()
+    theirs.load_state_dict(
+        {
+            "in_proj_weight": torch.cat([ours.q.weight, ours.kv.weight]),
+            "in_proj_bias": torch.cat([ours.q.bias, ours.kv.bias]),
+            "out_proj.weight": ours.out.weight, "out_proj.bias": ours.out.bias,
+        }
+    )  # fmt: skip
+    x, source = torch.randn(2, 7, 20), torch.randn(2, 4, 20)
     read = torch.arange(4) < torch.tensor([[2], [4]])
     expected = theirs(x, source, source, key_padding_mask=~read)[0]
-    torch.testing.assert_close(ours.across(x, source, read), expected, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(ours(x, source, read), expected, rtol=1e-5, atol=1e-5)
 
 
 def test_attention_options_are_checked():

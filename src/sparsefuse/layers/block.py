@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterable
 from typing import Literal, NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sparsefuse.layers.sparse import PATTERNS
@@ -21,13 +20,23 @@ class Result(NamedTuple):
     received: Tensor | None
 
 
+def check_heads(dim: int, num_heads: int) -> None:
+    """Raises ValueError if the width cannot be shared among the heads."""
+    if dim % num_heads:
+        raise ValueError(f"dim must be a multiple of num_heads; got dim={dim}, num_heads={num_heads}")
+
+
+def heads(x: Tensor, parts: int, num_heads: int) -> tuple[Tensor, ...]:
+    """(B, N, parts * D) -> `parts` tensors (B, H, N, D/H)."""
+    return x.unflatten(-1, (parts, num_heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
+
+
 class Attention(nn.Module):
-    """Multi-head attention over one stream, or from one to another; weights as in `nn.MultiheadAttention`."""
+    """Multi-head attention over one stream; weights as in `nn.MultiheadAttention`."""
 
     def __init__(self, dim: int, num_heads: int, *, pattern: Pattern = "dense", span: int = 32):
         super().__init__()
-        if dim % num_heads:
-            raise ValueError(f"dim must be a multiple of num_heads; got dim={dim}, num_heads={num_heads}")
+        check_heads(dim, num_heads)
         if pattern not in PATTERNS:
             raise ValueError(unknown("attention pattern", pattern, PATTERNS))
         self.num_heads, self.pattern, self.span = num_heads, pattern, span
@@ -39,20 +48,37 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor, mask: Tensor, *, want_received: bool = False) -> Result:
         """Self-attention: x (B, N, D), mask (B, N) -> (B, N, D)."""
-        q, k, v = self._heads(self.qkv(x), 3)
+        q, k, v = heads(self.qkv(x), 3, self.num_heads)
         attended = PATTERNS[self.pattern](q, k, v, mask, span=self.span, want_received=want_received)
         return Result(self.out(attended.x.transpose(1, 2).flatten(2)), attended.received)
 
-    def across(self, x: Tensor, source: Tensor, mask: Tensor) -> Tensor:
-        """Attention from x (B, N, D) to source (B, N', D), mask (B, N') -> (B, N, D); always dense."""
-        dim = x.shape[-1]
-        (q,) = self._heads(F.linear(x, self.qkv.weight[:dim], self.qkv.bias[:dim]), 1)
-        k, v = self._heads(F.linear(source, self.qkv.weight[dim:], self.qkv.bias[dim:]), 2)
+
+class CrossAttention(nn.Module):
+    """Multi-head attention from one stream to another; weights as in `nn.MultiheadAttention`."""
+
+    def __init__(self, dim: int, num_heads: int):
+        super().__init__()
+        check_heads(dim, num_heads)
+        self.num_heads = num_heads
+        self.q, self.kv, self.out = nn.Linear(dim, dim), nn.Linear(dim, 2 * dim), nn.Linear(dim, dim)
+        for linear in (self.q, self.kv):
+            bound = (6 / (4 * dim)) ** 0.5  # Xavier's for q, k and v as one matrix
+            nn.init.uniform_(linear.weight, -bound, bound)
+            nn.init.zeros_(linear.bias)
+        nn.init.zeros_(self.out.bias)
+
+    def forward(self, x: Tensor, source: Tensor, mask: Tensor) -> Tensor:
+        """From x (B, N, D) to source (B, N', D), mask (B, N') -> (B, N, D); always dense."""
+        (q,) = heads(self.q(x), 1, self.num_heads)
+        k, v = heads(self.kv(source), 2, self.num_heads)
         return self.out(PATTERNS["dense"](q, k, v, mask).x.transpose(1, 2).flatten(2))
 
-    def _heads(self, x: Tensor, parts: int) -> tuple[Tensor, ...]:
-        """(B, N, parts * D) -> `parts` tensors (B, H, N, D/H)."""
-        return x.unflatten(-1, (parts, self.num_heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
+
+class Norm(nn.LayerNorm):
+    """LayerNorm without parameters, as before every attention of the released SFT code."""
+
+    def __init__(self, dim: int):
+        super().__init__(dim, elementwise_affine=False)
 
 
 class Mlp(nn.Sequential):
@@ -77,13 +103,14 @@ class Block(nn.Module):
         span: int = 32,
     ):
         super().__init__()
+        self.norm = Norm(dim)
         self.attention = Attention(dim, num_heads, pattern=pattern, span=span)
         self.mlp = Mlp(dim, mlp_ratio, drop)
         self.drop = nn.Dropout(drop)
 
     def forward(self, tokens: Tokens) -> Tokens:
         x, mask = tokens
-        x = x + self.drop(self.attention(normalised(x), mask).x)  # SFT eq. 2
+        x = x + self.drop(self.attention(self.norm(x), mask).x)  # SFT eq. 2
         x = x + self.drop(self.mlp(x))  # SFT eq. 3
         return Tokens(x, mask)
 
@@ -102,11 +129,6 @@ class PerStream(nn.Module):
     def forward(self, state: State) -> State:
         changed = {name: block(state.streams[name]) for name, block in zip(self.names, self.blocks, strict=True)}
         return state._replace(streams={**state.streams, **changed})
-
-
-def normalised(x: Tensor) -> Tensor:
-    """LayerNorm without parameters, as before every attention of the released SFT code."""
-    return F.layer_norm(x, x.shape[-1:])
 
 
 def presence(tokens: Tokens) -> Tensor:

@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from sparsefuse.layers.block import Attention, PerStream, normalised
+from sparsefuse.layers.block import Attention, Norm, PerStream
 from sparsefuse.layers.options import per_modality
 from sparsefuse.layers.pool import POOLS, Pool, pool, windows
 from sparsefuse.names import unknown
@@ -33,6 +33,7 @@ class Sparsify(nn.Module):
                 "pool='attn' weighs tokens by the sparse layer's attention; it needs sparse other than 'none'"
             )
         self.attention, self.drop = attention, nn.Dropout(drop)
+        self.norm = nn.Identity() if attention is None else Norm(attention.out.out_features)
         self.pool: Pool = pool
         self.keep, self.stride = keep, stride
 
@@ -40,7 +41,7 @@ class Sparsify(nn.Module):
         x, mask = tokens
         significance = None
         if self.attention is not None:
-            attended = self.attention(normalised(x), mask, want_received=self.pool == "attn")
+            attended = self.attention(self.norm(x), mask, want_received=self.pool == "attn")
             x = x + self.drop(attended.x)
             significance = None if attended.received is None else attended.received[:, 1:]  # SFT eq. 12
         index, count = windows(mask[:, 1:], keep=self.keep, stride=self.stride)

@@ -13,7 +13,7 @@ last time step, which in a padded batch may not exist. A single modality has no 
 import torch
 from torch import Tensor, nn
 
-from sparsefuse.layers.block import Attention, Block, Mlp, PerStream, normalised, presence
+from sparsefuse.layers.block import Block, CrossAttention, Mlp, Norm, PerStream, presence
 from sparsefuse.layers.embed import Embed
 from sparsefuse.model import FusionModel
 from sparsefuse.tokens import State, Tokens
@@ -81,12 +81,13 @@ class CrossBlock(nn.Module):
 
     def __init__(self, dim: int, num_heads: int, mlp_ratio: float, drop: float):
         super().__init__()
-        self.attention = Attention(dim, num_heads)
+        self.norm = Norm(dim)
+        self.attention = CrossAttention(dim, num_heads)
         self.mlp = Mlp(dim, mlp_ratio, drop)
         self.drop = nn.Dropout(drop)
 
     def forward(self, tokens: Tokens, read: Tokens) -> Tokens:
-        y = self.attention.across(normalised(tokens.x), normalised(read.x), read.mask)
+        y = self.attention(self.norm(tokens.x), self.norm(read.x), read.mask)
         x = tokens.x + self.drop(y * presence(read))  # nothing comes from a modality that a sample lacks
         return Tokens(x + self.drop(self.mlp(x)), tokens.mask)
 
