@@ -14,7 +14,7 @@ from pathlib import Path
 
 from sparsefuse.files import write_text
 from sparsefuse.ledger import ledger
-from sparsefuse.methods import methods
+from sparsefuse.methods import fusions, methods
 from sparsefuse.report import read_runs, summarise, table_markdown, write_csv
 from sparsefuse.study.page import write_page
 
@@ -80,7 +80,7 @@ def cost_table() -> str:
         "|:--|:--|--:|--:|--:|--:|--:|--:|",
     ]
     for shapes in ("vggs", "mosei"):
-        both = ledger(["concat", "late", "mbt", "sft"], {}, {}, 0, {}, shapes=shapes)
+        both = ledger(fusions(), {}, {}, 0, {}, shapes=shapes)
         for name, options in SPARSE.items():
             (line,) = ledger(["sft"], {}, {}, 0, {"sft": options}, shapes=shapes)
             both.append(line._replace(method=name, reported=None))
@@ -97,7 +97,7 @@ def methods_table() -> str:
     lines = ["| method | what it is | source |", "|:--|:--|:--|"]
     for name in methods():
         text = (import_module(f"sparsefuse.methods.{name}").__doc__ or "").strip()
-        source = re.search(r"\w+ et al\. \d{4}", text)
+        source = re.search(r"\w+ (et al\.|and \w+) \d{4}", text)
         summary = re.sub(r" \([^)]*et al[^)]*\)", "", text.splitlines()[0]).rstrip(".")
         lines.append(f"| `{name}` | {summary} | {source[0] if source else ''} |")
     return "\n".join(lines)

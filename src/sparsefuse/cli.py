@@ -144,7 +144,7 @@ def eval(
 
 def compare(
     config: Config,
-    methods: list[str] = ["sft", "concat", "late", "mbt", "mult", "unimodal"],  # noqa: B006
+    methods: list[str] = [],  # noqa: B006
     seeds: list[int] = [0, 1, 2],  # noqa: B006
     out: Path = Path("runs/compare"),
     jobs: int = 0,
@@ -153,15 +153,16 @@ def compare(
     """Trains methods x seeds and puts accuracy (mean ± std) beside cost in one table. A rerun does what is missing.
 
     Args:
-        methods: names (as --method) or .py files; unimodal stands for each modality alone
+        methods: names (as --method) or .py files, all if not given; unimodal stands for each modality alone
         seeds: one run per method and seed
         out: folder for the run folders, compare.csv, compare.md and report.html
         jobs: runs at a time; 0 = one per core, or one at a time on a GPU
         engine: local = processes of this machine; ray = tasks of a Ray cluster that sees the same files
     """
     from sparsefuse.experiment import compare
+    from sparsefuse.methods import methods as every
 
-    failed = compare(config, methods, seeds, out, root=Path(), jobs=jobs, engine=engine)
+    failed = compare(config, methods or every(), seeds, out, root=Path(), jobs=jobs, engine=engine)
     _print_table(out, "compare", failed)
 
 
@@ -246,10 +247,10 @@ def budget(
 
     from sparsefuse.budget.limits import Limits
     from sparsefuse.budget.search import search
-    from sparsefuse.methods import methods as every
+    from sparsefuse.methods import fusions
 
     if config.method == "auto" and not methods:
-        methods = [name for name in every() if name != "unimodal"]
+        methods = fusions()
     limits = Limits(gmacs, params, memory_mb, latency_ms)
     found = search(
         config,
@@ -271,7 +272,7 @@ def budget(
 def cost(
     lengths: dict[str, int] = {},  # noqa: B006
     features: dict[str, int] = {},  # noqa: B006
-    methods: list[str] = ["sft", "concat", "late", "mbt", "mult"],  # noqa: B006
+    methods: list[str] = [],  # noqa: B006
     num_classes: int = 10,
     options: dict[str, dict[str, Any]] = {},  # noqa: B006
     shapes: Literal["vggs", "mosei"] | None = None,
@@ -283,7 +284,7 @@ def cost(
     Args:
         lengths: tokens per modality, as rgb=38,flow=38,spectrogram=1200
         features: feature size per modality, as rgb=1024,flow=1024,spectrogram=128
-        methods: names or .py files
+        methods: names or .py files; all but unimodal if not given
         num_classes: outputs of the head
         options: per method, as sft.sparse=dense
         shapes: the SFT paper's shapes and options in place of lengths, features and num_classes; adds its figures
@@ -291,8 +292,9 @@ def cost(
         json: print JSON
     """
     from sparsefuse.ledger import ledger, show
+    from sparsefuse.methods import fusions
 
-    lines = ledger(methods, lengths, features, num_classes, options, shapes=shapes, measured=measure)
+    lines = ledger(methods or fusions(), lengths, features, num_classes, options, shapes=shapes, measured=measure)
     show(lines, as_json=json)
 
 

@@ -1,8 +1,10 @@
 """The bottleneck, by hand: blocks that add a constant show who changed what."""
 
+import pytest
 import torch
 from torch import nn
 
+from sparsefuse.methods import build
 from sparsefuse.methods.mbt import AddBottleneck, ThroughBottleneck
 from sparsefuse.tokens import State, Tokens
 
@@ -25,7 +27,7 @@ def after(update, *, depth=1):
     bottleneck = Tokens(torch.zeros(2, 2, 1), torch.ones(2, 2, dtype=torch.bool))
     state = State({"a": a, "b": b, "bottleneck": bottleneck}, torch.zeros(()))
     for _ in range(depth):
-        state = ThroughBottleneck(("a", "b"), [Plus(10.0), Plus(100.0)], update)(state)
+        state = ThroughBottleneck(("a", "b"), {"a": Plus(10.0), "b": Plus(100.0)}.__getitem__, update)(state)
     return {name: t.x[:, 0, 0].tolist() for name, t in state.streams.items()}
 
 
@@ -52,3 +54,28 @@ def test_the_bottleneck_is_learned_and_the_same_for_every_sample():
     assert torch.equal(bottleneck.x[0], layer.tokens[0])
     assert bottleneck.x.requires_grad
     assert bottleneck.mask.all()
+
+
+def test_shared_encoders_have_one_block_per_layer():
+    def parameters(**options):
+        model = build("mbt", {"a": 2, "b": 3, "c": 2}, 2, unimodal_depth=2, fusion_depth=1, **options)
+        return sum(parameter.numel() for layer in model.layers for parameter in layer.parameters())
+
+    block = 9_920  # width 40, see papers/test_sft.py
+    assert parameters(fusion="cross") == 9 * block
+    assert parameters(fusion="cross", shared=True) == 3 * block
+    assert parameters(shared=True) == 3 * block + 4 * 40
+    assert parameters(fusion="vanilla") == 7 * block
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"fusion": "vanila"}, "unknown fusion 'vanila'; did you mean 'vanilla'"),
+        ({"update": "symetric"}, "unknown bottleneck update 'symetric'; did you mean 'symmetric'"),
+        ({"loss": "every"}, "unknown loss 'every'"),
+    ],
+)
+def test_unknown_options_are_errors_that_name_the_nearest(options, message):
+    with pytest.raises(ValueError, match=message):
+        build("mbt", {"a": 2}, 2, **options)

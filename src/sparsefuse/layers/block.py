@@ -101,12 +101,13 @@ class Block(nn.Module):
         drop: float = 0.0,
         pattern: Pattern = "dense",
         span: int = 32,
+        drop_path: float = 0.0,
     ):
         super().__init__()
         self.norm = Norm(dim)
         self.attention = Attention(dim, num_heads, pattern=pattern, span=span)
         self.mlp = Mlp(dim, mlp_ratio, drop)
-        self.drop = nn.Dropout(drop)
+        self.drop = residual_drop(drop, drop_path)
 
     def forward(self, tokens: Tokens) -> Tokens:
         x, mask = tokens
@@ -115,20 +116,65 @@ class Block(nn.Module):
         return Tokens(x, mask)
 
 
+class CrossBlock(nn.Module):
+    """A transformer block whose queries come from one stream and whose keys and values from another (MulT eqs. 1-4)."""
+
+    def __init__(self, dim: int, num_heads: int, *, mlp_ratio: float = 1.0, drop: float = 0.0, drop_path: float = 0.0):
+        super().__init__()
+        self.norm = Norm(dim)
+        self.attention = CrossAttention(dim, num_heads)
+        self.mlp = Mlp(dim, mlp_ratio, drop)
+        self.drop = residual_drop(drop, drop_path)
+
+    def forward(self, tokens: Tokens, read: Tokens) -> Tokens:
+        y = self.attention(self.norm(tokens.x), self.norm(read.x), read.mask)
+        there = read.mask.to(y.dtype).amax(1)[:, None, None]
+        x = tokens.x + self.drop(y * there)  # nothing comes from what a sample lacks
+        return Tokens(x + self.drop(self.mlp(x)), tokens.mask)
+
+
+class DropPath(nn.Module):
+    """Stochastic depth (Huang et al. 2016): in training a sample's (B, N, D) branch is left out with probability `p`.
+
+    What stays is divided by 1 - p, so that its mean is that of the whole branch (MBT's released code does not).
+    """
+
+    def __init__(self, p: float):
+        super().__init__()
+        if not 0 <= p < 1:
+            raise ValueError(f"drop_path must be in [0, 1); got {p}")
+        self.p = p
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training:
+            return x
+        kept = torch.rand(x.shape[0], 1, 1, device=x.device) >= self.p
+        return x * (kept / (1 - self.p)).to(x.dtype)
+
+
+def residual_drop(drop: float, drop_path: float) -> nn.Module:
+    """What a residual branch passes through before it is added."""
+    return nn.Sequential(nn.Dropout(drop), DropPath(drop_path)) if drop_path else nn.Dropout(drop)
+
+
 class PerStream(nn.Module):
-    """A layer that gives each named stream its own block and leaves the others as they are.
+    """A layer that gives each named stream its own block, or all the same, and leaves the other streams as they are.
 
     A list, not an `nn.ModuleDict`: a modality may be called `type` or `a.b`, which are no module names.
     """
 
-    def __init__(self, names: Iterable[str], make: Callable[[str], nn.Module]):
+    def __init__(self, names: Iterable[str], make: Callable[[str], nn.Module], *, shared: bool = False):
         super().__init__()
         self.names = tuple(names)
-        self.blocks = nn.ModuleList(make(name) for name in self.names)
+        self.blocks = nn.ModuleList(make(name) for name in self.names[: 1 if shared else None])
 
     def forward(self, state: State) -> State:
-        changed = {name: block(state.streams[name]) for name, block in zip(self.names, self.blocks, strict=True)}
+        changed = {name: block(state.streams[name]) for name, block in self.named_blocks()}
         return state._replace(streams={**state.streams, **changed})
+
+    def named_blocks(self) -> list[tuple[str, nn.Module]]:
+        """Each stream's name with its block."""
+        return [(name, self.blocks[i % len(self.blocks)]) for i, name in enumerate(self.names)]
 
 
 def presence(tokens: Tokens) -> Tensor:

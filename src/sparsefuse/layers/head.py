@@ -6,24 +6,47 @@ import torch
 from torch import Tensor, nn
 
 from sparsefuse.layers.block import presence, sum_present
-from sparsefuse.tokens import State
+from sparsefuse.tokens import State, Voices
 
 
 class Head(nn.Module):
-    """LayerNorm and one linear layer, shared by the streams it reads; logits are summed or averaged over them.
+    """LayerNorm and one linear layer, shared by the streams it reads: (B, N, D) streams -> (B, C) logits.
 
-    A stream that a sample lacks has no say. (B, N, D) streams -> (B, C) logits.
+    Logits are summed (`sum`) or averaged (`mean`) over the streams, or their CLS tokens are averaged first (`cls`). A
+    stream that a sample lacks has no say. `apart`: in training every stream's logits are to learn the label.
     """
 
-    def __init__(self, dim: int, num_classes: int, streams: tuple[str, ...], reduce: Literal["sum", "mean"] = "sum"):
+    def __init__(
+        self,
+        dim: int,
+        num_classes: int,
+        streams: tuple[str, ...],
+        reduce: Literal["sum", "mean", "cls"] = "sum",
+        *,
+        apart: bool = False,
+    ):
         super().__init__()
-        self.streams, self.reduce = streams, reduce
+        self.streams, self.reduce, self.apart = streams, reduce, apart
         self.norm = nn.LayerNorm(dim)
         self.classify = nn.Linear(dim, num_classes)
 
     def forward(self, state: State) -> Tensor:
-        read = [state.streams[name] for name in self.streams]
-        cls = torch.stack([stream.x[:, 0] for stream in read], 1)  # (B, M, D)
-        there = torch.cat([presence(stream) for stream in read], 1)  # (B, M, 1)
+        cls, there = self._cls(state)
+        count = (there > 0).sum(1).clamp_min(1)
+        if self.reduce == "cls":
+            return self.classify(self.norm(sum_present(cls, there) / count))
         total = sum_present(self.classify(self.norm(cls)), there)
-        return total / (there > 0).sum(1).clamp_min(1) if self.reduce == "mean" else total
+        return total / count if self.reduce == "mean" else total
+
+    def voices(self, state: State) -> Voices:
+        """What is to learn the label: one voice per stream if they learn apart, else the logits."""
+        if not self.apart:
+            logits = self(state)
+            return Voices(logits[:, None], torch.ones_like(logits[:, :1]))
+        cls, there = self._cls(state)
+        return Voices(self.classify(self.norm(cls)), (there / there.sum(1, keepdim=True).clamp_min(1e-6))[..., 0])
+
+    def _cls(self, state: State) -> tuple[Tensor, Tensor]:
+        """The CLS tokens (B, M, D) of the streams, and whether they are there (B, M, 1)."""
+        read = [state.streams[name] for name in self.streams]
+        return torch.stack([s.x[:, 0] for s in read], 1), torch.cat([presence(s) for s in read], 1)

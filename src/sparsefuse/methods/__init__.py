@@ -19,6 +19,11 @@ def methods() -> list[str]:
     return sorted(module.name for module in pkgutil.iter_modules(__path__))
 
 
+def fusions() -> list[str]:
+    """Names of those that fuse: all but `unimodal`."""
+    return [name for name in methods() if name != "unimodal"]
+
+
 def build(
     method: str,
     features: dict[str, int],

@@ -6,15 +6,17 @@
 
 Four bottleneck tokens and fusion in the last third, as the paper; width and depth of the SFT study. `symmetric`: the
 new bottleneck is the mean of what the modalities make of it (the released code); `sequential`: it passes from one to
-the next.
+the next. The paper's baselines: fusion `vanilla`, all tokens attend to all, and `cross`, the same with weights of each
+modality's own.
 """
 
+from collections.abc import Callable
 from typing import Literal
 
 import torch
 from torch import nn
 
-from sparsefuse.layers.block import Block, Pattern, PerStream, presence
+from sparsefuse.layers.block import Block, CrossBlock, Pattern, PerStream, presence
 from sparsefuse.layers.embed import Embed
 from sparsefuse.layers.head import Head
 from sparsefuse.layers.options import span_for
@@ -24,6 +26,7 @@ from sparsefuse.tokens import State, Tokens
 
 TEST = {"unimodal_depth": 1, "fusion_depth": 2, "num_bottlenecks": 2, "dim": 20, "num_heads": 5}
 
+Fusion = Literal["bottleneck", "vanilla", "cross"]
 Update = Literal["symmetric", "sequential"]
 
 
@@ -34,27 +37,54 @@ def build(
     lengths: dict[str, int] | None = None,
     unimodal_depth: int = 8,
     fusion_depth: int = 4,
+    fusion: Fusion = "bottleneck",
     num_bottlenecks: int = 4,
     update: Update = "symmetric",
+    shared: bool = False,
+    loss: Literal["mean", "each"] = "mean",
     dim: int = 40,
     num_heads: int = 5,
     mlp_ratio: float = 1.0,
     drop: float = 0.0,
+    drop_path: float = 0.0,
     unimodal_attention: Pattern = "dense",
 ) -> FusionModel:
-    """`num_bottlenecks` is the paper's B, `unimodal_depth` its fusion layer L_f."""
-    if update not in ("symmetric", "sequential"):
-        raise ValueError(unknown("bottleneck update", update, ("symmetric", "sequential")))
+    """`num_bottlenecks` is the paper's B, `unimodal_depth` its fusion layer L_f; `shared`: one encoder for all
+    modalities. `loss`: of the mean of the modalities' logits (the SFT study), or of each alone (the paper).
+    `drop_path`: stochastic depth of the last layer, 0 in the first, linear between (the paper's 0.3)."""
+    for option, value, known in (
+        ("fusion", fusion, ("bottleneck", "vanilla", "cross")),
+        ("bottleneck update", update, ("symmetric", "sequential")),
+        ("loss", loss, ("mean", "each")),
+    ):
+        if value not in known:
+            raise ValueError(unknown(option, value, known))
     names = tuple(sorted(features))
+    depth = unimodal_depth + fusion_depth
 
-    def block(name: str, pattern: Pattern = "dense") -> Block:
-        span = span_for(name, lengths, pattern)
-        return Block(dim, num_heads, mlp_ratio=mlp_ratio, drop=drop, pattern=pattern, span=span)
+    def block(layer: int, pattern: Pattern = "dense", span: int = 0) -> Block:
+        path = drop_path * layer / max(depth - 1, 1)
+        return Block(dim, num_heads, mlp_ratio=mlp_ratio, drop=drop, pattern=pattern, span=span, drop_path=path)
 
-    layers: list[nn.Module] = [PerStream(names, lambda n: block(n, unimodal_attention)) for _ in range(unimodal_depth)]
-    layers.append(AddBottleneck(num_bottlenecks, dim))
-    layers += [ThroughBottleneck(names, [block(name) for name in names], update) for _ in range(fusion_depth)]
-    head = Head(dim, num_classes, names, reduce="mean")
+    def cross_block(layer: int) -> CrossBlock:
+        path = drop_path * layer / max(depth - 1, 1)
+        return CrossBlock(dim, num_heads, mlp_ratio=mlp_ratio, drop=drop, drop_path=path)
+
+    def unimodal(layer: int) -> nn.Module:
+        spans = {name: span_for(name, lengths, unimodal_attention) for name in names}
+        return PerStream(names, lambda name: block(layer, unimodal_attention, spans[name]), shared=shared)
+
+    def fused(layer: int) -> nn.Module:
+        if fusion == "vanilla":
+            return AllToAll(names, block(layer))
+        if fusion == "cross":
+            return OwnToAll(names, lambda _: cross_block(layer), shared=shared)
+        return ThroughBottleneck(names, lambda _: block(layer), update, shared=shared)
+
+    layers = [unimodal(layer) for layer in range(unimodal_depth)]
+    layers += [AddBottleneck(num_bottlenecks, dim)] if fusion == "bottleneck" else []
+    layers += [fused(layer) for layer in range(unimodal_depth, depth)]
+    head = Head(dim, num_classes, names, reduce="mean", apart=loss == "each")
     return FusionModel(Embed(features, dim, lengths), layers, head, features=features)
 
 
@@ -75,19 +105,20 @@ class AddBottleneck(nn.Module):
 class ThroughBottleneck(nn.Module):
     """One fusion layer: every modality attends to itself and the bottleneck (MBT eqs. 8-9)."""
 
-    def __init__(self, modalities: tuple[str, ...], blocks: list[Block], update: Update):
+    def __init__(
+        self, modalities: tuple[str, ...], make: Callable[[str], nn.Module], update: Update, *, shared: bool = False
+    ):
         super().__init__()
-        self.modalities, self.blocks, self.update = modalities, nn.ModuleList(blocks), update
+        self.each, self.update = PerStream(modalities, make, shared=shared), update
 
     def forward(self, state: State) -> State:
         streams = dict(state.streams)
         bottleneck = streams["bottleneck"]
         views, weights = [], []
-        for name, block in zip(self.modalities, self.blocks, strict=True):
+        for name, block in self.each.named_blocks():
             tokens = streams[name]
-            both = Tokens(torch.cat([tokens.x, bottleneck.x], 1), torch.cat([tokens.mask, bottleneck.mask], 1))
             length = tokens.x.shape[1]
-            x = block(both).x
+            x = block(side_by_side(tokens, bottleneck)).x
             streams[name] = Tokens(x[:, :length], tokens.mask)
             # A modality that a sample lacks leaves the bottleneck as it was.
             if self.update == "sequential":
@@ -100,3 +131,38 @@ class ThroughBottleneck(nn.Module):
             mean = torch.stack(views).sum(0) / torch.stack(weights).sum(0).clamp_min(1e-6)
             bottleneck = Tokens(mean, bottleneck.mask)
         return state._replace(streams={**streams, "bottleneck": bottleneck})
+
+
+class AllToAll(nn.Module):
+    """One fusion layer of the vanilla baseline: one block over all tokens."""
+
+    def __init__(self, modalities: tuple[str, ...], block: nn.Module):
+        super().__init__()
+        self.modalities, self.block = modalities, block
+
+    def forward(self, state: State) -> State:
+        streams = {name: state.streams[name] for name in self.modalities}
+        parts = self.block(side_by_side(*streams.values())).x.split([t.x.shape[1] for t in streams.values()], 1)
+        new = {name: Tokens(x, t.mask) for (name, t), x in zip(streams.items(), parts, strict=True)}
+        return state._replace(streams={**state.streams, **new})
+
+
+class OwnToAll(nn.Module):
+    """One fusion layer of the cross-attention baseline: each modality's tokens attend to all, with weights of its own.
+
+    The released code lets all tokens ask and keeps the modality's own: the same result at M times the cost.
+    """
+
+    def __init__(self, modalities: tuple[str, ...], make: Callable[[str], nn.Module], *, shared: bool = False):
+        super().__init__()
+        self.each = PerStream(modalities, make, shared=shared)
+
+    def forward(self, state: State) -> State:
+        read = side_by_side(*(state.streams[name] for name in self.each.names))
+        new = {name: block(state.streams[name], read) for name, block in self.each.named_blocks()}
+        return state._replace(streams={**state.streams, **new})
+
+
+def side_by_side(*streams: Tokens) -> Tokens:
+    """Streams (B, N, D) one after another."""
+    return Tokens(torch.cat([t.x for t in streams], 1), torch.cat([t.mask for t in streams], 1))

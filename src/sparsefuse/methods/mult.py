@@ -13,7 +13,7 @@ last time step, which in a padded batch may not exist. A single modality has no 
 import torch
 from torch import Tensor, nn
 
-from sparsefuse.layers.block import Block, CrossAttention, Mlp, Norm, PerStream, presence
+from sparsefuse.layers.block import Block, CrossBlock, PerStream, presence
 from sparsefuse.layers.embed import Embed
 from sparsefuse.model import FusionModel
 from sparsefuse.tokens import State, Tokens
@@ -67,29 +67,13 @@ class Cross(nn.Module):
     def __init__(self, pairs: dict[str, tuple[str, ...]], dim: int, num_heads: int, mlp_ratio: float, drop: float):
         super().__init__()
         self.pairs = [(target, source) for target, sources in pairs.items() for source in sources]
-        self.blocks = nn.ModuleList(CrossBlock(dim, num_heads, mlp_ratio, drop) for _ in self.pairs)
+        self.blocks = nn.ModuleList(CrossBlock(dim, num_heads, mlp_ratio=mlp_ratio, drop=drop) for _ in self.pairs)
 
     def forward(self, state: State) -> State:
         streams = dict(state.streams)
         for (target, source), block in zip(self.pairs, self.blocks, strict=True):
             streams[f"{target}<-{source}"] = block(streams[f"{target}<-{source}"], streams[source])
         return state._replace(streams=streams)
-
-
-class CrossBlock(nn.Module):
-    """A transformer block whose queries come from one stream and whose keys and values from another (MulT eqs. 1-4)."""
-
-    def __init__(self, dim: int, num_heads: int, mlp_ratio: float, drop: float):
-        super().__init__()
-        self.norm = Norm(dim)
-        self.attention = CrossAttention(dim, num_heads)
-        self.mlp = Mlp(dim, mlp_ratio, drop)
-        self.drop = nn.Dropout(drop)
-
-    def forward(self, tokens: Tokens, read: Tokens) -> Tokens:
-        y = self.attention(self.norm(tokens.x), self.norm(read.x), read.mask)
-        x = tokens.x + self.drop(y * presence(read))  # nothing comes from a modality that a sample lacks
-        return Tokens(x + self.drop(self.mlp(x)), tokens.mask)
 
 
 class SideBySide(nn.Module):

@@ -1,0 +1,177 @@
+"""Views: what each attention head may read (LoCoMT, Park and Choi 2024). A layer says how many heads have which view.
+
+  self      every modality reads itself
+  a+b       a reads b and b reads a; tokens of any other modality get nothing from such a head
+
+Score products of a head, by the lengths L (CLS counted): self = sum of L_m^2, a+b = 2 L_a L_b. No pair costs more than
+self, for (L_a - L_b)^2 >= 0; so no mixture of views does (the paper's guarantee).
+"""
+
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor, nn
+
+from sparsefuse.layers.attention import dense
+from sparsefuse.layers.block import Attention, Mlp, Norm, heads, presence
+from sparsefuse.names import unknown
+from sparsefuse.tokens import State, Tokens
+
+Strategy = Literal["low_self_high_cross", "spread", "bottleneck", "alternating", "random"]
+STRATEGIES: tuple[Strategy, ...] = get_args(Strategy)
+Frequencies = dict[str, int]
+"""view -> heads; a layer's views in the order of `views_of`"""
+
+
+def views_of(modalities: Sequence[str]) -> tuple[str, ...]:
+    """All views of sorted modalities: self, and one per pair."""
+    return ("self", *(f"{a}+{b}" for a, b in itertools.combinations(sorted(modalities), 2)))
+
+
+def score_products(view: str, lengths: Mapping[str, int]) -> int:
+    """Products of a query with a key that one head of this view computes, for lengths L per modality, CLS counted."""
+    if view == "self":
+        return sum(length**2 for length in lengths.values())
+    a, b = _pair(view, lengths)
+    return 2 * lengths[a] * lengths[b]
+
+
+def by_strategy(
+    strategy: Strategy, cross: float, *, modalities: Sequence[str], num_heads: int, depth: int, seed: int = 0
+) -> list[Frequencies]:
+    """Views of `depth` layers of which the share `cross` of all heads, rounded, is given to pairs.
+
+    A strategy is the order in which heads are taken from self; what a layer gives to pairs goes to them in turn.
+    """
+    if strategy not in STRATEGIES:
+        raise ValueError(unknown("views", strategy, STRATEGIES))
+    if not 0 <= cross <= 1:
+        raise ValueError(f"cross must be a share of the heads, in [0, 1]; got {cross}")
+    pairs = views_of(modalities)[1:]
+    taken = _ORDERS[strategy](depth, num_heads, seed)[: round(cross * depth * num_heads) if pairs else 0]
+    turn = itertools.cycle(pairs or ("",))
+    layers = []
+    for layer in range(depth):
+        given = [next(turn) for _ in range(taken.count(layer))]
+        counts = {"self": num_heads - len(given)} | {pair: given.count(pair) for pair in pairs}
+        layers.append({view: count for view, count in counts.items() if count})
+    return layers
+
+
+def _random(depth: int, num_heads: int, seed: int) -> list[int]:
+    order = torch.randperm(depth * num_heads, generator=torch.Generator().manual_seed(seed))
+    return [int(i) // num_heads for i in order]
+
+
+def _layers(key: Callable[[int, int], float]) -> Callable[[int, int, int], list[int]]:
+    """Whole layers, by ascending `key(layer, depth)`; of equals the upper one first."""
+    return lambda depth, num_heads, _: [
+        layer for layer in sorted(range(depth), key=lambda at: (key(at, depth), -at)) for _ in range(num_heads)
+    ]
+
+
+_ORDERS: dict[Strategy, Callable[[int, int, int], list[int]]] = {
+    "low_self_high_cross": _layers(lambda layer, depth: -layer),
+    "spread": lambda depth, num_heads, _: [layer for _ in range(num_heads) for layer in reversed(range(depth))],
+    "bottleneck": _layers(lambda layer, depth: abs(layer - (depth - 1) / 2)),
+    "alternating": _layers(lambda layer, depth: (layer + 1) % 2),
+    "random": _random,
+}
+"""(layers, heads of each, seed) -> the layer of every head, in the order in which heads are taken from self."""
+
+
+def check_views(views: Mapping[str, int], modalities: Sequence[str], num_heads: int) -> Frequencies:
+    """A layer's views with their names in order. Raises ValueError unless they are known and sum to the heads."""
+    known = views_of(modalities)
+    named: Frequencies = {}
+    for view, count in views.items():
+        name = "+".join(sorted(view.split("+"))) if view not in known else view
+        if name not in known:
+            if len(known) == 1:
+                raise ValueError(f"view {view!r} needs two modalities; the only one is {modalities[0]!r}: use 'self'")
+            raise ValueError(unknown("view", view, known))
+        if count < 0:
+            raise ValueError(f"view {view!r} must have 0 heads or more; got {count}")
+        named[name] = named.get(name, 0) + count
+    if sum(named.values()) != num_heads:
+        counts = ", ".join(f"{view}: {count}" for view, count in views.items()) or "none"
+        raise ValueError(
+            f"the heads of a layer's views must sum to num_heads={num_heads}; got {sum(named.values())} ({counts})"
+        )
+    return {view: named[view] for view in known if named.get(view)}
+
+
+def _pair(view: str, modalities: Mapping[str, object]) -> tuple[str, str]:
+    """The two modalities of a view; their names may hold a + of their own."""
+    return next((a, b) for a, b in itertools.combinations(sorted(modalities), 2) if f"{a}+{b}" == view)
+
+
+class ViewBlock(nn.Module):
+    """One fusion layer: a block over all modalities at once, whose heads read by their views.
+
+    Attention runs per (query modality, key modality) with the heads that have it: no mask over the concatenation.
+    """
+
+    def __init__(
+        self,
+        modalities: tuple[str, ...],
+        views: Mapping[str, int],
+        *,
+        dim: int,
+        num_heads: int,
+        mlp_ratio: float = 1.0,
+        drop: float = 0.0,
+    ):
+        super().__init__()
+        self.modalities, self.views = modalities, check_views(views, modalities, num_heads)
+        self.norm, self.attention = Norm(dim), Attention(dim, num_heads)
+        self.mlp, self.drop = Mlp(dim, mlp_ratio, drop), nn.Dropout(drop)
+
+    def forward(self, state: State) -> State:
+        streams = {name: state.streams[name] for name in self.modalities}
+        lengths = [tokens.x.shape[1] for tokens in streams.values()]
+        x = torch.cat([tokens.x for tokens in streams.values()], 1)
+        q, k, v = heads(self.attention.qkv(self.norm(x)), 3, self.attention.num_heads)  # (B, H, sum of N, D/H)
+        parts = [dict(zip(streams, part.split(lengths, 2), strict=True)) for part in (q, k, v)]
+        attended = self._attend(streams, *parts)
+        y = torch.cat([attended[name] for name in self.modalities], 2).transpose(1, 2).flatten(2)
+        x = x + self.drop(self.attention.out(y))
+        x = x + self.drop(self.mlp(x))
+        new = zip(streams.items(), x.split(lengths, 1), strict=True)
+        return state._replace(streams={**state.streams, **{n: Tokens(part, tokens.mask) for (n, tokens), part in new}})
+
+    def _attend(
+        self, streams: dict[str, Tokens], q: dict[str, Tensor], k: dict[str, Tensor], v: dict[str, Tensor]
+    ) -> dict[str, Tensor]:
+        """Queries, keys and values (B, H, N, D/H) per modality -> the same shape, head by head as its view says."""
+        found: dict[str, list[Tensor]] = {name: [] for name in streams}
+        first = 0
+        for view, count in self.views.items():
+            some = slice(first, first + count)
+            first += count
+            for name in streams:
+                found[name].append(read(view, name, streams, q, k, v, some))
+        return {name: torch.cat(parts, 1) for name, parts in found.items()}
+
+
+def read(
+    view: str,
+    name: str,
+    streams: dict[str, Tokens],
+    q: dict[str, Tensor],
+    k: dict[str, Tensor],
+    v: dict[str, Tensor],
+    some: slice,
+) -> Tensor:
+    """What modality `name` reads through `some` heads of a view: (B, h, N, D/H); zeros if it reads nothing."""
+    asking = q[name][:, some]
+    if view == "self":
+        return dense(asking, k[name][:, some], v[name][:, some], streams[name].mask).x
+    pair = _pair(view, streams)
+    if name not in pair:
+        return torch.zeros_like(asking)
+    source = pair[1] if name == pair[0] else pair[0]
+    x = dense(asking, k[source][:, some], v[source][:, some], streams[source].mask).x
+    return x * presence(streams[source])[..., None].to(x.dtype)  # nothing comes from what a sample lacks

@@ -1,0 +1,76 @@
+"""Low-Cost Multimodal Transformer LoCoMT: every attention head reads within a modality or across one pair.
+
+Park and Choi 2024, "Multimodal Transformer with a Low-Computational-Cost Guarantee".
+
+    each modality:  embed -> 8 blocks  \\
+                                         4 layers whose heads have views: self | a+b | ...  -> mean of CLS -> head
+    each modality:  embed -> 8 blocks  /
+
+No attention costs more than that of modalities left apart, whatever the views: C_LoCoMT <= C_self < C_bottleneck <
+C_multi (`layers.views`). The fusion layers' weights are shared by the modalities, as if they stood in one sequence;
+each keeps its own CLS. The paper's code is not public: depths are MBT's, width and heads the SFT study's, and the
+strategies are defined here:
+
+    low_self_high_cross   heads of the upper layers cross, those of the lower read themselves (the paper's finding)
+    spread                every layer has as many cross heads as any other
+    bottleneck            cross heads in the middle layers
+    alternating           layers that cross take turns with layers that do not
+    random                cross heads drawn by `view_seed`
+"""
+
+from collections.abc import Sequence
+
+from torch import nn
+
+from sparsefuse.layers.block import Block, Pattern, PerStream
+from sparsefuse.layers.embed import Embed
+from sparsefuse.layers.head import Head
+from sparsefuse.layers.options import span_for
+from sparsefuse.layers.views import Frequencies, Strategy, ViewBlock, by_strategy
+from sparsefuse.model import FusionModel
+
+TEST = {"unimodal_depth": 1, "fusion_depth": 2, "dim": 20, "num_heads": 5}
+
+
+def build(
+    features: dict[str, int],
+    num_classes: int,
+    *,
+    lengths: dict[str, int] | None = None,
+    unimodal_depth: int = 8,
+    fusion_depth: int = 4,
+    views: Strategy | Frequencies | list[Frequencies] = "low_self_high_cross",
+    cross: float = 0.5,
+    view_seed: int = 0,
+    dim: int = 40,
+    num_heads: int = 5,
+    mlp_ratio: float = 1.0,
+    drop: float = 0.0,
+    unimodal_attention: Pattern = "dense",
+) -> FusionModel:
+    """`views`: a strategy, which gives the share `cross` of all heads to pairs; or heads per view, as
+    {self: 2, audio+video: 3}, for every fusion layer or a list with one per layer."""
+    names = tuple(sorted(features))
+
+    def block(name: str) -> Block:
+        span = span_for(name, lengths, unimodal_attention)
+        return Block(dim, num_heads, mlp_ratio=mlp_ratio, drop=drop, pattern=unimodal_attention, span=span)
+
+    if isinstance(views, str):
+        views = by_strategy(views, cross, modalities=names, num_heads=num_heads, depth=fusion_depth, seed=view_seed)
+    layers: list[nn.Module] = [PerStream(names, block) for _ in range(unimodal_depth)]
+    layers += [
+        ViewBlock(names, given, dim=dim, num_heads=num_heads, mlp_ratio=mlp_ratio, drop=drop)
+        for given in _per_layer(views, fusion_depth)
+    ]
+    return FusionModel(
+        Embed(features, dim, lengths), layers, Head(dim, num_classes, names, reduce="cls"), features=features
+    )
+
+
+def _per_layer(views: Frequencies | Sequence[Frequencies], depth: int) -> Sequence[Frequencies]:
+    if isinstance(views, dict):
+        return [views] * depth
+    if len(views) != depth:
+        raise ValueError(f"views must have one entry per fusion layer, {depth}; got {len(views)}")
+    return views
