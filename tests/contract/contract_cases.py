@@ -35,7 +35,11 @@ VARIANTS = {
         {"fusion": "cross"},
         {"shared": True},
     ],
-    "locomt": [{"views": "spread"}, {"views": "random", "cross": 1.0, "unimodal_attention": "strided"}],
+    "locomt": [
+        {"views": "spread"},
+        {"views": "random", "cross": 1.0, "unimodal_attention": "strided"},
+        {"views": "learned", "view_price": 0.1},
+    ],
     "concat": [{"stride": 5}],
     "late": [{"unimodal_attention": "strided"}, {"stride": {"rgb": 2, "sound": 9, "flow": 3}, "pool": "avg"}],
     "unimodal": [{"modality": "sound", "unimodal_attention": "strided"}, {"modality": "sound", "stride": 64}],

@@ -8,7 +8,15 @@ from hypothesis import strategies as st
 
 import sparsefuse
 from sparsefuse import cost
-from sparsefuse.layers.views import ViewBlock, by_strategy, check_views, score_products, views_of
+from sparsefuse.layers.views import (
+    FixedViews,
+    LearnedViews,
+    ViewBlock,
+    by_strategy,
+    check_views,
+    score_products,
+    views_of,
+)
 from sparsefuse.tokens import State, Tokens
 
 A, B, C = ("a", "b", "c")
@@ -50,7 +58,7 @@ def slow(block, x, masks):
 
 def test_every_head_reads_what_its_view_says():
     torch.manual_seed(0)
-    block = ViewBlock((A, B, C), LAYERS, dim=DIM, num_heads=HEADS)
+    block = ViewBlock((A, B, C), FixedViews((A, B, C), LAYERS, HEADS), dim=DIM, num_heads=HEADS)
     lengths = {A: 3, B: 5, C: 2}
     x = {m: torch.randn(2, n, DIM) for m, n in lengths.items()}
     masks = {m: torch.ones(2, n, dtype=torch.bool) for m, n in lengths.items()}
@@ -76,6 +84,45 @@ def scores(method, lengths, num_heads, **options):
         tokens += len(lengths) * options["num_bottlenecks"]
     linear = tokens * 6 * dim**2  # q, k, v, out and the MLP's two
     return (cost.count(model, raw).layers - linear) / (2 * dim)
+
+
+def test_learned_views_mix_the_fixed_ones():
+    """A head that is sure of a view reads as one that has it; one that is not, reads the mean."""
+    torch.manual_seed(0)
+    learned = LearnedViews((A, B), 2, price=0.0)
+    block = ViewBlock((A, B), learned, dim=DIM, num_heads=2)
+    streams = {m: Tokens(torch.randn(1, n, DIM), torch.ones(1, n, dtype=torch.bool)) for m, n in ((A, 3), (B, 5))}
+    state = State(streams, torch.zeros(()))
+
+    def attended(views):
+        block.views = views
+        block.mlp = torch.nn.Identity()  # x + x: linear in what was read
+        return {m: t.x for m, t in block(state).streams.items()}
+
+    apart, across = (attended(FixedViews((A, B), {view: 2}, 2)) for view in ("self", "a+b"))
+    with torch.no_grad():
+        learned.preference.copy_(torch.tensor([[50.0, -50.0], [50.0, -50.0]]))
+    for m, x in attended(learned).items():
+        torch.testing.assert_close(x, apart[m], rtol=1e-5, atol=1e-5)
+    with torch.no_grad():
+        learned.preference.zero_()
+    for m, x in attended(learned).items():
+        torch.testing.assert_close(x, (apart[m] + across[m]) / 2, rtol=1e-5, atol=1e-5)
+
+
+def test_learned_views_pay_for_the_score_products_they_expect():
+    """Lengths 3 and 5 in one sample, 3 and 1 in the other: a pair costs 30/34 and 6/10 of self."""
+    learned = LearnedViews((A, B), 2, price=0.5)
+    masks = {A: torch.ones(2, 3, dtype=torch.bool), B: torch.tensor([[True] * 5, [True] + [False] * 4])}
+    streams = {m: Tokens(torch.randn(2, mask.shape[1], DIM), mask) for m, mask in masks.items()}
+    block = ViewBlock((A, B), learned, dim=DIM, num_heads=2)
+    pair = (30 / 34 + 6 / 10) / 2
+    penalty = block(State(streams, torch.zeros(()))).penalty
+    assert penalty.item() == pytest.approx(0.5 * (1 + pair) / 2)
+    with torch.no_grad():
+        learned.preference.copy_(torch.tensor([[-50.0, 50.0], [0.0, 0.0]]))
+    penalty = block(State(streams, torch.zeros(()))).penalty
+    assert penalty.item() == pytest.approx(0.5 * (pair + (1 + pair) / 2) / 2)
 
 
 PAPER = {"audio": 400, "video": 1568}
@@ -167,6 +214,7 @@ def test_views_may_name_a_pair_in_any_order_and_names_may_hold_a_plus():
         ({"views": {"self": 6, "a+b": -1}}, r"view 'a\+b' must have 0 heads or more; got -1"),
         ({"views": [{"self": 5}]}, "views must have one entry per fusion layer, 4; got 1"),
         ({"views": "spraed"}, "unknown views 'spraed'; did you mean 'spread'"),
+        ({"views": "learned", "view_price": -1.0}, "view_price must be 0 or more"),
         ({"cross": 1.5}, r"cross must be a share of the heads, in \[0, 1\]; got 1.5"),
     ],
 )

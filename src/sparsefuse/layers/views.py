@@ -9,7 +9,7 @@ self, for (L_a - L_b)^2 >= 0; so no mixture of views does (the paper's guarantee
 
 import itertools
 from collections.abc import Callable, Mapping, Sequence
-from typing import Literal, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor, nn
@@ -30,8 +30,11 @@ def views_of(modalities: Sequence[str]) -> tuple[str, ...]:
     return ("self", *(f"{a}+{b}" for a, b in itertools.combinations(sorted(modalities), 2)))
 
 
-def score_products(view: str, lengths: Mapping[str, int]) -> int:
-    """Products of a query with a key that one head of this view computes, for lengths L per modality, CLS counted."""
+def score_products(view: str, lengths: Mapping[str, Any]) -> Any:
+    """Products of a query with a key that one head of this view computes, for lengths L per modality, CLS counted.
+
+    Lengths are numbers, or tensors of them; so is what comes back.
+    """
     if view == "self":
         return sum(length**2 for length in lengths.values())
     a, b = _pair(view, lengths)
@@ -105,7 +108,83 @@ def check_views(views: Mapping[str, int], modalities: Sequence[str], num_heads: 
 
 def _pair(view: str, modalities: Mapping[str, object]) -> tuple[str, str]:
     """The two modalities of a view; their names may hold a + of their own."""
-    return next((a, b) for a, b in itertools.combinations(sorted(modalities), 2) if f"{a}+{b}" == view)
+    for a, b in itertools.combinations(sorted(modalities), 2):
+        if f"{a}+{b}" == view:
+            return a, b
+    raise ValueError(unknown("view", view, views_of(tuple(modalities))))
+
+
+class Asked(NamedTuple):
+    """What heads read with: streams and, by modality, their queries, keys and values (B, H, N, D/H)."""
+
+    streams: dict[str, Tokens]
+    q: dict[str, Tensor]
+    k: dict[str, Tensor]
+    v: dict[str, Tensor]
+
+    def read(self, view: str, name: str, some: slice) -> Tensor:
+        """What modality `name` reads through `some` heads of a view: (B, h, N, D/H); zeros if it reads nothing."""
+        asking = self.q[name][:, some]
+        pair = (name, name) if view == "self" else _pair(view, self.streams)
+        if name not in pair:
+            return torch.zeros_like(asking)
+        source = pair[1] if name == pair[0] else pair[0]
+        tokens = self.streams[source]
+        x = dense(asking, self.k[source][:, some], self.v[source][:, some], tokens.mask).x
+        return x if view == "self" else x * presence(tokens)[..., None].to(x.dtype)  # nothing from what is not there
+
+
+class FixedViews(nn.Module):
+    """Every head has one view."""
+
+    def __init__(self, modalities: tuple[str, ...], views: Mapping[str, int], num_heads: int):
+        super().__init__()
+        self.views = check_views(views, modalities, num_heads)
+
+    def forward(self, asked: Asked) -> dict[str, Tensor]:
+        """(B, H, N, D/H) by modality."""
+        found: dict[str, list[Tensor]] = {name: [] for name in asked.streams}
+        first = 0
+        for view, count in self.views.items():
+            for name in asked.streams:
+                found[name].append(asked.read(view, name, slice(first, first + count)))
+            first += count
+        return {name: torch.cat(parts, 1) for name, parts in found.items()}
+
+    def penalty(self, asked: Asked) -> Tensor | None:
+        """None: what these views cost is settled."""
+
+
+class LearnedViews(nn.Module):
+    """Every head has a mixture of all views, learned with the weights and penalised by what it would cost.
+
+    Costs more than any fixed views; `budget.views` makes those from what it learns.
+    """
+
+    def __init__(self, modalities: tuple[str, ...], num_heads: int, price: float):
+        super().__init__()
+        if price < 0:
+            raise ValueError(f"view_price must be 0 or more; got {price}")
+        self.views, self.price = views_of(modalities), price
+        self.preference = nn.Parameter(torch.zeros(num_heads, len(self.views)))
+
+    def forward(self, asked: Asked) -> dict[str, Tensor]:
+        """(B, H, N, D/H) by modality."""
+        shares = self.preference.softmax(1)[:, :, None, None]  # (H, V, 1, 1)
+        return {
+            name: torch.stack([asked.read(v, name, slice(None)) * shares[:, i] for i, v in enumerate(self.views)]).sum(
+                0
+            )
+            for name in asked.streams
+        }
+
+    def penalty(self, asked: Asked) -> Tensor:
+        """() the price times the expected score products, in parts of those of heads that all read themselves."""
+        dtype = self.preference.dtype
+        lengths = {name: tokens.mask.sum(1).to(dtype) for name, tokens in asked.streams.items()}  # (B,) with CLS
+        products = torch.stack([score_products(view, lengths) for view in self.views])  # (V, B)
+        shares = (products / products[:1].clamp_min(1)).mean(1)
+        return self.price * (self.preference.softmax(1) @ shares).mean()
 
 
 class ViewBlock(nn.Module):
@@ -117,7 +196,7 @@ class ViewBlock(nn.Module):
     def __init__(
         self,
         modalities: tuple[str, ...],
-        views: Mapping[str, int],
+        views: FixedViews | LearnedViews,
         *,
         dim: int,
         num_heads: int,
@@ -125,7 +204,7 @@ class ViewBlock(nn.Module):
         drop: float = 0.0,
     ):
         super().__init__()
-        self.modalities, self.views = modalities, check_views(views, modalities, num_heads)
+        self.modalities, self.views = modalities, views
         self.norm, self.attention = Norm(dim), Attention(dim, num_heads)
         self.mlp, self.drop = Mlp(dim, mlp_ratio, drop), nn.Dropout(drop)
 
@@ -134,44 +213,11 @@ class ViewBlock(nn.Module):
         lengths = [tokens.x.shape[1] for tokens in streams.values()]
         x = torch.cat([tokens.x for tokens in streams.values()], 1)
         q, k, v = heads(self.attention.qkv(self.norm(x)), 3, self.attention.num_heads)  # (B, H, sum of N, D/H)
-        parts = [dict(zip(streams, part.split(lengths, 2), strict=True)) for part in (q, k, v)]
-        attended = self._attend(streams, *parts)
-        y = torch.cat([attended[name] for name in self.modalities], 2).transpose(1, 2).flatten(2)
+        asked = Asked(streams, *(dict(zip(streams, t.split(lengths, 2), strict=True)) for t in (q, k, v)))
+        read = self.views(asked)
+        y = torch.cat([read[name] for name in self.modalities], 2).transpose(1, 2).flatten(2)
         x = x + self.drop(self.attention.out(y))
         x = x + self.drop(self.mlp(x))
-        new = zip(streams.items(), x.split(lengths, 1), strict=True)
-        return state._replace(streams={**state.streams, **{n: Tokens(part, tokens.mask) for (n, tokens), part in new}})
-
-    def _attend(
-        self, streams: dict[str, Tokens], q: dict[str, Tensor], k: dict[str, Tensor], v: dict[str, Tensor]
-    ) -> dict[str, Tensor]:
-        """Queries, keys and values (B, H, N, D/H) per modality -> the same shape, head by head as its view says."""
-        found: dict[str, list[Tensor]] = {name: [] for name in streams}
-        first = 0
-        for view, count in self.views.items():
-            some = slice(first, first + count)
-            first += count
-            for name in streams:
-                found[name].append(read(view, name, streams, q, k, v, some))
-        return {name: torch.cat(parts, 1) for name, parts in found.items()}
-
-
-def read(
-    view: str,
-    name: str,
-    streams: dict[str, Tokens],
-    q: dict[str, Tensor],
-    k: dict[str, Tensor],
-    v: dict[str, Tensor],
-    some: slice,
-) -> Tensor:
-    """What modality `name` reads through `some` heads of a view: (B, h, N, D/H); zeros if it reads nothing."""
-    asking = q[name][:, some]
-    if view == "self":
-        return dense(asking, k[name][:, some], v[name][:, some], streams[name].mask).x
-    pair = _pair(view, streams)
-    if name not in pair:
-        return torch.zeros_like(asking)
-    source = pair[1] if name == pair[0] else pair[0]
-    x = dense(asking, k[source][:, some], v[source][:, some], streams[source].mask).x
-    return x * presence(streams[source])[..., None].to(x.dtype)  # nothing comes from what a sample lacks
+        new = {n: Tokens(part, streams[n].mask) for n, part in zip(streams, x.split(lengths, 1), strict=True)}
+        penalty = self.views.penalty(asked)
+        return State({**state.streams, **new}, state.penalty if penalty is None else state.penalty + penalty)

@@ -19,6 +19,7 @@ strategies are defined here:
 """
 
 from collections.abc import Sequence
+from typing import Literal
 
 from torch import nn
 
@@ -26,7 +27,7 @@ from sparsefuse.layers.block import Block, Pattern, PerStream
 from sparsefuse.layers.embed import Embed
 from sparsefuse.layers.head import Head
 from sparsefuse.layers.options import span_for
-from sparsefuse.layers.views import Frequencies, Strategy, ViewBlock, by_strategy
+from sparsefuse.layers.views import FixedViews, Frequencies, LearnedViews, Strategy, ViewBlock, by_strategy
 from sparsefuse.model import FusionModel
 
 TEST = {"unimodal_depth": 1, "fusion_depth": 2, "dim": 20, "num_heads": 5}
@@ -39,9 +40,10 @@ def build(
     lengths: dict[str, int] | None = None,
     unimodal_depth: int = 8,
     fusion_depth: int = 4,
-    views: Strategy | Frequencies | list[Frequencies] = "low_self_high_cross",
+    views: Strategy | Literal["learned"] | Frequencies | list[Frequencies] = "low_self_high_cross",
     cross: float = 0.5,
     view_seed: int = 0,
+    view_price: float = 0.1,
     dim: int = 40,
     num_heads: int = 5,
     mlp_ratio: float = 1.0,
@@ -49,23 +51,29 @@ def build(
     unimodal_attention: Pattern = "dense",
 ) -> FusionModel:
     """`views`: a strategy, which gives the share `cross` of all heads to pairs; or heads per view, as
-    {self: 2, audio+video: 3}, for every fusion layer or a list with one per layer."""
+    {self: 2, audio+video: 3}, for every fusion layer or a list with one per layer; or learned, a mixture of all views
+    in every head, whose expected share of the cost of self costs `view_price` in the loss."""
     names = tuple(sorted(features))
 
     def block(name: str) -> Block:
         span = span_for(name, lengths, unimodal_attention)
         return Block(dim, num_heads, mlp_ratio=mlp_ratio, drop=drop, pattern=unimodal_attention, span=span)
 
-    if isinstance(views, str):
-        views = by_strategy(views, cross, modalities=names, num_heads=num_heads, depth=fusion_depth, seed=view_seed)
+    def fused(reading: FixedViews | LearnedViews) -> ViewBlock:
+        return ViewBlock(names, reading, dim=dim, num_heads=num_heads, mlp_ratio=mlp_ratio, drop=drop)
+
     layers: list[nn.Module] = [PerStream(names, block) for _ in range(unimodal_depth)]
-    layers += [
-        ViewBlock(names, given, dim=dim, num_heads=num_heads, mlp_ratio=mlp_ratio, drop=drop)
-        for given in _per_layer(views, fusion_depth)
-    ]
-    return FusionModel(
-        Embed(features, dim, lengths), layers, Head(dim, num_classes, names, reduce="cls"), features=features
-    )
+    if views == "learned" and len(names) > 1:
+        layers += [fused(LearnedViews(names, num_heads, view_price / fusion_depth)) for _ in range(fusion_depth)]
+    else:
+        if isinstance(views, str):
+            strategy = "spread" if views == "learned" else views  # one modality: all strategies are the same
+            views = by_strategy(
+                strategy, cross, modalities=names, num_heads=num_heads, depth=fusion_depth, seed=view_seed
+            )
+        layers += [fused(FixedViews(names, given, num_heads)) for given in _per_layer(views, fusion_depth)]
+    head = Head(dim, num_classes, names, reduce="cls")
+    return FusionModel(Embed(features, dim, lengths), layers, head, features=features)
 
 
 def _per_layer(views: Frequencies | Sequence[Frequencies], depth: int) -> Sequence[Frequencies]:
