@@ -269,6 +269,34 @@ def budget(
     print(f"{out / 'front.csv'}  {out / 'front.md'}  {found.yaml}  {found.chosen}")
 
 
+def search_views(
+    config: Config,
+    gmacs: float,
+    price: float = 0.1,
+    seeds: list[int] = [0, 1, 2],  # noqa: B006
+    draws: int = 2,
+    out: Path = Path("runs/views"),
+    jobs: int = 0,
+) -> None:
+    """Searches which heads of LoCoMT read which modalities under a budget, beside strategies that cost as much.
+
+    Args:
+        gmacs: most multiply-adds per clip, in units of 1e9
+        price: what the expected cost of attention adds to the loss while views are learned, in parts of reading oneself
+        seeds: one run per choice of views and seed
+        draws: random choices of views to compare with
+        out: folder for the runs, views.yaml (the configuration found), views.csv, views.md and report.html
+        jobs: runs at a time; 0 = one per core, or one at a time on a GPU
+    """
+    from sparsefuse.budget.views import search_views
+
+    found = search_views(config, gmacs, out, root=Path(), price=price, seeds=seeds, draws=draws, jobs=jobs)
+    for layer, views in enumerate(found.views):
+        print(f"layer {layer + 1}: " + ", ".join(f"{view} {heads}" for view, heads in views.items()))
+    _print_table(out / "runs", "views", found.failed)
+    print(found.yaml)
+
+
 def cost(
     lengths: dict[str, int] = {},  # noqa: B006
     features: dict[str, int] = {},  # noqa: B006
@@ -328,9 +356,9 @@ def predict(run: Path, files: list[Path], top: int = 3, json: bool = False, trus
 
 
 _MAKING = (demo, prepare, generate, extract, check, train, eval, predict)
-_COMPARING = (compare, ablate, study, budget, cost, report)
-VERBS: dict[str, Callable[..., None]] = {verb.__name__: verb for verb in (*_MAKING, *_COMPARING)}
-WITH_CONFIG = ("extract", "check", "train", "compare", "ablate", "study", "budget")
+_COMPARING = (compare, ablate, study, budget, search_views, cost, report)
+VERBS: dict[str, Callable[..., None]] = {verb.__name__.replace("_", "-"): verb for verb in (*_MAKING, *_COMPARING)}
+WITH_CONFIG = ("extract", "check", "train", "compare", "ablate", "study", "budget", "search-views")
 POSITIONAL = {"prepare": ("data_set", "source"), "extract": ("manifest",), "eval": ("run",), "report": ("folder",)}
 POSITIONAL["predict"] = ("run", "files")
 
