@@ -18,6 +18,7 @@ FOLDER = Path(__file__).parent.parent / "configs"
 CONFIGS = sorted(FOLDER.rglob("*.yaml"))
 MODALITIES = {"utd-mhad": ("depth", "inertial", "skeleton"), "grid-color": ("picture", "sound")}
 MODALITIES |= {"grid-digit": ("picture", "sound"), "av-digits": ("image", "sound"), "known": ("left", "right")}
+MODALITIES["utd-mhad-four"] = ("accelerometer", "depth", "gyroscope", "skeleton")
 
 
 def name_of(path: Path) -> str:

@@ -97,6 +97,15 @@ def test_a_vector_becomes_one_feature(tmp_path):
     expect("a.npy", tmp_path, [[0], [1], [2], [3]])
 
 
+def test_columns_of_npy_are_picked_and_checked(tmp_path):
+    values = np.arange(12, dtype=np.float32).reshape(2, 6)
+    np.save(tmp_path / "a.npy", values)
+    assert read_array("a.npy#3:5", tmp_path).tolist() == [[3, 4], [9, 10]]
+    for key in ("4:7", "3:3", "5:4"):
+        with pytest.raises(Unusable, match=rf"a.npy#{key}: has shape \(2, 6\), which has no columns"):
+            read_array(f"a.npy#{key}", tmp_path)
+
+
 def test_a_file_name_may_hold_a_hash(tmp_path):
     np.save(tmp_path / "take#3.npy", VALUES)
     expect("take#3.npy", tmp_path)

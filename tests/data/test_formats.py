@@ -111,6 +111,17 @@ def test_utd_mhad_goes_on_without_a_broken_file(utd, tmp_path):
     }
 
 
+def test_utd_mhad_halves_the_inertial_sensor_for_four_streams(utd, tmp_path):
+    whole = read_manifest(formats.prepare("utd_mhad", utd, tmp_path / "out"))
+    four = read_manifest(whole.root / "four-streams.csv")
+    assert four.modalities == ("accelerometer", "depth", "gyroscope", "skeleton")
+    one, two = four.rows
+    halves = [read_array(one.files[name], four.root) for name in ("accelerometer", "gyroscope")]
+    assert np.array_equal(np.hstack(halves), read_array(whole.rows[0].files["inertial"], whole.root))
+    assert [half.shape for half in halves] == [(9, 3), (9, 3)]
+    assert sorted(two.files) == ["depth", "skeleton"]
+
+
 def test_a_skeleton_is_relative_to_its_hip_and_size(utd):
     stored = load("skeleton/k1_skeleton.mat", utd)  # (20, 3, T)
     found = utd_mhad.skeleton(stored)

@@ -1,6 +1,7 @@
 """One stored array: a reference `file` or `file#key` in, (N, F) float32 out."""
 
 import difflib
+import re
 import tokenize
 import zipfile
 import zlib
@@ -60,6 +61,8 @@ def load(ref: str, root: Path) -> np.ndarray:
         raise Unusable(f"{ref}: cannot be read, truncated or not a {suffix} file ({_first_line(error)})") from error
 
 
+_COLUMNS = re.compile(r"(\d{1,9}):(\d{1,9})")
+
 # What the readers below raise on garbage: MemoryError when a header claims a huge array, RuntimeError from HDF5.
 _BROKEN = (
     ValueError,
@@ -79,9 +82,18 @@ _BROKEN = (
 
 
 def _read_npy(ref: str, path: Path, key: str) -> np.ndarray:
-    _no_key(ref, key)
+    """The whole array, or with a key as 0:3 those of its columns."""
+    columns = _COLUMNS.fullmatch(key)
+    if not columns:
+        _no_key(ref, key)
     with path.open("rb") as file:
-        return np.lib.format.read_array(file, allow_pickle=False)
+        values = np.lib.format.read_array(file, allow_pickle=False)
+    if not columns:
+        return values
+    first, end = int(columns[1]), int(columns[2])
+    if values.ndim != 2 or not first < end <= values.shape[1]:
+        raise Unusable(f"{ref}: has shape {values.shape}, which has no columns {first} to {end - 1}")
+    return values[:, first:end]
 
 
 def _read_npz(ref: str, path: Path, key: str) -> np.ndarray:

@@ -33,7 +33,10 @@ BOX, HEADROOM = 1.3, 0.25
 
 
 def prepare(source: Path, out: Path) -> Path:
-    """Writes one .npy per recording and modality, skipped.jsonl for those that cannot be read, and the manifest."""
+    """Writes one .npy per recording and modality, skipped.jsonl for those that cannot be read, and the manifest.
+
+    Beside it four-streams.csv, whose rows have the inertial sensor's two halves as modalities of their own.
+    """
     (labels,) = demand("utd_mhad", source, "labels.csv")
     rows, skips = [], []
     table = demand_columns(labels, "key", "action", "subject")
@@ -55,7 +58,15 @@ def prepare(source: Path, out: Path) -> Path:
     write_skipped(out / "skipped.jsonl", skips)
     if skips:
         log.warning("%d of %d files could not be read: see %s", len(skips), 3 * len(rows), out / "skipped.jsonl")
+    write_table(out / "four-streams.csv", [_halved(row) for row in rows])
     return write_table(out / "manifest.csv", rows)
+
+
+def _halved(row: dict[str, str]) -> dict[str, str]:
+    """The row with `accelerometer` and `gyroscope` in place of `inertial`."""
+    ref = row["inertial"]
+    halves = {"accelerometer": ref and f"{ref}#0:3", "gyroscope": ref and f"{ref}#3:6"}
+    return halves | {name: cell for name, cell in row.items() if name != "inertial"}
 
 
 def inertial(values: np.ndarray) -> np.ndarray:
