@@ -31,6 +31,7 @@ SFT = [
 ]
 CASES = [(name, dict(find(name).TEST)) for name in methods()]
 CASES += [("sft", {**find("sft").TEST, **options}) for options in SFT]
+CASES += [("tokenfusion", {**find("tokenfusion").TEST, "substitute": "output", "shared": "all_but_norm"})]
 CASES += [("mbt", {**find("mbt").TEST, "update": "sequential", "unimodal_attention": "fixed"})]
 
 

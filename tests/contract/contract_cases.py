@@ -42,6 +42,14 @@ VARIANTS = {
     ],
     "concat": [{"stride": 5}],
     "late": [{"unimodal_attention": "strided"}, {"stride": {"rgb": 2, "sound": 9, "flow": 3}, "pool": "avg"}],
+    "tokenfusion": [
+        {"substitute": "output", "fusion_depth": 3},
+        {"shared": "all_but_norm"},
+        {"shared": "all", "unimodal_depth": 1},
+        {"positions": "once", "projection": "none"},
+        {"channel_threshold": 1.5, "channel_penalty": 0.1, "unimodal_depth": 1},
+        {"channel_threshold": 1.5, "substitute": "output", "shared": "all_but_norm", "fusion_depth": 3},
+    ],
     "unimodal": [{"modality": "sound", "unimodal_attention": "strided"}, {"modality": "sound", "stride": 64}],
 }
 

@@ -82,11 +82,15 @@ class Norm(nn.LayerNorm):
 
 
 class Mlp(nn.Sequential):
-    """LayerNorm, two linear layers with ReLU between (SFT's released block; `mlp_ratio` 1 there)."""
+    """LayerNorm, two linear layers with ReLU between (SFT's released block; `mlp_ratio` 1 there).
 
-    def __init__(self, dim: int, mlp_ratio: float, drop: float):
+    Without `norm` the tokens come in normalised: so modalities can share the rest.
+    """
+
+    def __init__(self, dim: int, mlp_ratio: float, drop: float, *, norm: bool = True):
         hidden = round(dim * mlp_ratio)
-        super().__init__(nn.LayerNorm(dim), nn.Linear(dim, hidden), nn.Dropout(drop), nn.ReLU(), nn.Linear(hidden, dim))
+        first = nn.LayerNorm(dim) if norm else nn.Identity()
+        super().__init__(first, nn.Linear(dim, hidden), nn.Dropout(drop), nn.ReLU(), nn.Linear(hidden, dim))
 
 
 class Block(nn.Module):

@@ -17,10 +17,19 @@ class Embed(nn.Module):
 
     A modality that a sample lacks has a CLS that no one sees: its mask says whether the modality is there.
     `lengths` gives the longest N per modality and makes positions learned, as published; without it they are sinusoids.
+    With `keep_positions` they are a stream of their own too, `<modality><-position`, through which no gradient passes.
     """
 
-    def __init__(self, features: dict[str, int], dim: int, lengths: dict[str, int] | None = None):
+    def __init__(
+        self,
+        features: dict[str, int],
+        dim: int,
+        lengths: dict[str, int] | None = None,
+        *,
+        keep_positions: bool = False,
+    ):
         super().__init__()
+        self.keep_positions = keep_positions
         self.features = {name: features[name] for name in sorted(features)}
         self.dim = dim
         self.project = nn.ModuleList(nn.Linear(width, dim) for width in self.features.values())
@@ -41,20 +50,24 @@ class Embed(nn.Module):
         streams = {}
         for i, (name, width) in enumerate(self.features.items()):
             none = Tokens(absent.new_zeros(absent.shape[0], 1, width), absent.new_zeros(absent.shape[0], 1).bool())
-            streams[name] = self._embed(i, tokens.get(name, none))
+            x, position, mask = self._embed(i, tokens.get(name, none))
+            streams[name] = Tokens(x + position, mask)
+            if self.keep_positions:
+                streams[f"{name}<-position"] = Tokens(position.detach().expand_as(x), mask)
         return State(streams, zero_penalty(absent))
 
-    def _embed(self, i: int, tokens: Tokens) -> Tokens:
+    def _embed(self, i: int, tokens: Tokens) -> tuple[Tensor, Tensor, Tensor]:
+        """CLS and tokens (B, 1 + N, D), their positions (B or 1, 1 + N, D), their mask (B, 1 + N)."""
         x, mask = tokens
         # Padding may hold anything, NaN too: it must not reach a product with a zero weight.
         if not full(mask):
             x = torch.where(mask[..., None], x, torch.zeros((), dtype=x.dtype, device=x.device))
         x = self.project[i](x)
-        x = torch.cat([self.cls[i].expand(x.shape[0], 1, -1).to(x.dtype), x], 1)  # (B, 1 + N, D)
+        x = torch.cat([self.cls[i].expand(x.shape[0], 1, -1).to(x.dtype), x], 1)
         mask = torch.cat([mask.any(1, keepdim=True), mask], 1)
         if self.position is None:
-            return Tokens(x + sinusoids(x.shape[1], self.dim, x), mask)
-        return Tokens(x + table_rows(self.position[i], mask).to(x.dtype), mask)
+            return x, sinusoids(x.shape[1], self.dim, x), mask
+        return x, table_rows(self.position[i], mask).to(x.dtype), mask
 
     def _checked(self, name: str, tokens: Tokens) -> Tokens:
         width = self.features[name]
