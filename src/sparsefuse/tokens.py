@@ -31,7 +31,8 @@ class Batch(NamedTuple):
 class State(NamedTuple):
     """What flows between layers: the streams by name, and the sum of the layers' penalties.
 
-    Stream names: a modality's own name, `fused`, `bottleneck`, or `target<-source` (MulT).
+    Stream names: a modality's own name, `fused`, `bottleneck`, `target<-source` (MulT), `modality<-position`
+    (TokenFusion).
     """
 
     streams: dict[str, Tokens]

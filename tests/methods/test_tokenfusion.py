@@ -428,7 +428,7 @@ def test_bad_options_are_errors_that_say_what_to_give(options, message):
         model_of(**options)
 
 
-def share_exchanged_after(score_penalty, *, steps=60):
+def share_exchanged_after(score_penalty, *, steps=40):
     """Trains on clips whose class two of six tokens of both modalities show; the threshold is the paper's."""
     generator = torch.Generator().manual_seed(0)
     labels = torch.arange(24) % 3

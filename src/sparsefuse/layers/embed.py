@@ -17,7 +17,7 @@ class Embed(nn.Module):
 
     A modality that a sample lacks has a CLS that no one sees: its mask says whether the modality is there.
     `lengths` gives the longest N per modality and makes positions learned, as published; without it they are sinusoids.
-    With `keep_positions` they are a stream of their own too, `<modality><-position`, through which no gradient passes.
+    With `keep_positions` they are a stream of their own too, `modality<-position`, through which no gradient passes.
     """
 
     def __init__(

@@ -71,7 +71,7 @@ def build(
     mlp_ratio: float = 1.0,
     drop: float = 0.0,
     threshold: float = 0.02,
-    score_penalty: float = 0.1,
+    score_penalty: float = 0.01,
     substitute: Substitute = "input",
     shared: Shared = "none",
     positions: Positions = "residual",
