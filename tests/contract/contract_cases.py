@@ -34,6 +34,12 @@ VARIANTS = {
         {"fusion": "vanilla", "loss": "each"},
         {"fusion": "cross"},
         {"shared": True},
+        {
+            "patches": {
+                "rgb": {"height": 3, "channels": 2, "patch": 1, "time": 2},
+                "sound": {"height": 4, "patch": 2, "time": 4},
+            }
+        },
     ],
     "locomt": [
         {"views": "spread"},
@@ -73,7 +79,8 @@ def model_of(case, *, features=FEATURES, lengths=None, seed=0):
 def modality_free(case):
     """The case without options that name modalities of FEATURES, for tests with other modalities."""
     name, options = case
-    return name, {k: 3 if isinstance(v, dict) else v for k, v in options.items() if k != "modality"}
+    options = {k: v for k, v in options.items() if k not in ("modality", "patches")}
+    return name, {k: 3 if isinstance(v, dict) else v for k, v in options.items()}
 
 
 def clips(counts, *, features=FEATURES, seed=1, extra=0):

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from sparsefuse.layers.block import zero_penalty
-from sparsefuse.layers.tracing import full
+from sparsefuse.layers.patches import Grid, Patches, grids, token_lengths
+from sparsefuse.layers.tracing import exporting, full
 from sparsefuse.names import unknown
 from sparsefuse.tokens import State, Tokens
 
@@ -18,6 +19,7 @@ class Embed(nn.Module):
     A modality that a sample lacks has a CLS that no one sees: its mask says whether the modality is there.
     `lengths` gives the longest N per modality and makes positions learned, as published; without it they are sinusoids.
     With `keep_positions` they are a stream of their own too, `modality<-position`, through which no gradient passes.
+    `patches` names modalities whose tokens are raw frames, and how they are cut (see `patches.Grid`).
     """
 
     def __init__(
@@ -25,6 +27,7 @@ class Embed(nn.Module):
         features: dict[str, int],
         dim: int,
         lengths: dict[str, int] | None = None,
+        patches: Patches | None = None,
         *,
         keep_positions: bool = False,
     ):
@@ -32,12 +35,15 @@ class Embed(nn.Module):
         self.keep_positions = keep_positions
         self.features = {name: features[name] for name in sorted(features)}
         self.dim = dim
-        self.project = nn.ModuleList(nn.Linear(width, dim) for width in self.features.values())
+        self.grids = grids(patches, features)
+        widths = [self.grids[n].width_of_patch if n in self.grids else width for n, width in self.features.items()]
+        self.project = nn.ModuleList(nn.Linear(width, dim) for width in widths)
         self.cls = nn.ParameterList(torch.randn(dim) for _ in self.features)
         if lengths is not None:
             for name in self.features.keys() - lengths.keys():
                 raise ValueError(f"lengths lacks modality {name!r}; it has {', '.join(lengths) or 'none'}")
-        self.position = nn.ParameterList(torch.randn(lengths[n] + 1, dim) for n in self.features) if lengths else None
+        longest = token_lengths(lengths, self.grids)
+        self.position = nn.ParameterList(torch.randn(longest[n] + 1, dim) for n in self.features) if longest else None
 
     def forward(self, tokens: dict[str, Tokens]) -> State:
         """Raises ValueError for an unknown modality, a wrong width, or when no modality is given."""
@@ -50,15 +56,15 @@ class Embed(nn.Module):
         streams = {}
         for i, (name, width) in enumerate(self.features.items()):
             none = Tokens(absent.new_zeros(absent.shape[0], 1, width), absent.new_zeros(absent.shape[0], 1).bool())
-            x, position, mask = self._embed(i, tokens.get(name, none))
+            x, position, mask = self._embed(i, tokens.get(name, none), self.grids.get(name))
             streams[name] = Tokens(x + position, mask)
             if self.keep_positions:
                 streams[f"{name}<-position"] = Tokens(position.detach().expand_as(x), mask)
         return State(streams, zero_penalty(absent))
 
-    def _embed(self, i: int, tokens: Tokens) -> tuple[Tensor, Tensor, Tensor]:
+    def _embed(self, i: int, tokens: Tokens, grid: Grid | None) -> tuple[Tensor, Tensor, Tensor]:
         """CLS and tokens (B, 1 + N, D), their positions (B or 1, 1 + N, D), their mask (B, 1 + N)."""
-        x, mask = tokens
+        x, mask = tokens if grid is None else grid.cut(tokens)
         # Padding may hold anything, NaN too: it must not reach a product with a zero weight.
         if not full(mask):
             x = torch.where(mask[..., None], x, torch.zeros((), dtype=x.dtype, device=x.device))
@@ -67,7 +73,11 @@ class Embed(nn.Module):
         mask = torch.cat([mask.any(1, keepdim=True), mask], 1)
         if self.position is None:
             return x, sinusoids(x.shape[1], self.dim, x), mask
-        return x, table_rows(self.position[i], mask).to(x.dtype), mask
+        table = self.position[i]
+        if grid is None:
+            return x, table_rows(table, mask).to(x.dtype), mask
+        rows = grid_rows(table[1:], mask[:, 1:], grid.cells)
+        return x, torch.cat([table[:1].expand(rows.shape[0], 1, -1), rows], 1).to(x.dtype), mask
 
     def _checked(self, name: str, tokens: Tokens) -> Tokens:
         width = self.features[name]
@@ -84,6 +94,11 @@ def table_rows(table: Tensor, mask: Tensor) -> Tensor:
     """
     if mask.shape[1] <= table.shape[0]:
         return table[None, : mask.shape[1]]
+    return stretched_rows(table, mask)
+
+
+def stretched_rows(table: Tensor, mask: Tensor) -> Tensor:
+    """`table_rows` for any lengths, by interpolation: (B, N, D)."""
     last = table.shape[0] - 1
     real = mask.sum(1, keepdim=True).clamp_min(2) - 1  # (B, 1) last real position
     place = torch.arange(mask.shape[1], device=mask.device) * (last / real.clamp_min(last))  # (B, N)
@@ -92,6 +107,17 @@ def table_rows(table: Tensor, mask: Tensor) -> Tensor:
     high = (low + 1).clamp_max(last)
     share = (place - low)[..., None].to(table.dtype)
     return table[low] * (1 - share) + table[high] * share
+
+
+def grid_rows(table: Tensor, mask: Tensor, cells: int) -> Tensor:
+    """Rows of a grid of positions `table` (T * cells, D) for patches under `mask` (B, N') -> (B or 1, N', D).
+
+    A clip with more patches along time than the grid is mapped onto it along time, cell by cell.
+    """
+    times, table = mask[:, ::cells], table.unflatten(0, (-1, cells)).flatten(1)  # (B, T'), (T, cells * D)
+    # An exported model has an empty patch more in time, so that its number of rows says nothing: both cases at once.
+    rows = stretched_rows(table, times) if exporting() else table_rows(table, times)
+    return rows.unflatten(2, (cells, -1)).flatten(1, 2)
 
 
 def sinusoids(length: int, dim: int, like: Tensor) -> Tensor:

@@ -20,6 +20,7 @@ from sparsefuse.layers.block import Block, CrossBlock, Pattern, PerStream, prese
 from sparsefuse.layers.embed import Embed
 from sparsefuse.layers.head import Head
 from sparsefuse.layers.options import span_for
+from sparsefuse.layers.patches import Patches, grids, token_lengths
 from sparsefuse.model import FusionModel
 from sparsefuse.names import unknown
 from sparsefuse.tokens import State, Tokens
@@ -48,10 +49,12 @@ def build(
     drop: float = 0.0,
     drop_path: float = 0.0,
     unimodal_attention: Pattern = "dense",
+    patches: Patches | None = None,
 ) -> FusionModel:
     """`num_bottlenecks` is the paper's B, `unimodal_depth` its fusion layer L_f; `shared`: one encoder for all
     modalities. `loss`: of the mean of the modalities' logits (the SFT study), or of each alone (the paper).
-    `drop_path`: stochastic depth of the last layer, 0 in the first, linear between (the paper's 0.3)."""
+    `drop_path`: stochastic depth of the last layer, 0 in the first, linear between (the paper's 0.3). `patches` cut raw
+    frames into tokens."""
     for option, value, known in (
         ("fusion", fusion, ("bottleneck", "vanilla", "cross")),
         ("bottleneck update", update, ("symmetric", "sequential")),
@@ -71,7 +74,8 @@ def build(
         return CrossBlock(dim, num_heads, mlp_ratio=mlp_ratio, drop=drop, drop_path=path)
 
     def unimodal(layer: int) -> nn.Module:
-        spans = {name: span_for(name, lengths, unimodal_attention) for name in names}
+        longest = token_lengths(lengths, grids(patches, features))
+        spans = {name: span_for(name, longest, unimodal_attention) for name in names}
         return PerStream(names, lambda name: block(layer, unimodal_attention, spans[name]), shared=shared)
 
     def fused(layer: int) -> nn.Module:
@@ -85,7 +89,7 @@ def build(
     layers += [AddBottleneck(num_bottlenecks, dim)] if fusion == "bottleneck" else []
     layers += [fused(layer) for layer in range(unimodal_depth, depth)]
     head = Head(dim, num_classes, names, reduce="mean", apart=loss == "each")
-    return FusionModel(Embed(features, dim, lengths), layers, head, features=features)
+    return FusionModel(Embed(features, dim, lengths, patches), layers, head, features=features)
 
 
 class AddBottleneck(nn.Module):
