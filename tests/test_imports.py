@@ -31,7 +31,7 @@ LEVELS = [
     },
     {"layers", "metrics", "features"},
     {"model", "mixup", "data"},
-    {"methods", "cost", "checkpoint"},
+    {"methods", "cost", "checkpoint", "pretrained"},
     {"checks", "train", "run", "watch", "ledger", "export", "variants"},
     {"experiment", "evaluate", "runs", "charts", "report", "predict", "predictions", "serve", "demo", "study"}
     | {"budget"},

@@ -60,6 +60,9 @@ class Data:
 class Train:
     """How the model is trained. The defaults are the SFT paper's (section 4.4 and its released code)."""
 
+    pretrained: str = ""
+    """a ViT to start from: a folder that `transformers` saved, or a name on the Hugging Face hub; for methods that cut
+    frames into patches and have ViT blocks"""
     epochs: int = 20
     """passes over the training split"""
     batch_size: int = 24

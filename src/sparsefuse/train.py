@@ -21,7 +21,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader
 
-from sparsefuse import checkpoint, cost, metrics, mixup, ranks
+from sparsefuse import checkpoint, cost, metrics, mixup, pretrained, ranks
 from sparsefuse.checks import check_config, check_one_test_split
 from sparsefuse.config import Config
 from sparsefuse.data.augment import augment
@@ -88,10 +88,13 @@ def train(
 
 
 def new_model(config: Config, clips: Clips) -> FusionModel:
-    """The model a configuration asks for, with the weights its seed gives."""
+    """The model a configuration asks for, with the weights its seed gives or the checkpoint it starts from."""
     torch.manual_seed(config.seed)
     outputs = clips.labels.num_outputs
-    return build(config.method, clips.features, outputs, lengths=clips.longest, **options_of(config))
+    model = build(config.method, clips.features, outputs, lengths=clips.longest, **options_of(config))
+    if config.train.pretrained:
+        pretrained.start(model, config.train.pretrained)
+    return model
 
 
 def options_of(config: Config) -> dict[str, Any]:

@@ -82,15 +82,24 @@ class Norm(nn.LayerNorm):
 
 
 class Mlp(nn.Sequential):
-    """LayerNorm, two linear layers with ReLU between (SFT's released block; `mlp_ratio` 1 there).
+    """LayerNorm, two linear layers with an activation between (SFT's released block: ReLU, `mlp_ratio` 1).
 
     Without `norm` the tokens come in normalised: so modalities can share the rest.
     """
 
-    def __init__(self, dim: int, mlp_ratio: float, drop: float, *, norm: bool = True):
+    def __init__(
+        self,
+        dim: int,
+        mlp_ratio: float,
+        drop: float,
+        *,
+        norm: bool = True,
+        activation: Callable[[], nn.Module] = nn.ReLU,
+        eps: float = 1e-5,
+    ):
         hidden = round(dim * mlp_ratio)
-        first = nn.LayerNorm(dim) if norm else nn.Identity()
-        super().__init__(first, nn.Linear(dim, hidden), nn.Dropout(drop), nn.ReLU(), nn.Linear(hidden, dim))
+        first = nn.LayerNorm(dim, eps) if norm else nn.Identity()
+        super().__init__(first, nn.Linear(dim, hidden), nn.Dropout(drop), activation(), nn.Linear(hidden, dim))
 
 
 class Block(nn.Module):
