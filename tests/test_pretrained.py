@@ -29,7 +29,7 @@ def theirs():
     torch.manual_seed(0)
     config = transformers.ViTConfig(
         hidden_size=DIM, num_hidden_layers=2, num_attention_heads=3, intermediate_size=36, image_size=SIZE,
-        patch_size=PATCH, layer_norm_eps=1e-3,
+        patch_size=PATCH,
     )  # fmt: skip
     model = transformers.ViTModel(config).eval()
     for parameter in model.parameters():
@@ -118,6 +118,14 @@ def test_every_stream_starts_from_the_same_weights(folder):
     assert not torch.equal(
         model.layers[0].blocks[0].attention.qkv.weight, model.layers[1].blocks[0].attention.qkv.weight
     )
+
+
+def test_another_eps_is_said(theirs, folder, tmp_path, caplog):
+    config = json.loads((folder / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps({**config, "layer_norm_eps": 1e-6}))
+    (tmp_path / "model.safetensors").write_bytes((folder / "model.safetensors").read_bytes())
+    started(tmp_path, PICTURE, 1)
+    assert "adds 1e-06 to the variance in its norms, the model 1e-12" in caplog.text
 
 
 def test_a_classifier_that_transformers_saved_is_read_too(theirs, folder, tmp_path):

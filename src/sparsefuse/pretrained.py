@@ -7,6 +7,7 @@ and repeated over time.
 """
 
 import json
+import logging
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,6 +20,8 @@ from sparsefuse.layers.embed import Embed
 from sparsefuse.layers.patches import Grid
 from sparsefuse.layers.vit import VitBlock
 from sparsefuse.model import FusionModel
+
+log = logging.getLogger(__name__)
 
 
 class Vit(NamedTuple):
@@ -63,6 +66,9 @@ def start(model: FusionModel, source: str | Path) -> None:
             f"{vit.source} is a ViT, and this model has no {lacking}; a method that takes one needs the option "
             "patches and layers of layers.vit.VitBlock"
         )
+    eps = layers[0][0].norm.eps
+    if vit.eps != eps:  # a model is rebuilt from its options, which do not hold it
+        log.warning("%s adds %g to the variance in its norms, the model %g", vit.source, vit.eps, eps)
     if len(layers) > len(vit.blocks):
         raise ValueError(f"{vit.source} has {len(vit.blocks)} layers, the model {len(layers)}; use that many at most")
     with torch.no_grad():
@@ -73,7 +79,6 @@ def start(model: FusionModel, source: str | Path) -> None:
         norm = getattr(model.head, "norm", None)
         if isinstance(norm, nn.LayerNorm):
             norm.load_state_dict(vit.norm)
-            norm.eps = vit.eps
 
 
 def start_embed(embed: Embed, vit: Vit) -> None:
@@ -107,9 +112,6 @@ def start_block(block: VitBlock, weights: dict[str, Tensor], vit: Vit) -> None:
                 f"it needs dim {vit.dim} and mlp_ratio {ratio:g}"
             )
     block.load_state_dict(weights)
-    for norm in (block.norm, block.mlp[0]):
-        assert isinstance(norm, nn.LayerNorm)
-        norm.eps = vit.eps
 
 
 def projection(vit: Vit, grid: Grid, name: str) -> Tensor:
