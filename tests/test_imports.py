@@ -32,7 +32,7 @@ LEVELS = [
     {"layers", "metrics", "features"},
     {"model", "mixup", "data"},
     {"methods", "cost", "checkpoint", "pretrained"},
-    {"checks", "train", "run", "watch", "ledger", "export", "variants"},
+    {"checks", "schedule", "train", "run", "watch", "ledger", "export", "variants"},
     {"experiment", "evaluate", "runs", "charts", "report", "predict", "predictions", "serve", "demo", "study"}
     | {"budget"},
     {"cli", "__main__"},

@@ -76,6 +76,36 @@ def test_after_the_join_one_lambda_serves_the_stream_and_the_label():
         assert len(set(mix.label.tolist())) == 6
 
 
+def test_input_mixup_is_at_depth_zero():
+    for seed in range(5):
+        mix = mixup.draw(batch(4), PLAN, alpha=0.3, generator=torch.Generator().manual_seed(seed), at="input")
+        assert mix.depth == 0
+        assert set(mix.lam) == {"a", "b"}
+
+
+def test_a_voice_that_reads_one_modality_learns_what_is_left_of_it():
+    """Its lambda; its partner's label if only the partner has the modality; its own if neither has."""
+    plan = mixup.Plan(("a", "b"), ((), ("a", "b")))
+    seen = set()
+    for seed in range(30):
+        mix = drawn(seed, size=4, plan=plan, missing=[("a", 0), ("a", 1)])
+        torch.testing.assert_close(mix.shares["b"], mix.lam["b"])
+        for i, partner in enumerate(mix.partner.tolist()):
+            has, theirs = i >= 2, partner >= 2
+            expected = {(1, 1): mix.lam["a"][i], (1, 0): 1.0, (0, 1): 0.0, (0, 0): 1.0}[has, theirs]
+            share = float(mix.shares["a"][i])
+            if not (has != theirs and share in (0, 1)) or 1e-3 < mix.lam["a"][i] < 1 - 1e-3:
+                assert share == pytest.approx(float(expected), abs=1e-6)
+                seen.add((has, theirs))
+    assert len(seen) == 4
+
+
+def test_after_the_join_every_voice_has_the_one_lambda():
+    mix = next(mix for mix in map(drawn, range(30)) if mix.depth > 2)
+    assert mix.shares.keys() == {"a", "b"}
+    assert all(torch.equal(share, mix.label) for share in mix.shares.values())
+
+
 def test_streams_of_no_single_modality_take_the_mean():
     plan = mixup.Plan(("a", "b"), ((), ("a", "b", "bottleneck", "a<-b")))
     mix = drawn(0, plan=plan)

@@ -117,6 +117,34 @@ def test_a_resumed_run_draws_each_batch_once(config: Config, tmp_path: Path, mon
     assert done == [(1, 2), (2, 0), (2, 1), (2, 2)]
 
 
+def test_momentum_and_a_cosine_resume_within_an_epoch(
+    config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from sparsefuse.train import _Run
+
+    spec = dataclasses.replace(
+        config.train, optimizer="sgd", schedule="cosine", warmup_epochs=0.5, lr=0.1, mixup="input"
+    )
+    config = dataclasses.replace(config, train=spec)
+    whole = train(config, tmp_path / "whole", root=Path(), measured=False)
+    kept = checkpoint.load(whole / "last.safetensors").tensors
+    assert any(name.endswith("/momentum_buffer") and tensor.any() for name, tensor in kept.items())
+    assert len({line["lr"] for line in tiny.epochs(whole)}) == 3
+
+    def save(self, at, save=_Run._save):
+        save(self, at)
+        if (at.epoch, at.batch) in ((0, 1), (1, 2)):
+            raise Killed
+
+    for _ in range(2):
+        with monkeypatch.context() as patch:
+            patch.setattr(_Run, "_save", save)
+            with pytest.raises(Killed):
+                train(config, tmp_path / "run", root=Path(), resume=True, measured=False)
+    train(config, tmp_path / "run", root=Path(), resume=True, measured=False)
+    assert_same_run(tmp_path / "run", whole)
+
+
 KILLED = """
 import os, signal
 from sparsefuse.cli import main

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import tiny
-from sparsefuse import checkpoint
+from sparsefuse import checkpoint, mixup
 from sparsefuse.config import Config
 from sparsefuse.evaluate import evaluate
 from sparsefuse.predict import load
@@ -343,3 +343,26 @@ def test_each_voice_of_a_head_has_its_share_of_the_loss(data: Path, tmp_path: Pa
     run = run_of(dataclasses.replace(config, options={}), tmp_path / "run")
     first = math.log(math.e**2 + 2) - 2 / 3  # three clips of each of three classes; the logit of one is 2
     assert tiny.epochs(run)[0]["train_loss"] == pytest.approx(0.75 * first + 0.25 * math.log(3), rel=1e-6)
+
+
+def test_a_voice_that_names_its_modality_learns_that_modalitys_share(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of rgb nothing is left, and all have one partner; so the first voice gets that one's label alone."""
+
+    def draw(tokens, plan, **_):
+        whole, none = torch.ones(9), torch.zeros(9)
+        lam = {"rgb": none, "sound": whole}
+        return mixup.Mix(1, torch.zeros(9, dtype=torch.long), lam, whole, lam)
+
+    monkeypatch.setattr(mixup, "draw", draw)
+    method = tmp_path / "two.py"
+    named = "expand(len(logits), -1), ('rgb', 'sound'))"
+    assert TWO_VOICES.count("expand(len(logits), -1))") == 1
+    method.write_text(TWO_VOICES.replace("expand(len(logits), -1))", named))
+    config = tiny.config(data, str(method), epochs=1, batch_size=9, mixup_alpha=1.0, mixup_warmup=0)
+    run = run_of(dataclasses.replace(config, options={}), tmp_path / "run")
+    found = tiny.epochs(run)[0]["train_loss"]
+    either = [math.log(math.e**2 + 2) - logit for logit in (2, 0)]  # whether the partner is of the first class or not
+    expected = [0.75 * first + 0.25 * math.log(3) for first in either]
+    assert min(abs(found - value) for value in expected) < 1e-5

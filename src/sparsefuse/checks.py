@@ -14,6 +14,8 @@ _BOUNDS = {
     "train.epochs": (1, None),
     "train.batch_size": (1, None),
     "train.lr": (0, None),
+    "train.momentum": (0, 1),
+    "train.warmup_epochs": (0, None),
     "train.weight_decay": (0, None),
     "train.clip": (0, None),
     "train.patience": (0, None),

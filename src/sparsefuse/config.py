@@ -67,10 +67,18 @@ class Train:
     """passes over the training split"""
     batch_size: int = 24
     """samples per step, over all processes together"""
+    optimizer: Literal["adamw", "sgd"] = "adamw"
+    """AdamW, or stochastic gradient descent with momentum"""
+    momentum: float = 0.9
+    """SGD's momentum"""
     lr: float = 1e-3
-    """AdamW's learning rate"""
+    """learning rate, before warm-up and schedule"""
+    schedule: Literal["plateau", "cosine"] = "plateau"
+    """plateau: see `patience`; cosine: from lr to 0 at the end of the last epoch"""
+    warmup_epochs: float = 0.0
+    """epochs, or a part of one, in which the rate rises from 0, step by step"""
     weight_decay: float = 0.0
-    """AdamW's decoupled weight decay"""
+    """weight decay: AdamW's is decoupled, SGD's is part of the gradient"""
     clip: float = 0.8
     """largest norm of the gradient; 0 = no clipping"""
     patience: int = 10
@@ -81,6 +89,9 @@ class Train:
     """share that a running mean of the weights keeps at every step; the mean is what is scored and saved. 0 = off"""
     mixup_alpha: float = 0.3
     """strength of the multimodal manifold mixup, Beta(alpha, alpha); 0 = off"""
+    mixup: Literal["manifold", "input"] = "manifold"
+    """where samples are blended: after a layer drawn anew in each step, or always after the embedding (linear, so the
+    inputs are)"""
     mixup_warmup: int = 5
     """epochs before mixup begins"""
     label_smoothing: float = 0.0

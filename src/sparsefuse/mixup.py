@@ -5,7 +5,7 @@ modalities are joined only one stream is left, and the rule is eqs. 8-9. Streams
 (bottlenecks, `target<-source`) take the mean while there are modality streams beside them.
 """
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -29,6 +29,8 @@ class Mix(NamedTuple):
     """(B,) per stream: the share of the sample itself."""
     label: Tensor
     """(B,) the share of the sample's own label."""
+    shares: dict[str, Tensor] = {}  # noqa: RUF012  # never changed
+    """(B,) per modality: the sample's own share of the label for a head that reads this modality alone."""
 
 
 class Plan(NamedTuple):
@@ -54,27 +56,39 @@ def plan(model: "FusionModel") -> Plan:
     return Plan(model.modalities, tuple(streams))
 
 
-def draw(tokens: dict[str, Tokens], plan: Plan, *, alpha: float, generator: torch.Generator) -> Mix:
-    """Draws a depth in 1 .. last, one partner per sample and a lambda ~ Beta(alpha, alpha) per sample and stream."""
+def draw(
+    tokens: dict[str, Tokens],
+    plan: Plan,
+    *,
+    alpha: float,
+    generator: torch.Generator,
+    at: Literal["manifold", "input"] = "manifold",
+) -> Mix:
+    """Draws a depth in 1 .. last, one partner per sample and a lambda ~ Beta(alpha, alpha) per sample and stream.
+
+    `input` is depth 0: the embedding is linear, so its blend is that of the inputs.
+    """
     first = next(iter(tokens.values())).x
-    depth = int(torch.randint(1, len(plan.streams), (), generator=generator))
+    depth = int(torch.randint(1, len(plan.streams), (), generator=generator)) if at == "manifold" else 0
     partner = torch.randperm(first.shape[0], generator=generator).to(first.device)
     own = [name for name in plan.modalities if name in plan.streams[depth]]
     lam = {name: _beta(alpha, first.shape[0], generator).to(first.device) for name in own or ["fused"]}
     if not own:
-        return Mix(depth, partner, dict.fromkeys(plan.streams[depth], lam["fused"]), lam["fused"])
+        lam, share = dict.fromkeys(plan.streams[depth], lam["fused"]), lam["fused"]
+        return Mix(depth, partner, lam, share, dict.fromkeys(plan.modalities, share))
     mine, theirs = _shares(lam, tokens, partner)
     nothing = mine + theirs < LEAST  # of what either has, next to nothing would be left: the sample stays as it is
     lam = {name: share.masked_fill(nothing, 1.0) for name, share in lam.items()}
     label = (mine / (mine + theirs)).masked_fill(nothing, 1.0)  # SFT eq. 11
-    return Mix(depth, partner, {name: lam.get(name, label) for name in plan.streams[depth]}, label)
+    shares = {name: _share({name: lam[name]}, tokens, partner) for name in own}
+    return Mix(depth, partner, {name: lam.get(name, label) for name in plan.streams[depth]}, label, shares)
 
 
 def fixed(tokens: dict[str, Tokens], plan: Plan, *, depth: int, partner: Tensor, lam: float) -> Mix:
     """The mix with one given lambda everywhere: what tests and explanations use."""
     first = next(iter(tokens.values())).x
     share = torch.full((first.shape[0],), lam, device=first.device)
-    return Mix(depth, partner, dict.fromkeys(plan.streams[depth], share), share)
+    return Mix(depth, partner, dict.fromkeys(plan.streams[depth], share), share, dict.fromkeys(plan.modalities, share))
 
 
 def mix_state(state: State, mix: Mix) -> State:
@@ -109,6 +123,12 @@ def _shares(lam: dict[str, Tensor], tokens: dict[str, Tokens], partner: Tensor) 
         mine = mine + lam[name] * there
         theirs = theirs + (1 - lam[name]) * there[partner]
     return mine, theirs
+
+
+def _share(lam: dict[str, Tensor], tokens: dict[str, Tokens], partner: Tensor) -> Tensor:
+    """(B,) the sample's own share in what is left of these modalities; 1 where next to nothing is."""
+    mine, theirs = _shares(lam, tokens, partner)
+    return (mine / (mine + theirs)).masked_fill(mine + theirs < LEAST, 1.0)
 
 
 def _beta(alpha: float, count: int, generator: torch.Generator) -> Tensor:

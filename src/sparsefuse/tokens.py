@@ -56,3 +56,6 @@ class Voices(NamedTuple):
     """(B, V, C) float."""
     weights: Tensor
     """(B, V) each voice's share of a sample's loss; 0 where the sample lacks what the voice reads."""
+    streams: tuple[str, ...] = ()
+    """the modality that each voice reads, if under mixup it is to learn that modality's share of the label (MBT's
+    modality mixup); empty = all learn the same label"""

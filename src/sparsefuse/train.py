@@ -31,6 +31,7 @@ from sparsefuse.files import write_text
 from sparsefuse.methods import build, option_names
 from sparsefuse.model import FusionModel
 from sparsefuse.run import Predicted, check_same, write_result, write_setup
+from sparsefuse.schedule import Schedule, new_optimizer
 from sparsefuse.tokens import Batch, Tokens, Voices
 from sparsefuse.watch import Watch
 
@@ -125,10 +126,8 @@ class _Run:
         self.network: nn.Module = _Network(model)
         if rank.world > 1:
             self.network = DistributedDataParallel(self.network)
-        self.optimizer = torch.optim.AdamW(model.parameters(), lr=spec.lr, weight_decay=spec.weight_decay)
-        self.plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(
-            self.optimizer, factor=spec.decay, patience=max(spec.patience - 1, 0)
-        )
+        self.optimizer = new_optimizer(model.parameters(), spec)
+        self.schedule = Schedule(self.optimizer, spec)
         self.mean = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(spec.ema)) if spec.ema else None
         self.plan = mixup.plan(model)
         self.buckets = LengthBuckets(clips.sizes["train"], spec.batch_size, seed=config.seed, shuffle=True)
@@ -152,9 +151,9 @@ class _Run:
             if loss < at.best_loss or epoch == 0:
                 at = at._replace(best_loss=loss, best_epoch=epoch + 1)
                 self._save_best(at)
-            line = {"epoch": epoch + 1, "lr": self._lr(), "train_loss": train_loss}
+            line = {"epoch": epoch + 1, "lr": self.schedule.now, "train_loss": train_loss}
             line |= {f"valid_{key}": value for key, value in valid.items()} | {"seconds": round(at.seconds, 3)}
-            self.plateau.step(loss)
+            self.schedule.after_epoch(loss)
             at = at._replace(epoch=epoch + 1, batch=0, loss_sum=0.0)
             self._note(line)
             self._save(at)
@@ -186,19 +185,24 @@ class _Run:
         generator = torch.Generator().manual_seed(seed)
         batch = augment(batch, self.config.data, generator)
         mixing = spec.mixup_alpha > 0 and at.epoch >= spec.mixup_warmup
-        mix = mixup.draw(batch.tokens, self.plan, alpha=spec.mixup_alpha, generator=generator) if mixing else None
+        mix = None
+        if mixing:
+            mix = mixup.draw(batch.tokens, self.plan, alpha=spec.mixup_alpha, generator=generator, at=spec.mixup)
         self.network.train()
         self.optimizer.zero_grad(set_to_none=True)
         with self._precision():
             voices, penalty = self.network(batch.tokens, mix)
-        said = zip(voices.logits.unbind(1), voices.weights.unbind(1), strict=True)
-        each = sum((weight * self._losses(logits, batch.labels, mix) for logits, weight in said), torch.zeros(()))
+        each = torch.zeros((), device=batch.labels.device)
+        for i, (logits, weight) in enumerate(zip(voices.logits.unbind(1), voices.weights.unbind(1), strict=True)):
+            own = mix and (mix.shares[voices.streams[i]] if voices.streams else mix.label)
+            each = each + weight * self._losses(logits, batch.labels, mix and mix._replace(label=own))
         if total <= self.rank.rank:  # this process got a stand-in, see `_load`
             each = each * 0
         # DDP averages gradients over processes: this makes the average the mean over the whole batch.
         (each.sum() * (self.rank.world / total) + penalty).backward()
         if spec.clip:
             nn.utils.clip_grad_norm_(self.model.parameters(), spec.clip)
+        self.schedule.before_step(at.epoch * count + at.batch, count)
         self.optimizer.step()
         if self.mean:
             self.mean.update_parameters(self.model)
@@ -273,14 +277,11 @@ class _Run:
             raise ValueError(f"the loss is {loss} in epoch {epoch + 1}; lower train.lr (now {self.config.train.lr:g})")
         return loss
 
-    def _lr(self) -> float:
-        return self.optimizer.param_groups[0]["lr"]
-
     def _save(self, at: _Progress) -> None:
         """What a resumed run needs; the first process writes it for all, for they hold the same."""
         self.saved_at = time.monotonic()
         if self.rank.first:
-            facts = {"progress": at._asdict(), "plateau": self.plateau.state_dict(), "lr": self._lr()}
+            facts = {"progress": at._asdict(), **self.schedule.facts()}
             tensors = {**checkpoint.model_tensors(self.model), **checkpoint.optimizer_tensors(self.optimizer)}
             tensors |= checkpoint.model_tensors(self.mean, "mean/") if self.mean else {}
             checkpoint.save(self.out / "last.safetensors", tensors, facts)
@@ -300,7 +301,7 @@ class _Run:
         if self.mean:
             checkpoint.restore_model(self.mean, found.tensors, "mean/")
         checkpoint.restore_optimizer(self.optimizer, found.tensors, found.facts["lr"])
-        self.plateau.load_state_dict(found.facts["plateau"])
+        self.schedule.restore(found.facts)
         return _Progress(**found.facts["progress"])
 
     def _note(self, line: dict[str, Any]) -> None:
