@@ -8,7 +8,7 @@ import pytest
 
 import tiny
 from sparsefuse.checks import check_config
-from sparsefuse.config import Config, Data, Split, Train
+from sparsefuse.config import Config, Data, Picture, SpecAugment, Split, Train
 from sparsefuse.experiment import compare
 from sparsefuse.train import train
 
@@ -33,6 +33,20 @@ def wrong(field: str, value: object) -> Config:
 def test_unknown_options_are_errors_with_the_nearest_match(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         check_config(dataclasses.replace(GOOD, options=options))
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("data.spec_augment", {"a": SpecAugment(freq=-1)}, "data.spec_augment: 'a' has freq -1; expected 0 or more"),
+        ("data.pictures", {"a": Picture(0, 2)}, "data.pictures: 'a' has height 0; expected 1 or more"),
+        ("data.pictures", {"a": Picture(2, 2, crop=1.0)}, "expected crop < 1"),
+    ],
+    ids=str,
+)
+def test_augmentation_out_of_range_is_an_error(field: str, value: object, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        check_config(wrong(field, value))
 
 
 def test_options_of_other_methods_and_of_files_are_kept(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import torch
 
 import tiny
 from sparsefuse import checkpoint, files
-from sparsefuse.config import Config
+from sparsefuse.config import Config, Picture, SpecAugment
 from sparsefuse.evaluate import evaluate
 from sparsefuse.train import train
 
@@ -125,7 +125,11 @@ def test_momentum_and_a_cosine_resume_within_an_epoch(
     spec = dataclasses.replace(
         config.train, optimizer="sgd", schedule="cosine", warmup_epochs=0.5, lr=0.1, mixup="input"
     )
-    config = dataclasses.replace(config, train=spec)
+    config = tiny.with_data(
+        dataclasses.replace(config, train=spec),
+        spec_augment={"sound": SpecAugment(freq=2, time=2)},
+        pictures={"rgb": Picture(1, 5, crop=0.3, flip=0.5, brightness=0.2, contrast=0.2)},
+    )
     whole = train(config, tmp_path / "whole", root=Path(), measured=False)
     kept = checkpoint.load(whole / "last.safetensors").tensors
     assert any(name.endswith("/momentum_buffer") and tensor.any() for name, tensor in kept.items())

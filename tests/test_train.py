@@ -12,7 +12,7 @@ import torch
 
 import tiny
 from sparsefuse import checkpoint, mixup
-from sparsefuse.config import Config
+from sparsefuse.config import Config, Picture, SpecAugment
 from sparsefuse.evaluate import evaluate
 from sparsefuse.predict import load
 from sparsefuse.run import best_epoch
@@ -49,7 +49,12 @@ def test_a_run_folder_holds_all_that_was_promised(data: Path, tmp_path: Path) ->
 def test_the_saved_configuration_is_the_one_that_ran(data: Path, tmp_path: Path) -> None:
     from jsonargparse import ArgumentParser
 
-    config = tiny.with_data(tiny.config(data, lr=0.01, precision="bfloat16"), modality_dropout=0.25)
+    config = tiny.with_data(
+        tiny.config(data, lr=0.01, precision="bfloat16"),
+        modality_dropout=0.25,
+        spec_augment={"sound": SpecAugment(freq=2)},
+        pictures={"rgb": Picture(5, 1, crop=0.2)},
+    )
     run = run_of(config, tmp_path / "run")
     parser = ArgumentParser()
     parser.add_class_arguments(Config, None)

@@ -45,9 +45,25 @@ def check_config(config: Config) -> None:
     for modality, length in config.data.resample.items():
         if length < 1:
             raise ValueError(f"data.resample: {modality!r} is {length}; expected 1 or more tokens")
+    for modality, bands in config.data.spec_augment.items():
+        _check_low(f"data.spec_augment: {modality!r}", vars(bands), 0)
+    for modality, picture in config.data.pictures.items():
+        fields = dict(vars(picture))
+        _check_low(f"data.pictures: {modality!r}", {key: fields.pop(key) for key in ("height", "width", "channels")}, 1)
+        _check_low(f"data.pictures: {modality!r}", fields, 0)
+        if picture.crop >= 1 or picture.flip > 1 or picture.contrast > 1:
+            raise ValueError(
+                f"data.pictures: {modality!r} has {picture}; expected crop below 1, flip and contrast to 1"
+            )
     _check_options(config)
     for modality, given in config.features.items():
         _check_features(modality, given)
+
+
+def _check_low(what: str, fields: dict[str, float], low: int) -> None:
+    for name, value in fields.items():
+        if not value >= low:
+            raise ValueError(f"{what} has {name} {value}; expected {low} or more")
 
 
 def check_one_test_split(config: Config) -> None:

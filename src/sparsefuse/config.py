@@ -24,6 +24,41 @@ class Split:
 
 
 @dataclass(frozen=True)
+class SpecAugment:
+    """Bands of a spectrogram set to 0, its mean if data.normalise (Park et al. 2019, without its warp)."""
+
+    freq: int = 48
+    """most bins of a band"""
+    freq_masks: int = 1
+    """bands of bins"""
+    time: int = 48
+    """most tokens of a band"""
+    time_masks: int = 4
+    """bands of tokens"""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """How frames of raw pixels are changed, all frames of a training sample alike. A frame is height x width x channels
+    features, flattened in that order."""
+
+    height: int
+    """rows of a frame"""
+    width: int
+    """columns of a frame"""
+    channels: int = 1
+    """colours"""
+    crop: float = 0.0
+    """largest share of its height and width that a frame loses; what is left is enlarged to the whole"""
+    flip: float = 0.0
+    """probability of swapping left and right"""
+    brightness: float = 0.0
+    """most that is added to or taken off all pixels, in standard deviations if data.normalise"""
+    contrast: float = 0.0
+    """largest share by which distances from the sample's mean grow or shrink"""
+
+
+@dataclass(frozen=True)
 class Data:
     """Which clips, and how they reach the model."""
 
@@ -46,6 +81,10 @@ class Data:
     """standard deviation of the Gaussian noise added to training features, after normalisation"""
     crop: float = 0.0
     """largest share of a training sample that is cut off its two ends, the same part of all its modalities"""
+    spec_augment: dict[str, SpecAugment] = field(default_factory=dict)
+    """modality -> bands to hide from training samples: {spectrogram: {freq: 48, freq_masks: 1, time: 48}}"""
+    pictures: dict[str, Picture] = field(default_factory=dict)
+    """modality -> shape of its frames and how training changes them: {video: {height: 32, width: 32, crop: 0.1}}"""
     max_length: int = 0
     """longer streams are cut to this many tokens; 0 = keep them whole"""
     resample: dict[str, int] = field(default_factory=dict)

@@ -1,7 +1,16 @@
 import pytest
 import torch
 
-from sparsefuse.data.augment import add_noise, crop, hide_modalities, hide_tokens
+from sparsefuse.config import Data, Picture, SpecAugment
+from sparsefuse.data.augment import (
+    add_noise,
+    change_pictures,
+    check_names,
+    crop,
+    hide_bands,
+    hide_modalities,
+    hide_tokens,
+)
 from sparsefuse.tokens import Batch, Tokens
 
 
@@ -128,3 +137,113 @@ def test_noise_has_the_asked_spread_on_real_tokens_only():
     assert x[mask].std().item() == pytest.approx(0.5, abs=0.01)
     again = add_noise(batch, 0.5, torch.Generator().manual_seed(0)).tokens["a"].x
     assert torch.equal(x, again)
+
+
+def test_bands_have_uniform_widths_within_bins_and_real_tokens():
+    mask = (torch.arange(12) < 8).expand(3000, 12)
+    tokens = Tokens(torch.ones(3000, 12, 10) * mask[..., None], mask)
+    drawn = SpecAugment(freq=4, freq_masks=1, time=0, time_masks=3)
+    x, kept = hide_bands(tokens, drawn, torch.Generator().manual_seed(0))
+    assert torch.equal(kept, mask)
+    hidden = x[:, 0] == 0  # (B, 10)
+    assert torch.equal(x[:, :8] == 0, hidden[:, None].expand(-1, 8, -1))
+    widths = hidden.sum(1)
+    shares = torch.bincount(widths, minlength=5) / 3000
+    assert shares.tolist() == pytest.approx([0.2] * 5, abs=0.03)  # four standard deviations
+    edges = hidden.diff(dim=1).sum(1) + hidden[:, 0].long() + hidden[:, -1].long()
+    assert edges[widths > 0].eq(2).all()  # one band each
+    wide = hidden[widths == 4]  # seven places, each as likely
+    starts = torch.bincount(wide.long().argmax(1), minlength=7) / len(wide)
+    assert starts.tolist() == pytest.approx([1 / 7] * 7, abs=0.06)
+
+
+def test_bands_of_tokens_lie_within_the_real_length_and_may_be_several():
+    mask = torch.arange(40) < torch.tensor([30, 3, 0])[:, None]
+    tokens = Tokens(torch.ones(3, 40, 2) * mask[..., None], mask)
+    most, bands = 0, set()
+    for seed in range(200):
+        drawn = SpecAugment(freq=0, time=5, time_masks=2)
+        x, kept = hide_bands(tokens, drawn, torch.Generator().manual_seed(seed))
+        assert torch.equal(kept, mask)
+        hidden = (x[..., 0] == 0) & mask
+        assert torch.equal(x[..., 0], x[..., 1])
+        most = max(most, int(hidden[0].sum()))
+        bands.add(int((hidden[0].long().diff() == 1).sum()) + int(hidden[0, 0]))
+        assert not x[2].any()
+    assert most == 10
+    assert bands == {0, 1, 2}
+
+
+def film(samples, *, height=4, width=6, channels=2, length=3, padded=4):
+    """Frames of noise, the same in every sample; the last is padding."""
+    x = torch.randn(1, length, height * width * channels, generator=torch.Generator().manual_seed(5))
+    x = torch.nn.functional.pad(x.expand(samples, -1, -1), (0, 0, 0, padded - length))
+    return Tokens(x, (torch.arange(padded) < length).expand(samples, padded))
+
+
+def changed(tokens, seed=0, **options):
+    picture = Picture(4, 6, 2, **options)
+    return change_pictures(tokens, picture, torch.Generator().manual_seed(seed))
+
+
+def test_a_flip_swaps_left_and_right_in_half_of_the_samples():
+    tokens = film(400)
+    x, mask = changed(tokens, flip=0.5)
+    assert torch.equal(mask, tokens.mask)
+    frames = tokens.x[0].unflatten(1, (4, 6, 2))
+    kept, swapped = frames.flatten(1), frames.flip(2).flatten(1)
+    is_kept = torch.isclose(x, kept, atol=1e-5).flatten(1).all(1)
+    is_swapped = torch.isclose(x, swapped, atol=1e-5).flatten(1).all(1)
+    assert (is_kept ^ is_swapped).all()
+    assert is_swapped.float().mean().item() == pytest.approx(0.5, abs=0.1)
+
+
+def test_a_crop_is_a_window_of_the_frame_enlarged():
+    """A frame that rises by one per column: a window keeps the rise times its scale, within the frame's values."""
+    ramp = torch.arange(6.0)[None, :, None].expand(4, 6, 2).reshape(1, 1, -1)
+    tokens = Tokens(ramp.expand(300, 1, -1), torch.ones(300, 1, dtype=torch.bool))
+    frames = changed(tokens, crop=0.5).x.unflatten(2, (4, 6, 2))[:, 0]
+    rise = frames[:, :, 3] - frames[:, :, 2]
+    torch.testing.assert_close(rise, rise[:, :1, :1].expand_as(rise))
+    assert rise.min().item() == pytest.approx(0.5, abs=0.02)
+    assert rise.max().item() == pytest.approx(1.0, abs=0.02)
+    assert frames.min() >= 0
+    assert frames.max() <= 5
+    assert (frames[:, 0, 0, 0] > 1).any()  # windows to the right
+    assert (frames[:, 0, 5, 0] < 4).any()  # and to the left
+
+
+def test_brightness_adds_and_contrast_stretches_about_the_samples_mean():
+    tokens = film(300)
+    real = tokens.x[0, :3]
+    mean = real.mean()
+    x = changed(tokens, brightness=0.3).x
+    added = x[:, :3] - real
+    torch.testing.assert_close(added, added[:, :1, :1].expand_as(added), atol=1e-5, rtol=0)
+    assert added.min().item() == pytest.approx(-0.3, abs=0.01)
+    assert added.max().item() == pytest.approx(0.3, abs=0.01)
+    assert not x[:, 3].any()
+    x = changed(tokens, contrast=0.4).x[:, :3]
+    torch.testing.assert_close(x.mean((1, 2)), mean.expand(300))
+    stretch = x.std((1, 2)) / real.std()
+    assert stretch.min().item() == pytest.approx(0.6, abs=0.01)
+    assert stretch.max().item() == pytest.approx(1.4, abs=0.01)
+
+
+def test_pictures_follow_the_generator():
+    options = {"crop": 0.3, "flip": 0.5, "brightness": 0.2, "contrast": 0.2}
+    one, same, other = (changed(film(3), seed, **options).x for seed in (1, 1, 2))
+    assert torch.equal(one, same)
+    assert not torch.equal(one, other)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"spec_augment": {"b": SpecAugment()}}, "data.spec_augment: unknown modality 'b'"),
+        ({"pictures": {"a": Picture(2, 3)}}, "'a' is 2 x 3 x 1 = 6 values, but its frames have 8 features"),
+    ],
+)
+def test_what_no_modality_fits_is_an_error(given, message):
+    with pytest.raises(ValueError, match=message):
+        check_names(Data(**given), {"a": 8})

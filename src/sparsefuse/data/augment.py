@@ -1,11 +1,18 @@
-"""Training batches made harder: cropped in time, noisy, with spans of tokens or modalities hidden.
+"""Training batches made harder: cropped in time, noisy, with bands, spans of tokens or modalities hidden, and pictures
+cropped, flipped and lit otherwise.
 
 All draws come from a generator on the CPU, so that they are the same on every device.
 """
 
-import torch
+import math
+from collections.abc import Mapping
 
-from sparsefuse.config import Data
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from sparsefuse.config import Data, Picture, SpecAugment
+from sparsefuse.names import unknown
 from sparsefuse.tokens import Batch, Tokens
 
 SPANS = 12
@@ -18,11 +25,75 @@ def augment(batch: Batch, data: Data, generator: torch.Generator) -> Batch:
         batch = hide_modalities(batch, data.modality_dropout, generator)
     if data.crop:
         batch = crop(batch, data.crop, generator)
+    tokens = dict(batch.tokens)
+    for name, picture in data.pictures.items():
+        tokens[name] = change_pictures(tokens[name], picture, generator)
+    for name, bands in data.spec_augment.items():
+        tokens[name] = hide_bands(tokens[name], bands, generator)
+    batch = batch._replace(tokens=tokens)
     if data.token_dropout:
         batch = hide_tokens(batch, data.token_dropout, generator)
     if data.noise:
         batch = add_noise(batch, data.noise, generator)
     return batch
+
+
+def check_names(data: Data, features: Mapping[str, int]) -> None:
+    """Raises ValueError for a modality that is not there, or a picture of another size than its features."""
+    for field, given in (("spec_augment", data.spec_augment), ("pictures", data.pictures)):
+        for name in given:
+            if name not in features:
+                raise ValueError(f"data.{field}: {unknown('modality', name, features)}")
+    for name, picture in data.pictures.items():
+        shape = (picture.height, picture.width, picture.channels)
+        if math.prod(shape) != features[name]:
+            raise ValueError(
+                f"data.pictures: {name!r} is {' x '.join(map(str, shape))} = {math.prod(shape)} values, but its frames "
+                f"have {features[name]} features"
+            )
+
+
+def hide_bands(tokens: Tokens, bands: SpecAugment, generator: torch.Generator) -> Tokens:
+    """Sets bands of bins and of tokens to 0, drawn anew for each sample; the tokens stay (Park et al. 2019).
+
+    A band's width is uniform in 0 .. `freq` (`time`), at most the bins (the real tokens), and its place uniform.
+    """
+    x, mask = tokens
+    bins = torch.full((len(x), 1), x.shape[2])
+    hidden = _bands(bins, x.shape[2], bands.freq, bands.freq_masks, generator)[:, None].to(x.device)
+    length = mask.sum(1, keepdim=True).cpu()
+    hidden = hidden | _bands(length, x.shape[1], bands.time, bands.time_masks, generator)[..., None].to(x.device)
+    return Tokens(x.masked_fill(hidden, 0), mask)
+
+
+def _bands(length: Tensor, size: int, widest: int, count: int, generator: torch.Generator) -> Tensor:
+    """(B, size) True in `count` bands within the first `length` (B, 1) places."""
+    draw = torch.rand(2, len(length), count, generator=generator)
+    width = (draw[0] * (length.clamp_max(widest) + 1)).long()  # (B, count) 0 .. widest
+    start = (draw[1] * (length - width + 1)).long()
+    place = torch.arange(size)[None, :, None]
+    return ((place >= start[:, None]) & (place < (start + width)[:, None])).any(2)
+
+
+def change_pictures(tokens: Tokens, picture: Picture, generator: torch.Generator) -> Tokens:
+    """Crops, flips, brightens and stretches the contrast of frames, all frames of a sample alike; padding stays 0."""
+    x, mask = tokens
+    size, across, down, flip, light, contrast = torch.rand(6, len(x), generator=generator).to(x)
+    scale = 1 - picture.crop * size  # of the window, in parts of the frame; its middle lies within +-(1 - scale)
+    sign = 1 - 2 * (flip < picture.flip).to(x.dtype)
+    zero = torch.zeros_like(scale)
+    rows = [scale * sign, zero, (2 * across - 1) * (1 - scale), zero, scale, (2 * down - 1) * (1 - scale)]
+    frames = x.unflatten(2, (picture.height, picture.width, picture.channels)).permute(0, 1, 4, 2, 3)
+    flat = frames.flatten(1, 2)  # (B, N * channels, height, width)
+    if picture.crop or picture.flip:
+        grid = F.affine_grid(torch.stack(rows, 1).view(-1, 2, 3), [len(x), 1, *flat.shape[2:]], align_corners=False)
+        flat = F.grid_sample(flat, grid, padding_mode="border", align_corners=False)
+    x = flat.view(frames.shape).permute(0, 1, 3, 4, 2).flatten(2)
+    real = mask[..., None]
+    mean = (x * real).sum((1, 2), keepdim=True) / (mask.sum(1)[:, None, None] * x.shape[2]).clamp_min(1)
+    stretch = (1 + picture.contrast * (2 * contrast - 1))[:, None, None]
+    x = (x - mean) * stretch + mean + (picture.brightness * (2 * light - 1))[:, None, None]
+    return Tokens(x * real, mask)
 
 
 def crop(batch: Batch, share: float, generator: torch.Generator) -> Batch:

@@ -5,6 +5,7 @@ from statistics import median
 from typing import NamedTuple
 
 from sparsefuse.config import Data
+from sparsefuse.data.augment import check_names
 from sparsefuse.data.dataset import ClipDataset
 from sparsefuse.data.fingerprint import Fingerprint, fingerprints
 from sparsefuse.data.labels import Labels, guess_task
@@ -53,6 +54,7 @@ def load_clips(data: Data, root: Path) -> Clips:
         fit=fit,
         strict=data.strict,
     )
+    check_names(data, prepared.features)
 
     def dataset(split: str, stats: Stats | None, cache_mb: int) -> ClipDataset:
         return ClipDataset(
