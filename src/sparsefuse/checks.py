@@ -29,6 +29,7 @@ _BOUNDS = {
     "data.noise": (0, None),
     "data.crop": (0, 1),
     "data.max_length": (0, None),
+    "data.views": (1, None),
     "data.cache_mb": (0, None),
 }
 
@@ -45,6 +46,8 @@ def check_config(config: Config) -> None:
     for modality, length in config.data.resample.items():
         if length < 1:
             raise ValueError(f"data.resample: {modality!r} is {length}; expected 1 or more tokens")
+    if config.data.views > 1 and not config.data.max_length:
+        raise ValueError(f"data.views is {config.data.views}, but data.max_length, the length of a view, is 0; set it")
     for modality, bands in config.data.spec_augment.items():
         _check_low(f"data.spec_augment: {modality!r}", vars(bands), 0)
     for modality, picture in config.data.pictures.items():
@@ -52,9 +55,7 @@ def check_config(config: Config) -> None:
         _check_low(f"data.pictures: {modality!r}", {key: fields.pop(key) for key in ("height", "width", "channels")}, 1)
         _check_low(f"data.pictures: {modality!r}", fields, 0)
         if picture.crop >= 1 or picture.flip > 1 or picture.contrast > 1:
-            raise ValueError(
-                f"data.pictures: {modality!r} has {picture}; expected crop below 1, flip and contrast to 1"
-            )
+            raise ValueError(f"data.pictures: {modality!r} is {picture}; expected crop < 1, flip and contrast <= 1")
     _check_options(config)
     for modality, given in config.features.items():
         _check_features(modality, given)

@@ -63,7 +63,7 @@ def load_clips(data: Data, root: Path) -> Clips:
             manifest.root,
             modalities=tuple(prepared.features),
             stats=stats,
-            fit=fit,
+            fit=fit if split == "train" else Lengths.scored(data),
             cache_mb=cache_mb,
         )
 

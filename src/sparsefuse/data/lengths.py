@@ -1,4 +1,4 @@
-"""How many tokens of a stream reach the model: cut to a longest length, resampled to a fixed one."""
+"""How many tokens of a stream reach the model: cut to a longest length, resampled to a fixed one, or whole."""
 
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -10,24 +10,37 @@ from sparsefuse.config import Data
 
 
 class Lengths(NamedTuple):
-    """The rule of `Data.max_length` and `Data.resample`."""
+    """The rule of `Data.max_length`, `Data.resample` and `Data.views`."""
 
     max_length: int = 0
     """longer streams lose their end; 0 = none does"""
     resample: Mapping[str, int] = {}
     """modality -> N"""
+    views: int = 1
+    """windows of `max_length` tokens; with more than one, streams are left whole for `views.windows` to cut"""
 
     @classmethod
     def of(cls, data: Data) -> "Lengths":
-        """The rule that a configuration asks for."""
+        """The rule that a configuration asks for, in training: one view, the beginning."""
         return cls(data.max_length, data.resample)
 
+    @classmethod
+    def scored(cls, data: Data) -> "Lengths":
+        """The rule for validation, test and prediction."""
+        return cls(data.max_length, data.resample, data.views)
+
+    def windowed(self, modality: str) -> bool:
+        """Whether the stream is left whole, to be seen in several windows."""
+        return self.views > 1 and modality not in self.resample
+
     def after(self, modality: str, length: int) -> int:
-        """The length of a stream of `length` tokens once it is fitted."""
+        """The length of a stream of `length` tokens once it is fitted, or as a window of it reaches the model."""
         return self.resample.get(modality) or (min(length, self.max_length) if self.max_length else length)
 
     def fit(self, modality: str, x: Tensor) -> Tensor:
         """(N, F) -> (N', F), its own memory if anything changed. Between tokens, values are interpolated."""
+        if self.windowed(modality):
+            return x
         if self.max_length and len(x) > self.max_length:
             x = x[: self.max_length].clone()  # a view would keep the whole stream in a cache
         wanted = self.resample.get(modality, len(x))

@@ -1,0 +1,39 @@
+"""Logits of long clips: the mean over several windows of each (multi-view testing)."""
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from sparsefuse.data.lengths import Lengths
+from sparsefuse.model import FusionModel
+from sparsefuse.tokens import Tokens
+
+
+def logits(model: FusionModel, tokens: dict[str, Tokens], fit: Lengths) -> Tensor:
+    """(B, C) logits of whole clips, the mean over `fit.views` windows; see `windows`."""
+    said = [model(view).logits.float() for view in windows(tokens, fit)]
+    return said[0] if len(said) == 1 else torch.stack(said).mean(0)
+
+
+def windows(tokens: dict[str, Tokens], fit: Lengths) -> Iterator[dict[str, Tokens]]:
+    """The clips once per view: of streams longer than `max_length`, that many tokens.
+
+    The starts are evenly spaced from the first token to the last possible one. Streams that are short enough or
+    resampled are in every view as they are. If no stream is longer, there is one view.
+    """
+    longer = {name for name, t in tokens.items() if fit.windowed(name) and t.mask.shape[1] > fit.max_length}
+    if not longer:
+        yield tokens
+        return
+    for view in range(fit.views):
+        part = view / (fit.views - 1)
+        yield {name: _window(t, fit.max_length, part) if name in longer else t for name, t in tokens.items()}
+
+
+def _window(tokens: Tokens, size: int, part: float) -> Tokens:
+    """`size` tokens of each sample that begin at `part` of the way to the last place they can begin."""
+    x, mask = tokens
+    spare = (mask.sum(1, keepdim=True) - size).clamp_min(0)  # real tokens stand first
+    place = (spare * part).round().long() + torch.arange(size, device=mask.device)  # (B, size)
+    return Tokens(x.gather(1, place[..., None].expand(-1, -1, x.shape[2])), mask.gather(1, place))
