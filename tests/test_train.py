@@ -75,6 +75,31 @@ def test_every_kind_of_label_is_learnt(tmp_path: Path, task: str) -> None:
     assert ("confusion" in result) == (task == "class")
 
 
+def test_several_labels_per_clip_are_learnt_from_patches(tmp_path: Path) -> None:
+    """As MBT on AudioSet: raw frames, several labels, SGD with warm-up and a cosine, mixed-up inputs."""
+    config = tiny.config(
+        tiny.write_set(tmp_path / "data", task="multilabel"),
+        "mbt",
+        options={"patches": {"sound": {"height": 4, "patch": 2, "time": 2}}},
+        epochs=12,
+        lr=0.5,
+        optimizer="sgd",
+        schedule="cosine",
+        warmup_epochs=0.5,
+        mixup="input",
+        mixup_alpha=0.3,
+        mixup_warmup=0,
+        clip=1.0,
+    )
+    run = run_of(config, tmp_path / "run")
+    lines = tiny.epochs(run)
+    assert lines[-1]["train_loss"] < 0.8 * lines[0]["train_loss"]
+    result = result_of(run)
+    assert result["task"] == "multilabel"
+    assert result["test"]["map"] > 0
+    assert evaluate(run)["map"] == pytest.approx(result["test"]["map"])
+
+
 def test_predictions_csv_says_what_the_scores_say(data: Path, tmp_path: Path) -> None:
     run = run_of(tiny.config(data), tmp_path / "run")
     rows = list(csv.DictReader((run / "predictions.csv").read_text().splitlines()))

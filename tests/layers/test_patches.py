@@ -1,5 +1,6 @@
 """Patches against convolutions with the same weights, ragged lengths by hand."""
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -7,6 +8,7 @@ from torch.export import Dim
 
 from sparsefuse import build
 from sparsefuse.cost import count
+from sparsefuse.features import frames
 from sparsefuse.layers.embed import Embed
 from sparsefuse.layers.patches import Grid, grids
 from sparsefuse.model import FusionModel
@@ -47,6 +49,12 @@ def test_patches_of_a_spectrogram_are_a_convolution_over_time_and_bins():
     x = torch.randn(2, 9, 8)
     expected = conv(x[:, None]).flatten(2).transpose(1, 2)  # (B, 3 x 2, 5), by time and then by bins
     torch.testing.assert_close(layer(Grid(**BINS).cut(real(x)).x), expected)
+
+
+def test_patches_are_those_that_extraction_would_have_cut():
+    pixels = np.random.default_rng(0).normal(size=(3, 4, 6, 3)).astype(np.float32)
+    found = Grid(4, 6, 3, patch=2).cut(real(torch.from_numpy(frames.tokens(pixels))[None])).x[0]
+    assert torch.equal(found, torch.from_numpy(frames.tokens(pixels, patch=2)))
 
 
 def counted(lengths, padded, values=1):
