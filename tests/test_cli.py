@@ -84,7 +84,7 @@ def test_every_verb_has_help_for_every_argument(
             assert name in text.replace("-", "_") or name.upper() in text
     if verb in cli.WITH_CONFIG:
         assert "--train.lr" in text
-        assert "AdamW's learning rate" in text
+        assert "learning rate, before warm-up" in text
 
 
 def test_help_lists_the_methods(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
