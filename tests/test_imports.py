@@ -31,7 +31,7 @@ LEVELS = [
     },
     {"layers", "metrics", "features"},
     {"model", "mixup", "data"},
-    {"methods", "cost", "checkpoint", "pretrained", "views"},
+    {"methods", "cost", "checkpoint", "pretrained", "windows"},
     {"checks", "schedule", "train", "run", "watch", "ledger", "export", "variants"},
     {"experiment", "evaluate", "runs", "charts", "report", "predict", "predictions", "serve", "demo", "study"}
     | {"budget"},

@@ -8,10 +8,9 @@ import torch
 
 import tiny
 from sparsefuse import checkpoint, pretrained
-from sparsefuse.layers.block import PerStream
+from sparsefuse.layers.block import Block, PerStream
 from sparsefuse.layers.embed import Embed
 from sparsefuse.layers.head import Head
-from sparsefuse.layers.vit import VitBlock
 from sparsefuse.model import FusionModel
 from sparsefuse.tokens import Tokens
 from sparsefuse.train import train
@@ -46,9 +45,7 @@ def folder(theirs, tmp_path_factory):
 
 def ours(patches, *, features, lengths, dim=DIM, num_heads=3, mlp_ratio=3.0, depth=2):
     names = tuple(features)
-    layers = [
-        PerStream(names, lambda _: VitBlock(dim, num_heads, mlp_ratio=mlp_ratio)) for _ in range(depth)
-    ]  # fmt: skip
+    layers = [PerStream(names, lambda _: Block(dim, num_heads, mlp_ratio=mlp_ratio, style="vit")) for _ in range(depth)]
     return FusionModel(Embed(features, dim, lengths, patches), layers, Head(dim, 2, names), features=features).eval()
 
 
@@ -186,30 +183,16 @@ def test_a_folder_that_is_not_there_is_named(tmp_path):
         pretrained.read_vit(tmp_path / "nowhere")
 
 
-METHOD = """
-from sparsefuse.layers.block import PerStream
-from sparsefuse.layers.embed import Embed
-from sparsefuse.layers.head import Head
-from sparsefuse.layers.vit import VitBlock
-from sparsefuse.model import FusionModel
-
-def build(features, num_classes, *, lengths=None, patches=None):
-    names = tuple(sorted(features))
-    layers = [PerStream(names, lambda _: VitBlock(12, 3, mlp_ratio=3))]
-    return FusionModel(Embed(features, 12, lengths, patches), layers, Head(12, num_classes, names), features=features)
-"""
-
-
 def test_training_starts_from_the_checkpoint(folder, tmp_path):
     """With a rate of 0 it ends there, too."""
-    (tmp_path / "method.py").write_text(METHOD)
-    config = tiny.config(
-        tiny.write_set(tmp_path / "data"), str(tmp_path / "method.py"),
-        options={"patches": {"sound": {"height": 4, "patch": 4, "time": 4}}}, lr=0.0, epochs=1, pretrained=str(folder),
-    )  # fmt: skip
+    options = {"dim": DIM, "num_heads": 3, "mlp_ratio": 3.0, "block": "vit", "unimodal_depth": 1, "fusion_depth": 1}
+    options["patches"] = {"sound": {"height": 4, "patch": 4, "time": 4}}
+    manifest = tiny.write_set(tmp_path / "data")
+    config = tiny.config(manifest, "mbt", options=options, lr=0.0, epochs=1, pretrained=str(folder))
     run = train(config, tmp_path / "run", root=Path(), measured=False)
     found = checkpoint.load(run / "model.safetensors").tensors
-    weights = pretrained.read_vit(folder).blocks[0]
+    blocks = pretrained.read_vit(folder).blocks
     for stream in (0, 1):
-        for name, expected in weights.items():
-            assert torch.equal(found[f"model/layers.0.blocks.{stream}.{name}"], expected), name
+        for place, weights in zip(("0.blocks", "2.each.blocks"), blocks, strict=True):  # 1 adds the bottleneck
+            for name, expected in weights.items():
+                assert torch.equal(found[f"model/layers.{place}.{stream}.{name}"], expected), name

@@ -29,7 +29,7 @@ _BOUNDS = {
     "data.noise": (0, None),
     "data.crop": (0, 1),
     "data.max_length": (0, None),
-    "data.views": (1, None),
+    "data.windows": (1, None),
     "data.cache_mb": (0, None),
 }
 
@@ -46,8 +46,8 @@ def check_config(config: Config) -> None:
     for modality, length in config.data.resample.items():
         if length < 1:
             raise ValueError(f"data.resample: {modality!r} is {length}; expected 1 or more tokens")
-    if config.data.views > 1 and not config.data.max_length:
-        raise ValueError(f"data.views is {config.data.views}, but data.max_length, the length of a view, is 0; set it")
+    if config.data.windows > 1 and not config.data.max_length:
+        raise ValueError(f"data.windows is {config.data.windows}, but data.max_length, the length of one, is 0; set it")
     for modality, bands in config.data.spec_augment.items():
         _check_low(f"data.spec_augment: {modality!r}", vars(bands), 0)
     for modality, picture in config.data.pictures.items():

@@ -87,7 +87,7 @@ class Data:
     """modality -> shape of its frames and how training changes them: {video: {height: 32, width: 32, crop: 0.1}}"""
     max_length: int = 0
     """longer streams are cut to this many tokens; 0 = keep them whole"""
-    views: int = 1
+    windows: int = 1
     """evenly spaced windows of max_length tokens whose logits are averaged in validation, test and prediction. Training
     sees the beginning; reports give the cost of one"""
     resample: dict[str, int] = field(default_factory=dict)

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from sparsefuse import metrics, views
+from sparsefuse import metrics, windows
 from sparsefuse.config import Data, Split
 from sparsefuse.data.batches import LengthBuckets, collate
 from sparsefuse.data.dataset import ClipDataset
@@ -114,6 +114,6 @@ def outputs(
     logits, labels = [], []
     for indices in opened.batches:
         batch = change(collate([opened.data[i] for i in indices], predictor.model.features))
-        logits.append(views.logits(predictor.model, batch.tokens, predictor.fit))
+        logits.append(windows.logits(predictor.model, batch.tokens, predictor.fit))
         labels.append(batch.labels)
     return torch.cat(logits), torch.cat(labels)

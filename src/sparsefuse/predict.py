@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sparsefuse import checkpoint, views
+from sparsefuse import checkpoint, windows
 from sparsefuse.data.arrays import read_array
 from sparsefuse.data.batches import collate
 from sparsefuse.data.labels import Labels
@@ -59,7 +59,7 @@ def load(run: str | Path, *, device: str = "cpu", trust_code: bool = False) -> "
     model = build(facts["method"], facts["features"], labels.num_outputs, lengths=facts["lengths"], **facts["options"])
     checkpoint.restore_model(model, found.tensors)
     stats = Stats.from_tensors(found.tensors) if facts["normalised"] else None
-    fit = Lengths(facts["max_length"], facts["resample"], facts.get("views", 1))  # runs of version 0.1.0 have no views
+    fit = Lengths(facts["max_length"], facts["resample"], facts.get("windows", 1))  # older runs have one
     return Predictor(model.to(device).eval(), labels, stats, extracted, fit)
 
 
@@ -101,7 +101,7 @@ class Predictor:
             raise Unusable("; ".join(f"{name}: {why}" for name, why in missing.items()) or "the clip has no modality")
         batch = collate([Sample(features, torch.tensor(0), "")], self.model.features)
         tokens = {name: type(t)(t.x.to(self.device), t.mask.to(self.device)) for name, t in batch.tokens.items()}
-        logits = views.logits(self.model, tokens, self.fit)[0].cpu()
+        logits = windows.logits(self.model, tokens, self.fit)[0].cpu()
         return self._prediction(logits, missing)
 
     def features(self, clip: Clip) -> tuple[dict[str, Tensor], dict[str, str]]:

@@ -16,9 +16,9 @@ import torch.nn.functional as F
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
+from sparsefuse.layers.block import Block
 from sparsefuse.layers.embed import Embed
 from sparsefuse.layers.patches import Grid
-from sparsefuse.layers.vit import VitBlock
 from sparsefuse.model import FusionModel
 
 log = logging.getLogger(__name__)
@@ -41,7 +41,7 @@ class Vit(NamedTuple):
     num_heads: int
     eps: float
     blocks: list[dict[str, Tensor]]
-    """per layer, a state of `VitBlock`"""
+    """per layer, a state of `Block` in ViT's style"""
     norm: dict[str, Tensor]
     """the last norm's weight and bias"""
 
@@ -55,8 +55,8 @@ def start(model: FusionModel, source: str | Path) -> None:
     """Puts the weights of a ViT (a folder, or a name on the Hugging Face hub) into `model`.
 
     Patch projections, positions and CLS tokens of modalities that are cut into patches; the k-th layer of the model
-    that has `VitBlock`s gets the k-th of the checkpoint, in all streams; the head's norm gets the last norm. Other
-    weights stay as they are. Raises ValueError when the model has nothing to put them in, or a shape differs.
+    that has blocks of style vit gets the k-th of the checkpoint, in all streams; the head's norm gets the last norm.
+    Other weights stay as they are. Raises ValueError when the model has nothing to put them in, or a shape differs.
     """
     vit = read_vit(source)
     layers = [found for layer in model.layers if (found := _blocks(layer))]
@@ -64,7 +64,7 @@ def start(model: FusionModel, source: str | Path) -> None:
         lacking = "ViT blocks" if not layers else "modality cut into patches"
         raise ValueError(
             f"{vit.source} is a ViT, and this model has no {lacking}; a method that takes one needs the option "
-            "patches and layers of layers.vit.VitBlock"
+            "patches and blocks of style vit (mbt: block=vit)"
         )
     eps = layers[0][0].norm.eps
     if vit.eps != eps:  # a model is rebuilt from its options, which do not hold it
@@ -97,7 +97,7 @@ def start_embed(embed: Embed, vit: Vit) -> None:
                 embed.position[i].copy_(positions(vit, grid, tubelets))
 
 
-def start_block(block: VitBlock, weights: dict[str, Tensor], vit: Vit) -> None:
+def start_block(block: Block, weights: dict[str, Tensor], vit: Vit) -> None:
     """Fills one block. Raises ValueError if its shapes or its number of heads are not the checkpoint's."""
     if block.attention.num_heads != vit.num_heads:
         raise ValueError(
@@ -150,8 +150,8 @@ def _picture(grid: Grid, tubelets: int) -> tuple[bool, tuple[int, int]]:
     return (True, (tubelets, grid.shape[0])) if grid.width == 1 else (False, grid.shape)
 
 
-def _blocks(layer: nn.Module) -> list[VitBlock]:
-    return [module for module in layer.modules() if isinstance(module, VitBlock)]
+def _blocks(layer: nn.Module) -> list[Block]:
+    return [module for module in layer.modules() if isinstance(module, Block) and module.style == "vit"]
 
 
 def read_vit(source: str | Path) -> Vit:
@@ -192,7 +192,7 @@ class _Named(dict[str, Tensor]):
 
 
 def _block(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    """The state of a `VitBlock`; a checkpoint without biases of queries, keys and values has them 0."""
+    """The state of a `Block`; a checkpoint without biases of queries, keys and values has them 0."""
     weights = {}
     for ours, theirs in _NAMES.items():
         for kind in ("weight", "bias"):

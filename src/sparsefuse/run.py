@@ -63,7 +63,7 @@ def write_setup(out: Path, config: Config, clips: Clips, options: dict[str, Any]
         "normalised": clips.stats is not None,
         "max_length": config.data.max_length,
         "resample": config.data.resample,
-        "views": config.data.views,
+        "windows": config.data.windows,
         "extract": read_json(extracted) if extracted.is_file() else None,
     }
     write_json(out / "model.json", facts)

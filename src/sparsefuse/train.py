@@ -21,7 +21,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader
 
-from sparsefuse import checkpoint, cost, metrics, mixup, pretrained, ranks, views
+from sparsefuse import checkpoint, cost, metrics, mixup, pretrained, ranks, windows
 from sparsefuse.checks import check_config, check_one_test_split
 from sparsefuse.config import Config
 from sparsefuse.data.augment import augment
@@ -259,7 +259,7 @@ class _Run:
         for share in mine:
             batch = to_device(collate([data[i] for i in share], self.clips.features), rank.device)
             with self._precision():
-                logits[torch.tensor(share, device=rank.device)] = views.logits(model, batch.tokens, data.fit)
+                logits[torch.tensor(share, device=rank.device)] = windows.logits(model, batch.tokens, data.fit)
         return Predicted(ranks.sum_over(logits, rank), labels, [row.id for row in data.rows])
 
     def _valid_scores(self) -> dict[str, float]:

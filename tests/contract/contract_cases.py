@@ -33,7 +33,7 @@ VARIANTS = {
         {"unimodal_attention": "fixed"},
         {"fusion": "vanilla", "loss": "each"},
         {"fusion": "cross"},
-        {"shared": True},
+        {"shared": True, "block": "vit"},
         {
             "patches": {
                 "rgb": {"height": 3, "channels": 2, "patch": 1, "time": 2},

@@ -10,28 +10,28 @@ from sparsefuse.config import Data
 
 
 class Lengths(NamedTuple):
-    """The rule of `Data.max_length`, `Data.resample` and `Data.views`."""
+    """The rule of `Data.max_length`, `Data.resample` and `Data.windows`."""
 
     max_length: int = 0
     """longer streams lose their end; 0 = none does"""
     resample: Mapping[str, int] = {}
     """modality -> N"""
-    views: int = 1
-    """windows of `max_length` tokens; with more than one, streams are left whole for `views.windows` to cut"""
+    windows: int = 1
+    """of `max_length` tokens; with more than one, streams are left whole for `windows.windows` to cut"""
 
     @classmethod
     def of(cls, data: Data) -> "Lengths":
-        """The rule that a configuration asks for, in training: one view, the beginning."""
+        """The rule that a configuration asks for, in training: one window, the beginning."""
         return cls(data.max_length, data.resample)
 
     @classmethod
     def scored(cls, data: Data) -> "Lengths":
         """The rule for validation, test and prediction."""
-        return cls(data.max_length, data.resample, data.views)
+        return cls(data.max_length, data.resample, data.windows)
 
     def windowed(self, modality: str) -> bool:
         """Whether the stream is left whole, to be seen in several windows."""
-        return self.views > 1 and modality not in self.resample
+        return self.windows > 1 and modality not in self.resample
 
     def after(self, modality: str, length: int) -> int:
         """The length of a stream of `length` tokens once it is fitted, or as a window of it reaches the model."""

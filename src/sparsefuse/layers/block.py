@@ -102,8 +102,23 @@ class Mlp(nn.Sequential):
         super().__init__(first, nn.Linear(dim, hidden), nn.Dropout(drop), activation(), nn.Linear(hidden, dim))
 
 
+Style = Literal["sft", "vit"]
+VIT_EPS = 1e-12
+"""What ViT's norms add to the variance, as in the checkpoints of `transformers`."""
+
+
+def parts(style: Style, dim: int, mlp_ratio: float, drop: float) -> tuple[nn.LayerNorm, Mlp]:
+    """The norm before attention, and the MLP: SFT's released ones, or those of a ViT (Dosovitskiy et al. 2021)."""
+    if style == "sft":
+        return Norm(dim), Mlp(dim, mlp_ratio, drop)
+    return nn.LayerNorm(dim, VIT_EPS), Mlp(dim, mlp_ratio, drop, activation=nn.GELU, eps=VIT_EPS)
+
+
 class Block(nn.Module):
-    """One pre-norm transformer layer on one stream."""
+    """One pre-norm transformer layer on one stream.
+
+    `style` vit: norms with weights and GELU, as checkpoints of Vision Transformers have.
+    """
 
     def __init__(
         self,
@@ -115,11 +130,12 @@ class Block(nn.Module):
         pattern: Pattern = "dense",
         span: int = 32,
         drop_path: float = 0.0,
+        style: Style = "sft",
     ):
         super().__init__()
-        self.norm = Norm(dim)
+        self.style: Style = style
         self.attention = Attention(dim, num_heads, pattern=pattern, span=span)
-        self.mlp = Mlp(dim, mlp_ratio, drop)
+        self.norm, self.mlp = parts(style, dim, mlp_ratio, drop)
         self.drop = residual_drop(drop, drop_path)
 
     def forward(self, tokens: Tokens) -> Tokens:
@@ -132,11 +148,19 @@ class Block(nn.Module):
 class CrossBlock(nn.Module):
     """A transformer block whose queries come from one stream and whose keys and values from another (MulT eqs. 1-4)."""
 
-    def __init__(self, dim: int, num_heads: int, *, mlp_ratio: float = 1.0, drop: float = 0.0, drop_path: float = 0.0):
+    def __init__(
+        self,
+        dim: int,
+        num_heads: int,
+        *,
+        mlp_ratio: float = 1.0,
+        drop: float = 0.0,
+        drop_path: float = 0.0,
+        style: Style = "sft",
+    ):
         super().__init__()
-        self.norm = Norm(dim)
         self.attention = CrossAttention(dim, num_heads)
-        self.mlp = Mlp(dim, mlp_ratio, drop)
+        self.norm, self.mlp = parts(style, dim, mlp_ratio, drop)
         self.drop = residual_drop(drop, drop_path)
 
     def forward(self, tokens: Tokens, read: Tokens) -> Tokens:

@@ -44,7 +44,8 @@ class Head(nn.Module):
             logits = self(state)
             return Voices(logits[:, None], torch.ones_like(logits[:, :1]))
         cls, there = self._cls(state)
-        return Voices(self.classify(self.norm(cls)), (there / there.sum(1, keepdim=True).clamp_min(1e-6))[..., 0])
+        weights = there / there.sum(1, keepdim=True).clamp_min(1e-6)
+        return Voices(self.classify(self.norm(cls)), weights[..., 0], self.streams)
 
     def _cls(self, state: State) -> tuple[Tensor, Tensor]:
         """The CLS tokens (B, M, D) of the streams, and whether they are there (B, M, 1)."""

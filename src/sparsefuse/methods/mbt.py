@@ -16,7 +16,7 @@ from typing import Literal
 import torch
 from torch import nn
 
-from sparsefuse.layers.block import Block, CrossBlock, Pattern, PerStream, presence
+from sparsefuse.layers.block import Block, CrossBlock, Pattern, PerStream, Style, presence
 from sparsefuse.layers.embed import Embed
 from sparsefuse.layers.head import Head
 from sparsefuse.layers.options import span_for
@@ -50,40 +50,43 @@ def build(
     drop_path: float = 0.0,
     unimodal_attention: Pattern = "dense",
     patches: Patches | None = None,
+    block: Style = "sft",
 ) -> FusionModel:
     """`num_bottlenecks` is the paper's B, `unimodal_depth` its fusion layer L_f; `shared`: one encoder for all
     modalities. `loss`: of the mean of the modalities' logits (the SFT study), or of each alone (the paper).
     `drop_path`: stochastic depth of the last layer, 0 in the first, linear between (the paper's 0.3). `patches` cut raw
-    frames into tokens."""
+    frames into tokens; `block` vit has a Vision Transformer's norms and GELU, for `train.pretrained`."""
     for option, value, known in (
         ("fusion", fusion, ("bottleneck", "vanilla", "cross")),
         ("bottleneck update", update, ("symmetric", "sequential")),
         ("loss", loss, ("mean", "each")),
+        ("block", block, ("sft", "vit")),
     ):
         if value not in known:
             raise ValueError(unknown(option, value, known))
     names = tuple(sorted(features))
     depth = unimodal_depth + fusion_depth
 
-    def block(layer: int, pattern: Pattern = "dense", span: int = 0) -> Block:
+    def own(layer: int, pattern: Pattern = "dense", span: int = 0) -> Block:
         path = drop_path * layer / max(depth - 1, 1)
-        return Block(dim, num_heads, mlp_ratio=mlp_ratio, drop=drop, pattern=pattern, span=span, drop_path=path)
+        sizes = {"mlp_ratio": mlp_ratio, "drop": drop, "drop_path": path}
+        return Block(dim, num_heads, pattern=pattern, span=span, style=block, **sizes)
 
-    def cross_block(layer: int) -> CrossBlock:
+    def across(layer: int) -> CrossBlock:
         path = drop_path * layer / max(depth - 1, 1)
-        return CrossBlock(dim, num_heads, mlp_ratio=mlp_ratio, drop=drop, drop_path=path)
+        return CrossBlock(dim, num_heads, mlp_ratio=mlp_ratio, drop=drop, drop_path=path, style=block)
 
     def unimodal(layer: int) -> nn.Module:
         longest = token_lengths(lengths, grids(patches, features))
         spans = {name: span_for(name, longest, unimodal_attention) for name in names}
-        return PerStream(names, lambda name: block(layer, unimodal_attention, spans[name]), shared=shared)
+        return PerStream(names, lambda name: own(layer, unimodal_attention, spans[name]), shared=shared)
 
     def fused(layer: int) -> nn.Module:
         if fusion == "vanilla":
-            return AllToAll(names, block(layer))
+            return AllToAll(names, own(layer))
         if fusion == "cross":
-            return OwnToAll(names, lambda _: cross_block(layer), shared=shared)
-        return ThroughBottleneck(names, lambda _: block(layer), update, shared=shared)
+            return OwnToAll(names, lambda _: across(layer), shared=shared)
+        return ThroughBottleneck(names, lambda _: own(layer), update, shared=shared)
 
     layers = [unimodal(layer) for layer in range(unimodal_depth)]
     layers += [AddBottleneck(num_bottlenecks, dim)] if fusion == "bottleneck" else []

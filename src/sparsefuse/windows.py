@@ -1,4 +1,4 @@
-"""Logits of long clips: the mean over several windows of each (multi-view testing)."""
+"""Logits of long clips: the mean over several windows of each (multi-clip testing, as MBT's)."""
 
 from collections.abc import Iterator
 
@@ -11,23 +11,23 @@ from sparsefuse.tokens import Tokens
 
 
 def logits(model: FusionModel, tokens: dict[str, Tokens], fit: Lengths) -> Tensor:
-    """(B, C) logits of whole clips, the mean over `fit.views` windows; see `windows`."""
-    said = [model(view).logits.float() for view in windows(tokens, fit)]
+    """(B, C) logits of whole clips, the mean over `fit.windows` windows; see `windows`."""
+    said = [model(window).logits.float() for window in windows(tokens, fit)]
     return said[0] if len(said) == 1 else torch.stack(said).mean(0)
 
 
 def windows(tokens: dict[str, Tokens], fit: Lengths) -> Iterator[dict[str, Tokens]]:
-    """The clips once per view: of streams longer than `max_length`, that many tokens.
+    """The clips once per window: of streams longer than `max_length`, that many tokens.
 
     The starts are evenly spaced from the first token to the last possible one. Streams that are short enough or
-    resampled are in every view as they are. If no stream is longer, there is one view.
+    resampled are in every window as they are. If no stream is longer, there is one.
     """
     longer = {name for name, t in tokens.items() if fit.windowed(name) and t.mask.shape[1] > fit.max_length}
     if not longer:
         yield tokens
         return
-    for view in range(fit.views):
-        part = view / (fit.views - 1)
+    for i in range(fit.windows):
+        part = i / (fit.windows - 1)
         yield {name: _window(t, fit.max_length, part) if name in longer else t for name, t in tokens.items()}
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import tiny
-from sparsefuse import build, evaluate, views
+from sparsefuse import build, evaluate, windows
 from sparsefuse.checks import check_config
 from sparsefuse.data.lengths import Lengths
 from sparsefuse.predict import load
@@ -26,13 +26,13 @@ def counted(lengths, padded):
 
 def seen(lengths, padded, fit):
     return [
-        [row[real].flatten().tolist() for row, real in zip(*view["a"], strict=True)]
-        for view in views.windows({"a": counted(lengths, padded)}, fit)
+        [row[real].flatten().tolist() for row, real in zip(*window["a"], strict=True)]
+        for window in windows.windows({"a": counted(lengths, padded)}, fit)
     ]
 
 
 def test_windows_are_evenly_spaced_over_the_real_length():
-    fit = Lengths(max_length=3, views=3)
+    fit = Lengths(max_length=3, windows=3)
     found = seen([9, 5, 3, 2, 0], 9, fit)
     assert found == [
         [[0, 1, 2], [0, 1, 2], [0, 1, 2], [0, 1], []],
@@ -42,16 +42,16 @@ def test_windows_are_evenly_spaced_over_the_real_length():
 
 
 def test_clips_that_are_short_enough_are_seen_once():
-    assert seen([3, 2], 3, Lengths(max_length=3, views=4)) == [[[0, 1, 2], [0, 1]]]
+    assert seen([3, 2], 3, Lengths(max_length=3, windows=4)) == [[[0, 1, 2], [0, 1]]]
 
 
 def test_one_view_is_the_beginning_and_resampled_streams_are_left_alone():
     tokens = counted([9], 9)
-    assert len(list(views.windows({"a": tokens}, Lengths(max_length=3)))) == 1
-    fit = Lengths(max_length=3, resample={"a": 5}, views=2)
-    assert [view["a"].x.shape[1] for view in views.windows({"a": tokens}, fit)] == [9]
+    assert len(list(windows.windows({"a": tokens}, Lengths(max_length=3)))) == 1
+    fit = Lengths(max_length=3, resample={"a": 5}, windows=2)
+    assert [window["a"].x.shape[1] for window in windows.windows({"a": tokens}, fit)] == [9]
     assert fit.fit("a", torch.zeros(9, 1)).shape == (5, 1)
-    assert Lengths(max_length=3, views=2).fit("a", torch.zeros(9, 1)).shape == (9, 1)
+    assert Lengths(max_length=3, windows=2).fit("a", torch.zeros(9, 1)).shape == (9, 1)
     assert Lengths(max_length=3).fit("a", torch.zeros(9, 1)).shape == (3, 1)
 
 
@@ -63,18 +63,18 @@ def test_logits_are_the_mean_over_the_windows_each_given_alone():
     def alone(x):
         return model({n: Tokens(t, torch.ones(t.shape[:2], dtype=torch.bool)) for n, t in (("a", x), ("b", b))}).logits
 
-    found = views.logits(
+    found = windows.logits(
         model,
         {"a": Tokens(a, torch.ones(1, 8, dtype=torch.bool)), "b": Tokens(b, torch.ones(1, 2, dtype=torch.bool))},
-        Lengths(max_length=4, views=2),
+        Lengths(max_length=4, windows=2),
     )
     torch.testing.assert_close(found, (alone(a[:, :4]) + alone(a[:, 4:])) / 2)
 
 
 def test_training_evaluation_and_prediction_agree_and_the_end_of_a_clip_counts(tmp_path: Path) -> None:
-    """Without views, two clips that differ behind max_length only get the same answer."""
+    """Without windows, two clips that differ behind max_length only get the same answer."""
     manifest = tiny.write_set(tmp_path / "data")
-    config = tiny.with_data(tiny.config(manifest, "late", epochs=1), max_length=3, views=2)
+    config = tiny.with_data(tiny.config(manifest, "late", epochs=1), max_length=3, windows=2)
     run = train(config, tmp_path / "run", root=Path(), measured=False)
     result = json.loads((run / "result.json").read_text())
     assert evaluate.evaluate(run)["loss"] == pytest.approx(result["test"]["loss"], abs=1e-6)
@@ -88,11 +88,11 @@ def test_training_evaluation_and_prediction_agree_and_the_end_of_a_clip_counts(t
     clip["sound"] = clip["sound"].copy()
     clip["sound"][-1] += 5
     assert predictor.predict_one(clip).probabilities != pytest.approx(said, abs=1e-4)
-    once = train(tiny.with_data(config, views=1), tmp_path / "once", root=Path(), measured=False)
+    once = train(tiny.with_data(config, windows=1), tmp_path / "once", root=Path(), measured=False)
     assert result["test"]["loss"] != pytest.approx(json.loads((once / "result.json").read_text())["test"]["loss"])
 
 
-def test_views_without_a_length_are_an_error() -> None:
-    config = tiny.with_data(tiny.config(Path("m.csv")), views=2)
-    with pytest.raises(ValueError, match=r"data.views is 2, but data.max_length, the length of a view, is 0"):
+def test_windows_without_a_length_are_an_error() -> None:
+    config = tiny.with_data(tiny.config(Path("m.csv")), windows=2)
+    with pytest.raises(ValueError, match=r"data.windows is 2, but data.max_length, the length of one, is 0"):
         check_config(config)

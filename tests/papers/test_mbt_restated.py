@@ -92,6 +92,7 @@ def test_each_modality_learns_the_label_by_itself(case):
     voices, _ = model.voices(as_tokens(clip))
     torch.testing.assert_close(voices.logits, expected, rtol=1e-5, atol=1e-5)
     assert voices.weights.tolist() == [[0.5, 0.5]] * 3
+    assert voices.streams == NAMES  # under mixup, each its own modality's label
     lacking = as_tokens(clip)
     lacking["sound"].mask[1] = False
     assert model.voices(lacking)[0].weights.tolist() == [[0.5, 0.5], [1, 0], [0.5, 0.5]]
