@@ -34,7 +34,7 @@ LEVELS = [
     {"methods", "cost", "checkpoint", "pretrained", "windows"},
     {"checks", "schedule", "train", "run", "watch", "ledger", "export", "variants"},
     {"experiment", "evaluate", "runs", "charts", "report", "predict", "predictions", "serve", "demo", "study"}
-    | {"budget"},
+    | {"budget", "explain"},
     {"cli", "__main__"},
 ]
 LEVEL = {name: level for level, names in enumerate(LEVELS) for name in names}

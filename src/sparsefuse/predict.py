@@ -22,6 +22,7 @@ from sparsefuse.model import FusionModel
 from sparsefuse.names import unknown
 from sparsefuse.refs import FEATURES, MEDIA, suffix
 from sparsefuse.skipped import Unusable
+from sparsefuse.tokens import Tokens
 
 Stream = np.ndarray | Tensor | str | Path
 """One modality of a clip: its features (N, F), the file that holds them, or the media file they are made from."""
@@ -96,13 +97,16 @@ class Predictor:
     @torch.inference_mode()
     def predict_one(self, clip: Clip) -> Prediction:
         """The prediction for one clip; see `predict`."""
+        tokens, missing = self.tokens(clip)
+        return self.prediction(windows.logits(self.model, tokens, self.fit)[0].cpu(), missing)
+
+    def tokens(self, clip: Clip) -> tuple[dict[str, Tokens], dict[str, str]]:
+        """What the model reads of one clip, as a batch of one, and why modalities are missing. Raises Unusable."""
         features, missing = self.features(clip)
         if not features:
             raise Unusable("; ".join(f"{name}: {why}" for name, why in missing.items()) or "the clip has no modality")
         batch = collate([Sample(features, torch.tensor(0), "")], self.model.features)
-        tokens = {name: type(t)(t.x.to(self.device), t.mask.to(self.device)) for name, t in batch.tokens.items()}
-        logits = windows.logits(self.model, tokens, self.fit)[0].cpu()
-        return self._prediction(logits, missing)
+        return {name: Tokens(t.x.to(self.device), t.mask.to(self.device)) for name, t in batch.tokens.items()}, missing
 
     def features(self, clip: Clip) -> tuple[dict[str, Tensor], dict[str, str]]:
         """Normalised features (N, F) per modality of a clip, and why the others are missing."""
@@ -120,23 +124,27 @@ class Predictor:
                 missing[name] = str(error)
         return found, missing
 
+    def media(self, name: str, clip: Clip) -> Path | None:
+        """The media file that a modality of a clip is made from; None if its features are given, or nothing is."""
+        if isinstance(clip, str | Path):
+            clip = {name: clip}
+        if name in clip:
+            stream = clip[name]
+            return Path(stream) if isinstance(stream, str | Path) and suffix(str(stream)) in MEDIA else None
+        stream = clip.get(self._source(name))
+        return Path(stream) if isinstance(stream, str | Path) and suffix(str(stream)) not in FEATURES else None
+
     def _read(self, name: str, clip: Mapping[str, Stream]) -> Tensor:
+        file = self.media(name, clip)
+        if file is not None:
+            return torch.from_numpy(self._extracted(name, file))
         if name not in clip:
-            return torch.from_numpy(self._extracted(name, self._raw(name, clip)))
+            source = self._source(name)
+            raise Unusable(f"not given, and {source!r} is no media file" if source in clip else "not given")
         stream = clip[name]
         if isinstance(stream, str | Path):
-            if suffix(str(stream)) in MEDIA:
-                return torch.from_numpy(self._extracted(name, Path(stream)))
             return torch.from_numpy(read_array(str(stream), Path()))
         return torch.as_tensor(stream, dtype=torch.float32)
-
-    def _raw(self, name: str, clip: Mapping[str, Stream]) -> Path:
-        """The media file that the clip names under the modality's source."""
-        source = self._source(name)
-        stream = clip.get(source)
-        if isinstance(stream, str | Path) and suffix(str(stream)) not in FEATURES:
-            return Path(stream)
-        raise Unusable(f"not given, and {source!r} is no media file" if source in clip else "not given")
 
     def _source(self, name: str) -> str:
         """The manifest column that the modality's features were made from; empty if they were made elsewhere."""
@@ -160,7 +168,8 @@ class Predictor:
         x = self.fit.fit(name, x)
         return self.stats.normalise(name, x) if self.stats else x
 
-    def _prediction(self, logits: Tensor, missing: dict[str, str]) -> Prediction:
+    def prediction(self, logits: Tensor, missing: dict[str, str]) -> Prediction:
+        """What logits (C,) say."""
         if self.labels.task == "regression":
             return Prediction(f"{float(logits[0]):.6g}", {}, missing)
         single = self.labels.task == "class"

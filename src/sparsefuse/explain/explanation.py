@@ -1,0 +1,83 @@
+"""One clip explained: a run folder and a clip in, what the model said and what it looked at out."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from sparsefuse.explain.occlusion import Occlusion, occlusion
+from sparsefuse.explain.pooled import Pooled, exchanged, pooled
+from sparsefuse.explain.rollout import rollout
+from sparsefuse.predict import Clip, Prediction, Predictor, load
+from sparsefuse.tokens import State
+
+NUM_WINDOWS = 12
+
+
+class Explanation(NamedTuple):
+    """What a model said of one clip, what its attention reached, and what it could not do without."""
+
+    prediction: Prediction
+    rollout: dict[str, Tensor]
+    """(N,) per modality that the clip has: the share of each token in what the head read; all sum to one"""
+    shares: dict[str, float]
+    """per modality, the sum of its tokens' rollout"""
+    learned: float
+    """the part of the head's input that came from CLS and other learned tokens, left out of the shares"""
+    occlusion: Occlusion
+    """of the probability of the answer; for regression, of the number itself"""
+    pooled: dict[str, Pooled]
+    """per modality that is pooled by itself (SFT): its pooled tokens, whose shares sum to one over modalities"""
+    exchanged: dict[int, dict[str, Tensor]]
+    """per layer that swaps tokens (TokenFusion): (N,) bool per modality"""
+    notes: tuple[str, ...]
+    """what was traced otherwise than the model computes it"""
+
+
+def explain(
+    run: str | Path | Predictor, clip: Clip, *, num_windows: int = NUM_WINDOWS, trust_code: bool = False
+) -> Explanation:
+    """Explains the prediction for one clip; `clip` and `trust_code` as in `predict`.
+
+    Raises Unusable for a clip of which nothing can be read, ValueError for a method whose attention cannot be traced.
+    """
+    predictor = run if isinstance(run, Predictor) else load(run, trust_code=trust_code)
+    model = predictor.model
+    tokens, missing = predictor.tokens(clip)
+    states: list[State] = []
+    with torch.no_grad():
+        logits = model(tokens, probe=lambda _, state: states.append(state)).logits
+    traced = rollout(model, tokens)
+    there = {name: tokens[name].mask[0] for name in model.modalities if name not in missing}
+    relevance = {name: traced.tokens[name][0][mask].cpu() for name, mask in there.items()}
+    total = sum(float(share.sum()) for share in relevance.values())
+    return Explanation(
+        predictor.prediction(logits[0].float().cpu(), missing),
+        {name: share / total for name, share in relevance.items()},
+        {name: float(share.sum()) / total for name, share in relevance.items()},
+        1 - total,
+        occlusion(model, tokens, _score(predictor, logits), num_windows=num_windows),
+        _sharing(pooled(model, traced, states)),
+        exchanged(model, states),
+        traced.notes,
+    )
+
+
+def _sharing(found: dict[str, Pooled]) -> dict[str, Pooled]:
+    """Pooled tokens with CLS left out of the sum, as it is of the tokens' shares."""
+    total = sum(float(part.relevance.sum()) for part in found.values())
+    return {name: part._replace(relevance=part.relevance / total) for name, part in found.items()}
+
+
+def _score(predictor: Predictor, logits: Tensor) -> Callable[[Tensor], Tensor]:
+    """Logits (R, C) -> (R,) the probability of the class that the clip got; the number itself, for regression."""
+    likeliest = int(logits[0].argmax())
+    match predictor.labels.task:
+        case "regression":
+            return lambda rows: rows[:, 0]
+        case "class":
+            return lambda rows: rows.softmax(1)[:, likeliest]
+        case _:
+            return lambda rows: rows.sigmoid()[:, likeliest]

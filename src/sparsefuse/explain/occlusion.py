@@ -1,0 +1,72 @@
+"""Occlusion: a model and one clip in, what it says when a part of a modality is taken away out.
+
+The honest measure beside rollout: it asks the model itself (Zeiler & Fergus 2014, with masks in place of grey squares).
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from sparsefuse.model import FusionModel
+from sparsefuse.tokens import Tokens
+
+
+class Occlusion(NamedTuple):
+    """The model's score of its answer, whole and with parts of the clip masked out."""
+
+    whole: float
+    """with nothing masked"""
+    without: dict[str, float]
+    """per modality, with all of it masked; nan where nothing would be left"""
+    windows: dict[str, Tensor]
+    """(W,) per modality, with a window of it masked, in order of time; nan where nothing would be left"""
+
+    def drop(self, modality: str) -> float:
+        """How much the score falls without the modality."""
+        return self.whole - self.without[modality]
+
+    def drops(self, modality: str) -> Tensor:
+        """(W,) how much the score falls without each window; below 0 where the clip is better off without."""
+        return self.whole - self.windows[modality]
+
+
+def window_of(length: int, count: int) -> Tensor:
+    """(N,) the window of each token: `count` windows of equal length, or one per token if there are fewer."""
+    count = min(length, count)
+    return torch.arange(length) * count // length
+
+
+@torch.no_grad()
+def occlusion(
+    model: FusionModel, tokens: dict[str, Tokens], score: Callable[[Tensor], Tensor], *, num_windows: int = 12
+) -> Occlusion:
+    """Masks each modality of one clip (B = 1), and each of its windows; all at once, as one batch.
+
+    `score`: logits (R, C) -> (R,), such as the probability of the class that the whole clip gets.
+    """
+    if num_windows < 1:
+        raise ValueError(f"num_windows is {num_windows}, expected 1 or more")
+    there = {name: t.mask[0] for name, t in tokens.items() if name in model.modalities and t.mask.any()}
+    masks = [dict(there)]
+    windows: dict[str, list[Tensor]] = {}
+    for name, mask in there.items():
+        masks.append({**there, name: torch.zeros_like(mask)})
+        index = torch.full(mask.shape, -1, device=mask.device)
+        index[mask] = window_of(int(mask.sum()), num_windows).to(mask.device)
+        windows[name] = [mask & (index != window) for window in range(int(index.max()) + 1)]
+        masks += [{**there, name: kept} for kept in windows[name]]
+    batch = {
+        name: Tokens(tokens[name].x.expand(len(masks), -1, -1), torch.stack([row[name] for row in masks]))
+        for name in there
+    }
+    found = score(model(batch).logits.float()).cpu()
+    left = torch.stack([mask.any(1) for _, mask in batch.values()]).any(0).cpu()
+    rows = iter(found.masked_fill(~left, float("nan")).tolist())
+    whole = next(rows)
+    without, parts = {}, {}
+    for name in there:
+        without[name] = next(rows)
+        parts[name] = torch.tensor([next(rows) for _ in windows[name]])
+    return Occlusion(whole, without, parts)

@@ -1,0 +1,146 @@
+"""Attention rollout (Abnar & Zuidema 2020): a model and clips in, how much of each token reached the head out.
+
+One rule serves every method. The true pass notes all attention; the shadow pass (`shadow`) sends one number per token
+the same way; the gradient of what the head reads by the numbers at the start is the product of all attention matrices.
+After each layer, rows are scaled to sum to one, as in the paper.
+"""
+
+import copy
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from sparsefuse.explain.shadow import Said, check_traceable, filled, recorded, shadowed
+from sparsefuse.layers.block import presence
+from sparsefuse.model import FusionModel
+from sparsefuse.tokens import State, Tokens
+
+NOTHING = 1e-9
+"""Below this, a row's sum is rounding."""
+LINEAR = 1e-6
+"""How far a shadow may be from linear; means of `local` attention are float32."""
+
+MEAN_OF_MAX = "Max pooling is traced as the mean of its window: every token of a window gets the same share."
+
+
+class Rollout(NamedTuple):
+    """How much of each token reached the head. Of a sample, tokens and `learned` sum to one."""
+
+    tokens: dict[str, Tensor]
+    """(B, N) per modality; 0 for padding"""
+    learned: Tensor
+    """(B,) what came from CLS and other learned tokens, which are the same for every clip"""
+    depths: tuple[dict[str, Tensor], ...]
+    """(B, 1 + N) per stream, CLS included, after the embedding and after each layer; each depth sums to one"""
+    notes: tuple[str, ...]
+    """what was traced otherwise than the model computes it"""
+
+
+class _Step(NamedTuple):
+    """One layer in the true pass: the state before it, the state after it, and what decided on weights."""
+
+    before: State
+    after: State
+    said: Said
+
+
+def rollout(model: FusionModel, tokens: dict[str, Tokens]) -> Rollout:
+    """Relevance of every token of every sample; the model is left as it is.
+
+    Raises ValueError for a layer that mixes tokens by other means than `layers.block`, as another library's attention.
+    """
+    check_traceable(model.layers)
+    model = copy.deepcopy(model).double().eval().requires_grad_(False)
+    steps = _true_pass(model, {name: Tokens(t.x.double(), t.mask) for name, t in tokens.items()})
+    notes = _without_max(model.layers)
+    values = [{name: _ones(stream) for name, stream in steps[0].before.streams.items()}]
+    for depth, (layer, step) in enumerate(zip(model.layers, steps, strict=True)):
+        values.append(_shadow_step(depth, layer, step, values[-1]))
+    read = _readout(model.head, steps[-1].after, values[-1])
+    wanted = [value for streams in values for value in streams.values()]
+    found = iter(torch.autograd.grad(read.sum(), wanted, allow_unused=True, materialize_grads=True))
+    depths = tuple({name: next(found) for name in streams} for streams in values)
+    relevance = {name: depths[0][name][:, 1:] for name in model.modalities}
+    learned = 1 - torch.cat(list(relevance.values()), 1).sum(1)
+    return Rollout(relevance, learned, depths, notes)
+
+
+@torch.no_grad()
+def _true_pass(model: FusionModel, tokens: dict[str, Tokens]) -> list[_Step]:
+    state = model.embed(tokens)
+    steps = []
+    for layer in model.layers:
+        with recorded(layer) as said:
+            after = layer(state)
+        steps.append(_Step(state, after, said))
+        state = after
+    return steps
+
+
+def _without_max(layers: nn.Module) -> tuple[str, ...]:
+    """Makes max pooling average: which token gave the largest value differs by channel."""
+    found = [module for module in layers.modules() if getattr(module, "pool", None) == "max"]
+    for module in found:
+        module.pool = "avg"  # pyright: ignore[reportArgumentType]
+    return (MEAN_OF_MAX,) if found else ()
+
+
+def _shadow_step(depth: int, layer: nn.Module, step: _Step, values: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The numbers after a layer, (B, N) per stream; each is 1, the sum of its parts of the numbers before."""
+    after = _through(layer, step, values)
+    with torch.no_grad():
+        # Positions or learned tokens that a layer adds are a constant, no part of any token.
+        constant = _through(layer, step, {name: torch.zeros_like(value) for name, value in values.items()})
+        _check_linear(depth, layer, step, constant)
+    found = {}
+    for name, number in after.items():
+        part = number - constant[name]
+        total = part.detach()
+        # What holds nothing of the clip is learned, as a bottleneck before it has read: a token of its own, as CLS is.
+        learned = total.abs() < NOTHING
+        value = torch.where(learned, 1.0, part / total.masked_fill(learned, 1.0))
+        found[name] = value.requires_grad_()
+    return found
+
+
+def _through(layer: nn.Module, step: _Step, values: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The layer's shadow: numbers before to numbers after, (B, N) per stream."""
+    with shadowed(layer, step.said):
+        after: State = layer(filled(step.before, values))
+    return {name: stream.x.mean(-1) for name, stream in after.streams.items()}
+
+
+def _check_linear(depth: int, layer: nn.Module, step: _Step, constant: dict[str, Tensor]) -> None:
+    """Raises ValueError if twice the numbers do not give twice the result: the layer then weighs by its tokens."""
+    generator = torch.Generator().manual_seed(0)
+    some = {
+        name: torch.rand(s.mask.shape, generator=generator, dtype=s.x.dtype).to(s.x.device)
+        for name, s in step.before.streams.items()
+    }
+    once, twice = (_through(layer, step, {name: k * value for name, value in some.items()}) for k in (1, 2))
+    for name, start in constant.items():
+        if not torch.allclose(twice[name] - start, 2 * (once[name] - start), rtol=LINEAR, atol=LINEAR):
+            raise ValueError(
+                f"attention rollout cannot see through layers.{depth} ({type(layer).__name__}): its stream {name!r} "
+                "weighs tokens by their own values; expected attention made of sparsefuse.layers.block.Attention or "
+                "CrossAttention"
+            )
+
+
+def _readout(head: nn.Module, state: State, values: dict[str, Tensor]) -> Tensor:
+    """(B,) the mean of the CLS tokens that the head reads, of the streams that a sample has."""
+    names = getattr(head, "streams", None) or getattr(head, "modalities", None)
+    if names is None:
+        raise ValueError(
+            f"attention rollout does not know what {type(head).__name__} reads; expected a head with `streams`, the "
+            "names of the streams whose CLS it reads"
+        )
+    there = torch.cat([presence(state.streams[name])[:, 0] for name in names], 1)  # (B, M)
+    cls = torch.stack([values[name][:, 0] for name in names], 1)
+    return (cls * there).sum(1) / there.sum(1).clamp_min(1)
+
+
+def _ones(stream: Tokens) -> Tensor:
+    """(B, N) ones whose gradient is asked for."""
+    return torch.ones(stream.mask.shape, dtype=stream.x.dtype, device=stream.x.device, requires_grad=True)

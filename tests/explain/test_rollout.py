@@ -1,0 +1,298 @@
+"""Attention rollout is the product of averaged attention matrices, for every method and on ragged clips."""
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from contract.contract_cases import CASES, FEATURES, case_id, clips, model_of, ragged, rows
+from sparsefuse.explain.rollout import MEAN_OF_MAX, rollout
+from sparsefuse.layers.block import Block, PerStream
+from sparsefuse.layers.embed import Embed
+from sparsefuse.layers.head import Head
+from sparsefuse.methods import build, find
+from sparsefuse.model import FusionModel
+
+CLOSE = {"rtol": 1e-6, "atol": 1e-7}  # means of `local` attention are float32
+
+
+@pytest.fixture(params=CASES, ids=case_id)
+def case(request):
+    return request.param
+
+
+@torch.no_grad()
+def attention_of(attention, x, sees=None):
+    """(N, N) softmax over the keys each query sees, mean over heads, one score at a time."""
+    dim, heads = x.shape[1], attention.num_heads
+    width = dim // heads
+    q, k, _ = attention.qkv(x).split(dim, 1)
+    total = torch.zeros(len(x), len(x), dtype=x.dtype)
+    for head in range(heads):
+        part = slice(head * width, (head + 1) * width)
+        for i in range(len(x)):
+            seen = [j for j in range(len(x)) if sees is None or sees(i, j)]
+            scores = [math.exp(float(q[i, part] @ k[j, part]) / math.sqrt(width)) for j in seen]
+            for j, score in zip(seen, scores, strict=True):
+                total[i, j] += score / sum(scores) / heads
+    return total
+
+
+@torch.no_grad()
+def product(blocks, x, sees=None):
+    """(N, N) rollout of blocks: each (identity + attention) / 2, later ones from the left."""
+    matrix = torch.eye(len(x), dtype=x.dtype)
+    for block in blocks:
+        weights = attention_of(block.attention, block.norm(x), sees)
+        matrix = (torch.eye(len(x), dtype=x.dtype) + weights) / 2 @ matrix
+        mask = torch.ones(1, len(x), dtype=torch.bool)
+        x = block(type(ragged()["rgb"])(x[None], mask)).x[0]
+    return matrix
+
+
+def test_a_dense_model_gives_the_product_of_its_attention_matrices():
+    model = model_of(("concat", {"fusion_depth": 2, "dim": 20, "num_heads": 5})).double()
+    batch = {name: t._replace(x=t.x.double()) for name, t in clips({"rgb": [4], "sound": [5], "flow": [3]}).items()}
+    found = rollout(model, batch)
+    joined = model.layers[0](model.embed(batch)).streams["fused"].x[0]
+    cls = product([layer.blocks[0] for layer in model.layers[1:]], joined)[0]
+    expected = {"flow": cls[1:4], "rgb": cls[4:8], "sound": cls[8:]}
+    for name, share in expected.items():
+        torch.testing.assert_close(found.tokens[name][0], share.detach(), rtol=1e-9, atol=1e-12)
+    torch.testing.assert_close(found.learned[0], cls[0].detach(), rtol=1e-9, atol=1e-12)
+
+
+def strided(span):
+    return lambda i, j: 0 in (i, j) or abs(i - j) < span or (i - j) % span == 0
+
+
+def fixed(span):
+    def sees(i, j):
+        if 0 in (i, j):
+            return True
+        (own, _), (other, place) = divmod(i - 1, span), divmod(j - 1, span)
+        return own == other or place >= span - 9
+
+    return sees
+
+
+@pytest.mark.parametrize(("pattern", "span", "sees"), [("strided", 3, strided(3)), ("fixed", 12, fixed(12))])
+def test_a_sparse_pattern_gives_the_product_of_its_matrices(pattern, span, sees):
+    torch.manual_seed(0)
+    blocks = [Block(20, 5, pattern=pattern, span=span) for _ in range(2)]
+    layers = [PerStream(("a",), lambda _, block=block: block) for block in blocks]
+    model = FusionModel(Embed({"a": 4}, 20), layers, Head(20, 3, ("a",)), features={"a": 4}).double().eval()
+    batch = {name: t._replace(x=t.x.double()) for name, t in clips({"a": [28]}, features={"a": 4}).items()}
+    cls = product(blocks, model.embed(batch).streams["a"].x[0], sees)[0]
+    torch.testing.assert_close(rollout(model, batch).tokens["a"][0], cls[1:].detach(), rtol=1e-7, atol=1e-9)
+
+
+def test_local_attention_hands_a_mean_on_to_its_window():
+    """28 tokens in blocks of 4: a query sees 8 tokens near it and 15 means; the means' weights go to their tokens."""
+    torch.manual_seed(0)
+    block = Block(20, 5, pattern="local", span=4).double().eval()
+    model = FusionModel(
+        Embed({"a": 4}, 20), [PerStream(("a",), lambda _: block)], Head(20, 3, ("a",)), features={"a": 4}
+    )
+    model = model.double().eval()
+    # CLS reads tokens alone; a second look from token 1 needs the whole matrix.
+    batch = {name: t._replace(x=t.x.double()) for name, t in clips({"a": [28]}, features={"a": 4}).items()}
+    x = block.norm(model.embed(batch).streams["a"].x[0])
+    q, k, _ = block.attention.qkv(x).split(20, 1)
+    window = [n * 15 // 28 for n in range(28)]
+    members = [[n for n in range(28) if window[n] == w] for w in range(15)]
+    q, k = q.detach(), k.detach()
+    matrix = torch.zeros(29, 29, dtype=torch.float64)
+    for head in range(5):
+        part = slice(4 * head, 4 * head + 4)
+        for i in range(29):
+            if i == 0:
+                keys = [[j] for j in range(29)]
+            else:
+                start = (i - 1) // 4 * 4
+                near = [j for j in range(start - 2, start + 6) if 0 <= j < 28]
+                keys = [[0], *([1 + n for n in m] for m in members), *([1 + j] for j in near)]
+            scores = [math.exp(float(q[i, part] @ k[key][:, part].mean(0)) / 2) for key in keys]
+            for key, score in zip(keys, scores, strict=True):
+                for j in key:
+                    matrix[i, j] += score / sum(scores) / len(key) / 5
+    two = FusionModel(model.embed, [*model.layers, _TokenToCls()], Head(20, 3, ("a",)), features={"a": 4}).double()
+    expected = (torch.eye(29, dtype=torch.float64) + matrix)[7] / 2
+    torch.testing.assert_close(rollout(two, batch).tokens["a"][0], expected[1:], rtol=1e-5, atol=1e-8)
+
+
+class _TokenToCls(nn.Module):
+    """Puts token 7 in the place of CLS, so that its row of the rollout is read."""
+
+    def forward(self, state):
+        streams = {n: t._replace(x=torch.cat([t.x[:, 7:8], t.x[:, 1:]], 1)) for n, t in state.streams.items()}
+        return state._replace(streams=streams)
+
+
+def test_every_method_gives_shares_that_sum_to_one_on_ragged_clips(case):
+    found = rollout(model_of(case), ragged())
+    total = torch.cat(list(found.tokens.values()), 1).sum(1) + found.learned
+    torch.testing.assert_close(total, torch.ones_like(total), **CLOSE)
+    for name, share in found.tokens.items():
+        assert share.min() >= -1e-7
+        assert share.shape == (5, ragged()[name].mask.shape[1])
+    assert (found.learned > 0).all()
+    read = torch.cat([ragged()[name].mask for name in found.tokens], 1).any(1)
+    assert (found.learned[read] < 1).all()
+
+
+def test_every_depth_sums_to_one(case):
+    model = model_of(case)
+    found = rollout(model, ragged())
+    assert len(found.depths) == len(model.layers) + 1
+    read = torch.cat([ragged()[name].mask for name in found.tokens], 1).any(1)
+    for depth in found.depths:
+        total = torch.cat(list(depth.values()), 1).sum(1)[read]
+        assert (total <= 1 + 1e-6).all()
+        if "bottleneck" in depth or "bottleneck" not in found.depths[-1]:  # before, its share is not there yet
+            assert (total >= 1 - 1e-6).all()
+
+
+def test_padding_gets_nothing_and_every_read_token_something(case):
+    found = rollout(model_of(case), ragged())
+    for name, share in found.tokens.items():
+        mask = ragged()[name].mask
+        assert share[~mask].abs().max() < 1e-12
+        assert (share[mask] > 0).all()
+
+
+def test_more_padding_changes_nothing(case):
+    model = model_of(case)
+    one, two = rollout(model, ragged()), rollout(model, ragged(extra=5))
+    for name, share in one.tokens.items():
+        torch.testing.assert_close(two.tokens[name][:, : share.shape[1]], share, **CLOSE)
+
+
+def test_a_sample_alone_gives_what_it_gives_in_a_batch(case):
+    model = model_of(case)
+    whole, alone = rollout(model, ragged()), rollout(model, rows(ragged(), slice(0, 1)))
+    for name, share in alone.tokens.items():
+        torch.testing.assert_close(whole.tokens[name][:1], share, **CLOSE)
+
+
+def test_the_model_is_left_as_it_is(case):
+    model = model_of(case).train()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    pools = [getattr(module, "pool", None) for module in model.modules()]
+    rollout(model, ragged())
+    assert all(module.training for module in model.modules())
+    assert [getattr(module, "pool", None) for module in model.modules()] == pools
+    assert all(not module._forward_hooks for module in model.modules())
+    for name, value in model.state_dict().items():
+        torch.testing.assert_close(value, before[name], rtol=0, atol=0)
+
+
+def test_late_fusion_keeps_modalities_apart():
+    """What a modality's own CLS reads is a third of what three modalities' heads read; the others change nothing."""
+    model = model_of(("late", {"unimodal_depth": 2, "dim": 20, "num_heads": 5}))
+    batch = clips({"rgb": [4], "sound": [5], "flow": [3]})
+    found = rollout(model, batch)
+    for name in FEATURES:
+        alone = rollout(model, {name: batch[name]})
+        torch.testing.assert_close(found.tokens[name] * 3, alone.tokens[name], **CLOSE)
+        assert 0 < float(found.tokens[name].sum()) < 1 / 3
+
+
+def test_modalities_cross_where_a_method_fuses(case):
+    """The relevance of a modality depends on what another holds, unless the method is late or unimodal."""
+    model = model_of(case)
+    counts = {"rgb": [9], "sound": [40], "flow": [7]}
+    one, two = clips(counts, seed=1), clips(counts, seed=2)
+    for name in FEATURES:
+        others = {**two, name: one[name]}
+        change = (rollout(model, one).tokens.get(name, torch.zeros(1)) - rollout(model, others).tokens.get(
+            name, torch.zeros(1))).abs().max()  # fmt: skip
+        assert (change < 1e-9) == (case[0] in ("late", "unimodal"))
+
+
+def test_max_pooling_is_traced_as_a_mean_and_says_so():
+    for pool, notes in (("max", (MEAN_OF_MAX,)), ("avg", ())):
+        model = model_of(("sft", {**find("sft").TEST, "pool": pool}))
+        assert rollout(model, ragged()).notes == notes
+
+
+def test_pooling_by_attention_uses_what_tokens_received():
+    """With one layer of pooling to one token and one block, tokens share by what they received."""
+    features = {"a": 4}
+    torch.manual_seed(0)
+    model = build("sft", features, 3, dim=20, num_heads=5, unimodal_depth=0, fusion_depth=1, keep=1, pool="attn",
+                  sparse="dense").eval()  # fmt: skip
+    batch = clips({"a": [6]}, features=features)
+    sparse = model.layers[0].blocks[0]
+    x, mask = model.embed(batch).streams["a"]
+    received = sparse.attention(sparse.norm(x), mask, want_received=True).received[0, 1:].double()
+    weights = attention_of(sparse.attention.double(), sparse.norm(x[0].double()))
+    sparse.float()
+    by_received = received / received.sum() @ (torch.eye(7).double() + weights)[1:] / 2
+    from_cls = (torch.eye(7).double() + weights)[0] / 2
+    found = rollout(model, batch)
+    kept = found.depths[1]["a"][0]
+    expected = kept[0] * from_cls + kept[1] * by_received
+    torch.testing.assert_close(found.tokens["a"][0], expected[1:].detach(), rtol=1e-5, atol=1e-8)
+
+
+class _Adds(nn.Module):
+    """Adds positions to a stream, and learned tokens at its end."""
+
+    def __init__(self):
+        super().__init__()
+        self.position, self.tokens = nn.Parameter(torch.randn(7, 20)), nn.Parameter(torch.randn(1, 2, 20))
+
+    def forward(self, state):
+        x, mask = state.streams["a"]
+        x = torch.cat([x + self.position, self.tokens], 1)
+        return state._replace(
+            streams={"a": type(state.streams["a"])(x, torch.nn.functional.pad(mask, (0, 2), value=True))}
+        )
+
+
+def test_positions_that_a_layer_adds_take_no_part_and_tokens_that_it_adds_count_as_learned():
+    torch.manual_seed(0)
+    block = Block(20, 5)
+    model = FusionModel(
+        Embed({"a": 4}, 20), [_Adds(), PerStream(("a",), lambda _: block)], Head(20, 3, ("a",)), features={"a": 4}
+    ).double()
+    batch = {name: t._replace(x=t.x.double()) for name, t in clips({"a": [6]}, features={"a": 4}).items()}
+    found = rollout(model, batch)
+    expected = product([block], model.layers[0](model.embed(batch)).streams["a"].x[0])[0]
+    torch.testing.assert_close(found.tokens["a"][0], expected[1:7])
+    torch.testing.assert_close(found.learned[0], expected[[0, 7, 8]].sum())
+
+
+class _Foreign(nn.Module):
+    def __init__(self, inner):
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, state):
+        x, mask = state.streams["a"]
+        return state._replace(streams={"a": type(state.streams["a"])(self.inner(x), mask)})
+
+
+class _OwnAttention(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(20, 20))
+
+    def forward(self, x):
+        return x + (x @ self.weight @ x.transpose(1, 2)).softmax(-1) @ x
+
+
+@pytest.mark.parametrize(
+    ("inner", "named"),
+    [
+        (nn.TransformerEncoderLayer(20, 5, batch_first=True), r"layers\.0\.inner\.self_attn \(MultiheadAttention\)"),
+        (nn.Sequential(nn.Linear(20, 20), nn.ReLU()), r"layers\.0\.inner\.0 \(Linear\)"),
+        (_OwnAttention(), r"layers\.0 \(_Foreign\): its stream 'a' weighs tokens by their own values"),
+    ],
+)
+def test_attention_that_is_not_traced_is_an_error_naming_the_module(inner, named):
+    model = FusionModel(Embed({"a": 4}, 20), [_Foreign(inner)], Head(20, 3, ("a",)), features={"a": 4})
+    with pytest.raises(ValueError, match=named + r"[\s\S]*block\.Attention"):
+        rollout(model, clips({"a": [6]}, features={"a": 4}))
