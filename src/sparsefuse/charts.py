@@ -14,6 +14,8 @@ from typing import Any, NamedTuple, ParamSpec
 
 import numpy as np
 
+from sparsefuse.files import replacing
+
 NUM_COLOURS = 8
 P = ParamSpec("P")
 
@@ -25,6 +27,19 @@ _VARIABLES = {_INK: "--ink", _SOFT: "--soft", _LINE: "--line", _PAGE: "--page"} 
 }
 # A heat map is a picture and cannot follow a variable: one blue that reads on white and on black.
 _HEAT = (0.22, 0.45, 0.72)
+
+
+class Look(NamedTuple):
+    """The colours of a figure."""
+
+    ink: str
+    soft: str
+    line: str
+    page: str
+    series: list[str]
+
+
+STAND_INS = Look(_INK, _SOFT, _LINE, _PAGE, _SERIES)
 
 
 class Point(NamedTuple):
@@ -52,24 +67,42 @@ def _styled(draw: Callable[P, Any]) -> Callable[P, str]:
 
     @functools.wraps(draw)
     def styled(*args: P.args, **kwargs: P.kwargs) -> str:
-        try:
-            import matplotlib as mpl
-        except ImportError as error:
-            raise ImportError("figures need matplotlib: pip install 'sparsefuse[report]'") from error
-        style: dict[Any, Any] = {
-            "font.size": 9, "text.parse_math": False, "text.color": _INK,
-            "axes.edgecolor": _LINE, "axes.labelcolor": _SOFT, "axes.facecolor": "none", "axes.axisbelow": True,
-            "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True,
-            "grid.color": _LINE, "grid.linewidth": 0.6, "xtick.color": _LINE, "ytick.color": _LINE,
-            "xtick.labelcolor": _SOFT, "ytick.labelcolor": _SOFT, "figure.facecolor": "none",
-            # Text stays text. The salt makes ids the same on every run; on one page figures share an id only with a
-            # shape that is the same.
-            "svg.fonttype": "none", "svg.hashsalt": draw.__name__,
-        }  # fmt: skip
-        with mpl.rc_context(style):
+        with _style(STAND_INS, salt=draw.__name__):
             return _svg(draw(*args, **kwargs))
 
     return styled
+
+
+def _style(look: "Look", *, salt: str = "") -> Any:
+    """The page's style, in the colours given."""
+    try:
+        import matplotlib as mpl
+    except ImportError as error:
+        raise ImportError("figures need matplotlib: pip install 'sparsefuse[report]'") from error
+    style: dict[Any, Any] = {
+        "font.size": 9, "text.parse_math": False, "text.color": look.ink,
+        "axes.edgecolor": look.line, "axes.labelcolor": look.soft, "axes.facecolor": "none", "axes.axisbelow": True,
+        "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True,
+        "grid.color": look.line, "grid.linewidth": 0.6, "xtick.color": look.line, "ytick.color": look.line,
+        "xtick.labelcolor": look.soft, "ytick.labelcolor": look.soft, "figure.facecolor": "none",
+        # Text stays text. The salt makes ids the same on every run; on one page figures share an id only with a
+        # shape that is the same.
+        "svg.fonttype": "none", "svg.hashsalt": salt,
+    }  # fmt: skip
+    return mpl.rc_context(style)
+
+
+def svg(draw: "Callable[[Look], Any]", salt: str) -> str:
+    """A figure drawn in the colours given it, for a page."""
+    with _style(STAND_INS, salt=salt):
+        return _svg(draw(STAND_INS))
+
+
+def png(draw: "Callable[[Look], Any]", path: str | Path) -> None:
+    """The same figure as a picture file, in the page's light colours."""
+    look = light()
+    with _style(look), replacing(path) as temporary:
+        draw(look).savefig(temporary, format="png", dpi=160, facecolor=look.page)
 
 
 @_styled
@@ -194,10 +227,21 @@ def reliability(curves: dict[str, tuple[list[float], list[float]]], names: list[
 
 def standalone(svg: str) -> str:
     """A figure as a file of its own: with the page's light colours in place of its variables."""
-    style = (Path(__file__).parent / "style.css").read_text(encoding="utf-8")
-    colours = dict(re.findall(r"(--\w+): (#\w+);", style.split("@media")[0]))
+    colours = _light_colours()
     svg = re.sub(r"var\((--\w+)\)", lambda match: colours.get(match[1], "sans-serif"), svg)
     return svg.replace("<svg", '<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink"', 1)
+
+
+def light() -> Look:
+    """The page's light colours."""
+    colours = _light_colours()
+    series = [colours[f"--c{i}"] for i in range(NUM_COLOURS)]
+    return Look(colours["--ink"], colours["--soft"], colours["--line"], colours["--page"], series)
+
+
+def _light_colours() -> dict[str, str]:
+    style = (Path(__file__).parent / "style.css").read_text(encoding="utf-8")
+    return dict(re.findall(r"(--\w+): (#\w+);", style.split("@media")[0]))
 
 
 def pareto_front(points: list[tuple[float, float]]) -> list[int]:

@@ -355,12 +355,41 @@ def predict(run: Path, files: list[Path], top: int = 3, json: bool = False, trus
         raise SystemExit(1)
 
 
-_MAKING = (demo, prepare, generate, extract, check, train, eval, predict)
+def explain(
+    run: Path,
+    clip: Path | None = None,
+    manifest: Path | None = None,
+    id: str | None = None,
+    out: Path | None = None,
+    png: Path | None = None,
+    trust_code: bool = False,
+) -> None:
+    """Shows what a model looked at in a clip, and what it could not do without, as one HTML page.
+
+    Args:
+        run: the run folder of the model
+        clip: a media file
+        manifest: in place of a media file, a CSV or JSONL manifest that names the clip's files
+        id: which clip of the manifest
+        out: the page; <run>/explain/<clip>.html by default
+        png: write the figure alone to this file too
+        trust_code: allow a run whose method or extractor is a .py file
+    """
+    from sparsefuse.explain.page import explain_clip, page_name, write_page, write_picture
+
+    found = explain_clip(run, clip, manifest=manifest, id=id, trust_code=trust_code)
+    print(found.found.prediction.label, *(f"{name} {share:.2f}" for name, share in found.found.shares.items()))
+    print(write_page(found, out or run / "explain" / page_name(found)))
+    if png:
+        print(write_picture(found, png))
+
+
+_MAKING = (demo, prepare, generate, extract, check, train, eval, predict, explain)
 _COMPARING = (compare, ablate, study, budget, search_views, cost, report)
 VERBS: dict[str, Callable[..., None]] = {verb.__name__.replace("_", "-"): verb for verb in (*_MAKING, *_COMPARING)}
 WITH_CONFIG = ("extract", "check", "train", "compare", "ablate", "study", "budget", "search-views")
 POSITIONAL = {"prepare": ("data_set", "source"), "extract": ("manifest",), "eval": ("run",), "report": ("folder",)}
-POSITIONAL["predict"] = ("run", "files")
+POSITIONAL |= {"predict": ("run", "files"), "explain": ("run", "clip")}
 
 
 def main() -> None:
@@ -421,6 +450,8 @@ def _add_arguments(parser: "_Parser", name: str, verb: Callable[..., None]) -> N
         text = found[1] if found else ""
         if argument in POSITIONAL.get(name, ()):
             many = {"nargs": "+", "type": Path} if argument == "files" else {"type": parameter.annotation}
+            if parameter.default is None:
+                many["nargs"] = "?"
             parser.add_argument(argument, help=text, **many)
         elif parameter.annotation is bool:
             parser.add_argument(f"--{argument}", action="store_true", help=text)

@@ -119,7 +119,7 @@ class Predictor:
         missing: dict[str, str] = {}
         for name in self.model.modalities:
             try:
-                found[name] = self._normalised(name, self._read(name, clip))
+                found[name] = self._normalised(name, self.read(name, clip))
             except Unusable as error:
                 missing[name] = str(error)
         return found, missing
@@ -134,7 +134,10 @@ class Predictor:
         stream = clip.get(self._source(name))
         return Path(stream) if isinstance(stream, str | Path) and suffix(str(stream)) not in FEATURES else None
 
-    def _read(self, name: str, clip: Mapping[str, Stream]) -> Tensor:
+    def read(self, name: str, clip: Clip) -> Tensor:
+        """A modality's features (N, F) as they are before cutting, resampling and normalising. Raises Unusable."""
+        if isinstance(clip, str | Path):
+            clip = {name: clip}
         file = self.media(name, clip)
         if file is not None:
             return torch.from_numpy(self._extracted(name, file))

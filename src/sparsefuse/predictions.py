@@ -13,7 +13,7 @@ def show(run: Path, files: list[Path], *, top: int, as_json: bool, trust_code: b
     """Prints one prediction per clip as it is made; returns how many clips could not be read."""
     predictor = load(run, trust_code=trust_code)
     unusable = 0
-    for name, clip in _clips(files, predictor.columns):
+    for name, clip in named_clips(files, predictor.columns):
         try:
             found = predictor.predict_one(clip)
         except Unusable as error:
@@ -24,7 +24,7 @@ def show(run: Path, files: list[Path], *, top: int, as_json: bool, trust_code: b
     return unusable
 
 
-def _clips(files: list[Path], known: list[str]) -> Iterator[tuple[str, Clip]]:
+def named_clips(files: list[Path], known: list[str]) -> Iterator[tuple[str, Clip]]:
     """(name, clip) of every file; a manifest stands for its rows, of which the `known` columns are read."""
     for path in files:
         if path.suffix.lower() not in SUFFIXES:

@@ -40,6 +40,12 @@ def read_frames(
     return Frames(np.stack([pixels for _, pixels in kept]), np.array([time for time, _ in kept], dtype=np.float64))
 
 
+def read_size(path: str | Path) -> tuple[int, int]:
+    """(height, width) of the first video stream's first frame, upright. Raises Unusable if there is none."""
+    image = next(decoded(path, "video"))
+    return (image.width, image.height) if round(image.rotation / 90) % 2 else (image.height, image.width)
+
+
 class _Timed(NamedTuple):
     image: "VideoFrame"
     time: float  # seconds since the first frame

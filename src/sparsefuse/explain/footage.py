@@ -1,0 +1,78 @@
+"""What a clip itself looks and sounds like: a predictor and a clip in, frames and spectrograms to draw heat on out."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from sparsefuse.features import spectrogram
+from sparsefuse.media import read_frames
+from sparsefuse.media.video import read_size
+from sparsefuse.predict import Clip, Predictor
+from sparsefuse.refs import MEDIA, suffix
+from sparsefuse.skipped import Unusable
+
+HEIGHT, RATE = 96, 10.0
+"""Pixels and frames a second that are read: enough for a strip, and a long clip fits into memory."""
+_OF_SOUND = ("rate", "bins", "window", "hop")
+
+
+class Footage(NamedTuple):
+    """What there is to see; a clip of feature files alone has none."""
+
+    frames: np.ndarray
+    """(T, H, W, 3) uint8, evenly over the clip; T = 0 without a picture"""
+    sounds: dict[str, np.ndarray]
+    """modality made by `spectrogram` -> (N, bins) log-mel, whatever the tokens join"""
+    seconds: float
+    """the clip's length; 0 if it is not known"""
+    covered: dict[str, float]
+    """modality -> the share of the clip that its tokens cover: 1 unless they were cut to a longest length"""
+    grids: dict[str, tuple[int, int]]
+    """modality made of patches of frames -> their (rows, columns)"""
+
+
+def footage(predictor: Predictor, clip: Clip, modalities: list[str]) -> Footage:
+    """Reads again the media files that the modalities were made from."""
+    files = {name: file for name in modalities if (file := _file(predictor, name, clip)) is not None}
+    options = {name: predictor.extract.get(name, {}) for name in modalities}
+    frames, seconds = _frames(list(dict.fromkeys(files.values())))
+    sounds = {}
+    for name, file in files.items():
+        if options[name].get("extractor") == "spectrogram":
+            chosen = {key: options[name][key] for key in _OF_SOUND}
+            sounds[name] = spectrogram.extract(file, **chosen)
+            seconds = max(seconds, len(sounds[name]) * chosen["hop"])
+    covered = {name: _covered(predictor, name, clip) for name in modalities}
+    grids = {name: grid for name in modalities if (grid := _grid(options[name])) and name not in predictor.fit.resample}
+    return Footage(frames, sounds, seconds, covered, grids)
+
+
+def _file(predictor: Predictor, name: str, clip: Clip) -> Path | None:
+    file = predictor.media(name, clip)
+    return file if file is not None and suffix(str(file)) in MEDIA else None
+
+
+def _frames(files: list[Path]) -> tuple[np.ndarray, float]:
+    """Frames of the first file that has a picture, and its length in seconds."""
+    for file in files:
+        try:
+            height, width = read_size(file)
+            frames = read_frames(file, rate=RATE, size=(HEIGHT, max(1, round(HEIGHT * width / height))))
+        except Unusable:
+            continue  # sound alone
+        return frames.pixels, len(frames.pixels) / RATE
+    return np.empty((0, HEIGHT, HEIGHT, 3), dtype=np.uint8), 0.0
+
+
+def _covered(predictor: Predictor, name: str, clip: Clip) -> float:
+    longest = predictor.fit.max_length
+    return min(1.0, longest / len(predictor.read(name, clip))) if longest else 1.0
+
+
+def _grid(options: Mapping[str, Any]) -> tuple[int, int] | None:
+    if options.get("extractor") != "frames" or not options.get("patch"):
+        return None
+    height, width = options["size"]
+    return height // options["patch"], width // options["patch"]

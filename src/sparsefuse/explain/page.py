@@ -1,0 +1,90 @@
+"""`sparsefuse explain`: a run folder and a clip in, one HTML page that opens from disk, or a picture, out."""
+
+import difflib
+import re
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+from sparsefuse import charts
+from sparsefuse.explain.explanation import Explanation, explain
+from sparsefuse.explain.footage import Footage, footage
+from sparsefuse.explain.pictures import draw
+from sparsefuse.files import read_json, write_text
+from sparsefuse.predict import Clip, Predictor, load
+from sparsefuse.predictions import named_clips
+from sparsefuse.report import render
+
+MOST_CLASSES = 8
+
+
+class Explained(NamedTuple):
+    """One clip, explained and ready to be shown."""
+
+    name: str
+    method: str
+    found: Explanation
+    seen: Footage
+
+
+def explain_clip(
+    run: Path, clip: Path | None, *, manifest: Path | None = None, id: str | None = None, trust_code: bool = False
+) -> Explained:
+    """Explains a media file, or the clip of a manifest that has the id. Raises ValueError unless it is one of them."""
+    if (clip is None) == (manifest is None) or (manifest is None) != (id is None):
+        raise ValueError("give either a media file, or --manifest FILE and --id ID")
+    predictor = load(run, trust_code=trust_code)
+    if manifest is not None and id is not None:
+        name, chosen = id, _of_manifest(manifest, id, predictor)
+    else:
+        assert clip is not None
+        name, chosen = clip.name, clip
+    found = explain(predictor, chosen)
+    return Explained(
+        name, read_json(run / "model.json")["name"], found, footage(predictor, chosen, list(found.rollout))
+    )
+
+
+def page_name(explained: Explained) -> str:
+    """A file name for the page of a clip, whose id may hold anything."""
+    return re.sub(r"[^\w.-]+", "_", explained.name).lstrip(".") + ".html"
+
+
+def write_page(explained: Explained, out: Path) -> Path:
+    """Writes the page, whole."""
+    name, method, found, seen = explained
+    said = sorted(found.prediction.probabilities.items(), key=lambda item: -item[1])
+    figure = charts.svg(partial(draw, found, seen), salt="explain")
+    write_text(
+        out,
+        render(
+            "explain/page.html.j2",
+            name=name,
+            method=method,
+            found=found,
+            said=said[:MOST_CLASSES],
+            answer=said[0][0] if said else found.prediction.label,
+            figure=figure,
+            windows=max(len(part) for part in found.occlusion.windows.values()),
+            frames=len(seen.frames) > 0,
+        ),
+    )
+    return out
+
+
+def write_picture(explained: Explained, out: Path) -> Path:
+    """Writes the figure alone, as a PNG file."""
+    if out.suffix.lower() != ".png":
+        raise ValueError(f"{out}: expected a file name that ends with .png")
+    charts.png(partial(draw, explained.found, explained.seen), out)
+    return out
+
+
+def _of_manifest(manifest: Path, id: str, predictor: Predictor) -> Clip:
+    clips: Mapping[str, Clip] = dict(named_clips([manifest], predictor.columns))
+    if id in clips:
+        return clips[id]
+    near = difflib.get_close_matches(id, clips, n=3, cutoff=0.5)
+    hint = f"; did you mean {' or '.join(map(repr, near))}?" if near else f"; the first is {next(iter(clips))!r}"
+    raise ValueError(f"{manifest}: no clip has the id {id!r}{hint} ({len(clips)} clips)")

@@ -1,0 +1,216 @@
+"""An explanation in; one figure over the clip's time out: its frames and sound, where attention lay, what mattered."""
+
+import itertools
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from sparsefuse.charts import NUM_COLOURS, Look
+from sparsefuse.explain.explanation import Explanation
+from sparsefuse.explain.footage import Footage
+from sparsefuse.explain.pooled import Pooled
+
+WIDTH = 7.2
+STRIP = (6, 14)
+"""fewest and most frames of the strip"""
+GREY, HOT = (0.55, 0.56, 0.58), (0.88, 0.33, 0.08)
+"""What was not looked at, and what was most: both read on white and on black."""
+
+
+class _Time(NamedTuple):
+    """The axis that all panels share."""
+
+    end: float
+    """seconds, or 100 per cent"""
+    covered: dict[str, float]
+
+    def edges(self, name: str, count: int) -> np.ndarray:
+        """Where each of a modality's `count` equal parts begins, and the last ends."""
+        return np.linspace(0, self.end * self.covered[name], count + 1)
+
+
+class _Panel(NamedTuple):
+    """One row of the figure."""
+
+    title: str
+    height: float
+    draw: Callable[[Any], None]
+
+
+def draw(found: Explanation, seen: Footage, look: Look) -> Any:
+    """The figure, one panel below the other."""
+    from matplotlib.figure import Figure
+
+    time = _Time(seen.seconds or 100, seen.covered)
+    panels = _panels(found, seen, time, look)
+    heights = [panel.height for panel in panels]
+    figure = Figure(figsize=(WIDTH, sum(heights) + 0.36 * len(panels) + 0.3), layout="constrained")
+    rows = figure.subplots(len(panels), 1, sharex=True, squeeze=False, height_ratios=heights)[:, 0]
+    for axes, panel in zip(rows, panels, strict=True):
+        axes.set_title(panel.title, loc="left", fontsize=10, color=look.ink)
+        panel.draw(axes)
+        axes.set_xlim(0, time.end)
+    rows[-1].set_xlabel("seconds" if seen.seconds else "share of the clip, %")
+    return figure
+
+
+def _panels(found: Explanation, seen: Footage, time: _Time, look: Look) -> list[_Panel]:
+    names = list(found.rollout)
+    colours = {name: look.series[i % NUM_COLOURS] for i, name in enumerate(names)}
+    even = sum(len(share) for share in found.rollout.values())  # a token's share times this is 1 on average
+    panels = []
+    if len(seen.frames):
+        grid = next(((name, seen.grids[name]) for name in names if name in seen.grids), None)
+        heat = None if grid is None else _over_patches(found.rollout[grid[0]].numpy(), grid[1])
+        count = _strip_length(seen.frames)
+        height = WIDTH / count * seen.frames.shape[1] / seen.frames.shape[2]
+        title = "frames" if grid is None else f"frames, heat: rollout over the patches of {grid[0]}"
+        panels.append(_Panel(title, height, partial(_strip, seen.frames, count, heat, time)))
+    for name in names:
+        share, stop = found.rollout[name].numpy() * even, time.edges(name, 1)[1]
+        if name in seen.sounds:
+            heat = partial(_spectrogram, seen.sounds[name], share, time.end, stop)
+            panels.append(_Panel(f"{name}: log-mel, hot where attention lay", 0.9, heat))
+        grid, pools = seen.grids.get(name), found.pooled.get(name)
+        over_time = share if grid is None else _over_patches(share, grid).mean((1, 2))
+        title = f"{name}: rollout, 1 = an even share{'' if pools is None else '; line: pooled tokens'}"
+        lines = [] if pools is None else [_pooled_line(pools, even, time.edges(name, len(share)))]
+        curve = partial(_curve, over_time, time.edges(name, len(over_time)), lines, colours[name], look)
+        panels.append(_Panel(title, 0.8, curve))
+    for name in dict.fromkeys(name for layer in found.exchanged.values() for name in layer):
+        rows = {layer: swapped[name].numpy() for layer, swapped in found.exchanged.items() if name in swapped}
+        panels.append(_Panel(f"{name}: tokens exchanged, by layer", 0.12 * len(rows) + 0.2,
+                             partial(_exchanged, rows, time.edges(name, 1)[1], colours[name])))  # fmt: skip
+    panels.append(_Panel("rollout by window and modality, % of the clip", 1.0, partial(_shares, found, time, colours)))
+    panels.append(_Panel(f"lost when a window is masked, {_unit(found)}", 1.2,
+                         partial(_occlusion, found, time, colours, look)))  # fmt: skip
+    return panels
+
+
+def _unit(found: Explanation) -> str:
+    if not found.prediction.probabilities:
+        return "in units of the number predicted"
+    return f"points of the probability of {_answer(found)!r}"
+
+
+def _answer(found: Explanation) -> str:
+    return max(found.prediction.probabilities, key=lambda label: found.prediction.probabilities[label])
+
+
+def _strip_length(frames: np.ndarray) -> int:
+    """As many frames as give a strip about 0.55 inch high."""
+    _, height, width, _ = frames.shape
+    return min(len(frames), max(STRIP[0], min(STRIP[1], round(WIDTH * height / width / 0.55))))
+
+
+def _strip(frames: np.ndarray, count: int, heat: np.ndarray | None, time: _Time, axes: Any) -> None:
+    """`count` frames, each at the middle of its stretch of time; `heat` (T', rows, columns) is laid over."""
+    edges = np.linspace(0, time.end, count + 1)
+    gap = 0.02 * edges[1]
+    for i, (left, right) in enumerate(itertools.pairwise(edges)):
+        extent = (left + gap, right - gap, 0, 1)
+        frame = frames[(2 * i + 1) * len(frames) // (2 * count)]
+        axes.imshow(frame, extent=extent, aspect="auto", interpolation="none")
+        if heat is not None:
+            part = heat[i * len(heat) // count : max(i * len(heat) // count + 1, (i + 1) * len(heat) // count)].mean(0)
+            axes.imshow(_alpha(HOT, 0.75 * part / heat.max()), extent=extent, aspect="auto", interpolation="nearest")
+    axes.set_ylim(0, 1)
+    _bare(axes)
+
+
+def _over_patches(share: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
+    """(N,) in order of time, row, column -> (T, rows, columns); a frame cut short is filled up with zeros."""
+    size = grid[0] * grid[1]
+    filled = np.pad(share, (0, -len(share) % size))
+    return filled.reshape(-1, *grid)
+
+
+def _spectrogram(sound: np.ndarray, share: np.ndarray, end: float, stop: float, axes: Any) -> None:
+    """Log-mel (N, bins), time to the right: as strong as the sound, as hot as the rollout of the tokens there."""
+    low, high = np.quantile(sound, (0.05, 0.995))
+    strength = ((sound.T - low) / max(high - low, 1e-6)).clip(0, 1)
+    middle = (np.arange(len(sound)) + 0.5) / len(sound) * end
+    token = np.minimum((middle / stop * len(share)).astype(int), len(share) - 1)
+    heat = np.where(middle < stop, share[token] / share.max(), 0)[None, :, None]  # (1, N, 1)
+    image = np.empty((*strength.shape, 4))
+    image[..., :3] = np.array(GREY) * (1 - heat) + np.array(HOT) * heat
+    image[..., 3] = strength
+    axes.imshow(image, extent=(0, end, 0, sound.shape[1]), aspect="auto", origin="lower", interpolation="none")
+    _bare(axes)
+
+
+def _pooled_line(pools: Pooled, even: int, edges: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """A pooled token's share, spread over what it pools: so it is on the scale of its tokens' own."""
+    start, stop = pools.start.numpy(), pools.stop.numpy()
+    return pools.relevance.numpy() / (stop - start) * even, edges[np.append(start, stop[-1])]
+
+
+def _curve(
+    share: np.ndarray,
+    edges: np.ndarray,
+    lines: list[tuple[np.ndarray, np.ndarray]],
+    colour: str,
+    look: Look,
+    axes: Any,
+) -> None:
+    axes.stairs(share, edges, fill=True, color=colour, alpha=0.45, lw=0)
+    for values, between in lines:
+        axes.stairs(values, between, color=colour, lw=1.3, baseline=None)
+    axes.axhline(1, color=look.soft, lw=0.8, ls=(0, (4, 3)))
+    axes.set_ylim(bottom=0)
+    axes.grid(False, axis="x")
+
+
+def _exchanged(rows: dict[int, np.ndarray], stop: float, colour: str, axes: Any) -> None:
+    from matplotlib.colors import to_rgb
+
+    image = _alpha(to_rgb(colour), np.stack(list(rows.values())).astype(float))
+    axes.imshow(image, extent=(0, stop, len(rows), 0), aspect="auto", interpolation="nearest")
+    axes.set_yticks(np.arange(len(rows)) + 0.5, [str(layer) for layer in rows], fontsize=6)
+    axes.grid(False)
+
+
+def _shares(found: Explanation, time: _Time, colours: dict[str, str], axes: Any) -> None:
+    """Stacked: how much of the clip's rollout lies in a window, by modality."""
+    count = max(len(part) for part in found.occlusion.windows.values())
+    edges = np.linspace(0, time.end, count + 1)
+    bottom = np.zeros(count)
+    for name, share in found.rollout.items():
+        top = bottom + 100 * _rebinned(share.numpy(), time.edges(name, len(share)), edges)
+        axes.stairs(top, edges, baseline=bottom, fill=True, color=colours[name], alpha=0.6, lw=0, label=name)
+        bottom = top
+    axes.set_ylim(bottom=0)
+    axes.grid(False, axis="x")
+    axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=4, frameon=False, borderpad=0, borderaxespad=0.3)
+
+
+def _rebinned(values: np.ndarray, edges: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """Amounts between `edges` as amounts between `wanted`, evenly spread inside each."""
+    return np.diff(np.interp(wanted, edges, np.append(0, values.cumsum())))
+
+
+def _occlusion(found: Explanation, time: _Time, colours: dict[str, str], look: Look, axes: Any) -> None:
+    scale = 100 if found.prediction.probabilities else 1
+    for name in found.occlusion.windows:
+        drops = scale * found.occlusion.drops(name).numpy()
+        edges = time.edges(name, len(drops))
+        axes.stairs(drops, edges, fill=True, color=colours[name], alpha=0.25, lw=0)
+        axes.stairs(drops, edges, color=colours[name], lw=1.5, baseline=None, label=name)
+    axes.axhline(0, color=look.soft, lw=0.8)
+    axes.margins(y=0.1)
+
+
+def _alpha(colour: tuple[float, ...], strength: np.ndarray) -> np.ndarray:
+    """One colour as an image, as opaque as `strength` in [0, 1]."""
+    image = np.empty((*strength.shape, 4))
+    image[..., :3], image[..., 3] = colour, strength.clip(0, 1)
+    return image
+
+
+def _bare(axes: Any) -> None:
+    axes.set_yticks([])
+    axes.grid(False)
+    axes.spines[:].set_visible(False)
+    axes.tick_params(axis="x", length=0)
