@@ -54,7 +54,8 @@ def rollout(model: FusionModel, tokens: dict[str, Tokens]) -> Rollout:
     model = copy.deepcopy(model).double().eval().requires_grad_(False)
     steps = _true_pass(model, {name: Tokens(t.x.double(), t.mask) for name, t in tokens.items()})
     notes = _without_max(model.layers)
-    values = [{name: _ones(stream) for name, stream in steps[0].before.streams.items()}]
+    # What is no modality so early are positions, laid aside for later layers.
+    values = [{name: _ones(steps[0].before.streams[name]) for name in model.modalities}]
     for depth, (layer, step) in enumerate(zip(model.layers, steps, strict=True)):
         values.append(_shadow_step(depth, layer, step, values[-1]))
     read = _readout(model.head, steps[-1].after, values[-1])
@@ -91,10 +92,12 @@ def _shadow_step(depth: int, layer: nn.Module, step: _Step, values: dict[str, Te
     after = _through(layer, step, values)
     with torch.no_grad():
         # Positions or learned tokens that a layer adds are a constant, no part of any token.
-        constant = _through(layer, step, {name: torch.zeros_like(value) for name, value in values.items()})
-        _check_linear(depth, layer, step, constant)
+        constant = _through(layer, step, {})
+        _check_linear(depth, layer, step, values, constant)
     found = {}
     for name, number in after.items():
+        if name in step.before.streams and name not in values:
+            continue  # positions
         part = number - constant[name]
         total = part.detach()
         # What holds nothing of the clip is learned, as a bottleneck before it has read: a token of its own, as CLS is.
@@ -111,13 +114,12 @@ def _through(layer: nn.Module, step: _Step, values: dict[str, Tensor]) -> dict[s
     return {name: stream.x.mean(-1) for name, stream in after.streams.items()}
 
 
-def _check_linear(depth: int, layer: nn.Module, step: _Step, constant: dict[str, Tensor]) -> None:
+def _check_linear(
+    depth: int, layer: nn.Module, step: _Step, values: dict[str, Tensor], constant: dict[str, Tensor]
+) -> None:
     """Raises ValueError if twice the numbers do not give twice the result: the layer then weighs by its tokens."""
     generator = torch.Generator().manual_seed(0)
-    some = {
-        name: torch.rand(s.mask.shape, generator=generator, dtype=s.x.dtype).to(s.x.device)
-        for name, s in step.before.streams.items()
-    }
+    some = {n: torch.rand(v.shape, generator=generator, dtype=v.dtype).to(v.device) for n, v in values.items()}
     once, twice = (_through(layer, step, {name: k * value for name, value in some.items()}) for k in (1, 2))
     for name, start in constant.items():
         if not torch.allclose(twice[name] - start, 2 * (once[name] - start), rtol=LINEAR, atol=LINEAR):

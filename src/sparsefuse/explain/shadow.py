@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from sparsefuse.layers.block import Attention, CrossAttention, Mlp
-from sparsefuse.tokens import State
+from sparsefuse.tokens import State, Tokens
 
 Said = dict[nn.Module, list[Tensor]]
 """What the modules that decide on weights gave in the true pass, in the order they were asked."""
@@ -118,8 +118,9 @@ def _halved(x: Tensor, _: Tensor) -> Tensor:
 
 
 def filled(state: State, values: dict[str, Tensor]) -> State:
-    """The state with every token's features set to its number, (B, N) per stream."""
+    """The state with every token's features set to its number, (B, N) per stream; a stream without numbers is 0."""
     streams = {
-        name: stream._replace(x=values[name][..., None].expand_as(stream.x)) for name, stream in state.streams.items()
+        name: Tokens(values[name][..., None].expand_as(x) if name in values else torch.zeros_like(x), mask)
+        for name, (x, mask) in state.streams.items()
     }
     return state._replace(streams=streams)
