@@ -8,11 +8,13 @@ from torch import nn
 
 from contract.contract_cases import CASES, FEATURES, case_id, clips, model_of, ragged, rows
 from sparsefuse.explain.rollout import MEAN_OF_MAX, rollout
-from sparsefuse.layers.block import Block, PerStream
+from sparsefuse.layers.attention import dense
+from sparsefuse.layers.block import Attention, Block, PerStream, heads
 from sparsefuse.layers.embed import Embed
 from sparsefuse.layers.head import Head
 from sparsefuse.methods import build, find
 from sparsefuse.model import FusionModel
+from sparsefuse.tokens import Tokens
 
 CLOSE = {"rtol": 1e-6, "atol": 1e-7}  # means of `local` attention are float32
 
@@ -47,7 +49,7 @@ def product(blocks, x, sees=None):
         weights = attention_of(block.attention, block.norm(x), sees)
         matrix = (torch.eye(len(x), dtype=x.dtype) + weights) / 2 @ matrix
         mask = torch.ones(1, len(x), dtype=torch.bool)
-        x = block(type(ragged()["rgb"])(x[None], mask)).x[0]
+        x = block(Tokens(x[None], mask)).x[0]
     return matrix
 
 
@@ -154,12 +156,19 @@ def test_every_depth_sums_to_one(case):
             assert (total >= 1 - 1e-6).all()
 
 
-def test_padding_gets_nothing_and_every_read_token_something(case):
-    found = rollout(model_of(case), ragged())
+def test_padding_gets_nothing_and_every_real_token_something_unless_it_was_exchanged(case):
+    model, batch = model_of(case), ragged()
+    found = rollout(model, batch)
+    states = []
+    model(batch, probe=lambda _, state: states.append(state))
+    gone = {name: torch.zeros_like(batch[name].mask) for name in found.tokens}
+    for layer, state in zip(model.layers, states, strict=False):
+        if hasattr(layer, "exchanged"):
+            gone = {name: gone[name] | swapped[:, 1:] for name, swapped in layer.exchanged(state).items()}
     for name, share in found.tokens.items():
-        mask = ragged()[name].mask
+        mask = batch[name].mask
         assert share[~mask].abs().max() < 1e-12
-        assert (share[mask] > 0).all()
+        assert (share[mask & ~gone[name]] > 0).all()
 
 
 def test_more_padding_changes_nothing(case):
@@ -247,9 +256,7 @@ class _Adds(nn.Module):
     def forward(self, state):
         x, mask = state.streams["a"]
         x = torch.cat([x + self.position, self.tokens], 1)
-        return state._replace(
-            streams={"a": type(state.streams["a"])(x, torch.nn.functional.pad(mask, (0, 2), value=True))}
-        )
+        return state._replace(streams={"a": Tokens(x, torch.nn.functional.pad(mask, (0, 2), value=True))})
 
 
 def test_positions_that_a_layer_adds_take_no_part_and_tokens_that_it_adds_count_as_learned():
@@ -265,6 +272,68 @@ def test_positions_that_a_layer_adds_take_no_part_and_tokens_that_it_adds_count_
     torch.testing.assert_close(found.learned[0], expected[[0, 7, 8]].sum())
 
 
+class Score(nn.Linear):
+    """As TokenFusion's by name: what it says of a token decides and is no part of it."""
+
+
+class _Gated(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.score, self.attention = Score(20, 1), Attention(20, 5)
+
+    def forward(self, state):
+        x, mask = state.streams["a"]
+        score = self.score(x).sigmoid()
+        return state._replace(streams={"a": Tokens(x + self.attention(x * score, mask).x, mask)})
+
+
+def test_scores_weigh_values_by_what_they_were_in_the_true_pass():
+    torch.manual_seed(0)
+    layer = _Gated().double()
+    model = FusionModel(Embed({"a": 4}, 20), [layer], Head(20, 3, ("a",)), features={"a": 4}).double().eval()
+    batch = {name: t._replace(x=t.x.double()) for name, t in clips({"a": [6]}, features={"a": 4}).items()}
+    x = model.embed(batch).streams["a"].x[0].detach()
+    score = layer.score(x).detach().sigmoid()
+    row = attention_of(layer.attention, x * score)[0] * score[:, 0]
+    row[0] += 1
+    torch.testing.assert_close(rollout(model, batch).tokens["a"][0], (row / row.sum())[1:])
+
+
+class _Views(nn.Module):
+    """As LoCoMT: one `qkv` over all streams at once, heads with keys of their own, called by the layer itself."""
+
+    def __init__(self):
+        super().__init__()
+        self.attention = Attention(20, 2)
+
+    def forward(self, state):
+        a, b = state.streams["a"], state.streams["b"]
+        x, mask, size = torch.cat([a.x, b.x], 1), torch.cat([a.mask, b.mask], 1), a.x.shape[1]
+        q, k, v = heads(self.attention.qkv(x), 3, 2)
+        parts = (slice(size), slice(size, None))
+        own = [dense(q[:, :1, s], k[:, :1, s], v[:, :1, s], mask[:, s]).x for s in parts]
+        cross = dense(q[:, 1:, :size], k[:, 1:, size:], v[:, 1:, size:], b.mask).x
+        back = dense(q[:, 1:, size:], k[:, 1:, :size], v[:, 1:, :size], a.mask).x
+        y = torch.cat([torch.cat(own, 2), torch.cat([cross, back], 2)], 1)
+        x = x + self.attention.out(y.transpose(1, 2).flatten(2))
+        return state._replace(streams={"a": Tokens(x[:, :size], a.mask), "b": Tokens(x[:, size:], b.mask)})
+
+
+def test_heads_that_see_other_keys_are_traced_where_a_layer_attends_by_itself():
+    torch.manual_seed(0)
+    layer, features = _Views().double(), {"a": 4, "b": 3}
+    model = FusionModel(Embed(features, 20), [layer], Head(20, 3, ("a",)), features=features).double().eval()
+    batch = {n: t._replace(x=t.x.double()) for n, t in clips({"a": [4], "b": [3]}, features=features).items()}
+    found = rollout(model, batch)
+    streams = model.embed(batch).streams
+    q, k, _ = layer.attention.qkv(torch.cat([streams["a"].x, streams["b"].x], 1)[0].detach()).split(20, 1)
+    own = (q[0, :10] @ k[:5, :10].T / 10**0.5).softmax(0) / 4  # half of the block, one head of two
+    other = (q[0, 10:] @ k[5:, 10:].T / 10**0.5).softmax(0) / 4
+    torch.testing.assert_close(found.tokens["a"][0], own[1:].detach())
+    torch.testing.assert_close(found.tokens["b"][0], other[1:].detach())
+    torch.testing.assert_close(found.learned[0], (0.5 + own[0] + other[0]).detach())
+
+
 class _Foreign(nn.Module):
     def __init__(self, inner):
         super().__init__()
@@ -272,7 +341,7 @@ class _Foreign(nn.Module):
 
     def forward(self, state):
         x, mask = state.streams["a"]
-        return state._replace(streams={"a": type(state.streams["a"])(self.inner(x), mask)})
+        return state._replace(streams={"a": Tokens(self.inner(x), mask)})
 
 
 class _OwnAttention(nn.Module):

@@ -1,0 +1,226 @@
+"""An explanation is of what the run predicts, and is drawn over what the clip shows."""
+
+import json
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import tiny
+from sparsefuse import charts
+from sparsefuse.data.labels import Labels
+from sparsefuse.data.lengths import Lengths
+from sparsefuse.explain import explain
+from sparsefuse.explain.explanation import Explanation
+from sparsefuse.explain.footage import Footage, footage
+from sparsefuse.explain.page import Explained, explain_clip, page_name, write_page
+from sparsefuse.explain.pictures import draw
+from sparsefuse.media import write_clip
+from sparsefuse.methods import build
+from sparsefuse.predict import Predictor, load
+from sparsefuse.train import train
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("explain")
+    config = tiny.config(tiny.write_set(folder / "data"), epochs=2)
+    return train(config, folder / "run", root=Path(), measured=False)
+
+
+def files(run: Path, name: str) -> dict[str, Path]:
+    found = {modality: run.parent / f"data/features/{name}-{modality}.npy" for modality in tiny.FEATURES}
+    return {modality: file for modality, file in found.items() if file.exists()}
+
+
+SPECS = {
+    "rgb": {"extractor": "frames", "source": "video", "rate": 5, "size": [8, 12], "gray": True, "patch": 4},
+    "sound": {"extractor": "spectrogram", "source": "video", "rate": 8000, "bins": 16, "window": 0.025, "hop": 0.01,
+              "context": 1, "every": 2},
+}  # fmt: skip
+
+
+@pytest.fixture
+def predictor() -> Predictor:
+    """An untrained model of a video's patches and sound."""
+    torch.manual_seed(0)
+    model = build("sft", {"rgb": 16, "sound": 48}, 3, dim=10, num_heads=2, unimodal_depth=1, fusion_depth=1, keep=4)
+    labels = Labels.from_json({"task": "class", "classes": ["<b>", "c", "d"]})
+    return Predictor(model.eval(), labels, None, SPECS, Lengths())
+
+
+@pytest.fixture
+def clip(tmp_path: Path) -> Path:
+    """Two seconds, 48 x 64."""
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(0, 255, (20, 48, 64, 3), dtype=np.uint8)
+    sound = rng.normal(size=16000).astype(np.float32) / 5
+    write_clip(tmp_path / "clip.mp4", pixels, fps=10, sound=sound, sound_rate=8000)
+    return tmp_path / "clip.mp4"
+
+
+def test_it_explains_what_the_run_predicts(run: Path) -> None:
+    found = explain(run, files(run, "test0"))
+    assert found.prediction == load(run).predict_one(files(run, "test0"))
+    assert found.occlusion.whole == pytest.approx(max(found.prediction.probabilities.values()))
+    assert {name: len(share) for name, share in found.rollout.items()} == tiny.LONGEST
+    assert sum(found.shares.values()) == pytest.approx(1)
+    for name, share in found.rollout.items():
+        assert found.shares[name] == pytest.approx(float(share.sum()))
+    assert 0 < found.learned < 1
+    assert sum(float(part.relevance.sum()) for part in found.pooled.values()) == pytest.approx(1)
+
+
+def test_a_missing_modality_takes_no_part(run: Path) -> None:
+    found = explain(run, files(run, "test1"))
+    assert found.prediction.missing == {"rgb": "not given"}
+    assert found.rollout.keys() == found.shares.keys() == found.occlusion.windows.keys() == {"sound"}
+    assert np.isnan(found.occlusion.without["sound"])
+
+
+@pytest.mark.parametrize("task", ["multilabel", "regression"])
+def test_other_tasks_are_explained_by_their_own_number(tmp_path: Path, task: str) -> None:
+    config = tiny.config(tiny.write_set(tmp_path / "data", task=task), epochs=1)
+    run = train(config, tmp_path / "run", root=Path(), measured=False)
+    found = explain(run, files(run, "test0"))
+    said = found.prediction
+    expected = max(said.probabilities.values()) if task == "multilabel" else float(said.label)
+    assert found.occlusion.whole == pytest.approx(expected, rel=1e-4)
+    page = write_page(
+        Explained("test0", "sft", found, footage(load(run), {}, list(found.rollout))), tmp_path / "p.html"
+    )
+    assert ("Number without it" in page.read_text()) == (task == "regression")
+
+
+def test_footage_of_a_video_has_its_frames_its_sound_and_its_length(predictor: Predictor, clip: Path) -> None:
+    seen = footage(predictor, clip, ["rgb", "sound"])
+    assert seen.frames.shape == (20, 96, 128, 3)
+    assert seen.seconds == pytest.approx(2, abs=0.1)
+    assert seen.sounds["sound"].shape[1] == 16, "of each frame, without its neighbours"
+    assert seen.sounds["sound"].shape[0] == pytest.approx(200, abs=10)
+    assert seen.grids == {"rgb": (2, 3)}
+    assert seen.covered == {"rgb": 1, "sound": 1}
+
+
+def test_tokens_cut_to_a_longest_length_cover_a_part(predictor: Predictor, clip: Path) -> None:
+    predictor.fit = Lengths(max_length=30)
+    seen = footage(predictor, clip, ["rgb", "sound"])
+    assert seen.covered["rgb"] == pytest.approx(30 / (10 * 6))
+    assert seen.covered["sound"] == pytest.approx(30 / 100, rel=0.1)
+
+
+def test_footage_of_features_is_empty(run: Path) -> None:
+    seen = footage(load(run), files(run, "test0"), list(tiny.FEATURES))
+    assert (len(seen.frames), seen.sounds, seen.seconds, seen.grids) == (0, {}, 0, {})
+
+
+def panels(found: Explanation, seen: Footage) -> dict:
+    """The figure's panels by title."""
+    figure = draw(found, seen, charts.light())
+    return {axes.get_title(loc="left"): axes for axes in figure.axes}
+
+
+def test_a_video_is_drawn_with_its_frames_patches_and_sound(predictor: Predictor, clip: Path) -> None:
+    found = explain(predictor, clip)
+    drawn = panels(found, footage(predictor, clip, ["rgb", "sound"]))
+    assert list(drawn) == [
+        "frames, heat: rollout over the patches of rgb",
+        "rgb: rollout, 1 = an even share; line: pooled tokens",
+        "sound: log-mel, hot where attention lay",
+        "sound: rollout, 1 = an even share; line: pooled tokens",
+        "rollout by window and modality, % of the clip",
+        f"lost when a window is masked, points of the probability of {found.prediction.label!r}",
+    ]
+    strip, curve = drawn["frames, heat: rollout over the patches of rgb"], list(drawn.values())[1]
+    assert len(strip.images) == 2 * 10, "each frame and its heat"
+    assert strip.images[1].get_array().shape == (2, 3, 4)
+    values = curve.patches[0].get_data().values
+    share = found.rollout["rgb"].numpy() * sum(map(len, found.rollout.values()))
+    np.testing.assert_allclose(values, share.reshape(10, 6).mean(1), rtol=1e-6)
+    assert curve.get_xlim() == (0, pytest.approx(2, abs=0.1))
+
+
+def test_features_alone_are_drawn_by_their_share_of_the_clip(run: Path) -> None:
+    clip = files(run, "test0")
+    found = explain(run, clip)
+    drawn = panels(found, footage(load(run), clip, list(found.rollout)))
+    assert next(iter(drawn)).startswith("rgb: rollout")
+    last = list(drawn.values())[-1]
+    assert last.get_xlabel() == "share of the clip, %"
+    drops = 100 * found.occlusion.drops("rgb").numpy()
+    np.testing.assert_allclose(last.patches[0].get_data().values, drops)
+
+
+def test_windows_of_rollout_add_up_to_the_clip(predictor: Predictor, clip: Path) -> None:
+    found = explain(predictor, clip)
+    stacked = list(panels(found, footage(predictor, clip, ["rgb", "sound"])).values())[-2]
+    assert stacked.patches[-1].get_data().values.sum() == pytest.approx(100, rel=1e-4)
+
+
+def test_exchanged_tokens_have_a_panel_each(run: Path) -> None:
+    clip = files(run, "test0")
+    found = explain(run, clip)
+    swapped = {3: {"rgb": torch.tensor([True, False, False, True])}, 5: {"rgb": torch.tensor([False] * 4)}}
+    drawn = panels(found._replace(exchanged=swapped), footage(load(run), clip, list(found.rollout)))
+    axes = drawn["rgb: tokens exchanged, by layer"]
+    assert axes.images[0].get_array()[..., 3].tolist() == [[1, 0, 0, 1], [0, 0, 0, 0]]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["3", "5"]
+
+
+def test_the_page_holds_all_it_needs_and_escapes_names(predictor: Predictor, clip: Path, tmp_path: Path) -> None:
+    found = explain(predictor, clip)
+    explained = Explained("<i>", "sft", found, footage(predictor, clip, ["rgb", "sound"]))
+    text = write_page(explained, tmp_path / "page.html").read_text()
+    assert "http" not in text
+    assert "<b>" not in text
+    assert "&lt;i&gt;: what sft looked at" in text
+    assert text.count("<image") >= 21
+    for share in found.shares.values():
+        assert f"{100 * share:.1f}" in text
+    assert page_name(explained) == "_i_.html"
+
+
+def test_the_picture_is_a_png(predictor: Predictor, clip: Path, tmp_path: Path) -> None:
+    found = explain(predictor, clip)
+    charts.png(partial(draw, found, footage(predictor, clip, ["rgb", "sound"])), tmp_path / "a.png")
+    assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({}, "give either a media file, or --manifest FILE and --id ID"),
+        ({"id": "test0"}, "give either a media file"),
+        ({"manifest": True}, "give either a media file"),
+        ({"manifest": True, "id": "tset0"}, r"no clip has the id 'tset0'; did you mean 'test0' or .* \(17 clips\)"),
+    ],
+)
+def test_no_clip_or_two_is_an_error(run: Path, given: dict, expected: str) -> None:
+    if "manifest" in given:
+        given = {**given, "manifest": run.parent / "data/manifest.csv"}
+    with pytest.raises(ValueError, match=expected):
+        explain_clip(run, None, **given)
+
+
+def test_the_command_writes_page_and_picture(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from sparsefuse.cli import main
+
+    manifest = run.parent / "data/manifest.csv"
+    flags = ["--manifest", str(manifest), "--id", "test0", "--png", str(tmp_path / "a.png")]
+    monkeypatch.setattr("sys.argv", ["sparsefuse", "explain", str(run), *flags])
+    main()
+    lines = capsys.readouterr().out.splitlines()
+    said = load(run).predict_one(files(run, "test0"))
+    assert lines[0].split()[0] == said.label
+    assert lines[1:] == [str(run / "explain/test0.html"), str(tmp_path / "a.png")]
+    assert (run / "explain/test0.html").is_file()
+    assert (tmp_path / "a.png").is_file()
+    facts = json.loads((run / "model.json").read_text())
+    assert f"what {facts['name']} looked at" in (run / "explain/test0.html").read_text()
+    monkeypatch.setattr("sys.argv", ["sparsefuse", "explain", str(run), "x.mp4", "--png", "a.jpg"])
+    with pytest.raises(SystemExit, match="error: "):
+        main()
