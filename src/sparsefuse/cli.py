@@ -379,9 +379,9 @@ def explain(
 
     found = explain_clip(run, clip, manifest=manifest, id=id, trust_code=trust_code)
     print(found.found.prediction.label, *(f"{name} {share:.2f}" for name, share in found.found.shares.items()))
-    print(write_page(found, out or run / "explain" / page_name(found)))
     if png:
         print(write_picture(found, png))
+    print(write_page(found, out or run / "explain" / page_name(found)))
 
 
 _MAKING = (demo, prepare, generate, extract, check, train, eval, predict, explain)

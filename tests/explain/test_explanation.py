@@ -216,11 +216,18 @@ def test_the_command_writes_page_and_picture(
     lines = capsys.readouterr().out.splitlines()
     said = load(run).predict_one(files(run, "test0"))
     assert lines[0].split()[0] == said.label
-    assert lines[1:] == [str(run / "explain/test0.html"), str(tmp_path / "a.png")]
+    assert lines[1:] == [str(tmp_path / "a.png"), str(run / "explain/test0.html")]
     assert (run / "explain/test0.html").is_file()
     assert (tmp_path / "a.png").is_file()
     facts = json.loads((run / "model.json").read_text())
     assert f"what {facts['name']} looked at" in (run / "explain/test0.html").read_text()
-    monkeypatch.setattr("sys.argv", ["sparsefuse", "explain", str(run), "x.mp4", "--png", "a.jpg"])
-    with pytest.raises(SystemExit, match="error: "):
+    flags[-1] = str(tmp_path / "b.jpg")
+    monkeypatch.setattr("sys.argv", ["sparsefuse", "explain", str(run), *flags, "--out", str(tmp_path / "b.html")])
+    with pytest.raises(SystemExit, match=r"error: .*b\.jpg: expected a file name that ends with \.png"):
         main()
+    assert not (tmp_path / "b.html").exists()
+
+
+def test_a_manifest_in_the_place_of_a_clip_is_an_error_with_the_right_flags(run: Path) -> None:
+    with pytest.raises(ValueError, match=r"is a table, not a media file; .*--manifest .*manifest\.csv --id ID"):
+        explain_clip(run, run.parent / "data/manifest.csv")

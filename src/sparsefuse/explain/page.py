@@ -15,6 +15,7 @@ from sparsefuse.files import read_json, write_text
 from sparsefuse.predict import Clip, Predictor, load
 from sparsefuse.predictions import named_clips
 from sparsefuse.report import render
+from sparsefuse.table import SUFFIXES
 
 MOST_CLASSES = 8
 
@@ -39,6 +40,8 @@ def explain_clip(
         name, chosen = id, _of_manifest(manifest, id, predictor)
     else:
         assert clip is not None
+        if clip.suffix.lower() in SUFFIXES:
+            raise ValueError(f"{clip} is a table, not a media file; name one of its clips: --manifest {clip} --id ID")
         name, chosen = clip.name, clip
     found = explain(predictor, chosen)
     return Explained(
