@@ -65,6 +65,26 @@ def test_a_dense_model_gives_the_product_of_its_attention_matrices():
     torch.testing.assert_close(found.learned[0], cls[0].detach(), rtol=1e-9, atol=1e-12)
 
 
+def test_a_bottleneck_passed_from_one_modality_to_the_next_carries_the_first_to_the_second():
+    """Two blocks in one layer, each half what passes by: were it another share, the second would weigh it wrong."""
+    features = {"a": 4, "b": 3}
+    torch.manual_seed(0)
+    options = {"unimodal_depth": 0, "fusion_depth": 1, "num_bottlenecks": 2, "update": "sequential", "dim": 20}
+    model = build("mbt", features, 3, num_heads=5, **options).double().eval()
+    batch = {n: t._replace(x=t.x.double()) for n, t in clips({"a": [4], "b": [3]}, features=features).items()}
+    streams = model.layers[0](model.embed(batch)).streams
+    a, b, bottleneck = (streams[name].x[0].detach() for name in ("a", "b", "bottleneck"))
+    first, second = model.layers[1].blocks
+    both = torch.cat([a, bottleneck])
+    by_first = product([first], both)
+    passed = first(Tokens(both[None], torch.ones(1, 7, dtype=torch.bool))).x[0, 5:].detach()
+    by_second = product([second], torch.cat([b, passed]))
+    through = by_second[0, 4:] @ by_first[5:]  # b's CLS to the bottleneck, and from there to a
+    found = rollout(model, batch)
+    torch.testing.assert_close(found.tokens["a"][0], (by_first[0] + through)[1:5] / 2)
+    torch.testing.assert_close(found.tokens["b"][0], by_second[0, 1:4] / 2)
+
+
 def strided(span):
     return lambda i, j: 0 in (i, j) or abs(i - j) < span or (i - j) % span == 0
 
