@@ -82,7 +82,7 @@ def _panels(found: Explanation, seen: Footage, time: _Time, look: Look) -> list[
     for name in dict.fromkeys(name for layer in found.exchanged.values() for name in layer):
         rows = {layer: swapped[name].numpy() for layer, swapped in found.exchanged.items() if name in swapped}
         panels.append(_Panel(f"{name}: tokens exchanged, by layer", 0.12 * len(rows) + 0.2,
-                             partial(_exchanged, rows, time.edges(name, 1)[1], colours[name])))  # fmt: skip
+                             partial(_exchanged, rows, time.edges(name, 1)[1])))  # fmt: skip
     panels.append(_Panel("rollout by window and modality, % of the clip", 1.0, partial(_shares, found, time, colours)))
     panels.append(_Panel(f"lost when a window is masked, {_unit(found)}", 1.2,
                          partial(_occlusion, found, time, colours, look)))  # fmt: skip
@@ -163,10 +163,8 @@ def _curve(
     axes.grid(False, axis="x")
 
 
-def _exchanged(rows: dict[int, np.ndarray], stop: float, colour: str, axes: Any) -> None:
-    from matplotlib.colors import to_rgb
-
-    image = _alpha(to_rgb(colour), np.stack(list(rows.values())).astype(float))
+def _exchanged(rows: dict[int, np.ndarray], stop: float, axes: Any) -> None:
+    image = _alpha(GREY, np.stack(list(rows.values())).astype(float))
     axes.imshow(image, extent=(0, stop, len(rows), 0), aspect="auto", interpolation="nearest")
     axes.set_yticks(np.arange(len(rows)) + 0.5, [str(layer) for layer in rows], fontsize=6)
     axes.grid(False)
