@@ -139,6 +139,9 @@ def test_a_video_is_drawn_with_its_frames_patches_and_sound(predictor: Predictor
     values = curve.patches[0].get_data().values
     share = found.rollout["rgb"].numpy() * sum(map(len, found.rollout.values()))
     np.testing.assert_allclose(values, share.reshape(10, 6).mean(1), rtol=1e-6)
+    kept = found.pooled["rgb"]
+    lines = kept.relevance.numpy() / (kept.stop - kept.start).numpy() * sum(map(len, found.rollout.values()))
+    np.testing.assert_allclose(curve.patches[1].get_data().values, lines, rtol=1e-6)
     assert curve.get_xlim() == (0, pytest.approx(2, abs=0.1))
 
 

@@ -292,6 +292,32 @@ def test_positions_that_a_layer_adds_take_no_part_and_tokens_that_it_adds_count_
     torch.testing.assert_close(found.learned[0], expected[[0, 7, 8]].sum())
 
 
+class _Keeps(Embed):
+    """Lays positions aside in a stream of their own, as for TokenFusion."""
+
+    def forward(self, tokens):
+        state = super().forward(tokens)
+        return state._replace(streams={**state.streams, "a<-position": state.streams["a"]})
+
+
+class _AddsKept(nn.Module):
+    def forward(self, state):
+        a, position = state.streams["a"], state.streams["a<-position"]
+        return state._replace(streams={**state.streams, "a": a._replace(x=a.x + position.x)})
+
+
+def test_positions_laid_aside_take_no_part():
+    torch.manual_seed(0)
+    block = Block(20, 5)
+    layers = [_AddsKept(), PerStream(("a",), lambda _: block)]
+    model = FusionModel(_Keeps({"a": 4}, 20), layers, Head(20, 3, ("a",)), features={"a": 4}).double().eval()
+    batch = {name: t._replace(x=t.x.double()) for name, t in clips({"a": [6]}, features={"a": 4}).items()}
+    found = rollout(model, batch)
+    expected = product([block], 2 * model.embed(batch).streams["a"].x[0].detach())[0]
+    torch.testing.assert_close(found.tokens["a"][0], expected[1:])
+    assert [set(streams) for streams in found.depths] == [{"a"}] * 3
+
+
 class Score(nn.Linear):
     """As TokenFusion's by name: what it says of a token decides and is no part of it."""
 
