@@ -138,7 +138,12 @@ BROKEN = "def build(features, num_classes, *, lengths=None, seed_of_trouble=0):\
 
 
 @pytest.mark.parametrize(
-    ("error", "jobs"), [("ValueError('broken')", 1), ("KeyError('broken')", 1), ("KeyError('broken')", 2)]
+    ("error", "jobs"),
+    [
+        ("ValueError('broken')", 1),
+        ("KeyError('broken')", 1),
+        pytest.param("KeyError('broken')", 2, marks=pytest.mark.slow),
+    ],
 )
 def test_a_cell_that_fails_is_reported_and_the_others_finish(
     config: Config, tmp_path: Path, error: str, jobs: int
@@ -264,7 +269,7 @@ def test_without_a_gpu_every_core_takes_a_run(monkeypatch: pytest.MonkeyPatch) -
     assert experiment.usual_jobs("auto") == 8
 
 
-@pytest.mark.parametrize("jobs", [1, 2])
+@pytest.mark.parametrize("jobs", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_cells_are_silent_but_for_one_copy_of_each_warning(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str], jobs: int
 ) -> None:

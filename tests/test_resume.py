@@ -54,10 +54,25 @@ def assert_same_run(one: Path, other: Path) -> None:
     assert results[0] == results[1]
 
 
+def test_a_run_of_a_version_with_fewer_settings_is_continued_unless_one_is_used(tmp_path: Path) -> None:
+    """A setting that was not there is as its default."""
+    config = tiny.config(tiny.write_set(tmp_path / "data"), epochs=1)
+    run = train(config, tmp_path / "run", root=Path(), measured=False)
+    settings = json.loads((run / "config.json").read_text())
+    del settings["data"]["windows"]
+    del settings["train"]["mixup"]
+    (run / "config.json").write_text(json.dumps(settings))
+    assert train(config, run, root=Path(), resume=True) == run
+    other = dataclasses.replace(config, train=dataclasses.replace(config.train, mixup="input"))
+    with pytest.raises(ValueError, match=r"was started with train\.mixup='manifold', not 'input'"):
+        train(other, run, root=Path(), resume=True)
+
+
 class Killed(BaseException):
     """As sudden as a signal, within the process."""
 
 
+@pytest.mark.slow  # a run for every file
 def test_a_run_killed_after_any_file_it_writes_resumes_to_the_same_run(
     config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

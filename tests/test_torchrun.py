@@ -73,6 +73,7 @@ print("whole" if Path(sys.argv[-1], "result.json").exists() else "not whole")
 """
 
 
+@pytest.mark.slow
 def test_processes_wait_for_what_the_first_one_writes(config: Config, tmp_path: Path) -> None:
     """For the best weights, which all read, and for the result: one that ends right after it has sent its last part
     may abort, and torchrun then ends the others."""

@@ -78,8 +78,9 @@ def check_same(config: Config, out: Path) -> None:
 
 def check_same_settings(started: dict[str, Any], given: dict[str, Any], out: Path) -> None:
     """Raises ValueError, naming the first setting that differs from those that what is in `out` was started with."""
-    before, now = _flat(started), _flat(json.loads(json.dumps(given)))
-    changed = [key for key in {**before, **now} if before.get(key) != now.get(key) and not key.startswith(_FREE)]
+    usual = _flat(asdict(Config()))  # of a setting that the version which started it did not have
+    before, now = usual | _flat(started), usual | _flat(json.loads(json.dumps(given)))
+    changed = [key for key in before | now if before.get(key) != now.get(key) and not key.startswith(_FREE)]
     if changed:
         key = changed[0]
         more = f" and {len(changed) - 1} more" if len(changed) > 1 else ""

@@ -31,9 +31,9 @@ VARIANTS = {
     "mbt": [
         {"update": "sequential"},
         {"unimodal_attention": "fixed"},
-        {"fusion": "vanilla", "loss": "each"},
+        {"fusion": "vanilla", "loss": "each", "block": "vit"},
         {"fusion": "cross"},
-        {"shared": True, "block": "vit"},
+        {"shared": True},
         {
             "patches": {
                 "rgb": {"height": 3, "channels": 2, "patch": 1, "time": 2},

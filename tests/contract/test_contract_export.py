@@ -38,6 +38,7 @@ def check_exported(model, features, *, table):
         torch.testing.assert_close(logits, logits_of(model, batch_of(counts)), **CLOSE, msg=lambda m, w=what: w + m)
 
 
+@pytest.mark.slow  # torch.export needs up to 20 s to reason about the blocks of three sparse streams
 @pytest.mark.parametrize("base", BASE, ids=case_id)
 def test_an_exported_model_gives_the_same_logits(base):
     features = {"rgb": FEATURES["rgb"], "sound": FEATURES["sound"]}
@@ -45,6 +46,6 @@ def test_an_exported_model_gives_the_same_logits(base):
     check_exported(model, features, table=False)
 
 
-@pytest.mark.slow  # torch.export needs up to 20 s to reason about the blocks of three sparse streams
+@pytest.mark.slow
 def test_every_variant_exports(case):
     check_exported(model_of(case, lengths=LONGEST), FEATURES, table=True)

@@ -134,6 +134,7 @@ class Sum(nn.Module):
         return sum((t.x * t.mask[..., None]).sum(1) for t in state.streams.values())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lengths", [None, {"a": 6, "b": 9, "c": 9}], ids=["sinusoids", "table"])
 def test_an_exported_model_gives_the_same_logits_at_other_lengths(lengths):
     model = embed(PATCHED, MODEL["patches"], lengths=lengths)

@@ -144,7 +144,7 @@ def layers(draw):
     return lengths, {view: heads.count(view) for view in dict.fromkeys(heads)}
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(layers(), st.integers(1, 8))
 def test_no_views_cost_more_than_modalities_apart(layer, num_bottlenecks):
     lengths, views = layer

@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -27,9 +28,16 @@ def resampled(hits: Mapping[str, np.ndarray], *, draws: int = DRAWS, seed: int =
     replacement, independently of each other and the same ones for all names (paired, two-way bootstrap).
     """
     (shape,) = {found.shape for found in hits.values()}
-    rng = np.random.default_rng(seed)
-    seeds, clips = (rng.multinomial(n, np.full(n, 1 / n), size=draws) / n for n in shape)  # (draws, S), (draws, N)
+    seeds, clips = _shares(shape, draws, seed)
     return {name: ((seeds @ found) * clips).sum(1) for name, found in hits.items()}
+
+
+@lru_cache(maxsize=2)
+def _shares(shape: tuple[int, int], draws: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """How often each seed (draws, S) and each clip (draws, N) is drawn, as shares; slow to draw, and all claims ask."""
+    rng = np.random.default_rng(seed)
+    seeds, clips = (rng.multinomial(n, np.full(n, 1 / n), size=draws) / n for n in shape)
+    return seeds, clips
 
 
 def interval(effect: float, draws: np.ndarray) -> Interval:
