@@ -5,12 +5,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import yaml
 from jsonargparse import ArgumentParser
 
+from sparsefuse.checks import check_config
 from sparsefuse.config import Config
 from sparsefuse.experiment import grid
 from sparsefuse.files import read_json
+from sparsefuse.methods import build
 from sparsefuse.train import train
 from sparsefuse.variants import Variant
 
@@ -26,10 +29,13 @@ def name_of(path: Path) -> str:
 
 
 def load(path: Path) -> Config:
+    return parsed(path.read_text())
+
+
+def parsed(text: str) -> Config:
     parser = ArgumentParser(exit_on_error=False)
     parser.add_class_arguments(Config, None)
-    fields = vars(parser.instantiate(parser.parse_object(yaml.safe_load(path.read_text()))))
-    return Config(**fields)
+    return Config(**vars(parser.instantiate(parser.parse_object(yaml.safe_load(text)))))
 
 
 def write_clips(folder: Path, label: str, modalities: tuple[str, ...]) -> None:
@@ -85,3 +91,18 @@ def test_a_grid_is_not_continued_with_another_configuration(tmp_path):
     longer = dataclasses.replace(config, train=dataclasses.replace(config.train, epochs=2))
     with pytest.raises(ValueError, match=r"sft-seed0 was started with train\.epochs=1, not 2;"):
         compare(longer, ["sft"], [0], tmp_path / "runs", root=tmp_path, jobs=1)
+
+
+def test_the_mbt_of_the_docs_has_the_papers_tokens_and_size():
+    """1568 tubelets of 16 frames, 400 patches of 8 s of spectrogram, and two ViT-B of 86 million weights."""
+    page = FOLDER.parent / "docs" / "mbt.md"
+    text = page.read_text().split("```yaml\n")[1].split("```")[0]
+    config = parsed(text)
+    check_config(config)
+    with torch.device("meta"):
+        model = build(
+            "mbt", {"rgb": 224 * 224 * 3, "spectrogram": 128}, 309,
+            lengths={"rgb": 16, "spectrogram": 800}, **config.options["mbt"],
+        )  # fmt: skip
+    assert [len(table) - 1 for table in model.embed.position] == [1568, 400]
+    assert sum(parameter.numel() for parameter in model.parameters()) == pytest.approx(2 * 86e6, rel=0.01)

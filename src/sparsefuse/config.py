@@ -17,6 +17,8 @@ class Split:
     """groups that are the test split, by name (group splits only); the rest is divided by the other fractions"""
     folds: list[list[str]] = field(default_factory=list)
     """lists of groups; `compare` makes each list the test split in turn and averages over them"""
+    train_share: float = 1.0
+    """share of the training clips that is learnt from, of every class in proportion; the others are left out"""
     valid_by: Literal["group", "stratified"] = "group"
     """with a group split: draw the validation split by whole groups, or by clips of the training groups"""
     seed: int = 0

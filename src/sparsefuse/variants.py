@@ -6,6 +6,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import yaml
+
 from sparsefuse.config import Config
 from sparsefuse.names import unknown
 
@@ -57,22 +59,39 @@ def modalities_of(config: Config, root: Path) -> tuple[str, ...]:
 
 
 def values_of(config: Config, option: str, values: Sequence[Any]) -> list[Variant]:
-    """One variant per value of one option: the method's (`pool`), or `train.NAME` or `data.NAME`.
+    """One variant per value of one option: the method's (`pool`), or `train.NAME`, `data.NAME` or `data.split.NAME`.
 
+    Several options that change together are joined by +, as are their values: `unimodal_depth+fusion_depth` at `8+4`.
     Raises ValueError for an option that nobody knows or a value given twice.
     """
     from sparsefuse.methods import option_names
 
-    part, _, field = option.rpartition(".")
-    parts = {"train": config.train, "data": config.data}
-    known = [*option_names(config.method), *(f"{p}.{f.name}" for p in parts for f in dataclasses.fields(parts[p]))]
-    if option not in known:
-        raise ValueError(unknown(f"option of {config.method}", option, known))
+    places = {"train": config.train, "data": config.data, "data.split": config.data.split}
+    known = [*option_names(config.method), *(f"{p}.{f.name}" for p in places for f in dataclasses.fields(places[p]))]
+    options = option.split("+")
+    for name in options:
+        if name not in known:
+            raise ValueError(unknown(f"option of {config.method}", name, known))
     check_once("values", map(str, values))
-    name = Path(config.method).stem
-    return [
-        Variant(f"{name}, {option}={value}", config.method, **{part or "options": {field: value}}) for value in values
-    ]
+    found = []
+    for value in values:
+        each = [value] if len(options) == 1 else [yaml.safe_load(part) for part in str(value).split("+")]
+        if len(each) != len(options):
+            raise ValueError(f"{option} takes {len(options)} values joined by +; got {value!r}")
+        changes = _changes(config, dict(zip(options, each, strict=True)))
+        found.append(Variant(f"{Path(config.method).stem}, {option}={value}", config.method, **changes))
+    return found
+
+
+def _changes(config: Config, values: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Options by their dotted names, as the fields of a `Variant`."""
+    found: dict[str, dict[str, Any]] = {"options": {}, "train": {}, "data": {}, "data.split": {}}
+    for name, value in values.items():
+        part, _, field = name.rpartition(".")
+        found[part or "options"][field] = value
+    if split := found.pop("data.split"):
+        found["data"]["split"] = dataclasses.replace(config.data.split, **split)
+    return found
 
 
 def check_once(what: str, names: Iterable[str]) -> None:

@@ -28,6 +28,15 @@ def test_every_class_is_divided_in_proportion():
     assert counts == {"train": {"a": 35, "b": 14}, "valid": {"a": 5, "b": 2}, "test": {"a": 10, "b": 4}}
 
 
+def test_a_share_of_the_training_clips_is_of_every_class_and_within_larger_shares():
+    whole = manifest(["a"] * 50 + ["b"] * 20)
+    full, half, tenth = (split_rows(whole, Split(train_share=share), "class") for share in (1.0, 0.5, 0.1))
+    assert Counter(row.label for row in half["train"]) == {"a": 18, "b": 7}  # 17.5 of 35, 7 of 14
+    assert members(tenth)["train"] < members(half)["train"] < members(full)["train"]
+    assert members(tenth)["valid"] == members(full)["valid"]
+    assert members(tenth)["test"] == members(full)["test"]
+
+
 def test_rounding_does_not_empty_a_split():
     """4 samples a class would round to 3, 0, 1 in each: valid gets its 4 of 40 all the same."""
     divided = split_rows(manifest([f"c{i}" for i in range(10) for _ in range(4)]), Split(), "class")

@@ -35,6 +35,9 @@ def split_rows(manifest: Manifest, split: Split, task: Task) -> dict[str, list[R
     else:
         divided = _stratified(rows, shares, task, split.seed)
         _demand(divided, shares, f"{len(rows)} rows are too few for a stratified split")
+    if split.train_share < 1:
+        parts = {"train": split.train_share, "left out": 1 - split.train_share}
+        divided["train"] = _stratified(divided["train"], parts, task, split.seed)["train"]
     order = {row.id: i for i, row in enumerate(rows)}
     return {name: sorted(divided.get(name, []), key=lambda row: order[row.id]) for name in SPLITS}
 

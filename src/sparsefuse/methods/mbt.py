@@ -89,7 +89,7 @@ def build(
         return ThroughBottleneck(names, lambda _: own(layer), update, shared=shared)
 
     layers = [unimodal(layer) for layer in range(unimodal_depth)]
-    layers += [AddBottleneck(num_bottlenecks, dim)] if fusion == "bottleneck" else []
+    layers += [AddBottleneck(num_bottlenecks, dim)] if fusion == "bottleneck" and fusion_depth else []
     layers += [fused(layer) for layer in range(unimodal_depth, depth)]
     head = Head(dim, num_classes, names, reduce="mean", apart=loss == "each")
     return FusionModel(Embed(features, dim, lengths, patches), layers, head, features=features)
