@@ -35,6 +35,7 @@ LEVELS = [
     {"checks", "schedule", "train", "run", "watch", "ledger", "export", "variants"},
     {"experiment", "evaluate", "runs", "charts", "report", "predict", "predictions", "serve", "demo", "study"}
     | {"budget", "explain"},
+    {"verbs"},
     {"cli", "__main__"},
 ]
 LEVEL = {name: level for level, names in enumerate(LEVELS) for name in names}
