@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from contract.contract_cases import CASES, FEATURES, case_id, clips, model_of, ragged, rows
+from contract.contract_cases import BASE, CASES, FEATURES, case_id, clips, model_of, ragged, rows
 from sparsefuse.explain.rollout import MEAN_OF_MAX, rollout
 from sparsefuse.layers.attention import dense
 from sparsefuse.layers.block import Attention, Block, PerStream, heads
@@ -21,6 +21,11 @@ CLOSE = {"rtol": 1e-6, "atol": 1e-7}  # means of `local` attention are float32
 
 @pytest.fixture(params=CASES, ids=case_id)
 def case(request):
+    return request.param
+
+
+@pytest.fixture(params=BASE, ids=case_id)
+def base(request):
     return request.param
 
 
@@ -170,8 +175,8 @@ def test_every_method_gives_shares_that_sum_to_one_on_ragged_clips(case):
     assert (found.learned[read] < 1).all()
 
 
-def test_every_depth_sums_to_one(case):
-    model = model_of(case)
+def test_every_depth_sums_to_one(base):
+    model = model_of(base)
     found = rollout(model, ragged())
     assert len(found.depths) == len(model.layers) + 1
     read = torch.cat([ragged()[name].mask for name in found.tokens], 1).any(1)
@@ -197,15 +202,15 @@ def test_padding_gets_nothing_and_every_real_token_something_unless_it_was_excha
         assert (share[real[name] & ~gone[name]] > 0).all()
 
 
-def test_more_padding_changes_nothing(case):
-    model = model_of(case)
+def test_more_padding_changes_nothing(base):
+    model = model_of(base)
     one, two = rollout(model, ragged()), rollout(model, ragged(extra=5))
     for name, share in one.tokens.items():
         torch.testing.assert_close(two.tokens[name][:, : share.shape[1]], share, **CLOSE)
 
 
-def test_a_sample_alone_gives_what_it_gives_in_a_batch(case):
-    model = model_of(case)
+def test_a_sample_alone_gives_what_it_gives_in_a_batch(base):
+    model = model_of(base)
     whole, alone = rollout(model, ragged()), rollout(model, rows(ragged(), slice(0, 1)))
     for name, share in alone.tokens.items():
         torch.testing.assert_close(whole.tokens[name][:1], share, **CLOSE)
