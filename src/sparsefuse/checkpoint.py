@@ -66,5 +66,15 @@ def model_tensors(model: nn.Module, prefix: str = "model/") -> dict[str, Tensor]
 
 
 def restore_model(model: nn.Module, tensors: dict[str, Tensor], prefix: str = "model/") -> None:
-    """Puts back what `model_tensors` gave. Raises RuntimeError when names or shapes differ."""
-    model.load_state_dict({n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)})
+    """Puts back what `model_tensors` gave. Raises ValueError, with the first that differs, if names or shapes differ."""
+    given = {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
+    shapes, wanted = ({n: tuple(t.shape) for n, t in found.items()} for found in (given, model.state_dict()))
+    differing = [name for name in wanted | shapes if shapes.get(name) != wanted.get(name)]
+    if differing:
+        name = differing[0]
+        raise ValueError(
+            f"the checkpoint does not fit the model: {len(differing)} weights differ, the first is {name} (shape "
+            f"{shapes.get(name, 'none')}, expected {wanted.get(name, 'none')}); it was made with other options or by "
+            "an older version, so train again"
+        )
+    model.load_state_dict(given)
