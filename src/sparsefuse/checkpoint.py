@@ -66,7 +66,7 @@ def model_tensors(model: nn.Module, prefix: str = "model/") -> dict[str, Tensor]
 
 
 def restore_model(model: nn.Module, tensors: dict[str, Tensor], prefix: str = "model/") -> None:
-    """Puts back what `model_tensors` gave. Raises ValueError, with the first that differs, if names or shapes differ."""
+    """Puts back what `model_tensors` gave. Raises ValueError, naming the first, if names or shapes differ."""
     given = {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
     shapes, wanted = ({n: tuple(t.shape) for n, t in found.items()} for found in (given, model.state_dict()))
     differing = [name for name in wanted | shapes if shapes.get(name) != wanted.get(name)]

@@ -61,6 +61,22 @@ def clip(tmp_path: Path) -> Path:
     return tmp_path / "clip.mp4"
 
 
+def test_patches_of_the_same_frames_are_added_up(run: Path) -> None:
+    """Two frames a tubelet, four patches a frame: six tokens of sound become three shares."""
+    torch.manual_seed(0)
+    patches = {"sound": {"height": 4, "patch": 1, "time": 2}}
+    sizes = {"dim": 10, "num_heads": 2, "unimodal_depth": 1, "fusion_depth": 1}
+    model = build("mbt", tiny.FEATURES, 3, patches=patches, shared=True, **sizes).eval()
+    labels = Labels.from_json({"task": "class", "classes": ["a", "b", "c"]})
+    clip = files(run, "test0")
+    found = explain(Predictor(model, labels, None, {}, Lengths()), clip)
+    assert len(found.rollout["sound"]) == 3
+    assert sum(float(share.sum()) for share in found.rollout.values()) == pytest.approx(1)
+    assert not found.notes
+    windowed = explain(Predictor(model, labels, None, {}, Lengths(max_length=4, windows=2)), clip)
+    assert "read the clip whole" in windowed.notes[0]
+
+
 def test_it_explains_what_the_run_predicts(run: Path) -> None:
     found = explain(run, files(run, "test0"))
     assert found.prediction == load(run).predict_one(files(run, "test0"))

@@ -9,11 +9,15 @@ from torch import Tensor
 
 from sparsefuse.explain.occlusion import Occlusion, occlusion
 from sparsefuse.explain.pooled import Pooled, exchanged, pooled
-from sparsefuse.explain.rollout import rollout
+from sparsefuse.explain.rollout import Rollout, rollout
+from sparsefuse.model import FusionModel
 from sparsefuse.predict import Clip, Prediction, Predictor, load
 from sparsefuse.tokens import State
+from sparsefuse.windows import windows
 
 NUM_WINDOWS = 12
+
+WHOLE = "The model read the clip whole, where prediction averages over its windows."
 
 
 class Explanation(NamedTuple):
@@ -21,7 +25,8 @@ class Explanation(NamedTuple):
 
     prediction: Prediction
     rollout: dict[str, Tensor]
-    """(N,) per modality that the clip has: the share of each token in what the head read; all sum to one"""
+    """(N,) per modality that the clip has: the share of each token in what the head read (of frames that are cut into
+    patches, of each tubelet); all sum to one"""
     shares: dict[str, float]
     """per modality, the sum of its tokens' rollout"""
     learned: float
@@ -50,8 +55,7 @@ def explain(
     with torch.no_grad():
         logits = model(tokens, probe=lambda _, state: states.append(state)).logits
     traced = rollout(model, tokens)
-    there = {name: tokens[name].mask[0] for name in model.modalities if name not in missing}
-    relevance = {name: traced.tokens[name][0][mask].cpu() for name, mask in there.items()}
+    relevance = {name: _of_frames(model, traced, states[0], name) for name in model.modalities if name not in missing}
     total = sum(float(share.sum()) for share in relevance.values())
     return Explanation(
         predictor.prediction(logits[0].float().cpu(), missing),
@@ -61,8 +65,14 @@ def explain(
         occlusion(model, tokens, _score(predictor, logits), num_windows=num_windows),
         _sharing(pooled(model, traced, states)),
         exchanged(model, states),
-        traced.notes,
+        traced.notes + (WHOLE,) * (len(list(windows(tokens, predictor.fit))) > 1),
     )
+
+
+def _of_frames(model: FusionModel, traced: Rollout, embedded: State, name: str) -> Tensor:
+    """(N,) the relevance of one clip's real tokens; patches of the same frames are added up."""
+    found = traced.tokens[name][0][embedded.streams[name].mask[0, 1:]].cpu()
+    return found.unflatten(0, (-1, model.embed.grids[name].cells)).sum(1) if name in model.embed.grids else found
 
 
 def _sharing(found: dict[str, Pooled]) -> dict[str, Pooled]:

@@ -33,7 +33,7 @@ def pooled(model: FusionModel, rollout: Rollout, states: list[State]) -> dict[st
     for depth, layer in enumerate(model.layers):
         if not isinstance(layer, PerStream):
             continue
-        for name, block in zip(layer.names, layer.blocks, strict=True):
+        for name, block in layer.named_blocks():
             if isinstance(block, Sparsify) and name in model.modalities:
                 mask = states[depth].streams[name].mask[:, 1:]
                 if mask.any():
