@@ -7,10 +7,12 @@ Run from the repository's root. Nobody types a number.
 """
 
 import csv
+import inspect
 import re
 import sys
 from importlib import import_module
 from pathlib import Path
+from typing import Any, Literal, get_args, get_origin
 
 from sparsefuse.files import write_text
 from sparsefuse.ledger import ledger
@@ -29,7 +31,7 @@ def main() -> None:
     """See the module's docstring."""
     if len(sys.argv) == 3:
         file_under(Path(sys.argv[1]), sys.argv[2])
-    tables = {"cost": cost_table(), "methods": methods_table()}
+    tables = {"cost": cost_table(), "methods": methods_table(), "each-method": methods_sections()}
     for folder in sorted(path for path in RESULTS.iterdir() if path.is_dir()):
         for table in sorted(folder.glob("*-torch*.md")):
             tables[folder.name] = "\n".join(line for line in table.read_text().splitlines() if line.startswith("|"))
@@ -101,6 +103,33 @@ def methods_table() -> str:
         summary = re.sub(r" \([^)]*et al[^)]*\)", "", text.splitlines()[0]).rstrip(".")
         lines.append(f"| `{name}` | {summary} | {source[0] if source else ''} |")
     return "\n".join(lines)
+
+
+def methods_sections() -> str:
+    """What every method's file says of itself: its docstring with the figure, that of `build`, and its options."""
+    parts = []
+    for name in methods():
+        module = import_module(f"sparsefuse.methods.{name}")
+        options = [_option(p) for p in inspect.signature(module.build).parameters.values() if p.name not in GIVEN]
+        said = " ".join((inspect.getdoc(module.build) or "").split())
+        parts.append(f"### `{name}`\n\n{inspect.cleandoc(module.__doc__)}\n\n{said}\n\nOptions: {', '.join(options)}.")
+    return "\n\n".join(parts)
+
+
+GIVEN = ("features", "num_classes", "lengths")
+
+
+def _option(parameter: inspect.Parameter) -> str:
+    """An option with its default, and what else it may be."""
+    choices = [c for c in _choices(parameter.annotation) if c != parameter.default]
+    return f"`{parameter.name}` {parameter.default}" + (f" ({' | '.join(choices)})" if choices else "")
+
+
+def _choices(annotation: Any) -> list[str]:
+    """The words that a parameter may be."""
+    if get_origin(annotation) is Literal:
+        return [str(word) for word in get_args(annotation)]
+    return [word for part in get_args(annotation) for word in _choices(part)]
 
 
 def fill(page: Path, tables: dict[str, str]) -> None:

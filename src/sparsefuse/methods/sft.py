@@ -8,7 +8,9 @@ Ding et al. 2021, "Sparse Fusion for Multimodal Transformers".
 
 Defaults are the paper's: L 1, T 11, width 40, 5 heads, average pooling. Where the paper is silent, the released code
 decides: MLP ratio 1, CLS joins after the sparse layer, no position is added after pooling. Unlike the released code,
-`sparse="strided"` and `"fixed"` compute their pattern; there they run dense, which is `sparse="dense"` here.
+`sparse="strided"` and `"fixed"` compute their pattern; there they run dense, which is `sparse="dense"` here. `"local"`,
+ours, reads a token's surroundings and means of the whole clip (`layers.sparse`); `"none"` without mixup is SFT-PO. In
+all of them CLS sees all and is seen by all.
 """
 
 from typing import Literal
@@ -42,7 +44,8 @@ def build(
     stride: int | dict[str, int] | None = None,
     unimodal_attention: Pattern = "dense",
 ) -> FusionModel:
-    """`keep` tokens, or windows of `stride` tokens, per modality (a number or a dict); 16 are kept by default."""
+    """`keep` tokens, equal windows of a clip's real length, or windows of `stride` tokens, per modality (a number or a
+    dict); 16 are kept by default. Unlike in the released code the short window at the end stays."""
     if keep is not None and stride is not None:
         raise ValueError(f"give keep or stride, not both; got keep={keep}, stride={stride}")
     names = tuple(sorted(features))
