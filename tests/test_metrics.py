@@ -2,6 +2,7 @@
 
 import math
 import warnings
+from itertools import product
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as sk
 
-from sparsefuse.metrics import confusion, losses, per_class_ap, scores
+from sparsefuse.metrics import confusion, confusions, losses, per_class_ap, probabilities, scores
 
 
 def draw(samples: int, classes: int, seed: int, *, ties: bool) -> torch.Tensor:
@@ -129,3 +130,74 @@ def test_scores_do_not_change_the_logits_they_are_given() -> None:
     before = logits.clone()
     scores(logits, labels, "class")
     assert torch.equal(logits, before)
+
+
+HEADS = {"verb": 3, "noun": 2}
+
+
+def test_the_loss_of_heads_is_the_mean_of_their_cross_entropies() -> None:
+    """By hand: exp(log 2) = 2, so the shares are 2/4, 1/4, 1/4 of verbs and 1/4, 3/4 of nouns."""
+    logits = torch.tensor([[math.log(2), 0.0, 0.0, 0.0, math.log(3)]]).repeat(2, 1)
+    labels = torch.tensor([[0, 1], [2, 0]])
+    plain = [(math.log(2) + math.log(4 / 3)) / 2, (math.log(4) + math.log(4)) / 2]
+    assert losses(logits, labels, "heads", heads=HEADS).tolist() == pytest.approx(plain)
+    verb = 0.9 * math.log(2) + 0.1 * (math.log(2) + 2 * math.log(4)) / 3  # a tenth spread over the head's own classes
+    noun = 0.9 * math.log(4 / 3) + 0.1 * (math.log(4) + math.log(4 / 3)) / 2
+    smooth = losses(logits, labels, "heads", heads=HEADS, label_smoothing=0.1)
+    assert float(smooth[0]) == pytest.approx((verb + noun) / 2)
+    shares = probabilities(logits, "heads", heads=HEADS)
+    torch.testing.assert_close(shares[0], torch.tensor([0.5, 0.25, 0.25, 0.25, 0.75]))
+
+
+@given(st.lists(st.integers(2, 7), min_size=2, max_size=3), st.integers(1, 12), st.integers(0, 999))
+@settings(max_examples=40, deadline=None)
+def test_top_five_of_heads_are_the_five_largest_products(counts: list[int], samples: int, seed: int) -> None:
+    heads = {f"h{i}": count for i, count in enumerate(counts)}
+    generator = torch.Generator().manual_seed(seed)
+    logits = torch.randn(samples, sum(counts), generator=generator)
+    labels = torch.stack([torch.randint(0, count, (samples,), generator=generator) for count in counts], 1)
+    found = scores(logits, labels, "heads", heads=heads)
+    ranks, alone = [], {name: [] for name in heads}
+    for row, truth in zip(logits.double(), labels.tolist(), strict=True):
+        shares = [part.softmax(0).tolist() for part in row.split(counts)]
+        products = {
+            classes: math.prod(share[c] for share, c in zip(shares, classes, strict=True))
+            for classes in product(*map(range, counts))
+        }
+        ranks.append(sorted(products, key=lambda classes: -products[classes]).index(tuple(truth)))
+        for name, share, c in zip(heads, shares, truth, strict=True):
+            alone[name].append(sum(other > share[c] for other in share))
+    assert found["top1"] == pytest.approx(np.mean([rank == 0 for rank in ranks]))
+    assert ("top5" in found) == (math.prod(counts) > 5)
+    if "top5" in found:
+        assert found["top5"] == pytest.approx(np.mean([rank < 5 for rank in ranks]))
+    for name, count in heads.items():
+        assert found[f"top1_{name}"] == pytest.approx(np.mean([rank == 0 for rank in alone[name]]))
+        assert (f"top5_{name}" in found) == (count > 5)
+        if count > 5:
+            assert found[f"top5_{name}"] == pytest.approx(np.mean([rank < 5 for rank in alone[name]]))
+
+
+def test_the_right_pair_may_be_among_five_although_no_head_is_right() -> None:
+    """By hand: verb shares 4/7 2/7 1/7, noun shares 3/4 1/4; (1, 1) is fourth with 2/28, after 12, 6 and 4 of 28."""
+    logits = torch.tensor([[math.log(4), math.log(2), 0.0, math.log(3), 0.0]])
+    found = scores(logits, torch.tensor([[1, 1]]), "heads", heads=HEADS)
+    assert (found["top1"], found["top1_verb"], found["top1_noun"], found["top5"]) == (0, 0, 0, 1)
+    assert scores(logits, torch.tensor([[2, 1]]), "heads", heads=HEADS)["top5"] == 0, "the sixth, with 1/28"
+
+
+def test_a_model_that_says_nothing_is_not_right_by_ties() -> None:
+    labels = torch.tensor([[verb, noun] for verb in range(3) for noun in range(2)])
+    found = scores(torch.zeros(6, 5), labels, "heads", heads=HEADS)
+    assert found["top1"] == pytest.approx(1 / 6)
+    assert found["top5"] == pytest.approx(5 / 6)
+
+
+def test_confusion_and_precision_of_heads_are_those_of_each() -> None:
+    logits = draw(12, 5, 3, ties=False)
+    generator = torch.Generator().manual_seed(4)
+    labels = torch.stack([torch.randint(0, count, (12,), generator=generator) for count in HEADS.values()], 1)
+    found = confusions(logits, labels, HEADS)
+    assert found == {"verb": confusion(logits[:, :3], labels[:, 0]), "noun": confusion(logits[:, 3:], labels[:, 1])}
+    each = [per_class_ap(logits[:, :3], labels[:, 0], "class"), per_class_ap(logits[:, 3:], labels[:, 1], "class")]
+    assert per_class_ap(logits, labels, "heads", heads=HEADS) == [*each[0], *each[1]]

@@ -1,35 +1,61 @@
-"""Losses and scores: logits and labels in, numbers out."""
+"""Losses and scores: logits and labels in, numbers out.
+
+A `heads` task has several labels per clip, one class each (a verb and a noun). The logits of its heads stand side by
+side, so wherever logits are read `heads` must say how many classes each has, in order.
+"""
 
 import statistics
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-Task = Literal["class", "multilabel", "regression"]
+Task = Literal["class", "multilabel", "heads", "regression"]
 
 
-def losses(logits: Tensor, labels: Tensor, task: Task, *, label_smoothing: float = 0.0) -> Tensor:
-    """(B,) loss per sample: cross entropy, mean binary cross entropy over classes, or absolute error."""
+def losses(
+    logits: Tensor, labels: Tensor, task: Task, *, heads: Mapping[str, int] | None = None, label_smoothing: float = 0.0
+) -> Tensor:
+    """(B,) loss per sample: cross entropy, mean binary cross entropy over classes, mean cross entropy over heads (MBT
+    on Epic-Kitchens), or absolute error."""
     logits = logits.float()
     if task == "class":
         return F.cross_entropy(logits, labels, reduction="none", label_smoothing=label_smoothing)
+    if task == "heads":
+        pairs = zip(_split(logits, heads), labels.unbind(1), strict=True)
+        each = [F.cross_entropy(*pair, reduction="none", label_smoothing=label_smoothing) for pair in pairs]
+        return torch.stack(each).mean(0)
     if task == "multilabel":
         return F.binary_cross_entropy_with_logits(logits, labels, reduction="none").mean(1)
     return (logits[:, 0] - labels).abs()
 
 
-def scores(logits: Tensor, labels: Tensor, task: Task) -> dict[str, float]:
+def probabilities(logits: Tensor, task: Task, *, heads: Mapping[str, int] | None = None) -> Tensor:
+    """(B, C) probability of each class; those of one head sum to one."""
+    if task == "heads":
+        return torch.cat([part.softmax(1) for part in _split(logits, heads)], 1)
+    return logits.softmax(1) if task == "class" else logits.sigmoid()
+
+
+def likeliest(logits: Tensor, heads: Mapping[str, int]) -> Tensor:
+    """(B, H) the likeliest class of each head, counted within the head."""
+    return _five_likeliest(_split(logits, heads))[:, 0]
+
+
+def scores(logits: Tensor, labels: Tensor, task: Task, *, heads: Mapping[str, int] | None = None) -> dict[str, float]:
     """Scores of a split, as fractions; `loss` is among them.
 
     class: top1, top5 (six classes and up), map (mean over the classes that occur, absent if none does), macro_f1.
-    multilabel: map, macro_f1 (at probability 1/2). regression: mae, corr (Pearson; 0 if either side is constant).
+    multilabel: map, macro_f1 (at probability 1/2). heads: top1 (right in every head), top5 (six combinations of
+    classes and up: the true one is among the five of the largest product of probabilities), and of each head
+    top1_<head> and top5_<head>. regression: mae, corr (Pearson; 0 if either side is constant).
     """
     from torchmetrics import functional as tm
     from torchmetrics.functional import classification as tmc
 
-    found = {"loss": float(losses(logits, labels, task).mean())}
+    found = {"loss": float(losses(logits, labels, task, heads=heads).mean())}
     logits = logits.float().cpu()
     labels = labels.cpu()
     if task == "class":
@@ -38,6 +64,13 @@ def scores(logits: Tensor, labels: Tensor, task: Task) -> dict[str, float]:
         if classes > 5:
             found["top5"] = float(tmc.multiclass_accuracy(logits, labels, classes, top_k=5, average="micro"))
         found["macro_f1"] = float(tmc.multiclass_f1_score(logits, labels, classes, average="macro"))
+    elif task == "heads":
+        assert heads
+        parts = _split(logits, heads)
+        found |= _top(parts, labels, "")
+        for i, name in enumerate(heads):
+            found |= _top(parts[i : i + 1], labels[:, i : i + 1], f"_{name}")
+        return found
     elif task == "multilabel":
         columns = zip(logits.sigmoid().T, labels.long().T, strict=True)  # torchmetrics' own takes no single class
         found["macro_f1"] = statistics.fmean(float(tmc.binary_f1_score(*column)) for column in columns)
@@ -53,15 +86,21 @@ def scores(logits: Tensor, labels: Tensor, task: Task) -> dict[str, float]:
     return found
 
 
-def per_class_ap(logits: Tensor, labels: Tensor, task: Task) -> list[float | None]:
+def per_class_ap(
+    logits: Tensor, labels: Tensor, task: Task, *, heads: Mapping[str, int] | None = None
+) -> list[float | None]:
     """Average precision per class; None for a class without a positive sample, where it is not defined."""
     from torchmetrics.functional import classification as tmc
 
     logits, labels = logits.float().cpu(), labels.cpu()
+    shares = probabilities(logits, task, heads=heads)
     if task == "class":
-        shares, positive = logits.softmax(1), F.one_hot(labels, logits.shape[1])
+        positive = F.one_hot(labels, logits.shape[1])
+    elif task == "heads":
+        assert heads
+        positive = torch.cat([F.one_hot(*pair) for pair in zip(labels.unbind(1), heads.values(), strict=True)], 1)
     else:
-        shares, positive = logits.sigmoid(), labels.long()
+        positive = labels.long()
     columns = zip(shares.T, positive.T, strict=True)
     return [float(tmc.binary_average_precision(s, there)) if there.any() else None for s, there in columns]
 
@@ -71,3 +110,47 @@ def confusion(logits: Tensor, labels: Tensor) -> list[list[int]]:
     classes = logits.shape[1]
     pairs = labels.cpu() * classes + logits.argmax(1).cpu()
     return torch.bincount(pairs, minlength=classes**2).view(classes, classes).tolist()
+
+
+def confusions(logits: Tensor, labels: Tensor, heads: Mapping[str, int]) -> dict[str, list[list[int]]]:
+    """The confusion of each head."""
+    parts = zip(heads, _split(logits, heads), labels.unbind(1), strict=True)
+    return {name: confusion(part, truth) for name, part, truth in parts}
+
+
+def _split(logits: Tensor, heads: Mapping[str, int] | None) -> tuple[Tensor, ...]:
+    """(B, C) logits -> (B, C_h) per head."""
+    assert heads, "a heads task needs the number of classes of each head"
+    return logits.split(list(heads.values()), 1)
+
+
+def _top(parts: Sequence[Tensor], labels: Tensor, suffix: str) -> dict[str, float]:
+    """Top-1 and, where there are six combinations or more, top-5 of the labels (B, H)."""
+    right = (_five_likeliest(parts) == labels[:, None]).all(2)  # (B, 5)
+    found = {f"top1{suffix}": float(right[:, 0].double().mean())}
+    combinations = 1
+    for part in parts:
+        combinations *= part.shape[1]
+    if combinations > 5:
+        found[f"top5{suffix}"] = float(right.any(1).double().mean())
+    return found
+
+
+def _five_likeliest(parts: Sequence[Tensor]) -> Tensor:
+    """(B, 5, H) the combinations of one class per head that have the largest product of probabilities, or all if fewer.
+
+    Sums of logits order them alike: what softmax divides by is the same for all classes of a head. Head by head five are
+    kept: whatever the other heads say, a sixth has five before it. Of equals the one with the lower class comes first.
+    """
+    best = parts[0].new_zeros(len(parts[0]), 1, dtype=torch.double)
+    chosen = torch.zeros(len(parts[0]), 1, 0, dtype=torch.long, device=parts[0].device)
+    for part in parts:
+        values, classes = part.double().sort(dim=1, descending=True, stable=True)
+        values, classes = values[:, :5], classes[:, :5]
+        total = (best[:, :, None] + values[:, None]).flatten(1)  # (B, 25)
+        total, order = total.sort(dim=1, descending=True, stable=True)
+        best, order = total[:, :5], order[:, :5]
+        before, here = order // values.shape[1], order % values.shape[1]
+        earlier = chosen.gather(1, before[:, :, None].expand(-1, -1, chosen.shape[2]))
+        chosen = torch.cat([earlier, classes.gather(1, here)[:, :, None]], 2)
+    return chosen
