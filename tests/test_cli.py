@@ -270,6 +270,19 @@ def test_a_manifest_in_the_yaml_is_relative_to_it_and_one_in_a_flag_to_the_curre
     assert same["config"].data.manifest == "clips.csv", "also where both say the same"
 
 
+def test_lists_of_classes_in_the_yaml_are_relative_to_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, parsed
+) -> None:
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set" / "c.yaml").write_text("data: {manifest: clips.csv, classes: {verb: lists/verbs.csv}}\n")
+    monkeypatch.chdir(tmp_path)
+    for more in ([], ["--data.manifest", "other/clips.csv"]):
+        found = parsed("train", "set/c.yaml", *more)["config"].data
+        assert {name: Path(file) for name, file in found.classes.items()} == {"verb": Path("set/lists/verbs.csv")}
+    flag = parsed("train", "set/c.yaml", "--data.classes.verb", "mine.csv")["config"].data
+    assert flag.classes == {"verb": "mine.csv"}
+
+
 def test_train_eval_predict_and_resume_from_the_command_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -20,6 +20,7 @@ OPTIONS = {
 LABELS: dict[str, Callable[[int], str]] = {
     "class": lambda i: "abc"[i % 3],
     "multilabel": lambda i: ["a", "b", "a|b", "c|a"][i % 4],
+    "heads": lambda i: ["take,plate", "put,cup", "wash,cup"][i % 3],
     "regression": lambda i: f"{i % 5 - 1.75:.2f}",
 }
 
@@ -27,11 +28,12 @@ LABELS: dict[str, Callable[[int], str]] = {
 def write_set(folder: Path, counts: tuple[int, int, int] = (9, 4, 4), *, task: str = "class", seed: int = 0) -> Path:
     """Feature files and a manifest with a given split; clips have 2-4 rgb and 3-6 sound tokens that show their label.
 
-    The second clip of every split lacks `rgb`. Ids are train0, train1, ..., valid0, ..., test0, ...
+    The second clip of every split lacks `rgb`. Those of task `heads` have the labels `verb` and `noun`.
+    Ids are train0, train1, ..., valid0, ..., test0, ...
     """
     rng = np.random.default_rng(seed)
     (folder / "features").mkdir(parents=True, exist_ok=True)
-    lines = ["id,rgb,sound,label,split"]
+    lines = [f"id,rgb,sound,{'verb,noun' if task == 'heads' else 'label'},split"]
     for split, count in zip(("train", "valid", "test"), counts, strict=True):
         for i in range(count):
             cells = []

@@ -87,19 +87,23 @@ def _add_arguments(parser: "_Parser", name: str, verb: Callable[..., None]) -> N
 
 
 def _rooted(config: Config, argv: list[str]) -> Config:
-    """A manifest named in the YAML is relative to the YAML's folder; one named by a flag, to the current one."""
+    """Files named in the YAML are relative to the YAML's folder; those named by a flag, to the current one."""
     import dataclasses
 
     import yaml
 
-    if "--config" not in argv or not config.data.manifest or "--data.manifest" in argv[argv.index("--config") :]:
+    if "--config" not in argv:
         return config
-    path = Path(argv[argv.index("--config") + 1])
-    written = ((yaml.safe_load(path.read_text(encoding="utf-8")) or {}).get("data") or {}).get("manifest")
-    manifest = config.data.manifest
-    if written != manifest:
-        return config
-    return dataclasses.replace(config, data=dataclasses.replace(config.data, manifest=str(path.parent / manifest)))
+    flags = argv[argv.index("--config") :]
+    path = Path(flags[1])
+    written = (yaml.safe_load(path.read_text(encoding="utf-8")) or {}).get("data") or {}
+    data = config.data
+    if data.manifest and data.manifest == written.get("manifest") and "--data.manifest" not in flags:
+        data = dataclasses.replace(data, manifest=str(path.parent / data.manifest))
+    if data.classes and not any(flag.startswith("--data.classes") for flag in flags):
+        classes = {name: str(path.parent / file) for name, file in data.classes.items()}
+        data = dataclasses.replace(data, classes=classes)
+    return dataclasses.replace(config, data=data)
 
 
 def _list_methods(parser: "_Parser", more: str) -> None:

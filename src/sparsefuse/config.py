@@ -69,9 +69,13 @@ class Data:
     modalities: list[str] = field(default_factory=list)
     """columns to use as modalities; empty = all of them"""
     label: str = "label"
-    """the column that holds the label"""
-    task: Literal["auto", "class", "multilabel", "regression"] = "auto"
-    """one class; several classes separated by |; a number. auto: read from the labels (a number is a class if whole)"""
+    """the column that holds the label, or several joined by +, whose labels are all to be predicted: verb+noun"""
+    task: Literal["auto", "class", "multilabel", "heads", "regression"] = "auto"
+    """one class; several classes separated by |; one class in each of several columns; a number. auto: read from the
+    labels (a number is a class if whole)"""
+    classes: dict[str, str] = field(default_factory=dict)
+    """label column -> CSV with the columns id and key that lists its classes, relative as the manifest is: {verb:
+    verbs.csv}. Without it they are those of the training clips"""
     split: Split = field(default_factory=Split)
     normalise: bool = True
     """zero mean and unit variance per feature, measured on the training split"""
@@ -139,7 +143,7 @@ class Train:
     mixup_warmup: int = 5
     """epochs before mixup begins"""
     label_smoothing: float = 0.0
-    """share of the target spread over all classes (one-class labels only)"""
+    """share of the target spread over all classes (not with multilabel and regression)"""
     precision: Literal["float32", "bfloat16"] = "float32"
     """bfloat16 runs the model under autocast; weights stay float32"""
     device: str = "auto"

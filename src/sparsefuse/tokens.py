@@ -24,7 +24,8 @@ class Batch(NamedTuple):
 
     tokens: dict[str, Tokens]
     labels: Tensor
-    """(B,) long for classes, (B, C) float for several labels, (B,) float for regression."""
+    """(B,) long for classes, (B, C) float for several labels, (B, heads) long for one class in each of several, (B,)
+    float for regression."""
     ids: list[str]
 
 

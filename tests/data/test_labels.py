@@ -1,9 +1,10 @@
 import json
+import re
 
 import pytest
 import torch
 
-from sparsefuse.data.labels import Labels, guess_task
+from sparsefuse.data.labels import Labels, guess_task, task_of
 from sparsefuse.skipped import Unusable
 
 
@@ -87,3 +88,87 @@ def test_labels_nothing_can_be_learnt_from_are_an_error(texts, task, message):
 @pytest.mark.parametrize("labels", [Labels("class", ("a", "b")), Labels("regression")])
 def test_json_gives_the_same_labels(labels):
     assert Labels.from_json(json.loads(json.dumps(labels.to_json()))) == labels
+
+
+PAIRS = Labels.from_rows(["take+plate", "put+plate", "10+cup", "9+cup", "wash+"], columns=("verb", "noun"))
+LISTED = Labels.from_rows(
+    ["take+plate", "put+cup"], columns=("verb", "noun"), lists={"verb": {"put": "1", "take": "0", "fold": "7"}}
+)
+
+
+def test_heads_have_their_own_classes_side_by_side():
+    """`wash` is not among them: its clip lacks a noun and cannot be used."""
+    assert PAIRS.task == "heads"
+    assert PAIRS.heads == {"verb": 4, "noun": 2}
+    assert PAIRS.classes == ("verb:9", "verb:10", "verb:put", "verb:take", "noun:cup", "noun:plate")
+    assert PAIRS.num_outputs == 6
+    found = PAIRS.encode("take+cup")
+    assert found.dtype == torch.long
+    assert found.tolist() == [3, 0]
+    assert PAIRS.text(found) == "take+cup"
+    assert PAIRS.likeliest(torch.tensor([0.0, 2.0, 1.0, 0.0, -3.0, -2.0])).tolist() == [1, 1]
+
+
+def test_a_list_has_classes_that_no_training_clip_shows_in_its_own_order():
+    assert LISTED.classes == ("verb:put", "verb:take", "verb:fold", "noun:cup", "noun:plate")
+    assert LISTED.encode("fold+cup").tolist() == [2, 0]
+    assert LISTED.encode("7+cup").tolist() == [2, 0], "by id"
+    assert LISTED.encode("0+plate").tolist() == LISTED.encode("take+plate").tolist() == [1, 1]
+
+
+def test_one_label_may_have_a_list_too():
+    labels = Labels.from_rows(["1", "1"], columns=("verb",), lists={"verb": {"take": "0", "put": "1"}})
+    assert labels.task == "class"
+    assert labels.classes == ("take", "put")
+    assert int(labels.encode("1")) == int(labels.encode("put")) == 1
+
+
+@pytest.mark.parametrize(
+    ("labels", "text", "message"),
+    [
+        (PAIRS, "tkae+cup", "not seen in training: unknown verb 'tkae'; did you mean 'take'"),
+        (PAIRS, "cup+cup", "unknown verb 'cup'"),
+        (PAIRS, "take+", "the noun of the label is empty"),
+        (PAIRS, "take", "has 1 parts; expected one of each of verb, noun"),
+        (LISTED, "open+cup", "not in the list of its classes: unknown verb 'open'"),
+        (LISTED, "take+fork", "not seen in training: unknown noun 'fork'"),
+        (LISTED, "", "the label is empty"),
+    ],
+)
+def test_a_label_that_a_head_does_not_know_is_unusable(labels, text, message):
+    with pytest.raises(Unusable, match=re.escape(message)):
+        labels.encode(text)
+
+
+@pytest.mark.parametrize("labels", [PAIRS, LISTED])
+def test_labels_of_heads_survive_json(labels):
+    assert Labels.from_json(json.loads(json.dumps(labels.to_json()))) == labels
+
+
+@pytest.mark.parametrize(
+    ("task", "columns", "message"),
+    [
+        ("class", ("verb", "noun"), "data.task is class, but data.label names 2 columns"),
+        ("heads", ("verb",), "data.task is heads, but data.label names one column (verb); join several with +"),
+    ],
+)
+def test_task_and_number_of_columns_go_together(task, columns, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        task_of(task, ["take"], columns)
+
+
+@pytest.mark.parametrize(
+    ("labels", "lists", "message"),
+    [
+        (["take+cup", "take+plate"], {}, "all 2 training labels of verb are 'take'"),
+        (["take+", "+plate"], {}, "no training row has a label in each of verb, noun"),
+    ],
+)
+def test_heads_that_cannot_be_learnt_are_an_error(labels, lists, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        Labels.from_rows(labels, columns=("verb", "noun"), lists=lists)
+
+
+def test_numbers_have_no_list():
+    with pytest.raises(ValueError, match=r"data\.classes lists classes, but the task is regression"):
+        Labels.from_rows(["0.5", "1.5"], columns=("a",), lists={"a": {"x": "0", "y": "1"}})

@@ -147,3 +147,36 @@ def test_given_splits_without_train_or_with_gaps_are_an_error():
         split_rows(manifest("ab", splits=["test", "valid"]), Split(), "class")
     with pytest.raises(ValueError, match=r"1 of 2 rows have no split \(such as 's001'\)"):
         split_rows(manifest("ab", splits=["train", ""]), Split(), "class")
+
+
+def test_heads_are_stratified_by_their_whole_label():
+    divided = split_rows(manifest(["take+cup"] * 50 + ["take+plate"] * 20), Split(), "heads")
+    counts = {name: Counter(row.label for row in rows) for name, rows in divided.items()}
+    assert counts["train"] == {"take+cup": 35, "take+plate": 14}
+    assert counts["test"] == {"take+cup": 10, "take+plate": 4}
+
+
+def test_rare_pairs_are_divided_by_their_rarest_class():
+    """40 nouns come once with each of ten verbs: every pair is alone, and all the same training sees each noun."""
+    labels = [f"v{verb}+n{noun}" for verb in range(10) for noun in range(40)]
+    divided = split_rows(manifest(labels), Split(), "heads")
+    assert {name: len(rows) for name, rows in divided.items()} == {"train": 280, "valid": 40, "test": 80}
+    nouns = Counter(row.label.split("+")[1] for row in divided["train"])
+    assert len(nouns) == 40
+    assert set(nouns.values()) == {7}
+
+
+def test_only_a_class_of_one_clip_is_named_among_rare_pairs(caplog):
+    """`a+x` is alone in its stratum, but both its classes have other clips; `odd` has none."""
+    with caplog.at_level(logging.WARNING):
+        divided = split_rows(manifest(["a+y"] * 20 + ["b+x"] * 20 + ["a+x", "a+odd"]), Split(), "heads")
+    assert "s041" in members(divided)["train"]
+    assert "1 classes have a single sample, which goes to train: *+odd" in caplog.text
+
+
+def test_rows_whose_pair_and_rarest_class_are_alone_are_divided_together():
+    """Twenty nouns of three clips each: two of one verb, one of its own pair, which may be tested as well."""
+    labels = [f"{verb}+n{noun}" for noun in range(20) for verb in ("take", "take", "put")]
+    divided = split_rows(manifest(labels), Split(), "heads")
+    alone = Counter({name: sum(row.label.startswith("put") for row in rows) for name, rows in divided.items()})
+    assert alone == {"train": 14, "valid": 2, "test": 4}

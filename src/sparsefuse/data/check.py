@@ -12,7 +12,8 @@ import numpy as np
 
 from sparsefuse.config import Data
 from sparsefuse.data.arrays import read_array
-from sparsefuse.data.labels import Labels, guess_task, parts
+from sparsefuse.data.classes import read_class_lists
+from sparsefuse.data.labels import Labels, task_of
 from sparsefuse.data.lengths import Lengths
 from sparsefuse.data.manifest import Row, read_manifest
 from sparsefuse.data.prepare import Prepared, prepare, watched
@@ -56,7 +57,7 @@ class Report(NamedTuple):
     rows: int
     modalities: dict[str, Size]
     balance: dict[str, dict[str, int]]
-    """split -> class -> samples; for regression the one class is `all`"""
+    """split -> class -> samples; classes of several heads as `verb:take`; for regression the one class is `all`"""
     problems: list[Problem]
 
     def to_json(self) -> dict[str, Any]:
@@ -72,16 +73,24 @@ class _Contents(NamedTuple):
 
 
 def check(data: Data, root: Path) -> Report:
-    """Reads everything the configuration names; `root` is the folder that `data.manifest` is relative to.
+    """Reads everything the configuration names; `root` is the folder that its paths are relative to.
 
     Raises FileNotFoundError or ValueError when the manifest itself cannot be read. All else is a problem in the report.
     """
     path = root / data.manifest
     manifest = read_manifest(path, label=data.label, modalities=data.modalities)
     try:
-        task = guess_task(row.label for row in manifest.rows) if data.task == "auto" else data.task
+        task = task_of(data.task, (row.label for row in manifest.rows), manifest.labels)
         splits = split_rows(manifest, data.split, task)
-        prepared = prepare(splits, manifest.root, modalities=manifest.modalities, task=task, fit=Lengths.of(data))
+        prepared = prepare(
+            splits,
+            manifest.root,
+            modalities=manifest.modalities,
+            task=task,
+            columns=manifest.labels,
+            lists=read_class_lists(data.classes, root, manifest.labels),
+            fit=Lengths.of(data),
+        )
     except ValueError as error:
         return Report(str(path), len(manifest.rows), {}, {}, [Problem("error", "unusable", str(error))])
     contents = _read(prepared, manifest.root)
@@ -177,23 +186,24 @@ def _leaks(
 def _classes(rows: Sequence[Row], labels: Labels) -> dict[str, int]:
     if labels.task == "regression":
         return {"all": len(rows)}
-    named = (parts(row.label) if labels.task == "multilabel" else [row.label] for row in rows)
-    counts = Counter(name for names in named for name in names)
-    return {name: counts[name] for name in labels.classes}
+    counts = Counter(i for row in rows for i in set(labels.indices(row.label)))
+    return {name: counts[i] for i, name in enumerate(labels.classes)}
 
 
 def _imbalance(balance: Mapping[str, Mapping[str, int]], labels: Labels) -> list[Problem]:
+    """Classes that a split lacks, and classes of one head that training has far more of than of others."""
     problems = []
     for split, counts in balance.items():
         absent = [name for name, count in counts.items() if not count]
         if absent and sum(counts.values()):
             message = f"{split} has no sample of {len(absent)} of {len(counts)} classes: {_some(absent)}"
             problems.append(Problem("warning", "balance", message))
-    train = {name: count for name, count in balance.get("train", {}).items() if count}
-    if labels.task != "regression" and train and max(train.values()) >= 10 * min(train.values()):
-        most, least = max(train, key=train.__getitem__), min(train, key=train.__getitem__)
-        message = f"classes are uneven in train: {most!r} has {train[most]} samples, {least!r} has {train[least]}"
-        problems.append(Problem("warning", "balance", message))
+    for span in labels.groups.values():
+        train = {labels.classes[i]: count for i in span if (count := balance.get("train", {}).get(labels.classes[i]))}
+        if train and max(train.values()) >= 10 * min(train.values()):
+            most, least = max(train, key=train.__getitem__), min(train, key=train.__getitem__)
+            message = f"classes are uneven in train: {most!r} has {train[most]} samples, {least!r} has {train[least]}"
+            problems.append(Problem("warning", "balance", message))
     return problems
 
 

@@ -6,9 +6,10 @@ from typing import NamedTuple
 
 from sparsefuse.config import Data
 from sparsefuse.data.augment import check_names
+from sparsefuse.data.classes import read_class_lists
 from sparsefuse.data.dataset import ClipDataset
 from sparsefuse.data.fingerprint import Fingerprint, fingerprints
-from sparsefuse.data.labels import Labels, guess_task
+from sparsefuse.data.labels import Labels, task_of
 from sparsefuse.data.lengths import Lengths
 from sparsefuse.data.manifest import read_manifest
 from sparsefuse.data.prepare import prepare
@@ -41,9 +42,9 @@ class Clips(NamedTuple):
 
 
 def load_clips(data: Data, root: Path) -> Clips:
-    """Reads the manifest, divides it and checks every file; `root` is the folder `data.manifest` is relative to."""
+    """Reads the manifest, divides it and checks every file; `data`'s paths are relative to `root`."""
     manifest = read_manifest(root / data.manifest, label=data.label, modalities=data.modalities)
-    task = guess_task(row.label for row in manifest.rows) if data.task == "auto" else data.task
+    task = task_of(data.task, (row.label for row in manifest.rows), manifest.labels)
     rows = split_rows(manifest, data.split, task)
     fit = Lengths.of(data)
     prepared = prepare(
@@ -51,6 +52,8 @@ def load_clips(data: Data, root: Path) -> Clips:
         manifest.root,
         modalities=manifest.modalities,
         task=task,
+        columns=manifest.labels,
+        lists=read_class_lists(data.classes, root, manifest.labels),
         fit=fit,
         strict=data.strict,
     )

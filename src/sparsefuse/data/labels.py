@@ -2,18 +2,24 @@
 
 import logging
 import math
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from types import MappingProxyType
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
+from sparsefuse import metrics
+from sparsefuse.data.manifest import JOIN
 from sparsefuse.metrics import Task
 from sparsefuse.names import unknown
 from sparsefuse.skipped import Unusable
 
 log = logging.getLogger(__name__)
+
+_NO_LISTS: Mapping[str, Mapping[str, str]] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -22,61 +28,160 @@ class Labels:
 
     task: Task
     classes: tuple[str, ...] = ()
+    """of several heads, those of one after the other, each with its head in front: `verb:take`"""
+    heads: dict[str, int] = field(default_factory=dict)
+    """head -> number of its classes; empty unless the task is `heads`"""
+    ids: tuple[str, ...] = ()
+    """what else a label may call each class, by the list that it is from; empty if no list was given"""
 
     @classmethod
-    def from_rows(cls, labels: Iterable[str], task: Literal[Task, "auto"] = "auto") -> "Labels":
+    def from_rows(
+        cls,
+        labels: Iterable[str],
+        task: Literal[Task, "auto"] = "auto",
+        *,
+        columns: Sequence[str] = ("label",),
+        lists: Mapping[str, Mapping[str, str]] = _NO_LISTS,
+    ) -> "Labels":
         """Learns the classes from the labels of the training rows; empty ones are left out.
 
-        Raises ValueError when they cannot be learnt from: none at all, one class only, not numbers.
+        `columns` are those that the labels were joined of; `lists` has the classes of some, key -> id, which need not
+        be learnt. Raises ValueError when they cannot be learnt from: none at all, one class only, not numbers.
         """
         texts = [text for text in labels if text]
         if not texts:
             raise ValueError("no training row has a label; check data.label and the manifest's label column")
-        found = guess_task(texts) if task == "auto" else task
+        found = task_of(task, texts, columns)
         if found == "regression":
             if all(_number(text) is None for text in texts):
                 raise ValueError(f"task regression: no label is a number (such as {texts[0]!r}); set data.task=class")
+            if lists:
+                raise ValueError("data.classes lists classes, but the task is regression; leave it out")
             return cls("regression")
-        names = {part for text in texts for part in (parts(text) if found == "multilabel" else [text])}
-        if found == "class" and len(names) < 2:
-            raise ValueError(f"all {len(texts)} training labels are {texts[0]!r}; expected at least two classes")
-        return cls(found, tuple(sorted(names, key=_order)))
+        seen = _seen(texts, found, columns)
+        known = {name: lists.get(name) or dict.fromkeys(sorted(names, key=_order), "") for name, names in seen.items()}
+        for name, classes in known.items():
+            if found != "multilabel" and len(classes) < 2:
+                of = f" of {name}" if found == "heads" else ""
+                raise ValueError(
+                    f"all {len(texts)} training labels{of} are {next(iter(classes))!r}; expected at least two classes"
+                )
+        return cls(
+            found,
+            tuple(f"{name}:{key}" if found == "heads" else key for name, classes in known.items() for key in classes),
+            {name: len(classes) for name, classes in known.items()} if found == "heads" else {},
+            tuple(id for classes in known.values() for id in classes.values()) if lists else (),
+        )
 
     @property
     def num_outputs(self) -> int:
         """How many numbers the model gives per sample."""
         return len(self.classes) or 1
 
+    @property
+    def groups(self) -> dict[str, range]:
+        """head -> where its classes stand among all; without heads all classes are those of the one head ''."""
+        groups: dict[str, range] = {}
+        for name, count in (self.heads or {"": len(self.classes)}).items():
+            start = sum(map(len, groups.values()))
+            groups[name] = range(start, start + count)
+        return groups
+
     def encode(self, text: str) -> Tensor:
-        """The label as the loss takes it: () long, (C,) float or () float. Raises Unusable for one it cannot encode.
+        """The label as the loss takes it: () long, (C,) float, (H,) long or () float. Raises Unusable for one that it
+        cannot encode.
 
         With several labels, an empty text means that none of the classes is there.
         """
         if self.task == "multilabel":
-            return torch.zeros(len(self.classes)).index_fill(0, torch.tensor(self._indices(parts(text))).long(), 1.0)
+            return torch.zeros(len(self.classes)).index_fill(0, torch.tensor(self.indices(text)).long(), 1.0)
         if not text:
             raise Unusable("the label is empty")
         if self.task == "class":
-            return torch.tensor(self._indices([text])[0])
+            return torch.tensor(self.indices(text)[0])
+        if self.task == "heads":
+            return torch.tensor(self.indices(text)) - torch.tensor([span.start for span in self.groups.values()])
         number = _number(text)
         if number is None:
             raise Unusable(f"label {text!r} is not a finite number, as regression expects")
         return torch.tensor(number, dtype=torch.float32)
 
-    def _indices(self, names: list[str]) -> list[int]:
-        for name in names:
-            if name not in self.classes:
-                raise Unusable(f"label not seen in training: {unknown('class', name, self.classes)}")
-        return [self.classes.index(name) for name in names]
+    def indices(self, text: str) -> list[int]:
+        """Where the classes that a label names stand among all. Raises Unusable for one that is not known."""
+        if self.task != "heads":
+            return [self._index(name, "") for name in (parts(text) if self.task == "multilabel" else [text])]
+        names = text.split(JOIN)
+        if len(names) != len(self.heads):
+            raise Unusable(f"label {text!r} has {len(names)} parts; expected one of each of {', '.join(self.heads)}")
+        return [self._index(name, head) for name, head in zip(names, self.heads, strict=True)]
+
+    def text(self, chosen: Tensor) -> str:
+        """The inverse of `encode`, by the names of the classes; for regression with six digits."""
+        if self.task == "regression":
+            return f"{float(chosen):.6g}"
+        if self.task == "class":
+            return self.classes[int(chosen)]
+        if self.task == "multilabel":
+            return "|".join(name for name, there in zip(self.classes, chosen.bool().tolist(), strict=True) if there)
+        spans = zip(self.groups.items(), chosen.tolist(), strict=True)
+        return JOIN.join(self.classes[span[i]].removeprefix(f"{head}:") for (head, span), i in spans)
+
+    def likeliest(self, logits: Tensor) -> Tensor:
+        """What one sample's logits (C,) say, as `encode` would give it."""
+        if self.task == "regression":
+            return logits[0]
+        if self.task == "heads":
+            return metrics.likeliest(logits[None], self.heads)[0]
+        return logits.argmax() if self.task == "class" else logits > 0
+
+    def _index(self, name: str, head: str) -> int:
+        known = self._known[head]
+        if name in known:
+            return known[name]
+        if not name:
+            raise Unusable(f"the {head} of the label is empty")
+        span = self.groups[head]
+        names = [self.classes[i].removeprefix(f"{head}:") if head else self.classes[i] for i in span]
+        why = "not in the list of its classes" if self.ids and self.ids[span.start] else "not seen in training"
+        raise Unusable(f"label {why}: {unknown(head or 'class', name, names)}")
+
+    @cached_property
+    def _known(self) -> dict[str, dict[str, int]]:
+        """head -> name or id of a class -> where it stands among all."""
+        known: dict[str, dict[str, int]] = {}
+        for head, span in self.groups.items():
+            known[head] = {self.classes[i].removeprefix(f"{head}:") if head else self.classes[i]: i for i in span}
+            known[head] |= {self.ids[i]: i for i in span if self.ids and self.ids[i]}
+        return known
 
     def to_json(self) -> dict[str, Any]:
         """As plain lists and strings."""
-        return {**asdict(self), "classes": list(self.classes)}
+        return {**asdict(self), "classes": list(self.classes), "ids": list(self.ids)}
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> "Labels":
-        """The inverse of `to_json`."""
-        return cls(value["task"], tuple(value["classes"]))
+        """The inverse of `to_json`; older runs have no heads."""
+        return cls(value["task"], tuple(value["classes"]), value.get("heads", {}), tuple(value.get("ids", ())))
+
+
+def task_of(given: Literal[Task, "auto"], labels: Iterable[str], columns: Sequence[str]) -> Task:
+    """The task that was given, or the one that labels joined of these columns show: several columns are heads.
+
+    Raises ValueError if task and number of columns do not go together.
+    """
+    if len(columns) > 1:
+        if given not in ("auto", "heads"):
+            raise ValueError(
+                f"data.task is {given}, but data.label names {len(columns)} columns ({', '.join(columns)}), one label "
+                "each; set data.task=heads, or name one column"
+            )
+        return "heads"
+    if given == "heads":
+        raise ValueError(
+            f"data.task is heads, but data.label names one column ({columns[0]}); join several with {JOIN}, such as "
+            f"verb{JOIN}noun"
+        )
+    return guess_task(labels) if given == "auto" else given
 
 
 def guess_task(labels: Iterable[str]) -> Task:
@@ -105,6 +210,18 @@ def guess_task(labels: Iterable[str]) -> Task:
 def parts(text: str) -> list[str]:
     """`a|b` -> [a, b]."""
     return [part.strip() for part in text.split("|") if part.strip()]
+
+
+def _seen(texts: Sequence[str], task: Task, columns: Sequence[str]) -> dict[str, set[str]]:
+    """Label column -> the classes that labels name; those of heads come from labels that name one of each."""
+    if task == "multilabel":
+        return {columns[0]: {part for text in texts for part in parts(text)}}
+    if task == "class":
+        return {columns[0]: set(texts)}
+    whole = [names for text in texts if all(names := text.split(JOIN)) and len(names) == len(columns)]
+    if not whole:
+        raise ValueError(f"no training row has a label in each of {', '.join(columns)}, such as {texts[0]!r}")
+    return {head: {names[i] for names in whole} for i, head in enumerate(columns)}
 
 
 def _number(text: str) -> float | None:

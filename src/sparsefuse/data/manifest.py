@@ -9,6 +9,8 @@ from sparsefuse.refs import FEATURES, FILES
 from sparsefuse.table import Table, check_ids, read_table
 
 SPLITS = ("train", "valid", "test")
+JOIN = "+"
+"""stands between the columns of data.label, and between their labels"""
 
 
 class Row(NamedTuple):
@@ -18,7 +20,8 @@ class Row(NamedTuple):
     files: dict[str, str]
     """modality -> `file` or `file#key`, relative to the manifest's folder; a modality the sample lacks is absent"""
     label: str
-    """as written: one class, several separated by |, or a number; empty when it is missing"""
+    """as written: one class, several separated by |, a number, or those of several columns joined by +; empty when it
+    is missing"""
     split: str = ""
     """train, valid, test, or empty"""
     group: str = ""
@@ -31,6 +34,8 @@ class Manifest(NamedTuple):
     path: Path
     rows: list[Row]
     modalities: tuple[str, ...]
+    labels: tuple[str, ...] = ("label",)
+    """the columns that its rows' labels were joined of"""
 
     @property
     def root(self) -> Path:
@@ -39,30 +44,43 @@ class Manifest(NamedTuple):
 
 
 def read_manifest(path: str | Path, *, label: str | None = "label", modalities: Sequence[str] = ()) -> Manifest:
-    """Reads a manifest; `label=None` reads no labels. Without `modalities`, the columns of files are the modalities.
+    """Reads a manifest; `label=None` reads no labels, `verb+noun` joins those of two columns. Without `modalities`, the
+    columns of files are the modalities.
 
     Raises FileNotFoundError, or ValueError for a table that cannot be a manifest (with line and nearest match).
     """
     path = Path(path)
     table = read_table(path)
     check_ids(path, table)
-    if label is not None and label not in table.columns:
-        raise ValueError(f"{path}: no label column: {unknown('column', label, table.columns)}; set data.label")
-    used = _chosen(path, table, label, modalities) if modalities else _guessed(path, table, label)
-    rows = [_row(path, line, cells, label, used) for line, cells in zip(table.lines, table.rows, strict=True)]
-    return Manifest(path, rows, tuple(used))
+    labels = _label_columns(path, table, label) if label is not None else []
+    used = _chosen(path, table, labels, modalities) if modalities else _guessed(path, table, labels)
+    rows = [_row(path, line, cells, labels, used) for line, cells in zip(table.lines, table.rows, strict=True)]
+    return Manifest(path, rows, tuple(used), tuple(labels))
 
 
-def _chosen(path: Path, table: Table, label: str | None, modalities: Sequence[str]) -> list[str]:
-    available = [name for name in table.columns if name not in ("id", "split", "group", label or "label")]
+def _label_columns(path: Path, table: Table, label: str) -> list[str]:
+    """One column, or several joined by +; a column may have + in its own name."""
+    names = [label] if label in table.columns else [name.strip() for name in label.split(JOIN)]
+    for name in names:
+        if name not in table.columns:
+            raise ValueError(f"{path}: no label column: {unknown('column', name, table.columns)}; set data.label")
+        if names.count(name) > 1:
+            raise ValueError(f"{path}: data.label is {label}, which names column {name!r} twice")
+        if len(names) > 1 and ":" in name:
+            raise ValueError(f"{path}: label column {name!r}: a colon stands between a head and its classes; rename it")
+    return names
+
+
+def _chosen(path: Path, table: Table, labels: Sequence[str], modalities: Sequence[str]) -> list[str]:
+    available = [name for name in table.columns if name not in ("id", "split", "group", *(labels or ["label"]))]
     for name in modalities:
         if name not in available:
             raise ValueError(f"{path}: {unknown('modality', name, available)}; modalities are columns of the manifest")
     return sorted(set(modalities))
 
 
-def _guessed(path: Path, table: Table, label: str | None) -> list[str]:
-    found = [name for name in table.columns if name != label and table.holds(name, FILES)]
+def _guessed(path: Path, table: Table, labels: Sequence[str]) -> list[str]:
+    found = [name for name in table.columns if name not in labels and table.holds(name, FILES)]
     if not found:
         raise ValueError(
             f"{path}: no column holds files, so there is no modality; columns: {', '.join(table.columns)}; "
@@ -71,10 +89,14 @@ def _guessed(path: Path, table: Table, label: str | None) -> list[str]:
     return sorted(found)
 
 
-def _row(path: Path, line: int, cells: dict[str, str], label: str | None, modalities: Sequence[str]) -> Row:
+def _row(path: Path, line: int, cells: dict[str, str], labels: Sequence[str], modalities: Sequence[str]) -> Row:
     split = cells.get("split", "").lower()
     split = "valid" if split == "val" else split
     if split and split not in SPLITS:
         raise ValueError(f"{path}, line {line}: {unknown('split', split, SPLITS)}")
+    for name in labels:
+        if len(labels) > 1 and JOIN in cells[name]:
+            raise ValueError(f"{path}, line {line}: {name} is {cells[name]!r}; {JOIN} stands between labels; rename it")
+    named = [cells[name] for name in labels]
     files = {name: cells[name] for name in modalities if cells[name]}
-    return Row(cells["id"], files, cells[label] if label else "", split, cells.get("group", ""))
+    return Row(cells["id"], files, JOIN.join(named) if any(named) else "", split, cells.get("group", ""))

@@ -43,6 +43,8 @@ def prepare(
     *,
     modalities: Sequence[str],
     task: Literal[Task, "auto"] = "auto",
+    columns: Sequence[str] = ("label",),
+    lists: Mapping[str, Mapping[str, str]] | None = None,
     labels: Labels | None = None,
     features: Mapping[str, int] | None = None,
     fit: Lengths = WHOLE,
@@ -51,8 +53,8 @@ def prepare(
     """Reads every file of every split once. A row loses an unusable modality; without any, or a label, it is dropped.
 
     For a trained model pass its `labels` and `features`: rows are then held against these. Otherwise the classes come
-    from the usable rows of `train`, and a width is right if most of them have it. `strict` raises Unusable at the
-    first loss. Raises ValueError when nothing is left to learn from.
+    from `lists` or the usable rows of `train` (`columns` are those of the labels), and a width is right if most of them
+    have it. `strict` raises Unusable at the first loss. Raises ValueError when nothing is left to learn from.
     """
     for name in fit.resample:
         if name not in modalities:
@@ -65,7 +67,8 @@ def prepare(
     usable = {split: [_fitting(row, shapes[row.id], widths, losses) for row in part] for split, part in rows.items()}
     if labels is None:
         known = usable.get("train") or [row for part in usable.values() for row in part]
-        labels = Labels.from_rows([row.label for row in known if row.files], task)
+        texts = [row.label for row in known if row.files]
+        labels = Labels.from_rows(texts, task, columns=columns, lists=lists or {})
     usable = {split: [row for row in part if _complete(row, labels, losses)] for split, part in usable.items()}
     if not (usable["train"] if "train" in usable and not features else any(usable.values())):
         raise ValueError(f"no usable {'' if features else 'training '}sample; {losses.first()}")

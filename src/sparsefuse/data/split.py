@@ -9,7 +9,7 @@ import numpy as np
 
 from sparsefuse.config import Split
 from sparsefuse.data.labels import parts
-from sparsefuse.data.manifest import SPLITS, Manifest, Row
+from sparsefuse.data.manifest import JOIN, SPLITS, Manifest, Row
 from sparsefuse.metrics import Task
 from sparsefuse.names import unknown
 
@@ -82,7 +82,7 @@ def _stratified(rows: Sequence[Row], shares: dict[str, float], task: Task, seed:
         for split_name, count in counts.items():
             divided[split_name] += [members[i] for i in order[start : start + count]]
             start += count
-    single = sorted(name for name, members in strata.items() if len(members) == 1)
+    single = sorted(name for name, members in strata.items() if name and len(members) == 1)
     if single and task != "regression":
         shown = ", ".join(single[:10]) + (", ..." if len(single) > 10 else "")
         log.warning("%d classes have a single sample, which goes to train: %s", len(single), shown)
@@ -105,18 +105,47 @@ def _counts(size: int, shares: dict[str, float], owed: dict[str, float]) -> dict
 
 
 def _strata(rows: Sequence[Row], task: Task) -> dict[str, list[Row]]:
-    """Rows by class; by the rarest of several classes; by tenths of the range of ranks for numbers."""
+    """Rows by class; by the rarest of several classes; by tenths of the range of ranks for numbers; see `_by_heads`."""
     strata: dict[str, list[Row]] = defaultdict(list)
     if task == "regression":
         ranked = sorted(rows, key=lambda row: (_value(row.label), row.id))
         for rank, row in enumerate(ranked):
             strata[str(10 * rank // len(ranked))].append(row)
         return strata
+    if task == "heads":
+        return _by_heads(rows)
     names = {row.id: parts(row.label) if task == "multilabel" else [row.label] for row in rows}
     frequency = Counter(name for found in names.values() for name in found)
     for row in rows:
         strata[min(names[row.id], key=lambda name: (frequency[name], name), default="")].append(row)
     return strata
+
+
+def _by_heads(rows: Sequence[Row]) -> dict[str, list[Row]]:
+    """Rows by their whole label; one that no other row has, by the rarest class in it (named `take+*` or `*+plate`).
+
+    A row that is alone there too has classes that other rows have, or else a class of its own, which training needs:
+    the former are one stratum together, with no name.
+    """
+    whole = Counter(row.label for row in rows)
+    named = {row.id: _each_head(row.label) for row in rows}
+    frequency = Counter(name for names in named.values() for name in names)
+    rare: dict[str, list[Row]] = defaultdict(list)
+    strata: dict[str, list[Row]] = defaultdict(list)
+    for row in rows:
+        if whole[row.label] > 1:
+            strata[row.label].append(row)
+        else:
+            rare[min(named[row.id], key=lambda name: (frequency[name], name))].append(row)
+    for name, members in rare.items():
+        strata["" if len(members) == 1 and frequency[name] > 1 else name] += members
+    return strata
+
+
+def _each_head(label: str) -> list[str]:
+    """`take+plate` -> [take+*, *+plate]."""
+    names = label.split(JOIN)
+    return [JOIN.join(name if i == j else "*" for j in range(len(names))) for i, name in enumerate(names)]
 
 
 def _by_group(manifest: Manifest, split: Split, shares: dict[str, float], task: Task) -> dict[str, list[Row]]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from sparsefuse.checks import check_config
 from sparsefuse.config import Config, Data
 from sparsefuse.data.clips import load_clips
-from sparsefuse.data.labels import guess_task
+from sparsefuse.data.labels import task_of
 from sparsefuse.data.manifest import read_manifest
 from sparsefuse.data.split import split_rows
 from sparsefuse.experiment import Cell, Engine, grid, run
@@ -92,7 +92,7 @@ def facts(config: Config, plan: dict[str, list[Entry]], clip: Clip) -> dict[str,
 def check_classes(data: Data, root: Path) -> None:
     """Raises ValueError unless clips have one class each and training knows all; warns of one that is not tested."""
     manifest = read_manifest(root / data.manifest, label=data.label, modalities=data.modalities)
-    task = guess_task(row.label for row in manifest.rows) if data.task == "auto" else data.task
+    task = task_of(data.task, (row.label for row in manifest.rows), manifest.labels)
     if task != "class":
         raise ValueError(f"a study judges one class per clip; the labels of {manifest.path} are a {task} task")
     rows = split_rows(manifest, data.split, task)
