@@ -46,7 +46,8 @@ def evaluate(
     """
     opened = open_run(run, split=split, manifest=manifest, batch_size=batch_size, trust_code=trust_code)
     logits, labels = outputs(opened)
-    scores: dict[str, Any] = dict(metrics.scores(logits, labels, opened.predictor.labels.task))
+    known = opened.predictor.labels
+    scores: dict[str, Any] = dict(metrics.scores(logits, labels, known.task, heads=known.heads))
     return {**scores, "clips": len(opened.data), "skipped": opened.skipped}
 
 

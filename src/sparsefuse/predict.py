@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sparsefuse import checkpoint, windows
+from sparsefuse import checkpoint, metrics, windows
 from sparsefuse.data.arrays import read_array
 from sparsefuse.data.batches import collate
 from sparsefuse.data.labels import Labels
@@ -34,9 +34,10 @@ class Prediction(NamedTuple):
     """What the model says of one clip."""
 
     label: str
-    """the likeliest class; several classes joined by | (those above 1/2); the number, for regression"""
+    """the likeliest class; several classes joined by | (those above 1/2); the likeliest of each head joined by +; the
+    number, for regression"""
     probabilities: dict[str, float]
-    """per class; empty for regression"""
+    """per class (`verb:take` if there are heads); empty for regression"""
     missing: dict[str, str]
     """modalities the clip lacks, and why"""
 
@@ -173,10 +174,7 @@ class Predictor:
 
     def prediction(self, logits: Tensor, missing: dict[str, str]) -> Prediction:
         """What logits (C,) say."""
-        if self.labels.task == "regression":
-            return Prediction(f"{float(logits[0]):.6g}", {}, missing)
-        single = self.labels.task == "class"
-        shares = (logits.softmax(0) if single else logits.sigmoid()).tolist()
-        likely = [shares.index(max(shares))] if single else [i for i, share in enumerate(shares) if share > 0.5]
-        label = "|".join(self.labels.classes[i] for i in likely)
-        return Prediction(label, dict(zip(self.labels.classes, shares, strict=True)), missing)
+        labels = self.labels
+        shares = metrics.probabilities(logits[None], labels.task, heads=labels.heads)[0].tolist()
+        label = labels.text(labels.likeliest(logits))
+        return Prediction(label, dict(zip(labels.classes, shares[: len(labels.classes)], strict=True)), missing)

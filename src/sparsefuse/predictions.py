@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
+from sparsefuse.data.labels import Labels
 from sparsefuse.predict import Clip, Prediction, load
 from sparsefuse.skipped import Unusable
 from sparsefuse.table import SUFFIXES, check_ids, read_table
@@ -20,7 +21,7 @@ def show(run: Path, files: list[Path], *, top: int, as_json: bool, trust_code: b
             unusable += 1
             print(json.dumps({"clip": name, "error": str(error)}) if as_json else f"{name}: cannot be read: {error}")
             continue
-        print(_json(name, found) if as_json else _line(name, found, top))
+        print(_json(name, found) if as_json else _line(name, found, top, predictor.labels))
     return unusable
 
 
@@ -42,10 +43,12 @@ def named_clips(files: list[Path], known: list[str]) -> Iterator[tuple[str, Clip
             yield row["id"], {name: path.parent / row[name] for name in columns if row[name]}
 
 
-def _line(name: str, found: Prediction, top: int) -> str:
-    likeliest = sorted(found.probabilities.items(), key=lambda item: -item[1])[:top]
+def _line(name: str, found: Prediction, top: int, labels: Labels) -> str:
+    """The answer, and the `top` likeliest classes of each head."""
     text = f"{name}: {found.label or 'none'}"
-    text += "".join(f"  {label} {share:.3f}" for label, share in likeliest)
+    for span in labels.groups.values():
+        likeliest = sorted((labels.classes[i] for i in span), key=lambda label: -found.probabilities[label])[:top]
+        text += "".join(f"  {label} {found.probabilities[label]:.3f}" for label in likeliest)
     return text + "".join(f"\n  without {modality}: {why}" for modality, why in found.missing.items())
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from sparsefuse import charts
 from sparsefuse.files import replacing, write_text
-from sparsefuse.runs import METRICS, Row, Run, Stat, by_name, every_class, mean, read_runs, summarise
+from sparsefuse.runs import METRICS, Row, Run, Stat, by_name, every_class, mean, metric, read_runs, summarise
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -96,7 +96,7 @@ def render(template: str, **values: Any) -> str:
 def _table(rows: list[Row]) -> tuple[list[str], list[list[str]]]:
     """Titles and cells as text; units are in the titles."""
     metrics = _shown_metrics(rows)
-    units = [f"{METRICS[m].title}{' %' if METRICS[m].share else ''}" for m in metrics]
+    units = [f"{metric(m).title}{' %' if metric(m).share else ''}" for m in metrics]
     titles = ["Method", "n", *units, "GMACs", f"{_TIMES} {rows[0].reference}", "Parameters", "Memory MB",
               "Latency ms"]  # fmt: skip
     lines = []
@@ -113,9 +113,9 @@ def percent(stat: Stat | None) -> str:
     return _with_spread(stat, 100, 1)
 
 
-def _stat(metric: str, stat: Stat | None) -> str:
+def _stat(name: str, stat: Stat | None) -> str:
     """As `percent` for a share; with three decimals for another number."""
-    return _with_spread(stat, 100, 1) if METRICS[metric].share else _with_spread(stat, 1, 3)
+    return _with_spread(stat, 100, 1) if metric(name).share else _with_spread(stat, 1, 3)
 
 
 def _with_spread(stat: Stat | None, scale: float, digits: int) -> str:
@@ -133,15 +133,16 @@ def significant(value: float | None, digits: int = 3) -> str:
 
 
 def _shown_metrics(rows: list[Row]) -> list[str]:
-    return [metric for metric in METRICS if any(metric in row.metrics for row in rows)]
+    of_heads = dict.fromkeys(name for row in rows for name in row.metrics if name not in METRICS)
+    return [name for name in [*METRICS, *of_heads] if any(name in row.metrics for row in rows)]
 
 
 def _best(rows: list[Row]) -> dict[str, float]:
     """The best mean of every metric."""
     best = {}
-    for metric in _shown_metrics(rows):
-        means = [row.metrics[metric].mean for row in rows if metric in row.metrics]
-        best[metric] = max(means) if METRICS[metric].higher_is_better else min(means)
+    for name in _shown_metrics(rows):
+        means = [row.metrics[name].mean for row in rows if name in row.metrics]
+        best[name] = max(means) if metric(name).higher_is_better else min(means)
     return best
 
 
@@ -150,19 +151,20 @@ def _page(folder: Path, runs: list[Run], rows: list[Row]) -> dict[str, Any]:
     groups = {row.name: by_name(runs)[row.name] for row in rows}  # best first, as the table
     finished = [run for group in groups.values() for run in group]
     first, classes = finished[0].result, every_class(finished)
+    heads = {head: _of_head(classes, head) for head in first.get("heads", {})}
     folds = len({run.result["fold"] for run in finished if run.result.get("fold") is not None})
     costed = [row for row in rows if row.gmacs and row.main in row.metrics]
     titles, lines = _table(rows)
     return {
         "folder": shlex.quote(folder.name), "title": folder.resolve().name, "data": first.get("data", ""),
-        "task": first["task"], "classes": classes, "splits": first.get("splits", {}),
+        "task": first["task"], "classes": classes, "heads": heads, "splits": first.get("splits", {}),
         "rows": rows, "seeds": sorted({run.result["seed"] for run in finished}), "main": METRICS[rows[0].main],
         "unit": "seed", "folds": folds, "over": "seeds and folds" if folds else "seeds",
         "same_split": all(run.result.get("splits") == first.get("splits") for run in finished),
         "metrics": _shown_metrics(rows), "titles": titles, "lines": lines, "stat": _stat, "best": _best(rows),
         "trade_off": _trade_off(rows) if costed else "", "front": _front(costed),
         "learning": _learning(groups, rows[0].main),
-        "confusions": confusions(groups, classes),
+        "confusions": _confusions_of(groups, heads) if heads else confusions(groups, classes),
         "per_class": _per_class(groups, classes),
         "skipped": _skipped(runs), "num_skipped": {name: _counts(group, "skipped") for name, group in groups.items()},
         "unfinished": [(run.folder.relative_to(folder), run.name, len(run.epochs)) for run in runs if not run.result],
@@ -181,8 +183,8 @@ def _front(rows: list[Row]) -> list[str]:
 
 
 def _trade_off(rows: list[Row]) -> str:
-    metric = METRICS[rows[0].main]
-    scale = 100 if metric.share else 1
+    main = METRICS[rows[0].main]
+    scale = 100 if main.share else 1
     points = []
     for i, row in enumerate(rows):
         if not row.gmacs or row.main not in row.metrics:
@@ -190,16 +192,15 @@ def _trade_off(rows: list[Row]) -> str:
         stat = row.metrics[row.main]
         error = None if stat.std is None else scale * stat.std
         points.append(charts.Point(row.name, row.gmacs, scale * stat.mean, error, i))
-    ylabel = f"{metric.title} on the test split{', %' if metric.share else ''}"
-    return charts.trade_off(points, ylabel=ylabel, higher_is_better=metric.higher_is_better)
+    ylabel = f"{main.title} on the test split{', %' if main.share else ''}"
+    return charts.trade_off(points, ylabel=ylabel, higher_is_better=main.higher_is_better)
 
 
 def _learning(groups: dict[str, list[Run]], main: str) -> str:
     """Curves of the loss and of the main metric on the validation split, where every seed logged them."""
-    metric = METRICS[main]
     panels = {}
-    for key, title in (("valid_loss", "Validation loss"), (f"valid_{main}", f"Validation {metric.title}")):
-        scale = 100 if metric.share and key != "valid_loss" else 1
+    for key, title in (("valid_loss", "Validation loss"), (f"valid_{main}", f"Validation {METRICS[main].title}")):
+        scale = 100 if METRICS[main].share and key != "valid_loss" else 1
         curves = {}
         for name, group in groups.items():
             seeds: dict[int, list[list[float]]] = {}
@@ -223,6 +224,26 @@ def confusions(groups: dict[str, list[Run]], classes: list[str]) -> list[tuple[s
             counts = np.sum([_placed(run, "confusion", classes, 0) for run in group], axis=0)
             figures.append((name, _in_words(group), charts.confusion(_row_shares(counts), classes)))
     return figures
+
+
+def _confusions_of(groups: dict[str, list[Run]], heads: dict[str, list[str]]) -> list[tuple[str, str, str]]:
+    """As `confusions`, a figure for every head, which the name tells."""
+    figures = []
+    for head, classes in heads.items():
+        alone = {name: [_alone(run, head) for run in group] for name, group in groups.items()}
+        figures += [(f"{name}: {head}", runs, figure) for name, runs, figure in confusions(alone, classes)]
+    return figures
+
+
+def _alone(run: Run, head: str) -> Run:
+    """The run as if it had one head only."""
+    counts = run.result.get("confusions", {}).get(head)
+    return run._replace(result={**run.result, "confusion": counts, "classes": _of_head(run.result["classes"], head)})
+
+
+def _of_head(classes: list[str], head: str) -> list[str]:
+    """[verb:take, noun:plate], verb -> [take]."""
+    return [name.removeprefix(f"{head}:") for name in classes if name.startswith(f"{head}:")]
 
 
 def _in_words(group: list[Run]) -> str:

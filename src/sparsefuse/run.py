@@ -36,7 +36,7 @@ class Predicted(NamedTuple):
     logits: Tensor
     """(n, C)"""
     labels: Tensor
-    """(n,) or (n, C)"""
+    """(n,), (n, C) or (n, H)"""
     ids: list[str]
 
 
@@ -46,6 +46,7 @@ def write_setup(out: Path, config: Config, clips: Clips, options: dict[str, Any]
     Raises ValueError, before it writes, if the run in `out` was started with other clips.
     """
     check_same_clips(clips, out)
+    check_same_labels(clips, out)
     out.mkdir(parents=True, exist_ok=True)
     write_json(out / "config.json", asdict(config))
     write_json(out / "env.json", environment(config))
@@ -104,6 +105,16 @@ def check_same_clips(clips: Clips, out: Path, noted: str = "model.json") -> None
         )
 
 
+def check_same_labels(clips: Clips, out: Path) -> None:
+    """Raises ValueError if the run in `out` was started with other classes: equal clips, but another list of them."""
+    before = read_json(out / "model.json")["labels"] if (out / "model.json").is_file() else None
+    if before and Labels.from_json(before) != clips.labels:
+        raise ValueError(
+            f"{out} was started with other classes: a list that data.classes names changed since; restore it, give "
+            "another folder, or remove this one"
+        )
+
+
 # What changes how a run goes, not where it ends.
 _FREE = ("train.workers", "train.save_minutes", "train.device", "data.cache_mb", "study.")
 
@@ -127,7 +138,7 @@ def write_result(
     measured: bool,
 ) -> None:
     """Scores and costs of the best checkpoint, in predictions.csv and result.json; the test split is used here only."""
-    task = clips.labels.task
+    task, heads = clips.labels.task, clips.labels.heads
     best = json.loads((out / "metrics.jsonl").read_text().splitlines()[-1])
     facts = read_json(out / "model.json")
     result: dict[str, Any] = {
@@ -141,17 +152,21 @@ def write_result(
         "epochs": best["epoch"],
         "best_epoch": best_epoch(out),
         "seconds": best["seconds"],
-        "valid": metrics.scores(valid.logits, valid.labels, task) if valid else {},
-        "test": metrics.scores(test.logits, test.labels, task) if test else {},
+        "valid": metrics.scores(valid.logits, valid.labels, task, heads=heads) if valid else {},
+        "test": metrics.scores(test.logits, test.labels, task, heads=heads) if test else {},
         "splits": {name: len(data) for name, data in clips.splits.items()},
         "clips": clips.fingerprints,
         "skipped": len(clips.skips),
         "cost": costs(model, clips.typical, measured=measured),
     }
+    if heads:
+        result["heads"] = heads
     if test and task != "regression":
-        result["per_class_ap"] = metrics.per_class_ap(test.logits, test.labels, task)
+        result["per_class_ap"] = metrics.per_class_ap(test.logits, test.labels, task, heads=heads)
     if test and task == "class":
         result["confusion"] = metrics.confusion(test.logits, test.labels)
+    if test and heads:
+        result["confusions"] = metrics.confusions(test.logits, test.labels, heads)
     if test:
         write_text(out / "predictions.csv", predictions_csv(test, clips.labels))
     write_json(out / "result.json", result)
@@ -188,15 +203,10 @@ def predictions_csv(found: Predicted, labels: Labels) -> str:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["id", "label", "predicted", *labels.classes])
     logits = found.logits.float().cpu()
-    shares = logits.softmax(1) if labels.task == "class" else logits.sigmoid()
+    shares = metrics.probabilities(logits, labels.task, heads=labels.heads)[:, : len(labels.classes)]
     for name, truth, row, share in zip(found.ids, found.labels.cpu(), logits, shares, strict=True):
-        if labels.task == "regression":
-            writer.writerow([name, f"{float(truth):g}", f"{float(row[0]):.6g}"])
-        else:
-            writer.writerow(
-                [name, _named(truth, labels), _named(row.argmax() if labels.task == "class" else row > 0, labels)]
-                + [f"{float(p):.6f}" for p in share]
-            )
+        said = [labels.text(truth), labels.text(labels.likeliest(row))]
+        writer.writerow([name, *said, *(f"{float(p):.6f}" for p in share)])
     return text.getvalue()
 
 
@@ -215,12 +225,6 @@ def environment(config: Config) -> dict[str, Any]:
         "command": shlex.join(["sparsefuse", *sys.argv[1:]]),
         "seed": config.seed,
     }
-
-
-def _named(value: Tensor, labels: Labels) -> str:
-    if labels.task == "class":
-        return labels.classes[int(value)]
-    return "|".join(name for name, there in zip(labels.classes, value.bool().tolist(), strict=True) if there)
 
 
 def _commit() -> str:

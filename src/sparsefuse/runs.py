@@ -56,7 +56,20 @@ METRICS = {
     "mae": Metric("MAE", share=False, higher_is_better=False),
     "corr": Metric("Correlation", share=False),
 }
-MAIN_METRIC = {"class": "top1", "multilabel": "map", "regression": "mae"}
+MAIN_METRIC = {"class": "top1", "multilabel": "map", "heads": "top1", "regression": "mae"}
+
+
+def metric(name: str) -> Metric:
+    """How a metric is shown, that of one head too (`top1_verb`)."""
+    if name in METRICS:
+        return METRICS[name]
+    whole, _, head = name.partition("_")
+    return METRICS[whole]._replace(title=f"{METRICS[whole].title} {head}")
+
+
+def metric_names(run: Run) -> list[str]:
+    """The metrics that a run may have, in the order in which they are shown."""
+    return [*METRICS, *(f"{name}_{head}" for head in run.result.get("heads", {}) for name in ("top1", "top5"))]
 
 
 class Row(NamedTuple):
@@ -66,7 +79,7 @@ class Row(NamedTuple):
     seeds: list[int]
     """Each once; with folds, what a seed scored is the mean over its folds."""
     metrics: dict[str, Stat]
-    """Test metrics, by the names of METRICS."""
+    """Test metrics, by the names that `metric` knows."""
     main: str
     """The metric that orders the rows."""
     gmacs: float | None
@@ -204,14 +217,15 @@ def _short(value: Any) -> str:
 
 
 def _metrics(group: list[Run]) -> dict[str, Stat]:
-    """Mean and sample deviation of the metrics that every run has; top-5 among five classes would say nothing.
+    """Mean and sample deviation of the metrics that every run has; top-5 of five classes would say nothing.
 
     Folds are averaged within a seed first: the deviation is over seeds, never over different test clips.
     """
     metrics = {}
-    for name in METRICS:
+    few = group[0].result["task"] == "class" and len(every_class(group)) <= 5
+    for name in metric_names(group[0]):
         scores = [(run.result["seed"], run.result["test"].get(name)) for run in group]
-        if any(value is None for _, value in scores) or (name == "top5" and len(every_class(group)) <= 5):
+        if any(value is None for _, value in scores) or (name == "top5" and few):
             continue
         values = [statistics.fmean(v for s, v in scores if s == seed) for seed in sorted({s for s, _ in scores})]
         metrics[name] = spread(values)

@@ -123,6 +123,7 @@ class _Run:
         self.config, self.clips, self.model, self.rank, self.out = config, clips, model, rank, out
         spec = config.train
         self.task: metrics.Task = clips.labels.task
+        self.heads = clips.labels.heads
         self.network: nn.Module = _Network(model)
         if rank.world > 1:
             self.network = DistributedDataParallel(self.network)
@@ -212,11 +213,14 @@ class _Run:
         """(B,) the loss of each sample, or of two mixed ones (SFT eq. 11)."""
         if mix is not None and self.task == "regression":  # SFT eq. 8: here a mixed label is a label
             labels = torch.lerp(labels[mix.partner], labels, mix.label)
-        smoothing = self.config.train.label_smoothing
-        each = metrics.losses(logits, labels, self.task, label_smoothing=smoothing)
+
+        def losses(labels: Tensor) -> Tensor:
+            smoothing = self.config.train.label_smoothing
+            return metrics.losses(logits, labels, self.task, heads=self.heads, label_smoothing=smoothing)
+
+        each = losses(labels)
         if mix is not None and self.task != "regression":  # the same for classes: cross entropy is linear in the label
-            other = metrics.losses(logits, labels[mix.partner], self.task, label_smoothing=smoothing)
-            each = mix.label * each + (1 - mix.label) * other
+            each = mix.label * each + (1 - mix.label) * losses(labels[mix.partner])
         return each
 
     def _load(self, split: str, batches: list[list[int]]) -> Iterator[Batch]:
@@ -266,7 +270,7 @@ class _Run:
         if not len(self.clips.splits["valid"]):
             return {}
         found = self.predict("valid")
-        return metrics.scores(found.logits, found.labels, self.task)
+        return metrics.scores(found.logits, found.labels, self.task, heads=self.heads)
 
     def _precision(self) -> contextlib.AbstractContextManager[Any]:
         return torch.autocast(self.rank.device.type, torch.bfloat16, enabled=self.config.train.precision == "bfloat16")

@@ -7,6 +7,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from sparsefuse import metrics
+from sparsefuse.data.labels import Labels
 from sparsefuse.explain.occlusion import Occlusion, occlusion
 from sparsefuse.explain.pooled import Pooled, exchanged, pooled
 from sparsefuse.explain.rollout import Rollout, rollout
@@ -31,8 +33,10 @@ class Explanation(NamedTuple):
     """per modality, the sum of its tokens' rollout"""
     learned: float
     """the part of the head's input that came from CLS and other learned tokens, left out of the shares"""
+    answer: str
+    """the likeliest class, or with several heads one of each; the number, for regression"""
     occlusion: Occlusion
-    """of the probability of the answer; for regression, of the number itself"""
+    """of the probability of `answer`; for regression, of the number itself"""
     pooled: dict[str, Pooled]
     """per modality that is pooled by itself (SFT): its pooled tokens, whose shares sum to one over modalities"""
     exchanged: dict[int, dict[str, Tensor]]
@@ -62,6 +66,7 @@ def explain(
         {name: share / total for name, share in relevance.items()},
         {name: float(share.sum()) / total for name, share in relevance.items()},
         1 - total,
+        _answer(predictor, logits),
         occlusion(model, tokens, _score(predictor, logits), num_windows=num_windows),
         _sharing(pooled(model, traced, states)),
         exchanged(model, states),
@@ -82,12 +87,24 @@ def _sharing(found: dict[str, Pooled]) -> dict[str, Pooled]:
 
 
 def _score(predictor: Predictor, logits: Tensor) -> Callable[[Tensor], Tensor]:
-    """Logits (R, C) -> (R,) the probability of the class that the clip got; the number itself, for regression."""
-    likeliest = int(logits[0].argmax())
-    match predictor.labels.task:
-        case "regression":
-            return lambda rows: rows[:, 0]
-        case "class":
-            return lambda rows: rows.softmax(1)[:, likeliest]
-        case _:
-            return lambda rows: rows.sigmoid()[:, likeliest]
+    """Logits (R, C) -> (R,) the probability of the answer, a product if it is of several heads; the number itself, for
+    regression."""
+    labels = predictor.labels
+    if labels.task == "regression":
+        return lambda rows: rows[:, 0]
+    likeliest = _likeliest(labels, logits)
+    return lambda rows: metrics.probabilities(rows, labels.task, heads=labels.heads)[:, likeliest].prod(1)
+
+
+def _answer(predictor: Predictor, logits: Tensor) -> str:
+    labels = predictor.labels
+    if labels.task == "multilabel":  # of which the label may name several, or none
+        return labels.classes[_likeliest(labels, logits)[0]]
+    return labels.text(labels.likeliest(logits[0]))
+
+
+def _likeliest(labels: Labels, logits: Tensor) -> list[int]:
+    """Where the likeliest class stands in the one row of logits, of each head."""
+    if labels.task == "heads":
+        return labels.indices(labels.text(labels.likeliest(logits[0])))
+    return [int(logits[0].argmax())]

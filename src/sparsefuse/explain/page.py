@@ -67,7 +67,7 @@ def write_page(explained: Explained, out: Path) -> Path:
             method=method,
             found=found,
             said=said[:MOST_CLASSES],
-            answer=said[0][0] if said else found.prediction.label,
+            answer=found.answer,
             figure=figure,
             windows=max(len(part) for part in found.occlusion.windows.values()),
             frames=len(seen.frames) > 0,

@@ -92,11 +92,7 @@ def _panels(found: Explanation, seen: Footage, time: _Time, look: Look) -> list[
 def _unit(found: Explanation) -> str:
     if not found.prediction.probabilities:
         return "in units of the number predicted"
-    return f"points of the probability of {_answer(found)!r}"
-
-
-def _answer(found: Explanation) -> str:
-    return max(found.prediction.probabilities, key=lambda label: found.prediction.probabilities[label])
+    return f"points of the probability of {found.answer!r}"
 
 
 def _strip_length(frames: np.ndarray) -> int:
