@@ -139,8 +139,8 @@ def _top(parts: Sequence[Tensor], labels: Tensor, suffix: str) -> dict[str, floa
 def _five_likeliest(parts: Sequence[Tensor]) -> Tensor:
     """(B, 5, H) the combinations of one class per head that have the largest product of probabilities, or all if fewer.
 
-    Sums of logits order them alike: what softmax divides by is the same for all classes of a head. Head by head five are
-    kept: whatever the other heads say, a sixth has five before it. Of equals the one with the lower class comes first.
+    Sums of logits order them alike: what softmax divides by is one number for all classes of a head. Head by head five
+    are kept: whatever the other heads say, a sixth has five before it. Of equals the one with the lower class is first.
     """
     best = parts[0].new_zeros(len(parts[0]), 1, dtype=torch.double)
     chosen = torch.zeros(len(parts[0]), 1, 0, dtype=torch.long, device=parts[0].device)
