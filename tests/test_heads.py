@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 
 import tiny
 from sparsefuse import mixup
+from sparsefuse.budget.chosen import write_yaml
 from sparsefuse.budget.trials import Goal
 from sparsefuse.config import Config, Split
 from sparsefuse.data.check import check
@@ -204,6 +206,14 @@ def test_a_list_that_changed_does_not_continue_a_run(tmp_path: Path) -> None:
     listed(config, tmp_path)
     train(config, run, root=Path(), resume=True, measured=False)
     assert (run / "result.json").exists()
+
+
+def test_what_budget_chose_finds_its_lists_from_its_own_folder(tmp_path: Path) -> None:
+    config = tiny.with_data(config_of(Path("data/manifest.csv")), classes={"verb": "data/verbs.csv"})
+    write_yaml(tmp_path / "out" / "chosen.yaml", config, tmp_path, [])
+    written = yaml.safe_load((tmp_path / "out" / "chosen.yaml").read_text())["data"]
+    assert written["manifest"] == str(Path("../data/manifest.csv"))
+    assert written["classes"] == {"verb": str(Path("../data/verbs.csv"))}
 
 
 def test_check_counts_the_classes_of_each_head(tmp_path: Path) -> None:

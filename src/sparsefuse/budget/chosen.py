@@ -14,11 +14,16 @@ from sparsefuse.files import write_text
 def write_yaml(path: Path, config: Config, root: Path, says: list[str]) -> None:
     """Writes what differs from the defaults, below comments that say how to run it and `says` what to expect.
 
-    The manifest becomes relative to the file, as `train` reads it; a method's own .py file absolute, for that is read
-    relative to wherever one is.
+    The manifest and lists of classes become relative to the file, as `train` reads them; a method's own .py file
+    absolute, for that is read relative to wherever one is.
     """
+
+    def relative(file: str) -> str:
+        return os.path.relpath((root / file).resolve(), path.parent.resolve())
+
     tree = asdict(config)
-    tree["data"]["manifest"] = os.path.relpath((root / config.data.manifest).resolve(), path.parent.resolve())
+    tree["data"]["manifest"] = relative(config.data.manifest)
+    tree["data"]["classes"] = {name: relative(file) for name, file in config.data.classes.items()}
     if config.method.endswith(".py"):
         file = str(Path(config.method).resolve())
         tree["method"] = file
