@@ -11,6 +11,7 @@ from sparsefuse import checkpoint, pretrained
 from sparsefuse.layers.block import Block, PerStream
 from sparsefuse.layers.embed import Embed
 from sparsefuse.layers.head import Head
+from sparsefuse.methods import build
 from sparsefuse.model import FusionModel
 from sparsefuse.tokens import Tokens
 from sparsefuse.train import train
@@ -183,9 +184,22 @@ def test_a_folder_that_is_not_there_is_named(tmp_path):
         pretrained.read_vit(tmp_path / "nowhere")
 
 
+def test_crossed_blocks_start_from_the_checkpoint(folder):
+    """q, and k with v, are parts of the same weights; the second layer is the first of fusion."""
+    features, grid = {"a": 48}, {"height": 4, "width": 4, "channels": 3, "patch": 4}
+    sizes = {"dim": DIM, "num_heads": 3, "mlp_ratio": 3.0, "style": "vit", "unimodal_depth": 1, "fusion_depth": 1}
+    model = build("mbt", features, 2, lengths={"a": 2}, patches={"a": grid}, fusion="cross", **sizes)
+    pretrained.start(model, folder)
+    weights = pretrained.read_vit(folder).blocks[1]
+    block = model.layers[1].each.blocks[0]
+    both = torch.cat([block.attention.q.weight, block.attention.kv.weight])
+    assert torch.equal(both, weights["attention.qkv.weight"])
+    assert torch.equal(block.mlp[4].weight, weights["mlp.4.weight"])
+
+
 def test_training_starts_from_the_checkpoint(folder, tmp_path):
     """With a rate of 0 it ends there, too."""
-    options = {"dim": DIM, "num_heads": 3, "mlp_ratio": 3.0, "block": "vit", "unimodal_depth": 1, "fusion_depth": 1}
+    options = {"dim": DIM, "num_heads": 3, "mlp_ratio": 3.0, "style": "vit", "unimodal_depth": 1, "fusion_depth": 1}
     options["patches"] = {"sound": {"height": 4, "patch": 4, "time": 4}}
     manifest = tiny.write_set(tmp_path / "data")
     config = tiny.config(manifest, "mbt", options=options, lr=0.0, epochs=1, pretrained=str(folder))

@@ -27,8 +27,12 @@ def torchrun(arguments: list[str]) -> str:
 
 @pytest.fixture
 def config(tmp_path: Path) -> Config:
-    """9 clips in batches of 4: the last batch of an epoch has one clip, fewer than there are processes."""
-    return tiny.config(tiny.write_set(tmp_path / "data", (9, 5, 3)), epochs=2)
+    """9 clips in batches of 4: the last batch of an epoch has one clip, fewer than there are processes.
+
+    The loss has a penalty, which processes with other shares of a batch must not count alike.
+    """
+    options = {"views": "learned", "view_price": 1.0}
+    return tiny.config(tiny.write_set(tmp_path / "data", (9, 5, 3)), "locomt", options=options, epochs=2)
 
 
 def told(name: str, weights: torch.Tensor) -> torch.Tensor:

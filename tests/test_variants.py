@@ -38,7 +38,7 @@ def test_a_variant_changes_training_and_data(config: Config) -> None:
         ("data.split.train_share", [0.5, 1.0], lambda c: c.data.split.train_share),
         (
             "unimodal_depth+train.lr",
-            ["1+0.1", "2+0.5"],
+            ["1+0.1", "2+0.001"],
             lambda c: f"{options_of(c)['unimodal_depth']}+{c.train.lr}",
         ),
     ],
@@ -55,6 +55,9 @@ def test_each_value_of_an_option_is_a_variant(config: Config, option: str, value
         ("pol", ["avg"], "unknown option of sft 'pol'; did you mean 'pool'"),
         ("train.lrr", [1], "unknown option of sft 'train.lrr'; did you mean 'train.lr'"),
         ("unimodal_depth+fusion_depth", ["8+4", "12"], r"takes 2 values joined by \+; got '12'"),
+        ("train.schedule", ["cosin"], "train.schedule cannot be 'cosin'"),
+        ("data.split", [3], "data.split cannot be 3"),
+        ("drop+drop", ["0+1"], "option: 'drop' stands there twice"),
         ("pool", ["avg", "avg"], "values: 'avg' stands there twice"),
     ],
 )

@@ -43,6 +43,11 @@ def check_config(config: Config) -> None:
         value = getattr(getattr(config, part), name)
         if not (value >= low and (above is None or value < above)):
             raise ValueError(f"{field} is {value}; expected {low} or more{f', below {above}' if above else ''}")
+    if config.train.warmup_epochs and config.train.warmup_epochs >= config.train.epochs:
+        raise ValueError(
+            f"train.warmup_epochs is {config.train.warmup_epochs} of {config.train.epochs} epochs: the rate would not "
+            "be reached; give fewer"
+        )
     if not 0 < config.data.split.train_share <= 1:
         raise ValueError(f"data.split.train_share is {config.data.split.train_share}; expected more than 0, 1 at most")
     for modality, length in config.data.resample.items():

@@ -96,14 +96,19 @@ def _rooted(config: Config, argv: list[str]) -> Config:
         return config
     flags = argv[argv.index("--config") :]
     path = Path(flags[1])
-    written = (yaml.safe_load(path.read_text(encoding="utf-8")) or {}).get("data") or {}
-    data = config.data
+    tree = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    written, data, train = tree.get("data") or {}, config.data, config.train
     if data.manifest and data.manifest == written.get("manifest") and "--data.manifest" not in flags:
         data = dataclasses.replace(data, manifest=str(path.parent / data.manifest))
-    if data.classes and not any(flag.startswith("--data.classes") for flag in flags):
-        classes = {name: str(path.parent / file) for name, file in data.classes.items()}
-        data = dataclasses.replace(data, classes=classes)
-    return dataclasses.replace(config, data=data)
+    listed = written.get("classes") or {}
+    classes = {
+        name: str(path.parent / file) if file == listed.get(name) and f"--data.classes.{name}" not in flags else file
+        for name, file in data.classes.items()
+    }
+    start = (tree.get("train") or {}).get("pretrained")
+    if start and start == train.pretrained and "--train.pretrained" not in flags and (path.parent / start).is_dir():
+        train = dataclasses.replace(train, pretrained=str(path.parent / start))  # no name on the hub
+    return dataclasses.replace(config, data=dataclasses.replace(data, classes=classes), train=train)
 
 
 def _list_methods(parser: "_Parser", more: str) -> None:

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from sparsefuse.layers.block import Block
+from sparsefuse.layers.block import Block, CrossBlock
 from sparsefuse.layers.embed import Embed
 from sparsefuse.layers.patches import Grid
 from sparsefuse.model import FusionModel
@@ -64,7 +64,7 @@ def start(model: FusionModel, source: str | Path) -> None:
         lacking = "ViT blocks" if not layers else "modality cut into patches"
         raise ValueError(
             f"{vit.source} is a ViT, and this model has no {lacking}; a method that takes one needs the option "
-            "patches and blocks of style vit (mbt: block=vit)"
+            "patches and blocks of style vit (mbt: style=vit)"
         )
     eps = layers[0][0].norm.eps
     if vit.eps != eps:  # a model is rebuilt from its options, which do not hold it
@@ -97,13 +97,15 @@ def start_embed(embed: Embed, vit: Vit) -> None:
                 embed.position[i].copy_(positions(vit, grid, tubelets))
 
 
-def start_block(block: Block, weights: dict[str, Tensor], vit: Vit) -> None:
+def start_block(block: Block | CrossBlock, weights: dict[str, Tensor], vit: Vit) -> None:
     """Fills one block. Raises ValueError if its shapes or its number of heads are not the checkpoint's."""
     if block.attention.num_heads != vit.num_heads:
         raise ValueError(
             f"{vit.source} has {vit.num_heads} heads, the model {block.attention.num_heads}; set num_heads to "
             f"{vit.num_heads}"
         )
+    if isinstance(block, CrossBlock):
+        weights = _crossed(weights)
     for name, own in block.state_dict().items():
         if own.shape != weights[name].shape:
             ratio = len(weights["mlp.1.bias"]) / vit.dim
@@ -112,6 +114,15 @@ def start_block(block: Block, weights: dict[str, Tensor], vit: Vit) -> None:
                 f"it needs dim {vit.dim} and mlp_ratio {ratio:g}"
             )
     block.load_state_dict(weights)
+
+
+def _crossed(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """A block's state with queries apart from keys and values."""
+    found = {name: tensor for name, tensor in weights.items() if not name.startswith("attention.qkv.")}
+    for kind in ("weight", "bias"):
+        q, k, v = weights[f"attention.qkv.{kind}"].chunk(3)
+        found |= {f"attention.q.{kind}": q, f"attention.kv.{kind}": torch.cat([k, v])}
+    return found
 
 
 def projection(vit: Vit, grid: Grid, name: str) -> Tensor:
@@ -150,8 +161,8 @@ def _picture(grid: Grid, tubelets: int) -> tuple[bool, tuple[int, int]]:
     return (True, (tubelets, grid.shape[0])) if grid.width == 1 else (False, grid.shape)
 
 
-def _blocks(layer: nn.Module) -> list[Block]:
-    return [module for module in layer.modules() if isinstance(module, Block) and module.style == "vit"]
+def _blocks(layer: nn.Module) -> list[Block | CrossBlock]:
+    return [module for module in layer.modules() if isinstance(module, Block | CrossBlock) and module.style == "vit"]
 
 
 def read_vit(source: str | Path) -> Vit:

@@ -197,10 +197,11 @@ class _Run:
         for i, (logits, weight) in enumerate(zip(voices.logits.unbind(1), voices.weights.unbind(1), strict=True)):
             own = mix and (mix.shares[voices.streams[i]] if voices.streams else mix.label)
             each = each + weight * self._losses(logits, batch.labels, mix and mix._replace(label=own))
+        count_here = len(batch.ids)
         if total <= self.rank.rank:  # this process got a stand-in, see `_load`
-            each = each * 0
+            each, count_here = each * 0, 0
         # DDP averages gradients over processes: this makes the average the mean over the whole batch.
-        (each.sum() * (self.rank.world / total) + penalty).backward()
+        ((each.sum() + penalty * count_here) * (self.rank.world / total)).backward()
         if spec.clip:
             nn.utils.clip_grad_norm_(self.model.parameters(), spec.clip)
         self.schedule.before_step(at.epoch * count + at.batch, count)

@@ -69,13 +69,14 @@ def values_of(config: Config, option: str, values: Sequence[Any]) -> list[Varian
     places = {"train": config.train, "data": config.data, "data.split": config.data.split}
     known = [*option_names(config.method), *(f"{p}.{f.name}" for p in places for f in dataclasses.fields(places[p]))]
     options = option.split("+")
+    check_once("option", options)
     for name in options:
         if name not in known:
             raise ValueError(unknown(f"option of {config.method}", name, known))
     check_once("values", map(str, values))
     found = []
     for value in values:
-        each = [value] if len(options) == 1 else [yaml.safe_load(part) for part in str(value).split("+")]
+        each = [value] if len(options) == 1 else [_typed(part) for part in str(value).split("+")]
         if len(each) != len(options):
             raise ValueError(f"{option} takes {len(options)} values joined by +; got {value!r}")
         changes = _changes(config, dict(zip(options, each, strict=True)))
@@ -88,9 +89,36 @@ def _changes(config: Config, values: dict[str, Any]) -> dict[str, dict[str, Any]
     found: dict[str, dict[str, Any]] = {"options": {}, "train": {}, "data": {}, "data.split": {}}
     for name, value in values.items():
         part, _, field = name.rpartition(".")
-        found[part or "options"][field] = value
+        found[part or "options"][field] = _checked(name, value) if part else value
     if split := found.pop("data.split"):
         found["data"]["split"] = dataclasses.replace(config.data.split, **split)
+    return found
+
+
+def _typed(text: str) -> Any:
+    """A value as it is typed in a YAML; also 1e-3, which YAML takes for text."""
+    try:
+        return float(text) if "e" in text.lower() else yaml.safe_load(text)
+    except ValueError:
+        return yaml.safe_load(text)
+
+
+def _checked(name: str, value: Any) -> Any:
+    """The value of a field of `Config` by its dotted name, as its type. Raises ValueError if it is of another."""
+    from jsonargparse import ArgumentError, ArgumentParser  # pyright: ignore[reportPrivateImportUsage]
+
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_class_arguments(Config, None)
+    *parts, field = name.split(".")
+    tree: Any = {field: value}
+    for part in reversed(parts):
+        tree = {part: tree}
+    try:
+        found: Any = parser.instantiate(parser.parse_object(tree))
+    except (ArgumentError, TypeError) as error:
+        raise ValueError(f"{name} cannot be {value!r}: {' '.join(str(error).split())}") from error
+    for part in (*parts, field):
+        found = found[part] if isinstance(found, dict) or not hasattr(found, part) else getattr(found, part)
     return found
 
 

@@ -276,7 +276,7 @@ def search_views(
         price: what the expected cost of attention adds to the loss while views are learned, in parts of reading oneself
         seeds: one run per choice of views and seed
         draws: random choices of views to compare with
-        out: folder for the runs, views.yaml (the configuration found), views.csv, views.md and report.html
+        out: folder for views.yaml (the configuration found) and runs/, with views.csv, views.md and report.html
         jobs: runs at a time; 0 = one per core, or one at a time on a GPU
     """
     from sparsefuse.budget.views import search_views
@@ -284,8 +284,8 @@ def search_views(
     found = search_views(config, gmacs, out, root=Path(), price=price, seeds=seeds, draws=draws, jobs=jobs)
     for layer, views in enumerate(found.views):
         print(f"layer {layer + 1}: " + ", ".join(f"{view} {heads}" for view, heads in views.items()))
-    _print_table(out / "runs", "views", found.failed)
     print(found.yaml)
+    _print_table(out / "runs", "views", found.failed)
 
 
 def cost(

@@ -31,7 +31,7 @@ VARIANTS = {
     "mbt": [
         {"update": "sequential"},
         {"unimodal_attention": "fixed"},
-        {"fusion": "vanilla", "loss": "each", "block": "vit"},
+        {"fusion": "vanilla", "loss": "each", "style": "vit"},
         {"fusion": "cross"},
         {"shared": True},
         {

@@ -37,6 +37,14 @@ def test_a_share_of_the_training_clips_is_of_every_class_and_within_larger_share
     assert members(tenth)["test"] == members(full)["test"]
 
 
+def test_a_share_that_every_label_exceeds_says_how_many_stay(caplog):
+    whole = manifest([f"c{i}" for i in range(10) for _ in range(5)])  # 3 or 4 of each to train on
+    with caplog.at_level(logging.WARNING):
+        kept = split_rows(whole, Split(train_share=0.1), "class")["train"]
+    assert len(kept) == 10
+    assert "every label keeps one clip: 10 of 35 stay" in caplog.text
+
+
 def test_rounding_does_not_empty_a_split():
     """4 samples a class would round to 3, 0, 1 in each: valid gets its 4 of 40 all the same."""
     divided = split_rows(manifest([f"c{i}" for i in range(10) for _ in range(4)]), Split(), "class")

@@ -74,7 +74,7 @@ def test_patches_of_the_same_frames_are_added_up(run: Path) -> None:
     assert sum(float(share.sum()) for share in found.rollout.values()) == pytest.approx(1)
     assert not found.notes
     windowed = explain(Predictor(model, labels, None, {}, Lengths(max_length=4, windows=2)), clip)
-    assert "read the clip whole" in windowed.notes[0]
+    assert "one pass over the whole clip" in windowed.notes[0]
 
 
 def test_it_explains_what_the_run_predicts(run: Path) -> None:

@@ -11,6 +11,7 @@ from sparsefuse.explain.rollout import MEAN_OF_MAX, rollout
 from sparsefuse.layers.attention import dense
 from sparsefuse.layers.block import Attention, Block, PerStream, heads
 from sparsefuse.layers.embed import Embed
+from sparsefuse.layers.exchange import Score
 from sparsefuse.layers.head import Head
 from sparsefuse.methods import build, find
 from sparsefuse.model import FusionModel
@@ -329,18 +330,14 @@ def test_positions_laid_aside_take_no_part():
     assert [set(streams) for streams in found.depths] == [{"a"}] * 3
 
 
-class Score(nn.Linear):
-    """As TokenFusion's by name: what it says of a token decides and is no part of it."""
-
-
 class _Gated(nn.Module):
     def __init__(self):
         super().__init__()
-        self.score, self.attention = Score(20, 1), Attention(20, 5)
+        self.score, self.attention = Score(20), Attention(20, 5)
 
     def forward(self, state):
         x, mask = state.streams["a"]
-        score = self.score(x).sigmoid()
+        score = self.score(x)[..., None]
         return state._replace(streams={"a": Tokens(x + self.attention(x * score, mask).x, mask)})
 
 
@@ -350,7 +347,7 @@ def test_scores_weigh_values_by_what_they_were_in_the_true_pass():
     model = FusionModel(Embed({"a": 4}, 20), [layer], Head(20, 3, ("a",)), features={"a": 4}).double().eval()
     batch = {name: t._replace(x=t.x.double()) for name, t in clips({"a": [6]}, features={"a": 4}).items()}
     x = model.embed(batch).streams["a"].x[0].detach()
-    score = layer.score(x).detach().sigmoid()
+    score = layer.score(x).detach()[:, None]
     row = attention_of(layer.attention, x * score)[0] * score[:, 0]
     row[0] += 1
     torch.testing.assert_close(rollout(model, batch).tokens["a"][0], (row / row.sum())[1:])

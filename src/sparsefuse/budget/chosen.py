@@ -24,6 +24,8 @@ def write_yaml(path: Path, config: Config, root: Path, says: list[str]) -> None:
     tree = asdict(config)
     tree["data"]["manifest"] = relative(config.data.manifest)
     tree["data"]["classes"] = {name: relative(file) for name, file in config.data.classes.items()}
+    if (root / config.train.pretrained).is_dir() and config.train.pretrained:
+        tree["train"]["pretrained"] = relative(config.train.pretrained)
     if config.method.endswith(".py"):
         file = str(Path(config.method).resolve())
         tree["method"] = file

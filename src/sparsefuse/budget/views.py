@@ -24,7 +24,7 @@ from sparsefuse.checks import check_config, check_one_test_split
 from sparsefuse.config import Config
 from sparsefuse.data.clips import Clips, load_clips
 from sparsefuse.experiment import Cell, grid, run
-from sparsefuse.files import write_json
+from sparsefuse.files import read_json, write_json
 from sparsefuse.layers.views import (
     STRATEGIES,
     Frequencies,
@@ -37,6 +37,7 @@ from sparsefuse.layers.views import (
 )
 from sparsefuse.methods import build
 from sparsefuse.model import FusionModel
+from sparsefuse.run import check_same_settings
 from sparsefuse.train import options_of
 from sparsefuse.variants import Variant
 
@@ -54,7 +55,7 @@ class Found(NamedTuple):
     """a line for each run that failed"""
 
 
-class Fusion(NamedTuple):
+class Room(NamedTuple):
     """What the fusion layers' views decide about, and what they may cost."""
 
     names: tuple[str, ...]
@@ -101,32 +102,35 @@ def search_views(
 
     The relaxed model is trained with the configuration's seed and never scored on the test split; what was found is
     trained anew with `seeds`, as are the strategies and `draws` random choices. A rerun does what is missing. Raises
-    ValueError for a budget that no views keep, or for clips of one modality.
+    ValueError for a budget that no views keep, for clips of one modality, or if `out` holds another search.
     """
     config = dataclasses.replace(config, method="locomt")
     check_config(config)
     check_one_test_split(config)
     clips = load_clips(config.data, root)
-    fusion = _fusion(config, clips, gmacs)
+    room = _room(config, clips, gmacs)
+    asked = {**asdict(config), "search": {"gmacs": gmacs, "price": price}}
+    if (out / "search-views.json").exists():
+        check_same_settings(read_json(out / "search-views.json"), asked, out)
+    write_json(out / "search-views.json", asked)
     relaxed = Variant("relaxed", "locomt", {"views": "learned", "view_price": price})
     cell = Cell("relaxed", relaxed.of(config, config.seed), out / "relaxed", root, tested=False)
     failed = run([cell], jobs=1)
     if failed:
         raise ValueError(f"the relaxed model failed: {failed[0]}")
-    views = harden(preferences(cell, clips), fusion)
-    write_json(out / "search-views.json", {"gmacs": gmacs, "price": price, "views": views, "config": asdict(config)})
+    views = harden(preferences(cell, clips), room)
     says = [f"Views found by sparsefuse search-views for at most {gmacs:g} GMACs a clip."]
     chosen = Variant("found", "locomt", {"views": views})
     write_yaml(out / "views.yaml", chosen.of(config, config.seed), root, says)
-    others = {name: fusion.strategy(name) for name in STRATEGIES if name != "random"}
-    others |= {f"random {seed}": fusion.strategy("random", seed) for seed in range(draws)}
+    others = {name: room.strategy(name) for name in STRATEGIES if name != "random"}
+    others |= {f"random {seed}": room.strategy("random", seed) for seed in range(draws)}
     variants = [chosen, *(Variant(name, "locomt", {"views": v}) for name, v in others.items() if v is not None)]
     for name in (name for name, found in others.items() if found is None):
         log.warning("%s is left out: with all its heads across pairs in turn it is over the budget", name)
     return Found(views, out / "views.yaml", run(grid(config, variants, seeds, out / "runs", root=root), jobs=jobs))
 
 
-def _fusion(config: Config, clips: Clips, gmacs: float) -> Fusion:
+def _room(config: Config, clips: Clips, gmacs: float) -> Room:
     """What there is to decide. Raises ValueError if the budget leaves no choice, or there is none to make."""
     names = tuple(sorted(clips.features))
     if len(names) < 2:
@@ -148,7 +152,7 @@ def _fusion(config: Config, clips: Clips, gmacs: float) -> Fusion:
             f"no views cost {gmacs:g} GMACs or less: they cost from {least / 1e9:.4g} to {most / 1e9:.4g}; "
             "raise --gmacs, or make other options smaller"
         )
-    return Fusion(names, lengths, num_heads, len(blocks), math.floor((gmacs * 1e9 - rest) / (2 * width)))
+    return Room(names, lengths, num_heads, len(blocks), math.floor((gmacs * 1e9 - rest) / (2 * width)))
 
 
 def _model(clips: Clips, options: dict[str, Any]) -> FusionModel:
@@ -167,14 +171,14 @@ def preferences(cell: Cell, clips: Clips) -> list[Tensor]:
     return [views.preference.detach().softmax(1) for views in learned if isinstance(views, LearnedViews)]
 
 
-def harden(shares: Sequence[Tensor], fusion: Fusion) -> list[Frequencies]:
+def harden(shares: Sequence[Tensor], room: Room) -> list[Frequencies]:
     """One view per head: the likeliest; then, while that is over the budget, the change that loses the least
     log-probability per product saved."""
-    views = views_of(fusion.names)
-    products = torch.tensor([score_products(view, fusion.lengths) for view in views], dtype=torch.float64)
+    views = views_of(room.names)
+    products = torch.tensor([score_products(view, room.lengths) for view in views], dtype=torch.float64)
     logs = torch.stack(list(shares)).double().clamp_min(1e-300).log()  # (T, H, V)
     chosen = logs.argmax(2)
-    while int(products[chosen].sum()) > fusion.most:
+    while int(products[chosen].sum()) > room.most:
         lost = logs.gather(2, chosen[..., None]) - logs  # (T, H, V), 0 or more but for heads changed before
         saved = products[chosen][..., None] - products
         price = torch.where(saved > 0, lost / saved, torch.inf)

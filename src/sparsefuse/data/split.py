@@ -36,8 +36,14 @@ def split_rows(manifest: Manifest, split: Split, task: Task) -> dict[str, list[R
         divided = _stratified(rows, shares, task, split.seed)
         _demand(divided, shares, f"{len(rows)} rows are too few for a stratified split")
     if split.train_share < 1:
-        parts = {"train": split.train_share, "left out": 1 - split.train_share}
-        divided["train"] = _stratified(divided["train"], parts, task, split.seed)["train"]
+        shares = {"train": split.train_share, "left out": 1 - split.train_share}
+        kept = _stratified(divided["train"], shares, task, split.seed)["train"]
+        if len(kept) > (split.train_share + 0.02) * len(divided["train"]):
+            log.warning(
+                "split.train_share is %g, but every label keeps one clip: %d of %d stay",
+                split.train_share, len(kept), len(divided["train"]),
+            )  # fmt: skip
+        divided["train"] = kept
     order = {row.id: i for i, row in enumerate(rows)}
     return {name: sorted(divided.get(name, []), key=lambda row: order[row.id]) for name in SPLITS}
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from sparsefuse import metrics
+from sparsefuse import metrics, windows
 from sparsefuse.data.labels import Labels
 from sparsefuse.explain.occlusion import Occlusion, occlusion
 from sparsefuse.explain.pooled import Pooled, exchanged, pooled
@@ -15,11 +15,10 @@ from sparsefuse.explain.rollout import Rollout, rollout
 from sparsefuse.model import FusionModel
 from sparsefuse.predict import Clip, Prediction, Predictor, load
 from sparsefuse.tokens import State
-from sparsefuse.windows import windows
 
 NUM_WINDOWS = 12
 
-WHOLE = "The model read the clip whole, where prediction averages over its windows."
+WHOLE = "The curves are of one pass over the whole clip; the answer is the mean over its windows, as in prediction."
 
 
 class Explanation(NamedTuple):
@@ -57,7 +56,8 @@ def explain(
     tokens, missing = predictor.tokens(clip)
     states: list[State] = []
     with torch.no_grad():
-        logits = model(tokens, probe=lambda _, state: states.append(state)).logits
+        model(tokens, probe=lambda _, state: states.append(state))
+        logits = windows.logits(model, tokens, predictor.fit)
     traced = rollout(model, tokens)
     relevance = {name: _of_frames(model, traced, states[0], name) for name in model.modalities if name not in missing}
     total = sum(float(share.sum()) for share in relevance.values())
@@ -70,7 +70,7 @@ def explain(
         occlusion(model, tokens, _score(predictor, logits), num_windows=num_windows),
         _sharing(pooled(model, traced, states)),
         exchanged(model, states),
-        traced.notes + (WHOLE,) * (len(list(windows(tokens, predictor.fit))) > 1),
+        traced.notes + (WHOLE,) * (len(list(windows.windows(tokens, predictor.fit))) > 1),
     )
 
 

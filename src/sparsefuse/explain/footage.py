@@ -67,7 +67,7 @@ def _frames(files: list[Path]) -> tuple[np.ndarray, float]:
 
 
 def _covered(predictor: Predictor, name: str, clip: Clip) -> float:
-    longest = predictor.fit.max_length
+    longest = 0 if predictor.fit.windowed(name) else predictor.fit.max_length
     return min(1.0, longest / len(predictor.read(name, clip))) if longest else 1.0
 
 

@@ -64,5 +64,6 @@ def exchanged(model: FusionModel, states: list[State]) -> dict[int, dict[str, Te
         found[depth] = {}
         for name, tokens in swapped.items():
             mask = states[depth].streams[name].mask[0]
-            found[depth][name] = tokens[0][mask][1:]
+            if mask.any():  # a clip may lack it
+                found[depth][name] = tokens[0][mask][1:]
     return found

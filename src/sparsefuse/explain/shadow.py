@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from sparsefuse.layers.block import Attention, CrossAttention, Mlp
+from sparsefuse.layers.exchange import Projection, Score
 from sparsefuse.tokens import State, Tokens
 
 Said = dict[nn.Module, list[Tensor]]
@@ -20,7 +21,6 @@ Said = dict[nn.Module, list[Tensor]]
 Role = Callable[[Tensor, Tensor], Tensor]
 """The shadow's input and the true output in, the shadow's output out."""
 
-_SCORE, _PROJECTION = "Score", "Projection"  # of methods/tokenfusion.py, which this must not import
 _NORMS = (nn.LayerNorm, nn.RMSNorm)
 
 
@@ -80,9 +80,9 @@ def roles(layer: nn.Module) -> dict[nn.Module, Role]:
             found |= {module.q: _said, module.kv: _keys, module.out: _numbers}
         elif isinstance(module, Mlp):
             found[module] = _halved
-        elif type(module).__name__ == _SCORE:
+        elif isinstance(module, Score):
             found[module] = _said
-        elif type(module).__name__ == _PROJECTION or isinstance(module, _NORMS):
+        elif isinstance(module, (Projection, *_NORMS)):
             found[module] = _same
     return found
 

@@ -159,6 +159,7 @@ class CrossBlock(nn.Module):
         style: Style = "sft",
     ):
         super().__init__()
+        self.style: Style = style
         self.attention = CrossAttention(dim, num_heads)
         self.norm, self.mlp = parts(style, dim, mlp_ratio, drop)
         self.drop = residual_drop(drop, drop_path)

@@ -48,10 +48,6 @@ def by_strategy(
 
     A strategy is the order in which heads are taken from self; what a layer gives to pairs goes to them in turn.
     """
-    if strategy not in STRATEGIES:
-        raise ValueError(unknown("views", strategy, STRATEGIES))
-    if not 0 <= cross <= 1:
-        raise ValueError(f"cross must be a share of the heads, in [0, 1]; got {cross}")
     pairs = views_of(modalities)[1:]
     taken = _ORDERS[strategy](depth, num_heads, seed)[: round(cross * depth * num_heads) if pairs else 0]
     turn = itertools.cycle(pairs or ("",))
@@ -95,8 +91,8 @@ def check_views(views: Mapping[str, int], modalities: Sequence[str], num_heads: 
             if len(known) == 1:
                 raise ValueError(f"view {view!r} needs two modalities; the only one is {modalities[0]!r}: use 'self'")
             raise ValueError(unknown("view", view, known))
-        if count < 0:
-            raise ValueError(f"view {view!r} must have 0 heads or more; got {count}")
+        if count != int(count) or count < 0:
+            raise ValueError(f"view {view!r} must have 0 heads or more, a whole number; got {count}")
         named[name] = named.get(name, 0) + count
     if sum(named.values()) != num_heads:
         counts = ", ".join(f"{view}: {count}" for view, count in views.items()) or "none"
@@ -163,8 +159,6 @@ class LearnedViews(nn.Module):
 
     def __init__(self, modalities: tuple[str, ...], num_heads: int, price: float):
         super().__init__()
-        if price < 0:
-            raise ValueError(f"view_price must be 0 or more; got {price}")
         self.views, self.price = views_of(modalities), price
         self.preference = nn.Parameter(torch.zeros(num_heads, len(self.views)))
 

@@ -27,8 +27,9 @@ from sparsefuse.layers.block import Block, Pattern, PerStream
 from sparsefuse.layers.embed import Embed
 from sparsefuse.layers.head import Head
 from sparsefuse.layers.options import span_for
-from sparsefuse.layers.views import FixedViews, Frequencies, LearnedViews, Strategy, ViewBlock, by_strategy
+from sparsefuse.layers.views import STRATEGIES, FixedViews, Frequencies, LearnedViews, Strategy, ViewBlock, by_strategy
 from sparsefuse.model import FusionModel
+from sparsefuse.names import unknown
 
 TEST = {"unimodal_depth": 1, "fusion_depth": 2, "dim": 20, "num_heads": 5}
 
@@ -53,6 +54,12 @@ def build(
     """`views`: a strategy, which gives the share `cross` of all heads to pairs; or heads per view, as
     {self: 2, audio+video: 3}, for every fusion layer or a list with one per layer; or learned, a mixture of all views
     in every head, whose expected share of the cost of self costs `view_price` in the loss."""
+    if isinstance(views, str) and views not in (*STRATEGIES, "learned"):
+        raise ValueError(unknown("views", views, (*STRATEGIES, "learned")))
+    if not 0 <= cross <= 1:
+        raise ValueError(f"cross must be a share of the heads, in [0, 1]; got {cross}")
+    if view_price < 0:
+        raise ValueError(f"view_price must be 0 or more; got {view_price}")
     names = tuple(sorted(features))
 
     def block(name: str) -> Block:

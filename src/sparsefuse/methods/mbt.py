@@ -50,31 +50,33 @@ def build(
     drop_path: float = 0.0,
     unimodal_attention: Pattern = "dense",
     patches: Patches | None = None,
-    block: Style = "sft",
+    style: Style = "sft",
 ) -> FusionModel:
     """`num_bottlenecks` is the paper's B, `unimodal_depth` its fusion layer L_f; `shared`: one encoder for all
     modalities. `loss`: of the mean of the modalities' logits (the SFT study), or of each alone (the paper).
     `drop_path`: stochastic depth of the last layer, 0 in the first, linear between (the paper's 0.3). `patches` cut raw
-    frames into tokens; `block` vit has a Vision Transformer's norms and GELU, for `train.pretrained`."""
+    frames into tokens; `style` vit has a Vision Transformer's norms and GELU, for `train.pretrained`."""
     for option, value, known in (
         ("fusion", fusion, ("bottleneck", "vanilla", "cross")),
         ("bottleneck update", update, ("symmetric", "sequential")),
         ("loss", loss, ("mean", "each")),
-        ("block", block, ("sft", "vit")),
+        ("style", style, ("sft", "vit")),
     ):
         if value not in known:
             raise ValueError(unknown(option, value, known))
+    if fusion == "bottleneck" and num_bottlenecks < 1:
+        raise ValueError(f"num_bottlenecks must be 1 or more; got {num_bottlenecks}; for no fusion set fusion_depth=0")
     names = tuple(sorted(features))
     depth = unimodal_depth + fusion_depth
 
     def own(layer: int, pattern: Pattern = "dense", span: int = 0) -> Block:
         path = drop_path * layer / max(depth - 1, 1)
         sizes = {"mlp_ratio": mlp_ratio, "drop": drop, "drop_path": path}
-        return Block(dim, num_heads, pattern=pattern, span=span, style=block, **sizes)
+        return Block(dim, num_heads, pattern=pattern, span=span, style=style, **sizes)
 
     def across(layer: int) -> CrossBlock:
         path = drop_path * layer / max(depth - 1, 1)
-        return CrossBlock(dim, num_heads, mlp_ratio=mlp_ratio, drop=drop, drop_path=path, style=block)
+        return CrossBlock(dim, num_heads, mlp_ratio=mlp_ratio, drop=drop, drop_path=path, style=style)
 
     def unimodal(layer: int) -> nn.Module:
         longest = token_lengths(lengths, grids(patches, features))
@@ -121,7 +123,7 @@ class ThroughBottleneck(nn.Module):
     def forward(self, state: State) -> State:
         streams = dict(state.streams)
         bottleneck = streams["bottleneck"]
-        views, weights = [], []
+        made, weights = [], []
         for name, block in self.each.named_blocks():
             tokens = streams[name]
             length = tokens.x.shape[1]
@@ -132,10 +134,10 @@ class ThroughBottleneck(nn.Module):
                 x = torch.lerp(bottleneck.x, x[:, length:], presence(tokens))
                 bottleneck = Tokens(x, bottleneck.mask)
             else:
-                views.append(x[:, length:] * presence(tokens))
+                made.append(x[:, length:] * presence(tokens))
                 weights.append(presence(tokens))
         if self.update == "symmetric":
-            mean = torch.stack(views).sum(0) / torch.stack(weights).sum(0).clamp_min(1e-6)
+            mean = torch.stack(made).sum(0) / torch.stack(weights).sum(0).clamp_min(1e-6)
             bottleneck = Tokens(mean, bottleneck.mask)
         return state._replace(streams={**streams, "bottleneck": bottleneck})
 
