@@ -27,12 +27,13 @@ def torchrun(arguments: list[str]) -> str:
 
 @pytest.fixture
 def config(tmp_path: Path) -> Config:
-    """9 clips in batches of 4: the last batch of an epoch has one clip, fewer than there are processes.
+    """10 clips in batches of 3: shares of two and one, and in an epoch's last batch fewer clips than processes.
 
-    The loss has a penalty, which processes with other shares of a batch must not count alike.
+    The loss has a penalty that differs by clip, by a rule for learning that heeds the size of gradients.
     """
-    options = {"views": "learned", "view_price": 1.0}
-    return tiny.config(tiny.write_set(tmp_path / "data", (9, 5, 3)), "locomt", options=options, epochs=2)
+    options = {"views": "learned", "view_price": 10.0}
+    manifest = tiny.write_set(tmp_path / "data", (10, 5, 3))
+    return tiny.config(manifest, "locomt", options=options, epochs=2, batch_size=3, optimizer="sgd", lr=0.05, clip=0.0)
 
 
 def told(name: str, weights: torch.Tensor) -> torch.Tensor:
