@@ -9,6 +9,7 @@ import pytest
 import tiny
 from sparsefuse import experiment
 from sparsefuse.config import Config, Study
+from sparsefuse.methods import fusions
 from sparsefuse.study import robustness
 from sparsefuse.study.conduct import conduct
 from sparsefuse.study.results import Results
@@ -43,7 +44,7 @@ def config_at(study: Path, run: str) -> dict:
 @pytest.mark.slow
 def test_every_experiment_has_its_runs_and_shares_what_is_alike(study: Path) -> None:
     names = {path.name for path in (study / "runs").iterdir()}
-    methods = ["sft", "concat", "late", "mult", "mbt", "mbt-mixup", "unimodal-rgb", "unimodal-sound"]
+    methods = [*fusions(), "mbt-mixup", "unimodal-rgb", "unimodal-sound"]
     factors = [1, 2, 4, 8]  # the longest stream has 6 tokens
     variants = [*methods, "sft-pool-max", "sft-pool-attn", "sft-no-mixup", "concat-factor-64", "late-factor-64"]
     variants += [f"{curve}-factor-{f}" for curve in ("sft", "sft-po") for f in factors] + ["sft-factor-64"]
