@@ -1,7 +1,7 @@
-"""Options that each modality may set for itself."""
+"""Options of methods: one of several words, or one value per modality."""
 
 import math
-from typing import TypeVar
+from typing import Any, TypeVar, get_args
 
 from sparsefuse.names import unknown
 
@@ -25,6 +25,12 @@ def span_for(name: str, lengths: dict[str, int] | None, pattern: str) -> int:
         return RELEASED_SPAN
     root = round(math.sqrt(length))
     return max(root, 1) if root < MULTIPLE else MULTIPLE * round(root / MULTIPLE)
+
+
+def check_choice(option: str, value: str, kind: Any) -> None:
+    """Raises ValueError, naming the nearest, if `value` is no word of the Literal `kind`."""
+    if value not in get_args(kind):
+        raise ValueError(unknown(option, value, get_args(kind)))
 
 
 def per_modality(

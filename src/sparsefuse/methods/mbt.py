@@ -19,16 +19,16 @@ from torch import nn
 from sparsefuse.layers.block import Block, CrossBlock, Pattern, PerStream, Style, presence
 from sparsefuse.layers.embed import Embed
 from sparsefuse.layers.head import Head
-from sparsefuse.layers.options import span_for
+from sparsefuse.layers.options import check_choice, span_for
 from sparsefuse.layers.patches import Patches, grids, token_lengths
 from sparsefuse.model import FusionModel
-from sparsefuse.names import unknown
 from sparsefuse.tokens import State, Tokens
 
 TEST = {"unimodal_depth": 1, "fusion_depth": 2, "num_bottlenecks": 2, "dim": 20, "num_heads": 5}
 
 Fusion = Literal["bottleneck", "vanilla", "cross"]
 Update = Literal["symmetric", "sequential"]
+Loss = Literal["mean", "each"]
 
 
 def build(
@@ -42,7 +42,7 @@ def build(
     num_bottlenecks: int = 4,
     update: Update = "symmetric",
     shared: bool = False,
-    loss: Literal["mean", "each"] = "mean",
+    loss: Loss = "mean",
     dim: int = 40,
     num_heads: int = 5,
     mlp_ratio: float = 1.0,
@@ -56,14 +56,10 @@ def build(
     modalities. `loss`: of the mean of the modalities' logits (the SFT study), or of each alone (the paper).
     `drop_path`: stochastic depth of the last layer, 0 in the first, linear between (the paper's 0.3). `patches` cut raw
     frames into tokens; `style` vit has a Vision Transformer's norms and GELU, for `train.pretrained`."""
-    for option, value, known in (
-        ("fusion", fusion, ("bottleneck", "vanilla", "cross")),
-        ("bottleneck update", update, ("symmetric", "sequential")),
-        ("loss", loss, ("mean", "each")),
-        ("style", style, ("sft", "vit")),
-    ):
-        if value not in known:
-            raise ValueError(unknown(option, value, known))
+    check_choice("fusion", fusion, Fusion)
+    check_choice("bottleneck update", update, Update)
+    check_choice("loss", loss, Loss)
+    check_choice("style", style, Style)
     if fusion == "bottleneck" and num_bottlenecks < 1:
         raise ValueError(f"num_bottlenecks must be 1 or more; got {num_bottlenecks}; for no fusion set fusion_depth=0")
     names = tuple(sorted(features))

@@ -20,7 +20,7 @@ paper sums: of the mean of M + 1 losses, `score_penalty` is its lambda times L N
 
 import math
 from collections.abc import Iterator
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -28,8 +28,8 @@ from torch import Tensor, nn
 from sparsefuse.layers.block import Attention, Block, Mlp, PerStream, presence
 from sparsefuse.layers.embed import Embed
 from sparsefuse.layers.exchange import Donors, Projection, Score, Source, allot
+from sparsefuse.layers.options import check_choice
 from sparsefuse.model import FusionModel
-from sparsefuse.names import unknown
 from sparsefuse.tokens import State, Tokens, Voices
 
 TEST = {"fusion_depth": 2, "dim": 20, "num_heads": 5, "threshold": 0.65, "score_penalty": 0.1}
@@ -88,7 +88,10 @@ def build(
     modalities or more `group_seed` divides each one's token slots among its donors, once and for all (eq. 7). Raises
     ValueError for options that are unknown, out of range or contradict each other.
     """
-    _check_literals(substitute, shared, positions, projection)
+    check_choice("choice of substitute", substitute, Substitute)
+    check_choice("choice of shared", shared, Shared)
+    check_choice("choice of positions", positions, Positions)
+    check_choice("choice of projection", projection, Project)
     _check_numbers(threshold, score_penalty, channel_threshold, channel_penalty, shared)
     names = tuple(sorted(features))
     num_exchanging = 0 if len(names) == 1 else fusion_depth - (substitute == "output")
@@ -268,17 +271,6 @@ def _slots(names: tuple[str, ...], lengths: dict[str, int] | None, seed: int) ->
     generator = torch.Generator().manual_seed(seed)
     sizes = {name: SLOTS if lengths is None else lengths[name] for name in names}
     return {name: allot(size, max(len(names) - 1, 1), generator) for name, size in sizes.items()}
-
-
-def _check_literals(substitute: str, shared: str, positions: str, projection: str) -> None:
-    for option, value, kind in (
-        ("substitute", substitute, Substitute),
-        ("shared", shared, Shared),
-        ("positions", positions, Positions),
-        ("projection", projection, Project),
-    ):
-        if value not in get_args(kind):
-            raise ValueError(unknown(f"choice of {option}", value, get_args(kind)))
 
 
 def _check_numbers(threshold: float, score_penalty: float, channel_threshold: float | None, channel_penalty: float,
