@@ -233,7 +233,7 @@ def _folder(source: str | Path) -> Path:
     try:
         from huggingface_hub import snapshot_download
     except ImportError as error:
-        hint = "names on the hub need huggingface_hub: pip install 'sparsefuse[vit]', or give a folder"
+        hint = "names on the hub need huggingface_hub: pip install 'sparsefuse[hub]', or give a folder"
         raise ImportError(f"no folder {source}; {hint}") from error
     return Path(snapshot_download(source, allow_patterns=["config.json", "*.safetensors", "*.safetensors.index.json"]))
 

@@ -1,0 +1,54 @@
+"""Verbs that make one run, or show runs that are there."""
+
+from pathlib import Path
+from typing import Literal
+
+from sparsefuse.config import Config
+from sparsefuse.verbs._tables import print_run
+
+
+def train(config: Config, out: Path = Path("runs/train"), resume: bool = False) -> None:
+    """Trains one model and tests its best checkpoint. Under torchrun, all processes train together.
+
+    Args:
+        out: the run folder
+        resume: continue a run that was stopped, to the same weights
+    """
+    from sparsefuse.train import train
+
+    train(config, out, root=Path(), resume=resume)
+    if (out / "result.json").exists():
+        print_run(out)
+
+
+def eval(
+    run: Path,
+    split: Literal["train", "valid", "test"] = "test",
+    manifest: Path | None = None,
+    trust_code: bool = False,
+) -> None:
+    """Scores a finished run on a split of its own data, or on all of another manifest.
+
+    Args:
+        run: the run folder
+        split: which split of the run's data
+        manifest: another manifest with the same modalities; all its labelled clips are scored
+        trust_code: allow a run whose method or extractor is a .py file
+    """
+    from sparsefuse.evaluate import evaluate
+
+    for name, value in evaluate(run, split=split, manifest=manifest, trust_code=trust_code).items():
+        print(f"{name:>9}  {value:.4f}" if isinstance(value, float) else f"{name:>9}  {value}")
+
+
+def report(folder: Path, out: Path | None = None) -> None:
+    """Writes one HTML page about all runs below a folder, or a study; it opens from disk, without a network.
+
+    Args:
+        folder: a run folder, a folder of run folders, or a study's folder
+        out: the page; <folder>/report.html by default
+    """
+    from sparsefuse.report import write_report
+    from sparsefuse.study.page import write_page
+
+    print(write_page(folder, out) if (folder / "study.json").is_file() else write_report(folder, out))
