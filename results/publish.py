@@ -14,11 +14,12 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
+from sparsefuse.budget import page as search_page
 from sparsefuse.files import write_text
 from sparsefuse.ledger import ledger
 from sparsefuse.methods import fusions, methods
 from sparsefuse.report import read_runs, summarise, table_markdown, write_csv
-from sparsefuse.study.page import write_page
+from sparsefuse.study import page as study_page
 
 RESULTS = Path("results")
 SPARSE = {
@@ -44,7 +45,9 @@ def main() -> None:
 def file_under(runs: Path, name: str) -> None:
     """Writes results/<name>/<device>-torch<version>-<precision>.csv and .md; of a study or a search, all it wrote."""
     if (runs / "study.json").is_file():
-        write_page(runs)
+        study_page.write_page(runs)
+    if (runs / "search.json").is_file():
+        search_page.write_page(runs)
     if (runs / "study.json").is_file() or (runs / "search.json").is_file():
         for path in sorted(path for path in runs.iterdir() if path.suffix in (".csv", ".md", ".html", ".svg")):
             write_text(RESULTS / name / path.name, path.read_text(encoding="utf-8"))

@@ -15,6 +15,7 @@ from sparsefuse.budget import finals
 from sparsefuse.budget.finals import Finals
 from sparsefuse.budget.front import Finalist
 from sparsefuse.budget.limits import Limits
+from sparsefuse.budget.page import write_page
 from sparsefuse.budget.proposals import Candidate
 from sparsefuse.budget.search import Found, search
 from sparsefuse.budget.trials import Goal, Trial
@@ -127,6 +128,24 @@ def test_the_front_is_the_finished_trials_that_no_other_beats(out: Path) -> None
     front = [row["trial"] for row in rows if not any(beaten(row, other) for other in rows)]
     assert sorted(row["trial"] for row in table(out / "front.csv")) == sorted(front)
     assert len(front) < len(rows)
+
+
+@pytest.mark.slow
+def test_the_page_names_the_front_the_limits_and_the_chosen_model(out: Path, tmp_path: Path) -> None:
+    page = write_page(out, tmp_path / "page.html").read_text()
+    for row in table(out / "front.csv"):
+        assert page.count(f">{row['trial']}<") >= 2, "in the front's table and in that of all trials"
+        assert page.count(f">{row['trial']}</text>") == 2, "in the figure of either limit"
+    assert "2e-05 GMACs and 4000 parameters" in page
+    chosen = result_of(out / "chosen")
+    assert f">{100 * chosen['test']['top1']:.1f}<" in page
+    assert f">{chosen['name']}<" in page
+
+
+def test_the_page_of_a_search_that_has_not_ended_says_how_to_end_it(tmp_path: Path) -> None:
+    (tmp_path / "search.json").write_text("{}")
+    with pytest.raises(ValueError, match="has not ended; run its `sparsefuse budget` command again"):
+        write_page(tmp_path)
 
 
 @pytest.mark.slow

@@ -112,8 +112,12 @@ def trade_off(
     ylabel: str,
     xlabel: str = "GMACs per clip (one multiply-add = 1), log scale",
     higher_is_better: bool = True,
+    limit: float | None = None,
 ) -> Any:
-    """Accuracy against a cost on a log axis, with the Pareto front: the methods no other beats on both counts."""
+    """Accuracy against a cost on a log axis, with the Pareto front: the methods no other beats on both counts.
+
+    A point without a name stays small; `limit` is drawn as a line.
+    """
     figure, (axes,) = _figure(7.2, 4.2, 1)
     sign = 1 if higher_is_better else -1
     front = pareto_front([(p.cost, sign * p.value) for p in points])
@@ -122,8 +126,11 @@ def trade_off(
     for point in points:
         colour = _SERIES[point.series % NUM_COLOURS]
         error = None if point.error is None else [point.error]
-        axes.errorbar(point.cost, point.value, yerr=error, color=colour, marker="o", ms=7, lw=1.4, capsize=3, zorder=3)
+        axes.errorbar(point.cost, point.value, yerr=error, color=colour, marker="o", ms=7 if point.name else 4, lw=1.4,
+                      capsize=3, zorder=3)  # fmt: skip
     _pad(axes, points)
+    if limit is not None:
+        axes.axvline(limit, color=_SOFT, lw=1)
     axes.set_xlabel(xlabel)
     axes.set_ylabel(ylabel)
     _label_points(figure, axes, points, front)
@@ -296,7 +303,7 @@ def _label_points(figure: Any, axes: Any, points: list[Point], front: list[int])
     frame = axes.get_window_extent()
     places = [(r * np.cos(a), r * np.sin(a)) for r in (11, 16, 24, 34, 48) for a in np.pi / 8 * np.array(_ANGLES)]
     # From the right: of points in a bunch, the rightmost then has its name on its right.
-    for point in sorted(points, key=lambda point: -point.cost):
+    for point in sorted((p for p in points if p.name), key=lambda point: -point.cost):
         name, at = point.name, (point.cost, point.value)
         colour = _SERIES[point.series % NUM_COLOURS]
         text = axes.annotate(name, at, xytext=(0, 0), textcoords="offset points", color=colour)

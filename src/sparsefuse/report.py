@@ -22,6 +22,7 @@ __all__ = [
     "rich_table",
     "significant",
     "summarise",
+    "table_cells",
     "table_markdown",
     "write_csv",
     "write_report",
@@ -32,7 +33,7 @@ _NONE, _TIMES = "\N{EN DASH}", "\N{MULTIPLICATION SIGN}"
 
 def table_markdown(rows: list[Row]) -> str:
     """The results as a Markdown table."""
-    titles, lines = _table(rows)
+    titles, lines = table_cells(rows)
     lines = [[cell.replace("|", "\\|") for cell in line] for line in lines]
     rule = [":--", *["--:"] * (len(titles) - 1)]
     return "".join(f"| {' | '.join(line)} |\n" for line in [titles, rule, *lines])
@@ -56,7 +57,7 @@ def rich_table(rows: list[Row]) -> "Table":
     from rich.markup import escape
     from rich.table import Table
 
-    titles, lines = _table(rows)
+    titles, lines = table_cells(rows)
     main = 2 + _shown_metrics(rows).index(rows[0].main) if rows[0].main in _shown_metrics(rows) else None
     shown = [i for i in range(len(titles)) if i < 2 or i == main or i >= len(titles) - 5]
     table = Table(box=SIMPLE_HEAD, padding=(0, 1), collapse_padding=True, pad_edge=False)
@@ -93,7 +94,7 @@ def render(template: str, **values: Any) -> str:
     return pages.get_template(template).render(values)
 
 
-def _table(rows: list[Row]) -> tuple[list[str], list[list[str]]]:
+def table_cells(rows: list[Row]) -> tuple[list[str], list[list[str]]]:
     """Titles and cells as text; units are in the titles."""
     metrics = _shown_metrics(rows)
     units = [f"{metric(m).title}{' %' if metric(m).share else ''}" for m in metrics]
@@ -154,7 +155,7 @@ def _page(folder: Path, runs: list[Run], rows: list[Row]) -> dict[str, Any]:
     heads = {head: _of_head(classes, head) for head in first.get("heads", {})}
     folds = len({run.result["fold"] for run in finished if run.result.get("fold") is not None})
     costed = [row for row in rows if row.gmacs and row.main in row.metrics]
-    titles, lines = _table(rows)
+    titles, lines = table_cells(rows)
     return {
         "folder": shlex.quote(folder.name), "title": folder.resolve().name, "data": first.get("data", ""),
         "task": first["task"], "classes": classes, "heads": heads, "splits": first.get("splits", {}),

@@ -56,6 +56,8 @@ METRICS = {
     "mae": Metric("MAE", share=False, higher_is_better=False),
     "corr": Metric("Correlation", share=False),
 }
+UNITS = {"gmacs": "GMACs", "parameters": "parameters", "memory_mb": "MB", "latency_ms": "ms"}
+"""Those of the costs that a budget limits."""
 MAIN_METRIC = {"class": "top1", "multilabel": "map", "heads": "top1", "regression": "mae"}
 
 

@@ -4,10 +4,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from sparsefuse.budget.limits import UNITS, Limits
+from sparsefuse.budget.limits import Limits
 from sparsefuse.budget.trials import Goal, Trial
 from sparsefuse.files import write_text
-from sparsefuse.runs import METRICS, Stat, spread
+from sparsefuse.runs import METRICS, UNITS, Stat, spread
 from sparsefuse.table import csv_text
 
 if TYPE_CHECKING:

@@ -10,9 +10,8 @@ from sparsefuse.data.clips import Clips
 from sparsefuse.files import write_text
 from sparsefuse.measure import latencies_ms, memory_mb
 from sparsefuse.methods import build
-from sparsefuse.runs import read_lines
+from sparsefuse.runs import UNITS, read_lines
 
-UNITS = {"gmacs": "GMACs", "parameters": "parameters", "memory_mb": "MB", "latency_ms": "ms"}
 FLAGS = {"gmacs": "--gmacs", "parameters": "--params", "memory_mb": "--memory-mb", "latency_ms": "--latency-ms"}
 
 

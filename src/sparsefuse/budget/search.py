@@ -4,8 +4,8 @@
                 ->  the best of the front, with several seeds  ->  the best mean  ->  tested, once
 
 Below `out`: search.json (what was asked for), candidates.jsonl (all candidates and their costs), trials/ and finalists/
-(run folders that never saw the test split), front.csv, front.md, trials.csv, chosen.json, chosen.yaml (the
-configuration with the chosen options) and chosen/ (the trained and tested model).
+(run folders that never saw the test split), front.csv, front.md, finalists.csv, trials.csv, chosen.json, chosen.yaml
+(the configuration with the chosen options) and chosen/ (the trained and tested model).
 """
 
 import dataclasses
@@ -112,6 +112,7 @@ def search(
     ranked = finals.run(finalists_of(done, limits, goal, finalists), jobs)
     best = finals.choose(ranked, clips)
     last = sheet_of_finalists("Finalists", ranked, goal)
+    last.write_csv(out / "finalists.csv")
     write_text(out / "front.md", f"{front.markdown()}\n{last.markdown()}")
     chosen = finals.test(best)
     says = _says(config, best, finals, len(done))

@@ -111,6 +111,7 @@ def budget(
     from rich.console import Console
 
     from sparsefuse.budget.limits import Limits
+    from sparsefuse.budget.page import write_page
     from sparsefuse.budget.search import search
     from sparsefuse.methods import fusions
 
@@ -131,7 +132,7 @@ def budget(
     )
     Console().print(found.front.rich(), found.finalists.rich(), sep="\n")
     print_run(found.chosen)
-    print(f"{out / 'front.csv'}  {out / 'front.md'}  {found.yaml}  {found.chosen}")
+    print(f"{out / 'front.csv'}  {write_page(out)}  {found.yaml}  {found.chosen}")
 
 
 def search_views(

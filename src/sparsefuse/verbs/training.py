@@ -42,13 +42,16 @@ def eval(
 
 
 def report(folder: Path, out: Path | None = None) -> None:
-    """Writes one HTML page about all runs below a folder, or a study; it opens from disk, without a network.
+    """Writes one HTML page about all runs below a folder, a study, or a search; it opens from disk, without a network.
 
     Args:
-        folder: a run folder, a folder of run folders, or a study's folder
+        folder: a run folder, a folder of run folders, or a folder that `study` or `budget` wrote
         out: the page; <folder>/report.html by default
     """
+    from sparsefuse.budget import page as search_page
     from sparsefuse.report import write_report
-    from sparsefuse.study.page import write_page
+    from sparsefuse.study import page as study_page
 
-    print(write_page(folder, out) if (folder / "study.json").is_file() else write_report(folder, out))
+    pages = {"study.json": study_page.write_page, "search.json": search_page.write_page}
+    write = next((page for name, page in pages.items() if (folder / name).is_file()), write_report)
+    print(write(folder, out))
