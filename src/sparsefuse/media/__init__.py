@@ -1,7 +1,21 @@
 """Media files come in, plain numpy arrays come out. The optional decoder (PyAV) is imported here and nowhere else."""
 
-from sparsefuse.media.sound import read_sound
-from sparsefuse.media.video import Frames, read_frames
+from sparsefuse.media.read import read, read_frames, read_size, read_sound
+from sparsefuse.media.request import File, FileRequest, Found, Frames, FramesRequest, Limits, Request, SoundRequest
 from sparsefuse.media.write import write_clip
 
-__all__ = ["Frames", "read_frames", "read_sound", "write_clip"]
+__all__ = [
+    "File",
+    "FileRequest",
+    "Found",
+    "Frames",
+    "FramesRequest",
+    "Limits",
+    "Request",
+    "SoundRequest",
+    "read",
+    "read_frames",
+    "read_size",
+    "read_sound",
+    "write_clip",
+]
