@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from sparsefuse.config import Config
-from sparsefuse.features import resolve
+from sparsefuse.features import PLACE, build
 from sparsefuse.methods import methods, option_names
 from sparsefuse.names import unknown
 
@@ -108,6 +108,6 @@ def _check_features(modality: str, given: dict[str, Any]) -> None:
     """An extractor that comes with sparsefuse, and its options; a user's file need not be here to train."""
     if "extractor" not in given:
         raise ValueError(f"features: {modality!r} names no extractor; got {', '.join(given) or 'nothing'}")
-    options = {name: value for name, value in given.items() if name not in ("extractor", "source")}
+    options = {name: value for name, value in given.items() if name not in PLACE}
     if Path(given["extractor"]).suffix != ".py":
-        resolve(given["extractor"], options)
+        build(given["extractor"], options)

@@ -15,7 +15,7 @@ from sparsefuse.data.labels import Labels
 from sparsefuse.data.lengths import Lengths
 from sparsefuse.data.sample import Sample
 from sparsefuse.data.stats import Stats
-from sparsefuse.features import extractor, resolve
+from sparsefuse.features import PLACE, extractor
 from sparsefuse.files import read_json
 from sparsefuse.methods import build
 from sparsefuse.model import FusionModel
@@ -159,9 +159,9 @@ class Predictor:
             raise Unusable(
                 f"{path} is a media file, but {name!r} was trained on features made elsewhere; give its features"
             )
-        spec = {k: v for k, v in self.extract[name].items() if k not in ("extractor", "source")}
+        spec = {k: v for k, v in self.extract[name].items() if k not in PLACE}
         make = self.extract[name]["extractor"]
-        return extractor(make)(path, **resolve(make, spec))
+        return extractor(make)(path, **spec)
 
     def _normalised(self, name: str, x: Tensor) -> Tensor:
         width = self.model.features[name]

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sparsefuse.features import frames, spectrogram
+from sparsefuse.features import extractor
 from sparsefuse.features.extract import extract
 from sparsefuse.media import write_clip
 from sparsefuse.skipped import Skip, Unusable
@@ -68,8 +68,8 @@ def test_a_clip_becomes_what_the_extractors_give(clips: Path, tmp_path: Path) ->
     ]
     picture, sound = np.load(tmp_path / "out/picture/a.npy"), np.load(tmp_path / "out/sound/a.npy")
     assert (picture.shape, picture.dtype, sound.dtype) == ((5, 8), np.float32, np.float32)
-    np.testing.assert_array_equal(picture, frames.extract(clips / "good.mp4", rate=5, size=(2, 4)))
-    np.testing.assert_array_equal(sound, spectrogram.extract(clips / "good.mp4", bins=16))
+    np.testing.assert_array_equal(picture, extractor("frames")(clips / "good.mp4", rate=5, size=(2, 4)))
+    np.testing.assert_array_equal(sound, extractor("spectrogram")(clips / "good.mp4", bins=16))
     record = json.loads((tmp_path / "out/features.json").read_text())
     assert record["features"]["sound"] == SOUND | {
         "rate": 16000,
@@ -203,12 +203,12 @@ def test_a_second_run_reuses_and_a_changed_option_or_source_does_not(clips: Path
 STUCK = """
 import time
 from pathlib import Path
-from sparsefuse.features import frames
+from sparsefuse.features import extractor
 SOURCE = "video"
 def extract(path, *, out: str):
     while len(list(Path(out).glob("c*.npy"))) >= 5 and not path.with_name("go").exists():
         time.sleep(0.01)
-    return frames.extract(path, size=(64, 64))
+    return extractor("frames")(path, size=(64, 64))
 """
 
 

@@ -5,8 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sparsefuse.features.frames import extract, tokens
-from sparsefuse.media import write_clip
+from sparsefuse.features import extractor
+from sparsefuse.features.frames import Extractor, tokens
+from sparsefuse.media import Frames, write_clip
 
 PIXELS = np.random.default_rng(0).random((3, 4, 6, 2), dtype=np.float32)  # T H W C
 
@@ -48,6 +49,7 @@ def test_a_video_becomes_tokens_between_0_and_1(tmp_path: Path) -> None:
     pixels = np.zeros((10, 32, 32, 3), np.uint8)
     pixels[5:] = 255
     write_clip(tmp_path / "v.mp4", pixels, fps=10)
+    extract = extractor("frames")
     gray = extract(tmp_path / "v.mp4", rate=5, size=(4, 8))
     assert gray.shape == (5, 32)
     assert gray.dtype == np.float32
@@ -56,6 +58,19 @@ def test_a_video_becomes_tokens_between_0_and_1(tmp_path: Path) -> None:
     assert colour.shape == (10 * 2, 4 * 4 * 3 * 2)
 
 
-def test_a_patch_must_divide_the_frame(tmp_path: Path) -> None:
+def test_a_patch_must_divide_the_frame() -> None:
     with pytest.raises(ValueError, match="patch is 3, expected a divisor of the height and width, 32 x 32"):
-        extract(tmp_path / "v.mp4", patch=3)
+        Extractor(patch=3)
+
+
+def test_bytes_are_the_pixels_and_halves_are_near(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(1).integers(0, 255, (3, 4, 6, 3), dtype=np.uint8)
+    found = Frames(pixels, np.arange(3.0))
+    stored = Extractor(patch=2, dtype="uint8").features(found)
+    assert stored.dtype == np.uint8
+    np.testing.assert_array_equal(stored, tokens(pixels, patch=2))
+    full, half = (Extractor(difference=True, dtype=dtype).features(found) for dtype in ("float32", "float16"))
+    assert half.dtype == np.float16
+    np.testing.assert_allclose(half, full, atol=5e-4)  # 11 bits of a number below 1
+    with pytest.raises(ValueError, match="dtype is uint8, which holds no negative numbers"):
+        Extractor(difference=True, dtype="uint8")

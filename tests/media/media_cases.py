@@ -1,5 +1,6 @@
 """Pictures and waves whose content is known by construction."""
 
+import struct
 import wave
 from pathlib import Path
 
@@ -34,3 +35,11 @@ def write_wav(path: Path, channels: np.ndarray, rate: int) -> None:
         file.setsampwidth(2)
         file.setframerate(rate)
         file.writeframes((channels * 32767).round().astype("<i2").tobytes())
+
+
+def write_float_wav(path: Path, sound: np.ndarray, rate: int) -> None:
+    """(S,) float32 as it is, NaN too."""
+    body = sound.astype("<f4").tobytes()
+    form = struct.pack("<HHIIHH", 3, 1, rate, 4 * rate, 4, 32)
+    chunks = b"WAVEfmt " + struct.pack("<I", 16) + form + b"data" + struct.pack("<I", len(body)) + body
+    path.write_bytes(b"RIFF" + struct.pack("<I", len(chunks)) + chunks)

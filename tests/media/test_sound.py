@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from media_cases import paint, sine, write_wav
+from media_cases import paint, sine, write_float_wav, write_wav
 
 from sparsefuse.media import read_sound, write_clip
 from sparsefuse.skipped import Unusable
@@ -76,3 +76,11 @@ def test_real_files_decode(real: Path, name: str, seconds: float) -> None:
     sound = read_sound(real / name)
     assert len(sound) / 16000 == pytest.approx(seconds, abs=0.07)  # a frame of the codec
     assert 0 < np.abs(sound).max() <= 1
+
+
+def test_sound_that_is_not_finite_is_unusable(tmp_path: Path) -> None:
+    wave = np.zeros(1600, np.float32)
+    wave[[100, 200]] = np.nan, np.inf
+    write_float_wav(tmp_path / "a.wav", wave, 16000)
+    with pytest.raises(Unusable, match=r"a\.wav: 2 of 1600 sound samples are NaN or infinite"):
+        read_sound(tmp_path / "a.wav")

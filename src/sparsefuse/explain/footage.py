@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from sparsefuse.features import spectrogram
+from sparsefuse.features import extractor
 from sparsefuse.media import read_frames
 from sparsefuse.media.video import read_size
 from sparsefuse.predict import Clip, Predictor
@@ -42,7 +42,7 @@ def footage(predictor: Predictor, clip: Clip, modalities: list[str]) -> Footage:
     for name, file in files.items():
         if options[name].get("extractor") == "spectrogram":
             chosen = {key: options[name][key] for key in _OF_SOUND}
-            sounds[name] = spectrogram.extract(file, **chosen)
+            sounds[name] = extractor("spectrogram")(file, **chosen)
             seconds = max(seconds, len(sounds[name]) * chosen["hop"])
     covered = {name: _covered(predictor, name, clip) for name in modalities}
     grids = {name: grid for name in modalities if (grid := _grid(options[name])) and name not in predictor.fit.resample}

@@ -1,24 +1,60 @@
 """Extractors by file name: `frames` is `features/frames.py`. One file each, found without importing it.
 
-An extractor file defines `SOURCE`, "video" or "audio": the manifest column it reads unless told otherwise, and
-`extract(path, *, options...) -> np.ndarray`, (N, F) float32, whose typed, keyword-only options have defaults.
+An extractor file defines `SOURCE`, the manifest column it reads unless told otherwise ("video", "audio", "text" ...),
+and one of two things:
+
+- `extract(path, *, options...) -> (N, F)`, a function whose typed, keyword-only options have defaults. If it can read a
+  part of a file, it also takes the keywords `start: float = 0.0` and `end: float | None = None`, in seconds; else a row
+  that names a part is refused.
+- `class Extractor`, a frozen dataclass whose fields are the options, with `request()`, what it asks of the file (a
+  `media.FramesRequest`, `SoundRequest` or `FileRequest`), and `features(found) -> (N, F)`, what it makes of it. All
+  extractors of one film share one pass over it. What is costly to load stays on the instance
+  (`functools.cached_property`): a process makes one for all its clips. It raises ValueError for a wrong option when it
+  is made, before any work. Optional: `fingerprint() -> str`, what else decides the features: a model's checksum.
+
+Features are float32, float16 or uint8; who reads them gets float32. Both raise `skipped.Unusable` for a clip that
+cannot be used; the file's name is put before the reason if it is not in it. `PACKAGES`, a tuple of the names of
+distributions, is optional: another version of one makes the features again (those of av, numpy and torch always do).
 """
 
 import hashlib
 import importlib
+import importlib.metadata
 import importlib.util
 import inspect
+import json
 import pkgutil
 from collections.abc import Callable, Mapping
+from contextlib import suppress
+from functools import lru_cache
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
+from sparsefuse import media
+from sparsefuse.media import File, FileRequest, Request
 from sparsefuse.names import unknown
+from sparsefuse.skipped import Unusable
 
 _RUN = "extract"  # extract.py is the run over a manifest, not an extractor
+_PART = ("start", "end")
+_PACKAGES = ("av", "numpy", "torch")
+PLACE = ("extractor", "source", "whole")
+"""What stands beside the options where a modality's features are described."""
+
+
+class Extractor(Protocol):
+    """What makes the features of one modality, with its options."""
+
+    def request(self) -> Request:
+        """What it asks of a file."""
+        ...
+
+    def features(self, found: Any) -> np.ndarray:
+        """What it makes of what it asked for: (N, F). Raises Unusable."""
+        ...
 
 
 def extractors() -> list[str]:
@@ -27,12 +63,37 @@ def extractors() -> list[str]:
 
 
 def extractor(name: str) -> Callable[..., np.ndarray]:
-    """The function `extract(path, **options) -> (N, F) float32` of an extractor, by name or by path of a .py file."""
-    return _module(name).extract
+    """The function `extract(path, *, start=0.0, end=None, **options) -> (N, F) float32` of an extractor, by name or by
+    path of a .py file. It raises Unusable."""
+    _module(name)
+
+    def extract(path: str | Path, *, start: float = 0.0, end: float | None = None, **options: Any) -> np.ndarray:
+        maker = build(name, options)
+        (found,) = media.read(path, [maker.request()], start=start, end=end)
+        return features(maker, found, str(path)).astype(np.float32, copy=False)
+
+    return extract
+
+
+def features(maker: Extractor, found: Any, source: str) -> np.ndarray:
+    """What the extractor makes of what was found in `source`, or Unusable, which names `source`."""
+    try:
+        if isinstance(found, Unusable):
+            raise found
+        return maker.features(found)
+    except Unusable as error:
+        if source in str(error):
+            raise
+        raise Unusable(f"{source}: {error}") from error
+
+
+def build(name: str, options: Mapping[str, Any]) -> Extractor:
+    """The extractor with these options; the same object for the same ones. Raises ValueError for a wrong one."""
+    return _build(name, _file_hash(_module(name)), json.dumps(resolve(name, options), sort_keys=True))
 
 
 def source_of(name: str) -> str:
-    """The manifest column an extractor reads unless told otherwise: "video" or "audio"."""
+    """The manifest column an extractor reads unless told otherwise: "video", "audio", "text" ..."""
     return _module(name).SOURCE
 
 
@@ -42,22 +103,58 @@ def resolve(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
 
     from jsonargparse import ArgumentParser
 
-    function = extractor(name)
-    known = [p.name for p in inspect.signature(function).parameters.values() if p.kind is p.KEYWORD_ONLY]
+    module = _module(name)
+    made_of = module.Extractor if hasattr(module, "Extractor") else module.extract
+    known = [p.name for p in inspect.signature(made_of).parameters.values() if p.name not in ("path", *_PART)]
     for option in options:
         if option not in known:
             raise ValueError(unknown(f"option of extractor {Path(name).stem!r}:", option, known))
     parser = ArgumentParser(exit_on_error=False)
-    parser.add_function_arguments(function, skip={"path"})
+    if made_of is getattr(module, "Extractor", None):
+        parser.add_class_arguments(made_of)
+    else:
+        parser.add_function_arguments(made_of, skip={"path", *_PART})
     try:
         return parser.parse_object(dict(options)).as_dict()
     except ArgumentError as error:
         raise ValueError(f"extractor {Path(name).stem!r}: {error}") from error
 
 
-def fingerprint(name: str) -> str:
-    """Tells one version of an extractor's code from another."""
-    return hashlib.sha256(Path(inspect.getfile(extractor(name))).read_bytes()).hexdigest()
+def fingerprint(name: str, options: Mapping[str, Any]) -> str:
+    """Tells one way of making features from another: the code, the versions, the options, what the extractor adds."""
+    module, maker = _module(name), build(name, options)
+    versions = {}
+    for package in (*_PACKAGES, *getattr(module, "PACKAGES", ())):
+        with suppress(importlib.metadata.PackageNotFoundError):
+            versions[package] = importlib.metadata.version(package)
+    own = maker.fingerprint() if hasattr(maker, "fingerprint") else ""  # pyright: ignore[reportAttributeAccessIssue]
+    known = [_file_hash(module), _media_hash(), versions, resolve(name, options), own]
+    return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()
+
+
+class _Function:
+    """A function `extract(path, *, options...)` as an Extractor."""
+
+    def __init__(self, function: Callable[..., np.ndarray], options: dict[str, Any]) -> None:
+        self._function, self._options = function, options
+        self._parts = set(_PART) <= set(inspect.signature(function).parameters)
+
+    def request(self) -> FileRequest:
+        return FileRequest(parts=self._parts)
+
+    def features(self, found: File) -> np.ndarray:
+        part = {"start": found.start, "end": found.end} if self._parts else {}
+        return self._function(found.path, **part, **self._options)
+
+
+@lru_cache(maxsize=16)
+def _build(name: str, code: str, options: str) -> Extractor:
+    module = _module(name)
+    typed = resolve(name, json.loads(options))
+    try:
+        return module.Extractor(**typed) if hasattr(module, "Extractor") else _Function(module.extract, typed)
+    except ValueError as error:
+        raise ValueError(f"extractor {Path(name).stem!r}: {error}") from error
 
 
 def _module(name: str) -> ModuleType:
@@ -68,12 +165,31 @@ def _module(name: str) -> ModuleType:
     path = Path(name)
     if not path.is_file():
         raise FileNotFoundError(f"extractor {name!r}: there is no such file")
+    return _own_module(path, path.stat().st_mtime_ns)
+
+
+@lru_cache(maxsize=16)
+def _own_module(path: Path, changed: int) -> ModuleType:
     spec = importlib.util.spec_from_file_location(f"sparsefuse_extractor_{path.stem}", path)
     assert spec is not None, path
     assert spec.loader is not None, path
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    for needed in ("SOURCE", "extract"):
-        if not hasattr(module, needed):
-            raise ValueError(f"extractor {name!r} does not define `{needed}`")
+    if not hasattr(module, "SOURCE"):
+        raise ValueError(f"extractor {str(path)!r} does not define `SOURCE`")
+    if hasattr(module, "extract") == hasattr(module, "Extractor"):
+        raise ValueError(f"extractor {str(path)!r} does not define either `extract` or `class Extractor`")
     return module
+
+
+def _file_hash(module: ModuleType) -> str:
+    assert module.__file__ is not None, module
+    return hashlib.sha256(Path(module.__file__).read_bytes()).hexdigest()
+
+
+@lru_cache(maxsize=1)
+def _media_hash() -> str:
+    """Of the code that reads media."""
+    assert media.__file__ is not None, media
+    files = sorted(Path(media.__file__).parent.glob("*.py"))
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()

@@ -129,12 +129,12 @@ def _clips(table: Table, specs: list[_Spec], root: Path, out: Path) -> list[Clip
     names = file_names([row["id"] for row in table.rows])
     clips = []
     for spec in specs:
-        code = fingerprint(spec.extractor)
+        code = fingerprint(spec.extractor, spec.options)
         for row in table.rows:
             if not row[spec.source]:
                 continue
             source = root / row[spec.source]
-            key = key_of(source, code, spec.options)
+            key = key_of(source, code)
             target = out / spec.modality / f"{names[row['id']]}.npy"
             clips.append(Clip(row["id"], spec.modality, source, target, spec.extractor, spec.options, key))
     return clips

@@ -1,34 +1,53 @@
 """A video comes in, its resized pixels come out as tokens: one per frame, or one per patch of a frame."""
 
-from pathlib import Path
+from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
-from sparsefuse.media import read_frames
+from sparsefuse.media import Frames, FramesRequest
 
 SOURCE = "video"
 
 
-def extract(
-    path: str | Path,
-    *,
-    rate: float | None = None,
-    size: tuple[int, int] = (32, 32),
-    gray: bool = True,
-    patch: int | None = None,
-    difference: bool = False,
-    centre: bool = False,
-) -> np.ndarray:
-    """Pixels in [0, 1] as tokens, (N, F) float32. Raises Unusable when the file cannot be decoded.
+@dataclass(frozen=True)
+class Extractor:
+    """Pixels as tokens, (N, F); in [0, 1], or 0 to 255 if stored as uint8."""
 
-    `rate`: frames per second, None = every frame. `size`: (height, width). `patch`: side of the square patches, None =
-    one token per frame. `difference`: append to each token what changed since the frame before (the first: zeros).
-    `centre`: take the clip's mean frame off every frame, so that what stands still becomes 0.
-    """
-    if patch is not None and (patch < 1 or size[0] % patch or size[1] % patch):
-        raise ValueError(f"patch is {patch}, expected a divisor of the height and width, {size[0]} x {size[1]}")
-    pixels = read_frames(path, rate=rate, size=size, gray=gray).pixels
-    return tokens(pixels.astype(np.float32) / 255, patch=patch, difference=difference, centre=centre)
+    rate: float | None = None
+    """frames per second, None = every frame"""
+    size: tuple[int, int] = (32, 32)
+    """height, width"""
+    gray: bool = True
+    """one number a pixel in place of three"""
+    patch: int | None = None
+    """side of the square patches, None = one token per frame"""
+    difference: bool = False
+    """append to each token what changed since the frame before (the first: zeros)"""
+    centre: bool = False
+    """take the clip's mean frame off every frame, so that what stands still becomes 0"""
+    dtype: Literal["float32", "float16", "uint8"] = "float32"
+    """how they are stored; uint8 is a quarter of float32, and loses nothing, but goes from 0 to 255"""
+
+    def __post_init__(self) -> None:
+        if self.patch is not None and (self.patch < 1 or self.size[0] % self.patch or self.size[1] % self.patch):
+            raise ValueError(
+                f"patch is {self.patch}, expected a divisor of the height and width, {self.size[0]} x {self.size[1]}"
+            )
+        if self.dtype == "uint8" and (self.difference or self.centre):
+            raise ValueError("dtype is uint8, which holds no negative numbers: difference and centre need float16")
+
+    def request(self) -> FramesRequest:
+        """Frames of the size."""
+        return FramesRequest(rate=self.rate, size=self.size, gray=self.gray)
+
+    def features(self, found: Frames) -> np.ndarray:
+        """(N, F) of dtype."""
+        if self.dtype == "uint8":
+            return tokens(found.pixels, patch=self.patch)
+        pixels = found.pixels.astype(np.float32) / 255
+        made = tokens(pixels, patch=self.patch, difference=self.difference, centre=self.centre)
+        return made.astype(self.dtype, copy=False)
 
 
 def tokens(

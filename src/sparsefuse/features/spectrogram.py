@@ -1,44 +1,50 @@
 """A wave comes in, a log-mel spectrogram comes out: one token per 10 ms, as in the SFT paper (section 4.1)."""
 
 import math
+from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from sparsefuse.media import read_sound
-from sparsefuse.skipped import Unusable
+from sparsefuse.media import SoundRequest
 
 SOURCE = "audio"
 _FLOOR = 1e-6  # keeps the log of digital silence finite
 
 
-def extract(
-    path: str | Path,
-    *,
-    rate: int = 16000,
-    bins: int = 128,
-    window: float = 0.025,
-    hop: float = 0.010,
-    context: int = 0,
-    every: int = 1,
-) -> np.ndarray:
-    """Log-mel features of a file's sound, (N, bins) float32. Raises Unusable when it has none that is usable.
+@dataclass(frozen=True)
+class Extractor:
+    """Log-mel features of a file's sound, (N, (2 context + 1) bins) float32."""
 
-    `context`: join to each token the so many before and after it, (N, (2 context + 1) bins); the ends repeat. `every`:
-    of the joined tokens, keep one in so many.
-    """
-    if context < 0 or every < 1:
-        raise ValueError(f"expected context >= 0 and every >= 1; got {context=} {every=}")
-    sound = read_sound(path, rate=rate)
-    if not np.isfinite(sound).all():
-        bad = int((~np.isfinite(sound)).sum())
-        raise Unusable(f"{path}: {bad} of {sound.size} sound samples are NaN or infinite, expected finite numbers")
-    found = log_mel(torch.from_numpy(sound), rate=rate, bins=bins, window=window, hop=hop)
-    return with_context(found, context)[::every].numpy()
+    rate: int = 16000
+    """samples per second"""
+    bins: int = 128
+    """mel bins"""
+    window: float = 0.025
+    """seconds"""
+    hop: float = 0.010
+    """seconds from token to token"""
+    context: int = 0
+    """join to each token the so many before and after it; the ends repeat"""
+    every: int = 1
+    """of the joined tokens, keep one in so many"""
+
+    def __post_init__(self) -> None:
+        if self.context < 0 or self.every < 1:
+            raise ValueError(f"expected context >= 0 and every >= 1; got context={self.context} every={self.every}")
+        _check(self.rate, self.bins, self.window, self.hop)
+
+    def request(self) -> SoundRequest:
+        """The sound at the rate."""
+        return SoundRequest(self.rate)
+
+    def features(self, found: np.ndarray) -> np.ndarray:
+        """(S,) float32 to (N, (2 context + 1) bins)."""
+        made = log_mel(torch.from_numpy(found), rate=self.rate, bins=self.bins, window=self.window, hop=self.hop)
+        return with_context(made, self.context)[:: self.every].numpy()
 
 
 def with_context(x: Tensor, context: int) -> Tensor:
@@ -53,8 +59,7 @@ def log_mel(sound: Tensor, *, rate: int = 16000, bins: int = 128, window: float 
     Token n is centred on the n-th hop, the ends are padded with zeros, and a clip shorter than one hop gives one
     token: 10 s give 1000 tokens. `window` (a Hamming window) and `hop` are in seconds.
     """
-    if min(rate, bins) < 1 or not 0 < hop <= window:
-        raise ValueError(f"expected rate, bins >= 1, 0 < hop <= window; got {rate=} {bins=} {window=} {hop=}")
+    _check(rate, bins, window, hop)
     length, stride = round(window * rate), round(hop * rate)
     num_fft = 2 ** math.ceil(math.log2(length))
     if sound.shape[0] < stride:
@@ -66,6 +71,11 @@ def log_mel(sound: Tensor, *, rate: int = 16000, bins: int = 128, window: float 
     power = torch.fft.rfft(padded.unfold(0, length, stride) * taper, num_fft).abs().square()  # (N, num_fft / 2 + 1)
     mel = torch.from_numpy(mel_matrix(rate, num_fft, bins)).to(sound)  # (bins, num_fft / 2 + 1)
     return (functional.linear(power, mel) + _FLOOR).log()  # (N, bins)
+
+
+def _check(rate: int, bins: int, window: float, hop: float) -> None:
+    if min(rate, bins) < 1 or not 0 < hop <= window:
+        raise ValueError(f"expected rate, bins >= 1, 0 < hop <= window; got {rate=} {bins=} {window=} {hop=}")
 
 
 @lru_cache(maxsize=8)

@@ -33,4 +33,7 @@ def read_sound(path: str | Path, *, rate: int = 16000) -> np.ndarray:
     channels = np.concatenate([piece.to_ndarray() for piece in pieces], axis=1)  # (channels, S)
     if channels.shape[1] == 0:
         raise Unusable(f"{path}: its sound has zero length")
+    bad = channels.size - int(np.isfinite(channels).sum())
+    if bad:
+        raise Unusable(f"{path}: {bad} of {channels.size} sound samples are NaN or infinite, expected finite numbers")
     return np.clip(channels.mean(axis=0, dtype=np.float32), -1, 1)  # lossy codecs overshoot a little

@@ -7,18 +7,10 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from sparsefuse.media.open import decoded, import_av
+from sparsefuse.media.request import Frames
 
 if TYPE_CHECKING:
     from av.video.frame import VideoFrame
-
-
-class Frames(NamedTuple):
-    """What a video shows, and when."""
-
-    pixels: np.ndarray
-    """(T, H, W, C) uint8, RGB (C = 3) or grey (C = 1), 0 to 255."""
-    times: np.ndarray
-    """(T,) float64, seconds since the first frame."""
 
 
 def read_frames(
