@@ -16,7 +16,7 @@ from sparsefuse.media import Frames, FramesRequest
 from sparsefuse.skipped import Unusable
 
 SOURCE = "video"
-PACKAGES = ("opencv-contrib-python-headless",)
+PACKAGES = ("opencv-contrib-python-headless", "opencv-contrib-python")
 _SMALLEST = 16  # pixels; below, DIS has no room for its own patches
 
 
@@ -65,8 +65,7 @@ class Extractor:
 
     def flow(self, pixels: np.ndarray) -> np.ndarray:
         """(T, H, W) uint8 to (T - 1, H / pool, W / pool, 2) float32: dx and dy, cut and scaled."""
-        import cv2
-
+        cv2 = _import_cv2()
         areas = (self.size[1] // self.pool, self.size[0] // self.pool)
         made = np.empty((len(pixels) - 1, *areas[::-1], 2), np.float32)
         for pair, (before, after) in enumerate(zip(pixels, pixels[1:], strict=False)):
@@ -77,9 +76,14 @@ class Extractor:
     @cached_property
     def _estimator(self) -> Any:
         cv2 = _import_cv2()
-        if self.algorithm == "tvl1":
-            return cv2.optflow.createOptFlow_DualTVL1()
-        return cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
+        if self.algorithm == "dis":
+            return cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
+        if not hasattr(cv2, "optflow"):
+            raise ImportError(
+                "TV-L1 flow needs OpenCV's contrib modules, which this OpenCV lacks: pip uninstall opencv-python "
+                "opencv-python-headless, then pip install 'sparsefuse[flow]'"
+            )
+        return cv2.optflow.createOptFlow_DualTVL1()
 
 
 def _import_cv2() -> Any:
@@ -87,9 +91,4 @@ def _import_cv2() -> Any:
         import cv2
     except ImportError as error:
         raise ImportError("optical flow needs OpenCV: pip install 'sparsefuse[flow]'") from error
-    if not hasattr(cv2, "optflow"):
-        raise ImportError(
-            "TV-L1 flow needs OpenCV's contrib modules, and this OpenCV has none: pip uninstall opencv-python "
-            "opencv-python-headless, then pip install 'sparsefuse[flow]'"
-        )
     return cv2
