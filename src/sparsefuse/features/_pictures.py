@@ -87,9 +87,8 @@ def _sizes(
     # Old checkpoints give one number: the shorter side where a square is cut out after, else a square.
     short = size.get("shortest_edge") if isinstance(size, Mapping) else (size if crop else None)
     if short and "crop_pct" in settings:  # ConvNeXt
-        return (
-            (None, int(short / settings["crop_pct"]), (short, short)) if short < 384 else ((short, short), None, None)
-        )
+        square = (short, short)
+        return (square, None, None) if short >= 384 else (None, int(short / settings["crop_pct"]), square)
     if short:
         return None, short, crop
     if isinstance(size, Mapping) and not {"height", "width"} <= set(size):

@@ -78,9 +78,7 @@ class Checkpoint:
         if self.folder is None or any(self.folder.glob("*.safetensors")):
             return
         pickles = sorted(file.name for file in self.folder.iterdir() if file.suffix in (".bin", ".pt", ".pth", ".ckpt"))
-        found = (
-            f"only {', '.join(pickles)}: pickles, which can run code when opened" if pickles else "no weights at all"
-        )
+        found = f"only {', '.join(pickles)}: pickles, which can run code when opened" if pickles else "no weights"
         raise ValueError(
             f"model {self.model!r} has no .safetensors, {found}; have its maker save it with save_pretrained"
         )

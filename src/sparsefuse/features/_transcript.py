@@ -70,11 +70,12 @@ def _content(path: Path) -> str:
 def _read_cues(path: Path, text: str) -> Iterator[_Word]:
     """Subtitles: a line of two times, then lines of text until an empty one."""
     times: tuple[float, float] | None = None
+    shown: list[str] = []
     for line in text.splitlines():
         cue = _CUE.match(line)
         if cue:
             times = _clock(cue.groups()[:4]), _clock(cue.groups()[4:])
-            shown: list[str] = []
+            shown = []
         elif line.strip() and times:
             shown.append(html.unescape(_MARKUP.sub("", line)))
         elif times:

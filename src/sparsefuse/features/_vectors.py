@@ -43,7 +43,7 @@ class Vectors:
             self._places.setdefault(word.strip(), place)
 
     def _find_lines(self) -> None:
-        """Where each word's line begins: a table of a million words is read in seconds, and held without its numbers."""
+        """Where each word's line begins: a table of a million words is read in seconds, held without its numbers."""
         begin, self.dim = 0, 0
         with self.table.open("rb") as file:
             for number, line in enumerate(file):

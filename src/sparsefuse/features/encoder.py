@@ -1,4 +1,4 @@
-"""A film, its sound, or a text comes in; what a pretrained encoder of `transformers` makes of it comes out as tokens."""
+"""A film, its sound, or a text comes in; what a pretrained model of `transformers` makes of it comes out as tokens."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence

@@ -7,6 +7,7 @@ that the SFT paper takes its features from) do, it is cut to [-20, 20] pixels an
 
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from typing import Any, Literal
 
 import numpy as np
@@ -25,7 +26,7 @@ class Extractor:
     """Optical flow as tokens, (N, F) float32 in [-1, 1]: (dx, dy) of each area, row by row."""
 
     algorithm: Literal["dis", "tvl1"] = "dis"
-    """dis (dense inverse search, OpenCV's fast preset), or tvl1 (TV-L1, as the SFT paper; some hundred times slower)"""
+    """dis (dense inverse search), or tvl1 (TV-L1, as the SFT paper; some hundred times slower)"""
     rate: float | None = None
     """frames per second, None = every frame"""
     size: tuple[int, int] = (112, 112)
@@ -68,7 +69,7 @@ class Extractor:
         cv2 = _import_cv2()
         areas = (self.size[1] // self.pool, self.size[0] // self.pool)
         made = np.empty((len(pixels) - 1, *areas[::-1], 2), np.float32)
-        for pair, (before, after) in enumerate(zip(pixels, pixels[1:], strict=False)):
+        for pair, (before, after) in enumerate(pairwise(pixels)):
             moved = np.clip(self._estimator.calc(before, after, None), -self.clip, self.clip)
             made[pair] = cv2.resize(moved, areas, interpolation=cv2.INTER_AREA)
         return made / np.float32(self.clip)
@@ -77,13 +78,24 @@ class Extractor:
     def _estimator(self) -> Any:
         cv2 = _import_cv2()
         if self.algorithm == "dis":
-            return cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
+            return _dis(cv2)
         if not hasattr(cv2, "optflow"):
             raise ImportError(
                 "TV-L1 flow needs OpenCV's contrib modules, which this OpenCV lacks: pip uninstall opencv-python "
                 "opencv-python-headless, then pip install 'sparsefuse[flow]'"
             )
         return cv2.optflow.createOptFlow_DualTVL1()
+
+
+def _dis(cv2: Any) -> Any:
+    """Dense inverse search at half the frame's size, without refinement."""
+    # OpenCV's fast preset searches at a quarter: on a texture moved by 1 to 7 pixels of 112 it takes 0.26 ms a pair and
+    # is wrong by 0.5 pixels, this 0.36 ms and 0.01. What refinement would smooth, the pooling does.
+    search = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
+    search.setFinestScale(1)
+    search.setGradientDescentIterations(8)
+    search.setVariationalRefinementIterations(0)
+    return search
 
 
 def _import_cv2() -> Any:

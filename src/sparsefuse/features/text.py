@@ -1,4 +1,4 @@
-"""A text or a transcript comes in; one token per word, from a table of vectors, or per sub-word, from a model, comes out."""
+"""A text or a transcript comes in; a token per word, from a table of vectors, or per sub-word of a model, comes out."""
 
 import json
 import re
@@ -16,7 +16,7 @@ from sparsefuse.media import File, FileRequest
 from sparsefuse.skipped import Unusable
 
 SOURCE = "text"
-_WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")  # letters and digits, with apostrophes inside: don't
+_WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)*")  # letters and digits, with apostrophes inside: don't
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class Extractor:
         """(N, D) float32."""
         if self.table is None:
             return self._encoder.features(found)
-        words = _WORD.findall(read_text(found.path, found.start, found.end))
+        words = _WORD.findall(read_text(found.path, found.start, found.end).replace("\u2019", "'"))
         rows = [self._vectors.get(word) for word in words]
         lost = [word for word, row in zip(words, rows, strict=True) if row is None]
         if not words or len(lost) > self.max_unknown * len(words) or len(lost) == len(words):
