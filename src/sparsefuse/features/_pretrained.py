@@ -5,8 +5,9 @@ Only safetensors are opened, and no code that comes with a checkpoint is run.
 
 import hashlib
 import json
-from collections.abc import Mapping
-from functools import lru_cache
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -33,17 +34,28 @@ _INPUTS: dict[str, Kind] = {
 _UNUSED = ("pooler", "mask_token", "masked_spec_embed", "predictor", "decoder", "logit_", "projection")
 
 
-class Checkpoint:
-    """What a folder or a hub name says of its model, without its weights."""
+def checkpoint(model: str, reads: Kind | None = None) -> "Checkpoint":
+    """The checkpoint of a folder or hub name, the same object until the folder changes.
 
-    def __init__(self, model: str, reads: Kind | None = None) -> None:
-        """`reads`: which of a pair of encoders (CLIP, CLAP); None = not the one of text. Raises FileNotFoundError, or
-        ValueError when it cannot be used."""
+    `reads`: which of a pair of encoders (CLIP, CLAP); None = not the one of text. Raises FileNotFoundError, or
+    ValueError when it cannot be used.
+    """
+    folder = Path(model)
+    files = sorted(folder.iterdir()) if folder.is_dir() else []
+    return _checkpoint(model, reads, tuple((file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files))
+
+
+class Checkpoint:
+    """A checkpoint; its weights are loaded when they are asked for, once."""
+
+    def __init__(self, model: str, reads: Kind | None) -> None:
         self.model = model
         self.folder = Path(model) if Path(model).is_dir() else None
         if self.folder is None and (model.startswith((".", "/", "~")) or model.count("/") != 1):
             raise FileNotFoundError(f"model {model!r}: there is no such folder, and it is no hub name such as org/name")
         whole = _config(model)
+        self._commit = getattr(whole, "_commit_hash", None)
+        self._loaded: dict[tuple[torch.device, torch.dtype], torch.nn.Module] = {}
         self._tower, self.config, kinds = None, whole, []
         for part, kind, tower in _PAIRS:
             if hasattr(whole, part) and not hasattr(whole, "hidden_size"):
@@ -64,7 +76,7 @@ class Checkpoint:
     def fingerprint(self) -> str:
         """Changes when the model does: a folder's small files and the size and time of its weights, or a hub commit."""
         if self.folder is None:
-            return f"{self.model}@{getattr(_config(self.model), '_commit_hash', None)}"
+            return f"{self.model}@{self._commit}"
         known: list[object] = []
         for file in sorted(self.folder.iterdir()):
             if file.suffix in (".json", ".txt", ".model"):
@@ -94,31 +106,40 @@ class Checkpoint:
                 return content
         raise ValueError(f"model {self.model!r} has no {names[0]}, which says how its input is prepared")
 
-    def load(self, device: torch.device, dtype: torch.dtype) -> torch.nn.Module:
+    @cached_property
+    def listener(self) -> Any:
+        """What turns a wave into the model's input."""
+        self.settings("preprocessor_config.json", "processor_config.json#feature_extractor")
+        return import_transformers().AutoFeatureExtractor.from_pretrained(self.model, trust_remote_code=False)
+
+    @cached_property
+    def tokenizer(self) -> Any:
+        """What turns a text into the model's input."""
+        return import_transformers().AutoTokenizer.from_pretrained(self.model, trust_remote_code=False)
+
+    def encoder(self, device: torch.device, dtype: torch.dtype) -> torch.nn.Module:
         """The encoder with its weights, to compute with. Raises ValueError when weights are missing."""
+        if (device, dtype) not in self._loaded:
+            self._loaded[device, dtype] = self._load().to(device=device, dtype=dtype).eval().requires_grad_(False)
+        return self._loaded[device, dtype]
+
+    def _load(self) -> torch.nn.Module:
         transformers = import_transformers()
         self.check_weights()
-        bars = transformers.utils.logging
-        shown = bars.is_progress_bar_enabled()
-        bars.disable_progress_bar()
         try:
-            model, info = transformers.AutoModel.from_pretrained(
-                self.model, use_safetensors=True, trust_remote_code=False, output_loading_info=True
-            )
+            with _quiet(transformers.utils.logging):
+                model, info = transformers.AutoModel.from_pretrained(
+                    self.model, use_safetensors=True, trust_remote_code=False, output_loading_info=True
+                )
         except (OSError, ValueError) as error:
             raise ValueError(f"model {self.model!r} cannot be loaded: {_short(error)}") from error
-        finally:
-            if shown:
-                bars.enable_progress_bar()
         prefix = f"{self._tower}." if self._tower else ""
         lost = [key for key in info["missing_keys"] if key.startswith(prefix) and not any(u in key for u in _UNUSED)]
         if lost:
             raise ValueError(f"model {self.model!r} lacks {len(lost)} weights, such as {sorted(lost)[0]}")
         if self._tower:
-            model = getattr(model, self._tower)
-        elif self.config.is_encoder_decoder:
-            model = model.get_encoder()
-        return model.to(device=device, dtype=dtype).eval().requires_grad_(False)
+            return getattr(model, self._tower)
+        return model.get_encoder() if self.config.is_encoder_decoder else model
 
 
 class States(NamedTuple):
@@ -164,6 +185,24 @@ def import_transformers() -> Any:
 
 
 @lru_cache(maxsize=8)
+def _checkpoint(model: str, reads: Kind | None, files: tuple[tuple[str, int, int], ...]) -> Checkpoint:
+    return Checkpoint(model, reads)
+
+
+@contextmanager
+def _quiet(log: Any) -> Iterator[None]:
+    """Without the bar and the report of weights: those that matter are checked here."""
+    level, shown = log.get_verbosity(), log.is_progress_bar_enabled()
+    log.set_verbosity_error()
+    log.disable_progress_bar()
+    try:
+        yield
+    finally:
+        log.set_verbosity(level)
+        if shown:
+            log.enable_progress_bar()
+
+
 def _config(model: str) -> Any:
     transformers = import_transformers()
     if Path(model).is_dir() and not (Path(model) / "config.json").is_file():

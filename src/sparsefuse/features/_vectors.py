@@ -1,20 +1,29 @@
 """A table of word vectors in, the vectors of some words out. Of a large table only the vectors asked for are read."""
 
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 
 
+def vectors(table: Path, vocabulary: Path | None = None) -> "Vectors":
+    """The table, the same object until a file changes.
+
+    `table`: lines `word v1 ... vD` (GloVe; word2vec's text form, whose first line has two numbers), or a .npy of
+    (words, D) with its words in the text file `vocabulary`, one a line. Raises FileNotFoundError or ValueError.
+    """
+    files = [table] if vocabulary is None else [table, vocabulary]
+    for file in files:
+        if not file.is_file():
+            raise FileNotFoundError(f"word vectors: there is no file {file}")
+    return _vectors(table, vocabulary, tuple((file.stat().st_size, file.stat().st_mtime_ns) for file in files))
+
+
 class Vectors:
     """Words and their vectors, (D,) float32 each; of a word that stands twice the first counts."""
 
-    def __init__(self, table: Path, vocabulary: Path | None = None) -> None:
-        """`table`: lines `word v1 ... vD` (GloVe; word2vec's text form, whose first line has two numbers), or a .npy of
-        (words, D) with its words in the text file `vocabulary`, one a line. Raises FileNotFoundError, ValueError."""
+    def __init__(self, table: Path, vocabulary: Path | None) -> None:
         self.table = table
-        for file in (table, vocabulary):
-            if file is not None and not file.is_file():
-                raise FileNotFoundError(f"there is no file {file}")
         if (table.suffix == ".npy") != (vocabulary is not None):
             raise ValueError(f"{table}: a .npy needs a vocabulary, a text file of its words, and only a .npy does")
         self._rows = None if vocabulary is None else np.load(table, mmap_mode="r", allow_pickle=False)
@@ -66,3 +75,8 @@ class Vectors:
         except ValueError as error:
             shown = cells[0].decode("utf-8", "replace")
             raise ValueError(f"{self.table}: the line of {shown!r} has no {self.dim} numbers") from error
+
+
+@lru_cache(maxsize=4)
+def _vectors(table: Path, vocabulary: Path | None, files: tuple[tuple[int, int], ...]) -> Vectors:
+    return Vectors(table, vocabulary)

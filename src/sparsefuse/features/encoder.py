@@ -3,7 +3,6 @@
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
@@ -11,7 +10,7 @@ import torch
 from torch import Tensor
 
 from sparsefuse.features._pictures import Pictures, pictures
-from sparsefuse.features._pretrained import Checkpoint, Kind, States, import_transformers, states
+from sparsefuse.features._pretrained import Checkpoint, Kind, States, checkpoint, states
 from sparsefuse.features._transcript import read_text
 from sparsefuse.media import File, FileRequest, Frames, FramesRequest, Request, SoundRequest
 
@@ -76,7 +75,7 @@ class Extractor:
         if self._checkpoint.kind == "text":
             return FileRequest(parts=True)
         if self._checkpoint.kind == "audio":
-            return SoundRequest(self._listener.sampling_rate)
+            return SoundRequest(self._checkpoint.listener.sampling_rate)
         return FramesRequest(rate=self.rate, size=self._pictures.size)  # squeezed by the decoder, if at all
 
     def features(self, found: Frames | np.ndarray | File) -> np.ndarray:
@@ -89,11 +88,11 @@ class Extractor:
             made = self._of_sound(found)
         return made.numpy()
 
-    @cached_property
+    @property
     def _checkpoint(self) -> Checkpoint:
-        return Checkpoint(self.model, self.reads)
+        return checkpoint(self.model, self.reads)
 
-    @cached_property
+    @property
     def _output(self) -> str:
         kind = self._checkpoint.kind
         possible = _OUTPUTS[kind]
@@ -103,29 +102,16 @@ class Extractor:
             )
         return self.output or possible[0]
 
-    @cached_property
-    def _model(self) -> torch.nn.Module:
-        device = self.device if self.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
-        auto = "float32" if device == "cpu" else "bfloat16"
-        return self._checkpoint.load(torch.device(device), _DTYPES[auto if self.dtype == "auto" else self.dtype])
-
-    @cached_property
+    @property
     def _pictures(self) -> Pictures:
         names = _PREPARED_VIDEO if self._checkpoint.kind == "video" else _PREPARED
         return pictures(self.model, self._checkpoint.settings(*names))
 
-    @cached_property
-    def _listener(self) -> Any:
-        """What turns a wave into the model's input."""
-        self._checkpoint.settings("preprocessor_config.json", "processor_config.json#feature_extractor")
-        return import_transformers().AutoFeatureExtractor.from_pretrained(self.model, trust_remote_code=False)
-
-    @cached_property
-    def _tokenizer(self) -> Any:
-        return import_transformers().AutoTokenizer.from_pretrained(self.model, trust_remote_code=False)
-
     def _states(self, inputs: Mapping[str, Tensor], count: int | None = None) -> States:
-        return states(self._model, inputs, self.layer, count)
+        device = self.device if self.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
+        auto = "float32" if device == "cpu" else "bfloat16"
+        dtype = _DTYPES[auto if self.dtype == "auto" else self.dtype]
+        return states(self._checkpoint.encoder(torch.device(device), dtype), inputs, self.layer, count)
 
     def _joined(self, found: States) -> Tensor:
         """(B, N, D) to what `output` says: (B * N, D), or (B, D)."""
@@ -154,13 +140,14 @@ class Extractor:
             x = self._pictures.prepare(pixels[some.reshape(-1)])
             tubelet = getattr(config, "tubelet_size", 1)
             depth = tubelet[0] if isinstance(tubelet, Sequence) else tubelet
-            count = (_num_patches(config, x) or 0) * (length // depth)
+            patches = _num_patches(config, x)
+            count = None if patches is None else patches * (length // depth)
             made.append(self._joined(self._states({name: x.unflatten(0, (-1, length))}, count)))
         return torch.cat(made)
 
     def _of_sound(self, sound: np.ndarray) -> Tensor:
         """Pieces of `seconds`; of a last one that is shorter, the tokens that sound covers."""
-        rate = self._listener.sampling_rate
+        rate = self._checkpoint.listener.sampling_rate
         fixed = self._fixed_seconds()
         seconds = self.seconds or fixed or _WINDOW
         if fixed and seconds > fixed:
@@ -171,17 +158,17 @@ class Extractor:
         for some in _alike([len(piece) for piece in pieces], self.batch):
             share = len(pieces[some.start]) / (fixed * rate) if fixed else 1.0
             padded = [np.pad(piece, (0, max(0, least - len(piece)))) for piece in pieces[some]]
-            inputs = self._listener(padded, sampling_rate=rate, return_tensors="pt")
+            inputs = self._checkpoint.listener(padded, sampling_rate=rate, return_tensors="pt")
             made.append(self._joined(self._heard(inputs, share)))
         return torch.cat(made)
 
     def _fixed_seconds(self) -> float | None:
         """How much sound the model reads at once; None = any length."""
         if self._checkpoint.config.model_type == "audio-spectrogram-transformer":
-            return self._listener.max_length * 0.010
+            return self._checkpoint.listener.max_length * 0.010
         for name in ("chunk_length", "max_length_s"):  # Whisper, CLAP
-            if hasattr(self._listener, name):
-                return float(getattr(self._listener, name))
+            if hasattr(self._checkpoint.listener, name):
+                return float(getattr(self._checkpoint.listener, name))
         return None
 
     def _heard(self, inputs: Mapping[str, Tensor], share: float) -> States:
@@ -200,9 +187,10 @@ class Extractor:
     def _of_text(self, text: str) -> Tensor:
         """Pieces as long as the model reads; tokens that stand for no text, such as CLS, are left out."""
         longest = min(
-            self._tokenizer.model_max_length, getattr(self._checkpoint.config, "max_position_embeddings", 512)
+            self._checkpoint.tokenizer.model_max_length,
+            getattr(self._checkpoint.config, "max_position_embeddings", 512),
         )
-        cut = self._tokenizer(
+        cut = self._checkpoint.tokenizer(
             text, truncation=True, max_length=longest, return_overflowing_tokens=True, return_special_tokens_mask=True
         )
         made = []
@@ -230,8 +218,8 @@ def _alike(lengths: Sequence[int], size: int) -> Iterator[slice]:
 
 def _num_patches(config: Any, x: Tensor) -> int | None:
     """Patches of a prepared picture (T, 3, H, W); None for a model that joins them, as Swin does."""
-    if not hasattr(config, "patch_size") or isinstance(getattr(config, "depths", None), Sequence):
+    patch = getattr(config, "patch_size", getattr(config, "tubelet_size", None))
+    if patch is None or isinstance(getattr(config, "depths", None), Sequence):
         return None
-    patch = config.patch_size
     down, across = (patch, patch) if isinstance(patch, int) else patch[-2:]
     return (x.shape[2] // down) * (x.shape[3] // across)

@@ -11,7 +11,7 @@ import numpy as np
 
 from sparsefuse.features import encoder
 from sparsefuse.features._transcript import read_text
-from sparsefuse.features._vectors import Vectors
+from sparsefuse.features._vectors import Vectors, vectors
 from sparsefuse.media import File, FileRequest
 from sparsefuse.skipped import Unusable
 
@@ -68,10 +68,10 @@ class Extractor:
         none = np.zeros(self._vectors.dim, np.float32)
         return np.stack([none if row is None else row for row in rows if row is not None or self.unknown == "zero"])
 
-    @cached_property
+    @property
     def _vectors(self) -> Vectors:
         assert self.table is not None
-        return Vectors(Path(self.table), Path(self.vocabulary) if self.vocabulary else None)
+        return vectors(Path(self.table), Path(self.vocabulary) if self.vocabulary else None)
 
     @cached_property
     def _encoder(self) -> encoder.Extractor:
