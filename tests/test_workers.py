@@ -118,3 +118,40 @@ def test_a_script_without_a_main_guard_is_told_so(tmp_path: Path) -> None:
     ended = subprocess.run([sys.executable, str(tmp_path / "script.py")], capture_output=True, text=True, check=False)
     assert ended.returncode == 1
     assert "__main__" in ended.stderr.splitlines()[-1]
+
+
+def hang_at_three(number: int) -> int:
+    time.sleep(60 * (number == 3))
+    return 2 * number
+
+
+def test_a_task_that_takes_too_long_is_ended_alone() -> None:
+    start = time.monotonic()
+    found = dict(each(hang_at_three, range(8), 2, timeout=1, late=-1))
+    assert found == {n: -1 if n == 3 else 2 * n for n in range(8)}
+    assert time.monotonic() - start < 30
+
+
+def slow_start() -> None:
+    time.sleep(0.6)
+    os.environ["BEGUN"] = str(os.getpid())
+
+
+def begun(number: int) -> bool:
+    return os.environ.get("BEGUN") == str(os.getpid())
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_what_a_process_does_first_takes_no_task_s_time(jobs: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BEGUN", "")
+    assert dict(each(begun, range(3), jobs, begin=slow_start, timeout=0.5, late=False)) == dict.fromkeys(range(3), True)
+
+
+def fail_deep(number: int) -> int:
+    return int("no number")
+
+
+def test_an_error_says_where_in_the_worker_it_arose() -> None:
+    with pytest.raises(ValueError, match="no number") as caught:
+        list(each(fail_deep, [1], 2))
+    assert "in fail_deep" in "".join(caught.value.__notes__)

@@ -7,8 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sparsefuse.features import extractor
-from sparsefuse.media import read_frames
-from sparsefuse.media.video import read_size
+from sparsefuse.media import read_frames, read_size
 from sparsefuse.predict import Clip, Predictor
 from sparsefuse.refs import MEDIA, suffix
 from sparsefuse.skipped import Unusable

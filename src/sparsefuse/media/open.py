@@ -1,41 +1,134 @@
-"""A media file comes in, the decoded frames of one stream come out; what is wrong with it is said in plain words."""
+"""A media file comes in, its open container and the decoded frames of its streams come out; what is wrong with it is
+said in plain words."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, overload
+from typing import TYPE_CHECKING, Any, Literal
 
 from sparsefuse.skipped import Unusable
 
 if TYPE_CHECKING:
-    from av.audio.frame import AudioFrame
     from av.container import InputContainer
+    from av.packet import Packet
     from av.stream import Stream
-    from av.video.frame import VideoFrame
+
+Kind = Literal["video", "audio"]
 
 # Formats whose header states the length. Elsewhere FFmpeg guesses it from the bit rate, which proves nothing.
 _STATES_LENGTH = {"mov", "mp4", "matroska", "webm", "avi", "wav", "flv", "asf", "w64", "aiff"}
 _TOLERATED = 0.1  # share of a stream that may be missing or damaged: cutting tools round, old recordings have glitches
 
 
-@overload
-def decoded(path: str | Path, kind: Literal["video"]) -> "Iterator[VideoFrame]": ...
-@overload
-def decoded(path: str | Path, kind: Literal["audio"]) -> "Iterator[AudioFrame]": ...
-def decoded(path: str | Path, kind: Literal["video", "audio"]) -> Iterator[Any]:
-    """Gives the frames of the file's first stream of that kind, in the order they are shown.
-
-    Raises Unusable when the file is missing, empty, no media file, cut short, or has no such stream; if it is cut
-    short, that may show only at the end, so use nothing before the iterator is exhausted.
-    """
+@contextmanager
+def opened(path: Path) -> "Iterator[InputContainer]":
+    """The file's container. Raises Unusable when the file is missing, empty, no media file or damaged, here or later
+    within the block."""
     av = import_av()
-    path = Path(path)
     _check_on_disk(path)
     try:
         # "file:" keeps a name such as `a:b.mp4` from being read as a protocol.
         with av.open(f"file:{path}", metadata_errors="ignore") as container:
-            yield from _frames(container, _first_stream(container, kind, path), path)
+            yield container
     except av.error.FFmpegError as error:
         raise Unusable(_unreadable(path, error.strerror or type(error).__name__)) from error
+
+
+def first_stream(container: "InputContainer", kind: Kind, path: Path) -> "Stream":
+    """The file's first stream of that kind. Raises Unusable if there is none."""
+    from av.stream import Disposition
+
+    # A cover picture in a song is no video; FFmpeg's "tty" format draws any text file as one.
+    streams = [s for s in container.streams if s.type == kind and not s.disposition & Disposition.attached_pic]
+    if container.format.name == "tty":
+        raise Unusable(f"{path}: is a text file, expected a media file")
+    if not streams:
+        found = ", ".join(sorted({s.type for s in container.streams})) or "none"
+        what = {"video": "no picture (no video stream)", "audio": "no sound (no audio stream)"}[kind]
+        raise Unusable(f"{path}: has {what}; its streams: {found}")
+    # One thread a file: files are read in parallel, and damaged ones then decode to the same frames every time.
+    streams[0].codec_context.thread_count = 1
+    return streams[0]
+
+
+class Track:
+    """A stream while it is decoded: counts what it gives, so that it can say whether it is whole."""
+
+    def __init__(self, stream: "Stream", path: Path) -> None:
+        self.stream, self._path = stream, path
+        self._reached, self._packets, self._damaged, self._frames = 0.0, 0, 0, 0
+        self._begin: float | None = None
+
+    def decode(self, packet: "Packet") -> list[Any]:
+        """The frames that a packet of this stream completes, in the order they are shown; a damaged one gives none."""
+        from av.error import FFmpegError, InvalidDataError
+
+        self.note(packet)
+        self._packets += 1
+        try:
+            frames: list[Any] = packet.decode()
+        except InvalidDataError:
+            self._damaged += 1
+            return []
+        except FFmpegError as error:
+            raise Unusable(f"{self._path}: its {self.stream.type} stream cannot be decoded ({error})") from error
+        self._frames += len(frames)
+        return frames
+
+    def note(self, packet: "Packet") -> None:
+        """Takes in how far the file goes. Without a length of the stream only the file's is known, and another stream
+        may be the longest."""
+        ours = packet.stream.index == self.stream.index
+        if packet.pts is not None and packet.time_base is not None and (ours or not self.stream.duration):
+            end = float((packet.pts + (packet.duration or 0)) * packet.time_base)
+            self._begin = end if self._begin is None else self._begin
+            self._reached = max(self._reached, end)
+
+    @property
+    def passed(self) -> float:
+        """Seconds of the stream that packets were taken from."""
+        return 0.0 if self._begin is None else self._reached - self._begin
+
+    def check_frames(self) -> None:
+        """Raises Unusable if too much was damaged, or nothing came."""
+        packets = self._packets - 1  # the last is the empty one that asks the decoder for what it still holds
+        if self._frames == 0:
+            raise Unusable(f"{self._path}: its {self.stream.type} stream is empty (no frame in {packets} packets)")
+        if self._damaged > _TOLERATED * self._packets:
+            raise Unusable(
+                f"{self._path}: is damaged ({self._damaged} of {self._packets} packets cannot be decoded); "
+                "copy it again"
+            )
+
+    def check_end(self, container: "InputContainer") -> None:
+        """Raises Unusable if the stream, read to its end, is shorter than the header says."""
+        stated = stated_end(container, self.stream)
+        if self._reached < (1 - _TOLERATED) * stated:
+            raise Unusable(
+                f"{self._path}: was cut short: it ends at {self._reached:.2f} s, its header says {stated:.2f} s; "
+                "copy it again"
+            )
+
+
+def packets(container: "InputContainer", tracks: "Sequence[Track]") -> "Iterator[tuple[Track, Packet]]":
+    """Every packet of the tracks' streams in the order of the file, then an empty one for each."""
+    by_index = {track.stream.index: track for track in tracks}
+    for packet in container.demux():
+        track = by_index.get(packet.stream.index)
+        if track is not None:
+            yield track, packet
+        for other in tracks:
+            if other is not track:
+                other.note(packet)
+
+
+def stated_end(container: "InputContainer", stream: "Stream") -> float:
+    """Where the header says the stream ends, in seconds; 0 when it does not say."""
+    if not _STATES_LENGTH.intersection(container.format.name.split(",")):
+        return 0.0
+    if stream.duration and stream.time_base is not None:
+        return float(((stream.start_time or 0) + stream.duration) * stream.time_base)
+    return (container.duration or 0) / 1e6  # FFmpeg counts a container's time in microseconds
 
 
 def import_av() -> Any:
@@ -68,60 +161,6 @@ def _check_riff(path: Path) -> None:
     # Whoever records into a pipe cannot know the size, and writes 0 or the largest number.
     if start[:4] == b"RIFF" and size < (1 - _TOLERATED) * stated and stated < 0x7FFF0000:
         raise Unusable(f"{path}: was cut short: it has {size} bytes, its header says {stated}; copy it again")
-
-
-def _first_stream(container: "InputContainer", kind: str, path: Path) -> "Stream":
-    from av.stream import Disposition
-
-    # A cover picture in a song is no video; FFmpeg's "tty" format draws any text file as one.
-    streams = [s for s in container.streams if s.type == kind and not s.disposition & Disposition.attached_pic]
-    if container.format.name == "tty":
-        raise Unusable(f"{path}: is a text file, expected a media file")
-    if not streams:
-        found = ", ".join(sorted({s.type for s in container.streams})) or "none"
-        what = {"video": "no picture (no video stream)", "audio": "no sound (no audio stream)"}[kind]
-        raise Unusable(f"{path}: has {what}; its streams: {found}")
-    return streams[0]
-
-
-def _frames(container: "InputContainer", stream: "Stream", path: Path) -> Iterator[Any]:
-    from av.error import InvalidDataError
-
-    own_length = bool(stream.duration)
-    reached, num_packets, num_damaged, num_frames = 0.0, 0, 0, 0
-    for packet in container.demux():
-        ours = packet.stream.index == stream.index
-        # Without a length of the stream only the file's is known, and another stream may be the longest.
-        if packet.pts is not None and packet.time_base is not None and (ours or not own_length):
-            reached = max(reached, float((packet.pts + (packet.duration or 0)) * packet.time_base))
-        if not ours:
-            continue
-        num_packets += 1
-        try:
-            frames = packet.decode()
-        except InvalidDataError:
-            num_damaged += 1
-            continue
-        num_frames += len(frames)
-        yield from frames
-    if num_frames == 0:
-        raise Unusable(f"{path}: its {stream.type} stream is empty (no frame in {num_packets - 1} packets)")
-    if num_damaged > _TOLERATED * num_packets:
-        raise Unusable(f"{path}: is damaged ({num_damaged} of {num_packets} packets cannot be decoded); copy it again")
-    stated = _stated_end(container, stream)
-    if reached < (1 - _TOLERATED) * stated:
-        raise Unusable(
-            f"{path}: was cut short: it ends at {reached:.2f} s, its header says {stated:.2f} s; copy it again"
-        )
-
-
-def _stated_end(container: "InputContainer", stream: "Stream") -> float:
-    """Where the header says the stream ends, in seconds; 0 when it does not say."""
-    if not _STATES_LENGTH.intersection(container.format.name.split(",")):
-        return 0.0
-    if stream.duration and stream.time_base is not None:
-        return float(((stream.start_time or 0) + stream.duration) * stream.time_base)
-    return (container.duration or 0) / 1e6  # FFmpeg counts a container's time in microseconds
 
 
 def _unreadable(path: Path, reason: str) -> str:

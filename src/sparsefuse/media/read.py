@@ -1,32 +1,255 @@
-"""One file and what several extractors ask of it come in; what each gets, or why it gets nothing, comes out."""
+"""One file and what several extractors ask of it come in; what each gets, or why it gets nothing, comes out.
 
-from collections.abc import Sequence
+One pass serves them all: the file is read once, each stream decoded once.
+"""
+
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from fractions import Fraction
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from sparsefuse.media.request import File, FileRequest, Found, FramesRequest, Request
-from sparsefuse.media.sound import read_sound
-from sparsefuse.media.video import read_frames
+import numpy as np
+
+from sparsefuse.media.open import Kind, Track, first_stream, opened, packets, stated_end
+from sparsefuse.media.part import Late, Part, SoundBegin
+from sparsefuse.media.request import File, FileRequest, Found, Frames, FramesRequest, Limits, Request, SoundRequest
+from sparsefuse.media.sound import SoundSink
+from sparsefuse.media.video import FramesSink
 from sparsefuse.skipped import Unusable
+
+if TYPE_CHECKING:
+    from av.container import InputContainer
+
+NO_LIMITS = Limits()
+_AHEAD = (0.5, 5.0)  # seconds before a part where reading it begins; if that is too late, the next, then at 0
+_SPARE = 60.0  # seconds by which reading goes beyond a part, and more
+# Formats whose time stamps after a jump are those that reading from the beginning gives.
+_SEEKABLE = {"mov", "mp4", "matroska", "webm", "mpegts", "wav"}
 
 
 def read(
-    path: str | Path, requests: Sequence[Request], *, start: float = 0.0, end: float | None = None
+    path: str | Path,
+    requests: Sequence[Request],
+    *,
+    start: float = 0.0,
+    end: float | None = None,
+    limits: Limits = NO_LIMITS,
 ) -> list[Found | Unusable]:
-    """What each request gets, in their order; an Unusable in the place of one that cannot be met."""
-    found: list[Found | Unusable] = []
-    for request in requests:
-        try:
-            found.append(_read(Path(path), request, start, end))
-        except Unusable as error:
-            found.append(error)
+    """What each request gets, in their order; an Unusable in the place of one that cannot be met.
+
+    `start`, `end`: seconds since the film's first shown frame; of a file without a picture, since its first sample.
+    Raises ValueError for a wrong request, or a part that ends before it starts.
+    """
+    if not 0 <= start < float("inf") or (end is not None and not start < end):
+        raise ValueError(f"the part from {start} s to {end} s: expected 0 <= start < end")
+    path = Path(path)
+    film = _Film(path, [r for r in dict.fromkeys(requests) if not isinstance(r, FileRequest)], limits)
+    if film.requests:
+        film.read(start, end)
+    return [File(path, start, end) if isinstance(r, FileRequest) else film.found[r] for r in requests]
+
+
+def read_frames(
+    path: str | Path, *, rate: float | None = None, size: tuple[int, int] | None = None, gray: bool = False
+) -> Frames:
+    """Reads the first video stream, upright; a still picture is a video of one frame.
+
+    `rate`: frames per second of a regular grid, each point showing the frame nearest in time (right for variable
+    frame rates too); None = every frame. `size`: (height, width) in pixels; None = as it is.
+    Raises Unusable when the file cannot be decoded whole.
+    """
+    (found,) = read(path, [FramesRequest(rate, size, gray)])
+    if isinstance(found, Unusable):
+        raise found
+    assert isinstance(found, Frames), found
     return found
 
 
-def _read(path: Path, request: Request, start: float, end: float | None) -> Found:
-    if isinstance(request, FileRequest):
-        return File(path, start, end)
-    if start or end is not None:
-        raise NotImplementedError("parts of films")
-    if isinstance(request, FramesRequest):
-        return read_frames(path, **request._asdict())
-    return read_sound(path, rate=request.rate)
+def read_sound(path: str | Path, *, rate: int = 16000) -> np.ndarray:
+    """Reads the first audio stream: (S,) float32 in [-1, 1], `rate` samples a second, the mean of the channels.
+
+    Raises Unusable when the file has no sound or cannot be decoded whole.
+    """
+    (found,) = read(path, [SoundRequest(rate)])
+    if isinstance(found, Unusable):
+        raise found
+    assert isinstance(found, np.ndarray), found
+    return found
+
+
+def read_size(path: str | Path) -> tuple[int, int]:
+    """(height, width) of the first video stream's first frame, upright. Raises Unusable if there is none."""
+    path = Path(path)
+    with opened(path) as container:
+        image = _first_frame(container, first_stream(container, "video", path), path)
+        turned = round(image.rotation / 90) % 2
+        return (image.width, image.height) if turned else (image.height, image.width)
+
+
+Sink = FramesSink | SoundSink
+
+
+class _Film:
+    """One film while the requests are being met."""
+
+    def __init__(self, path: Path, requests: Iterable[FramesRequest | SoundRequest], limits: Limits) -> None:
+        self.path, self.requests, self.limits = path, list(requests), limits
+        self.found: dict[Request, Found | Unusable] = {}
+
+    def read(self, start: float, end: float | None) -> None:
+        """Fills `found`."""
+        try:
+            part = Part(start, end)
+            if part.whole:
+                self._pass(part)
+                return
+            part = self._known(part)
+            for ahead in _AHEAD:
+                if start > ahead:
+                    with suppress(Late):
+                        self._pass(part._replace(sought=True), start - ahead)
+                        return
+            self._pass(part)
+        except Unusable as error:
+            self.found = dict.fromkeys(self.requests, error)
+
+    def _known(self, part: Part) -> Part:
+        """The part with what the film's first frame and first sound tell."""
+        image, piece = self._first("video"), None
+        if image is None or any(isinstance(request, SoundRequest) for request in self.requests):
+            piece = self._first("audio")
+        sound = None
+        if piece is not None:
+            begin, frame, codec = piece
+            ahead = Fraction(0) if image is None else image[0] - begin
+            sound = SoundBegin(begin, ahead, frame.samples, codec)
+        return part._replace(origin=None if image is None else float(image[0]), sound=sound)
+
+    def _first(self, kind: Kind) -> tuple[Fraction, Any, str] | None:
+        """(time stamp in seconds, frame, codec) of the first frame of a stream; None if there is none."""
+        with opened(self.path) as container:
+            try:
+                stream = first_stream(container, kind, self.path)
+                frame = _first_frame(container, stream, self.path)
+            except Unusable:
+                return None  # whoever asks for this stream is told when it is read
+            time = Fraction(0) if frame.pts is None or frame.time_base is None else frame.pts * frame.time_base
+            return time, frame, stream.codec_context.name
+
+    def _pass(self, part: Part, target: float | None = None) -> None:
+        """Reads the film once, from `target` on (seconds since its first frame) or from its beginning. Raises Late."""
+        self.found = {}
+        with opened(self.path) as container:
+            sinks = self._sinks(container, part)
+            if target is not None and sinks:
+                _seek(container, min(sinks, key=lambda track: track.stream.type != "video").stream, target, part)
+            ended = self._fill(container, sinks)
+            for track, by_request in sinks.items():
+                self._finish(container, track, by_request, ended)
+
+    def _sinks(self, container: "InputContainer", part: Part) -> dict[Track, dict[Request, Sink]]:
+        """What takes in the frames of each stream that is needed."""
+        if self.path.stat().st_size > self.limits.file_bytes:
+            size = self.path.stat().st_size
+            raise Unusable(
+                f"{self.path}: has {size / 1e9:.3g} GB, more than {self.limits.file_bytes / 1e9:g}, the limit"
+            )
+        tracks: dict[Kind, Track | Unusable] = {}
+        sinks: dict[Track, dict[Request, Sink]] = {}
+        for request in self.requests:
+            kind: Kind = "video" if isinstance(request, FramesRequest) else "audio"
+            if kind not in tracks:
+                tracks[kind] = self._track(container, kind, part)
+            track = tracks[kind]
+            if isinstance(track, Unusable):
+                self.found[request] = track
+            elif isinstance(request, FramesRequest):
+                sink = FramesSink(request, part, most_bytes=self.limits.frame_bytes)
+                sinks.setdefault(track, {})[request] = sink
+            else:
+                sinks.setdefault(track, {})[request] = SoundSink(request, part)
+        return sinks
+
+    def _track(self, container: "InputContainer", kind: Kind, part: Part) -> Track | Unusable:
+        try:
+            stream = first_stream(container, kind, self.path)
+            seconds = (stated_end(container, stream) if part.end is None else part.end) - part.start
+            self._check_seconds(seconds)
+        except Unusable as error:
+            return error
+        return Track(stream, self.path)
+
+    def _check_seconds(self, seconds: float) -> None:
+        if seconds > self.limits.seconds:
+            raise Unusable(
+                f"{self.path}: lasts {seconds:.0f} s, more than {self.limits.seconds:g}, the limit; cut it in parts by "
+                "columns start and end, or raise the limit"
+            )
+
+    def _fill(self, container: "InputContainer", sinks: dict[Track, dict[Request, Sink]]) -> bool:
+        """Gives the sinks their frames; whether the file was read to its end."""
+        open_tracks = list(sinks)
+        for track, packet in packets(container, list(sinks)):
+            if track not in open_tracks:
+                continue
+            by_request = sinks[track]
+            try:
+                for frame in track.decode(packet):
+                    self._add(by_request, frame)
+                self._check_seconds(track.passed - _SPARE)  # the header may have said less
+            except Unusable as error:
+                self.found |= dict.fromkeys(by_request, error)
+                by_request.clear()
+            if all(sink.done for sink in by_request.values()):
+                open_tracks.remove(track)
+            if not open_tracks:
+                return False
+        return True
+
+    def _add(self, by_request: dict[Request, Sink], frame: Any) -> None:
+        for request, sink in list(by_request.items()):
+            if not sink.done:
+                try:
+                    sink.add(frame)
+                except Unusable as error:
+                    self.found[request] = _named(self.path, error)
+                    del by_request[request]
+
+    def _finish(self, container: "InputContainer", track: Track, by_request: dict[Request, Sink], ended: bool) -> None:
+        done = bool(by_request) and all(sink.done for sink in by_request.values())
+        try:
+            if by_request and not (done and not ended):
+                track.check_frames()
+                track.check_end(container)
+        except Unusable as error:
+            self.found |= dict.fromkeys(by_request, error)
+            return
+        for request, sink in by_request.items():
+            try:
+                self.found[request] = sink.result()
+            except Unusable as error:
+                self.found[request] = _named(self.path, error)
+
+
+def _first_frame(container: "InputContainer", stream: Any, path: Path) -> Any:
+    track = Track(stream, path)
+    for _, packet in packets(container, [track]):
+        for frame in track.decode(packet):
+            return frame
+    track.check_frames()
+    raise AssertionError(f"{path}: a stream without frames passed the check")
+
+
+def _seek(container: "InputContainer", stream: Any, seconds: float, part: Part) -> None:
+    """To the key frame at or before `seconds` after the film's first frame. Raises Late where none can be trusted."""
+    if not _SEEKABLE.intersection(container.format.name.split(",")) or not stream.time_base:
+        raise Late
+    begin = part.origin
+    if begin is None and part.sound is not None:
+        begin = float(part.sound.time)
+    container.seek(int((seconds + (begin or 0.0)) / stream.time_base), stream=stream)
+
+
+def _named(path: Path, error: Unusable) -> Unusable:
+    return Unusable(f"{path}: {error}")

@@ -1,5 +1,6 @@
 """What an extractor asks of a film or another file, and what it gets: the nouns of `media.read`."""
 
+import math
 from pathlib import Path
 from typing import NamedTuple
 
@@ -47,6 +48,16 @@ class File(NamedTuple):
     """seconds; where the wanted part begins"""
     end: float | None = None
     """seconds; where it ends, None = at the file's end"""
+
+
+class Limits(NamedTuple):
+    """What is refused, because it would fill the memory or take forever."""
+
+    seconds: float = math.inf
+    """of a film, or of the part of it that is read"""
+    file_bytes: float = math.inf
+    frame_bytes: float = math.inf
+    """all kept frames of one request together"""
 
 
 Request = FramesRequest | SoundRequest | FileRequest

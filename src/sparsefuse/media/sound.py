@@ -1,39 +1,141 @@
-"""A sound or video file comes in, its sound comes out as one float32 wave."""
+"""Decoded sound comes in, piece after piece, one float32 wave comes out."""
 
-from pathlib import Path
+import math
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sparsefuse.media.open import decoded
+from sparsefuse.media.part import Late, Part
+from sparsefuse.media.request import SoundRequest
 from sparsefuse.skipped import Unusable
 
+if TYPE_CHECKING:
+    from av.audio.frame import AudioFrame
 
-def read_sound(path: str | Path, *, rate: int = 16000) -> np.ndarray:
-    """Reads the first audio stream: (S,) float32 in [-1, 1], `rate` samples a second, the mean of the channels.
+_WARM = 4096  # samples a decoder or a filter needs until it gives what it would had it begun at the beginning
+_FIXED = ("aac", "opus", "mp3", "mp2", "ac3", "eac3")  # codecs whose packets are all of one length
+_ROUNDING = 0.003  # seconds; matroska rounds times to milliseconds, twice
 
-    Raises Unusable when the file has no sound or cannot be decoded whole.
+
+class SoundSink:
+    """Takes the sound of a stream and gives its samples at the wanted rate, of a part or of all.
+
+    A part is cut at the very samples that reading all of it gives: sample n of the whole is at time n / rate. Their
+    values are the same too, but for the noise that some codecs (AAC) have their decoder make up.
     """
-    if rate < 1:
-        raise ValueError(f"rate is {rate}, expected samples per second of at least 1")
-    frames = decoded(path, "audio")
-    first = next(frames)
-    from av.audio.resampler import AudioResampler
 
-    # The channels are joined below: FFmpeg's own downmix adds them at 0.7 each, which leaves [-1, 1].
-    resampler = AudioResampler(format="fltp", rate=rate)
-    try:
-        pieces = resampler.resample(first)
-        for frame in frames:
-            pieces += resampler.resample(frame)
-        pieces += resampler.resample(None)  # what the filter still holds
-    except ValueError as error:
-        if isinstance(error, Unusable):
-            raise
-        raise Unusable(f"{path}: its sound changes rate or channels midway ({error}); convert it first") from error
-    channels = np.concatenate([piece.to_ndarray() for piece in pieces], axis=1)  # (channels, S)
-    if channels.shape[1] == 0:
-        raise Unusable(f"{path}: its sound has zero length")
-    bad = channels.size - int(np.isfinite(channels).sum())
-    if bad:
-        raise Unusable(f"{path}: {bad} of {channels.size} sound samples are NaN or infinite, expected finite numbers")
-    return np.clip(channels.mean(axis=0, dtype=np.float32), -1, 1)  # lossy codecs overshoot a little
+    def __init__(self, request: SoundRequest, part: Part) -> None:
+        check(request)
+        from av.audio.resampler import AudioResampler
+
+        # The channels are joined in result(): FFmpeg's own downmix adds them at 0.7 each, which leaves [-1, 1].
+        self._resampler = AudioResampler(format="fltp", rate=request.rate)
+        self._rate, self._part = request.rate, part
+        self._pieces: list[np.ndarray] = []  # (channels, samples)
+        self._position: int | None = None if part.sought else 0  # of the next piece, in samples of the file
+        self._jumped = False
+        self._offset: int | None = None  # wanted sample that the resampler began with
+        self.done = False
+
+    def add(self, piece: "AudioFrame") -> None:
+        """Takes the next piece. Raises Late if samples of the part were missed before it."""
+        if self._part.whole:
+            self._offset = 0
+            self._resample(piece)
+            return
+        if self._position is None and not self._jumped:
+            self._jumped = True  # decoders trim the first piece after a jump, and matroska does not say so
+            return
+        rate = piece.sample_rate
+        first, last = self._span(rate)
+        position = self._where(piece) if self._position is None else self._position
+        self._position = position + piece.samples
+        if self._offset is None:
+            if position > first:
+                raise Late
+            if self._position <= first:
+                return
+            piece, self._offset = _without(piece, first - position), first * self._rate // rate
+        self._resample(piece)
+        self.done = last is not None and self._position >= last
+
+    def result(self) -> np.ndarray:
+        """(S,) float32 in [-1, 1]. Raises Unusable if there is none, or if it is not finite."""
+        if self._offset is not None:
+            self._resample(None)  # what the filter still holds
+        channels = np.concatenate(self._pieces or [np.empty((1, 0), np.float32)], axis=1)  # (channels, S)
+        if not self._part.whole:
+            channels = self._cut(channels)
+        if channels.shape[1] == 0:
+            raise Unusable(
+                "its sound has zero length"
+                if self._part.whole
+                else f"has no sound from {self._part.start:g} s to {self._part.end or float('inf'):g} s"
+            )
+        bad = channels.size - int(np.isfinite(channels).sum())
+        if bad:
+            raise Unusable(f"{bad} of {channels.size} sound samples are NaN or infinite, expected finite numbers")
+        return np.clip(channels.mean(axis=0, dtype=np.float32), -1, 1)  # lossy codecs overshoot a little
+
+    def _resample(self, piece: "AudioFrame | None") -> None:
+        try:
+            self._pieces += [done.to_ndarray() for done in self._resampler.resample(piece)]
+        except ValueError as error:
+            raise Unusable(f"its sound changes rate or channels midway ({error}); convert it first") from error
+
+    def _wanted(self) -> tuple[int, int | None]:
+        """The part's first sample, below 0 if the sound begins after it, and the one after its last."""
+        sound, end = self._part.sound, self._part.end
+        assert sound is not None, self._part
+        last = None if end is None else round((Fraction(end) + sound.ahead) * self._rate)
+        return round((Fraction(self._part.start) + sound.ahead) * self._rate), last
+
+    def _span(self, rate: int) -> tuple[int, int | None]:
+        """The samples of the file, of which it has `rate` a second, that the wanted ones need."""
+        first, last = self._wanted()
+        step = rate // math.gcd(rate, self._rate)  # so many samples of the file are a whole number of wanted ones
+        begin = max(0, (first * rate // self._rate - _WARM) // step * step)
+        return begin, None if last is None else last * rate // self._rate + _WARM
+
+    def _where(self, piece: "AudioFrame") -> int:
+        """The number of the piece's first sample, by its time; Late if that is too coarse to tell."""
+        sound = self._part.sound
+        assert sound is not None, self._part
+        if piece.pts is None or piece.time_base is None:
+            raise Late
+        rate = piece.sample_rate
+        position = (piece.pts * piece.time_base - sound.time) * rate
+        if piece.time_base * rate <= 1:
+            return round(position)
+        if sound.codec not in _FIXED or piece.samples <= 2 * _ROUNDING * rate:
+            raise Late
+        snapped = sound.samples + piece.samples * round((position - sound.samples) / piece.samples)
+        if abs(snapped - position) > _ROUNDING * rate:
+            raise Late
+        return snapped
+
+    def _cut(self, channels: np.ndarray) -> np.ndarray:
+        """The part of (channels, S), which begins at `offset`; silence stands where the sound begins later."""
+        first, last = self._wanted()
+        offset = self._offset or 0
+        cut = channels[:, max(0, first - offset) : None if last is None else max(0, last - offset)]
+        return np.pad(cut, ((0, 0), (max(0, -first), 0))) if cut.shape[1] else cut
+
+
+def _without(piece: "AudioFrame", count: int) -> "AudioFrame":
+    """The piece without its first samples."""
+    from av.audio.frame import AudioFrame
+
+    values: Any = piece.to_ndarray()  # (channels, samples), or (1, samples * channels)
+    per_sample = 1 if piece.format.is_planar else piece.layout.nb_channels
+    kept = np.ascontiguousarray(values[:, count * per_sample :])
+    rest = AudioFrame.from_ndarray(kept, format=piece.format.name, layout=piece.layout.name)
+    rest.sample_rate = piece.sample_rate
+    return rest
+
+
+def check(request: SoundRequest) -> None:
+    """Raises ValueError for a request that no file could meet."""
+    if request.rate < 1:
+        raise ValueError(f"rate is {request.rate}, expected samples per second of at least 1")

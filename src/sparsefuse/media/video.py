@@ -1,41 +1,125 @@
-"""A video or picture file comes in, its frames come out: uint8 pixels with their times."""
+"""Decoded pictures come in, one after another, those that are wanted come out: uint8 pixels with their times."""
 
-from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from sparsefuse.media.open import decoded, import_av
-from sparsefuse.media.request import Frames
+from sparsefuse.media.open import import_av
+from sparsefuse.media.part import Late, Part
+from sparsefuse.media.request import Frames, FramesRequest
+from sparsefuse.skipped import Unusable
 
 if TYPE_CHECKING:
     from av.video.frame import VideoFrame
 
+_SLACK = 0.001  # seconds by which times are rounded, in matroska files as in tables
 
-def read_frames(
-    path: str | Path, *, rate: float | None = None, size: tuple[int, int] | None = None, gray: bool = False
-) -> Frames:
-    """Reads the first video stream, upright; a still picture is a video of one frame.
 
-    `rate`: frames per second of a regular grid, each point showing the frame nearest in time (right for variable
-    frame rates too); None = every frame. `size`: (height, width) in pixels; None = as it is.
-    Raises Unusable when the file cannot be decoded whole.
+class FramesSink:
+    """Takes the frames of a stream in the order they are shown, converts and keeps those its request wants.
+
+    It holds one decoded frame, not the whole film. A part begins with the frame that is on the screen at its start.
     """
-    if rate is not None and not 0 < rate < float("inf"):
-        raise ValueError(f"rate is {rate}, expected frames per second above 0, or None for every frame")
-    if size is not None and (len(size) != 2 or min(size) < 1):
-        raise ValueError(f"size is {size}, expected (height, width) in pixels, each at least 1")
-    shown = _timed(decoded(path, "video"))
-    to_pixels = _converter(size, gray)
-    kept = [(frame.time, to_pixels(frame.image)) for frame in (shown if rate is None else _on_grid(shown, rate))]
-    return Frames(np.stack([pixels for _, pixels in kept]), np.array([time for time, _ in kept], dtype=np.float64))
 
+    def __init__(self, request: FramesRequest, part: Part, *, most_bytes: float) -> None:
+        check(request)
+        self._rate, self._part, self._most_bytes = request.rate, part, most_bytes
+        self._to_pixels = _converter(request.size, request.gray)
+        self._kept = np.empty((0, 0, 0, 0), np.uint8)  # (capacity, H, W, C)
+        self._times: list[float] = []
+        self._origin = part.origin
+        self._previous: _Timed | None = None
+        self._last_kept: _Timed | None = None
+        self.done = False
 
-def read_size(path: str | Path) -> tuple[int, int]:
-    """(height, width) of the first video stream's first frame, upright. Raises Unusable if there is none."""
-    image = next(decoded(path, "video"))
-    return (image.width, image.height) if round(image.rotation / 90) % 2 else (image.height, image.width)
+    def add(self, image: "VideoFrame") -> None:
+        """Takes the next frame. Raises Late if frames of the part were missed before it."""
+        frame = self._timed(image)
+        if self._previous is None and self._part.sought and frame.time > self._part.start + _SLACK:
+            raise Late
+        if self._previous is not None:
+            self._keep(self._previous, frame)
+        self._previous = frame
+        self.done = self._reached(frame)
+
+    def result(self) -> Frames:
+        """What was kept. Raises Unusable if the film ends before the part begins."""
+        last = self._previous
+        assert last is not None, "the track has seen a frame"
+        if not self.done:
+            self._finish(last)
+        if not self._times:
+            raise Unusable(f"has no picture from {self._part.start:g} s on: it ends at {last.end:.2f} s")
+        self._kept.resize((len(self._times), *self._kept.shape[1:]), refcheck=False)
+        return Frames(self._kept, np.array(self._times, dtype=np.float64))
+
+    def _timed(self, image: "VideoFrame") -> "_Timed":
+        before = self._previous
+        if self._origin is None:
+            self._origin = image.time or 0.0
+        if image.time is not None:
+            time = image.time - self._origin
+        else:
+            time = before.end if before else 0.0  # no time stamp: right after the last
+        known = float(image.duration * image.time_base) if image.duration and image.time_base else 0.0
+        return _Timed(image, time, time + (known or max(0.0, time - (before.time if before else time))))
+
+    def _reached(self, frame: "_Timed") -> bool:
+        """Whether no later frame can matter."""
+        if self._part.end is None:
+            return False
+        if self._rate is None:
+            return frame.time >= self._part.end - _SLACK
+        return len(self._times) >= self._most_points()
+
+    def _most_points(self) -> float:
+        start, end = self._part.start, self._part.end
+        return np.inf if self._rate is None or end is None else max(1, round((end - start) * self._rate))
+
+    def _keep(self, frame: "_Timed", following: "_Timed") -> None:
+        """Keeps a frame, now that it is known when the next one comes."""
+        start = self._part.start
+        if self._rate is None:
+            slack = _SLACK if start else 0.0
+            if not start or following.time > start + slack:
+                self._append(frame, max(0.0, frame.time - start))
+            return
+        middle = (frame.time + following.time) / 2
+        while (point := len(self._times)) < self._most_points() and start + point / self._rate <= middle:
+            self._append(frame, point / self._rate)
+
+    def _finish(self, last: "_Timed") -> None:
+        """The film's last frame, which may end before the part does."""
+        start, end = self._part.start, self._part.end
+        if self._rate is None:
+            if (not start or last.end > start + _SLACK or last.time >= start - _SLACK) and (
+                end is None or last.time < end - _SLACK
+            ):
+                self._append(last, max(0.0, last.time - start))
+            return
+        if start and last.end <= start + _SLACK and last.time < start - _SLACK:
+            return
+        points = min(self._most_points(), max(1, round((last.end - start) * self._rate)))
+        while len(self._times) < points:
+            self._append(last, len(self._times) / self._rate)
+
+    def _append(self, frame: "_Timed", time: float) -> None:
+        count = len(self._times)
+        if count and frame is self._last_kept:
+            pixels = self._kept[count - 1]
+        else:
+            pixels = self._to_pixels(frame.image)
+        if count == len(self._kept):
+            if (count + 1) * pixels.nbytes > self._most_bytes:
+                raise Unusable(
+                    f"its frames at this rate and size fill more than {self._most_bytes / 1e9:g} GB; lower them, or "
+                    "cut the film in parts by columns start and end"
+                )
+            self._kept.resize((max(32, count + count // 2), *pixels.shape), refcheck=False)
+        self._kept[count] = pixels
+        self._times.append(time)
+        self._last_kept = frame
 
 
 class _Timed(NamedTuple):
@@ -44,34 +128,20 @@ class _Timed(NamedTuple):
     end: float
 
 
-def _timed(images: "Iterable[VideoFrame]") -> Iterator[_Timed]:
-    first, time, end = None, 0.0, 0.0
-    for image in images:
-        if first is None:
-            first = image.time or 0.0
-        before, time = time, end if image.time is None else image.time - first  # no time stamp: right after the last
-        known = float(image.duration * image.time_base) if image.duration and image.time_base else 0.0
-        end = time + (known or max(0.0, time - before))
-        yield _Timed(image, time, end)
-
-
-def _on_grid(frames: Iterable[_Timed], rate: float) -> Iterator[_Timed]:
-    """At the times 0, 1/rate, 2/rate, ... the nearest frame; it holds one frame at a time, not the whole video."""
-    previous, count = None, 0
-    for frame in frames:
-        while previous is not None and count / rate <= (previous.time + frame.time) / 2:
-            yield previous._replace(time=count / rate)
-            count += 1
-        previous = frame
-    if previous is not None:
-        for point in range(count, max(1, round(previous.end * rate))):
-            yield previous._replace(time=point / rate)
+def check(request: FramesRequest) -> None:
+    """Raises ValueError for a request that no film could meet."""
+    rate, size = request.rate, request.size
+    if rate is not None and not 0 < rate < float("inf"):
+        raise ValueError(f"rate is {rate}, expected frames per second above 0, or None for every frame")
+    if size is not None and (len(size) != 2 or min(size) < 1):
+        raise ValueError(f"size is {size}, expected (height, width) in pixels, each at least 1")
 
 
 def _converter(size: tuple[int, int] | None, gray: bool) -> "Callable[[VideoFrame], np.ndarray]":
     """Gives the function from a decoded frame to (H, W, C) pixels; scaling and colour happen inside swscale."""
     scaler = import_av().video.reformatter.VideoReformatter()
     upright = size
+    form, channels = ("gray", 1) if gray else ("rgb24", 3)
 
     def convert(image: "VideoFrame") -> np.ndarray:
         nonlocal upright
@@ -79,9 +149,10 @@ def _converter(size: tuple[int, int] | None, gray: bool) -> "Callable[[VideoFram
         if upright is None:  # a stream may change its size midway; the first frame decides
             upright = (image.width, image.height) if quarters % 2 else (image.height, image.width)
         height, width = upright[::-1] if quarters % 2 else upright
-        form = "gray" if gray else "rgb24"
-        scaled = scaler.reformat(image, width=width, height=height, format=form, interpolation="AREA")
-        pixels = scaled.to_ndarray().reshape(height, width, -1)
-        return np.ascontiguousarray(np.rot90(pixels, quarters))
+        plane = scaler.reformat(image, width=width, height=height, format=form, interpolation="AREA", threads=1).planes[
+            0
+        ]
+        rows = np.frombuffer(plane, np.uint8).reshape(height, plane.line_size)
+        return np.rot90(rows[:, : width * channels].reshape(height, width, channels), quarters)
 
     return convert
