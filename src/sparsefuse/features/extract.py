@@ -18,7 +18,7 @@ from sparsefuse.features._clip import Clip, make
 from sparsefuse.features._made import Made, file_names, key_of
 from sparsefuse.files import write_json
 from sparsefuse.names import unknown
-from sparsefuse.refs import FEATURES, MEDIA, split_ref, suffix
+from sparsefuse.refs import FEATURES, MEDIA, TABLES, split_ref, suffix
 from sparsefuse.skipped import Skip, Unusable, write_skipped
 from sparsefuse.table import Table, check_ids, read_table, write_table
 from sparsefuse.workers import each
@@ -108,11 +108,15 @@ def _specs(table: Table, features: Mapping[str, Mapping[str, Any]], manifest: Pa
         if "extractor" not in options:
             raise ValueError(f"modality {modality!r}: names no extractor; got {', '.join(options) or 'nothing'}")
         name = options.pop("extractor")
-        source = options.pop("source", "") or _usual_source(table, name)
+        named = options.pop("source", "")
+        source = named or _usual_source(table, name)
         if source not in table.columns:
-            raise ValueError(f"{manifest}: {unknown('column', source, table.columns)}")
-        if table.holds(source, FEATURES):
-            raise ValueError(f"{manifest}: column {source!r} holds features already, nothing to extract from it")
+            hint = "" if named else "; say in `source` which column to make it from"
+            raise ValueError(f"{manifest}: {unknown('column', source, table.columns)}{hint}")
+        # A .csv holds features as well as readings or words: a source that is named is taken at its word.
+        if table.holds(source, FEATURES - TABLES if named else FEATURES):
+            hint = f"; if it is raw, say `source: {source}`" if table.holds(source, TABLES) else ""
+            raise ValueError(f"{manifest}: column {source!r} holds features already, nothing to extract from it{hint}")
         specs.append(_Spec(modality, name, source, resolve(name, options)))
     for modality in features:
         if modality in _kept_columns(table, specs):
@@ -122,7 +126,7 @@ def _specs(table: Table, features: Mapping[str, Mapping[str, Any]], manifest: Pa
 
 def _usual_source(table: Table, extractor: str) -> str:
     usual = source_of(extractor)
-    return usual if usual in table.columns or "video" not in table.columns else "video"  # a video has sound, too
+    return "video" if usual == "audio" and "audio" not in table.columns else usual  # a video has sound, too
 
 
 def _clips(table: Table, specs: list[_Spec], root: Path, out: Path) -> list[Clip]:
