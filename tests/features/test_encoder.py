@@ -84,6 +84,13 @@ def test_batches_do_not_change_features(vit: tuple[str, Any]) -> None:
         np.testing.assert_allclose(Extractor(vit[0], batch=size).features(FRAMES), whole, atol=1e-5)
 
 
+def test_half_precision_is_near_and_comes_back_as_float32(vit: tuple[str, Any]) -> None:
+    found, exact = Extractor(vit[0], dtype="bfloat16").features(FRAMES), Extractor(vit[0]).features(FRAMES)
+    assert found.dtype == np.float32
+    assert not np.array_equal(found, exact)
+    np.testing.assert_allclose(found, exact, atol=0.05)  # bfloat16 has 8 bits
+
+
 def test_a_film_is_squeezed_by_the_decoder_or_prepared_whole(vit: tuple[str, Any], tmp_path: Path) -> None:
     assert build("encoder", {"model": vit[0], "rate": 2}).request() == FramesRequest(rate=2, size=(32, 32))
     save(
@@ -130,7 +137,7 @@ def test_a_model_that_does_not_go_is_named_before_any_work(vit: tuple[str, Any],
             fingerprint("encoder", options)
         return str(caught.value)
 
-    assert "there is no such folder, and it is no hub name" in message(model=str(tmp_path / "gone"))
+    assert "there is no such folder, and a name on the hub is one such as" in message(model=str(tmp_path / "gone"))
     assert "has no config.json" in message(model=str(tmp_path))
     assert "output is clip, and" in message(model=vit[0], output="clip")
     assert "reads vision; expected frame or token" in message(model=vit[0], output="clip")

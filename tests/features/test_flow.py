@@ -32,7 +32,7 @@ def found(*frames: np.ndarray) -> Frames:
 
 @pytest.mark.parametrize(("dx", "dy"), [(3, 0), (0, -2), (-6, 4)])
 def test_a_moved_square_gives_its_displacement_and_the_rest_none(dx: int, dy: int) -> None:
-    features = Extractor().features(found(frame(24, 24), frame(24 + dx, 24 + dy)))
+    features = Extractor(size=(112, 112)).features(found(frame(24, 24), frame(24 + dx, 24 + dy)))
     assert features.shape == (1, 14 * 14 * 2)
     assert features.dtype == np.float32
     areas = features.reshape(14, 14, 2) * 20  # in pixels
@@ -49,22 +49,24 @@ def test_tv_l1_gives_it_too() -> None:
 
 def test_a_token_is_the_mean_of_areas_cut_at_the_clip_and_scaled(monkeypatch: pytest.MonkeyPatch) -> None:
     flow = np.random.default_rng(0).uniform(-9, 9, (16, 24, 2)).astype(np.float32)
+    flow[:4, :4] = 7
     made = Extractor(size=(16, 24), pool=4, clip=5)
     monkeypatch.setattr(type(made), "_estimator", type("Known", (), {"calc": lambda self, a, b, c: flow})())
     areas = [
-        [sum(min(5, max(-5, flow[4 * row + i, 4 * column + j, axis])) for i in range(4) for j in range(4)) / 16 / 5]
+        min(1, sum(flow[4 * row + i, 4 * column + j, axis] for i in range(4) for j in range(4)) / 16 / 5)
         for row in range(4)
         for column in range(6)
         for axis in range(2)
     ]
     still = np.zeros((16, 24), np.uint8)
-    np.testing.assert_allclose(made.features(found(still, still))[0], np.ravel(areas), atol=1e-6)
+    np.testing.assert_allclose(made.features(found(still, still))[0], areas, atol=1e-6)
+    assert areas[:2] == [1, 1]
 
 
 def test_patches_hold_their_own_areas_in_rows() -> None:
     frames = found(frame(24, 24), frame(27, 24), frame(27, 26))
-    whole = Extractor(pool=8).features(frames).reshape(2, 14, 14, 2)
-    patches = Extractor(pool=8, patch=56).features(frames)
+    whole = Extractor(size=(112, 112)).features(frames).reshape(2, 14, 14, 2)
+    patches = Extractor(size=(112, 112), patch=56).features(frames)
     assert patches.shape == (2 * 4, 7 * 7 * 2)
     np.testing.assert_array_equal(patches[6], whole[1, 7:, :7].ravel())  # second pair, second row, first column
 
@@ -72,8 +74,8 @@ def test_patches_hold_their_own_areas_in_rows() -> None:
 def test_one_pair_less_than_frames_and_a_still_picture_has_none(tmp_path: Path) -> None:
     grey = np.repeat(np.stack([frame(24 + i, 24) for i in range(6)])[..., None], 3, axis=3)
     write_clip(tmp_path / "film.mp4", grey, fps=10)
-    assert extractor("flow")(tmp_path / "film.mp4").shape == (5, 392)
-    assert extractor("flow")(tmp_path / "film.mp4", rate=5, pool=16).shape == (2, 98)  # 0, .2, .4 s
+    assert extractor("flow")(tmp_path / "film.mp4").shape == (5, 200)
+    assert extractor("flow")(tmp_path / "film.mp4", rate=5, pool=16).shape == (2, 50)  # 0, .2, .4 s
     write_clip(tmp_path / "still.mp4", grey[:1], fps=10)
     with pytest.raises(Unusable, match=r"still\.mp4: shows one frame, and flow needs two"):
         extractor("flow")(tmp_path / "still.mp4")
@@ -88,7 +90,7 @@ def test_it_asks_for_small_grey_frames() -> None:
     [
         ({"algorithm": "tv-l1"}, "extractor 'flow': Parser key \"algorithm\""),
         ({"size": [8, 8]}, "extractor 'flow': size is 8 x 8, expected at least 16 x 16 pixels"),
-        ({"pool": 5}, "extractor 'flow': pool is 5, expected a divisor of the height and width, 112 x 112"),
+        ({"pool": 7}, "extractor 'flow': pool is 7, expected a divisor of the height and width, 80 x 80"),
         ({"patch": 28}, "extractor 'flow': patch is 28, expected a multiple of pool, 8, that divides"),
         ({"clip": 0}, "extractor 'flow': clip is 0"),
     ],

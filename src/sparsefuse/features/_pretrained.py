@@ -52,7 +52,10 @@ class Checkpoint:
         self.model = model
         self.folder = Path(model) if Path(model).is_dir() else None
         if self.folder is None and (model.startswith((".", "/", "~")) or model.count("/") != 1):
-            raise FileNotFoundError(f"model {model!r}: there is no such folder, and it is no hub name such as org/name")
+            raise FileNotFoundError(
+                f"model {model!r}: there is no such folder, and a name on the hub is one such as "
+                "google-bert/bert-base-uncased"
+            )
         whole = _config(model)
         self._commit = getattr(whole, "_commit_hash", None)
         self._loaded: dict[tuple[torch.device, torch.dtype], torch.nn.Module] = {}
