@@ -7,17 +7,22 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from sparsefuse.features import extractor
+from sparsefuse.data.arrays import load
+from sparsefuse.features import _clip, extractor
 from sparsefuse.features.extract import extract
 from sparsefuse.media import write_clip
+from sparsefuse.refs import split_ref
 from sparsefuse.skipped import Skip, Unusable
 
+S = "00000.safetensors"
 PICTURE = {"extractor": "frames", "source": "video", "rate": 5, "size": [2, 4]}
 SOUND = {"extractor": "spectrogram", "source": "video", "bins": 16}
 
@@ -64,9 +69,16 @@ def test_a_clip_becomes_what_the_extractors_give(clips: Path, tmp_path: Path) ->
     summary = run(manifest, tmp_path / "out", {"picture": PICTURE, "sound": SOUND})
     assert summary == (tmp_path / "out" / "manifest.csv", 2, 0, [])
     assert read(summary.manifest) == [
-        {"id": "a", "picture": "picture/a.npy", "sound": "sound/a.npy", "label": "x", "split": "train", "mood": "calm"}
+        {
+            "id": "a",
+            "picture": f"picture/{S}#a",
+            "sound": f"sound/{S}#a",
+            "label": "x",
+            "split": "train",
+            "mood": "calm",
+        }
     ]
-    picture, sound = np.load(tmp_path / "out/picture/a.npy"), np.load(tmp_path / "out/sound/a.npy")
+    picture, sound = (load(f"{name}/{S}#a", tmp_path / "out") for name in ("picture", "sound"))
     assert (picture.shape, picture.dtype, sound.dtype) == ((5, 8), np.float32, np.float32)
     np.testing.assert_array_equal(picture, extractor("frames")(clips / "good.mp4", rate=5, size=(2, 4)))
     np.testing.assert_array_equal(sound, extractor("spectrogram")(clips / "good.mp4", bins=16))
@@ -97,9 +109,9 @@ def test_without_features_video_and_audio_columns_decide(clips: Path, tmp_path: 
     manifest = write_manifest(clips / "d.csv", "id,video,label", "a,good.mp4,x")
     run(manifest, tmp_path / "v")
     assert read(tmp_path / "v/manifest.csv")[0] == {
-        "id": "a", "video": "video/a.npy", "audio": "audio/a.npy", "label": "x",
+        "id": "a", "video": f"video/{S}#a", "audio": f"audio/{S}#a", "label": "x",
     }  # fmt: skip
-    assert np.load(tmp_path / "v/video/a.npy").shape == (10, 1024)
+    assert load(f"video/{S}#a", tmp_path / "v").shape == (10, 1024)
     run(write_manifest(clips / "d.csv", "id,audio,label", "a,good.mp4,x"), tmp_path / "a")
     assert list(read(tmp_path / "a/manifest.csv")[0]) == ["id", "audio", "label"]
     run(write_manifest(clips / "d.csv", "id,video,audio,label", "a,mute.mp4,good.mp4,x"), tmp_path / "va")
@@ -112,8 +124,8 @@ def test_every_bad_clip_is_named_and_the_rest_goes_on(clips: Path, tmp_path: Pat
     manifest = write_manifest(clips / "bad.csv", "id,video,label", *rows)
     summary = run(manifest, tmp_path / "out", {"picture": PICTURE, "sound": SOUND}, jobs=2)
     assert [(row["id"], row["picture"], row["sound"]) for row in read(summary.manifest)] == [
-        ("good", "picture/good.npy", "sound/good.npy"),
-        ("mute", "picture/mute.npy", ""),
+        ("good", f"picture/{S}#good", f"sound/{S}#good"),
+        ("mute", f"picture/{S}#mute", ""),
     ]
     reasons = {(skip.id, skip.modality): skip.reason for skip in summary.skipped}
     assert list(reasons) == [("mute", "sound"), *((name, "") for name in bad), ("none", "")]
@@ -149,7 +161,7 @@ def test_features_that_are_there_are_carried_over(clips: Path, tmp_path: Path) -
     manifest = write_manifest(clips / "imu.csv", "id,video,imu,group", *rows)
     summary = run(manifest, clips / "deep" / "out", {"picture": PICTURE})
     assert read(summary.manifest) == [
-        {"id": "a", "picture": "picture/a.npy", "imu": "../../imu/a.mat#acc", "group": "good.mp4"},
+        {"id": "a", "picture": f"picture/{S}#a", "imu": "../../imu/a.mat#acc", "group": "good.mp4"},
         {"id": "b", "picture": "", "imu": "../../imu/b.npy", "group": "good.mp4"},
     ]
     assert [(skip.id, skip.modality) for skip in summary.skipped] == [("b", "picture"), ("c", "")]
@@ -160,7 +172,7 @@ def test_jsonl_is_read_and_its_lists_become_cells(clips: Path, tmp_path: Path) -
     (clips / "m.jsonl").write_text("\n".join(map(json.dumps, lines)))
     summary = run(clips / "m.jsonl", tmp_path / "out", {"picture": PICTURE})
     assert read(summary.manifest) == [
-        {"id": "7", "picture": "picture/7.npy", "label": "x|y", "score": "0.5", "note": ""}
+        {"id": "7", "picture": f"picture/{S}#7", "label": "x|y", "score": "0.5", "note": ""}
     ]
 
 
@@ -173,8 +185,8 @@ def test_hostile_ids_stay_in_the_folder_and_do_not_collide(clips: Path, tmp_path
     paths = [row["picture"] for row in rows]
     assert len({path.casefold() for path in paths}) == len(ids)
     for path in paths:
-        assert (tmp_path / "out" / path).resolve().parent == (tmp_path / "out/picture").resolve()
-        assert (tmp_path / "out" / path).is_file()
+        assert split_ref(path)[0] == f"picture/{S}"
+        assert load(path, tmp_path / "out").shape == (5, 8)
     assert {p.name for p in tmp_path.iterdir()} == {"out"}
 
 
@@ -191,22 +203,24 @@ def test_a_second_run_reuses_and_a_changed_option_or_source_does_not(clips: Path
     assert counts() == (0, 2)
     assert files(tmp_path / "out") == first
     assert counts(rate=10) == (2, 0)
-    assert np.load(tmp_path / "out/picture/a.npy").shape == (10, 8)
+    assert load(f"picture/{S}#a", tmp_path / "out").shape == (10, 8)
     assert counts() == (2, 0)  # the files are the other option's by now
     os.utime(own, ns=(1, 1))
     assert counts() == (1, 1)
-    (tmp_path / "out/picture/b.npy").write_bytes(b"torn")
-    assert counts() == (1, 1)
+    (tmp_path / "out/picture" / S).write_bytes(b"torn")
+    assert counts() == (2, 0)
     assert files(tmp_path / "out") == first
 
 
 STUCK = """
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from sparsefuse.features import extractor
 SOURCE = "video"
 def extract(path, *, out: str):
-    while len(list(Path(out).glob("c*.npy"))) >= 5 and not path.with_name("go").exists():
+    while len(list(Path(out).glob(".parts/c*.npy"))) >= 5 and not path.with_name("go").exists():
         time.sleep(0.01)
     return extractor("frames")(path, size=(64, 64))
 """
@@ -218,17 +232,17 @@ def test_a_killed_run_goes_on_and_ends_the_same(clips: Path, tmp_path: Path) -> 
     features = {"picture": {"extractor": str(tmp_path / "stuck.py"), "out": str(tmp_path / "out/picture")}}
     code = f"from sparsefuse.features.extract import extract; extract({str(manifest)!r}, {str(tmp_path / 'out')!r}, "
     process = subprocess.Popen([sys.executable, "-c", f"{code}features={features!r}, jobs=1, progress=False)"])
-    while len(list(tmp_path.glob("out/picture/c*.npy"))) < 5:
+    while len(list(tmp_path.glob("out/picture/.parts/c*.npy"))) < 5:
         assert process.poll() is None
         time.sleep(0.01)
     process.kill()
     process.wait()
     (clips / "go").touch()
-    (tmp_path / "out/picture/.c9.123.npy").write_bytes(b"half")  # what a kill within a write leaves
+    (tmp_path / "out/picture/.parts/.c9.123.npy").write_bytes(b"half")  # what a kill within a write leaves
     with (tmp_path / "out/picture/.made.jsonl").open("a") as journal:
-        journal.write('\n{"file": "c39.n')  # and within a line
+        journal.write('\n{"shard": 0, "sta')  # and within a line
     resumed = run(manifest, tmp_path / "out", features)
-    assert resumed.reused in (4, 5)  # the fifth may lack its line
+    assert resumed.reused == 5
     assert resumed.done + resumed.reused == 40
     run(manifest, tmp_path / "whole", features)
     assert files(tmp_path / "out") == files(tmp_path / "whole")
@@ -255,22 +269,23 @@ def test_a_crash_of_the_decoder_costs_one_clip(clips: Path, tmp_path: Path) -> N
 
 def test_a_full_disk_stops_with_whole_files_only(clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     manifest = write_manifest(clips / "full.csv", "id,video", *(f"c{i},good.mp4" for i in range(5)))
-    write_bytes, left = Path.write_bytes, [2]
+    replacing, left = _clip.replacing, [2]
 
-    def fill(self: Path, content: bytes) -> int:
-        left[0] -= 1
-        if left[0] < 0:
-            write_bytes(self, bytes(content)[:10])
-            raise OSError(errno.ENOSPC, "No space left on device")
-        return write_bytes(self, content)
+    @contextmanager
+    def fill(path: Path) -> Iterator[Path]:
+        with replacing(path) as temporary:
+            left[0] -= 1
+            if left[0] < 0:
+                temporary.write_bytes(b"half")
+                raise OSError(errno.ENOSPC, "No space left on device")
+            yield temporary
 
-    monkeypatch.setattr(Path, "write_bytes", fill)
+    monkeypatch.setattr(_clip, "replacing", fill)
     with pytest.raises(OSError, match="the disk is full; free some space and run the same command again") as caught:
         run(manifest, tmp_path / "out", {"picture": PICTURE})
     assert caught.value.errno == errno.ENOSPC
     monkeypatch.undo()
-    made = sorted(p.name for p in (tmp_path / "out/picture").glob("*.npy"))
-    assert made == ["c0.npy", "c1.npy"]
+    assert len(list((tmp_path / "out/picture/.parts").iterdir())) == 2
     assert not (tmp_path / "out/manifest.csv").exists()
     assert run(manifest, tmp_path / "out", {"picture": PICTURE})[1:3] == (3, 2)
 

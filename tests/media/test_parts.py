@@ -7,9 +7,9 @@ from typing import Any
 import av
 import numpy as np
 import pytest
-from media_cases import paint, painted, sine, write_wav
+from media_cases import paint, painted
 
-from sparsefuse.media import Frames, FramesRequest, SoundRequest, read, read_frames, read_sound
+from sparsefuse.media import Frames, FramesRequest, SoundRequest, read, read_sound
 from sparsefuse.skipped import Unusable
 
 RATE = 25

@@ -1,66 +1,160 @@
-"""One media file comes in, one feature file comes out: the work of one process on one clip."""
+"""One row's file comes in, a feature file per modality comes out: the work of one process on one clip."""
 
 import errno
 import io
+import os
+import traceback
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from sparsefuse.features import extractor
+from sparsefuse import media
+from sparsefuse.features import Extractor, build, features
 from sparsefuse.files import replacing
+from sparsefuse.media import Limits
+from sparsefuse.media.fetch import fetched
 from sparsefuse.skipped import Unusable
+
+DTYPES = ("float32", "float16", "uint8")
+
+
+class Make(NamedTuple):
+    """One modality of a clip."""
+
+    modality: str
+    extractor: str
+    options: dict[str, Any]
+    whole: bool
+    """read the whole file, whatever part the row names"""
+    target: Path
+    """the .npy file to write"""
 
 
 class Clip(NamedTuple):
-    """What to make from what."""
+    """What to make from one file of a row."""
 
-    id: str
-    modality: str
-    source: Path
-    target: Path
-    """the .npy file to write, (N, F) float32"""
-    extractor: str
-    options: dict[str, Any]
-    key: str
-    """changes when the source, the extractor or its options change; empty when the source is missing"""
+    row: int
+    source: str
+    """path or URL"""
+    start: float
+    end: float | None
+    """the part of the file, in seconds"""
+    makes: tuple[Make, ...]
+    limits: Limits
+    folder: Path
+    """for copies of files that a URL names"""
 
 
-def make(clip: Clip) -> str:
-    """Writes the clip's features; returns the reason when the clip is unusable, else the empty text.
+class Failure(NamedTuple):
+    """Why a modality of a clip was not made."""
+
+    reason: str
+    bug: bool = False
+    """whether the extractor is wrong rather than the clip"""
+    ours: bool = False
+    """whether the reason lacks the file's name"""
+
+
+def begin(folder: str, makes: Sequence[tuple[str, dict[str, Any]]]) -> None:
+    """What a process does before its first clip: it loads the extractors, in the folder that paths are relative to."""
+    if os.getcwd() != folder:
+        os.chdir(folder)
+    for name, options in makes:
+        build(name, options)
+
+
+def make(clip: Clip) -> list[Failure | None]:
+    """Writes the clip's features; gives what went wrong, per modality.
 
     Raises OSError when the features cannot be written: the next clip could not be written either.
     """
     try:
-        features = extractor(clip.extractor)(clip.source, **clip.options)
-        _check(features, clip)
-    except (Unusable, OSError) as error:
-        return str(error)
-    except MemoryError:
-        return f"{clip.source}: needs more memory than there is; use a lower rate or size, or fewer jobs"
-    _write(clip.target, features)
-    return ""
+        path = fetched(clip.source, clip.folder, clip.limits)
+    except Unusable as error:
+        return [Failure(str(error))] * len(clip.makes)
+    extractors = [build(make.extractor, make.options) for make in clip.makes]
+    failures: list[Failure | None] = []
+    for make_, extractor, found in zip(clip.makes, extractors, _found(path, clip, extractors), strict=True):
+        made = _made(path, clip, make_, extractor, found)
+        if isinstance(made, Failure):
+            failures.append(made)
+        else:
+            _write(make_.target, made)
+            failures.append(None)
+    return failures
 
 
-def _check(features: np.ndarray, clip: Clip) -> None:
-    if features.ndim != 2 or features.dtype != np.float32:
-        raise ValueError(
-            f"extractor {clip.extractor!r} gave {features.dtype} {features.shape}, expected float32 (N, F)"
-        )
-    if 0 in features.shape:
-        raise Unusable(f"{clip.source}: gives no features: {features.shape} (N, F), expected at least (1, 1)")
-    bad = features.size - int(np.isfinite(features).sum())
-    if bad:
-        raise Unusable(f"{clip.source}: {bad} of {features.size} features are NaN or infinite, expected finite numbers")
+def _found(path: Path, clip: Clip, extractors: list[Extractor]) -> list[Any]:
+    """What each extractor asked for, or a Failure; those that read the same part share one pass over the file."""
+    found: list[Any] = [None] * len(extractors)
+    for whole in (False, True):
+        group = [i for i, make_ in enumerate(clip.makes) if make_.whole == whole]
+        if not group:
+            continue
+        start, end = (0.0, None) if whole else (clip.start, clip.end)
+        try:
+            requests = [extractors[i].request() for i in group]
+            read = media.read(path, requests, start=start, end=end, limits=clip.limits)
+        except Exception as error:
+            read = [_failure(error, path, clip, clip.makes[group[0]])] * len(group)
+        for i, got in zip(group, read, strict=True):
+            found[i] = got
+    return found
 
 
-def _write(target: Path, features: np.ndarray) -> None:
-    # Through memory: numpy's own write to a file reports a full disk without its error number.
-    buffer = io.BytesIO()
-    np.save(buffer, features)
+def _made(path: Path, clip: Clip, make_: Make, extractor: Extractor, found: Any) -> np.ndarray | Failure:
+    if isinstance(found, Failure):
+        return found
     try:
-        with replacing(target) as temporary:
-            temporary.write_bytes(buffer.getbuffer())
+        made = features(extractor, found, str(path))
+        _check(made)
+    except Exception as error:
+        return _failure(error, path, clip, make_)
+    return made
+
+
+def _failure(error: Exception, path: Path, clip: Clip, make_: Make) -> Failure:
+    """What a person is told; it does not depend on where a copy of the file lay."""
+    text = str(error).replace(str(path), clip.source)
+    if clip.source not in text:
+        text = f"{clip.source}: {text}"
+    if isinstance(error, Unusable | OSError):
+        return Failure(text)
+    if isinstance(error, MemoryError):
+        return Failure(f"{clip.source}: needs more memory than there is; use a lower rate or size, or fewer jobs")
+    where = traceback.extract_tb(error.__traceback__)[-1]
+    place = f"{Path(where.filename).name}, line {where.lineno}"
+    return Failure(f"{text} (extractor {make_.extractor!r}: {type(error).__name__} in {place})", bug=True)
+
+
+def _check(made: np.ndarray) -> None:
+    if not isinstance(made, np.ndarray) or made.ndim != 2 or made.dtype.name not in DTYPES:
+        got = f"{made.dtype} {made.shape}" if isinstance(made, np.ndarray) else type(made).__name__
+        raise TypeError(f"the extractor gave {got}, expected {' or '.join(DTYPES)} (N, F)")
+    if 0 in made.shape:
+        raise Unusable(f"gives no features: {made.shape} (N, F), expected at least (1, 1)")
+    bad = 0 if made.dtype == np.uint8 else made.size - int(np.isfinite(made).sum())
+    if bad:
+        raise Unusable(f"{bad} of {made.size} features are NaN or infinite, expected finite numbers")
+
+
+def _write(target: Path, made: np.ndarray) -> None:
+    # Through memory: numpy's own write to a file reports a full disk without its error number.
+    head = io.BytesIO()
+    np.lib.format.write_array_header_1_0(head, np.lib.format.header_data_from_array_1_0(np.ascontiguousarray(made)))
+    with disk_full(target), replacing(target) as temporary, temporary.open("wb", buffering=0) as file:
+        file.write(head.getbuffer())
+        file.write(np.ascontiguousarray(made).data)
+
+
+@contextmanager
+def disk_full(target: Path) -> Iterator[None]:
+    """Says what to do when the disk is full."""
+    try:
+        yield
     except OSError as error:
         if error.errno != errno.ENOSPC:
             raise

@@ -6,24 +6,43 @@ import os
 import platform
 import re
 from collections.abc import Mapping
-from contextlib import closing, suppress
+from contextlib import suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-from sparsefuse.features import fingerprint, resolve, source_of
-from sparsefuse.features._clip import Clip, make
-from sparsefuse.features._made import Made, file_names, key_of
+from sparsefuse.features import PLACE, build, fingerprint, resolve, source_of
+from sparsefuse.features._plan import Plan, Spec, parts_of
+from sparsefuse.features._run import Reasons, run
 from sparsefuse.files import write_json
+from sparsefuse.media import FileRequest, Limits
+from sparsefuse.media.fetch import check_protocol, is_url
 from sparsefuse.names import unknown
 from sparsefuse.refs import FEATURES, MEDIA, TABLES, split_ref, suffix
 from sparsefuse.skipped import Skip, Unusable, write_skipped
 from sparsefuse.table import Table, check_ids, read_table, write_table
-from sparsefuse.workers import each
 
 _log = logging.getLogger(__name__)
+Engine = Literal["local", "ray"]
+
+
+class Bounds(NamedTuple):
+    """What one clip may cost."""
+
+    timeout: float = 600.0
+    """seconds of work"""
+    max_minutes: float = 60.0
+    """of a film, or of the part of it that is read"""
+    max_gb: float = 20.0
+    """of a film's file"""
+    max_frames_gb: float = 4.0
+    """of the frames one extractor gets, in memory"""
+
+    def limits(self) -> Limits:
+        """The same in seconds and bytes. Raises ValueError for one that is not above 0."""
+        for name, value in self._asdict().items():
+            if not value > 0:
+                raise ValueError(f"{name} is {value}, expected a number above 0")
+        return Limits(60 * self.max_minutes, 1e9 * self.max_gb, 1e9 * self.max_frames_gb)
 
 
 class Summary(NamedTuple):
@@ -32,9 +51,9 @@ class Summary(NamedTuple):
     manifest: Path
     """the new manifest"""
     done: int
-    """feature files made"""
+    """modalities of clips made"""
     reused: int
-    """feature files that an earlier run made in the same way"""
+    """modalities of clips that an earlier run made in the same way"""
     skipped: list[Skip]
     """clips that gave nothing, and modalities that clips lost; the same as in skipped.jsonl"""
 
@@ -47,12 +66,16 @@ def extract(
     jobs: int = 0,
     strict: bool = False,
     progress: bool = True,
+    engine: Engine = "local",
+    bounds: Bounds = Bounds(),  # noqa: B008 - it is a constant
 ) -> Summary:
-    """Writes `<out>/<modality>/<id>.npy`, `manifest.csv`, `features.json` and `skipped.jsonl`; reuses what is there.
+    """Writes `<out>/<modality>/00000.safetensors` ..., `manifest.csv`, `features.json` and `skipped.jsonl`; reuses what
+    is there.
 
     `features`: {modality: {"extractor": name or path.py, "source": manifest column, ...the extractor's options}};
-    without it a `video` column gives frames at 10 a second and a spectrogram, an `audio` column a spectrogram.
-    `jobs`: processes; 0 = one per core, 1 = this process alone. `strict`: raise the first Unusable.
+    without it a `video` column gives frames at 10 a second and a spectrogram, an `audio` column a spectrogram. Of a row
+    with `start` or `end` (seconds) that part of the film is read; with "whole": true, all of it. `jobs`: processes;
+    0 = one per core, 1 = this process alone, which no time-out and no crash ends. `strict`: raise the first Unusable.
     Raises ValueError for a wrong manifest or option, OSError when the disk is full; a rerun goes on from there.
     """
     manifest, out = Path(manifest), Path(out)
@@ -63,25 +86,16 @@ def extract(
     if jobs < 0:
         raise ValueError(f"jobs is {jobs}, expected 0 (one per core) or more")
     specs = _specs(table, features or _default(table), manifest)
+    parts = parts_of(manifest, table)
+    _check_parts(manifest, specs, any(parts))
+    _check_urls(table, specs)
     for column in sorted(_media_columns(table) - {spec.source for spec in specs}):
         _log.warning("column %r holds media that no feature is made from; the new manifest leaves it out", column)
-    clips = _clips(table, specs, manifest.parent, out)
-    made = {spec.modality: Made(out / spec.modality) for spec in specs}
-    fresh = [clip for clip in clips if not made[clip.modality].has(clip)]
-    try:
-        reasons = _run(fresh, made, jobs, strict, progress)
-    finally:
-        for journal in made.values():
-            journal.close()
-    skipped = _write(table, specs, clips, reasons, manifest.parent, out)
-    return Summary(out / "manifest.csv", len(fresh) - len(reasons), len(clips) - len(fresh), skipped)
-
-
-class _Spec(NamedTuple):
-    modality: str
-    extractor: str
-    source: str  # manifest column
-    options: dict[str, Any]
+    plan = Plan(table, parts, specs, manifest.parent, out, bounds.limits())
+    reasons = run(plan, jobs=jobs, engine=engine, timeout=bounds.timeout, strict=strict, progress=progress)
+    skipped = _write(table, specs, plan, reasons, manifest.parent, out)
+    plan.finish()
+    return Summary(out / "manifest.csv", plan.wanted - plan.reused - len(reasons), plan.reused, skipped)
 
 
 def _default(table: Table) -> dict[str, dict[str, Any]]:
@@ -99,7 +113,7 @@ def _default(table: Table) -> dict[str, dict[str, Any]]:
     return chosen
 
 
-def _specs(table: Table, features: Mapping[str, Mapping[str, Any]], manifest: Path) -> list[_Spec]:
+def _specs(table: Table, features: Mapping[str, Mapping[str, Any]], manifest: Path) -> list[Spec]:
     specs = []
     for modality, given in features.items():
         options = dict(given)
@@ -117,11 +131,32 @@ def _specs(table: Table, features: Mapping[str, Mapping[str, Any]], manifest: Pa
         if table.holds(source, FEATURES - TABLES if named else FEATURES):
             hint = f"; if it is raw, say `source: {source}`" if table.holds(source, TABLES) else ""
             raise ValueError(f"{manifest}: column {source!r} holds features already, nothing to extract from it{hint}")
-        specs.append(_Spec(modality, name, source, resolve(name, options)))
+        whole = options.pop("whole", False)
+        if not isinstance(whole, bool):
+            raise ValueError(f"modality {modality!r}: whole is {whole!r}, expected true or false")
+        build(name, options)
+        specs.append(Spec(modality, name, source, whole, resolve(name, options), fingerprint(name, options)))
     for modality in features:
         if modality in _kept_columns(table, specs):
             raise ValueError(f"{manifest}: has a column {modality!r} already; give the modality another name")
     return specs
+
+
+def _check_parts(manifest: Path, specs: list[Spec], parts: bool) -> None:
+    for spec in specs:
+        request = build(spec.extractor, spec.options).request()
+        if parts and not spec.whole and isinstance(request, FileRequest) and not request.parts:
+            raise ValueError(
+                f"{manifest}: has columns start and end, but the extractor of modality {spec.modality!r}, "
+                f"{spec.extractor!r}, cannot read a part of a file; give it `whole: true` to read all of each file"
+            )
+
+
+def _check_urls(table: Table, specs: list[Spec]) -> None:
+    """Raises ImportError or ValueError where no row of a protocol could be read."""
+    cells = {row[spec.source] for spec in specs for row in table.rows if is_url(row[spec.source])}
+    for cell in {cell.split("://")[0]: cell for cell in cells}.values():
+        check_protocol(cell)
 
 
 def _usual_source(table: Table, extractor: str) -> str:
@@ -129,57 +164,23 @@ def _usual_source(table: Table, extractor: str) -> str:
     return "video" if usual == "audio" and "audio" not in table.columns else usual  # a video has sound, too
 
 
-def _clips(table: Table, specs: list[_Spec], root: Path, out: Path) -> list[Clip]:
-    names = file_names([row["id"] for row in table.rows])
-    clips = []
-    for spec in specs:
-        code = fingerprint(spec.extractor, spec.options)
-        for row in table.rows:
-            if not row[spec.source]:
-                continue
-            source = root / row[spec.source]
-            key = key_of(source, code)
-            target = out / spec.modality / f"{names[row['id']]}.npy"
-            clips.append(Clip(row["id"], spec.modality, source, target, spec.extractor, spec.options, key))
-    return clips
-
-
-def _run(
-    clips: list[Clip], made: dict[str, Made], jobs: int, strict: bool, progress: bool
-) -> dict[tuple[str, str], str]:
-    """Makes the clips' features; gives the reason for each (id, modality) that could not be made."""
-    reasons: dict[tuple[str, str], str] = {}
-    columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.fields[skipped]} skipped"))
-    bar = Progress(TextColumn("extract"), *columns, console=Console(stderr=True), disable=not progress)
-    with bar, closing(each(make, clips, jobs)) as results:
-        shown = bar.add_task("extract", total=len(clips), skipped=0)
-        for clip, result in results:
-            reason = f"{clip.source}: the decoder crashed" if result is None else result
-            if not reason:
-                made[clip.modality].add(clip)
-            elif strict:
-                raise Unusable(f"sample {clip.id}, {clip.modality}: {reason}")
-            else:
-                reasons[clip.id, clip.modality] = reason
-            bar.update(shown, advance=1, skipped=len(reasons))
-    return reasons
-
-
 def _write(
     table: Table,
-    specs: list[_Spec],
-    clips: list[Clip],
-    reasons: dict[tuple[str, str], str],
+    specs: list[Spec],
+    plan: Plan,
+    reasons: Reasons,
     root: Path,
     out: Path,
 ) -> list[Skip]:
     """Writes the new manifest, the options and the report; the manifest last, so that it vouches for the rest."""
     kept = _kept_columns(table, specs)
     carried = [column for column in kept if table.holds(column, FEATURES)]
-    paths = {(c.id, c.modality): f"{c.modality}/{c.target.name}" for c in clips if (c.id, c.modality) not in reasons}
     rows, skipped = [], []
-    for row in table.rows:
-        files = {spec.modality: paths.get((row["id"], spec.modality), "") for spec in specs}
+    for index, row in enumerate(table.rows):
+        files = {
+            s.modality: plan.reference(index, s) if row[s.source] and (row["id"], s.modality) not in reasons else ""
+            for s in specs
+        }
         files |= {column: _moved(row[column], root, out) for column in carried}
         lost = [Skip(*key, reasons[key]) for spec in specs if (key := (row["id"], spec.modality)) in reasons]
         if any(files.values()):
@@ -203,7 +204,7 @@ def _write(
     return skipped
 
 
-def _kept_columns(table: Table, specs: list[_Spec]) -> list[str]:
+def _kept_columns(table: Table, specs: list[Spec]) -> list[str]:
     """Columns that go into the new manifest as they are: all but those of media files."""
     dropped = {spec.source for spec in specs} | _media_columns(table)
     return [column for column in table.columns if column not in dropped]
@@ -222,8 +223,10 @@ def _moved(ref: str, old: Path, new: Path) -> str:
     return f"{name}#{key}" if key else name
 
 
-def _record(spec: _Spec) -> dict[str, Any]:
-    return {"extractor": spec.extractor, "source": spec.source, **spec.options}
+def _record(spec: Spec) -> dict[str, Any]:
+    place = {"extractor": spec.extractor, "source": spec.source} | ({"whole": True} if spec.whole else {})
+    assert set(place) <= set(PLACE), place
+    return place | spec.options
 
 
 def _versions() -> dict[str, str]:

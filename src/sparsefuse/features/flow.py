@@ -89,8 +89,8 @@ class Extractor:
 
 def _dis(cv2: Any) -> Any:
     """Dense inverse search at half the frame's size, without refinement."""
-    # OpenCV's fast preset searches at a quarter and refines: on a texture moved by 1 to 7 of 112 pixels it takes 0.19 ms
-    # a pair and is wrong by half a pixel, this 0.18 ms and 0.02. What refinement would smooth, the pooling does.
+    # OpenCV's fast preset searches at a quarter and refines: on a texture moved by 1 to 7 of 112 pixels it took 0.19 ms
+    # a pair and was wrong by half a pixel, this took 0.18 ms and was wrong by 0.02. The pooling smooths instead.
     search = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
     search.setFinestScale(1)
     search.setGradientDescentIterations(12)

@@ -58,6 +58,8 @@ class Track:
         self.stream, self._path = stream, path
         self._reached, self._packets, self._damaged, self._frames = 0.0, 0, 0, 0
         self._begin: float | None = None
+        self._tick = float(stream.time_base or 0)
+        self.own_length = bool(stream.duration)
 
     def decode(self, packet: "Packet") -> list[Any]:
         """The frames that a packet of this stream completes, in the order they are shown; a damaged one gives none."""
@@ -79,10 +81,13 @@ class Track:
         """Takes in how far the file goes. Without a length of the stream only the file's is known, and another stream
         may be the longest."""
         ours = packet.stream.index == self.stream.index
-        if packet.pts is not None and packet.time_base is not None and (ours or not self.stream.duration):
-            end = float((packet.pts + (packet.duration or 0)) * packet.time_base)
-            self._begin = end if self._begin is None else self._begin
-            self._reached = max(self._reached, end)
+        if packet.pts is None:
+            return
+        tick = self._tick if ours else float(packet.time_base or 0)
+        end = (packet.pts + (packet.duration or 0)) * tick
+        if self._begin is None:
+            self._begin = end
+        self._reached = max(self._reached, end)
 
     @property
     def passed(self) -> float:
@@ -118,7 +123,7 @@ def packets(container: "InputContainer", tracks: "Sequence[Track]") -> "Iterator
         if track is not None:
             yield track, packet
         for other in tracks:
-            if other is not track:
+            if other is not track and not other.own_length:
                 other.note(packet)
 
 

@@ -165,7 +165,7 @@ class _Film:
             if isinstance(track, Unusable):
                 self.found[request] = track
             elif isinstance(request, FramesRequest):
-                sink = FramesSink(request, part, most_bytes=self.limits.frame_bytes)
+                sink = FramesSink(request, part, frames=track.stream.frames, most_bytes=self.limits.frame_bytes)
                 sinks.setdefault(track, {})[request] = sink
             else:
                 sinks.setdefault(track, {})[request] = SoundSink(request, part)

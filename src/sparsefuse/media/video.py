@@ -13,6 +13,7 @@ from sparsefuse.skipped import Unusable
 if TYPE_CHECKING:
     from av.video.frame import VideoFrame
 
+_ROOM = 2**28  # bytes that are set aside on the word of a header
 _SLACK = 0.001  # seconds by which times are rounded, in matroska files as in tables
 
 
@@ -22,13 +23,16 @@ class FramesSink:
     It holds one decoded frame, not the whole film. A part begins with the frame that is on the screen at its start.
     """
 
-    def __init__(self, request: FramesRequest, part: Part, *, most_bytes: float) -> None:
+    def __init__(self, request: FramesRequest, part: Part, *, frames: int, most_bytes: float) -> None:
+        """`frames`: how many the film is said to have, 0 = it does not say; `most_bytes`: of what is kept."""
         check(request)
+        self._said = frames
         self._rate, self._part, self._most_bytes = request.rate, part, most_bytes
         self._to_pixels = _converter(request.size, request.gray)
         self._kept = np.empty((0, 0, 0, 0), np.uint8)  # (capacity, H, W, C)
         self._times: list[float] = []
         self._origin = part.origin
+        self._tick: float | None = None
         self._previous: _Timed | None = None
         self._last_kept: _Timed | None = None
         self.done = False
@@ -51,8 +55,7 @@ class FramesSink:
             self._finish(last)
         if not self._times:
             raise Unusable(f"has no picture from {self._part.start:g} s on: it ends at {last.end:.2f} s")
-        self._kept.resize((len(self._times), *self._kept.shape[1:]), refcheck=False)
-        return Frames(self._kept, np.array(self._times, dtype=np.float64))
+        return Frames(self._kept[: len(self._times)], np.array(self._times, dtype=np.float64))
 
     def _timed(self, image: "VideoFrame") -> "_Timed":
         before = self._previous
@@ -62,7 +65,9 @@ class FramesSink:
             time = image.time - self._origin
         else:
             time = before.end if before else 0.0  # no time stamp: right after the last
-        known = float(image.duration * image.time_base) if image.duration and image.time_base else 0.0
+        if self._tick is None:
+            self._tick = float(image.time_base or 0)
+        known = (image.duration or 0) * self._tick
         return _Timed(image, time, time + (known or max(0.0, time - (before.time if before else time))))
 
     def _reached(self, frame: "_Timed") -> bool:
@@ -116,10 +121,24 @@ class FramesSink:
                     f"its frames at this rate and size fill more than {self._most_bytes / 1e9:g} GB; lower them, or "
                     "cut the film in parts by columns start and end"
                 )
-            self._kept.resize((max(32, count + count // 2), *pixels.shape), refcheck=False)
+            self._grow(pixels)
         self._kept[count] = pixels
         self._times.append(time)
         self._last_kept = frame
+
+    def _grow(self, pixels: np.ndarray) -> None:
+        """Makes room for more frames; where the film says how many it has, once."""
+        count = len(self._kept)
+        points = self._most_points()
+        room = max(32, count + count // 2)
+        if not count and self._rate is None and self._part.whole:
+            room = max(1, min(self._said, int(_ROOM // pixels.nbytes))) if self._said else room
+        elif not count and points < _ROOM // pixels.nbytes:
+            room = int(points)
+        larger = np.empty((room, *pixels.shape), np.uint8)
+        if count:
+            larger[:count] = self._kept
+        self._kept = larger
 
 
 class _Timed(NamedTuple):

@@ -1,6 +1,7 @@
 """Verbs that make and check data: files in, feature files and a manifest out."""
 
 from pathlib import Path
+from typing import Literal
 
 from sparsefuse.config import Config
 
@@ -61,18 +62,36 @@ def generate(
     )
 
 
-def extract(manifest: Path, out: Path, config: Config, jobs: int = 0, strict: bool = False) -> None:
+def extract(
+    manifest: Path,
+    out: Path,
+    config: Config,
+    jobs: int = 0,
+    strict: bool = False,
+    engine: Literal["local", "ray"] = "local",
+    timeout: float = 600.0,
+    max_minutes: float = 60.0,
+    max_gb: float = 20.0,
+    max_frames_gb: float = 4.0,
+) -> None:
     """Makes feature files from the media files of a manifest, and a new manifest that names them.
 
     Args:
-        manifest: CSV or JSONL with id, one column per media or feature file, and labels
+        manifest: CSV or JSONL with id, one column per media or feature file, and labels; `start` and `end` (seconds)
+            name the part of its film that a clip is
         out: folder for the features; a rerun makes only what is missing
-        jobs: processes; 0 = one per core
+        jobs: processes; 0 = one per core; 1 = this one alone, which no time-out ends and a crash does
         strict: stop at the first clip that cannot be used
+        engine: local, or ray: a Ray cluster (RAY_ADDRESS, else one on this machine)
+        timeout: seconds after which a clip is given up
+        max_minutes: longest film, or part of one, that is read
+        max_gb: largest file that is read
+        max_frames_gb: most memory for the frames of one clip
     """
-    from sparsefuse.features.extract import extract
+    from sparsefuse.features.extract import Bounds, extract
 
-    found = extract(manifest, out, features=config.features, jobs=jobs, strict=strict)
+    bounds = Bounds(timeout, max_minutes, max_gb, max_frames_gb)
+    found = extract(manifest, out, features=config.features, jobs=jobs, strict=strict, engine=engine, bounds=bounds)
     print(f"{found.done} made, {found.reused} reused, {len(found.skipped)} skipped -> {found.manifest}")
     if found.skipped:
         print(f"skipped: see {out / 'skipped.jsonl'}; the first is {found.skipped[0].id}: {found.skipped[0].reason}")

@@ -1,0 +1,173 @@
+"""A manifest's rows come in, the clips that are still to be made come out, shard by shard."""
+
+import math
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from sparsefuse.features._clip import Clip, Make
+from sparsefuse.features._shards import ROWS, Shards, Wanted, key_names, made_from, shard_name
+from sparsefuse.media import Limits
+from sparsefuse.media.fetch import is_url, version
+from sparsefuse.table import Table
+
+_ASKED_AT_ONCE = 16  # servers, for the versions of files
+_FETCHED = ".fetched"
+
+
+class Spec(NamedTuple):
+    """What to make of one modality."""
+
+    modality: str
+    extractor: str
+    source: str
+    """manifest column"""
+    whole: bool
+    """read the whole file, whatever part the row names"""
+    options: dict[str, Any]
+    fingerprint: str
+
+
+class Part(NamedTuple):
+    """The part of its file that a row names, in seconds."""
+
+    start: float
+    end: float | None
+
+
+def parts_of(path: Path, table: Table) -> list[Part | None]:
+    """What the columns `start` and `end` say of each row. Raises ValueError with the line for what is no time."""
+    if not {"start", "end"} & set(table.columns):
+        return [None] * len(table.rows)
+    return [_part(path, line, row) for line, row in zip(table.lines, table.rows, strict=True)]
+
+
+def _part(path: Path, line: int, row: dict[str, str]) -> Part | None:
+    times: dict[str, float] = {}
+    for name in ("start", "end"):
+        if cell := row.get(name, ""):
+            try:
+                times[name] = float(cell)
+            except ValueError:
+                times[name] = math.nan
+            if not 0 <= times[name] < math.inf:
+                raise ValueError(
+                    f"{path}, line {line}: {name} is {cell!r}, expected seconds since the film's beginning, 0 or more; "
+                    "rename the column if it says something else"
+                )
+    if not times:
+        return None
+    part = Part(times.get("start", 0.0), times.get("end"))
+    if part.end is not None and part.end <= part.start:
+        raise ValueError(f"{path}, line {line}: start is {part.start:g}, end is {part.end:g}; expected start < end")
+    return part
+
+
+class Group(NamedTuple):
+    """The rows of one shard."""
+
+    shard: int
+    rows: int
+    wanted: dict[str, list[tuple[int, Wanted]]]
+    """modality -> (row, clip) of those rows that have a source"""
+    clips: list[Clip]
+    """what is still to be made"""
+
+
+class Plan:
+    """What one run has to do. It goes through the rows once and holds one shard of them at a time."""
+
+    def __init__(
+        self,
+        table: Table,
+        parts: Sequence[Part | None],
+        specs: Sequence[Spec],
+        root: Path,
+        out: Path,
+        limits: Limits,
+    ) -> None:
+        self.table, self.specs, self._parts, self._root, self._out, self._limits = (
+            table,
+            specs,
+            parts,
+            root,
+            out,
+            limits,
+        )
+        self._names = key_names([row["id"] for row in table.rows])
+        places = {name: row // ROWS for row, name in enumerate(self._names)}
+        self._shards = {spec.modality: Shards(out / spec.modality, places) for spec in specs}
+        self.wanted = sum(bool(row[spec.source]) for row in table.rows for spec in specs)
+        self.reused = 0
+
+    def groups(self) -> Iterator[Group]:
+        """The shards' rows, in order."""
+        for shard in range(self._count()):
+            rows = range(shard * ROWS, min((shard + 1) * ROWS, len(self.table.rows)))
+            wanted = self._wanted(rows)
+            clips: dict[tuple[int, str], list[Make]] = {}
+            for spec in self.specs:
+                shards = self._shards[spec.modality]
+                pairs = wanted[spec.modality]
+                row_of = {clip.name: row for row, clip in pairs}
+                todo = shards.begin(shard, [clip for _, clip in pairs])
+                self.reused += len(pairs) - len(todo)
+                for clip in todo:
+                    row = row_of[clip.name]
+                    make = Make(spec.modality, spec.extractor, spec.options, spec.whole, shards.part(clip))
+                    clips.setdefault((row, self._source(row, spec)), []).append(make)
+            found = [self._clip(row, source, clips[row, source]) for row, source in sorted(clips)]
+            yield Group(shard, len(rows), wanted, found)
+
+    def pack(self, group: Group, failed: set[tuple[int, str]]) -> None:
+        """Writes the shards of a group whose clips are all made, but for the failed (row, modality)."""
+        for modality, pairs in group.wanted.items():
+            done = [clip for row, clip in pairs if (row, modality) not in failed]
+            self._shards[modality].end(group.shard, done)
+
+    def reference(self, row: int, spec: Spec) -> str:
+        """How the new manifest names a clip's features."""
+        return f"{spec.modality}/{shard_name(row // ROWS)}#{self._names[row]}"
+
+    def finish(self) -> None:
+        """Removes what the manifest has no row for, and the parts."""
+        for shards in self._shards.values():
+            shards.finish(self._count())
+        fetched = self._out / _FETCHED
+        if fetched.is_dir():
+            for copy in fetched.iterdir():
+                copy.unlink()
+            fetched.rmdir()
+
+    def close(self) -> None:
+        """Ends writing."""
+        for shards in self._shards.values():
+            shards.close()
+
+    def _count(self) -> int:
+        return -(-len(self.table.rows) // ROWS)
+
+    def _wanted(self, rows: range) -> dict[str, list[tuple[int, Wanted]]]:
+        pairs = [(row, spec) for spec in self.specs for row in rows if self.table.rows[row][spec.source]]
+        sources = sorted({self._source(row, spec) for row, spec in pairs})
+        if any(is_url(source) for source in sources):
+            with ThreadPoolExecutor(_ASKED_AT_ONCE) as threads:
+                versions = dict(zip(sources, threads.map(version, sources), strict=True))
+        else:
+            versions = {source: version(source) for source in sources}
+        found: dict[str, list[tuple[int, Wanted]]] = {spec.modality: [] for spec in self.specs}
+        for row, spec in pairs:
+            source = self._source(row, spec)
+            part = None if spec.whole else self._parts[row]
+            key = made_from(versions[source], source, part, spec.fingerprint)
+            found[spec.modality].append((row, Wanted(self._names[row], key)))
+        return found
+
+    def _source(self, row: int, spec: Spec) -> str:
+        cell = self.table.rows[row][spec.source]
+        return cell if is_url(cell) else str(self._root / cell)
+
+    def _clip(self, row: int, source: str, makes: list[Make]) -> Clip:
+        start, end = self._parts[row] or (0.0, None)
+        return Clip(row, source, start, end, tuple(makes), self._limits, self._out / _FETCHED)

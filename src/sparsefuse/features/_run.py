@@ -1,0 +1,157 @@
+"""A plan comes in, its clips are made by many processes; why some could not be made comes out."""
+
+import math
+import os
+import time
+from collections import Counter, deque
+from collections.abc import Iterator
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from contextlib import closing, contextmanager
+from datetime import timedelta
+from functools import partial
+from typing import Any, NamedTuple
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+from sparsefuse.features._clip import Clip, Failure, begin, make
+from sparsefuse.features._plan import Group, Plan
+from sparsefuse.features._shards import ROWS
+from sparsefuse.skipped import Unusable
+from sparsefuse.workers import each
+
+Reasons = dict[tuple[str, str], str]
+"""(id, modality) -> why it could not be made"""
+_BUGS = 10  # so many clips on which an extractor fails, and none on which it does not, are no matter of the clips
+_WAITING = 2  # shards that may wait to be written before no further clips are handed out
+
+
+def run(plan: Plan, *, jobs: int, engine: str, timeout: float, strict: bool, progress: bool) -> Reasons:
+    """Makes all clips of the plan and writes its shards. Raises the first Unusable if `strict`, RuntimeError for an
+    extractor that works for no clip, OSError when the disk is full."""
+    columns = (TextColumn("extract"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[told]}"))
+    bar = Progress(*columns, console=Console(stderr=True), disable=not progress)
+    makers = [(spec.extractor, spec.options) for spec in plan.specs]
+    late: list[Failure | None] = [Failure(f"took longer than {timeout:g} s, the time-out", ours=True)]
+    try:
+        with bar, ThreadPoolExecutor(1) as writer, _one_thread(jobs):
+            state = _State(plan, bar, writer, strict)
+            options = {"begin": partial(begin, os.getcwd(), makers), "timeout": timeout, "late": late}
+            with closing(_engine(engine)(make, state.clips(), jobs, waiting=state.show, **options)) as results:
+                for clip, result in results:
+                    state.take(clip, result or [Failure("the decoder crashed", ours=True)])
+            state.end()
+    finally:
+        plan.close()
+    return state.reasons
+
+
+def _engine(name: str) -> Any:
+    if name == "local":
+        return each
+    from sparsefuse.ray_workers import each as each_on_ray
+
+    return each_on_ray
+
+
+@contextmanager
+def _one_thread(jobs: int) -> Iterator[None]:
+    """This process computes as its workers do, with one thread: more would change the last bits of the features."""
+    if jobs != 1:
+        yield
+        return
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+class _Open(NamedTuple):
+    """A group of which not all clips are made."""
+
+    group: Group
+    left: Counter[int]
+    """row -> clips"""
+
+
+class _State:
+    """Where a run stands."""
+
+    def __init__(self, plan: Plan, bar: Progress, writer: Executor, strict: bool) -> None:
+        self._plan, self._bar, self._writer, self._strict = plan, bar, writer, strict
+        self.reasons: Reasons = {}
+        self._open: dict[int, _Open] = {}
+        self._failed: dict[int, set[tuple[int, str]]] = {}  # shard -> (row, modality)
+        self._writes: deque[Future[None]] = deque()
+        self._worked: set[str] = set()
+        self._bugs: Counter[str] = Counter()
+        self._shown = bar.add_task("extract", total=len(plan.table.rows), told="")
+        self._begin, self._made = time.monotonic(), 0
+
+    def clips(self) -> Iterator[Clip]:
+        """What is to be made."""
+        for group in self._plan.groups():
+            left = Counter(clip.row for clip in group.clips)
+            self._open[group.shard] = _Open(group, left)
+            self._failed[group.shard] = set()
+            self._bar.update(self._shown, advance=group.rows - len(left))
+            if not left:
+                self._pack(group.shard)
+            yield from group.clips
+            self._settle(_WAITING)
+
+    def take(self, clip: Clip, results: list[Failure | None]) -> None:
+        """Notes what came of a clip; writes the shard if it was its last."""
+        shard = clip.row // ROWS
+        results = results if len(results) == len(clip.makes) else results * len(clip.makes)
+        for make_, failure in zip(clip.makes, results, strict=True):
+            if failure is None:
+                self._worked.add(make_.modality)
+            else:
+                self._fail(clip, shard, make_.modality, failure)
+        left = self._open[shard].left
+        left[clip.row] -= 1
+        if not left[clip.row]:
+            del left[clip.row]
+            self._made += 1
+            self._bar.update(self._shown, advance=1)
+            self.show()
+        if not left:
+            self._pack(shard)
+
+    def show(self) -> None:
+        """Updates the bar."""
+        pace = self._made / (time.monotonic() - self._begin)
+        todo = len(self._plan.table.rows) - self._bar.tasks[0].completed
+        left = f", {timedelta(seconds=round(todo / pace))} left" if pace and todo else ""
+        self._bar.update(self._shown, told=f"{pace:.1f} clips/s{left}, {len(self.reasons)} skipped")
+
+    def end(self) -> None:
+        """Waits until all is written."""
+        assert not self._open, self._open
+        self._settle(0)
+
+    def _fail(self, clip: Clip, shard: int, modality: str, failure: Failure) -> None:
+        reason = f"{clip.source}: {failure.reason}" if failure.ours else failure.reason
+        name = self._plan.table.rows[clip.row]["id"]
+        self._bugs[modality] += failure.bug
+        if self._bugs[modality] >= _BUGS and modality not in self._worked:
+            raise RuntimeError(f"{modality} could be made of none of {_BUGS} clips; the last: {reason}")
+        if self._strict:
+            raise Unusable(f"sample {name}, {modality}: {reason}")
+        self.reasons[name, modality] = reason
+        self._failed[shard].add((clip.row, modality))
+
+    def _pack(self, shard: int) -> None:
+        group = self._open.pop(shard).group
+        self._writes.append(self._writer.submit(self._plan.pack, group, self._failed.pop(shard)))
+        self._settle(math.inf)
+
+    def _settle(self, waiting: float) -> None:
+        """Waits until no more than so many shards wait to be written; raises what writing one raised."""
+        while self._writes and (self._writes[0].done() or len(self._writes) > waiting):
+            self._writes.popleft().result()

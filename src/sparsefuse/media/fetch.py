@@ -1,0 +1,100 @@
+"""A path or URL comes in, a file on this machine comes out, or what tells one version of it from another."""
+
+import atexit
+import errno
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from sparsefuse.media.request import Limits
+from sparsefuse.skipped import Unusable
+
+_CHUNK = 2**20
+_TELLING = ("size", "ETag", "etag", "LastModified", "last_modified", "mtime", "updated", "created", "md5Hash")
+
+
+def is_url(source: str) -> bool:
+    """Whether it names a file elsewhere: s3://, gs://, http:// ..."""
+    return "://" in source
+
+
+def check_protocol(source: str) -> None:
+    """Raises ImportError, or ValueError for a protocol nobody knows, where a URL could not be opened."""
+    protocol = source.split("://")[0]
+    try:
+        _fsspec().get_filesystem_class(protocol)
+    except ImportError as error:
+        raise ImportError(f"{source}: reading {protocol}:// needs one more package: {error}") from error
+    except ValueError as error:
+        raise ValueError(f"{source}: unknown protocol {protocol!r} ({error})") from error
+
+
+def version(source: str) -> str:
+    """Size and time of change, or what else a server tells of the file's version; empty if there is no such file."""
+    if not is_url(source):
+        path = Path(source)
+        try:
+            status = path.stat()
+        except OSError:
+            return ""
+        return f":{status.st_size}:{status.st_mtime_ns}" if path.is_file() else ""
+    try:
+        system, path = _fsspec().core.url_to_fs(source)
+        info: dict[str, Any] = system.info(path)
+    except Exception:  # each file system has errors of its own; reading the file says what is wrong
+        return ""
+    return ":".join(f"{key}={info[key]}" for key in _TELLING if info.get(key) is not None)
+
+
+def fetched(source: str, folder: Path, limits: Limits) -> Path:
+    """The file itself, or a copy of what the URL names. A process keeps one copy, for the next part of the same film.
+
+    Raises Unusable where there is none, or it is larger than the limit; OSError when the disk is full.
+    """
+    if not is_url(source):
+        return Path(source)
+    if _kept.get("source") != source:
+        _forget()
+        _kept["path"] = _copy(source, folder, limits)
+        _kept["source"] = source
+    return Path(_kept["path"])
+
+
+_kept: dict[str, str] = {}
+
+
+@atexit.register
+def _forget() -> None:
+    with suppress(OSError):
+        Path(_kept.pop("path", "")).unlink()
+    _kept.clear()
+
+
+def _copy(source: str, folder: Path, limits: Limits) -> str:
+    folder.mkdir(parents=True, exist_ok=True)
+    suffix = Path(source.split("?")[0]).suffix
+    with tempfile.NamedTemporaryFile(dir=folder, suffix=suffix, delete=False) as copy:
+        try:
+            with _fsspec().open(source, "rb") as file:
+                while block := file.read(_CHUNK):
+                    copy.write(block)
+                    if copy.tell() > limits.file_bytes:
+                        raise Unusable(f"{source}: is larger than {limits.file_bytes / 1e9:g} GB, the limit")
+        except BaseException as error:
+            Path(copy.name).unlink()
+            # each file system has errors of its own
+            full = isinstance(error, OSError) and error.errno == errno.ENOSPC
+            if full or isinstance(error, Unusable) or not isinstance(error, Exception):
+                raise
+            raise Unusable(f"{source}: cannot be fetched ({type(error).__name__}: {error})") from error
+    return copy.name
+
+
+def _fsspec() -> Any:
+    try:
+        import fsspec
+        import fsspec.core
+    except ImportError as error:
+        raise ImportError("files named by a URL need fsspec: pip install 'sparsefuse[urls]'") from error
+    return fsspec
