@@ -41,8 +41,9 @@ def save(folder: Path, config: Any, prepared: dict | None = None, seed: int = 0)
     return model
 
 
-def save_text(folder: Path) -> Any:
-    model = save(folder, transformers.BertConfig(**SMALL, vocab_size=len(WORDS), max_position_embeddings=8))
+def save_text(folder: Path, config: Any = None) -> Any:
+    words = SMALL | {"vocab_size": len(WORDS), "max_position_embeddings": 8}
+    model = save(folder, config or transformers.BertConfig(**words))
     (folder / "vocab.txt").write_text("\n".join(WORDS))
     tokenizer = transformers.BertTokenizerFast(str(folder / "vocab.txt"), model_max_length=8)
     tokenizer.save_pretrained(folder)
@@ -233,6 +234,30 @@ def test_picture_models_of_other_families(tmp_path: Path, family: str) -> None:
 
 
 @pytest.mark.slow
+def test_of_a_pair_the_text_half_is_used_for_text(tmp_path: Path) -> None:
+    words = SMALL | {"vocab_size": len(WORDS), "max_position_embeddings": 8, "bos_token_id": 2, "eos_token_id": 3}
+    model = save_text(tmp_path, transformers.CLIPConfig(text_config=words, vision_config=SQUARE))
+    (tmp_path / "a.txt").write_text("the rain is")
+    out = model.text_model(input_ids=torch.tensor([[2, 4, 5, 6, 3]])).last_hidden_state[0]
+    close(extractor("text")(tmp_path / "a.txt", model=str(tmp_path)), out[1:-1])
+
+
+@pytest.mark.slow
+def test_clap_hears_ten_seconds_at_once(tmp_path: Path) -> None:
+    listens = {"patch_embeds_hidden_size": 8, "depths": [1] * 4, "num_attention_heads": [1] * 4, "hidden_size": 64}
+    words = SMALL | {"vocab_size": 50}
+    model = save(tmp_path, transformers.ClapConfig(text_config=words, audio_config=listens))
+    listener = transformers.ClapFeatureExtractor(truncation="rand_trunc")
+    listener.save_pretrained(tmp_path)
+    sound = np.resize(SOUND, 48000 * 11)  # 10 s and 1 s, which is repeated
+    rows = []
+    for piece in (sound[:480000], sound[480000:]):
+        inputs = listener(piece, sampling_rate=48000, return_tensors="pt")
+        rows.append(model.audio_model(**inputs).last_hidden_state[0].flatten(1).mean(1))
+    close(Extractor(str(tmp_path), output="clip").features(sound), torch.stack(rows))
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("family", ["videomae", "timesformer", "vivit", "vjepa2"])
 def test_video_models_read_pieces_whose_last_frame_is_repeated(tmp_path: Path, family: str) -> None:
     config, front = {
@@ -360,3 +385,5 @@ def test_settings_that_are_not_known_are_refused() -> None:
         pictures("tiny", PREPARED | {"resample": 1})
     with pytest.raises(ValueError, match=r"size is {'longest_edge': 9}, expected height and width, or shortest_edge"):
         pictures("tiny", PREPARED | {"size": {"longest_edge": 9}})
+    with pytest.raises(ValueError, match="has no image_std"):
+        pictures("tiny", {"size": 9, "image_mean": [0, 0, 0]})

@@ -59,11 +59,17 @@ class Pictures:
 
 def pictures(model: str, settings: Mapping[str, Any]) -> Pictures:
     """What a checkpoint's preprocessor_config.json says. Raises ValueError for what it does not know."""
-    size, short, crop = _sizes(model, settings)
     resample = settings.get("resample", 2)
     if resample not in _MODES:
         raise ValueError(f"model {model!r}: resample is {resample}, expected one of {sorted(_MODES)}")
     normal = settings.get("do_normalize", True)
+    needed = ["image_mean", "image_std"] if normal else []
+    needed += ["size"] if settings.get("do_resize", True) else []
+    needed += ["crop_size"] if settings.get("do_center_crop") else []
+    for name in needed:
+        if name not in settings:
+            raise ValueError(f"model {model!r}: its preprocessor_config.json has no {name}")
+    size, short, crop = _sizes(model, settings)
     return Pictures(
         size=size,
         short=short,

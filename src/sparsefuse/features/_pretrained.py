@@ -14,6 +14,8 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor
 
+from sparsefuse.features._pictures import Pictures, pictures
+
 Kind = Literal["vision", "video", "audio", "text"]
 
 _VIDEO = ("videomae", "vivit", "timesformer", "vjepa2")
@@ -61,7 +63,7 @@ class Checkpoint:
         self._loaded: dict[tuple[torch.device, torch.dtype], torch.nn.Module] = {}
         self._tower, self.config, kinds = None, whole, []
         for part, kind, tower in _PAIRS:
-            if hasattr(whole, part) and not hasattr(whole, "hidden_size"):
+            if hasattr(whole, part) and hasattr(whole, "text_config"):
                 kinds.append(kind)
                 if kind == reads or (reads is None and self._tower is None):
                     self._tower, self.config, self.kind = tower, getattr(whole, part), kind
@@ -98,7 +100,15 @@ class Checkpoint:
             f"model {self.model!r} has no .safetensors, {found}; have its maker save it with save_pretrained"
         )
 
-    def settings(self, *names: str) -> dict[str, Any]:
+    @cached_property
+    def pictures(self) -> Pictures:
+        """How pixels become the model's input."""
+        names = ["preprocessor_config.json", "processor_config.json#image_processor"]
+        if self.kind == "video":
+            names = ["video_preprocessor_config.json", *names, "processor_config.json#video_processor"]
+        return pictures(self.model, self._settings(*names))
+
+    def _settings(self, *names: str) -> dict[str, Any]:
         """The first of the JSON files `names` that there is; a name `file#key` is a part of one. Raises ValueError."""
         for name in names:
             file, _, key = name.partition("#")
@@ -112,13 +122,16 @@ class Checkpoint:
     @cached_property
     def listener(self) -> Any:
         """What turns a wave into the model's input."""
-        self.settings("preprocessor_config.json", "processor_config.json#feature_extractor")
+        self._settings("preprocessor_config.json", "processor_config.json#feature_extractor")
         return import_transformers().AutoFeatureExtractor.from_pretrained(self.model, trust_remote_code=False)
 
     @cached_property
     def tokenizer(self) -> Any:
         """What turns a text into the model's input."""
-        return import_transformers().AutoTokenizer.from_pretrained(self.model, trust_remote_code=False)
+        found = import_transformers().AutoTokenizer.from_pretrained(self.model, trust_remote_code=False)
+        if not found.is_fast:
+            raise ValueError(f"model {self.model!r} has a tokenizer of Python, which cannot cut long texts into pieces")
+        return found
 
     def encoder(self, device: torch.device, dtype: torch.dtype) -> torch.nn.Module:
         """The encoder with its weights, to compute with. Raises ValueError when weights are missing."""
@@ -140,6 +153,8 @@ class Checkpoint:
         lost = [key for key in info["missing_keys"] if key.startswith(prefix) and not any(u in key for u in _UNUSED)]
         if lost:
             raise ValueError(f"model {self.model!r} lacks {len(lost)} weights, such as {sorted(lost)[0]}")
+        if self._tower and not hasattr(model, self._tower):
+            raise ValueError(f"model {self.model!r}, of type {self.config.model_type!r}, is no pair of encoders")
         if self._tower:
             return getattr(model, self._tower)
         return model.get_encoder() if self.config.is_encoder_decoder else model

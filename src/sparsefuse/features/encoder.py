@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sparsefuse.features._pictures import Pictures, pictures
 from sparsefuse.features._pretrained import Checkpoint, Kind, States, checkpoint, states
 from sparsefuse.features._transcript import read_text
 from sparsefuse.media import File, FileRequest, Frames, FramesRequest, Request, SoundRequest
@@ -23,8 +22,6 @@ _OUTPUTS: dict[Kind, tuple[str, ...]] = {
     "audio": ("token", "clip"),
     "text": ("token", "clip"),
 }
-_PREPARED = ("preprocessor_config.json", "processor_config.json#image_processor")
-_PREPARED_VIDEO = ("video_preprocessor_config.json", *_PREPARED, "processor_config.json#video_processor")
 _WINDOW = 30.0  # seconds of sound for a model that takes any length: its attention costs the square of it
 _SHORTEST = 0.1  # seconds; the convolutions of a wave model need some sound
 _DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
@@ -76,7 +73,7 @@ class Extractor:
             return FileRequest(parts=True)
         if self._checkpoint.kind == "audio":
             return SoundRequest(self._checkpoint.listener.sampling_rate)
-        return FramesRequest(rate=self.rate, size=self._pictures.size)  # squeezed by the decoder, if at all
+        return FramesRequest(rate=self.rate, size=self._checkpoint.pictures.size)  # squeezed by the decoder, if at all
 
     def features(self, found: Frames | np.ndarray | File) -> np.ndarray:
         """(N, D) float32."""
@@ -102,11 +99,6 @@ class Extractor:
             )
         return self.output or possible[0]
 
-    @property
-    def _pictures(self) -> Pictures:
-        names = _PREPARED_VIDEO if self._checkpoint.kind == "video" else _PREPARED
-        return pictures(self.model, self._checkpoint.settings(*names))
-
     def _states(self, inputs: Mapping[str, Tensor], count: int | None = None) -> States:
         device = self.device if self.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
         auto = "float32" if device == "cpu" else "bfloat16"
@@ -126,7 +118,7 @@ class Extractor:
     def _of_frames(self, pixels: np.ndarray) -> Tensor:
         made = []
         for some in _batches(pixels, self.batch):
-            x = self._pictures.prepare(some)
+            x = self._checkpoint.pictures.prepare(some)
             made.append(self._joined(self._states({"pixel_values": x}, _num_patches(self._checkpoint.config, x))))
         return torch.cat(made)
 
@@ -137,7 +129,7 @@ class Extractor:
         name = self._checkpoint.input_name
         whole = np.minimum(np.arange(math.ceil(len(pixels) / length) * length), len(pixels) - 1).reshape(-1, length)
         for some in _batches(whole, self.batch):
-            x = self._pictures.prepare(pixels[some.reshape(-1)])
+            x = self._checkpoint.pictures.prepare(pixels[some.reshape(-1)])
             tubelet = getattr(config, "tubelet_size", 1)
             depth = tubelet[0] if isinstance(tubelet, Sequence) else tubelet
             patches = _num_patches(config, x)
@@ -152,11 +144,12 @@ class Extractor:
         seconds = self.seconds or fixed or _WINDOW
         if fixed and seconds > fixed:
             raise ValueError(f"seconds is {seconds:g}, and {self.model!r} hears {fixed:g} s at once")
+        repeated = getattr(self._checkpoint.listener, "padding", "") == "repeatpad"  # as CLAP fills a piece
         length, least = round(seconds * rate), round(_SHORTEST * rate)
         pieces = [sound[begin : begin + length] for begin in range(0, len(sound), length)]
         made = []
         for some in _alike([len(piece) for piece in pieces], self.batch):
-            share = len(pieces[some.start]) / (fixed * rate) if fixed else 1.0
+            share = len(pieces[some.start]) / (fixed * rate) if fixed and not repeated else 1.0
             padded = [np.pad(piece, (0, max(0, least - len(piece)))) for piece in pieces[some]]
             inputs = self._checkpoint.listener(padded, sampling_rate=rate, return_tensors="pt")
             made.append(self._joined(self._heard(inputs, share)))
