@@ -173,6 +173,20 @@ def test_a_clip_may_name_the_columns_that_features_were_made_from(raw: Path) -> 
     assert found.missing == {"sound": "not given, and 'audio' is no media file"}
 
 
+def test_a_csv_is_read_as_its_source_where_readings_are_one(raw: Path) -> None:
+    """sound is made from the column `wrist`; rgb is made from films, so its .csv holds features."""
+    sensor = {"extractor": "series", "columns": None, "rate": None}
+    facts = json.loads((raw / "model.json").read_text())
+    facts["extract"]["features"]["sound"] = sensor | {"source": "wrist", "columns": ["a", "a", "a", "a"]}
+    (raw / "model.json").write_text(json.dumps(facts))
+    (raw.parent / "x.csv").write_text("a,note\n2,1\n2,1\n2,1\n")
+    (raw.parent / "rgb.csv").write_text("1,1,1,1,1\n" * 3)
+    predictor = load(raw, trust_code=True)
+    expected = predictor.predict_one(filled(1, 2))
+    for column in ("sound", "wrist"):
+        assert predictor.predict_one({"rgb": raw.parent / "rgb.csv", column: raw.parent / "x.csv"}) == expected
+
+
 def test_a_moved_run_predicts_without_its_data(run: Path, tmp_path: Path) -> None:
     given = arrays(run, "test0")
     before = load(run).predict_one(given)

@@ -15,12 +15,12 @@ from sparsefuse.data.labels import Labels
 from sparsefuse.data.lengths import Lengths
 from sparsefuse.data.sample import Sample
 from sparsefuse.data.stats import Stats
-from sparsefuse.features import PLACE, extractor
+from sparsefuse.features import PLACE, extractor, source_of
 from sparsefuse.files import read_json
 from sparsefuse.methods import build
 from sparsefuse.model import FusionModel
 from sparsefuse.names import unknown
-from sparsefuse.refs import FEATURES, MEDIA, suffix
+from sparsefuse.refs import FEATURES, MEDIA, TABLES, suffix
 from sparsefuse.skipped import Unusable
 from sparsefuse.tokens import Tokens
 
@@ -129,11 +129,20 @@ class Predictor:
         """The media file that a modality of a clip is made from; None if its features are given, or nothing is."""
         if isinstance(clip, str | Path):
             clip = {name: clip}
-        if name in clip:
-            stream = clip[name]
-            return Path(stream) if isinstance(stream, str | Path) and suffix(str(stream)) in MEDIA else None
-        stream = clip.get(self._source(name))
-        return Path(stream) if isinstance(stream, str | Path) and suffix(str(stream)) not in FEATURES else None
+        column = name if name in clip else self._source(name)
+        stream = clip.get(column)
+        if not isinstance(stream, str | Path):
+            return None
+        kind = suffix(str(stream))
+        if kind in TABLES:
+            raw = column != name or self._reads_tables(name)
+        else:
+            raw = kind in MEDIA or (column != name and kind not in FEATURES)
+        return Path(stream) if raw else None
+
+    def _reads_tables(self, name: str) -> bool:
+        """Whether the modality is made from what may be a table, such as readings, and not from films."""
+        return name in self.extract and source_of(self.extract[name]["extractor"]) not in ("video", "audio")
 
     def read(self, name: str, clip: Clip) -> Tensor:
         """A modality's features (N, F) as they are before cutting, resampling and normalising. Raises Unusable."""

@@ -202,6 +202,7 @@ def _serve(pipe: "Connection[Any, Any]") -> None:
 def _start() -> None:
     """A worker computes with one thread, keeps its memory, leaves Ctrl-C to its parent, and does not outlive it."""
     os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = "1"  # read when torch is imported,
+    os.environ["OPENCV_FOR_THREADS_NUM"] = "1"
     if "torch" in sys.modules:  # which a user's script may have done already
         sys.modules["torch"].set_num_threads(1)
     keep_memory()

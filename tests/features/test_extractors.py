@@ -17,7 +17,7 @@ def extract(path, *, scale: float = 2.0):
 
 
 def test_the_folder_lists_its_extractors_without_importing_them() -> None:
-    assert extractors() == ["frames", "spectrogram"]
+    assert extractors() == ["encoder", "flow", "frames", "series", "spectrogram", "text"]
     code = "import sys, sparsefuse.features as f; f.extractors(); sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 

@@ -17,7 +17,7 @@ from sparsefuse.files import write_json
 from sparsefuse.media import FileRequest, Limits
 from sparsefuse.media.fetch import check_protocol, is_url
 from sparsefuse.names import unknown
-from sparsefuse.refs import FEATURES, MEDIA, split_ref, suffix
+from sparsefuse.refs import FEATURES, MEDIA, TABLES, split_ref, suffix
 from sparsefuse.skipped import Skip, Unusable, write_skipped
 from sparsefuse.table import Table, check_ids, read_table, write_table
 
@@ -122,11 +122,15 @@ def _specs(table: Table, features: Mapping[str, Mapping[str, Any]], manifest: Pa
         if "extractor" not in options:
             raise ValueError(f"modality {modality!r}: names no extractor; got {', '.join(options) or 'nothing'}")
         name = options.pop("extractor")
-        source = options.pop("source", "") or _usual_source(table, name)
+        named = options.pop("source", "")
+        source = named or _usual_source(table, name)
         if source not in table.columns:
-            raise ValueError(f"{manifest}: {unknown('column', source, table.columns)}")
-        if table.holds(source, FEATURES):
-            raise ValueError(f"{manifest}: column {source!r} holds features already, nothing to extract from it")
+            hint = "" if named else "; say in `source` which column to make it from"
+            raise ValueError(f"{manifest}: {unknown('column', source, table.columns)}{hint}")
+        # A .csv holds features as well as readings or words: a source that is named is taken at its word.
+        if table.holds(source, FEATURES - TABLES if named else FEATURES):
+            hint = f"; if it is raw, say `source: {source}`" if table.holds(source, TABLES) else ""
+            raise ValueError(f"{manifest}: column {source!r} holds features already, nothing to extract from it{hint}")
         whole = options.pop("whole", False)
         if not isinstance(whole, bool):
             raise ValueError(f"modality {modality!r}: whole is {whole!r}, expected true or false")
@@ -157,7 +161,7 @@ def _check_urls(table: Table, specs: list[Spec]) -> None:
 
 def _usual_source(table: Table, extractor: str) -> str:
     usual = source_of(extractor)
-    return usual if usual in table.columns or "video" not in table.columns else "video"  # a video has sound, too
+    return "video" if usual == "audio" and "audio" not in table.columns else usual  # a video has sound, too
 
 
 def _write(

@@ -1,0 +1,129 @@
+"""A table of sensor readings comes in, its columns come out as they are or at a steady rate: one token per reading."""
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from sparsefuse.features._readings import Readings
+from sparsefuse.media import File, FileRequest
+from sparsefuse.skipped import Unusable
+
+SOURCE = "series"
+_MOST = 10_000_000  # tokens; a time column in milliseconds that is read as seconds gives more
+
+
+@dataclass(frozen=True)
+class Extractor:
+    """Columns of a CSV file as tokens, (N, F) float32, in the file's own units."""
+
+    columns: list[int | str] | None = None
+    """by name, or by number from 0; None = all but `time`"""
+    time: int | str | None = None
+    """the column of times: numbers, or dates as 2026-01-31 12:00:00; None = there is none"""
+    unit: float = 1.0
+    """seconds per unit of the times: 0.001 for milliseconds"""
+    file_rate: float | None = None
+    """rows per second of a file without times; None = it is not known"""
+    rate: float | None = None
+    """tokens per second, by linear interpolation and without a filter; None = one token per row"""
+    max_gap: float = 1.0
+    """seconds between two values up to which the line between them counts; an empty or NaN cell has no value"""
+    long_gap: Literal["error", "hold"] = "error"
+    """what a longer gap does: error = the file is unusable, hold = the value before stays"""
+
+    def __post_init__(self) -> None:
+        if self.columns == []:
+            raise ValueError("columns is an empty list, expected names or numbers of columns, or none for all")
+        for name in ("unit", "file_rate", "rate", "max_gap"):
+            value = getattr(self, name)
+            if value is not None and not 0 < value < math.inf:
+                raise ValueError(f"{name} is {value}, expected a number above 0")
+
+    def request(self) -> FileRequest:
+        """The file; of a part of it the tokens from `start` to before `end`, in seconds since the first row."""
+        return FileRequest(parts=True)
+
+    def features(self, found: File) -> np.ndarray:
+        """(N, F) float32. Beyond the first and the last value the nearest one stays, if that is not too long."""
+        path, first, last = found.path, found.start, math.inf if found.end is None else found.end
+        table = Readings(path)
+        clock = None if self.time is None else table.place(self.time)
+        places = self._places(table, clock)
+        values = np.stack([table.numbers(place) for place in places], axis=1)  # (rows, F)
+        times = self._times(table, clock)
+        if times is None:
+            _check_no_time_needed(path, values, {"rate": self.rate, "start": first or None, "end": found.end})
+            return values.astype(np.float32)
+        if self.rate is None:
+            kept = (times >= first) & (times < last)
+            wanted, own = times[kept], values[kept]
+        else:
+            wanted = _grid(path, times[-1], self.rate, first, last)
+            own = np.full((len(wanted), len(places)), math.nan)
+        if not len(wanted):
+            raise Unusable(f"{path}: has nothing from {first:g} s to {last:g} s; it lasts {times[-1]:g} s")
+        lines = []
+        for column, place in zip(values.T, places, strict=True):
+            known = np.isfinite(column)
+            where = f"{path}: column {table.names[place]!r}"
+            lines.append(_line(where, times[known], column[known], wanted, self.max_gap, self.long_gap == "hold"))
+        return np.where(np.isnan(own), np.stack(lines, axis=1), own).astype(np.float32)
+
+    def _places(self, table: Readings, clock: int | None) -> list[int]:
+        if self.columns is not None:
+            return [table.place(column) for column in self.columns]
+        places = [place for place in range(len(table.names)) if place != clock]
+        if not places:
+            raise Unusable(f"{table.path}: has no column but {self.time!r}, expected readings beside the times")
+        return places
+
+    def _times(self, table: Readings, clock: int | None) -> np.ndarray | None:
+        """(rows,) seconds since the first row; None when nothing says them."""
+        if clock is not None:
+            return table.times(clock, self.unit)
+        return None if self.file_rate is None else np.arange(len(table)) / self.file_rate
+
+
+def _check_no_time_needed(path: Path, values: np.ndarray, asked: dict[str, float | None]) -> None:
+    reasons = [name for name, value in asked.items() if value is not None]
+    if not np.isfinite(values).all():
+        reasons.append("filling its empty cells")
+    if reasons:
+        raise Unusable(f"{path}: {reasons[0]} needs the time of each row; give `time` (a column) or `file_rate`")
+
+
+def _grid(path: Path, length: float, rate: float, first: float, last: float) -> np.ndarray:
+    """The times first, first + 1 / rate, ... until the file's length, and before `last`."""
+    # The small numbers keep the last point where 0.3 * 10 is 2.9999999999999996.
+    number = math.floor((length - first) * rate + 1e-6) + 1
+    if number > _MOST:
+        raise Unusable(f"{path}: lasts {length:g} s, which gives {number} tokens; is `unit` right?")
+    grid = first + np.arange(max(0, number)) / rate
+    return grid[grid < last - 1e-9]
+
+
+def _line(
+    where: str, times: np.ndarray, values: np.ndarray, wanted: np.ndarray, max_gap: float, hold: bool
+) -> np.ndarray:
+    """One column's values at the wanted times, from those that are known. Raises Unusable unless `hold` for a gap that
+    is too long."""
+    if not len(values):
+        raise Unusable(f"{where} has no value")
+    times, unlike = np.unique(times, return_index=True)  # of rows at the same time the first counts
+    values = values[unlike]
+    before = np.searchsorted(times, wanted + 1e-9, side="right") - 1  # -1: none
+    after = np.searchsorted(times, wanted - 1e-9)  # len(times): none
+    # Beyond the first and the last value the gap reaches to the token itself.
+    left = np.where(before < 0, wanted, times[before.clip(0)])
+    right = np.where(after == len(times), wanted, times[after.clip(max=len(times) - 1)])
+    long = right - left > max_gap + 1e-9
+    if long.any() and not hold:
+        worst = int(np.argmax(long))
+        raise Unusable(
+            f"{where} has no value from {left[worst]:g} s to {right[worst]:g} s, longer than max_gap, {max_gap:g} s; "
+            "allow more, set long_gap: hold, or mend `unit`"
+        )
+    return np.where(long, values[before.clip(0)], np.interp(wanted, times, values))

@@ -1,0 +1,79 @@
+"""A text or a transcript comes in; a token per word, from a table of vectors, or per sub-word of a model, comes out."""
+
+import json
+import re
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from sparsefuse.features import encoder
+from sparsefuse.features._transcript import read_text
+from sparsefuse.features._vectors import Vectors, vectors
+from sparsefuse.media import File, FileRequest
+from sparsefuse.skipped import Unusable
+
+SOURCE = "text"
+_WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)*")  # letters and digits, with apostrophes inside: don't
+
+
+@dataclass(frozen=True)
+class Extractor:
+    """Words as tokens, (N, D) float32; exactly one of `table` and `model` gives their vectors."""
+
+    table: str | None = None
+    """a text file of lines `word v1 ... vD`, as GloVe's, or a .npy of (words, D)"""
+    vocabulary: str | None = None
+    """the words of a .npy table, one a line"""
+    unknown: Literal["zero", "drop"] = "zero"
+    """what a word that is not in the table gives: zeros, or no token"""
+    max_unknown: float = 0.5
+    """share of such words above which the text is unusable: it may be of another language"""
+    model: str | None = None
+    """a text encoder of transformers, by folder or hub name, with its tokenizer"""
+    layer: int = -1
+    """of the model's hidden states; -1 = its output"""
+
+    def __post_init__(self) -> None:
+        if (self.table is None) == (self.model is None):
+            both = "both" if self.table else "neither"
+            raise ValueError(f"expected either `table`, a file of word vectors, or `model`, an encoder; got {both}")
+        if not 0 <= self.max_unknown <= 1:
+            raise ValueError(f"max_unknown is {self.max_unknown}, expected a share from 0 to 1")
+
+    def fingerprint(self) -> str:
+        """The table's files, their size and time, or the model's identity."""
+        if self.table is None:
+            return self._encoder.fingerprint()
+        assert self._vectors.dim  # a table that cannot be read ends the run before any work
+        files = [Path(file).stat() for file in (self.table, self.vocabulary) if file]
+        return json.dumps([[status.st_size, status.st_mtime_ns] for status in files])
+
+    def request(self) -> FileRequest:
+        """The file; of a part of it the words whose middle lies in it."""
+        return FileRequest(parts=True)
+
+    def features(self, found: File) -> np.ndarray:
+        """(N, D) float32."""
+        if self.table is None:
+            return self._encoder.features(found)
+        words = _WORD.findall(read_text(found.path, found.start, found.end).replace("\u2019", "'"))
+        rows = [self._vectors.get(word) for word in words]
+        lost = [word for word, row in zip(words, rows, strict=True) if row is None]
+        if not words or len(lost) > self.max_unknown * len(words) or len(lost) == len(words):
+            some = ", ".join(dict.fromkeys(lost[:20]))
+            raise Unusable(f"{found.path}: {len(lost)} of {len(words)} words are not in {self.table}: {some[:100]}")
+        none = np.zeros(self._vectors.dim, np.float32)
+        return np.stack([none if row is None else row for row in rows if row is not None or self.unknown == "zero"])
+
+    @property
+    def _vectors(self) -> Vectors:
+        assert self.table is not None
+        return vectors(Path(self.table), Path(self.vocabulary) if self.vocabulary else None)
+
+    @cached_property
+    def _encoder(self) -> encoder.Extractor:
+        assert self.model is not None
+        return encoder.Extractor(self.model, output="token", reads="text", layer=self.layer)
