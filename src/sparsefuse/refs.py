@@ -3,11 +3,11 @@
 import os
 import re
 
-FEATURES = frozenset({".npy", ".npz", ".mat", ".csv", ".h5", ".hdf5", ".safetensors"})
-_VIDEO = frozenset({".mp4", ".mkv", ".webm", ".avi", ".mov", ".mpg", ".mpeg", ".m4v", ".flv", ".wmv", ".ts", ".3gp"})
-_AUDIO = frozenset({".wav", ".mp3", ".flac", ".ogg", ".oga", ".opus", ".m4a", ".aac", ".wma", ".aif", ".aiff"})
+FEATURES = frozenset({".npy", ".npz", ".mat", ".csv", ".h5", ".hdf5", ".h5py", ".safetensors"})
+VIDEO = frozenset({".mp4", ".mkv", ".webm", ".avi", ".mov", ".mpg", ".mpeg", ".m4v", ".flv", ".wmv", ".ts", ".3gp"})
+AUDIO = frozenset({".wav", ".mp3", ".flac", ".ogg", ".oga", ".opus", ".m4a", ".aac", ".wma", ".aif", ".aiff"})
 _OTHER = frozenset({".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp", ".txt", ".srt", ".vtt"})
-MEDIA = _VIDEO | _AUDIO | _OTHER
+MEDIA = VIDEO | AUDIO | _OTHER
 """What features are extracted from."""
 REFUSED = frozenset({".pkl", ".pickle", ".p", ".pt", ".pth", ".joblib"})
 """Pickles: to open one can run code."""
