@@ -133,8 +133,8 @@ class _Parser(ArgumentParser):
     guide = ""
     """stands below the options in --help"""
 
-    def format_help(self) -> str:
-        return super().format_help() + (f"\n{self.guide}\n" if self.guide else "")
+    def format_help(self, *args: Any, **kwargs: Any) -> str:
+        return super().format_help(*args, **kwargs) + (f"\n{self.guide}\n" if self.guide else "")
 
     def error(self, message: str, *args: Any, **kwargs: Any) -> NoReturn:
         verb = re.search(r"invalid choice: '([^']*)' \(choose from '?demo", message)

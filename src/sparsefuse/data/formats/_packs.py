@@ -31,8 +31,8 @@ class Part(NamedTuple):
     """modality -> (clips, tokens, features)"""
     rest: dict[str, Any]
     """all values of the split, by their keys"""
-    count: int
-    """of clips"""
+    clips: int
+    """how many"""
 
     @property
     def aligned(self) -> bool:
@@ -48,8 +48,8 @@ class Part(NamedTuple):
         if values.dtype.kind not in "fiub" or not values.size:
             raise ValueError(f"{self.where}: {key} holds {values.dtype} values, expected numbers")
         squeezed = values.reshape(len(values), *(size for size in values.shape[1:] if size > 1))
-        if squeezed.shape != (self.count, *axes):
-            raise ValueError(f"{self.where}: {key} has shape {values.shape}, expected {(self.count, *axes)}")
+        if squeezed.shape != (self.clips, *axes):
+            raise ValueError(f"{self.where}: {key} has shape {values.shape}, expected {(self.clips, *axes)}")
         return squeezed
 
 
@@ -100,10 +100,10 @@ def _part(split: str, where: str, content: dict[str, Any]) -> Part:
 def ids(part: Part) -> tuple[list[str], list[str]]:
     """The id of every clip, and its group, the video it was cut from (empty if the id does not say)."""
     given = part.rest.get("id")
-    if given is None or len(given) != part.count:
+    if given is None or len(given) != part.clips:
         if given is not None:
-            log.warning("%s: %d ids for %d clips; they are numbered instead", part.where, len(given), part.count)
-        return [f"{part.name}-{i:05d}" for i in range(part.count)], [""] * part.count
+            log.warning("%s: %d ids for %d clips; they are numbered instead", part.where, len(given), part.clips)
+        return [f"{part.name}-{i:05d}" for i in range(part.clips)], [""] * part.clips
     named, groups = [], []
     for entry in given:
         words = [_word(word) for word in np.asarray(entry).reshape(-1).tolist()]

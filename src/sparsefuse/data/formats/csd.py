@@ -112,11 +112,12 @@ class _Sequence:
         except OSError as error:
             raise ValueError(f"{path}: cannot be read, truncated or not HDF5 ({error})") from error
         roots = list(file)
-        if len(roots) != 1 or not isinstance(file[roots[0]], h5py.Group) or "data" not in file[roots[0]]:
+        root: Any = file[roots[0]] if len(roots) == 1 else None
+        if not isinstance(root, h5py.Group) or "data" not in root:
             raise ValueError(
                 f"{path}: holds {', '.join(roots[:5]) or 'nothing'}; expected <root>/data/<video>/features"
             )
-        self.root: Any = file[roots[0]]
+        self.root: Any = root
         self.name = re.sub(r"\W+", "_", roots[0]).strip("_")
         self.data: Any = self.root["data"]
         self.videos = sorted(self.data)

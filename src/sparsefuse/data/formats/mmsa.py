@@ -47,8 +47,8 @@ def _lengths(part: Part) -> dict[str, np.ndarray]:
     text: dict[str, np.ndarray] = {}
     if "text" in part.streams and "text_bert" in part.rest:
         bert = np.asarray(part.rest["text_bert"])
-        if bert.shape != (part.count, 3, part.streams["text"].shape[1]):
-            expected = (part.count, 3, part.streams["text"].shape[1])
+        if bert.shape != (part.clips, 3, part.streams["text"].shape[1]):
+            expected = (part.clips, 3, part.streams["text"].shape[1])
             raise ValueError(f"{part.where}: text_bert has shape {bert.shape}, expected {expected}")
         text = {"text": bert[:, 1].sum(1).astype(int)}
     if part.aligned:
@@ -75,8 +75,8 @@ def _cut(part: Part, i: int, lengths: dict[str, np.ndarray]) -> Iterator[tuple[s
 def _cells(part: Part, seven: bool) -> list[dict[str, str]]:
     values = part.column("regression_labels").tolist()
     names = part.rest.get("annotations")
-    if names is not None and len(names) != part.count:
-        raise ValueError(f"{part.where}: {len(names)} annotations for {part.count} clips")
+    if names is not None and len(names) != part.clips:
+        raise ValueError(f"{part.where}: {len(names)} annotations for {part.clips} clips")
     more = {NUMBERS[key]: part.column(key) for key in NUMBERS if key in part.rest}
     rows = []
     for i, value in enumerate(values):

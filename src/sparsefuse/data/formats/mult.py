@@ -48,12 +48,15 @@ def _stripped(part: Part, i: int, need_text: bool) -> Iterator[tuple[str, np.nda
 
 def _two_classes(parts: list[Part]) -> bool:
     """Humor and sarcasm are there or not."""
-    found = {float(value) for part in parts for value in np.asarray(part.rest.get("labels", ())).reshape(-1)}
-    return len(found) <= 2 and all(value.is_integer() for value in found)
+    labels = [np.asarray(part.rest.get("labels", ())) for part in parts]
+    if any(values.dtype.kind not in "fiub" for values in labels):
+        return False
+    found = np.unique(np.concatenate([values.reshape(-1) for values in labels])).tolist()
+    return len(found) <= 2 and all(float(value).is_integer() for value in found)
 
 
 def _cells(part: Part, two: bool) -> list[dict[str, str]]:
-    if "labels" in part.rest and np.shape(part.rest["labels"]) == (part.count, 4, 2):
+    if "labels" in part.rest and np.shape(part.rest["labels"]) == (part.clips, 4, 2):
         there = part.column("labels", (4, 2)).argmax(2)
         return [
             {"label": "|".join(name for name, yes in zip(EMOTIONS, row, strict=True) if yes)}
