@@ -28,7 +28,8 @@ def prepare(source: Path, out: Path, *, validation: Literal["test", "valid"] = "
     """
     train, valid, *lists = demand("epic", source, *LISTS)
     classes = {name: _classes(path) for name, path in zip(("verb", "noun"), lists, strict=True)}
-    found, rows, missing = media(source), [], []
+    found = {name: refer(files["video"], out) for name, files in media(source).items() if "video" in files}
+    rows, missing = [], []
     total = 0
     for path, split in ((train, "train"), (valid, validation)):
         for line, row in enumerate(demand_columns(path, *COLUMNS), start=2):
@@ -38,12 +39,16 @@ def prepare(source: Path, out: Path, *, validation: Literal["test", "valid"] = "
             start, end = _seconds(where, row["start_timestamp"]), _seconds(where, row["stop_timestamp"])
             if start >= end:
                 raise ValueError(f"{where}: the action goes from {row['start_timestamp']} to {row['stop_timestamp']}")
-            video = found.get(row["video_id"], {}).get("video")
-            if video is None:
+            if row["video_id"] not in found:
                 missing.append((row["narration_id"], f"no file {row['video_id']}.MP4"))
                 continue
             times = {"start": f"{start:.2f}", "end": f"{end:.2f}"}
-            head = {"id": row["narration_id"], "video": refer(video, out), "split": split, "group": row["video_id"]}
+            head = {
+                "id": row["narration_id"],
+                "video": found[row["video_id"]],
+                "split": split,
+                "group": row["video_id"],
+            }
             rows.append(head | times | targets)
     report_missing("epic", out, missing, total, f"<video_id>.MP4 below {source}")
     for name, keys in classes.items():
