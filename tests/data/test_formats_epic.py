@@ -1,5 +1,7 @@
 """EPIC-Kitchens-100: two targets and times."""
 
+from itertools import islice
+
 import pytest
 from shared_data import shared, touch
 
@@ -82,7 +84,8 @@ def test_the_real_lists_are_read(tmp_path):
     source.mkdir()
     for name in names:
         (source / name).symlink_to(real / name)
-    (source / "EPIC_100_train.csv").symlink_to(real / "EPIC_100_uda_source_train.csv")  # the real one is too large
+    with (real / "EPIC_100_uda_source_train.csv").open() as file:  # the real one is not among the data
+        (source / "EPIC_100_train.csv").write_text("".join(islice(file, 500)))
     for name in ("EPIC_100_train.csv", names[0]):
         touch(source / "video", *{f"{row['video_id']}.MP4" for row in read_table(source / name).rows})
     manifest = read_manifest(formats.prepare("epic", source, tmp_path / "out"), label="verb+noun")

@@ -33,13 +33,14 @@ def prepare(source: Path, out: Path) -> Path:
     """
     tops = [item.name for item in source.iterdir() if item.is_dir() and not item.name.startswith(".")]
     splits = bool(tops) and all(name.lower() in SPLITS for name in tops)
+    inside = source.resolve() in out.resolve().parents
     clips: dict[str, dict[str, str]] = {}
     lost = []
     for path in walk(source):
         place = path.relative_to(source)
         folders = list(place.parts[:-1])
         column = next((name for name, suffixes in COLUMNS.items() if path.suffix.lower() in suffixes), "")
-        if out.resolve() in path.resolve().parents:
+        if inside and out.resolve() in path.resolve().parents:
             continue  # what an earlier run wrote
         if not column or len(folders) <= splits:
             lost.append(path)
