@@ -1,6 +1,8 @@
 import gzip
+import re
 import struct
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -32,6 +34,11 @@ def test_every_recipe_says_its_layout_and_what_it_writes():
     for name in formats.formats():
         assert "Layout: " in formats.guide(name), name
         assert "\n\n" in formats.guide(name), name
+
+
+def test_the_docs_have_a_section_for_every_recipe():
+    text = (Path(__file__).parents[2] / "docs" / "datasets.md").read_text(encoding="utf-8")
+    assert sorted(re.findall(r"^## (\w+)$", text, re.MULTILINE)) == formats.formats()
 
 
 def test_an_archive_is_unpacked_first(tmp_path):
