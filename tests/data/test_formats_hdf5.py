@@ -1,6 +1,7 @@
 """HDF5: the SFT authors' files and computational sequences."""
 
 import json
+import re
 from collections import Counter
 
 import numpy as np
@@ -149,8 +150,12 @@ def test_videos_beside_the_labels_are_enough(tmp_path):
         ({"v1": ([[1, 2]], [[2, 1]])}, "v1: an interval ends before it begins"),
     ],
 )
-def test_a_sequence_of_another_shape_is_named(sdk, tmp_path, videos, message):
+def test_a_video_of_another_shape_costs_its_stream_or_its_labels_all(sdk, tmp_path, videos, message):
     sequence(sdk / "SET_words.csd", "glove_vectors", videos)
+    assert [row["glove_vectors"] for row in read_table(formats.prepare("csd", sdk, tmp_path / "out")).rows] == [""] * 3
+    reason = json.loads((tmp_path / "out" / "skipped.jsonl").read_text().splitlines()[0])["reason"]
+    assert re.search(message, reason)
+    sequence(sdk / "SET_Labels.csd", "All Labels", videos)
     with pytest.raises(ValueError, match=message):
         formats.prepare("csd", sdk, tmp_path / "out")
 

@@ -122,6 +122,7 @@ def test_counts_are_held_against_stat_csv(tmp_path, caplog):
     ("rows", "message"),
     [
         ([["a", 5, "dog"]], r"vggsound\.csv, line 1: 3 cells, expected 4: id, start, label, split"),
+        ([['a"b', "\0" * 200000, "x", "y"]], r"vggsound\.csv, after line 1: not CSV in UTF-8"),
         ([["a", "5.5", "dog", "train"]], "start '5.5' and split 'train'; expected whole seconds"),
         ([["a", 5, "dog", "valid"]], "split 'valid'; expected whole seconds, and train or test"),
         ([["a", 5, "dog", "train"], ["a", 5, "rain", "test"]], "clip a at second 5 stands twice"),

@@ -198,7 +198,9 @@ def _named(module: str, name: str) -> _Call:
 
 def _refuse(full: str) -> NoReturn:
     hint = next((hint for start, hint in _HINTS.items() if full.startswith(start)), _INSTEAD)
-    raise _Refused(f"refused, and nothing of it was run: it asks for {full!r}, not for arrays and plain values; {hint}")
+    raise _Refused(
+        f"refused, and nothing of it was run: it asks for {full!r:.200}, not for arrays and plain values; {hint}"
+    )
 
 
 _INSTEAD = "save what you need as .npy, .npz or .safetensors"
@@ -333,9 +335,7 @@ def _dtype(text: Any, align: Any = False, copy: Any = True, *_: Any) -> _Half:
 
 
 def _reconstruct(kind: Any, shape: Any, code: Any) -> _Half:
-    """An array, whole only with its state."""
-    if kind is not _NDARRAY:
-        raise ValueError("an array of another class")
+    """An array, whole only with its state; classes other than numpy's are not among `_CALLS`."""
     return _Half(_array)
 
 
@@ -392,9 +392,8 @@ def _class(*_: Any) -> NoReturn:
     raise ValueError("an array made in another way than numpy's")
 
 
-_NDARRAY = _Call("numpy.ndarray", _class)
 _CALLS = {
-    "numpy.ndarray": _NDARRAY,
+    "numpy.ndarray": _Call("numpy.ndarray", _class),
     "numpy.dtype": _Call("numpy.dtype", _dtype),
     "_codecs.encode": _Call("_codecs.encode", _encode),
     "collections.OrderedDict": _Call("collections.OrderedDict", _ordered),

@@ -142,12 +142,14 @@ def demand_columns(path: Path, *columns: str) -> list[dict[str, str]]:
 def demand_cells(path: Path, *columns: str) -> Iterator[tuple[int, list[str]]]:
     """(line, cells) of a CSV file without a header whose rows have these columns; lines that begin with # are notes."""
     with path.open(encoding="utf-8-sig", newline="") as file:
-        reader = csv.reader(file, skipinitialspace=True)
-        for cells in reader:
-            if not cells or cells[0].startswith("#"):
-                continue
-            if len(cells) != len(columns):
-                raise ValueError(
-                    f"{path}, line {reader.line_num}: {len(cells)} cells, expected {len(columns)}: {', '.join(columns)}"
-                )
-            yield reader.line_num, [cell.strip() for cell in cells]
+        reader = csv.reader(file, skipinitialspace=True, strict=True)
+        try:
+            for cells in reader:
+                if not cells or cells[0].startswith("#"):
+                    continue
+                if len(cells) != len(columns):
+                    got = f"{len(cells)} cells, expected {len(columns)}: {', '.join(columns)}"
+                    raise ValueError(f"{path}, line {reader.line_num}: {got}")
+                yield reader.line_num, [cell.strip() for cell in cells]
+        except (csv.Error, UnicodeDecodeError) as error:
+            raise ValueError(f"{path}, after line {reader.line_num}: not CSV in UTF-8 ({error})") from error

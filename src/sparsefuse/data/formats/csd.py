@@ -56,7 +56,7 @@ def _write(
     rows, skips = [], []
     for video in target.videos:
         values, times = target.read(video)
-        streams = {each.name: each.read(video) if video in each.videos else None for each in others}
+        streams = {each.name: _stream(each, video) for each in others}
         for i, (start, end) in enumerate(times.tolist()):
             id = f"{video}_{i}"
             row = {"id": id}
@@ -133,27 +133,40 @@ class _Sequence:
         return [re.sub(r"\W+", "_", str(name)).strip("_") for name in names] if isinstance(names, list) else []
 
     def read(self, video: str) -> tuple[np.ndarray, np.ndarray]:
-        """(n, F) features and (n, 2) seconds."""
+        """(n, F) features and (n, 2) seconds. Raises Unusable."""
         group = self.data[video]
         for key in ("features", "intervals"):
             if key not in group:
-                raise ValueError(f"{self.path}: {video}: {unknown('array', key, group)}")
-        features, times = np.asarray(group["features"]), np.asarray(group["intervals"])
+                raise Unusable(f"{self.path}: {video}: {unknown('array', key, group)}")
+        try:
+            features, times = np.asarray(group["features"]), np.asarray(group["intervals"])
+        except (OSError, RuntimeError) as error:
+            raise Unusable(f"{self.path}: {video}: cannot be read ({error})") from error
         if features.ndim != 2 or times.shape != (len(features), 2) or features.dtype.kind not in "fiu":
-            raise ValueError(
+            raise Unusable(
                 f"{self.path}: {video}: features {features.shape} {features.dtype} and intervals {times.shape}; "
                 "expected (n, F) numbers and (n, 2)"
             )
         if (times[:, 0] > times[:, 1]).any():
-            raise ValueError(f"{self.path}: {video}: an interval ends before it begins")
+            raise Unusable(f"{self.path}: {video}: an interval ends before it begins")
         return features, times
 
 
-def _between(
-    name: str, stream: tuple[np.ndarray, np.ndarray] | None, start: float, end: float
-) -> np.ndarray | Unusable:
-    if stream is None:
+def _stream(sequence: _Sequence, video: str) -> tuple[np.ndarray, np.ndarray] | Unusable:
+    """What a sequence has of a video, or why it cannot be used: that costs this stream alone."""
+    if video not in sequence.data:
         return Unusable("does not have the video")
+    try:
+        return sequence.read(video)
+    except Unusable as error:
+        return error
+
+
+def _between(
+    name: str, stream: tuple[np.ndarray, np.ndarray] | Unusable, start: float, end: float
+) -> np.ndarray | Unusable:
+    if isinstance(stream, Unusable):
+        return stream
     middle = stream[1].mean(1)
     rows = stream[0][(middle >= start) & (middle < end)]
     if not len(rows):
