@@ -238,6 +238,7 @@ def array_of(shape, values, kind=b"f4"):
         b"B\xff\xff\xff\x7fabc.",
         b"\x8e\xff\xff\xff\xff\xff\xff\xff\x7fabc.",
         b"T\xff\xff\xff\xffabc.",
+        b"T\xfb\xff\xff\xff.",  # would go back to itself
         b"}]I1\ns.",
         array_of(b"I4\n", b"S'abcd'\n"),
         array_of(b"I-1\n", b"S'abcd'\n"),
@@ -247,7 +248,7 @@ def array_of(shape, values, kind=b"f4"):
         array_of(b"I99999999999999\n", b"S''\n", b"U0"),
         pickle.dumps(np.arange(3.0), 2).replace(b"K\x03\x85", b"K\x04\x85"),
     ],
-    ids=range(23),
+    ids=range(24),
 )
 def test_garbage_is_an_error_with_the_file(path, content):
     with pytest.raises(ValueError, match=r"file\.pkl: "):
