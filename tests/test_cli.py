@@ -64,7 +64,9 @@ assert not heavy, heavy
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--help"], ["--version"], ["train", "--help"], ["cost", "--help"]], ids=" ".join
+    "arguments",
+    [["--help"], ["--version"], ["train", "--help"], ["cost", "--help"], ["prepare", "--help"]],
+    ids=" ".join,
 )
 def test_help_needs_no_torch(arguments: list[str]) -> None:
     ended = subprocess.run([sys.executable, "-c", NO_TORCH, *arguments], capture_output=True, text=True, check=False)
@@ -90,6 +92,18 @@ def test_every_verb_has_help_for_every_argument(
 def test_help_lists_the_methods(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     assert call(monkeypatch, "train", "--help") == 0
     assert ", ".join(methods()) in " ".join(capsys.readouterr().out.split())
+
+
+def test_prepare_lists_its_recipes_and_takes_their_options(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], parsed
+) -> None:
+    assert call(monkeypatch, "prepare", "--help") == 0
+    assert "  vggsound   VGGSound: ten-second YouTube clips of 309 sounds" in capsys.readouterr().out
+    assert call(monkeypatch, "prepare", "vggsound", "--help") == 0
+    assert "--options.subset: Literal['all', 'vggs10', 'vggs100'] = 'all'" in capsys.readouterr().out
+    given = parsed("prepare", "vggsound", "in", "--out", "out", "--options.subset", "vggs10", "--options.valid", "0.1")
+    assert given["options"] == {"subset": "vggs10", "valid": 0.1}
+    assert "did you mean 'vggsound'" in str(call(monkeypatch, "prepare", "vgsound", "in", "--out", "out"))
 
 
 def test_python_m_answers_too() -> None:

@@ -14,7 +14,7 @@ from sparsefuse.config import Config
 from sparsefuse.memory import keep_memory
 from sparsefuse.names import unknown
 from sparsefuse.shorthand import on_top, spelled_out
-from sparsefuse.verbs import POSITIONAL, VERBS, WITH_CONFIG
+from sparsefuse.verbs import GUIDES, POSITIONAL, VERBS, WITH_CONFIG
 
 
 def main() -> None:
@@ -59,6 +59,7 @@ def _parser(argv: list[str]) -> "_Parser":
         sub = _Parser(description=first_line, usage=f"sparsefuse {name} {places} [options]".replace("  ", " "))
         if name == asked:
             _add_arguments(sub, name, verb)
+            sub.guide = GUIDES[name](argv[1]) if name in GUIDES and len(argv) > 1 else ""
         verbs.add_subcommand(name, sub, help=first_line)
     return parser
 
@@ -128,6 +129,12 @@ class _Stderr(logging.StreamHandler):
 
 class _Parser(ArgumentParser):
     """An argument parser whose errors are two lines: what is wrong with the nearest match, and where help is."""
+
+    guide = ""
+    """stands below the options in --help"""
+
+    def format_help(self, *args: Any, **kwargs: Any) -> str:
+        return super().format_help(*args, **kwargs) + (f"\n{self.guide}\n" if self.guide else "")
 
     def error(self, message: str, *args: Any, **kwargs: Any) -> NoReturn:
         verb = re.search(r"invalid choice: '([^']*)' \(choose from '?demo", message)

@@ -3,13 +3,13 @@
 import os
 import re
 
-FEATURES = frozenset({".npy", ".npz", ".mat", ".csv", ".h5", ".hdf5", ".safetensors"})
+FEATURES = frozenset({".npy", ".npz", ".mat", ".csv", ".h5", ".hdf5", ".h5py", ".safetensors"})
 TABLES = frozenset({".csv"})
 """Feature files that may as well hold a sensor's readings or a transcript's words: whoever names a source decides."""
-_VIDEO = frozenset({".mp4", ".mkv", ".webm", ".avi", ".mov", ".mpg", ".mpeg", ".m4v", ".flv", ".wmv", ".ts", ".3gp"})
-_AUDIO = frozenset({".wav", ".mp3", ".flac", ".ogg", ".oga", ".opus", ".m4a", ".aac", ".wma", ".aif", ".aiff"})
+VIDEO = frozenset({".mp4", ".mkv", ".webm", ".avi", ".mov", ".mpg", ".mpeg", ".m4v", ".flv", ".wmv", ".ts", ".3gp"})
+AUDIO = frozenset({".wav", ".mp3", ".flac", ".ogg", ".oga", ".opus", ".m4a", ".aac", ".wma", ".aif", ".aiff"})
 _OTHER = frozenset({".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp", ".txt", ".srt", ".vtt"})
-MEDIA = _VIDEO | _AUDIO | _OTHER
+MEDIA = VIDEO | AUDIO | _OTHER
 """What features are extracted from."""
 REFUSED = frozenset({".pkl", ".pickle", ".p", ".pt", ".pth", ".joblib"})
 """Pickles: to open one can run code."""

@@ -72,6 +72,15 @@ def test_a_broken_download_of_any_length_ends_no_process(tmp_path, suffix, tail)
     assert refusals > 5
 
 
+def test_a_row_of_an_h5_array_is_read_by_its_number(tmp_path):
+    with pytest.importorskip("h5py").File(tmp_path / "a.h5py", "w") as file:
+        file["rgb"] = np.stack([VALUES, -VALUES])
+        file["clips/0"] = 2 * VALUES
+    expect("a.h5py#rgb/1", tmp_path, -VALUES)
+    expect("a.h5py#clips/0", tmp_path, 2 * VALUES)
+    assert "rgb has 2 rows, counted from 0" in refused("a.h5py#rgb/2", tmp_path)
+
+
 def test_h5_is_read_by_a_key_with_folders(tmp_path):
     with pytest.importorskip("h5py").File(tmp_path / "a.h5", "w") as file:
         file["data/clip1/features"] = VALUES

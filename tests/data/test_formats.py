@@ -1,9 +1,12 @@
 import gzip
+import re
 import struct
+import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
+from shared_data import shared, touch
 
 from sparsefuse.data import formats
 from sparsefuse.data.arrays import load, read_array
@@ -12,18 +15,48 @@ from sparsefuse.data.manifest import read_manifest
 from sparsefuse.skipped import Unusable
 from sparsefuse.table import read_table
 
-SHARED = Path(__file__).parents[3] / "shared" / "data"
-
-
-def shared(name):
-    if not (SHARED / name).is_dir():
-        pytest.skip(f"needs the real data set in {SHARED / name}")
-    return SHARED / name
-
 
 def test_an_unknown_format_gets_the_nearest_name(tmp_path):
     with pytest.raises(ValueError, match="unknown format 'utdmhad'; did you mean 'utd_mhad'"):
         formats.prepare("utdmhad", tmp_path, tmp_path)
+
+
+def test_the_guide_has_a_line_for_each_and_all_of_one():
+    lines = formats.guide().splitlines()
+    assert [line.split()[0] for line in lines] == formats.formats()
+    assert "  grid       GRID: clips of six-word sentences;" in formats.guide("no such")
+    one = formats.guide("vggsound")
+    assert "Layout: vggsound.csv (YouTube id, start second" in one
+    assert one.endswith("--options.valid: float = 0.2\n  --options.seed: int = 0")
+
+
+def test_every_recipe_says_its_layout_and_what_it_writes():
+    for name in formats.formats():
+        assert "Layout: " in formats.guide(name), name
+        assert "\n\n" in formats.guide(name), name
+
+
+def test_the_docs_have_a_section_for_every_recipe():
+    text = (Path(__file__).parents[2] / "docs" / "datasets.md").read_text(encoding="utf-8")
+    assert sorted(re.findall(r"^## (\w+)$", text, re.MULTILINE)) == formats.formats()
+
+
+def test_an_archive_is_unpacked_first(tmp_path):
+    with zipfile.ZipFile(tmp_path / "set.zip", "w") as archive:
+        for name in ("set/dog/1.wav", "set/cat/1.wav"):
+            archive.writestr(name, "x")
+    for _ in range(2):
+        manifest = read_manifest(formats.prepare("folders", tmp_path / "set.zip", tmp_path / "out"))
+        assert [row.files["audio"] for row in manifest.rows] == ["unpacked/set/cat/1.wav", "unpacked/set/dog/1.wav"]
+        assert all((manifest.root / row.files["audio"]).is_file() for row in manifest.rows)
+
+
+def test_a_file_that_no_recipe_takes_is_named(tmp_path):
+    touch(tmp_path, "labels.csv")
+    with pytest.raises(ValueError, match=r"labels\.csv is a file; expected the unpacked data set or an archive of it"):
+        formats.prepare("grid", tmp_path / "labels.csv", tmp_path / "out")
+    with pytest.raises(ValueError, match=r"or a file \*\.pkl"):
+        formats.prepare("mult", tmp_path / "labels.csv", tmp_path / "out")
 
 
 @pytest.mark.parametrize("name", formats.formats())

@@ -120,11 +120,18 @@ def _read_csv(ref: str, path: Path, key: str) -> np.ndarray:
 
 
 def _read_h5(ref: str, path: Path, key: str) -> np.ndarray:
+    """One data set, or with a key as rgb/17 that row of it."""
     try:
         import h5py
     except ImportError as error:
         raise ImportError("HDF5 files need h5py: pip install 'sparsefuse[formats]'") from error
     with h5py.File(path, "r") as file:
+        name, _, index = key.rpartition("/")
+        clips = file.get(name) if index.isdecimal() else None
+        if isinstance(clips, h5py.Dataset):  # an array with a row per clip
+            if int(index) >= len(clips):
+                raise Unusable(f"{ref}: {name} has {len(clips)} rows, counted from 0")
+            return np.asarray(clips[int(index)])
         # A file may hold one data set per clip: look for the key before listing all of them.
         if not key or not isinstance(file.get(key), h5py.Dataset):
             keys: list[str] = []
@@ -160,6 +167,7 @@ _READERS: dict[str, Callable[[str, Path, str], np.ndarray]] = {
     ".csv": _read_csv,
     ".h5": _read_h5,
     ".hdf5": _read_h5,
+    ".h5py": _read_h5,
     ".safetensors": _read_safetensors,
 }
 

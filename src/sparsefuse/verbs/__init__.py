@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from sparsefuse.verbs.data import check, demo, extract, generate, prepare
+from sparsefuse.verbs.data import check, demo, extract, generate, prepare, recipes
 from sparsefuse.verbs.studies import ablate, budget, compare, cost, search_views, study
 from sparsefuse.verbs.training import eval, report, train
 from sparsefuse.verbs.using import explain, predict
@@ -21,3 +21,5 @@ POSITIONAL = {
     "explain": ("run", "clip"),
 }
 """The arguments of a verb that are given by place."""
+GUIDES: dict[str, Callable[[str], str]] = {"prepare": recipes}
+"""What --help says below the options, given the first word after the verb."""

@@ -1,7 +1,7 @@
 """Verbs that make and check data: files in, feature files and a manifest out."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from sparsefuse.config import Config
 
@@ -20,17 +20,25 @@ def demo(out: Path = Path("sparsefuse-demo"), clips: int = 360, epochs: int = 16
     run(out, clips=clips, epochs=epochs, seed=seed)
 
 
-def prepare(data_set: str, source: Path, out: Path) -> None:
-    """Turns a public data set, as it is distributed, into feature files and a manifest.
+def prepare(data_set: str, source: Path, out: Path, options: dict[str, Any] = {}) -> None:  # noqa: B006
+    """Turns a data set, as it is distributed, into feature files and a manifest.
 
     Args:
-        data_set: av_digits, grid or utd_mhad
-        source: folder with the unpacked data set
+        data_set: name of a recipe, see below; `sparsefuse prepare NAME --help` has its layout and options
+        source: folder with the unpacked data set, an archive of it (.zip, .tar.gz ...), or for some data sets one file
         out: folder for the manifest and what it names
+        options: options of the recipe, as --options.subset vggs10
     """
     from sparsefuse.data.formats import prepare
 
-    print(prepare(data_set, source, out))
+    print(prepare(data_set, source, out, options))
+
+
+def recipes(word: str) -> str:
+    """The recipes of `prepare`, a line each; or all about one, if the word names it."""
+    from sparsefuse.data.formats import guide
+
+    return guide(word)
 
 
 def generate(

@@ -1,32 +1,105 @@
 """Public data sets as they are distributed, turned into a manifest; one file per data set, found by its name.
 
-A file here defines `prepare(source: Path, out: Path) -> Path`: it reads the unpacked data set in `source`, writes
-feature files and a manifest into `out`, and returns the manifest's path.
+A file here defines `prepare(source: Path, out: Path, *, options...) -> Path`: it reads the unpacked data set in
+`source`, writes feature files and a manifest into `out`, and returns the manifest's path. Its options are typed and
+have defaults. With `FILES`, patterns of names, `source` may also be one file of such a name.
 """
 
+import ast
+import csv
 import importlib
+import inspect
+import logging
 import pkgutil
 import re
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from fnmatch import fnmatch
 from pathlib import Path
+from types import ModuleType
+from typing import Any, Literal, get_args, get_origin
 
 from sparsefuse.names import unknown
 from sparsefuse.table import read_table
 
+log = logging.getLogger(__name__)
+
 
 def formats() -> list[str]:
     """The names of the data sets, sorted."""
-    return sorted(module.name for module in pkgutil.iter_modules(__path__))
+    return sorted(module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_"))
 
 
-def prepare(name: str, source: str | Path, out: str | Path) -> Path:
-    """Turns data set `name` in folder `source` into files and a manifest in folder `out`; returns the manifest."""
+def guide(name: str = "") -> str:
+    """What each data set is, a line each; of the data set `name`, all that its file says, and its options."""
+    if name not in formats():
+        width = max(map(len, formats()))
+        return "\n".join(f"  {each:{width}}  {_docstring(each).splitlines()[0]}" for each in formats())
+    module = importlib.import_module(f"{__name__}.{name}")
+    text = "\n\n".join(inspect.cleandoc(part) for part in (module.__doc__ or "", module.prepare.__doc__ or ""))
+    options = [p for p in inspect.signature(module.prepare).parameters.values() if p.kind is p.KEYWORD_ONLY]
+    return text + "".join(f"\n  --options.{option}" for option in options)
+
+
+def prepare(name: str, source: str | Path, out: str | Path, options: Mapping[str, Any] | None = None) -> Path:
+    """Turns data set `name` in `source` into files and a manifest in folder `out`; returns the manifest.
+
+    `source` is the unpacked folder, an archive of it (unpacked into `out`/unpacked), or for some data sets one file.
+    Raises ValueError or FileNotFoundError for what is not the data set, with the nearest match.
+    """
     if name not in formats():
         raise ValueError(unknown("format", name, formats()))
-    source = Path(source)
-    if not source.is_dir():
-        raise FileNotFoundError(f"{name}: folder {source} not found; expected the unpacked data set")
-    return importlib.import_module(f"{__name__}.{name}").prepare(source, Path(out))
+    module = importlib.import_module(f"{__name__}.{name}")
+    chosen = _resolved(name, module, options or {})
+    manifest = module.prepare(_opened(name, module, Path(source), Path(out)), Path(out), **chosen)
+    rows = read_table(manifest).rows
+    splits = Counter(row["split"] for row in rows if row.get("split"))
+    log.info("%s: %d clips %s", name, len(rows), ", ".join(f"{split} {count}" for split, count in splits.items()))
+    return manifest
+
+
+def _opened(name: str, module: ModuleType, source: Path, out: Path) -> Path:
+    """The folder or file that a recipe reads."""
+    from sparsefuse.data.archives import is_archive, unpack
+
+    patterns = getattr(module, "FILES", ())
+    expected = " or ".join(["the unpacked data set", "an archive of it", *(f"a file {each}" for each in patterns)])
+    if not source.exists():
+        raise FileNotFoundError(f"{name}: folder {source} not found; expected {expected}")
+    if source.is_dir():
+        return source
+    if is_archive(source):
+        return unpack(source, out / "unpacked")
+    if not any(fnmatch(source.name, pattern) for pattern in patterns):
+        raise ValueError(f"{name}: {source} is a file; expected {expected}")
+    return source
+
+
+def _resolved(name: str, module: ModuleType, options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options, typed. Raises ValueError for a wrong one."""
+    from argparse import ArgumentError
+
+    from jsonargparse import ArgumentParser
+
+    known = [p.name for p in inspect.signature(module.prepare).parameters.values() if p.kind is p.KEYWORD_ONLY]
+    kinds = {p.name: p.annotation for p in inspect.signature(module.prepare, eval_str=True).parameters.values()}
+    for option, value in options.items():
+        if option not in known:
+            raise ValueError(unknown(f"option of {name}:", option, known))
+        if get_origin(kinds[option]) is Literal and value not in get_args(kinds[option]):
+            raise ValueError(f"{name}: {unknown(option, str(value), get_args(kinds[option]))}")
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_function_arguments(module.prepare, skip={"source", "out"})
+    try:
+        return parser.instantiate(parser.parse_object(dict(options))).as_dict()
+    except ArgumentError as error:
+        raise ValueError(f"{name}: {error}") from error
+
+
+def _docstring(name: str) -> str:
+    """Without importing it: --help must be quick."""
+    path = Path(__path__[0]) / f"{name}.py"
+    return ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
 
 
 def demand(name: str, source: Path, *patterns: str) -> list[Path]:
@@ -36,6 +109,18 @@ def demand(name: str, source: Path, *patterns: str) -> list[Path]:
     if missing:
         raise FileNotFoundError(f"{name}: {source} has no {' and no '.join(missing)}; expected {', '.join(patterns)}")
     return [path for path in found if path is not None]
+
+
+def demand_one(name: str, source: Path, *patterns: str) -> Path:
+    """`source` itself if it is a file, else the only file in it that fits one of the patterns."""
+    if source.is_file():
+        return source
+    found = sorted({path for pattern in patterns for path in source.glob(pattern)})
+    if not found:
+        raise FileNotFoundError(f"{name}: {source} has no {' and no '.join(patterns)}")
+    if len(found) > 1:
+        raise ValueError(f"{name}: {source} has {', '.join(path.name for path in found[:5])}; name one of the files")
+    return found[0]
 
 
 def demand_names(path: Path, names: Iterable[str]) -> None:
@@ -52,3 +137,19 @@ def demand_columns(path: Path, *columns: str) -> list[dict[str, str]]:
         if name not in table.columns:
             raise ValueError(f"{path}: {unknown('column', name, table.columns)}; expected {', '.join(columns)}")
     return table.rows
+
+
+def demand_cells(path: Path, *columns: str) -> Iterator[tuple[int, list[str]]]:
+    """(line, cells) of a CSV file without a header whose rows have these columns; lines that begin with # are notes."""
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        reader = csv.reader(file, skipinitialspace=True, strict=True)
+        try:
+            for cells in reader:
+                if not cells or cells[0].startswith("#"):
+                    continue
+                if len(cells) != len(columns):
+                    got = f"{len(cells)} cells, expected {len(columns)}: {', '.join(columns)}"
+                    raise ValueError(f"{path}, line {reader.line_num}: {got}")
+                yield reader.line_num, [cell.strip() for cell in cells]
+        except (csv.Error, UnicodeDecodeError) as error:
+            raise ValueError(f"{path}, after line {reader.line_num}: not CSV in UTF-8 ({error})") from error

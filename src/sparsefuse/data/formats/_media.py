@@ -1,0 +1,65 @@
+"""The media files below a folder: where they are comes in, which clip has which of them comes out."""
+
+import logging
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from sparsefuse.refs import AUDIO, VIDEO
+from sparsefuse.skipped import Skip, write_skipped
+
+log = logging.getLogger(__name__)
+
+KINDS = {"video": VIDEO, "audio": AUDIO}
+"""manifest column -> suffixes of its files"""
+
+
+def walk(folder: Path) -> list[Path]:
+    """All files below `folder`, sorted, but for hidden ones; links to folders are followed, each folder once."""
+    found: list[Path] = []
+    seen: set[str] = set()
+    for place, folders, files in os.walk(folder, followlinks=True):
+        real = os.path.realpath(place)
+        if real in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        found += [Path(place, name) for name in files if not name.startswith(".")]
+    return sorted(found)
+
+
+def media(folder: Path) -> dict[str, dict[str, Path]]:
+    """name without suffix -> {"video": path, "audio": path}, as far as there are any; the first of two wins."""
+    found: dict[str, dict[str, Path]] = {}
+    twice = []
+    for path in walk(folder):
+        for column, suffixes in KINDS.items():
+            if path.suffix.lower() in suffixes:
+                here = found.setdefault(path.stem, {})
+                twice += [path] if column in here else []
+                here.setdefault(column, path)
+    if twice:
+        log.warning("%d files have the name of another one and are left out, such as %s", len(twice), twice[0])
+    return found
+
+
+def refer(path: Path, out: Path) -> str:
+    """The manifest's cell for a file, relative to the folder `out`."""
+    return Path(os.path.relpath(path.resolve(), out.resolve())).as_posix()
+
+
+def cells(files: Iterable[dict[str, Path]], out: Path) -> list[dict[str, str]]:
+    """The columns of every clip; those that no clip has are left out."""
+    files = list(files)
+    columns = [column for column in KINDS if any(column in each for each in files)]
+    return [{column: refer(each[column], out) if column in each else "" for column in columns} for each in files]
+
+
+def report_missing(name: str, out: Path, missing: list[tuple[str, str]], total: int, expected: str) -> None:
+    """Names each clip (id, reason) without a file in skipped.jsonl. Raises FileNotFoundError if that is all of them."""
+    if missing and len(missing) == total:
+        raise FileNotFoundError(f"{name}: none of the {total} clips has a file; expected {expected}")
+    write_skipped(out / "skipped.jsonl", [Skip(id, "", reason) for id, reason in missing])
+    if missing:
+        log.warning("%s: %d of %d clips have no file: see %s", name, len(missing), total, out / "skipped.jsonl")

@@ -1,0 +1,179 @@
+"""Computational sequences (.csd) of the CMU Multimodal SDK: features and labels with times, cut to labelled segments.
+
+Zadeh et al., Multi-attention recurrent network for human communication comprehension, 2018. Layout: one .csd of labels
+(its name has "label") and one per modality; each is HDF5: <root>/data/<video>/features (n, F) and intervals (n, 2) in
+seconds, <root>/metadata. With videos below the folder, named <video>.mp4, modalities are not needed.
+"""
+
+import json
+import logging
+import re
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sparsefuse.data.formats import demand
+from sparsefuse.data.formats._media import media, refer
+from sparsefuse.data.formats._packs import usable
+from sparsefuse.data.formats._sentiment import targets
+from sparsefuse.data.shards import Shards
+from sparsefuse.names import unknown
+from sparsefuse.skipped import Skip, Unusable, write_skipped
+from sparsefuse.table import write_table
+
+log = logging.getLogger(__name__)
+
+
+def prepare(source: Path, out: Path, *, labels: str = "") -> Path:
+    """Writes a clip per labelled segment: of every modality the rows whose middle lies in it, converted to float32.
+
+    `labels`: the file of labels, if several have "label" in their names. A modality is named as its sequence, with _
+    for what is no letter or digit. `label` has the seven classes of the first label, `sentiment` its number; more
+    labels have columns named as the file names them. Splits are not in these files: the group is the video. `start`
+    and `end` are seconds. -inf in `audio` and COVAREP becomes 0. Videos, if there are any, are the column `video`.
+    Checked: shapes, times in order; a segment without rows or with NaN is in skipped.jsonl.
+    """
+    paths = sorted(source.glob("*.csd"))
+    chosen = _label_file(source, paths, labels)
+    with ExitStack() as stack:
+        target = _Sequence(chosen, stack)
+        others = [_Sequence(path, stack) for path in paths if path != chosen]
+        names = [each.name for each in others]
+        if twice := {name for name in names if names.count(name) > 1}:
+            raise ValueError(f"csd: {source} has several sequences named {', '.join(sorted(twice))}")
+        return _write(target, others, media(source), out, source)
+
+
+def _write(
+    target: "_Sequence", others: list["_Sequence"], found: dict[str, dict[str, Path]], out: Path, source: Path
+) -> Path:
+    there = any(video in found and "video" in found[video] for video in target.videos)
+    if not others and not there:
+        raise FileNotFoundError(f"csd: {source} has no .csd of features and no <video>.mp4 beside {target.path.name}")
+    shards = {each.name: Shards(out, each.name) for each in others}
+    rows, skips = [], []
+    for video in target.videos:
+        values, times = target.read(video)
+        streams = {each.name: _stream(each, video) for each in others}
+        for i, (start, end) in enumerate(times.tolist()):
+            id = f"{video}_{i}"
+            row = {"id": id}
+            lost = []
+            for name, stream in streams.items():
+                cut = _between(name, stream, start, end)
+                row[name] = "" if isinstance(cut, Unusable) else shards[name].add(id, cut)
+                lost += [Skip(id, name, f"{name} {cut}")] if isinstance(cut, Unusable) else []
+            if there:
+                row["video"] = refer(found[video]["video"], out) if "video" in found.get(video, {}) else ""
+                lost += [] if row["video"] else [Skip(id, "video", f"no file {video}.mp4")]
+            if any(cell for name, cell in row.items() if name != "id"):
+                times_of = {"start": f"{start:.3f}", "end": f"{end:.3f}"}
+                rows.append(row | _labels(target.columns, values[i].tolist()) | {"group": video} | times_of)
+                skips += lost
+            else:
+                skips.append(Skip(id, "", "; ".join(skip.reason for skip in lost)))
+    for each in shards.values():
+        each.close()
+    write_skipped(out / "skipped.jsonl", skips)
+    if skips:
+        log.warning("%d streams or clips cannot be used: see %s", len(skips), out / "skipped.jsonl")
+    if not rows:
+        raise Unusable(f"no segment could be used; {skips[0].reason}")
+    return write_table(out / "manifest.csv", rows)
+
+
+def _label_file(source: Path, paths: list[Path], labels: str) -> Path:
+    if not paths:
+        demand("csd", source, "*.csd")
+    if labels:
+        if labels not in [path.name for path in paths]:
+            raise ValueError(f"csd: {unknown('file', labels, [path.name for path in paths])}")
+        return source / labels
+    found = [path for path in paths if "label" in path.name.lower()]
+    if len(found) != 1:
+        shown = ", ".join(path.name for path in paths)
+        raise ValueError(f"csd: {len(found)} files have 'label' in their names ({shown}); set the option labels")
+    return found[0]
+
+
+class _Sequence:
+    """One open .csd file."""
+
+    def __init__(self, path: Path, stack: ExitStack) -> None:
+        try:
+            import h5py
+        except ImportError as error:
+            raise ImportError("HDF5 files need h5py: pip install 'sparsefuse[formats]'") from error
+        self.path = path
+        try:
+            file = stack.enter_context(h5py.File(path, "r"))
+        except OSError as error:
+            raise ValueError(f"{path}: cannot be read, truncated or not HDF5 ({error})") from error
+        roots = list(file)
+        root: Any = file[roots[0]] if len(roots) == 1 else None
+        if not isinstance(root, h5py.Group) or "data" not in root:
+            raise ValueError(
+                f"{path}: holds {', '.join(roots[:5]) or 'nothing'}; expected <root>/data/<video>/features"
+            )
+        self.root: Any = root
+        self.name = re.sub(r"\W+", "_", roots[0]).strip("_")
+        self.data: Any = self.root["data"]
+        self.videos = sorted(self.data)
+
+    @property
+    def columns(self) -> list[str]:
+        """What the file calls its features."""
+        try:
+            text = self.root["metadata/dimension names"][0]
+            names = json.loads(text)
+        except (KeyError, ValueError, IndexError, TypeError):
+            return []
+        return [re.sub(r"\W+", "_", str(name)).strip("_") for name in names] if isinstance(names, list) else []
+
+    def read(self, video: str) -> tuple[np.ndarray, np.ndarray]:
+        """(n, F) features and (n, 2) seconds. Raises Unusable."""
+        group = self.data[video]
+        for key in ("features", "intervals"):
+            if key not in group:
+                raise Unusable(f"{self.path}: {video}: {unknown('array', key, group)}")
+        try:
+            features, times = np.asarray(group["features"]), np.asarray(group["intervals"])
+        except (OSError, RuntimeError) as error:
+            raise Unusable(f"{self.path}: {video}: cannot be read ({error})") from error
+        if features.ndim != 2 or times.shape != (len(features), 2) or features.dtype.kind not in "fiu":
+            raise Unusable(
+                f"{self.path}: {video}: features {features.shape} {features.dtype} and intervals {times.shape}; "
+                "expected (n, F) numbers and (n, 2)"
+            )
+        if (times[:, 0] > times[:, 1]).any():
+            raise Unusable(f"{self.path}: {video}: an interval ends before it begins")
+        return features, times
+
+
+def _stream(sequence: _Sequence, video: str) -> tuple[np.ndarray, np.ndarray] | Unusable:
+    """What a sequence has of a video, or why it cannot be used: that costs this stream alone."""
+    if video not in sequence.data:
+        return Unusable("does not have the video")
+    try:
+        return sequence.read(video)
+    except Unusable as error:
+        return error
+
+
+def _between(
+    name: str, stream: tuple[np.ndarray, np.ndarray] | Unusable, start: float, end: float
+) -> np.ndarray | Unusable:
+    if isinstance(stream, Unusable):
+        return stream
+    middle = stream[1].mean(1)
+    rows = stream[0][(middle >= start) & (middle < end)]
+    if not len(rows):
+        return Unusable(f"has nothing from {start:.2f} to {end:.2f} s")
+    return usable("audio" if "audio" in name.lower() or "covarep" in name.lower() else name, rows)
+
+
+def _labels(columns: list[str], values: list[float]) -> dict[str, str]:
+    more = columns[1:] if len(columns) == len(values) else [f"label_{i}" for i in range(1, len(values))]
+    return targets(values[0]) | {name: f"{value:.6g}" for name, value in zip(more, values[1:], strict=True)}

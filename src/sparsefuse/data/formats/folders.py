@@ -1,0 +1,72 @@
+"""A folder per class: the folders' names are the labels, the files inside are the clips.
+
+Layout: <class>/<clip>.mp4, or <split>/<class>/<clip>.mp4 with the splits train, valid (or val, validation) and test.
+A folder inside a class's is a group, such as a speaker: <class>/<group>/<clip>.mp4. Files that differ in nothing but
+their suffix (.mp4 and .wav, say) are one clip.
+"""
+
+import logging
+from pathlib import Path
+
+from sparsefuse.data.formats._media import refer, walk
+from sparsefuse.refs import AUDIO, FEATURES, VIDEO
+from sparsefuse.table import write_table
+
+log = logging.getLogger(__name__)
+
+SPLITS = {"train": "train", "valid": "valid", "val": "valid", "validation": "valid", "test": "test"}
+COLUMNS = {
+    "video": VIDEO,
+    "audio": AUDIO,
+    "image": frozenset({".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp"}),
+    "text": frozenset({".txt", ".srt", ".vtt"}),
+    "features": FEATURES - {".csv"},
+}
+"""manifest column -> suffixes of its files"""
+
+
+def prepare(source: Path, out: Path) -> Path:
+    """Writes a manifest that points at the files where they are.
+
+    Checked: there are at least two classes; every class has clips in train, if there are splits. Files of other kinds,
+    and those outside a class, are counted and one is named.
+    """
+    tops = [item.name for item in source.iterdir() if item.is_dir() and not item.name.startswith(".")]
+    splits = bool(tops) and all(name.lower() in SPLITS for name in tops)
+    inside = source.resolve() in out.resolve().parents
+    clips: dict[str, dict[str, str]] = {}
+    lost = []
+    for path in walk(source):
+        place = path.relative_to(source)
+        folders = list(place.parts[:-1])
+        column = next((name for name, suffixes in COLUMNS.items() if path.suffix.lower() in suffixes), "")
+        if inside and out.resolve() in path.resolve().parents:
+            continue  # what an earlier run wrote
+        if not column or len(folders) <= splits:
+            lost.append(path)
+            continue
+        clip = clips.setdefault(place.with_suffix("").as_posix(), {})
+        if column in clip:
+            raise ValueError(f"folders: {path} and {out / clip[column]} are both the {column} of one clip; rename one")
+        clip[column] = refer(path, out)
+        if splits:
+            clip["split"] = SPLITS[folders.pop(0).lower()]
+        clip["label"], clip["group"] = folders[0], "/".join(folders[1:])
+    if lost:
+        log.warning("%d files are left out: no media or feature file, or in no class; such as %s", len(lost), lost[0])
+    _demand_classes(source, [(clip["label"], clip.get("split", "")) for clip in clips.values()])
+    columns = [name for name in (*COLUMNS, "label", "split", "group") if any(clip.get(name) for clip in clips.values())]
+    rows = [{"id": id} | {name: clip.get(name, "") for name in columns} for id, clip in sorted(clips.items())]
+    return write_table(out / "manifest.csv", rows)
+
+
+def _demand_classes(source: Path, found: list[tuple[str, str]]) -> None:
+    classes = sorted({label for label, _ in found})
+    if len(classes) < 2:
+        raise FileNotFoundError(
+            f"folders: {source} has no two folders with clips, a class each; found: {', '.join(classes) or 'none'}; "
+            "expected <class>/<clip>.mp4 or train/<class>/<clip>.mp4"
+        )
+    learnt = {label for label, split in found if split in ("train", "")}
+    if unlearnt := [label for label in classes if label not in learnt]:
+        raise ValueError(f"folders: {source} has no train clips of {', '.join(unlearnt[:5])}; nothing could learn them")

@@ -1,0 +1,410 @@
+"""A pickle file comes in, its numpy arrays and plain values come out; nothing that it asks for is run.
+
+A pickle is a program for a small stack machine. The machine here knows the instructions that build plain values, and
+stands in for the few functions that numpy's and Python's own pickles call. Anything else is refused by its name.
+Python's `pickle` is not used. Large arrays are views of the memory-mapped file: they cost no memory until
+they are read.
+"""
+
+import codecs
+import math
+import mmap
+import pickletools
+import re
+import struct
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO, Any, NamedTuple, NoReturn, cast
+
+import numpy as np
+
+LARGE = 1 << 16
+"""Bytes from which a value is a view of the file."""
+
+
+def read_pickle(path: str | Path) -> Any:
+    """The value of a pickle: dict, list, tuple, set, str, bytes, numbers, None, numpy arrays and numpy scalars.
+
+    Strings of Python 2 come as str, one character a byte; an OrderedDict comes as a dict; arrays are read-only, and
+    bytes from `LARGE` on are memoryviews. Raises FileNotFoundError, or ValueError for a pickle that asks for anything
+    else (named, with the safe alternative), is truncated or is none.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"pickle {path} not found")
+    if path.stat().st_size == 0:
+        raise ValueError(f"{path}: the file is empty (0 bytes)")
+    with path.open("rb") as file:
+        content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    for magic, kind in _OTHERS.items():
+        if content[: len(magic)] == magic:
+            raise ValueError(f"{path}: is {kind}, not a pickle")
+    try:
+        return _Machine(content).run()
+    except _Refused as error:
+        raise ValueError(f"{path}: {error}") from error
+    except MemoryError as error:
+        raise ValueError(f"{path}: needs more memory than there is; it holds {path.stat().st_size:,} bytes") from error
+    except _BROKEN as error:
+        raise ValueError(f"{path}: truncated, or not a pickle ({error!r:.120} before byte {content.tell()})") from error
+
+
+_OPS = {op.code: op for op in pickletools.opcodes}
+_OTHERS = {
+    b"PK\x03\x04": "a zip archive or what torch.save writes (save arrays with numpy.save or safetensors)",
+    b"\x1f\x8b": "compressed with gzip (unpack it with gunzip)",
+    b"\x93NUMPY": "a .npy file",
+    b"\x89HDF": "an HDF5 file",
+}
+
+# What malformed instructions raise in the machine, in `pickletools` and in numpy.
+_BROKEN = (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError, EOFError, struct.error)
+
+
+class _Refused(Exception):
+    """The pickle asks for what is not plain. The message says what, and what to do instead."""
+
+
+class _Call(NamedTuple):
+    """Stands for a function or class that a pickle may name."""
+
+    name: str
+    make: Callable[..., Any]
+
+
+class _Half:
+    """An array or dtype between its making and its state."""
+
+    def __init__(self, finish: Callable[[Any], Any]) -> None:
+        self.finish = finish
+        self.keys: list[int] = []  # its places in the memo
+
+
+class _Machine:
+    """Runs the instructions of a pickle, as far as they build plain values."""
+
+    def __init__(self, content: mmap.mmap) -> None:
+        self.content = content
+        self.stack: list[Any] = []
+        self.marks: list[int] = []
+        self.memo: dict[int, Any] = {}
+        self.halves = 0
+
+    def run(self) -> Any:
+        while True:
+            op = _OPS[self.content.read(1).decode("latin-1")]
+            name = op.name
+            if name == "STOP":
+                if self.halves or len(self.stack) != 1:
+                    raise ValueError("ends before its values are complete")
+                return self.stack.pop()
+            if name in _SIZES:
+                self.stack.append(self._payload(name))
+            elif name == "STRING":
+                self.stack.append(self._quoted())
+            else:
+                arg = op.arg.reader(cast(IO[bytes], self.content)) if op.arg else None
+                self._step(name, arg)
+
+    def _step(self, name: str, arg: Any) -> None:
+        if name in _PLAIN:
+            self.stack.append(arg)
+        elif name in _FRESH:
+            self.stack.append(_FRESH[name]())
+        elif name in _GETS:
+            self._get(arg)
+        elif name in _PUTS:
+            self._put(len(self.memo) if arg is None else arg)
+        elif name in _STEPS:
+            _STEPS[name](self)
+        elif name == "GLOBAL":
+            self.stack.append(_named(*arg.split(" ", 1)))
+        elif name == "INST":
+            _refuse(arg.replace(" ", "."))
+        elif name not in ("PROTO", "FRAME"):
+            raise _Refused(f"uses the instruction {name}, which plain values do not need; {_INSTEAD}")
+
+    def _payload(self, name: str) -> Any:
+        """Bytes, or text of Python 2; large ones as a view."""
+        form = _SIZES[name]
+        (size,) = struct.unpack(form, self.content.read(struct.calcsize(form)))
+        at = self.content.tell()
+        if not 0 <= size <= len(self.content) - at:
+            raise ValueError(f"claims {size} bytes, {len(self.content) - at} are left")
+        self.content.seek(size, 1)
+        if size >= LARGE:
+            return memoryview(self.content)[at : at + size]
+        value = self.content[at : at + size]
+        return value.decode("latin-1") if "STRING" in name else value
+
+    def _quoted(self) -> str:
+        """Python 2's text in quotes, with escapes for all that is not ASCII."""
+        line = self.content.readline()
+        found = re.fullmatch(rb"(['\"])(.*)\1\n", line, re.DOTALL)
+        if not found:
+            raise ValueError("a string without its quotes")
+        return codecs.escape_decode(found[2])[0].decode("latin-1")
+
+    def _put(self, key: int) -> None:
+        value = self.memo[key] = self.stack[-1]
+        if isinstance(value, _Half):
+            value.keys.append(key)
+
+    def _get(self, key: int) -> None:
+        if isinstance(self.memo[key], _Half):
+            raise ValueError("an array that holds itself")
+        self.stack.append(self.memo[key])
+
+    def items(self) -> list[Any]:
+        """What stands above the last mark."""
+        at = self.marks.pop()
+        found = self.stack[at:]
+        del self.stack[at:]
+        return found
+
+    def top(self, kind: type) -> Any:
+        """The container that what was taken off goes into."""
+        if type(self.stack[-1]) is not kind:
+            raise ValueError(f"fills a {type(self.stack[-1]).__name__}, expected a {kind.__name__}")
+        return self.stack[-1]
+
+    def call(self) -> None:
+        """Makes a value of a named function, by its stand-in."""
+        arguments, function = self.stack.pop(), self.stack.pop()
+        if not isinstance(function, _Call) or type(arguments) is not tuple:
+            raise ValueError(f"calls a {type(function).__name__}")
+        made = function.make(*arguments)
+        self.halves += isinstance(made, _Half)
+        self.stack.append(made)
+
+    def build(self) -> None:
+        """Gives an array or dtype its state; nothing else has one."""
+        state, half = self.stack.pop(), self.stack.pop()
+        if not isinstance(half, _Half):
+            raise _Refused(f"sets the state of a {type(half).__name__}, which plain values do not need; {_INSTEAD}")
+        value = half.finish(state)
+        self.halves -= 1
+        self.stack.append(value)
+        for key in half.keys:
+            self.memo[key] = value
+
+
+def _named(module: str, name: str) -> _Call:
+    full = f"{module}.{name}"
+    if full not in _CALLS:
+        _refuse(full)
+    return _CALLS[full]
+
+
+def _refuse(full: str) -> NoReturn:
+    hint = next((hint for start, hint in _HINTS.items() if full.startswith(start)), _INSTEAD)
+    raise _Refused(
+        f"refused, and nothing of it was run: it asks for {full!r:.200}, not for arrays and plain values; {hint}"
+    )
+
+
+_INSTEAD = "save what you need as .npy, .npz or .safetensors"
+_HINTS = {
+    "pandas.": "save the table as csv (table.to_csv), or its numbers with numpy.save",
+    "torch.": "save tensors with numpy.save(file, tensor.numpy()) or with safetensors",
+    "joblib.": "save arrays with numpy.save",
+    "scipy.": "save it with numpy.save(file, matrix.toarray())",
+    "collections.defaultdict": "save dict(it)",
+}
+
+# Instructions
+
+
+def _pairs(machine: _Machine) -> dict[Any, Any]:
+    items = machine.items()
+    return {_key(key): value for key, value in zip(items[::2], items[1::2], strict=True)}
+
+
+def _key(value: Any) -> Any:
+    """A key or member; the hash of a deep tuple would take forever."""
+    if isinstance(value, _SIMPLE) or (type(value) is tuple and all(isinstance(part, _SIMPLE) for part in value)):
+        return value
+    raise ValueError(f"a {type(value).__name__} as a key")
+
+
+_SIMPLE = (str, bytes, int, float, complex, type(None), np.generic)
+
+
+def _append(machine: _Machine) -> None:
+    value = machine.stack.pop()
+    machine.top(list).append(value)
+
+
+def _appends(machine: _Machine) -> None:
+    values = machine.items()
+    machine.top(list).extend(values)
+
+
+def _set_item(machine: _Machine) -> None:
+    value, key = machine.stack.pop(), machine.stack.pop()
+    machine.top(dict)[_key(key)] = value
+
+
+def _set_items(machine: _Machine) -> None:
+    found = _pairs(machine)
+    machine.top(dict).update(found)
+
+
+def _add_items(machine: _Machine) -> None:
+    values = machine.items()
+    machine.top(set).update(map(_key, values))
+
+
+def _stack_global(machine: _Machine) -> None:
+    name, module = machine.stack.pop(), machine.stack.pop()
+    machine.stack.append(_named(str(module), str(name)))
+
+
+def _tuple(count: int) -> Callable[[_Machine], None]:
+    def step(machine: _Machine) -> None:
+        values = tuple(machine.stack[-count:])
+        if len(values) != count:
+            raise ValueError("a tuple of what is not there")
+        machine.stack[-count:] = [values]
+
+    return step
+
+
+_STEPS: dict[str, Callable[[_Machine], object]] = {
+    "MARK": lambda m: m.marks.append(len(m.stack)),
+    "POP": lambda m: m.stack.pop(),
+    "POP_MARK": lambda m: m.items(),
+    "DUP": lambda m: m.stack.append(m.stack[-1]),
+    "LIST": lambda m: m.stack.append(m.items()),
+    "TUPLE": lambda m: m.stack.append(tuple(m.items())),
+    "DICT": lambda m: m.stack.append(_pairs(m)),
+    "FROZENSET": lambda m: m.stack.append(frozenset(map(_key, m.items()))),
+    "TUPLE1": _tuple(1),
+    "TUPLE2": _tuple(2),
+    "TUPLE3": _tuple(3),
+    "APPEND": _append,
+    "APPENDS": _appends,
+    "SETITEM": _set_item,
+    "SETITEMS": _set_items,
+    "ADDITEMS": _add_items,
+    "STACK_GLOBAL": _stack_global,
+    "REDUCE": _Machine.call,
+    "BUILD": _Machine.build,
+}
+_FRESH: dict[str, Callable[[], Any]] = {
+    "NONE": lambda: None,
+    "NEWTRUE": lambda: True,
+    "NEWFALSE": lambda: False,
+    "EMPTY_TUPLE": tuple,
+    "EMPTY_LIST": list,
+    "EMPTY_DICT": dict,
+    "EMPTY_SET": set,
+}
+_PLAIN = frozenset(
+    {"INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT"}
+    | {"UNICODE", "SHORT_BINUNICODE", "BINUNICODE", "BINUNICODE8"}
+)
+_GETS = frozenset({"GET", "BINGET", "LONG_BINGET"})
+_PUTS = frozenset({"PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE"})
+_SIZES = {
+    "SHORT_BINBYTES": "<B",
+    "BINBYTES": "<I",
+    "BINBYTES8": "<Q",
+    "BYTEARRAY8": "<Q",
+    "SHORT_BINSTRING": "<B",
+    "BINSTRING": "<i",
+}
+
+# Stand-ins
+
+_DTYPE = re.compile(r"[<>=|]?(b1|[iu][1248]|f(2|4|8|16)|c(8|16|32)|S[1-9]\d{0,8}|U[1-9]\d{0,8}|O8?|\?)")
+
+
+def _dtype(text: Any, align: Any = False, copy: Any = True, *_: Any) -> _Half:
+    """numpy.dtype of one plain kind; its state is the byte order."""
+    if not isinstance(text, str) or not _DTYPE.fullmatch(text):
+        raise _Refused(f"holds an array of type {text!r}; expected numbers, truth values or text; {_INSTEAD}")
+
+    def finish(state: Any) -> np.dtype[Any]:
+        order, parts = state[1], state[2:5]
+        if order not in ("<", ">", "|", "=") or any(parts):
+            raise _Refused(f"holds an array whose values have fields ({text}); save each field as an array of its own")
+        return np.dtype(text).newbyteorder(order)
+
+    return _Half(finish)
+
+
+def _reconstruct(kind: Any, shape: Any, code: Any) -> _Half:
+    """An array, whole only with its state; classes other than numpy's are not among `_CALLS`."""
+    return _Half(_array)
+
+
+def _array(state: Any) -> np.ndarray:
+    """The array of a state (version, shape, dtype, whether columns come first, values)."""
+    shape, dtype, fortran, values = state[-4:]
+    if not isinstance(dtype, np.dtype):
+        raise ValueError("an array without a type")
+    return _shaped(values, dtype, shape, "F" if fortran else "C")
+
+
+def _shaped(values: Any, dtype: np.dtype[Any], shape: Any, order: Any) -> np.ndarray:
+    shape = (shape,) if isinstance(shape, int) else shape
+    if type(shape) is not tuple or not all(isinstance(size, int) and size >= 0 for size in shape):
+        raise ValueError(f"an array of shape {shape!r:.60}")
+    count = math.prod(shape)
+    if dtype.hasobject:
+        if type(values) is not list or len(values) != count:
+            raise ValueError(f"an array of shape {shape} with other values")
+        flat = np.empty(count, object)
+        for i, value in enumerate(values):  # at once, numpy would look into lists
+            flat[i] = value
+        return flat.reshape(shape)
+    values = values.encode("latin-1") if isinstance(values, str) else values
+    if len(values) != count * dtype.itemsize:
+        raise ValueError(f"an array of shape {shape} and type {dtype} with {len(values)} bytes")
+    if not count:
+        return np.empty(shape, dtype)
+    return np.frombuffer(values, dtype).reshape(shape, order="F" if order == "F" else "C")
+
+
+def _scalar(dtype: Any, value: Any = "") -> Any:
+    if not isinstance(dtype, np.dtype) or dtype.hasobject:
+        raise ValueError("a number without a type")
+    return _shaped(value, dtype, (), "C")[()]
+
+
+def _encode(text: str, encoding: str) -> bytes:
+    """How Python 3 writes bytes for Python 2."""
+    if encoding not in ("latin1", "latin-1"):
+        raise ValueError(f"bytes in {encoding!r:.30}")
+    return text.encode("latin-1")
+
+
+def _bytes(value: Any = b"", encoding: str = "latin1") -> bytes:
+    return _encode(value, encoding) if isinstance(value, str) else bytes(memoryview(value))
+
+
+def _ordered(pairs: Any = ()) -> dict[Any, Any]:
+    return {_key(key): value for key, value in pairs}
+
+
+def _class(*_: Any) -> NoReturn:
+    raise ValueError("an array made in another way than numpy's")
+
+
+_CALLS = {
+    "numpy.ndarray": _Call("numpy.ndarray", _class),
+    "numpy.dtype": _Call("numpy.dtype", _dtype),
+    "_codecs.encode": _Call("_codecs.encode", _encode),
+    "collections.OrderedDict": _Call("collections.OrderedDict", _ordered),
+}
+for _core in ("numpy.core", "numpy._core"):
+    _CALLS[f"{_core}.multiarray._reconstruct"] = _Call("_reconstruct", _reconstruct)
+    _CALLS[f"{_core}.multiarray.scalar"] = _Call("scalar", _scalar)
+    _CALLS[f"{_core}.numeric._frombuffer"] = _Call("_frombuffer", _shaped)
+for _builtin in ("builtins", "__builtin__"):
+    _CALLS[f"{_builtin}.set"] = _Call("set", lambda values=(): set(map(_key, values)))
+    _CALLS[f"{_builtin}.frozenset"] = _Call("frozenset", lambda values=(): frozenset(map(_key, values)))
+    _CALLS[f"{_builtin}.bytes"] = _Call("bytes", _bytes)
+    _CALLS[f"{_builtin}.bytearray"] = _Call("bytearray", _bytes)
+    _CALLS[f"{_builtin}.complex"] = _Call("complex", lambda real, imag: float(real) + 1j * float(imag))

@@ -1,0 +1,77 @@
+"""A folder per class."""
+
+import pytest
+from shared_data import shared, touch
+
+from sparsefuse.data import formats
+from sparsefuse.data.manifest import read_manifest
+from sparsefuse.table import read_table
+
+
+def test_folders_are_labels_and_files_of_one_stem_are_one_clip(tmp_path, caplog):
+    source = tmp_path / "in"
+    touch(source, "dog/a.mp4", "dog/a.wav", "cat/a.MP4", "cat/b.npy", "cat/notes.pdf", "loose.mp4", "cat/.hidden.mp4")
+    path = formats.prepare("folders", source, tmp_path / "out")
+    rows = read_table(path).rows
+    up = "../in/"
+    assert rows == [
+        {"id": "cat/a", "video": f"{up}cat/a.MP4", "audio": "", "features": "", "label": "cat"},
+        {"id": "cat/b", "video": "", "audio": "", "features": f"{up}cat/b.npy", "label": "cat"},
+        {"id": "dog/a", "video": f"{up}dog/a.mp4", "audio": f"{up}dog/a.wav", "features": "", "label": "dog"},
+    ]
+    assert (path.parent / rows[0]["video"]).is_file()
+    assert "2 files are left out" in caplog.text
+
+
+def test_top_folders_may_be_splits_and_inner_ones_are_groups(tmp_path):
+    touch(tmp_path / "in", "train/dog/ann/1.wav", "train/cat/bob/1.wav", "Val/dog/2.wav", "test/cat/eve/x/3.wav")
+    rows = read_manifest(formats.prepare("folders", tmp_path / "in", tmp_path / "out")).rows
+    assert [(row.id, row.label, row.split, row.group) for row in rows] == [
+        ("Val/dog/2", "dog", "valid", ""),
+        ("test/cat/eve/x/3", "cat", "test", "eve/x"),
+        ("train/cat/bob/1", "cat", "train", "bob"),
+        ("train/dog/ann/1", "dog", "train", "ann"),
+    ]
+
+
+def test_a_class_called_train_is_a_class(tmp_path):
+    touch(tmp_path / "in", "train/1.wav", "plane/1.wav")
+    rows = read_manifest(formats.prepare("folders", tmp_path / "in", tmp_path / "out")).rows
+    assert [(row.label, row.split) for row in rows] == [("plane", ""), ("train", "")]
+
+
+def test_what_an_earlier_run_wrote_inside_is_no_class(tmp_path):
+    touch(tmp_path, "dog/1.wav", "cat/1.wav", "out/features/x.npy")
+    rows = read_manifest(formats.prepare("folders", tmp_path, tmp_path / "out")).rows
+    assert [row.label for row in rows] == ["cat", "dog"]
+
+
+@pytest.mark.parametrize(
+    ("files", "error", "message"),
+    [
+        (["dog/1.wav"], FileNotFoundError, "has no two folders with clips, a class each; found: dog"),
+        (["1.wav", "2.wav"], FileNotFoundError, "found: none"),
+        (["train/dog/1.wav", "train/cat/1.wav", "test/cow/1.wav"], ValueError, "no train clips of cow"),
+        (["dog/1.wav", "dog/1.mp3", "cat/1.wav"], ValueError, "both the audio of one clip"),
+    ],
+)
+def test_folders_that_are_no_classes_are_named(tmp_path, files, error, message):
+    touch(tmp_path / "in", *files)
+    with pytest.raises(error, match=message):
+        formats.prepare("folders", tmp_path / "in", tmp_path / "out")
+
+
+def test_links_are_followed_once(tmp_path):
+    touch(tmp_path / "in", "dog/1.wav", "cat/1.wav")
+    touch(tmp_path / "elsewhere", "2.wav")
+    (tmp_path / "in" / "cow").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "in" / "dog" / "again").symlink_to(tmp_path / "in")
+    ids = [row.id for row in read_manifest(formats.prepare("folders", tmp_path / "in", tmp_path / "out")).rows]
+    assert ids == ["cat/1", "cow/2", "dog/1"]
+
+
+def test_the_real_sounds_are_ten_classes(tmp_path):
+    manifest = read_manifest(formats.prepare("folders", shared("esc10"), tmp_path))
+    assert (len(manifest.rows), len({row.label for row in manifest.rows})) == (50, 10)
+    assert manifest.modalities == ("audio",)
+    assert all((manifest.root / row.files["audio"]).is_file() for row in manifest.rows)
