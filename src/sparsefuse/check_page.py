@@ -1,4 +1,4 @@
-"""A report of `check` in, one HTML page that opens from disk out: balance and lengths as pictures, then the problems."""
+"""A report of `check` in, one HTML page that opens from disk out: problems, sizes, lengths and balance."""
 
 from functools import partial
 from pathlib import Path

@@ -1,6 +1,7 @@
 """Verbs that make and check data: files in, feature files and a manifest out."""
 
 from pathlib import Path
+from typing import Literal
 
 from sparsefuse.config import Config
 
@@ -106,3 +107,21 @@ def check(
         print(write_page(found, report))
     if found.counts["error"] or (strict and found.counts["warning"]):
         raise SystemExit(1)
+
+
+def export_features(config: Config, out: Path, format: Literal["npz", "hf"] = "npz") -> None:
+    """Writes the features and labels of a configuration for other tools: numpy, or Hugging Face's datasets.
+
+    Args:
+        out: folder to write, which is new or empty
+        format: npz = one file per split, and a manifest that trains as it is; hf = for datasets.load_from_disk
+    """
+    from sparsefuse.checks import check_config
+    from sparsefuse.data.bundle import export_features
+
+    check_config(config)
+    found = export_features(config.data, Path(), out, format)
+    counts = ", ".join(f"{split} {len(rows)}" for split, rows in found.rows.items())
+    print(f"{counts} clips, {len(found.skips)} skipped -> {out}")
+    if found.skips:
+        print(f"skipped: see {out / 'skipped.jsonl'}; the first is {found.skips[0].id}: {found.skips[0].reason}")

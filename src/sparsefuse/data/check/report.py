@@ -34,8 +34,13 @@ class Histogram(NamedTuple):
 
     @classmethod
     def of(cls, values: Sequence[float]) -> "Histogram":
-        """In equal steps."""
-        counts, edges = np.histogram(values, BINS)
+        """In equal steps, of whole numbers if the values are."""
+        steps: int | np.ndarray = BINS
+        if all(isinstance(value, int) for value in values):
+            low, high = min(values), max(values)
+            width = -(-(high - low + 1) // BINS)
+            steps = np.arange(low - 0.5, high + width, width)
+        counts, edges = np.histogram(values, steps)
         return cls(edges.tolist(), counts.tolist())
 
 
