@@ -5,7 +5,7 @@ closer, so that one quiet second condemns no clip.
 """
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -206,47 +206,57 @@ class _Reader:
 def _picture(av: Any, container: "InputContainer", stream: Any, path: Path) -> Picture:
     seconds = _seconds(container, stream)
     reader = _Reader(container, stream)
-    scaler = av.video.reformatter.VideoReformatter()
-    images: list[Any] = []
-    found: list[np.ndarray] = []
+    seen = _Seen(av.video.reformatter.VideoReformatter())
     for place in _PLACES:
-        images += islice(reader.frames_from(place * seconds), 1)
-    found += [_small(scaler, image) for image in images]
-    if len(found) < len(_PLACES) or _change(found) <= STILL or max(map(np.max, found)) < BLACK:
-        # One key frame in the whole clip, or nothing moves: look at what follows the first.
-        stream.codec_context.skip_frame = "NONREF"
-        closer = list(islice(_every(reader.frames_from(0), 8), _CLOSER // 8))
-        images += closer[:1]
-        found += [_small(scaler, image) for image in closer]
-    reader.check(path, bool(images))
-    turned = round(images[0].rotation / 90) % 2
-    height, width = images[0].height, images[0].width
-    still = len({image.pts for image in images}) < 2 and len(found) < 2 * len(_PLACES) and not stream.duration
+        for image in islice(reader.frames_from(place * seconds), 1):
+            seen.add(image)
+    # One key frame may serve all places: then, and if nothing moves, look at what follows the first.
+    closer = reader.frames_from(0)
+    while seen.dull and seen.num_added < _CLOSER and (image := next(closer, None)) is not None:
+        seen.add(image)
+    reader.check(path, seen.first is not None)
+    height, width = seen.first.height, seen.first.width
+    turned = round(seen.first.rotation / 90) % 2
     return Picture(
         width if turned else height,
         height if turned else width,
-        0.0 if still else float(stream.average_rate or 0),
+        float(stream.average_rate or 0) if len(seen.times) > 1 else 0.0,
         seconds,
-        float(max(map(np.max, found))),
-        _change(found),
-        len(found),
+        seen.brightest,
+        seen.change,
+        len(seen.times),
     )
 
 
-def _every(frames: Iterable[Any], step: int) -> Iterator[Any]:
-    return (frame for i, frame in enumerate(frames) if i % step == 0)
+class _Seen:
+    """Frames, made small and grey: the darkest and brightest that each pixel was."""
 
+    def __init__(self, scaler: Any) -> None:
+        self.scaler = scaler
+        self.first: Any = None
+        self.num_added = 0
+        self.times: set[int | None] = set()
+        self.low = np.full((_SIDE, _SIDE), 255, np.int16)
+        self.high = np.zeros((_SIDE, _SIDE), np.int16)
 
-def _small(scaler: Any, image: Any) -> np.ndarray:
-    """(_SIDE, _SIDE) uint8, grey."""
-    return scaler.reformat(image, width=_SIDE, height=_SIDE, format="gray", interpolation="AREA").to_ndarray()
+    def add(self, image: Any) -> None:
+        self.first = self.first or image
+        self.num_added += 1
+        self.times.add(image.pts)
+        small = self.scaler.reformat(image, width=_SIDE, height=_SIDE, format="gray", interpolation="AREA").to_ndarray()
+        self.low, self.high = np.minimum(self.low, small), np.maximum(self.high, small)
 
+    @property
+    def dull(self) -> bool:
+        return self.change <= STILL or self.brightest < BLACK
 
-def _change(frames: list[np.ndarray]) -> float:
-    if len(frames) < 2:
-        return 0.0
-    stack = np.stack(frames).astype(np.int16)
-    return float((stack.max(0) - stack.min(0)).max())
+    @property
+    def brightest(self) -> float:
+        return float(self.high.max())
+
+    @property
+    def change(self) -> float:
+        return float((self.high - self.low).max()) if self.times else 0.0
 
 
 def _sound(container: "InputContainer", stream: Any, path: Path) -> Sound:

@@ -105,6 +105,6 @@ def _groups(splits: Mapping[str, Sequence[Row]]) -> list[Problem]:
     for one, other in combinations(splits, 2):
         shared = sorted({r.group for r in splits[one]} & {r.group for r in splits[other]} - {""})
         if shared:
-            some_of = f"{len(shared)} group{'s are' if len(shared) > 1 else ' is'}"
-            problems.append(broken("leak-group", f"{some_of} in both {one} and {other} ({some(shared)})"))
+            message = f"groups in both {one} and {other}: {len(shared)} ({some(shared)})"
+            problems.append(broken("leak-group", message))
     return problems
