@@ -1,13 +1,13 @@
 """docs/data-format.md is the contract: every rule in it is one that `check` reports, in the words of the page."""
 
 import re
-import wave
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from media_sounds import write_sound
 
 from sparsefuse.config import Data, Split
 from sparsefuse.data.check import check
@@ -36,16 +36,6 @@ def features(num: int = 12) -> Rows:
     ]
 
 
-def wav(path: Path, seconds: float = 0.5, *, peak: float = 0.5, seed: int = 0) -> str:
-    samples = np.random.default_rng(seed).uniform(-peak, peak, round(8000 * seconds))
-    with wave.open(str(path), "wb") as file:
-        file.setnchannels(1)
-        file.setsampwidth(2)
-        file.setframerate(8000)
-        file.writeframes((samples * 32767).round().astype("<i2").tobytes())
-    return path.name
-
-
 def film(
     path: Path, *, side: int = 32, frames: int = 6, level: int = 255, moving: bool = True, sound: float = 0.6
 ) -> str:
@@ -61,7 +51,7 @@ def film(
 
 def sounds(folder: Path, num: int = 12) -> Rows:
     rows = [{key: row[key] for key in ("id", "label", "split")} for row in features(num)]
-    return [{"audio": wav(folder / f"{row['id']}.wav", seed=i), **row} for i, row in enumerate(rows)]
+    return [{"audio": write_sound(folder / f"{row['id']}.wav", 0.5, seed=i), **row} for i, row in enumerate(rows)]
 
 
 def films(folder: Path) -> Rows:
@@ -204,7 +194,7 @@ def _(folder: Path) -> Rows:
 
 @breaks("silent")
 def _(folder: Path) -> Rows:
-    return changed(sounds(folder), 1, audio=wav(folder / "silent.wav", peak=0.0005))
+    return changed(sounds(folder), 1, audio=write_sound(folder / "silent.wav", 0.5, peak=0.0005))
 
 
 @breaks("black")
