@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 
 SHOWN = 5
 """Problems of one kind that are printed; the JSON file holds all."""
-CLASSES = 24
-"""Classes that are printed: of more, the largest and the smallest."""
+CLASSES, ENDS = 40, 12
+"""Classes that are printed; of more than that, the largest and the smallest."""
 
 _COLOURS = {"error": "red", "warning": "yellow", "note": "cyan"}
 
@@ -39,25 +39,21 @@ def summary(report: Report) -> str:
     return ", ".join(f"{count} {name}{'' if count == 1 else 's'}" for name, count in report.counts.items())
 
 
-def largest_and_smallest(totals: Mapping[str, int], most: int) -> tuple[list[str], list[str]]:
-    """Classes by size, the large ones and the small ones; the second list is empty if all fit."""
-    names = sorted(totals, key=lambda name: (-totals[name], name))
-    return (names, []) if len(names) <= most else (names[: most // 2], names[-(most // 2) :])
-
-
 def _tables(report: Report) -> "list[Table]":
+    from rich.markup import escape
+
     tables = []
     if report.modalities:
         table = _table("modality", "samples", "tokens min", "median", "max", "features")
         for name, size in report.modalities.items():
-            table.add_row(name, str(size.samples), *(f"{n:g}" for n in size.tokens), str(size.features))
+            table.add_row(escape(name), str(size.samples), *(f"{n:g}" for n in size.tokens), str(size.features))
         tables.append(table)
     if report.media:
         table = _table("media", "files", "seconds min", "median", "max", "picture", "sound")
         for name, found in report.media.items():
             picture = _most(found.pictures, found.sizes, found.frame_rates, "{}, {}/s")
             sound = _most(found.sounds, found.sample_rates, {}, "{} Hz")
-            table.add_row(name, str(found.files), *(f"{n:.3g}" for n in found.seconds), picture, sound)
+            table.add_row(escape(name), str(found.files), *(f"{n:.3g}" for n in found.seconds), picture, sound)
         tables.append(table)
     if report.balance:
         tables.append(_balance(report.balance))
@@ -65,19 +61,20 @@ def _tables(report: Report) -> "list[Table]":
 
 
 def _balance(balance: Mapping[str, Mapping[str, int]]) -> "Table":
+    from rich.markup import escape
+
     totals: dict[str, int] = {}
     for counts in balance.values():
         for name, count in counts.items():
             totals[name] = totals.get(name, 0) + count
     table = _table("samples per class", *balance)
-    large, small = largest_and_smallest(totals, CLASSES)
-    names = sorted(large) if not small else large
-    for name in names:
-        table.add_row(name, *(str(counts.get(name, 0)) for counts in balance.values()))
-    if small:
-        table.add_row(f"... {len(totals) - len(large) - len(small)} more ...", *("" for _ in balance))
-        for name in small:
-            table.add_row(name, *(str(counts.get(name, 0)) for counts in balance.values()))
+    names = sorted(totals, key=lambda name: (-totals[name], name))
+    cut = len(names) > CLASSES
+    for i, name in enumerate(names if cut else sorted(names)):
+        if cut and i == ENDS:
+            table.add_row(f"... {len(names) - 2 * ENDS} more ...")
+        if not cut or not ENDS <= i < len(names) - ENDS:
+            table.add_row(escape(name), *(str(counts.get(name, 0)) for counts in balance.values()))
     return table
 
 
