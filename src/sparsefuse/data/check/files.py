@@ -17,7 +17,7 @@ from sparsefuse.refs import MEDIA, suffix
 from sparsefuse.skipped import Unusable
 from sparsefuse.workers import each
 
-FEW = 1000
+FEW = 5000
 """Feature files that one process reads before others would have started."""
 
 
