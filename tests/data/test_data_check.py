@@ -75,7 +75,7 @@ def test_equal_contents_with_other_labels_are_named_so(clips):
 
 def test_the_same_values_in_another_shape_are_not_the_same(clips):
     table = rows()
-    table[3]["a"], table[17]["a"] = np.arange(6.0).reshape(2, 3), np.arange(9.0).reshape(3, 3)
+    table[3]["a"], table[17]["a"] = np.arange(6.0).reshape(2, 3), np.arange(6.0).reshape(3, 2)
     assert not of_kind(found(clips, table), "leak-content")
 
 
@@ -127,6 +127,7 @@ def sound(tmp_path):
     ("third", "kind"),
     [
         (part(2, "5", "7", "test"), "leak-group"),  # another part of the same recording
+        (part(2, "4", "7", "test"), "leak-group"),
         (part(2, "3.9", "7", "test"), "leak-file"),
         (part(2, "", "", "test"), "leak-file"),
         (part(2, "5", "7", "train"), None),
