@@ -34,7 +34,7 @@ LEVELS = [
     {"methods", "cost", "checkpoint", "pretrained", "windows"},
     {"checks", "schedule", "train", "run", "watch", "ledger", "export", "variants"},
     {"experiment", "evaluate", "runs", "charts", "report", "predict", "predictions", "serve", "demo", "study"}
-    | {"budget", "explain"},
+    | {"budget", "explain", "check_page"},
     {"verbs"},
     {"cli", "__main__"},
 ]

@@ -1,6 +1,8 @@
 """One stored array: a reference `file` or `file#key` in, (N, F) float32 out."""
 
 import difflib
+import functools
+import os
 import re
 import tokenize
 import zipfile
@@ -99,10 +101,21 @@ def _read_npy(ref: str, path: Path, key: str) -> np.ndarray:
 
 
 def _read_npz(ref: str, path: Path, key: str) -> np.ndarray:
+    state = path.stat()
+    archive = _open_npz(path, state.st_mtime_ns, state.st_size, os.getpid())
+    # A file may hold one array per clip: look for the key before listing all of them.
+    return archive[key if key and key in archive else _pick(ref, key, archive.files)]
+
+
+@functools.lru_cache(maxsize=8)
+def _open_npz(path: Path, stamp: int, size: int, process: int) -> "np.lib.npyio.NpzFile":
+    """Stays open: the list of an archive with an array per clip takes longer to read than a clip.
+
+    Not after the file has changed, and not in a forked process, which would share the place in the file.
+    """
     if not zipfile.is_zipfile(path):
         raise ValueError("not a zip archive")
-    with np.load(path, allow_pickle=False) as archive:
-        return archive[_pick(ref, key, archive.files)]
+    return np.load(path, allow_pickle=False)
 
 
 def _read_mat(ref: str, path: Path, key: str) -> np.ndarray:

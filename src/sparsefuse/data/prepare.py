@@ -3,9 +3,9 @@
 import logging
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, TypeVar
 
 from sparsefuse.data.arrays import read_array
 from sparsefuse.data.labels import Labels
@@ -17,6 +17,8 @@ from sparsefuse.refs import MEDIA, suffix
 from sparsefuse.skipped import Skip, Unusable
 
 log = logging.getLogger(__name__)
+
+Item = TypeVar("Item")
 
 
 class Prepared(NamedTuple):
@@ -32,9 +34,16 @@ class Prepared(NamedTuple):
     skips: list[Skip]
 
 
-class _Shape(NamedTuple):
+class Shape(NamedTuple):
+    """Of one file."""
+
     length: int
     width: int
+
+
+def read_shape(ref: str, root: Path) -> Shape:
+    """Reads a feature file for its (N, F). Raises Unusable."""
+    return Shape(*read_array(ref, root).shape)
 
 
 def prepare(
@@ -49,19 +58,24 @@ def prepare(
     features: Mapping[str, int] | None = None,
     fit: Lengths = WHOLE,
     strict: bool = False,
+    read: Callable[[str, Path], Shape] = read_shape,
 ) -> Prepared:
     """Reads every file of every split once. A row loses an unusable modality; without any, or a label, it is dropped.
 
     For a trained model pass its `labels` and `features`: rows are then held against these. Otherwise the classes come
     from `lists` or the usable rows of `train` (`columns` are those of the labels), and a width is right if most of them
-    have it. `strict` raises Unusable at the first loss. Raises ValueError when nothing is left to learn from.
+    have it. `strict` raises Unusable at the first loss. `read` takes the place of opening a
+    file; what it does not know, it raises Unusable for. With it, columns of media stay.
+    Raises ValueError when nothing is left to learn from.
     """
     for name in fit.resample:
         if name not in modalities:
             raise ValueError(f"data.resample: {unknown('modality', name, modalities)}")
-    names = _not_media(rows, [name for name in modalities if features is None or name in features])
+    names = sorted(name for name in modalities if features is None or name in features)
+    if read is read_shape:
+        names = _not_media(rows, names)
     losses = _Losses(strict)
-    shapes = _read_all(rows, root, names, losses)
+    shapes = _read_all(rows, root, names, losses, read)
     train = rows.get("train") or [row for part in rows.values() for row in part]
     widths = dict(features) if features else _widths(train, shapes, names, losses.skips)
     usable = {split: [_fitting(row, shapes[row.id], widths, losses) for row in part] for split, part in rows.items()}
@@ -110,23 +124,27 @@ def _not_media(rows: Mapping[str, Sequence[Row]], modalities: Sequence[str]) -> 
 
 
 def _read_all(
-    rows: Mapping[str, Sequence[Row]], root: Path, names: Sequence[str], losses: _Losses
-) -> dict[str, dict[str, _Shape]]:
+    rows: Mapping[str, Sequence[Row]],
+    root: Path,
+    names: Sequence[str],
+    losses: _Losses,
+    read: Callable[[str, Path], Shape],
+) -> dict[str, dict[str, Shape]]:
     """Row id -> modality -> shape, for the files that can be read."""
-    shapes: dict[str, dict[str, _Shape]] = {}
+    shapes: dict[str, dict[str, Shape]] = {}
     for row in watched([row for part in rows.values() for row in part], "checking files"):
         shapes[row.id] = {}
         for name in names:
             if name in row.files:
                 try:
-                    shapes[row.id][name] = _Shape(*read_array(row.files[name], root).shape)
+                    shapes[row.id][name] = read(row.files[name], root)
                 except Unusable as error:
                     losses.add(row, name, str(error))
     return shapes
 
 
 def _widths(
-    train: Sequence[Row], shapes: dict[str, dict[str, _Shape]], names: Sequence[str], skips: list[Skip]
+    train: Sequence[Row], shapes: dict[str, dict[str, Shape]], names: Sequence[str], skips: list[Skip]
 ) -> dict[str, int]:
     """The width most training rows have; between equals, the larger."""
     widths: dict[str, int] = {}
@@ -142,7 +160,7 @@ def _widths(
     return widths
 
 
-def _fitting(row: Row, shapes: dict[str, _Shape], widths: dict[str, int], losses: _Losses) -> Row:
+def _fitting(row: Row, shapes: dict[str, Shape], widths: dict[str, int], losses: _Losses) -> Row:
     """The row with the modalities that could be read and have the right width."""
     files: dict[str, str] = {}
     for name, shape in shapes.items():
@@ -166,19 +184,23 @@ def _complete(row: Row, labels: Labels, losses: _Losses) -> bool:
     return True
 
 
-def watched(rows: Sequence[Row], text: str) -> Iterator[Row]:
-    """The rows one by one; on a terminal, with a progress bar when they take longer than two seconds."""
+def watched(items: Iterable[Item], text: str, total: int | None = None) -> Iterator[Item]:
+    """The items one by one; on a terminal, with a progress bar when they take longer than two seconds.
+
+    `total`: how many there are; may be left out for what has a length.
+    """
     from rich.console import Console
     from rich.progress import Progress
 
     begin = time.monotonic()
     progress = Progress(console=Console(stderr=True), transient=True)
-    task = progress.add_task(text, total=len(rows))
+    task = progress.add_task(text, total=len(items) if isinstance(items, Sequence) else total)
     try:
-        for row in rows:
-            yield row
+        for item in items:
+            yield item
             progress.advance(task)
             if not progress.live.is_started and time.monotonic() - begin > 2:
                 progress.start()
     finally:
-        progress.stop()
+        if progress.live.is_started:  # else it would print an empty line
+            progress.stop()

@@ -2,16 +2,16 @@
 
 from collections.abc import Callable
 
-from sparsefuse.verbs.data import check, demo, extract, generate, prepare, recipes
+from sparsefuse.verbs.data import check, demo, export_features, extract, generate, prepare, recipes
 from sparsefuse.verbs.studies import ablate, budget, compare, cost, search_views, study
 from sparsefuse.verbs.training import eval, report, train
 from sparsefuse.verbs.using import explain, predict
 
-_DATA = (demo, prepare, generate, extract, check)
+_DATA = (demo, prepare, generate, extract, check, export_features)
 _RUNS = (train, eval, report, compare, ablate, study, budget, search_views, cost)
 _USE = (predict, explain)
 VERBS: dict[str, Callable[..., None]] = {verb.__name__.replace("_", "-"): verb for verb in (*_DATA, *_RUNS, *_USE)}
-WITH_CONFIG = ("extract", "check", "train", "compare", "ablate", "study", "budget", "search-views")
+WITH_CONFIG = ("extract", "check", "export-features", "train", "compare", "ablate", "study", "budget", "search-views")
 POSITIONAL = {
     "prepare": ("data_set", "source"),
     "extract": ("manifest",),

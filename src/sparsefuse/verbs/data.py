@@ -105,20 +105,49 @@ def extract(
         print(f"skipped: see {out / 'skipped.jsonl'}; the first is {found.skipped[0].id}: {found.skipped[0].reason}")
 
 
-def check(config: Config, json: Path | None = None) -> None:
-    """Reads all data a configuration names and says what would go wrong. Exit code 1 if there are errors.
+def check(
+    config: Config, json: Path | None = None, report: Path | None = None, jobs: int = 0, strict: bool = False
+) -> None:
+    """Reads all data a configuration names and says what would go wrong. Exit code 1 if there are errors, else 0.
 
     Args:
         json: write the findings to this file too
+        report: write a page with pictures to this file, such as data.html
+        jobs: processes that look into media; 0 = one per core
+        strict: exit code 1 if there are warnings, too
     """
     from sparsefuse.checks import check_config
     from sparsefuse.data.check import check, show
     from sparsefuse.files import write_json
 
     check_config(config)
-    report = check(config.data, Path())
-    show(report)
+    if report and report.suffix.lower() not in (".html", ".htm"):
+        raise ValueError(f"report is {report}, expected the name of a page, such as {report.stem}.html")
+    found = check(config.data, Path(), jobs=jobs)
+    show(found)
     if json:
-        write_json(json, report.to_json())
-    if any(problem.severity == "error" for problem in report.problems):
+        write_json(json, found.to_json())
+    if report:
+        from sparsefuse.check_page import write_page
+
+        print(write_page(found, report))
+    if found.counts["error"] or (strict and found.counts["warning"]):
         raise SystemExit(1)
+
+
+def export_features(config: Config, out: Path, format: Literal["npz", "hf"] = "npz") -> None:
+    """Writes the features and labels of a configuration for other tools: numpy, or Hugging Face's datasets.
+
+    Args:
+        out: folder to write, which is new or empty
+        format: npz = one file per split, and a manifest that trains as it is; hf = for datasets.load_from_disk
+    """
+    from sparsefuse.checks import check_config
+    from sparsefuse.data.bundle import export_features
+
+    check_config(config)
+    found = export_features(config.data, Path(), out, format)
+    counts = ", ".join(f"{split} {len(rows)}" for split, rows in found.rows.items())
+    print(f"{counts} clips, {len(found.skips)} skipped -> {out}")
+    if found.skips:
+        print(f"skipped: see {out / 'skipped.jsonl'}; the first is {found.skips[0].id}: {found.skips[0].reason}")

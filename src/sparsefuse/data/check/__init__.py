@@ -1,0 +1,159 @@
+"""`sparsefuse check`: a data configuration in, a report of sizes, balance and problems out.
+
+The rules are in `rules`; docs/data-format.md explains them.
+"""
+
+from pathlib import Path
+
+import numpy as np
+
+from sparsefuse.config import Data
+from sparsefuse.data.check.balance import balance, imbalance
+from sparsefuse.data.check.files import Features, Files
+from sparsefuse.data.check.footage import footage, odd_media
+from sparsefuse.data.check.ids import bad_ids, some
+from sparsefuse.data.check.leaks import leaks
+from sparsefuse.data.check.lengths import odd_lengths, odd_rates, seconds_of, tokens_of
+from sparsefuse.data.check.report import Histogram, Report, Size, Spread, in_order
+from sparsefuse.data.check.rules import Problem, broken
+from sparsefuse.data.check.screen import show
+from sparsefuse.data.check.segments import Segments, outside, read_segments
+from sparsefuse.data.classes import read_class_lists
+from sparsefuse.data.contents import Fault
+from sparsefuse.data.labels import task_of
+from sparsefuse.data.lengths import WHOLE, Lengths
+from sparsefuse.data.manifest import Manifest, Row, read_manifest
+from sparsefuse.data.prepare import Prepared, prepare
+from sparsefuse.data.split import split_rows
+from sparsefuse.metrics import Task
+from sparsefuse.table import read_table
+
+__all__ = ["Problem", "Report", "Size", "Spread", "check", "show"]
+
+
+def check(data: Data, root: Path, *, jobs: int = 0) -> Report:
+    """Reads everything the configuration names; `root` is the folder that its paths are relative to.
+
+    `jobs`: processes that look into media; 0 = one per core, 1 = this one alone, which a broken file may then crash.
+    Raises FileNotFoundError when there is no manifest, and ValueError for a configuration that is wrong by itself. All
+    else is a problem in the report.
+    """
+    path = root / data.manifest
+    try:
+        table = read_table(path)
+        problems = bad_ids(table)
+        if problems:
+            return Report(str(path), len(table.rows), problems=problems)
+        manifest = read_manifest(path, label=data.label, modalities=data.modalities)
+    except ValueError as error:
+        return Report(str(path), 0, problems=[broken("manifest", str(error))])
+    segments = read_segments(table)
+    files = Files(manifest.rows, manifest.modalities)
+    files.read(manifest.root, jobs)
+    problems = [*segments.problems, *outside(segments.of, files), *_faults(files), *_notes(files, manifest)]
+    problems += [*odd_lengths(files, segments.of), *odd_rates(files, segments.of), *odd_media(files)]
+    counts: dict[str, dict[str, int]] = {}
+    sizes: dict[str, Size] = {}
+    try:
+        task = task_of(data.task, (row.label for row in manifest.rows), manifest.labels)
+        splits = split_rows(manifest, data.split, task)
+        problems += leaks(splits, files, segments.of, manifest.root)
+        prepared = _prepared(splits, manifest, files, data, task, root)
+    except ValueError as error:
+        problems.append(broken("unusable", str(error)))
+    else:
+        problems += _skips(prepared, files, manifest)
+        counts = balance(prepared.rows, prepared.labels)
+        problems += imbalance(counts, prepared.labels)
+        if files.features:
+            problems += _constant(prepared, files)
+            sizes = _sizes(prepared, files)
+    return Report(
+        str(path), len(manifest.rows), sizes, footage(files), counts, _histograms(files, segments), in_order(problems)
+    )
+
+
+def _prepared(
+    splits: dict[str, list[Row]], manifest: Manifest, files: Files, data: Data, task: Task, root: Path
+) -> Prepared:
+    """What training would use; of a manifest of media alone, what could be extracted."""
+    return prepare(
+        splits,
+        manifest.root,
+        modalities=files.features or files.media,
+        task=task,
+        columns=manifest.labels,
+        lists=read_class_lists(data.classes, root, manifest.labels),
+        fit=Lengths.of(data) if files.features else WHOLE,
+        read=files.shape,
+    )
+
+
+def _faults(files: Files) -> list[Problem]:
+    """Files that cannot be used."""
+    problems = []
+    for row, _, ref in files.cells([*files.features, *files.media]):
+        found = files.of_features.get(ref) or files.of_media.get(ref)
+        if isinstance(found, Fault):
+            columns = f"; columns {some(found.columns)}" if found.columns else ""
+            problems.append(broken(found.kind, f"sample {row.id}: {found.reason}{columns}", row.id))
+    return problems
+
+
+def _skips(prepared: Prepared, files: Files, manifest: Manifest) -> list[Problem]:
+    """What training would leave out, but for the files that `_faults` names."""
+    refs = {row.id: row.files for row in manifest.rows}
+    problems = []
+    for skip in prepared.skips:
+        if not skip.modality:
+            kind = "dropped" if skip.reason == "no usable modality" else "label"
+        elif isinstance(files.of_features.get(refs[skip.id][skip.modality]), Features):
+            kind = "width"
+        else:
+            continue
+        problems.append(broken(kind, f"sample {skip.id}: {skip.reason}", skip.id))
+    return problems
+
+
+def _notes(files: Files, manifest: Manifest) -> list[Problem]:
+    """What is as it should be, but good to know."""
+    problems = []
+    if files.features:
+        problems += [
+            broken("media", f"column {name!r} holds media, not features, and is left out of training")
+            for name in files.media
+        ]
+    for name in manifest.modalities:
+        lacking = [row.id for row in manifest.rows if name not in row.files]
+        if lacking:
+            message = f"{name}: {len(lacking)} of {len(manifest.rows)} samples have none ({some(lacking)})"
+            problems.append(broken("gaps", message, *lacking))
+    skipped = manifest.root / "skipped.jsonl"
+    if skipped.is_file() and (count := len(skipped.read_text(encoding="utf-8").splitlines())):
+        problems.append(broken("skipped", f"{skipped} names {count} clips or modalities that extraction left out"))
+    return problems
+
+
+def _constant(prepared: Prepared, files: Files) -> list[Problem]:
+    problems = []
+    for name, width in prepared.features.items():
+        low, high = files.extremes[name, width]
+        columns = np.flatnonzero(low == high).tolist()
+        if columns:
+            message = f"{name}: {len(columns)} of {width} features never change: columns {some(columns)} (from 0)"
+            problems.append(broken("constant", message))
+    return problems
+
+
+def _sizes(prepared: Prepared, files: Files) -> dict[str, Size]:
+    tokens: dict[str, list[int]] = {name: [] for name in prepared.features}
+    for row in (row for part in prepared.rows.values() for row in part):
+        for name, ref in row.files.items():
+            tokens[name].append(files.shape(ref, Path()).length)
+    return {name: Size(len(n), Spread.of(n), prepared.features[name]) for name, n in tokens.items() if n}
+
+
+def _histograms(files: Files, segments: Segments) -> dict[str, Histogram]:
+    found = {name: list(tokens_of(files, name).values()) for name in files.features}
+    found |= {name: list(seconds_of(files, [name], segments.of).values()) for name in files.media}
+    return {name: Histogram.of(values) for name, values in found.items() if values}

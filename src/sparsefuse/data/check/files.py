@@ -1,0 +1,105 @@
+"""Every file of a manifest read once: its rows in, what each file holds out; the arrays themselves are not kept."""
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from sparsefuse.data.contents import Contents, Fault, contents, media_contents
+from sparsefuse.data.manifest import Row
+from sparsefuse.data.prepare import Shape, watched
+from sparsefuse.media.probe import Probe
+from sparsefuse.refs import MEDIA, suffix
+from sparsefuse.skipped import Unusable
+from sparsefuse.workers import each
+
+FEW = 5000
+"""Feature files that one process reads before others would have started."""
+
+
+class Features(NamedTuple):
+    """One feature file that can be read."""
+
+    length: int
+    width: int
+    hash: str
+
+
+class Extremes(NamedTuple):
+    """Smallest and largest value of every column, over all clips of one width."""
+
+    low: np.ndarray
+    high: np.ndarray
+
+
+class Files:
+    """What is known of every file; `features` and `media` are columns, sorted."""
+
+    def __init__(self, rows: Sequence[Row], columns: Sequence[str]) -> None:
+        self.rows = rows
+        kinds = {name: [row.files[name] for row in rows if name in row.files] for name in columns}
+        # As `Table.holds`: most cells decide.
+        self.media = sorted(n for n, refs in kinds.items() if 2 * sum(suffix(r) in MEDIA for r in refs) > len(refs))
+        self.features = sorted(set(columns) - set(self.media))
+        self.of_features: dict[str, Features | Fault] = {}
+        """by reference, as the manifest has it"""
+        self.of_media: dict[str, Probe | Fault] = {}
+        """by reference; those on other machines are absent"""
+        self.extremes: dict[tuple[str, int], Extremes] = {}
+        """(column, F) ->"""
+
+    def cells(self, columns: Sequence[str]) -> Iterator[tuple[Row, str, str]]:
+        """Row, column and reference of every cell that is not empty."""
+        return ((row, name, row.files[name]) for row in self.rows for name in columns if name in row.files)
+
+    def read(self, root: Path, jobs: int) -> None:
+        """Reads every file once; media in `jobs` processes (0: one per core), so that a crash costs one file."""
+        where: dict[str, set[str]] = defaultdict(set)
+        for _, name, ref in self.cells(self.features):
+            where[ref].add(name)
+        results = each(partial(contents, root=root), list(where), 1 if len(where) < FEW else jobs)
+        with closing(results):
+            for ref, found in watched(results, "reading features", len(where)):
+                self.of_features[ref] = self._kept(found, where[ref]) if found else _crash(ref)
+        refs = list(dict.fromkeys(ref for _, _, ref in self.cells(self.media) if not is_remote(ref)))
+        with closing(each(partial(media_contents, root=root), refs, jobs)) as results:
+            for ref, found in watched(results, "looking into media", len(refs)):
+                self.of_media[ref] = found or _crash(ref)
+
+    def shape(self, ref: str, root: Path) -> Shape:
+        """As `prepare.read_shape`, from memory; a media file that can be read counts as one token."""
+        found = self.of_features.get(ref) or self.of_media.get(ref)
+        if isinstance(found, Fault):
+            raise Unusable(found.reason)
+        return Shape(found.length, found.width) if isinstance(found, Features) else Shape(1, 1)
+
+    def probes(self, column: str) -> Iterator[tuple[Row, str, Probe]]:
+        """The media files of a column that can be read, each once, with the first row that has it."""
+        seen = set()
+        for row, _, ref in self.cells([column]):
+            found = self.of_media.get(ref)
+            if isinstance(found, Probe) and ref not in seen:
+                seen.add(ref)
+                yield row, ref, found
+
+    def _kept(self, found: Contents | Fault, columns: set[str]) -> Features | Fault:
+        if isinstance(found, Fault):
+            return found
+        for name in columns:
+            before = self.extremes.get((name, found.width), found)
+            low, high = np.minimum(before.low, found.low), np.maximum(before.high, found.high)
+            self.extremes[name, found.width] = Extremes(low, high)
+        return Features(found.length, found.width, found.hash)
+
+
+def is_remote(ref: str) -> bool:
+    """Whether a cell is a URL."""
+    return "://" in ref
+
+
+def _crash(ref: str) -> Fault:
+    return Fault("unreadable", f"{ref}: the decoder crashed")

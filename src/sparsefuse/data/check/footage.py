@@ -1,0 +1,93 @@
+"""What is wrong with media before anything is made of it: the files as looked into in, problems and sizes out."""
+
+from collections import Counter
+
+from sparsefuse.data.check.files import Files, is_remote
+from sparsefuse.data.check.report import Footage, Spread
+from sparsefuse.data.check.rules import Problem, broken
+from sparsefuse.media.probe import SILENT, Probe
+
+APART = (1.0, 2 / 3)
+"""Seconds, and share, by which the sound and the picture of a file may differ."""
+
+
+def odd_media(files: Files) -> list[Problem]:
+    """Streams that lack, differ in length, are silent, black or frozen."""
+    problems = []
+    for name in files.media:
+        found = list(files.probes(name))
+        pictures, sounds = (sum(has(probe) for _, _, probe in found) for has in (_has_picture, _has_sound))
+        sizes = Counter(f"{p.picture.width}x{p.picture.height}" for _, _, p in found if p.picture)
+        if len(sizes) > 1:
+            shown = ", ".join(f"{size} ({count})" for size, count in sizes.most_common(5))
+            problems.append(broken("sizes", f"{name}: {len(sizes)} picture sizes: {shown}"))
+        for row, ref, probe in found:
+            for message in [
+                _lacking("picture", _has_picture(probe), pictures, len(found)),
+                _lacking("sound", _has_sound(probe), sounds, len(found)),
+            ]:
+                if message:
+                    problems.append(broken("streams", f"sample {row.id}: {ref} {message}", row.id))
+            problems += [broken(kind, f"sample {row.id}: {ref} {says}", row.id) for kind, says in _looks(probe)]
+    remote = Counter(name for _, name, ref in files.cells(files.media) if is_remote(ref))
+    return problems + [
+        broken("remote", f"{name}: {count} files are URLs, not checked") for name, count in remote.items()
+    ]
+
+
+def footage(files: Files) -> dict[str, Footage]:
+    """Column -> what its files hold, of those that can be read."""
+    columns = {}
+    for name in files.media:
+        found = [probe for _, _, probe in files.probes(name)]
+        pictures = [probe.picture for probe in found if probe.picture]
+        sounds = [probe.sound for probe in found if probe.sound]
+        if found:
+            columns[name] = Footage(
+                len(found),
+                Spread.of([probe.seconds for probe in found]),
+                len(pictures),
+                len(sounds),
+                _counted([f"{picture.width}x{picture.height}" for picture in pictures]),
+                _counted([f"{picture.rate:.4g}" for picture in pictures if picture.rate]),
+                _counted([f"{sound.rate}" for sound in sounds]),
+            )
+    return columns
+
+
+def _counted(names: list[str]) -> dict[str, int]:
+    return dict(Counter(names).most_common())
+
+
+def _has_picture(probe: Probe) -> bool:
+    return probe.picture is not None
+
+
+def _has_sound(probe: Probe) -> bool:
+    return probe.sound is not None
+
+
+def _lacking(what: str, there: bool, have: int, files: int) -> str:
+    return "" if there or 2 * have <= files else f"has no {what}; {have} of {files} files have"
+
+
+def _looks(probe: Probe) -> list[tuple[str, str]]:
+    """Rule and what is to be said of one file."""
+    picture, sound = probe.picture, probe.sound
+    found = []
+    if probe.silent and sound:
+        peak = f"its peak is {sound.peak:.0f} dB" if sound.peak > -120 else "all samples are 0"
+        found.append(("silent", f"is silent: {peak}; {SILENT:.0f} dB is the limit, all of it was heard"))
+    if probe.black and picture:
+        found.append(
+            ("black", f"is black: no pixel of {picture.looked_at} frames is brighter than {picture.brightest:g}")
+        )
+    elif probe.frozen and picture:
+        found.append(
+            ("frozen", f"stands still: {picture.looked_at} frames differ by {picture.change:g} of 255 at most")
+        )
+    if picture and sound and picture.seconds and sound.seconds and picture.rate:
+        short, long = sorted((picture.seconds, sound.seconds))
+        if long - short > APART[0] and short < APART[1] * long:
+            found.append(("apart", f"has {picture.seconds:.1f} s of picture and {sound.seconds:.1f} s of sound"))
+    return found

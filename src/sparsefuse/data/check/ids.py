@@ -1,0 +1,27 @@
+"""Ids that are empty or stand twice: a table in, all of them out at once."""
+
+from collections import defaultdict
+from collections.abc import Iterable
+
+from sparsefuse.data.check.rules import Problem, broken
+from sparsefuse.table import Table
+
+
+def bad_ids(table: Table) -> list[Problem]:
+    """`read_manifest` stops at the first; whoever has to mend them wants to see all."""
+    if "id" not in table.columns:
+        return []
+    lines: dict[str, list[int]] = defaultdict(list)
+    for line, row in zip(table.lines, table.rows, strict=True):
+        lines[row["id"]].append(line)
+    problems = [broken("id", f"line {line}: the id is empty; every row needs one") for line in lines.pop("", [])]
+    for name, found in lines.items():
+        if len(found) > 1:
+            problems.append(broken("id", f"id {name!r} stands on lines {some(found)}; ids are unique", name))
+    return problems
+
+
+def some(names: Iterable[object], most: int = 8) -> str:
+    """The first few of them, for a message."""
+    shown = [str(name) for name in names]
+    return ", ".join(shown[:most]) + (", ..." if len(shown) > most else "")

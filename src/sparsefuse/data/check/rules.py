@@ -1,0 +1,119 @@
+"""The rules that a data set keeps: each with its weight and the nearest fix; docs/data-format.md explains them."""
+
+from typing import Literal, NamedTuple
+
+Severity = Literal["error", "warning", "note"]
+
+
+class Rule(NamedTuple):
+    """One rule. An error loses data or makes results untrue; a warning may be intended; a note is to be known."""
+
+    severity: Severity
+    says: str
+    fix: str
+
+
+RULES = {
+    "manifest": Rule(
+        "error",
+        "The manifest is a UTF-8 table with an id, a label and a column of files, as many cells in every row as in "
+        "the header, and known splits.",
+        "mend the line that is named; nothing else can be checked before",
+    ),
+    "id": Rule("error", "Every row has an id of its own.", "rename or take out the rows that are named"),
+    "unusable": Rule(
+        "error",
+        "The rows can be divided into splits, and the training rows show at least two classes, or numbers.",
+        "follow the message: it names the option or the column",
+    ),
+    "missing": Rule(
+        "error", "Every file is there; paths are relative to the manifest.", "copy the file, or empty its cell"
+    ),
+    "unreadable": Rule(
+        "error",
+        "Every file can be read: features are (N, F) numbers in a known format, media can be decoded to their end.",
+        "write or copy the file again, or empty its cell",
+    ),
+    "nonfinite": Rule("error", "Features are finite.", "replace NaN and infinite values where the features are made"),
+    "width": Rule(
+        "error",
+        "All clips have as many features F in a modality as most training clips.",
+        "make the features of all clips with one extractor and the same options",
+    ),
+    "label": Rule("error", "Every row has a label that training knows.", "mend the label, or take out the row"),
+    "dropped": Rule("error", "Every row has a file that can be used.", "mend one of its files, or take out the row"),
+    "segment": Rule(
+        "error",
+        "`start` and `end` are seconds within the file, and `end` comes after `start`.",
+        "mend the cells; an empty `start` is the beginning, an empty `end` the end",
+    ),
+    "leak-file": Rule(
+        "error",
+        "No file, or overlapping part of it, is in two splits.",
+        "give the rows one `group` and set data.split.by=group, or take one of them out",
+    ),
+    "leak-content": Rule(
+        "error",
+        "No two files of different splits have the same contents.",
+        "give the rows one `group` and set data.split.by=group, or take one of them out",
+    ),
+    "leak-group": Rule(
+        "warning", "No group, and no recording, is in two splits.", "set data.split.by=group, which keeps them together"
+    ),
+    "duplicate": Rule("warning", "No two clips of a split have the same contents.", "take out all but one"),
+    "constant": Rule(
+        "warning", "Every feature changes within the set.", "take the columns out where the features are made"
+    ),
+    "length": Rule(
+        "warning",
+        "Lengths are alike: none is half or twice the median and 5 scaled MADs off it (on a log scale).",
+        "look at the clips; cut them, set data.max_length, or take them out",
+    ),
+    "rate": Rule(
+        "warning",
+        "Tokens per second, a clip's lengths in different modalities, frames per second and samples per second go "
+        "together: none is 1.5 times the median or more and 5 scaled MADs off it (on a log scale).",
+        "make the features again with one rate; convert the media",
+    ),
+    "streams": Rule(
+        "warning", "A media column's files have picture if most have, and sound if most have.", "replace the file"
+    ),
+    "apart": Rule(
+        "warning", "A file's picture and sound are equally long, to a third and a second.", "cut the longer one"
+    ),
+    "silent": Rule("warning", "Sound is louder than -60 dB below full scale somewhere.", "look at the recording"),
+    "black": Rule("warning", "A picture has a pixel brighter than 16 of 255.", "look at the recording"),
+    "frozen": Rule("warning", "Something moves in a film.", "look at the recording"),
+    "split": Rule("warning", "Train, valid and test have rows.", "set data.split, or fill the `split` column"),
+    "absent": Rule(
+        "warning", "Every class is in every split.", "collect more clips, or divide by data.split.by=stratified"
+    ),
+    "uneven": Rule(
+        "warning",
+        "No class has ten times as many training clips as another.",
+        "collect more clips of the small classes; judge by mAP or macro-F1, not top-1 alone",
+    ),
+    "gaps": Rule("note", "Every row has every modality.", "nothing to mend: every method takes any subset"),
+    "sizes": Rule("note", "The pictures of a column have one size.", "nothing to mend: `extract` scales them"),
+    "media": Rule(
+        "note", "Columns hold features, or all hold media.", "make features of them: sparsefuse extract MANIFEST"
+    ),
+    "remote": Rule("note", "Files are on this machine.", "nothing to mend: `extract` reads them; they are not checked"),
+    "skipped": Rule("note", "`extract` left out nothing.", "read skipped.jsonl beside the manifest"),
+}
+
+
+class Problem(NamedTuple):
+    """One finding."""
+
+    severity: Severity
+    kind: str
+    """the name of the rule that is broken"""
+    message: str
+    ids: tuple[str, ...] = ()
+    """the samples it is about; empty when it is about all"""
+
+
+def broken(kind: str, message: str, *ids: str) -> Problem:
+    """The finding that a rule is broken."""
+    return Problem(RULES[kind].severity, kind, message, ids)

@@ -1,0 +1,109 @@
+"""A report of `check` in, tables and problems on the screen out."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from sparsefuse.data.check.report import Report
+from sparsefuse.data.check.rules import RULES, Problem
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+SHOWN = 5
+"""Problems of one kind that are printed; the JSON file holds all."""
+CLASSES, ENDS = 40, 12
+"""Classes that are printed; of more than that, the largest and the smallest."""
+
+_COLOURS = {"error": "red", "warning": "yellow", "note": "cyan"}
+
+
+def show(report: Report, console: "Console | None" = None) -> None:
+    """Prints sizes and balance as tables, then the problems, grouped by rule, each group with its nearest fix."""
+    from rich.console import Console
+
+    console = console or Console()
+    console.print(f"{report.manifest}: {report.rows} samples", markup=False, highlight=False, soft_wrap=True)
+    for table in _tables(report):
+        console.print(table)
+    for kind, problems in report.by_kind().items():
+        _show_kind(kind, problems, console)
+    console.print()
+    console.print(summary(report), style="bold", highlight=False)
+
+
+def summary(report: Report) -> str:
+    """`2 errors, 1 warning, 0 notes`, or that nothing was found."""
+    if not report.problems:
+        return "nothing to mend"
+    return ", ".join(f"{count} {name}{'' if count == 1 else 's'}" for name, count in report.counts.items())
+
+
+def _tables(report: Report) -> "list[Table]":
+    from rich.markup import escape
+
+    tables = []
+    if report.modalities:
+        table = _table("modality", "samples", "tokens min", "median", "max", "features")
+        for name, size in report.modalities.items():
+            table.add_row(escape(name), str(size.samples), *(f"{n:g}" for n in size.tokens), str(size.features))
+        tables.append(table)
+    if report.media:
+        table = _table("media", "files", "seconds min", "median", "max", "picture", "sound")
+        for name, found in report.media.items():
+            picture = _most(found.pictures, found.sizes, found.frame_rates, "{}, {}/s")
+            sound = _most(found.sounds, found.sample_rates, {}, "{} Hz")
+            table.add_row(escape(name), str(found.files), *(f"{n:.3g}" for n in found.seconds), picture, sound)
+        tables.append(table)
+    if report.balance:
+        tables.append(_balance(report.balance))
+    return tables
+
+
+def _balance(balance: Mapping[str, Mapping[str, int]]) -> "Table":
+    from rich.markup import escape
+
+    totals: dict[str, int] = {}
+    for counts in balance.values():
+        for name, count in counts.items():
+            totals[name] = totals.get(name, 0) + count
+    table = _table("samples per class", *balance)
+    names = sorted(totals, key=lambda name: (-totals[name], name))
+    cut = len(names) > CLASSES
+    for i, name in enumerate(names if cut else sorted(names)):
+        if cut and i == ENDS:
+            table.add_row(f"... {len(names) - 2 * ENDS} more ...")
+        if not cut or not ENDS <= i < len(names) - ENDS:
+            table.add_row(escape(name), *(str(counts.get(name, 0)) for counts in balance.values()))
+    return table
+
+
+def _table(*columns: str) -> "Table":
+    from rich.box import SIMPLE_HEAD
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
+    for i, name in enumerate(columns):
+        table.add_column(escape(name), justify="right" if i else "left")
+    return table
+
+
+def _most(count: int, sizes: Mapping[str, int], rates: Mapping[str, int], text: str) -> str:
+    """`98: 640x360 at 25/s`: how many files, and what most of them are."""
+    usual = [next(iter(found)) for found in (sizes, rates) if found]
+    return f"{count}: {text.format(*usual)}" if len(usual) == text.count("{}") else str(count)
+
+
+def _show_kind(kind: str, problems: list[Problem], console: "Console") -> None:
+    from rich.padding import Padding
+    from rich.text import Text
+
+    severity, colour = problems[0].severity, _COLOURS[problems[0].severity]
+    console.print()
+    console.print(Text.assemble((f"{severity}: {kind}", f"bold {colour}"), f"  {len(problems)} found"))
+    for problem in problems[:SHOWN]:
+        console.print(Padding(Text(problem.message), (0, 0, 0, 2)))
+    if len(problems) > SHOWN:
+        console.print(Padding(Text(f"... and {len(problems) - SHOWN} more", style="dim"), (0, 0, 0, 2)))
+    console.print(Padding(Text(f"fix: {RULES[kind].fix}", style="green"), (0, 0, 0, 2)))

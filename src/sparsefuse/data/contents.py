@@ -1,0 +1,85 @@
+"""What one file of a manifest holds, without the file: a reference in; shape, hash and extremes, or streams, out."""
+
+import hashlib
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import numpy as np
+
+from sparsefuse.data.arrays import load, read_array
+from sparsefuse.media.probe import Probe, probe
+from sparsefuse.refs import split_ref
+from sparsefuse.skipped import Unusable
+
+
+class Contents(NamedTuple):
+    """A feature file that can be used."""
+
+    length: int
+    """N"""
+    width: int
+    """F"""
+    hash: str
+    """of shape and values: the same features in another file or format have the same"""
+    low: np.ndarray
+    """(F,) smallest value of each column"""
+    high: np.ndarray
+    """(F,) largest"""
+
+
+class Fault(NamedTuple):
+    """A file that cannot be used."""
+
+    kind: Literal["missing", "unreadable", "nonfinite"]
+    reason: str
+    columns: tuple[int, ...] = ()
+    """those with NaN or infinite values"""
+
+
+def contents(ref: str, root: Path) -> Contents | Fault:
+    """Reads one feature file; `ref` is relative to `root`."""
+    try:
+        values = read_array(ref, root)
+    except Unusable as error:
+        if not (root / ref).exists() and not (root / split_ref(ref)[0]).exists():
+            return Fault("missing", str(error))
+        columns = _not_finite(ref, root)
+        return Fault("nonfinite" if columns else "unreadable", str(error), columns)
+    digest = hashlib.blake2b(repr(values.shape).encode(), digest_size=16)
+    digest.update(values.data)
+    return Contents(values.shape[0], values.shape[1], digest.hexdigest(), values.min(0), values.max(0))
+
+
+def _not_finite(ref: str, root: Path) -> tuple[int, ...]:
+    """Columns with NaN or infinite values, if that is what is wrong with the file."""
+    try:
+        values = load(ref, root)
+    except Unusable:
+        return ()
+    if values.dtype.kind not in "fiub" or values.ndim not in (1, 2):
+        return ()
+    with np.errstate(over="ignore", invalid="ignore"):
+        finite = np.isfinite(values.reshape(len(values), -1).astype(np.float32))
+    return tuple(np.flatnonzero(~finite.all(0)).tolist())
+
+
+def media_contents(ref: str, root: Path) -> Probe | Fault:
+    """Looks into one media file; `ref` is relative to `root`."""
+    path = media_path(ref, root)
+    if not path.exists():
+        return Fault("missing", f"{ref}: file not found in {root.resolve()}")
+    try:
+        return probe(path)
+    except Unusable as error:
+        return Fault("unreadable", str(error))
+
+
+def media_path(ref: str, root: Path) -> Path:
+    """Where a cell's media file is."""
+    return root / ref if (root / ref).exists() else root / split_ref(ref)[0]
+
+
+def hash_file(path: Path) -> str:
+    """Of the file's bytes, a block of them in memory at a time."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()

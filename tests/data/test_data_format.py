@@ -1,0 +1,281 @@
+"""docs/data-format.md is the contract: every rule in it is one that `check` reports, in the words of the page."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from media_sounds import write_sound
+
+from sparsefuse.config import Data, Split
+from sparsefuse.data.check import check
+from sparsefuse.data.check.rules import RULES
+from sparsefuse.media import write_clip
+from sparsefuse.table import write_table
+
+PAGE = Path(__file__).parents[2] / "docs" / "data-format.md"
+Rows = list[dict[str, Any]]
+
+
+def documented() -> dict[str, list[str]]:
+    """Rule -> weight, what holds, message, fix, as the page's table has them."""
+    lines = re.findall(r"^\| ([\w-]+) \| (error|warning|note) \| (.*) \|$", PAGE.read_text(), re.MULTILINE)
+    return {name: [weight, *rest.split(" | ")] for name, weight, rest in lines}
+
+
+def features(num: int = 12) -> Rows:
+    """Two modalities, two classes, all splits: nothing to mend."""
+    rng = np.random.default_rng(0)
+    splits = ["train", "train", "train", "train", "valid", "valid", "test", "test"]
+    return [
+        {"id": f"s{i}", "a": rng.normal(size=(6, 3)), "b": rng.normal(size=(4, 2)), "label": "xy"[i % 2]}
+        | {"split": splits[i % 8]}
+        for i in range(num)
+    ]
+
+
+def film(
+    path: Path, *, side: int = 32, frames: int = 6, level: int = 255, moving: bool = True, sound: float = 0.6
+) -> str:
+    """A bright square on black that moves from frame to frame, at 10 a second; `sound` in seconds."""
+    pixels = np.zeros((frames, side, side, 3), np.uint8)
+    for i in range(frames):
+        left = 4 * i % (side - 8) if moving else 0
+        pixels[i, 8:24, left : left + 8] = level
+    noise = np.random.default_rng(0).uniform(-0.5, 0.5, round(16000 * sound)).astype(np.float32)
+    write_clip(path, pixels, fps=10, sound=noise if sound else None)
+    return path.name
+
+
+def sounds(folder: Path, num: int = 12) -> Rows:
+    rows = [{key: row[key] for key in ("id", "label", "split")} for row in features(num)]
+    return [{"audio": write_sound(folder / f"{row['id']}.wav", 0.5, seed=i), **row} for i, row in enumerate(rows)]
+
+
+def films(folder: Path) -> Rows:
+    """As `sounds`, with the picture of a file of its own; the files are one clip, made once and changed at its end."""
+    one = (folder / film(folder / "one.mp4")).read_bytes()
+    rows = [{key: row[key] for key in ("id", "label", "split")} for row in features(8)]
+    for row in rows:
+        row["video"] = f"{row['id']}.mp4"
+        box = f"id {row['id']}".encode()  # a box of an mp4 that readers skip: other bytes, the same film
+        (folder / row["video"]).write_bytes(one + (8 + len(box)).to_bytes(4, "big") + b"free" + box)
+    return rows
+
+
+def write(folder: Path, rows: Rows) -> None:
+    """Arrays as files, then the manifest."""
+    cells = []
+    for row in rows:
+        cells.append({})
+        for name, value in row.items():
+            if isinstance(value, np.ndarray):
+                np.save(folder / f"{name}_{row['id']}.npy", value)
+                value = f"{name}_{row['id']}.npy"
+            cells[-1][name] = value
+    write_table(folder / "manifest.csv", cells)
+
+
+BROKEN: dict[str, Callable[[Path], Rows | None]] = {}
+SPLIT = {"unusable": Split(by="group")}
+
+
+def breaks(rule: str) -> Callable[[Callable[[Path], Rows | None]], None]:
+    """The function makes a set that breaks this rule; it gives the rows, or None if it wrote the manifest itself."""
+
+    def add(make: Callable[[Path], Rows | None]) -> None:
+        BROKEN[rule] = make
+
+    return add
+
+
+def changed(rows: Rows, place: int, **cells: Any) -> Rows:
+    rows[place] |= cells
+    return rows
+
+
+@breaks("manifest")
+def _(folder: Path) -> None:
+    (folder / "manifest.csv").write_text("id,a,label\ns1,a.npy,x,left over\n")
+
+
+@breaks("id")
+def _(folder: Path) -> Rows:
+    return [*features(), {**features()[2], "a": "other.npy"}]
+
+
+@breaks("unusable")
+def _(folder: Path) -> Rows:
+    return features()
+
+
+@breaks("missing")
+def _(folder: Path) -> Rows:
+    return changed(features(), 1, a="gone.npy")
+
+
+@breaks("unreadable")
+def _(folder: Path) -> Rows:
+    (folder / "text.npy").write_text("no numbers")
+    return changed(features(), 1, a="text.npy")
+
+
+@breaks("nonfinite")
+def _(folder: Path) -> Rows:
+    return changed(features(), 1, a=np.where(np.eye(6, 3) == 1, np.nan, 0))
+
+
+@breaks("width")
+def _(folder: Path) -> Rows:
+    return changed(features(), 1, a=np.ones((6, 4)))
+
+
+@breaks("label")
+def _(folder: Path) -> Rows:
+    return changed(features(), 1, label="")
+
+
+@breaks("dropped")
+def _(folder: Path) -> Rows:
+    return changed(features(), 1, a="", b="")
+
+
+@breaks("segment")
+def _(folder: Path) -> Rows:
+    return [row | {"start": "0.2", "end": "9" if row["id"] == "s3" else ""} for row in sounds(folder)]
+
+
+@breaks("leak-file")
+def _(folder: Path) -> Rows:
+    return changed(features(), 4, a="a_s0.npy")
+
+
+@breaks("leak-content")
+def _(folder: Path) -> Rows:
+    return changed(features(), 4, a=features()[0]["a"])
+
+
+@breaks("leak-group")
+def _(folder: Path) -> Rows:
+    return [row | {"group": "g" + str(i % 3)} for i, row in enumerate(features())]
+
+
+@breaks("duplicate")
+def _(folder: Path) -> Rows:
+    return changed(features(), 1, a=features()[0]["a"])
+
+
+@breaks("constant")
+def _(folder: Path) -> Rows:
+    return [row | {"a": row["a"] * [1, 0, 1]} for row in features()]
+
+
+@breaks("length")
+def _(folder: Path) -> Rows:
+    return changed(features(), 1, a=np.ones((12, 3)))
+
+
+@breaks("rate")
+def _(folder: Path) -> Rows:
+    return changed(features(), 1, a=np.arange(27.0).reshape(9, 3))
+
+
+@breaks("streams")
+def _(folder: Path) -> Rows:
+    return changed(films(folder), 1, video=film(folder / "mute.mp4", sound=0))
+
+
+@breaks("apart")
+def _(folder: Path) -> Rows:
+    return changed(films(folder), 1, video=film(folder / "long.mp4", sound=2))
+
+
+@breaks("silent")
+def _(folder: Path) -> Rows:
+    return changed(sounds(folder), 1, audio=write_sound(folder / "silent.wav", 0.5, peak=0.0005))
+
+
+@breaks("black")
+def _(folder: Path) -> Rows:
+    return changed(films(folder), 1, video=film(folder / "black.mp4", level=6))
+
+
+@breaks("frozen")
+def _(folder: Path) -> Rows:
+    return changed(films(folder), 1, video=film(folder / "frozen.mp4", moving=False))
+
+
+@breaks("split")
+def _(folder: Path) -> Rows:
+    return [row | {"split": "train"} for row in features()]
+
+
+@breaks("absent")
+def _(folder: Path) -> Rows:
+    return [row | {"label": "y" if row["split"] == "test" else row["label"]} for row in features()]
+
+
+@breaks("uneven")
+def _(folder: Path) -> Rows:
+    return [row | {"label": "y" if row["id"] in ("s0", "s4", "s6") else "x"} for row in features(30)]
+
+
+@breaks("gaps")
+def _(folder: Path) -> Rows:
+    return changed(features(), 1, a="")
+
+
+@breaks("sizes")
+def _(folder: Path) -> Rows:
+    return changed(films(folder), 1, video=film(folder / "large.mp4", side=48))
+
+
+@breaks("media")
+def _(folder: Path) -> Rows:
+    return [row | {"audio": sound["audio"]} for row, sound in zip(features(), sounds(folder), strict=True)]
+
+
+@breaks("remote")
+def _(folder: Path) -> Rows:
+    return changed(sounds(folder), 1, audio="s3://bucket/1.wav")
+
+
+@breaks("skipped")
+def _(folder: Path) -> Rows:
+    (folder / "skipped.jsonl").write_text('{"id": "s77", "modality": "", "reason": "too short"}\n')
+    return features()
+
+
+def test_the_page_has_the_rules_of_the_code() -> None:
+    page = documented()
+    assert list(page) == list(RULES)
+    for name, rule in RULES.items():
+        weight, says, _, fix = page[name]
+        assert (weight, says, fix) == tuple(rule), name
+
+
+def test_errors_come_first_then_warnings() -> None:
+    weights = [rule.severity for rule in RULES.values()]
+    assert weights == sorted(weights, key=["error", "warning", "note"].index)
+
+
+@pytest.mark.parametrize("make", [lambda folder: features(), sounds, films], ids=["features", "sounds", "films"])
+def test_a_set_that_keeps_the_rules_has_no_findings(tmp_path: Path, make: Callable[[Path], Rows]) -> None:
+    write(tmp_path, make(tmp_path))
+    assert check(Data(manifest="manifest.csv"), tmp_path, jobs=1).problems == []
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("rule", documented())
+def test_a_set_that_breaks_a_rule_of_the_page_is_reported_in_its_words(tmp_path: Path, rule: str) -> None:
+    rows = BROKEN[rule](tmp_path)
+    if rows is not None:
+        write(tmp_path, rows)
+    report = check(Data(manifest="manifest.csv", split=SPLIT.get(rule, Split())), tmp_path, jobs=1)
+    found = [problem for problem in report.problems if problem.kind == rule]
+    assert found, report.problems
+    pattern = ".+".join(map(re.escape, documented()[rule][2].strip("`").split("…")))
+    assert all(re.fullmatch(pattern, problem.message) for problem in found), (pattern, found)
+    assert {problem.severity for problem in found} == {documented()[rule][0]}
