@@ -3,6 +3,7 @@
 import math
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -37,8 +38,15 @@ def extract(
     if not np.isfinite(sound).all():
         bad = int((~np.isfinite(sound)).sum())
         raise Unusable(f"{path}: {bad} of {sound.size} sound samples are NaN or infinite, expected finite numbers")
-    found = log_mel(torch.from_numpy(sound), rate=rate, bins=bins, window=window, hop=hop)
-    return with_context(found, context)[::every].numpy()
+    made = from_sound(
+        torch.from_numpy(sound), rate=rate, bins=bins, window=window, hop=hop, context=context, every=every
+    )
+    return made.numpy()
+
+
+def from_sound(sound: Tensor, *, context: int = 0, every: int = 1, **options: Any) -> Tensor:
+    """What `extract` makes of samples (S,): (N, (2 context + 1) bins); `options` as those of `log_mel`."""
+    return with_context(log_mel(sound, **options), context)[::every]
 
 
 def with_context(x: Tensor, context: int) -> Tensor:
@@ -48,7 +56,7 @@ def with_context(x: Tensor, context: int) -> Tensor:
 
 
 def log_mel(sound: Tensor, *, rate: int = 16000, bins: int = 128, window: float = 0.025, hop: float = 0.010) -> Tensor:
-    """The log of the mel spectrogram's power: (S,) float, `rate` samples a second, to (N, bins) with N = S / hop.
+    """The log of the mel spectrogram's power: (..., S) float, `rate` samples a second, to (..., N, bins), N = S / hop.
 
     Token n is centred on the n-th hop, the ends are padded with zeros, and a clip shorter than one hop gives one
     token: 10 s give 1000 tokens. `window` (a Hamming window) and `hop` are in seconds.
@@ -57,13 +65,13 @@ def log_mel(sound: Tensor, *, rate: int = 16000, bins: int = 128, window: float 
         raise ValueError(f"expected rate, bins >= 1, 0 < hop <= window; got {rate=} {bins=} {window=} {hop=}")
     length, stride = round(window * rate), round(hop * rate)
     num_fft = 2 ** math.ceil(math.log2(length))
-    if sound.shape[0] < stride:
-        sound = functional.pad(sound, (0, stride - sound.shape[0]))
+    if sound.shape[-1] < stride:
+        sound = functional.pad(sound, (0, stride - sound.shape[-1]))
     before = (length - stride) // 2
     padded = functional.pad(sound, (before, length - stride - before))
     taper = torch.hamming_window(length, dtype=sound.dtype, device=sound.device)
     # Not torch.stft: it puts a guard on the number of tokens that torch.export cannot meet.
-    power = torch.fft.rfft(padded.unfold(0, length, stride) * taper, num_fft).abs().square()  # (N, num_fft / 2 + 1)
+    power = torch.fft.rfft(padded.unfold(-1, length, stride) * taper, num_fft).abs().square()  # (N, num_fft / 2 + 1)
     mel = torch.from_numpy(mel_matrix(rate, num_fft, bins)).to(sound)  # (bins, num_fft / 2 + 1)
     return (functional.linear(power, mel) + _FLOOR).log()  # (N, bins)
 
