@@ -183,6 +183,10 @@ class Predictor:
     def prediction(self, logits: Tensor, missing: dict[str, str]) -> Prediction:
         """What logits (C,) say."""
         labels = self.labels
-        shares = metrics.probabilities(logits[None] / self.temperature, labels.task, heads=labels.heads)[0].tolist()
+        shares = self.probabilities(logits[None])[0].tolist()
         label = labels.text(labels.likeliest(logits))
         return Prediction(label, dict(zip(labels.classes, shares[: len(labels.classes)], strict=True)), missing)
+
+    def probabilities(self, logits: Tensor) -> Tensor:
+        """Calibrated probabilities (B, C) of logits (B, C); see `calibration`."""
+        return metrics.probabilities(logits / self.temperature, self.labels.task, heads=self.labels.heads)

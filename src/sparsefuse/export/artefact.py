@@ -71,7 +71,8 @@ def export(
             made = Path(folder) / "int8.onnx"
             quantise(plain, made)
         card: dict[str, Any] = {"file": out.name, "format": format, "precision": "int8" if int8 else "float32"}
-        card |= facts(program, predictor, read_json(run / "model.json")["method"])
+        known = read_json(run / "model.json")
+        card |= facts(program, predictor, known["method"], known["typical"])
         card |= _checked(predictor, program, splits, plain, made, tolerance)
         card |= {"bytes": made.stat().st_size, "fp32_bytes": plain.stat().st_size}
         card |= {"opset": OPSET} if format == "onnx" else {}

@@ -5,6 +5,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from sparsefuse import cost
 from sparsefuse.export.program import Program
 from sparsefuse.export.runner import Latency
 from sparsefuse.files import write_json, write_text
@@ -13,7 +14,7 @@ from sparsefuse.predict import Predictor
 _PACKAGES = ("sparsefuse", "torch", "onnx", "onnxscript", "onnxruntime")
 
 
-def facts(program: Program, predictor: Predictor, method: str) -> dict[str, Any]:
+def facts(program: Program, predictor: Predictor, method: str, typical: dict[str, int]) -> dict[str, Any]:
     """What a consumer must know: labels, inputs, outputs; and what the model is."""
     labels = program.labels
     return {
@@ -36,6 +37,7 @@ def facts(program: Program, predictor: Predictor, method: str) -> dict[str, Any]
             for given in program.inputs
         ],
         "outputs": program.output_names,
+        "gmacs": cost.total(predictor.model, typical) / 1e9,
         "versions": {name: found for name in _PACKAGES if (found := _version(name))},
         "machine": f"{platform.system()} {platform.machine()}",
     }
@@ -87,6 +89,7 @@ def markdown(card: dict[str, Any]) -> str:
         "",
         f"One clip ({clip}): {latency['median_ms']:.2f} ms ± {latency['spread_ms']:.2f} (median of {latency['runs']}, "
         f"half the 10-90 % range), one thread, {card['machine']}.",
+        f"{card['gmacs']:.4f} GMACs for a typical clip, from features on.",
         "",
         "Made with " + ", ".join(f"{name} {number}" for name, number in card["versions"].items()) + ".",
     ]

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from sparsefuse.features.spectrogram import log_mel
+from sparsefuse.features.spectrogram import of_windows, tapered
 
 
 class Wave(nn.Module):
@@ -23,9 +23,12 @@ class Wave(nn.Module):
         every: int = 1,
     ):
         super().__init__()
-        self.rate, self.bins, self.window, self.hop = rate, bins, window, hop
+        self.rate, self.bins = rate, bins
         self.context, self.every = context, every
         self.stride = round(hop * rate)
+        # A constant: ONNX has a Hamming window of its own, of 25/46 in place of 0.54.
+        self.register_buffer("taper", torch.hamming_window(round(window * rate)))
+        self.taper: Tensor
 
     def forward(self, sound: Tensor, length: Tensor) -> tuple[Tensor, Tensor]:
         real = torch.arange(sound.shape[1], device=sound.device) < length[:, None]
@@ -33,7 +36,7 @@ class Wave(nn.Module):
         # A clip shorter than a hop has one token, as its zeros up to one hop; this one hop more for all changes no
         # token of the others.
         sound = torch.nn.functional.pad(sound, (0, self.stride))
-        x = log_mel(sound, rate=self.rate, bins=self.bins, window=self.window, hop=self.hop)  # (B, N, bins)
+        x = of_windows(tapered(sound, self.taper, stride=self.stride), rate=self.rate, bins=self.bins)  # (B, N, bins)
         count = torch.where(length > 0, (length // self.stride).clamp_min(1), 0)
         place = torch.arange(x.shape[1], device=x.device)[:: self.every] if self.every > 1 else None
         if self.context:

@@ -63,17 +63,26 @@ def log_mel(sound: Tensor, *, rate: int = 16000, bins: int = 128, window: float 
     """
     if min(rate, bins) < 1 or not 0 < hop <= window:
         raise ValueError(f"expected rate, bins >= 1, 0 < hop <= window; got {rate=} {bins=} {window=} {hop=}")
-    length, stride = round(window * rate), round(hop * rate)
-    num_fft = 2 ** math.ceil(math.log2(length))
+    taper = torch.hamming_window(round(window * rate), dtype=sound.dtype, device=sound.device)
+    return of_windows(tapered(sound, taper, stride=round(hop * rate)), rate=rate, bins=bins)
+
+
+def tapered(sound: Tensor, taper: Tensor, *, stride: int) -> Tensor:
+    """The windows that tokens are made of: (..., S), weights (L,) -> (..., N, L)."""
+    length = len(taper)
     if sound.shape[-1] < stride:
         sound = functional.pad(sound, (0, stride - sound.shape[-1]))
     before = (length - stride) // 2
-    padded = functional.pad(sound, (before, length - stride - before))
-    taper = torch.hamming_window(length, dtype=sound.dtype, device=sound.device)
+    return functional.pad(sound, (before, length - stride - before)).unfold(-1, length, stride) * taper
+
+
+def of_windows(windows: Tensor, *, rate: int, bins: int) -> Tensor:
+    """The log of the mel power of windows (..., N, L): (..., N, bins)."""
+    num_fft = 2 ** math.ceil(math.log2(windows.shape[-1]))
     # Not torch.stft: it puts a guard on the number of tokens that torch.export cannot meet.
-    power = torch.fft.rfft(padded.unfold(-1, length, stride) * taper, num_fft).abs().square()  # (N, num_fft / 2 + 1)
-    mel = torch.from_numpy(mel_matrix(rate, num_fft, bins)).to(sound)  # (bins, num_fft / 2 + 1)
-    return (functional.linear(power, mel) + _FLOOR).log()  # (N, bins)
+    power = torch.fft.rfft(windows, num_fft).abs().square()  # (..., N, num_fft / 2 + 1)
+    mel = torch.from_numpy(mel_matrix(rate, num_fft, bins)).to(power)  # (bins, num_fft / 2 + 1)
+    return (functional.linear(power, mel) + _FLOOR).log()
 
 
 @lru_cache(maxsize=8)
