@@ -1,6 +1,9 @@
 """The program as an ONNX file: a graph that needs no Python."""
 
-from collections.abc import Iterable
+import contextlib
+import logging
+import warnings
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,16 +24,32 @@ def write_onnx(program: Program, path: Path) -> None:
         import torch.onnx
     except ImportError as error:
         raise ImportError(f"export to ONNX needs more packages: pip install 'sparsefuse[export]' ({error})") from error
-    made = torch.onnx.export(
-        traced(program),
-        dynamo=True,
-        input_names=program.input_names,
-        output_names=program.output_names,
-        opset_version=OPSET,
-        verbose=False,
-    )
+    graph = traced(program)
+    with _quiet():
+        made = torch.onnx.export(
+            graph,
+            dynamo=True,
+            input_names=program.input_names,
+            output_names=program.output_names,
+            opset_version=OPSET,
+            verbose=False,
+        )
     assert made is not None
     save(tidied(made.model_proto, program), path)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without what the exporter says of its own insides, and of torchvision, which no model here needs."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
 
 
 def save(model: Any, path: Path) -> None:
