@@ -42,9 +42,8 @@ def main() -> None:
         shares.append((end - start) / seconds(clip, "video"))
         parts.append((1e3 * (made - start), 1e3 * (end - made)))
     before, after = (statistics.median(part) for part in zip(*parts[1:], strict=True))
-    print(
-        f"{len(clips)} clips: {statistics.median(shares[1:]):.3f} of a clip's length, at most {max(shares[1:]):.3f}; "
-    )
+    middle, worst = statistics.median(shares[1:]), max(shares[1:])
+    print(f"{len(clips)} clips: {middle:.3f} of a clip's length (median), at most {worst:.3f}")
     print(f"decoding and features {before:.1f} ms, model {after:.1f} ms (medians)")
 
 

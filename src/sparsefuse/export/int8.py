@@ -5,7 +5,7 @@ Dynamic quantisation of onnxruntime: products with a constant matrix, a scale fo
 
 from pathlib import Path
 
-from sparsefuse.export.onnx import EXACT, save, slim
+from sparsefuse.export.onnx import EXACT, quiet, save, slim
 
 
 def quantise(source: Path, target: Path) -> None:
@@ -16,12 +16,13 @@ def quantise(source: Path, target: Path) -> None:
     except ImportError as error:
         raise ImportError(f"int8 needs more packages: pip install 'sparsefuse[export]' ({error})") from error
     model = onnx.load(str(source))
-    quantize_dynamic(
-        str(source),
-        str(target),
-        weight_type=QuantType.QInt8,
-        per_channel=True,
-        # The spectrum of a sound spans more powers of two than eight bits can tell apart.
-        nodes_to_exclude=[node.name for node in model.graph.node if node.name.startswith(EXACT)],
-    )
+    with quiet():
+        quantize_dynamic(
+            str(source),
+            str(target),
+            weight_type=QuantType.QInt8,
+            per_channel=True,
+            # The spectrum of a sound spans more powers of two than eight bits can tell apart.
+            nodes_to_exclude=[node.name for node in model.graph.node if node.name.startswith(EXACT)],
+        )
     save(slim(onnx.load(str(target))), target)

@@ -25,7 +25,7 @@ def write_onnx(program: Program, path: Path) -> None:
     except ImportError as error:
         raise ImportError(f"export to ONNX needs more packages: pip install 'sparsefuse[export]' ({error})") from error
     graph = traced(program)
-    with _quiet():
+    with quiet():
         made = torch.onnx.export(
             graph,
             dynamo=True,
@@ -39,17 +39,16 @@ def write_onnx(program: Program, path: Path) -> None:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Without what the exporter says of its own insides, and of torchvision, which no model here needs."""
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
+def quiet() -> Iterator[None]:
+    """Without what exporter and quantiser say of their own insides, and of torchvision, which no model here needs."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)  # some of it goes to the root logger
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        logger.setLevel(level)
+        logging.disable(before)
 
 
 def save(model: Any, path: Path) -> None:
