@@ -31,10 +31,10 @@ LEVELS = [
     },
     {"layers", "metrics", "features"},
     {"model", "mixup", "data"},
-    {"methods", "cost", "checkpoint", "pretrained", "windows"},
-    {"checks", "schedule", "train", "run", "watch", "ledger", "export", "variants"},
+    {"methods", "cost", "checkpoint", "pretrained", "windows", "calibration"},
+    {"checks", "schedule", "train", "run", "watch", "ledger", "variants"},
     {"experiment", "evaluate", "runs", "charts", "report", "predict", "predictions", "serve", "demo", "study"}
-    | {"budget", "explain", "check_page"},
+    | {"budget", "explain", "export", "check_page"},
     {"verbs"},
     {"cli", "__main__"},
 ]

@@ -36,8 +36,9 @@ def arrays(run: Path, name: str) -> dict[str, np.ndarray]:
 
 
 def test_predictions_are_those_of_the_trained_model(run: Path) -> None:
-    """predictions.csv comes from training, in batches; test1 lacks a modality."""
+    """predictions.csv comes from training, in batches, without a temperature; test1 lacks a modality."""
     predictor = load(run)
+    predictor.calibration = None
     for row in csv.DictReader((run / "predictions.csv").read_text().splitlines()):
         found = predictor.predict_one(clip(run, row["id"]))
         assert found.label == row["predicted"]
@@ -192,9 +193,35 @@ def test_a_moved_run_predicts_without_its_data(run: Path, tmp_path: Path) -> Non
     before = load(run).predict_one(given)
     moved = tmp_path / "elsewhere"
     moved.mkdir()
-    for name in ("model.json", "model.safetensors"):
+    for name in ("model.json", "model.safetensors", "calibration.json"):
         shutil.copy(run / name, moved / name)
     assert load(moved).predict_one(given) == before
+
+
+def test_probabilities_are_calibrated_on_the_validation_split_and_labels_stay(run: Path) -> None:
+    noted = json.loads((run / "calibration.json").read_text())
+    assert noted["clips"] == 4
+    assert noted["loss"] <= noted["loss_before"]
+    assert noted["loss_before"] == pytest.approx(json.loads((run / "result.json").read_text())["valid"]["loss"])
+    predictor, raw = load(run), load(run)
+    raw.calibration = None
+    assert predictor.temperature == noted["temperature"] != 1
+    given = clip(run, "test0")
+    said, plain = predictor.predict_one(given), raw.predict_one(given)
+    assert said.label == plain.label
+    scaled = (torch.tensor(list(plain.probabilities.values())).log() / noted["temperature"]).softmax(0)
+    assert list(said.probabilities.values()) == pytest.approx(scaled.tolist(), abs=1e-5)
+
+
+def test_an_older_run_is_calibrated_by_eval_but_not_on_its_test_split(run: Path, tmp_path: Path) -> None:
+    noted = json.loads((run / "calibration.json").read_text())
+    old = shutil.copytree(run, tmp_path / "old")
+    (old / "calibration.json").unlink()
+    assert load(old).temperature == 1
+    with pytest.raises(ValueError, match="must not be fitted to the test split"):
+        evaluate(old, calibrated=True)
+    assert evaluate(old, split="valid", calibrated=True)["temperature"] == pytest.approx(noted["temperature"], rel=1e-3)
+    assert load(old).temperature == pytest.approx(noted["temperature"], rel=1e-3)
 
 
 def test_clips_longer_than_any_in_training_are_predicted(run: Path) -> None:
@@ -238,6 +265,7 @@ def test_other_tasks_predict_what_training_predicted(tmp_path: Path, task: str) 
     config = tiny.config(tiny.write_set(tmp_path / "data", task=task), epochs=2)
     run = train(config, tmp_path / "run", root=Path(), measured=False)
     predictor = load(run)
+    predictor.calibration = None
     for row in csv.DictReader((run / "predictions.csv").read_text().splitlines()):
         found = predictor.predict_one(clip(run, row["id"]))
         if task == "multilabel":

@@ -317,3 +317,18 @@ def test_runs_on_other_clips_are_refused_within_a_fold(tmp_path):
 def test_report_never_imports_torch():
     code = "import sys, sparsefuse.report; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_what_a_device_profile_measured_is_shown(tmp_path):
+    write_run(tmp_path / "a", top1=0.9)
+    assert "On a small device" not in page_of(tmp_path)
+    (tmp_path / "a" / "export").mkdir()
+    (tmp_path / "a" / "export" / "device.csv").write_text(
+        "model,precision,runtime,size_kb,gmacs,latency_ms,spread_ms,memory_mb,process_mb,score,note\n"
+        "a,float32,onnxruntime,825.681,0.0151,2.468,0.51,9.23,60,top1 0.786 (valid),\n"
+        "a,int8,onnxruntime,305.208,0.0151,,,,,,did not fit\n"
+    )
+    page = page_of(tmp_path)
+    assert "On a small device" in page
+    assert '2.47 <span class="std">± 0.510</span>' in page
+    assert "did not fit" in page

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import torch
 
 from sparsefuse import metrics, windows
+from sparsefuse.calibration import calibrate, write_calibration
 from sparsefuse.config import Data, Split
 from sparsefuse.data.batches import LengthBuckets, collate
 from sparsefuse.data.dataset import ClipDataset
@@ -37,17 +38,26 @@ def evaluate(
     split: str = "test",
     manifest: Path | None = None,
     batch_size: int = 24,
+    calibrated: bool = False,
     trust_code: bool = False,
 ) -> dict[str, Any]:
     """Scores of the run's best model, with the number of clips (`clips`) and of those left out (`skipped`).
 
     Reads the run's own data as its config.json names it (relative to the current folder), or all rows of `manifest`.
-    Raises ValueError if the run's own data is not what it was when the run began. `trust_code`: see `predict.load`.
+    `calibrated` fits the run's temperature to these clips and notes it in the run. Raises ValueError if the run's own
+    data is not what it was when the run began, or to fit to its test split. `trust_code`: see `predict.load`.
     """
+    if calibrated and manifest is None and split != "valid":
+        raise ValueError(
+            f"the temperature must not be fitted to the {split} split; give --split valid, or --manifest with new clips"
+        )
     opened = open_run(run, split=split, manifest=manifest, batch_size=batch_size, trust_code=trust_code)
     logits, labels = outputs(opened)
     known = opened.predictor.labels
     scores: dict[str, Any] = dict(metrics.scores(logits, labels, known.task, heads=known.heads))
+    if calibrated and (found := calibrate(logits, labels, known)):
+        write_calibration(run, found)
+        scores |= {"temperature": found.temperature, "calibrated_loss": found.loss}
     return {**scores, "clips": len(opened.data), "skipped": opened.skipped}
 
 

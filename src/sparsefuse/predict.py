@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from sparsefuse import checkpoint, metrics, windows
+from sparsefuse.calibration import Calibration, read_calibration
 from sparsefuse.data.arrays import read_array
 from sparsefuse.data.batches import collate
 from sparsefuse.data.labels import Labels
@@ -37,7 +38,7 @@ class Prediction(NamedTuple):
     """the likeliest class; several classes joined by | (those above 1/2); the likeliest of each head joined by +; the
     number, for regression"""
     probabilities: dict[str, float]
-    """per class (`verb:take` if there are heads); empty for regression"""
+    """per class (`verb:take` if there are heads), calibrated if the run is; empty for regression"""
     missing: dict[str, str]
     """modalities the clip lacks, and why"""
 
@@ -62,7 +63,7 @@ def load(run: str | Path, *, device: str = "cpu", trust_code: bool = False) -> "
     checkpoint.restore_model(model, found.tensors)
     stats = Stats.from_tensors(found.tensors) if facts["normalised"] else None
     fit = Lengths(facts["max_length"], facts["resample"], facts.get("windows", 1))  # older runs have one
-    return Predictor(model.to(device).eval(), labels, stats, extracted, fit)
+    return Predictor(model.to(device).eval(), labels, stats, extracted, fit, read_calibration(run))
 
 
 class Predictor:
@@ -75,9 +76,11 @@ class Predictor:
         stats: Stats | None,
         extract: Mapping[str, Mapping[str, Any]],
         fit: Lengths,
+        calibration: Calibration | None = None,
     ):
         self.model, self.labels, self.stats = model, labels, stats
         self.extract, self.fit = extract, fit
+        self.calibration = calibration
         self.device = next(model.parameters()).device
 
     def predict(self, clips: Clip | Sequence[Clip]) -> "Prediction | list[Prediction]":
@@ -88,6 +91,11 @@ class Predictor:
         if isinstance(clips, str | Path | Mapping):
             return self.predict_one(clips)
         return [self.predict_one(clip) for clip in clips]
+
+    @property
+    def temperature(self) -> float:
+        """What logits are divided by before they become probabilities; 1 if the run was never calibrated."""
+        return self.calibration.temperature if self.calibration else 1.0
 
     @property
     def columns(self) -> list[str]:
@@ -184,6 +192,10 @@ class Predictor:
     def prediction(self, logits: Tensor, missing: dict[str, str]) -> Prediction:
         """What logits (C,) say."""
         labels = self.labels
-        shares = metrics.probabilities(logits[None], labels.task, heads=labels.heads)[0].tolist()
+        shares = self.probabilities(logits[None])[0].tolist()
         label = labels.text(labels.likeliest(logits))
         return Prediction(label, dict(zip(labels.classes, shares[: len(labels.classes)], strict=True)), missing)
+
+    def probabilities(self, logits: Tensor) -> Tensor:
+        """Calibrated probabilities (B, C) of logits (B, C); see `calibration`."""
+        return metrics.probabilities(logits / self.temperature, self.labels.task, heads=self.labels.heads)

@@ -166,7 +166,7 @@ def _page(folder: Path, runs: list[Run], rows: list[Row]) -> dict[str, Any]:
         "trade_off": _trade_off(rows) if costed else "", "front": _front(costed),
         "learning": _learning(groups, rows[0].main),
         "confusions": _confusions_of(groups, heads) if heads else confusions(groups, classes),
-        "per_class": _per_class(groups, classes),
+        "per_class": _per_class(groups, classes), "devices": devices(runs),
         "skipped": _skipped(runs), "num_skipped": {name: _counts(group, "skipped") for name, group in groups.items()},
         "unfinished": [(run.folder.relative_to(folder), run.name, len(run.epochs)) for run in runs if not run.result],
         "environment": environment(finished), "commands": commands(finished),
@@ -300,6 +300,23 @@ def _f1(counts: np.ndarray) -> np.ndarray:
 
 def _counts(group: list[Run], key: str) -> list[int]:
     return [run.result[key] for run in group if run.result.get(key) is not None]
+
+
+def devices(runs: list[Run]) -> list[dict[str, str]]:
+    """What `cost --device-profile` measured of exported runs: the rows of their export/device.csv, numbers rounded."""
+    found = []
+    for path in (run.folder / "export" / "device.csv" for run in runs):
+        if path.is_file():
+            with path.open(newline="", encoding="utf-8") as file:
+                found += [row | {key: _rounded(row[key]) for key in _MEASURED} for row in csv.DictReader(file)]
+    return found
+
+
+_MEASURED = ("size_kb", "gmacs", "latency_ms", "spread_ms", "memory_mb")
+
+
+def _rounded(cell: str) -> str:
+    return significant(float(cell)) if cell else _NONE
 
 
 def _skipped(runs: list[Run]) -> list[tuple[str, str, str]]:

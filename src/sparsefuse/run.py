@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from sparsefuse import cost, metrics
+from sparsefuse.calibration import calibrate, write_calibration
 from sparsefuse.config import Config
 from sparsefuse.data.clips import Clips
 from sparsefuse.data.fingerprint import difference
@@ -137,10 +138,13 @@ def write_result(
     *,
     measured: bool,
 ) -> None:
-    """Scores and costs of the best checkpoint, in predictions.csv and result.json; the test split is used here only."""
+    """Scores and costs of the best checkpoint, in predictions.csv and result.json, and calibration.json; the test split
+    is used here only."""
     task, heads = clips.labels.task, clips.labels.heads
     best = json.loads((out / "metrics.jsonl").read_text().splitlines()[-1])
     facts = read_json(out / "model.json")
+    if valid:
+        write_calibration(out, calibrate(valid.logits, valid.labels, clips.labels))
     result: dict[str, Any] = {
         "method": config.method,
         "name": facts["name"],
@@ -198,7 +202,8 @@ def costs(model: FusionModel, lengths: dict[str, int], *, measured: bool) -> dic
 
 
 def predictions_csv(found: Predicted, labels: Labels) -> str:
-    """One line per test sample: id, label, prediction and the probability of each class (the value for regression)."""
+    """One line per test sample: id, label, prediction and the probability of each class (the value for regression), as
+    trained: without the temperature, so that studies can say how sure methods are of themselves."""
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["id", "label", "predicted", *labels.classes])

@@ -25,15 +25,13 @@ def exported(model, batch):
         return torch.export.export(model, (batch,), dynamic_shapes=(shapes,), strict=False).module()
 
 
-def check_exported(model, features, *, table):
+def check_exported(model, features):
     def batch_of(counts):
         return clips({name: counts[name] for name in features})
 
     program = exported(model, batch_of(RAGGED))
     torch.testing.assert_close(program(batch_of(RAGGED)).logits, logits_of(model, batch_of(RAGGED)), **CLOSE)
     for what, counts in OTHERS.items():
-        if table and what == "longer clips":
-            continue  # the export is for clips that the table of positions covers
         logits = program(batch_of(counts)).logits
         torch.testing.assert_close(logits, logits_of(model, batch_of(counts)), **CLOSE, msg=lambda m, w=what: w + m)
 
@@ -43,9 +41,9 @@ def check_exported(model, features, *, table):
 def test_an_exported_model_gives_the_same_logits(base):
     features = {"rgb": FEATURES["rgb"], "sound": FEATURES["sound"]}
     model = model_of(modality_free(base), features=features)
-    check_exported(model, features, table=False)
+    check_exported(model, features)
 
 
 @pytest.mark.slow
 def test_every_variant_exports(case):
-    check_exported(model_of(case, lengths=LONGEST), FEATURES, table=True)
+    check_exported(model_of(case, lengths=LONGEST), FEATURES)

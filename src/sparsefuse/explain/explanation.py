@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from sparsefuse import metrics, windows
+from sparsefuse import windows
 from sparsefuse.data.labels import Labels
 from sparsefuse.explain.occlusion import Occlusion, occlusion
 from sparsefuse.explain.pooled import Pooled, exchanged, pooled
@@ -93,7 +93,7 @@ def _score(predictor: Predictor, logits: Tensor) -> Callable[[Tensor], Tensor]:
     if labels.task == "regression":
         return lambda rows: rows[:, 0]
     likeliest = _likeliest(labels, logits)
-    return lambda rows: metrics.probabilities(rows, labels.task, heads=labels.heads)[:, likeliest].prod(1)
+    return lambda rows: predictor.probabilities(rows)[:, likeliest].prod(1)
 
 
 def _answer(predictor: Predictor, logits: Tensor) -> str:

@@ -54,23 +54,32 @@ def with_context(x: Tensor, context: int) -> Tensor:
 
 
 def log_mel(sound: Tensor, *, rate: int = 16000, bins: int = 128, window: float = 0.025, hop: float = 0.010) -> Tensor:
-    """The log of the mel spectrogram's power: (S,) float, `rate` samples a second, to (N, bins) with N = S / hop.
+    """The log of the mel spectrogram's power: (..., S) float, `rate` samples a second, to (..., N, bins), N = S / hop.
 
     Token n is centred on the n-th hop, the ends are padded with zeros, and a clip shorter than one hop gives one
     token: 10 s give 1000 tokens. `window` (a Hamming window) and `hop` are in seconds.
     """
     _check(rate, bins, window, hop)
-    length, stride = round(window * rate), round(hop * rate)
-    num_fft = 2 ** math.ceil(math.log2(length))
-    if sound.shape[0] < stride:
-        sound = functional.pad(sound, (0, stride - sound.shape[0]))
+    taper = torch.hamming_window(round(window * rate), dtype=sound.dtype, device=sound.device)
+    return of_windows(tapered(sound, taper, stride=round(hop * rate)), rate=rate, bins=bins)
+
+
+def tapered(sound: Tensor, taper: Tensor, *, stride: int) -> Tensor:
+    """The windows that tokens are made of: (..., S), weights (L,) -> (..., N, L)."""
+    length = len(taper)
+    if sound.shape[-1] < stride:
+        sound = functional.pad(sound, (0, stride - sound.shape[-1]))
     before = (length - stride) // 2
-    padded = functional.pad(sound, (before, length - stride - before))
-    taper = torch.hamming_window(length, dtype=sound.dtype, device=sound.device)
+    return functional.pad(sound, (before, length - stride - before)).unfold(-1, length, stride) * taper
+
+
+def of_windows(windows: Tensor, *, rate: int, bins: int) -> Tensor:
+    """The log of the mel power of windows (..., N, L): (..., N, bins)."""
+    num_fft = 2 ** math.ceil(math.log2(windows.shape[-1]))
     # Not torch.stft: it puts a guard on the number of tokens that torch.export cannot meet.
-    power = torch.fft.rfft(padded.unfold(0, length, stride) * taper, num_fft).abs().square()  # (N, num_fft / 2 + 1)
-    mel = torch.from_numpy(mel_matrix(rate, num_fft, bins)).to(sound)  # (bins, num_fft / 2 + 1)
-    return (functional.linear(power, mel) + _FLOOR).log()  # (N, bins)
+    power = torch.fft.rfft(windows, num_fft).abs().square()  # (..., N, num_fft / 2 + 1)
+    mel = torch.from_numpy(mel_matrix(rate, num_fft, bins)).to(power)  # (bins, num_fft / 2 + 1)
+    return (functional.linear(power, mel) + _FLOOR).log()
 
 
 def _check(rate: int, bins: int, window: float, hop: float) -> None:

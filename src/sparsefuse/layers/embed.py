@@ -92,8 +92,10 @@ def table_rows(table: Tensor, mask: Tensor) -> Tensor:
     A sample longer than the table is mapped onto it by linear interpolation over its real length; others keep
     whole positions, so padding changes nothing.
     """
-    if mask.shape[1] <= table.shape[0]:
-        return table[None, : mask.shape[1]]
+    length = mask.shape[1]
+    open_ended = exporting() and not isinstance(length, int)  # an exported model must hold for both cases
+    if not open_ended and length <= table.shape[0]:
+        return table[None, :length]
     return stretched_rows(table, mask)
 
 
@@ -115,7 +117,7 @@ def grid_rows(table: Tensor, mask: Tensor, cells: int) -> Tensor:
     A clip with more patches along time than the grid is mapped onto it along time, cell by cell.
     """
     times, table = mask[:, ::cells], table.unflatten(0, (-1, cells)).flatten(1)  # (B, T'), (T, cells * D)
-    # An exported model has an empty patch more in time, so that its number of rows says nothing: both cases at once.
+    # An exported model has an empty patch more in time, so that its number of rows says nothing.
     rows = stretched_rows(table, times) if exporting() else table_rows(table, times)
     return rows.unflatten(2, (cells, -1)).flatten(1, 2)
 

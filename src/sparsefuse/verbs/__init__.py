@@ -5,11 +5,11 @@ from collections.abc import Callable
 from sparsefuse.verbs.data import check, demo, export_features, extract, generate, prepare, recipes
 from sparsefuse.verbs.studies import ablate, budget, compare, cost, search_views, study
 from sparsefuse.verbs.training import eval, report, train
-from sparsefuse.verbs.using import explain, predict
+from sparsefuse.verbs.using import explain, export, predict
 
 _DATA = (demo, prepare, generate, extract, check, export_features)
 _RUNS = (train, eval, report, compare, ablate, study, budget, search_views, cost)
-_USE = (predict, explain)
+_USE = (predict, explain, export)
 VERBS: dict[str, Callable[..., None]] = {verb.__name__.replace("_", "-"): verb for verb in (*_DATA, *_RUNS, *_USE)}
 WITH_CONFIG = ("extract", "check", "export-features", "train", "compare", "ablate", "study", "budget", "search-views")
 POSITIONAL = {
@@ -19,6 +19,7 @@ POSITIONAL = {
     "report": ("folder",),
     "predict": ("run", "files"),
     "explain": ("run", "clip"),
+    "export": ("run",),
 }
 """The arguments of a verb that are given by place."""
 GUIDES: dict[str, Callable[[str], str]] = {"prepare": recipes}

@@ -172,6 +172,9 @@ def cost(
     shapes: Literal["vggs", "mosei"] | None = None,
     measure: bool = False,
     json: bool = False,
+    device_profile: list[Path] = [],  # noqa: B006
+    memory_mb: int = 256,
+    trust_code: bool = False,
 ) -> None:
     """Counts multiply-adds and parameters of methods; with --measure also memory and latency on this machine.
 
@@ -184,7 +187,15 @@ def cost(
         shapes: the SFT paper's shapes and options in place of lengths, features and num_classes; adds its figures
         measure: measure memory and latency too
         json: print JSON
+        device_profile: run folders or .onnx files, A,B: what they take on one thread, as float32, bfloat16 and int8
+        memory_mb: with --device-profile, the most that a process with onnxruntime may use; 0 = no cap
+        trust_code: with --device-profile, allow a run whose method or extractor is a .py file
     """
+    if device_profile:
+        from sparsefuse.export.device import profiles
+
+        profiles(device_profile, memory_mb=memory_mb, as_json=json, trust_code=trust_code)
+        return
     from sparsefuse.ledger import ledger, show
     from sparsefuse.methods import fusions
 

@@ -25,6 +25,7 @@ def eval(
     run: Path,
     split: Literal["train", "valid", "test"] = "test",
     manifest: Path | None = None,
+    calibrate: bool = False,
     trust_code: bool = False,
 ) -> None:
     """Scores a finished run on a split of its own data, or on all of another manifest.
@@ -33,11 +34,13 @@ def eval(
         run: the run folder
         split: which split of the run's data
         manifest: another manifest with the same modalities; all its labelled clips are scored
+        calibrate: fit the run's temperature to these clips, for probabilities; training fits it to the validation split
         trust_code: allow a run whose method or extractor is a .py file
     """
     from sparsefuse.evaluate import evaluate
 
-    for name, value in evaluate(run, split=split, manifest=manifest, trust_code=trust_code).items():
+    found = evaluate(run, split=split, manifest=manifest, calibrated=calibrate, trust_code=trust_code)
+    for name, value in found.items():
         print(f"{name:>9}  {value:.4f}" if isinstance(value, float) else f"{name:>9}  {value}")
 
 

@@ -1,22 +1,80 @@
 """Verbs that put a trained model to use."""
 
 from pathlib import Path
+from typing import Literal
 
 
-def predict(run: Path, files: list[Path], top: int = 3, json: bool = False, trust_code: bool = False) -> None:
+def predict(
+    run: Path,
+    files: list[Path],
+    top: int = 3,
+    json: bool = False,
+    window: float | None = None,
+    hop: float | None = None,
+    trust_code: bool = False,
+) -> None:
     """Predicts the label of media files, or of all clips in a manifest. Exit code 1 if a file could not be read.
 
     Args:
         run: the run folder of the model
-        files: media files, or a CSV or JSONL manifest of clips
+        files: media files, a manifest of clips, or - for standard input: a path or {"sound": path} a line
         top: how many classes to print
         json: print one JSON object a line
+        window: seconds; long recordings are predicted window by window, as a timeline
+        hop: seconds from window to window; half a window if not given
         trust_code: allow a run whose method or extractor is a .py file
     """
-    from sparsefuse.predictions import show
+    from sparsefuse.predictions import Windows, show
 
-    if show(run, files, top=top, as_json=json, trust_code=trust_code):
+    if hop is not None and window is None:
+        raise ValueError("--hop needs --window, in seconds")
+    windows = None if window is None else Windows(window, window / 2 if hop is None else hop)
+    if show(run, files, top=top, as_json=json, trust_code=trust_code, windows=windows):
         raise SystemExit(1)
+
+
+def export(
+    run: Path,
+    format: Literal["onnx", "pt2"] = "onnx",
+    int8: bool = False,
+    with_features: bool = False,
+    out: Path | None = None,
+    tolerance: float = 1e-4,
+    manifest: Path | None = None,
+    test: bool = False,
+    force: bool = False,
+    trust_code: bool = False,
+) -> None:
+    """Writes a run's model as one file that runs without this library, checked against it, with a card beside it.
+
+    Args:
+        run: the run folder of the model
+        format: onnx = for onnxruntime, on a phone or in a browser too; pt2 = for torch.export.load
+        int8: weights as 8-bit integers (ONNX only)
+        with_features: take sound in place of the features that the extractor spectrogram makes of it
+        out: the file; <run>/export/model.<format> by default. The card is beside it, as .json and .md
+        tolerance: largest difference of a logit from the trained model's
+        manifest: clips to check it on, features or media files; the run's validation split if not given
+        test: check it on the run's test split too
+        force: write the file even if it is not what was trained; the card says so
+        trust_code: allow a run whose method or extractor is a .py file
+    """
+    from sparsefuse.export.artefact import export
+
+    made = export(
+        run,
+        format=format,
+        int8=int8,
+        with_features=with_features,
+        out=out,
+        tolerance=tolerance,
+        manifest=manifest,
+        test=test,
+        force=force,
+        trust_code=trust_code,
+    )
+    print(made.file.with_suffix(".md").read_text(encoding="utf-8"))
+    print(made.file, made.file.with_suffix(".json"))
 
 
 def explain(

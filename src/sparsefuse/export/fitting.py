@@ -1,0 +1,67 @@
+"""Features as the model wants them, for any lengths in one graph: what `data.lengths`, `data.stats` and `windows` do
+clip by clip."""
+
+import torch
+from torch import Tensor, nn
+
+from sparsefuse.data.lengths import Lengths
+from sparsefuse.data.stats import Stats
+from sparsefuse.tokens import Tokens
+
+
+class Fitted(nn.Module):
+    """Raw features (B, N, F) of which `length` (B,) are real -> Tokens (B, N', F), or (B W, N', F) with W windows.
+
+    Resampled streams have that many tokens, cut ones `max_length`, short clips padded; others keep N.
+    """
+
+    def __init__(self, name: str, fit: Lengths, stats: Stats | None):
+        super().__init__()
+        self.size, self.wanted = fit.max_length, fit.resample.get(name, 0)
+        self.windows, self.windowed = fit.windows, fit.windowed(name)
+        self.name, self.stats = name, stats
+
+    def forward(self, x: Tensor, length: Tensor) -> Tokens:
+        if self.windowed:
+            x, mask = self._windows(x, length)
+        else:
+            if self.size:
+                length = length.clamp_max(self.size)
+            if self.wanted:
+                x, mask = self._resampled(x, length), (length > 0)[:, None].expand(-1, self.wanted)
+            elif self.size:
+                place = torch.arange(self.size, device=x.device)
+                x, mask = x.index_select(1, place.clamp_max(x.shape[1] - 1)), place < length[:, None]
+            else:
+                mask = torch.arange(x.shape[1], device=x.device) < length[:, None]
+            if self.windows > 1:
+                x, mask = (t.repeat_interleave(self.windows, 0) for t in (x, mask))
+        return Tokens(x if self.stats is None else self.stats.normalise(self.name, x), mask)
+
+    def _resampled(self, x: Tensor, length: Tensor) -> Tensor:
+        """(B, N, F) -> (B, wanted, F), interpolated between the first real token and the last."""
+        real = length.clamp_min(1)
+        if self.wanted == 1:
+            there = (torch.arange(x.shape[1], device=x.device) < real[:, None])[..., None]
+            return torch.where(there, x, 0.0).sum(1, keepdim=True) / real[:, None, None].to(x.dtype)
+        scale = (real - 1).to(x.dtype) / (self.wanted - 1)
+        place = torch.arange(self.wanted, device=x.device) * scale[:, None]  # (B, wanted)
+        low = place.floor().long()
+        high = torch.minimum(low + 1, real[:, None] - 1)
+        share = (place - low)[..., None]
+        return _rows(x, low) * (1 - share) + _rows(x, high) * share
+
+    def _windows(self, x: Tensor, length: Tensor) -> tuple[Tensor, Tensor]:
+        """(B W, max_length, F) and their mask; the windows of a clip one after another."""
+        part = torch.arange(self.windows, device=x.device) / (self.windows - 1)
+        spare = (length - self.size).clamp_min(0)
+        start = (spare[:, None] * part).round().long()  # (B, W)
+        place = start[..., None] + torch.arange(self.size, device=x.device)  # (B, W, max_length)
+        mask = place < length[:, None, None]
+        rows = _rows(x, place.clamp_max(x.shape[1] - 1).flatten(1))
+        return rows.unflatten(1, (self.windows, self.size)).flatten(0, 1), mask.flatten(0, 1)
+
+
+def _rows(x: Tensor, place: Tensor) -> Tensor:
+    """x (B, N, F) at the places (B, K) -> (B, K, F)."""
+    return x.gather(1, place[..., None].expand(-1, -1, x.shape[2]))

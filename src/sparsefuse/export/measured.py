@@ -1,0 +1,114 @@
+"""One model timed and weighed in this process: what to run comes in as JSON on standard input, figures go out as JSON.
+
+Started by `device`. For ONNX nothing is imported but numpy and onnxruntime, so that the memory is the model's.
+"""
+
+import json
+import resource
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+WARMUP = 5
+_UNIT = 1 if sys.platform == "darwin" else 1024  # of ru_maxrss, in bytes
+
+
+def main() -> None:
+    """Reads the task, prints the figures."""
+    task: dict[str, Any] = json.load(sys.stdin)
+    open_model = _onnx if task["runtime"] == "onnxruntime" else _torch
+    start = open_model(task)
+    if task["memory_mb"]:
+        resource.setrlimit(resource.RLIMIT_DATA, (task["memory_mb"] * 2**20,) * 2)
+    before = _reset_peak()
+    try:
+        run = start()
+        times = [_milliseconds(run) for _ in range(WARMUP + task["runs"])][WARMUP:]
+    except (MemoryError, RuntimeError) as error:
+        print(json.dumps({"error": f"{type(error).__name__}: {str(error)[:200]}"}))
+        return
+    deciles = statistics.quantiles(times, n=10)
+    print(
+        json.dumps(
+            {
+                "latency_ms": statistics.median(times),
+                "spread_ms": (deciles[-1] - deciles[0]) / 2,
+                "memory_mb": (_peak() - before) / 1e6,
+                "process_mb": _peak() / 1e6,
+            }
+        )
+    )
+
+
+def _onnx(task: dict[str, Any]) -> Callable[[], Callable[[], object]]:
+    """What opens the model, with all that is no model's loaded."""
+    import numpy as np
+    import onnxruntime
+
+    def start() -> Callable[[], object]:
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        session = onnxruntime.InferenceSession(task["path"], options, providers=["CPUExecutionProvider"])
+        rng, given = np.random.default_rng(0), {}
+        for one in task["inputs"]:
+            size = task["clip"].get(one["name"], 0)
+            shape = (1, max(size, 1)) if one["kind"] == "sound" else (1, max(size, 1), one["width"])
+            given[one["name"]] = rng.normal(size=shape).astype(np.float32)
+            given[one["length"]] = np.array([size])
+        return lambda: session.run(None, given)
+
+    return start
+
+
+def _torch(task: dict[str, Any]) -> Callable[[], Callable[[], object]]:
+    import torch
+
+    from sparsefuse.cost import random_clips
+    from sparsefuse.predict import load
+    from sparsefuse.tokens import Tokens
+
+    torch.set_num_threads(1)
+
+    def start() -> Callable[[], object]:
+        dtype = getattr(torch, task["precision"])
+        model = load(task["path"], trust_code=task["trust_code"]).model.to(dtype)
+        clips = random_clips(model, task["clip"], 1, torch.device("cpu"))
+        clips = {name: Tokens(t.x.to(dtype), t.mask) for name, t in clips.items()}
+
+        @torch.inference_mode()
+        def run() -> object:
+            return model(clips)
+
+        return run
+
+    return start
+
+
+def _milliseconds(run: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    run()
+    return 1e3 * (time.perf_counter() - start)
+
+
+def _reset_peak() -> float:
+    """Bytes that the process holds now, from which its peak counts anew where the system allows it."""
+    clear = Path("/proc/self/clear_refs")
+    if clear.exists():
+        clear.write_text("5")
+    return _peak()
+
+
+def _peak() -> float:
+    status = Path("/proc/self/status")
+    if status.exists():
+        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+        return 1024.0 * int(line.split()[1])
+    return float(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _UNIT)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,107 @@
+"""The program as an ONNX file: a graph that needs no Python."""
+
+import contextlib
+import logging
+import warnings
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from sparsefuse.export.program import Program
+from sparsefuse.export.traced import traced
+from sparsefuse.files import replacing
+
+OPSET = 18
+EXACT = "exact"
+"""begins the names of nodes that must not be quantised"""
+
+
+def write_onnx(program: Program, path: Path) -> None:
+    """Writes the program as one file, weights inside. Raises ImportError without the extra, ValueError if the method
+    cannot be traced."""
+    try:
+        import onnxscript  # noqa: F401
+        import torch.onnx
+    except ImportError as error:
+        raise ImportError(f"export to ONNX needs more packages: pip install 'sparsefuse[export]' ({error})") from error
+    graph = traced(program)
+    with quiet():
+        made = torch.onnx.export(
+            graph,
+            dynamo=True,
+            input_names=program.input_names,
+            output_names=program.output_names,
+            opset_version=OPSET,
+            verbose=False,
+        )
+    assert made is not None
+    save(tidied(made.model_proto, program), path)
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Without what exporter and quantiser say of their own insides, and of torchvision, which no model here needs."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)  # some of it goes to the root logger
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)
+
+
+def save(model: Any, path: Path) -> None:
+    """Writes an onnx.ModelProto, whole."""
+    with replacing(path) as temporary:
+        temporary.write_bytes(model.SerializeToString(deterministic=True))
+
+
+def tidied(model: Any, program: Program) -> Any:
+    """The same graph without what only a debugger reads, which is twice the size of a small model; axes get names."""
+    free = {given.tensors[0]: ("batch", f"{given.name} {_UNIT[given.kind]}") for given in program.inputs}
+    for value in (*model.graph.input, *model.graph.output):
+        axes = value.type.tensor_type.shape.dim
+        for axis, name in zip(axes, free.get(value.name, ("batch",)), strict=False):
+            axis.dim_param = name
+    return slim(model)
+
+
+_UNIT = {"features": "tokens", "sound": "samples"}
+
+
+def slim(model: Any) -> Any:
+    """Takes away comments, inner shapes and long names, in place."""
+    graph = model.graph
+    model.doc_string = graph.doc_string = ""
+    del model.metadata_props[:], graph.metadata_props[:]
+    del graph.value_info[:]  # besides, the quantiser trips over them
+    for value in (*graph.input, *graph.output, *graph.initializer):
+        value.doc_string = ""
+        del value.metadata_props[:]
+    short = _Names(value.name for value in (*graph.input, *graph.output))
+    for tensor in graph.initializer:
+        tensor.name = short[tensor.name]
+    for i, node in enumerate(graph.node):
+        exact = node.name.startswith(EXACT) or any(_FRONT in prop.value for prop in node.metadata_props)
+        node.name = f"{EXACT}{i:x}" if exact else f"{i:x}"
+        node.doc_string = ""
+        del node.metadata_props[:]
+        node.input[:] = [short[name] for name in node.input]
+        node.output[:] = [short[name] for name in node.output]
+    return model
+
+
+_FRONT = "sparsefuse.export.sound.Wave"
+"""what the exporter notes on a node that the front end made"""
+
+
+class _Names(dict[str, str]):
+    """Short names for values: a name is stored wherever the value is used. Some stay as they are."""
+
+    def __init__(self, kept: Iterable[str]):
+        super().__init__({name: name for name in ("", *kept)})
+
+    def __missing__(self, name: str) -> str:
+        self[name] = f"{len(self):x}"
+        return self[name]

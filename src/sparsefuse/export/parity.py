@@ -1,0 +1,80 @@
+"""Whether what was exported is what was trained: the same clips through both, their logits side by side."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from sparsefuse import metrics, windows
+from sparsefuse.data.labels import Labels
+from sparsefuse.export.clips import Clips, Given
+from sparsefuse.export.program import Input, pad
+from sparsefuse.export.runner import Runner
+from sparsefuse.predict import Predictor
+
+BATCH = 8
+
+
+class Parity(NamedTuple):
+    """What differs on some clips."""
+
+    clips: int
+    max_difference: float
+    """of all logits, clips alone and in padded batches"""
+    same_labels: int
+    """clips of which both say the same"""
+
+
+class Score(NamedTuple):
+    """What the exported model makes of labelled clips, beside what the trained one does."""
+
+    clips: int
+    metric: str
+    trained: float
+    exported: float
+
+    @property
+    def loss(self) -> float:
+        """How much worse the exported model is, in points of 1 (of the error itself for regression)."""
+        if self.metric == "mae":
+            return self.exported / self.trained - 1 if self.trained else float(self.exported > 0)
+        return self.trained - self.exported
+
+
+@torch.inference_mode()
+def trained_logits(predictor: Predictor, clips: Sequence[Given]) -> Tensor:
+    """(n, C) of the model as `predict` runs it, clip by clip."""
+    said = []
+    for clip in clips:
+        tokens, _ = predictor.tokens(clip.features(predictor))
+        said.append(windows.logits(predictor.model, tokens, predictor.fit).cpu())
+    return torch.cat(said)
+
+
+def exported_logits(runner: Runner, inputs: Sequence[Input], clips: Sequence[Given], batch: int = 1) -> Tensor:
+    """(n, C) of the exported model, so many clips at a time."""
+    some = (clips[i : i + batch] for i in range(0, len(clips), batch))
+    return torch.cat([runner(pad([clip.streams for clip in part], inputs)) for part in some])
+
+
+def parity(trained: Tensor, alone: Tensor, together: Tensor, labels: Labels) -> Parity:
+    """Compares logits (n, C)."""
+    different = max(float((trained - said).abs().max()) for said in (alone, together))
+    same = sum(_same(labels, *pair) for pair in zip(trained, alone, strict=True))
+    return Parity(len(trained), different, same)
+
+
+def score(trained: Tensor, exported: Tensor, clips: Clips, labels: Labels) -> Score | None:
+    """The task's main score of both; None without labels."""
+    truth = clips.labels
+    if truth is None:
+        return None
+    metric = {"class": "top1", "heads": "top1", "multilabel": "map", "regression": "mae"}[labels.task]
+    both = [metrics.scores(said, truth, labels.task, heads=labels.heads).get(metric) for said in (trained, exported)]
+    return Score(len(truth), metric, *both) if None not in both else None  # pyright: ignore[reportArgumentType]
+
+
+def _same(labels: Labels, one: Tensor, other: Tensor) -> bool:
+    """Whether two clips' logits (C,) say the same; numbers are compared with the tolerance alone."""
+    return labels.task == "regression" or bool((labels.likeliest(one) == labels.likeliest(other)).all())

@@ -1,0 +1,121 @@
+"""What is exported: raw features and their lengths in, logits and probabilities out, with nothing left to the user.
+
+Cutting, resampling, normalising, windows and the temperature are inside; see `inputs` for what goes in.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from sparsefuse import metrics
+from sparsefuse.data.lengths import Lengths
+from sparsefuse.export.fitting import Fitted
+from sparsefuse.export.sound import Wave
+from sparsefuse.features import PLACE
+from sparsefuse.model import FusionModel
+from sparsefuse.predict import Predictor
+
+
+class Input(NamedTuple):
+    """One modality as the exported model takes it, with a second input `<name>.length` (B,): how much is real, 0 where
+    the modality is missing."""
+
+    name: str
+    kind: str
+    """features (B, N, F) as extracted, or sound (B, S): samples from -1 to 1"""
+    width: int
+    """F; 1 for sound"""
+    tokens: int | None
+    """how many tokens the model sees, whatever comes in: they are resampled, cut or padded to it; None = all"""
+    rate: int | None = None
+    """samples a second"""
+
+    @property
+    def tensors(self) -> tuple[str, str]:
+        """The names of its two inputs."""
+        return self.name, f"{self.name}.length"
+
+
+class Program(nn.Module):
+    """The model of a run from raw features (or sound) to probabilities; `inputs` in the order of its arguments."""
+
+    def __init__(self, predictor: Predictor, *, with_features: bool = False):
+        super().__init__()
+        self.model = predictor.model
+        self.labels, self.windows = predictor.labels, predictor.fit.windows
+        self.temperature = predictor.temperature
+        names = predictor.model.modalities
+        waves = {name: wave_of(predictor.extract.get(name)) for name in names} if with_features else {}
+        self.inputs = tuple(_input(name, self.model, predictor.fit, waves.get(name)) for name in names)
+        self.sounds = nn.ModuleList(waves.get(name) or nn.Identity() for name in names)
+        self.fitted = nn.ModuleList(Fitted(name, predictor.fit, predictor.stats) for name in names)
+
+    def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
+        """For every input x (B, N, F) or (B, S), and length (B,) -> logits (B, C) and, for classes, their calibrated
+        probabilities (B, C)."""
+        tokens = {}
+        for i, given in enumerate(self.inputs):
+            x, length = tensors[2 * i], tensors[2 * i + 1]
+            if given.kind == "sound":
+                x, length = self.sounds[i](x, length)
+            tokens[given.name] = self.fitted[i](x, length)
+        logits = self.model(tokens).logits
+        if self.windows > 1:
+            logits = logits.unflatten(0, (-1, self.windows)).mean(1)
+        return (logits,) if self.labels.task == "regression" else (logits, self._probabilities(logits))
+
+    def _probabilities(self, logits: Tensor) -> Tensor:
+        return metrics.probabilities(logits / self.temperature, self.labels.task, heads=self.labels.heads)
+
+    @property
+    def input_names(self) -> list[str]:
+        """The names of the arguments."""
+        return [name for given in self.inputs for name in given.tensors]
+
+    @property
+    def output_names(self) -> list[str]:
+        """The names of what comes out."""
+        return ["logits"] if self.labels.task == "regression" else ["logits", "probabilities"]
+
+    def example(self, batch: int = 3) -> tuple[Tensor, ...]:
+        """Arguments of some length; no two sizes are equal, so that none is taken for another."""
+        generator = torch.Generator().manual_seed(0)
+        found = []
+        for i, given in enumerate(self.inputs):
+            length = 41 + 6 * i
+            if given.kind == "sound":
+                length = 8000 + 1600 * i + 7
+            shape = (batch, length) if given.kind == "sound" else (batch, length, given.width)
+            lengths = [length, *[length // 2] * (batch - 1)]
+            found += [torch.randn(shape, generator=generator) / 10, torch.tensor(lengths)]
+        return tuple(found)
+
+
+def wave_of(spec: Mapping[str, Any] | None) -> Wave | None:
+    """The front end that makes a modality's features from sound; None if they are not made by `spectrogram`."""
+    if not spec or spec["extractor"] != "spectrogram":
+        return None
+    return Wave(**{name: value for name, value in spec.items() if name not in PLACE})
+
+
+def _input(name: str, model: FusionModel, fit: Lengths, wave: Wave | None) -> Input:
+    tokens = fit.resample.get(name) or fit.max_length or None
+    if wave is not None:
+        return Input(name, "sound", 1, tokens, wave.rate)
+    return Input(name, "features", model.features[name], tokens)
+
+
+def pad(clips: Sequence[dict[str, Tensor]], inputs: Sequence[Input]) -> tuple[Tensor, ...]:
+    """Arguments for a batch of clips, each {modality: (N, F) or (S,)}; a modality that a clip lacks has length 0."""
+    found: list[Tensor] = []
+    for given in inputs:
+        empty = torch.empty(0) if given.kind == "sound" else torch.empty(0, given.width)
+        streams = [clip.get(given.name, empty) for clip in clips]
+        longest = max(1, *map(len, streams))
+        x = torch.zeros(len(clips), longest, *empty.shape[1:])
+        for row, stream in zip(x, streams, strict=True):
+            row[: len(stream)] = stream
+        found += [x, torch.tensor([len(stream) for stream in streams])]
+    return tuple(found)

@@ -1,0 +1,73 @@
+"""An exported file, opened as a consumer would: arguments in, logits out, on one thread."""
+
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+Runner = Callable[[Sequence[Tensor]], Tensor]
+"""Arguments as `Program.forward` takes them -> logits (B, C)"""
+RUNS = 50
+
+
+class Latency(NamedTuple):
+    """The time of one clip."""
+
+    median_ms: float
+    spread_ms: float
+    """half the distance between the 10th and the 90th percentile"""
+    runs: int
+
+
+def open_file(path: Path) -> Runner:
+    """A .onnx file in onnxruntime, a .pt2 file in PyTorch."""
+    return _onnx(path) if path.suffix == ".onnx" else _pt2(path)
+
+
+def latency(runner: Runner, arguments: Sequence[Tensor], runs: int = RUNS) -> Latency:
+    """How long these arguments take, after a warm-up."""
+    times = []
+    for i in range(runs + 5):
+        start = time.perf_counter()
+        runner(arguments)
+        if i >= 5:
+            times.append(1e3 * (time.perf_counter() - start))
+    deciles = statistics.quantiles(times, n=10)
+    return Latency(statistics.median(times), (deciles[-1] - deciles[0]) / 2, runs)
+
+
+def _onnx(path: Path) -> Runner:
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise ImportError(f"running {path} needs onnxruntime: pip install 'sparsefuse[export]'") from error
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    names = [given.name for given in session.get_inputs()]
+
+    def run(arguments: Sequence[Tensor]) -> Tensor:
+        given = dict(zip(names, (x.numpy() for x in arguments), strict=True))
+        return torch.from_numpy(session.run(["logits"], given)[0])
+
+    return run
+
+
+def _pt2(path: Path) -> Runner:
+    program = torch.export.load(path).module()
+
+    @torch.inference_mode()
+    def run(arguments: Sequence[Tensor]) -> Tensor:
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            return program(*arguments)[0]
+        finally:
+            torch.set_num_threads(threads)
+
+    return run

@@ -1,0 +1,55 @@
+"""The log-mel front end inside the graph: what `features.spectrogram` does to one clip, for a batch of any lengths."""
+
+import torch
+from torch import Tensor, nn
+
+from sparsefuse.features.spectrogram import of_windows, tapered
+
+
+class Wave(nn.Module):
+    """Samples (B, S) of which `length` (B,) are real -> features (B, N, F) and how many of them are real (B,).
+
+    Options as those of `features.spectrogram.Extractor`.
+    """
+
+    def __init__(
+        self,
+        *,
+        rate: int = 16000,
+        bins: int = 128,
+        window: float = 0.025,
+        hop: float = 0.010,
+        context: int = 0,
+        every: int = 1,
+    ):
+        super().__init__()
+        self.rate, self.bins = rate, bins
+        self.context, self.every = context, every
+        self.stride = round(hop * rate)
+        # A constant: ONNX has a Hamming window of its own, of 25/46 in place of 0.54.
+        self.register_buffer("taper", torch.hamming_window(round(window * rate)))
+        self.taper: Tensor
+
+    def forward(self, sound: Tensor, length: Tensor) -> tuple[Tensor, Tensor]:
+        real = torch.arange(sound.shape[1], device=sound.device) < length[:, None]
+        sound = torch.where(real, sound, 0.0)
+        # A clip shorter than a hop has one token, as its zeros up to one hop; this one hop more for all changes no
+        # token of the others.
+        sound = torch.nn.functional.pad(sound, (0, self.stride))
+        x = of_windows(tapered(sound, self.taper, stride=self.stride), rate=self.rate, bins=self.bins)  # (B, N, bins)
+        count = torch.where(length > 0, (length // self.stride).clamp_min(1), 0)
+        place = torch.arange(x.shape[1], device=x.device)[:: self.every] if self.every > 1 else None
+        if self.context:
+            x = self._joined(x, count, place)
+        elif place is not None:
+            x = x.index_select(1, place)
+        return x, (count + self.every - 1) // self.every
+
+    def _joined(self, x: Tensor, count: Tensor, place: Tensor | None) -> Tensor:
+        """Tokens with their neighbours; a clip's ends repeat."""
+        middle = torch.arange(x.shape[1], device=x.device) if place is None else place
+        around = middle[:, None] + torch.arange(-self.context, self.context + 1, device=x.device)  # (N, 2c + 1)
+        last = (count - 1).clamp_min(0)[:, None, None]
+        around = torch.minimum(around.clamp_min(0)[None], last).flatten(1)  # (B, N (2c + 1))
+        rows = x.gather(1, around[..., None].expand(-1, -1, x.shape[2]))
+        return rows.unflatten(1, (-1, 2 * self.context + 1)).flatten(2)

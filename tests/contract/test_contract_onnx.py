@@ -1,0 +1,47 @@
+"""Every method as an ONNX file says what it says in PyTorch, for other batch sizes and lengths than the example's."""
+
+import numpy as np
+import pytest
+import torch
+from contract_cases import BASE, CLASSES, FEATURES, LONGEST, case_id, modality_free, model_of
+
+from sparsefuse.data.labels import Labels
+from sparsefuse.data.lengths import WHOLE
+from sparsefuse.export.onnx import write_onnx
+from sparsefuse.export.program import Program, pad
+from sparsefuse.export.runner import open_file
+from sparsefuse.predict import Predictor
+
+pytest.importorskip("onnxruntime")
+pytest.importorskip("onnxscript")
+
+TOLERANCE = 1e-4
+BATCHES = {
+    "one short clip": [{"rgb": 2, "sound": 9}],
+    "one token": [{"rgb": 1, "sound": 1}],
+    "a clip that lacks one": [{"sound": 33}],
+    "three ragged clips": [{"rgb": 9, "sound": 40}, {"rgb": 3}, {"rgb": 5, "sound": 12}],
+    "longer than any in training": [{"rgb": 13, "sound": 71}, {"rgb": 11, "sound": 50}],
+}
+FAST = "unimodal"
+SLOW = [pytest.param(base, marks=() if base[0] == FAST else pytest.mark.slow, id=case_id(base)) for base in BASE]
+
+
+@pytest.mark.parametrize("base", SLOW)
+def test_an_onnx_file_gives_the_same_logits(base, tmp_path):
+    features = {"rgb": FEATURES["rgb"], "sound": FEATURES["sound"]}
+    model = model_of(modality_free(base), features=features, lengths={name: LONGEST[name] for name in features})
+    predictor = Predictor(model, Labels("class", tuple("abc"[:CLASSES])), None, {}, WHOLE)
+    program = Program(predictor).eval()
+    write_onnx(program, tmp_path / "model.onnx")
+    runner = open_file(tmp_path / "model.onnx")
+    generator = torch.Generator().manual_seed(0)
+    for what, counts in BATCHES.items():
+        clips = [{n: torch.randn(size, features[n], generator=generator) for n, size in c.items()} for c in counts]
+        said = runner(pad([{n: x for n, x in c.items() if n in model.modalities} for c in clips], program.inputs))
+        for row, clip in zip(said, clips, strict=True):
+            if not set(clip) & set(model.modalities):
+                continue
+            with torch.no_grad():
+                expected = model(predictor.tokens(clip)[0]).logits[0]
+            np.testing.assert_allclose(row, expected, rtol=0, atol=TOLERANCE, err_msg=what)

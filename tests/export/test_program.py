@@ -1,0 +1,87 @@
+"""The exported program says what `predict` says: from raw features, for any batch and any lengths."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from sparsefuse.calibration import Calibration
+from sparsefuse.data.labels import Labels
+from sparsefuse.data.lengths import Lengths
+from sparsefuse.data.stats import Stats
+from sparsefuse.export.program import Program, pad
+from sparsefuse.export.sound import Wave
+from sparsefuse.features.spectrogram import Extractor
+from sparsefuse.methods import build
+from sparsefuse.predict import Predictor
+
+FEATURES = {"rgb": 5, "sound": 4}
+FITS = {
+    "whole": Lengths(),
+    "cut": Lengths(max_length=4),
+    "resampled": Lengths(resample={"rgb": 6, "sound": 3}),
+    "cut, then one resampled": Lengths(max_length=5, resample={"rgb": 3}),
+    "resampled to one": Lengths(resample={"rgb": 1}),
+    "windows": Lengths(max_length=3, windows=4),
+    "windows of one, the other resampled": Lengths(max_length=3, resample={"sound": 5}, windows=3),
+}
+
+
+def predictor(fit: Lengths, *, task: str = "class", stats: bool = True) -> Predictor:
+    """An untrained model of two modalities."""
+    torch.manual_seed(0)
+    heads = {"verb": 2, "noun": 1} if task == "heads" else {}
+    labels = Labels(task, () if task == "regression" else ("a", "b", "c"), heads)  # type: ignore[arg-type]
+    model = build("late", FEATURES, labels.num_outputs, dim=10, num_heads=2, unimodal_depth=1).eval()
+    found = Stats({n: torch.randn(f) for n, f in FEATURES.items()}, {n: 1 + torch.rand(f) for n, f in FEATURES.items()})
+    calibration = None if task == "regression" else Calibration(2.5, 1, 1.0, 1.0)
+    return Predictor(model, labels, found if stats else None, {}, fit, calibration)
+
+
+def clips() -> list[dict[str, torch.Tensor]]:
+    """Short, long, lacking one."""
+    torch.manual_seed(1)
+    sizes = [{"rgb": 9, "sound": 7}, {"rgb": 1, "sound": 2}, {"sound": 11}, {"rgb": 3}, {"rgb": 4, "sound": 3}]
+    return [{name: torch.randn(size, FEATURES[name]) for name, size in clip.items()} for clip in sizes]
+
+
+@pytest.mark.parametrize("fit", FITS.values(), ids=FITS)
+def test_the_program_says_what_predict_says(fit: Lengths) -> None:
+    known = predictor(fit)
+    program = Program(known)
+    expected = [known.predict_one(clip).probabilities for clip in clips()]
+    together = program(*pad(clips(), program.inputs))[1].detach()
+    for i, clip in enumerate(clips()):
+        alone = program(*pad([clip], program.inputs))[1][0].tolist()
+        assert alone == pytest.approx(list(expected[i].values()), abs=1e-5)
+        assert together[i].tolist() == pytest.approx(alone, abs=1e-5)
+
+
+@pytest.mark.parametrize("task", ["multilabel", "heads", "regression"])
+def test_other_tasks_too(task: str) -> None:
+    known = predictor(FITS["cut"], task=task, stats=False)
+    program = Program(known)
+    with torch.no_grad():
+        said = program(*pad(clips(), program.inputs))
+    for i, clip in enumerate(clips()):
+        found = known.predict_one(clip)
+        if task == "regression":
+            assert len(said) == 1
+            assert float(said[0][i]) == pytest.approx(float(found.label), abs=1e-4)
+        else:
+            assert said[1][i].tolist() == pytest.approx(list(found.probabilities.values()), abs=1e-5)
+
+
+@pytest.mark.parametrize("lengths", [[16000], [479, 100, 0, 1600], [160, 161, 320], [3]])
+def test_sound_in_a_batch_becomes_what_the_extractor_makes_of_each_alone(lengths: list[int]) -> None:
+    options = {"bins": 32, "context": 2, "every": 2}  # type: dict[str, int]
+    torch.manual_seed(2)
+    sounds = [torch.randn(length) / 10 for length in lengths]
+    x = torch.full((len(lengths), max(lengths)), math.nan)
+    for row, sound in zip(x, sounds, strict=True):
+        row[: len(sound)] = sound
+    made, count = Wave(**options)(x, torch.tensor(lengths))
+    for row, size, sound in zip(made, count, sounds, strict=True):
+        expected = Extractor(**options).features(sound.numpy()) if len(sound) else np.empty((0, 160), np.float32)
+        np.testing.assert_allclose(row[:size].numpy(), expected, atol=1e-4)

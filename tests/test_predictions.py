@@ -1,0 +1,62 @@
+"""What `sparsefuse predict` reads and prints: files, manifests, standard input."""
+
+import io
+import json
+from pathlib import Path
+
+import pytest
+
+import tiny
+from sparsefuse.predict import load
+from sparsefuse.predictions import show
+from sparsefuse.train import train
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("predictions")
+    config = tiny.config(tiny.write_set(folder / "data"), epochs=1)
+    return train(config, folder / "run", root=Path(), measured=False)
+
+
+def test_lines_of_standard_input_are_clips_and_a_bad_one_costs_itself(run: Path, capsys, monkeypatch) -> None:
+    sound = str(run.parent / "data/features/test0-sound.npy")
+    lines = [
+        json.dumps({"sound": sound}), "", json.dumps({"id": "mine", "sound": sound, "rgb": "none.npy"}),
+        '{"sound": ', json.dumps({"sounds": sound}), "missing.mp4",
+    ]  # fmt: skip
+    monkeypatch.setattr("sys.stdin", io.StringIO("\n".join(lines)))
+    assert show(run, [Path("-")], top=1, as_json=True, trust_code=False) == 3
+    first, mine, broken, wrong, missing = map(json.loads, capsys.readouterr().out.splitlines())
+    expected = load(run).predict_one({"sound": sound})
+    assert (first["clip"], first["label"], first["probabilities"]) == ("line 1", expected.label, expected.probabilities)
+    assert (mine["clip"], mine["probabilities"]) == ("mine", expected.probabilities)
+    assert "none.npy" in mine["missing"]["rgb"]
+    assert (broken["clip"], broken["error"][:8]) == ("line 4", "no JSON ")
+    assert wrong["error"].startswith("expected the paths of rgb, sound; got 'sounds'")
+    assert (missing["clip"], "trained on features made elsewhere" in missing["error"]) == ("missing.mp4", True)
+
+
+def test_a_run_without_a_temperature_says_so(run: Path, tmp_path: Path, caplog, capsys) -> None:
+    manifest = run.parent / "data" / "manifest.csv"
+    show(run, [manifest], top=1, as_json=False, trust_code=False)
+    assert "not calibrated" not in caplog.text
+    moved = tmp_path / "moved"
+    moved.mkdir()
+    for name in ("model.json", "model.safetensors"):
+        (moved / name).write_bytes((run / name).read_bytes())
+    assert show(moved, [manifest], top=2, as_json=False, trust_code=False) == 0
+    assert "not calibrated" in caplog.text
+    line = capsys.readouterr().out.splitlines()[-1]
+    assert line.split(":")[0] == "test3"
+    assert len(line.split()) == 2 + 2 * 2
+
+
+def test_features_cannot_be_cut_by_seconds(run: Path, capsys) -> None:
+    from sparsefuse.predictions import Windows
+
+    manifest = run.parent / "data" / "manifest.csv"
+    assert show(run, [manifest], top=1, as_json=True, trust_code=False, windows=Windows(10, 5)) == 17
+    assert "windows need the media file" in capsys.readouterr().out
+    with pytest.raises(ValueError, match="0 < --hop <= --window, in seconds; got --window 5 --hop 10"):
+        show(run, [manifest], top=1, as_json=True, trust_code=False, windows=Windows(5, 10))
