@@ -66,6 +66,7 @@ def _bars(report: Report, classes: list[str], look: Look) -> Any:
         axes.barh(range(len(classes)), values, left=left, color=look.series[i % NUM_COLOURS], height=0.7, label=split)
         left += values
     axes.set_yticks(range(len(classes)), [name if len(name) <= 28 else f"{name[:27]}…" for name in classes])
+    axes.margins(y=0.3 / len(classes))
     axes.invert_yaxis()
     axes.grid(axis="y", visible=False)
     _finish(axes, "samples")

@@ -35,18 +35,19 @@ def check(data: Data, root: Path, *, jobs: int = 0) -> Report:
     """Reads everything the configuration names; `root` is the folder that its paths are relative to.
 
     `jobs`: processes that look into media; 0 = one per core, 1 = this one alone, which a broken file may then crash.
-    Raises FileNotFoundError when there is no manifest, and ValueError for a configuration that is wrong by itself. All
-    else is a problem in the report.
+    Raises FileNotFoundError when the manifest, or a list of classes, is not there. All else is a problem in the report.
     """
     path = root / data.manifest
+    num_rows = 0
     try:
         table = read_table(path)
+        num_rows = len(table.rows)
         problems = bad_ids(table)
         if problems:
-            return Report(str(path), len(table.rows), problems=problems)
+            return Report(str(path), num_rows, problems=problems)
         manifest = read_manifest(path, label=data.label, modalities=data.modalities)
     except ValueError as error:
-        return Report(str(path), 0, problems=[broken("manifest", str(error))])
+        return Report(str(path), num_rows, problems=[broken("manifest", str(error))])
     segments = read_segments(table)
     files = Files(manifest.rows, manifest.modalities)
     files.read(manifest.root, jobs)

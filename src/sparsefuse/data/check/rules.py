@@ -58,7 +58,9 @@ RULES = {
         "give the rows one `group` and set data.split.by=group, or take one of them out",
     ),
     "leak-group": Rule(
-        "warning", "No group, and no recording, is in two splits.", "set data.split.by=group, which keeps them together"
+        "warning",
+        "No group, and no recording, is in two splits.",
+        "set data.split.by and data.split.valid_by to group, which keeps them together",
     ),
     "duplicate": Rule("warning", "No two clips of a split have the same contents.", "take out all but one"),
     "constant": Rule(
