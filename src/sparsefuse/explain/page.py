@@ -2,7 +2,6 @@
 
 import difflib
 import re
-from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -15,6 +14,7 @@ from sparsefuse.files import read_json, write_text
 from sparsefuse.predict import Clip, Predictor, load
 from sparsefuse.predictions import named_clips
 from sparsefuse.report import render
+from sparsefuse.skipped import Unusable
 from sparsefuse.table import SUFFIXES
 
 MOST_CLASSES = 8
@@ -85,9 +85,12 @@ def write_picture(explained: Explained, out: Path) -> Path:
 
 
 def _of_manifest(manifest: Path, id: str, predictor: Predictor) -> Clip:
-    clips: Mapping[str, Clip] = dict(named_clips([manifest], predictor.columns))
+    clips = dict(named_clips([manifest], predictor.columns))
     if id in clips:
-        return clips[id]
+        clip = clips[id]
+        if isinstance(clip, Unusable):
+            raise clip
+        return clip
     near = difflib.get_close_matches(id, clips, n=3, cutoff=0.5)
     hint = f"; did you mean {' or '.join(map(repr, near))}?" if near else f"; the first is {next(iter(clips))!r}"
     raise ValueError(f"{manifest}: no clip has the id {id!r}{hint} ({len(clips)} clips)")
