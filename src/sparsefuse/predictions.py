@@ -37,7 +37,7 @@ def show(
     unusable = 0
     for name, clip in named_clips(files, predictor.columns):
         try:
-            if isinstance(clip, Unusable):
+            if isinstance(clip, Unusable):  # a line of standard input that is no clip
                 raise clip
             if windows:
                 found = timeline(predictor, clip, window=windows.window, hop=windows.hop)
@@ -89,16 +89,16 @@ def _lines(known: list[str]) -> Iterator[tuple[str, Clip | Unusable]]:
             continue
         name = f"line {number}"
         try:
-            clip = json.loads(text)
+            given = json.loads(text)
         except ValueError as error:
             yield name, Unusable(f"no JSON ({error}): {text[:80]}")
             continue
-        name = str(clip.pop("id", name))
-        wrong = [key for key, value in clip.items() if key not in known or not isinstance(value, str)]
+        name = str(given.pop("id", name))
+        wrong = [key for key, value in given.items() if key not in known or not isinstance(value, str)]
         if wrong:
-            yield name, Unusable(f"expected the paths of {', '.join(known)}; got {wrong[0]!r}: {clip[wrong[0]]!r}")
+            yield name, Unusable(f"expected the paths of {', '.join(known)}; got {wrong[0]!r}: {given[wrong[0]]!r}")
         else:
-            yield name, {key: Path(value) for key, value in clip.items()}
+            yield name, {key: Path(value) for key, value in given.items()}
 
 
 def _line(name: str, found: Prediction, top: int, labels: Labels) -> str:

@@ -152,8 +152,10 @@ def _measured(task: dict[str, Any]) -> dict[str, Any]:
 def _line(
     model: str, precision: str, runtime: str, size: float, gmacs: float, found: dict[str, Any], score: str, note: str
 ) -> Line:
-    figures = {name: found.get(name) for name in ("latency_ms", "spread_ms", "memory_mb", "process_mb")}
-    return Line(model, precision, runtime, size, gmacs, **figures, score=score, note=note)
+    latency, spread, memory, whole = (
+        found.get(name) for name in ("latency_ms", "spread_ms", "memory_mb", "process_mb")
+    )
+    return Line(model, precision, runtime, size, gmacs, latency, spread, memory, whole, score, note)
 
 
 _TITLES = ("model", "precision", "runtime", "kB", "GMACs", "ms", "±", "MB", "MB process", "score", "note")
