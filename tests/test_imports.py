@@ -30,11 +30,11 @@ LEVELS = [
         "board",
     },
     {"layers", "metrics", "features"},
-    {"model", "mixup", "data"},
+    {"model", "mixup", "data", "states"},
     {"methods", "cost", "checkpoint", "pretrained", "windows"},
-    {"checks", "schedule", "train", "run", "watch", "ledger", "export", "variants"},
+    {"checks", "schedule", "train", "run", "watch", "ledger", "export", "variants", "replay"},
     {"experiment", "evaluate", "runs", "charts", "report", "predict", "predictions", "serve", "demo", "study"}
-    | {"budget", "explain"},
+    | {"budget", "explain", "finetune"},
     {"verbs"},
     {"cli", "__main__"},
 ]

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from sparsefuse.verbs.adapting import finetune, remember
 from sparsefuse.verbs.data import check, demo, extract, generate, prepare
 from sparsefuse.verbs.studies import ablate, budget, compare, cost, search_views, study
 from sparsefuse.verbs.training import eval, report, train
@@ -10,7 +11,9 @@ from sparsefuse.verbs.using import explain, predict
 _DATA = (demo, prepare, generate, extract, check)
 _RUNS = (train, eval, report, compare, ablate, study, budget, search_views, cost)
 _USE = (predict, explain)
-VERBS: dict[str, Callable[..., None]] = {verb.__name__.replace("_", "-"): verb for verb in (*_DATA, *_RUNS, *_USE)}
+_ADAPT = (finetune, remember)
+_ALL = (*_DATA, *_RUNS, *_USE, *_ADAPT)
+VERBS: dict[str, Callable[..., None]] = {verb.__name__.replace("_", "-"): verb for verb in _ALL}
 WITH_CONFIG = ("extract", "check", "train", "compare", "ablate", "study", "budget", "search-views")
 POSITIONAL = {
     "prepare": ("data_set", "source"),
@@ -19,5 +22,7 @@ POSITIONAL = {
     "report": ("folder",),
     "predict": ("run", "files"),
     "explain": ("run", "clip"),
+    "finetune": ("run", "clips"),
+    "remember": ("run",),
 }
 """The arguments of a verb that are given by place."""
