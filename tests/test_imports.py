@@ -34,7 +34,7 @@ LEVELS = [
     {"methods", "cost", "checkpoint", "pretrained", "windows"},
     {"checks", "schedule", "train", "run", "watch", "ledger", "export", "variants", "replay"},
     {"experiment", "evaluate", "runs", "charts", "report", "predict", "predictions", "serve", "demo", "study"}
-    | {"budget", "explain", "finetune"},
+    | {"budget", "explain", "finetune", "sharing"},
     {"verbs"},
     {"cli", "__main__"},
 ]

@@ -18,8 +18,6 @@ class Trainable(NamedTuple):
     parameters: list[nn.Parameter]
     depth: int
     """the layers above learn from states at this depth"""
-    frozen: bool
-    """whether the layers below it stay as they are, so that a clip's state need be made once only"""
 
     @property
     def size(self) -> int:
@@ -43,7 +41,7 @@ def choose(model: FusionModel, settings: Settings) -> Trainable:
             layer.requires_grad_(True)
     if settings.weights == "lora":
         lora.add(layers, settings.rank, torch.Generator().manual_seed(settings.seed))
-    return Trainable([p for p in model.parameters() if p.requires_grad], depth, settings.weights != "all")
+    return Trainable([p for p in model.parameters() if p.requires_grad], depth)
 
 
 def hold_rows(model: FusionModel, names: Sequence[str], learnt: Tensor) -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from sparsefuse.verbs.adapting import finetune, remember
+from sparsefuse.verbs.adapting import finetune, pull, push, remember
 from sparsefuse.verbs.data import check, demo, extract, generate, prepare
 from sparsefuse.verbs.studies import ablate, budget, compare, cost, search_views, study
 from sparsefuse.verbs.training import eval, report, train
@@ -11,7 +11,7 @@ from sparsefuse.verbs.using import explain, predict
 _DATA = (demo, prepare, generate, extract, check)
 _RUNS = (train, eval, report, compare, ablate, study, budget, search_views, cost)
 _USE = (predict, explain)
-_ADAPT = (finetune, remember)
+_ADAPT = (finetune, remember, push, pull)
 _ALL = (*_DATA, *_RUNS, *_USE, *_ADAPT)
 VERBS: dict[str, Callable[..., None]] = {verb.__name__.replace("_", "-"): verb for verb in _ALL}
 WITH_CONFIG = ("extract", "check", "train", "compare", "ablate", "study", "budget", "search-views")
@@ -24,5 +24,7 @@ POSITIONAL = {
     "explain": ("run", "clip"),
     "finetune": ("run", "clips"),
     "remember": ("run",),
+    "push": ("run", "target"),
+    "pull": ("source", "out"),
 }
 """The arguments of a verb that are given by place."""

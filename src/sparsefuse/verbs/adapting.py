@@ -58,3 +58,42 @@ def remember(run: Path, clips: int = 4, trust_code: bool = False) -> None:
     opened = open_run(run, split="train", trust_code=trust_code)
     count = replay.keep(run, opened.predictor.model, opened.data, clips)
     print(f"{run / replay.FILE}: {count} clips, {(run / replay.FILE).stat().st_size / 1e6:.2f} MB")
+
+
+def push(
+    run: Path,
+    target: str,
+    private: bool = False,
+    license: str | None = None,
+    data: str | None = None,
+    with_replay: bool = False,
+    dry_run: bool = False,
+) -> None:
+    """Shares a run with a model card: on the Hugging Face hub, or as a folder. Prints every file before it goes.
+
+    Args:
+        run: the run folder
+        target: owner/name on the hub, or a folder (./name)
+        private: make the repository a private one
+        license: the licence of the weights, as the hub names it, such as apache-2.0
+        data: a sentence on the data it was trained on, for the card
+        with_replay: share the old clips that the run keeps for finetune, too; they say something of those clips
+        dry_run: list what would be sent, and send nothing
+    """
+    from sparsefuse.sharing import push
+
+    sent = push(run, target, private=private, license=license, data=data, with_replay=with_replay, dry_run=dry_run)
+    print(sent)
+
+
+def pull(source: str, out: Path, revision: str | None = None) -> None:
+    """Gets a run from the Hugging Face hub or a folder, and checks it before it is used. Nothing in it is executed.
+
+    Args:
+        source: owner/name on the hub, or a folder
+        out: the new run folder
+        revision: a commit, branch or tag of the hub
+    """
+    from sparsefuse.sharing import pull
+
+    print(pull(source, out, revision=revision))
