@@ -12,7 +12,7 @@ from sparsefuse.sharing.parcel import LIMITS
 
 _ENV = ("sparsefuse", "torch", "python", "platform", "device", "threads", "commit", "seed")
 _ROOTS = r"(home|root|Users|tmp|work|mnt|var|media|data|opt|srv|private|Volumes|content|scratch)"
-_PATH = rf"(?<![\w/.])/{_ROOTS}/[^\s\"']+|\b[A-Za-z]:\\\\[^\s\"']+|~/[^\s\"']+"
+_PATH = rf"(?<![\w/.])/{_ROOTS}/[^\s\"']+|\b[A-Za-z]:\\+[^\s\"']+|~/[^\s\"']+"
 
 
 def copy_scrubbed(run: Path, to: Path, *, with_replay: bool) -> None:
