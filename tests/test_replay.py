@@ -12,6 +12,7 @@ import tiny
 from sparsefuse import checkpoint, replay, states
 from sparsefuse.cli import main
 from sparsefuse.evaluate import Opened, open_run
+from sparsefuse.predict import Clip
 from sparsefuse.train import train
 
 
@@ -42,13 +43,13 @@ def test_kept_clips_go_on_to_the_logits_of_their_files(opened: Opened, tmp_path:
     assert found is not None
     with torch.no_grad():
         said = model.head(model.through(found.state, found.depth))
-        tokens = [opened.predictor.tokens({n: x for n, x in _raw(opened, i).items()})[0] for i in range(12)]
+        tokens = [opened.predictor.tokens(_raw(opened, i))[0] for i in range(12)]
         direct = torch.cat([model(t).logits for t in tokens])
     by_first = sorted(said.tolist()), sorted(direct.tolist())
     torch.testing.assert_close(torch.tensor(by_first[0]), torch.tensor(by_first[1]), rtol=1e-2, atol=1e-2)
 
 
-def _raw(opened: Opened, i: int) -> dict[str, Path]:
+def _raw(opened: Opened, i: int) -> Clip:
     return {name: opened.data.root / file for name, file in opened.data.rows[i].files.items()}
 
 
@@ -76,7 +77,7 @@ def test_clips_of_other_weights_are_refused(run: Path, opened: Opened, tmp_path:
     found = checkpoint.load(other / "model.safetensors")
     name = "model/embed.project.0.bias"
     checkpoint.save(other / "model.safetensors", {**found.tensors, name: found.tensors[name] + 1}, found.facts)
-    with pytest.raises(ValueError, match="made by other weights .*sparsefuse remember"):
+    with pytest.raises(ValueError, match=r"made by other weights .*sparsefuse remember"):
         replay.load(other, open_run(other, split="train").predictor.model)
 
 

@@ -218,7 +218,7 @@ def test_new_classes_come_after_the_others(run: Path, tmp_path: Path) -> None:
 
 def test_an_unknown_class_is_refused_unless_it_is_said_to_be_new(run: Path, tmp_path: Path) -> None:
     user = write_user(tmp_path / "user", "aabbxx")
-    with pytest.raises(ValueError, match="clip 'user4': unknown class 'x'.*--new-classes"):
+    with pytest.raises(ValueError, match=r"clip 'user4': unknown class 'x'.*--new-classes"):
         adapt(run, user, tmp_path / "new")
     assert not (tmp_path / "new").exists()
 
@@ -240,7 +240,7 @@ def test_one_bad_clip_costs_one_clip(run: Path, tmp_path: Path) -> None:
 
 def test_the_original_cannot_be_written_over(run: Path, user: Path, tmp_path: Path) -> None:
     for out in (run, run / "new", run.parent, tmp_path / ".." / run.parent.name / "run"):
-        with pytest.raises((ValueError, FileExistsError), match="original stays|not empty"):
+        with pytest.raises((ValueError, FileExistsError), match=r"original stays|not empty"):
             adapt(run, user, out)
     (tmp_path / "full").mkdir()
     (tmp_path / "full/notes.txt").write_text("mine")

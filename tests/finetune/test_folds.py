@@ -10,7 +10,7 @@ GROUPS = [[0, 3, 6], [1, 4], [2], [5, 7, 8, 9]]
 def test_each_clip_is_held_out_once_but_for_the_only_one_of_its_class() -> None:
     folds = divided(GROUPS, 0)
     assert len(folds) == 2  # the smallest class with more than one clip has two
-    assert sorted(sum(folds, [])) == [0, 1, 3, 4, 5, 6, 7, 8, 9]
+    assert sorted(i for fold in folds for i in fold) == [0, 1, 3, 4, 5, 6, 7, 8, 9]
 
 
 def test_no_fold_takes_all_clips_of_a_class() -> None:

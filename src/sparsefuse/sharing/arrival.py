@@ -63,7 +63,7 @@ def _check_weights(facts: dict[str, Any], found: Shapes) -> None:
     """The weights are those of the model that model.json describes, and a clip of it can be paid for."""
     labels = Labels.from_json(facts["labels"])
     given = {name.removeprefix("model/"): shape for name, shape in found.items() if name.startswith("model/")}
-    model = _built(facts, labels.num_outputs, len(given))
+    model = _built(facts, labels.num_outputs, 100 + 2 * len(given))
     wanted = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
     if facts["normalised"]:
         statistics = {
@@ -86,7 +86,7 @@ def _check_weights(facts: dict[str, Any], found: Shapes) -> None:
 
 
 def _built(facts: Mapping[str, Any], outputs: int, most: int) -> FusionModel:
-    """The model, without memory; given up as soon as it has more weights than the `most` of the file."""
+    """The model, without memory; given up as soon as it has more than `most` weights, which is about the file's."""
     try:
         with torch.device("meta"), _at_most(most):
             return build(facts["method"], facts["features"], outputs, lengths=facts["lengths"], **facts["options"])
@@ -105,12 +105,12 @@ def _at_most(count: int) -> Iterator[None]:
     def weight(*_: object) -> None:
         made["weights"] += 1
         if made["weights"] > count:
-            raise ValueError(f"it has more weights than the {count} in model.safetensors")
+            raise ValueError(f"it has far more weights than model.safetensors ({count} is enough)")
 
     def part(*_: object) -> None:
         made["modules"] += 1
         if made["modules"] > 100 + 20 * count:
-            raise ValueError(f"it has too many parts for the {count} weights in model.safetensors")
+            raise ValueError("it has far more parts than the weights in model.safetensors need")
 
     hooks = [
         registry.register_module_parameter_registration_hook(weight),

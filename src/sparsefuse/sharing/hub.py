@@ -56,7 +56,7 @@ def _api() -> Any:
 @contextmanager
 def _plainly(name: str) -> Iterator[None]:
     """The hub's errors as OSError that says what to do; its own are pages long."""
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, RepositoryNotFoundError
+    from huggingface_hub.errors import HFValidationError, HTTPError, RepositoryNotFoundError
 
     try:
         yield
@@ -66,6 +66,6 @@ def _plainly(name: str) -> Iterator[None]:
         raise FileNotFoundError(
             f"the hub has no {name}, or you may not see it; `hf auth login` gives a token"
         ) from error
-    except HfHubHTTPError as error:
+    except HTTPError as error:  # of the library below: no connection, or a refusal
         told = str(error).strip().splitlines()
-        raise OSError(f"the hub refused {name}: {told[-1] if told else type(error).__name__}") from error
+        raise OSError(f"the hub did not do it for {name}: {told[-1] if told else type(error).__name__}") from error
