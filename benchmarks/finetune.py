@@ -183,7 +183,10 @@ def page(name: str, cells: list[dict[str, Any]], choice: bool) -> str:
     )
     which = "python benchmarks/finetune.py" + " choose" * choice
     told = f"UTD-MHAD, sft; persons {', '.join(persons)}, two clips of each of 27 actions; {said}. A step takes 24 new "
-    told += f"clips, and 24 old ones where there are any, on one CPU thread. `{which}`."
+    told += (
+        "clips, and 24 old ones where there are any, on one CPU thread; its time was taken beside other work, so the "
+    )
+    told += f"rows' times compare badly. `{which}`."
     return "\n".join([f"# {name}", "", *lines, "", told, ""])
 
 
