@@ -56,7 +56,11 @@ def _api() -> Any:
 @contextmanager
 def _plainly(name: str) -> Iterator[None]:
     """The hub's errors as OSError that says what to do; its own are pages long."""
-    from huggingface_hub.errors import HFValidationError, HTTPError, RepositoryNotFoundError
+    from huggingface_hub.errors import (
+        HFValidationError,
+        HTTPError,  # pyright: ignore[reportPrivateImportUsage]  # whichever library it stands on
+        RepositoryNotFoundError,
+    )
 
     try:
         yield
