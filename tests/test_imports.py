@@ -30,11 +30,11 @@ LEVELS = [
         "board",
     },
     {"layers", "metrics", "features"},
-    {"model", "mixup", "data"},
+    {"model", "mixup", "data", "states"},
     {"methods", "cost", "checkpoint", "pretrained", "windows", "calibration"},
-    {"checks", "schedule", "train", "run", "watch", "ledger", "variants"},
+    {"checks", "schedule", "train", "run", "watch", "ledger", "variants", "replay"},
     {"experiment", "evaluate", "runs", "charts", "report", "predict", "predictions", "serve", "demo", "study"}
-    | {"budget", "explain", "export", "check_page"},
+    | {"budget", "explain", "export", "check_page", "finetune", "sharing"},
     {"verbs"},
     {"cli", "__main__"},
 ]

@@ -23,6 +23,7 @@ _BOUNDS = {
     "train.mixup_alpha": (0, None),
     "train.mixup_warmup": (0, None),
     "train.label_smoothing": (0, 1),
+    "train.replay": (0, None),
     "train.workers": (0, None),
     "data.modality_dropout": (0, 1),
     "data.token_dropout": (0, 1),

@@ -150,6 +150,9 @@ class Train:
     """auto = cuda if there is one, else cpu"""
     save_minutes: float = 5.0
     """a checkpoint is written at every epoch's end and after this many minutes within one"""
+    replay: int = 4
+    """training clips per class that the run keeps as they are inside the model (replay.safetensors), so that
+    `finetune` does not forget them; 0 = none"""
     workers: int = 0
     """processes that read samples ahead of the training loop. They end with each epoch, and what they read is read
     again: 0 is faster if the samples fit into data.cache_mb"""

@@ -94,17 +94,22 @@ def _times(run: Callable[[], object], device: torch.device, runs: int) -> list[f
 
 
 def peak_bytes(model: FusionModel, clips: dict[str, Tokens], device: torch.device) -> int:
-    """Peak memory of a training step above what model and clips hold: the allocator's figure on CUDA, the running
-    sum of the profiler's memory events on the CPU (resident memory of the process is noise)."""
+    """Peak memory of a training step above what model and clips hold; see `peak_of`."""
+    model.zero_grad(set_to_none=True)
+    return peak_of(lambda: train_step(model, clips), device)
+
+
+def peak_of(run: Callable[[], object], device: torch.device) -> int:
+    """Peak memory of `run` above what is held before: the allocator's figure on CUDA, the running sum of the
+    profiler's memory events on the CPU (resident memory of the process is noise)."""
     if device.type == "cuda":
         before = torch.cuda.memory_allocated(device)
         torch.cuda.reset_peak_memory_stats(device)
-        train_step(model, clips)
+        run()
         return torch.cuda.max_memory_allocated(device) - before
-    model.zero_grad(set_to_none=True)
     os.environ.setdefault("KINETO_LOG_LEVEL", "9")  # or the profiler greets on the screen
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
-        train_step(model, clips)
+        run()
     assert profile.profiler is not None
     assert profile.profiler.kineto_results is not None
     held = peak = 0

@@ -37,8 +37,13 @@ class FusionModel(nn.Module):
     def encode(self, tokens: dict[str, Tokens], mix: Mix | None = None, probe: Probe | None = None) -> State:
         """The state that the head reads; see `forward`."""
         check_known(tokens, self.features)
-        state = self.embed(tokens)
-        for depth, layer in enumerate([None, *self.layers]):
+        return self.through(self.embed(tokens), mix=mix, probe=probe)
+
+    def through(
+        self, state: State, first: int = 0, last: int | None = None, mix: Mix | None = None, probe: Probe | None = None
+    ) -> State:
+        """The state at depth `last` (the end, if None) from the one at depth `first`; both depths can mix and probe."""
+        for depth, layer in enumerate([None, *self.layers[first:last]], first):
             if layer is not None:
                 state = layer(state)
             if mix is not None and mix.depth == depth:
@@ -49,7 +54,10 @@ class FusionModel(nn.Module):
 
     def voices(self, tokens: dict[str, Tokens], mix: Mix | None = None) -> tuple[Voices, Tensor]:
         """What training looks at: the head's voices, if it defines `voices`, else its logits as the only one."""
-        state = self.encode(tokens, mix)
+        return self.heard(self.encode(tokens, mix))
+
+    def heard(self, state: State) -> tuple[Voices, Tensor]:
+        """The voices of the state that the head reads, and the penalty; see `voices`."""
         if hasattr(self.head, "voices"):
             return self.head.voices(state), state.penalty  # pyright: ignore[reportCallIssue]
         logits: Tensor = self.head(state)

@@ -2,8 +2,8 @@
 
 A run folder holds config.json, env.json, metrics.jsonl (a line per epoch), last.safetensors (where to resume),
 model.safetensors + model.json (the best weights by validation loss, and all that prediction needs), calibration.json
-(the temperature of its probabilities), skipped.jsonl, predictions.csv and result.json (test scores; written last, so
-its presence means the run is whole).
+(the temperature of its probabilities), replay.safetensors (see `replay`), skipped.jsonl, predictions.csv and result.json
+(test scores; written last, so its presence means the run is whole).
 
 Everything random in a step follows from the seed and the step's number: a resumed run needs no memory of dice.
 """
@@ -22,7 +22,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader
 
-from sparsefuse import checkpoint, cost, metrics, mixup, pretrained, ranks, windows
+from sparsefuse import checkpoint, cost, metrics, mixup, pretrained, ranks, replay, windows
 from sparsefuse.checks import check_config, check_one_test_split
 from sparsefuse.config import Config
 from sparsefuse.data.augment import augment
@@ -84,6 +84,8 @@ def train(
     checkpoint.restore_model(model, checkpoint.load(out / "model.safetensors").tensors)
     test = run.predict("test") if tested and len(clips.splits["test"]) else None
     if rank.first:
+        if tested and config.train.replay:  # a run whose test is left out is a trial
+            replay.keep(out, model, clips.splits["train"], config.train.replay)
         write_result(out, config, clips, model, run.predict_alone("valid"), test, measured=measured)
     ranks.leave()
     return out

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from sparsefuse.verbs.adapting import finetune, pull, push, remember
 from sparsefuse.verbs.data import check, demo, export_features, extract, generate, prepare, recipes
 from sparsefuse.verbs.studies import ablate, budget, compare, cost, search_views, study
 from sparsefuse.verbs.training import eval, report, train
@@ -10,7 +11,9 @@ from sparsefuse.verbs.using import explain, export, predict
 _DATA = (demo, prepare, generate, extract, check, export_features)
 _RUNS = (train, eval, report, compare, ablate, study, budget, search_views, cost)
 _USE = (predict, explain, export)
-VERBS: dict[str, Callable[..., None]] = {verb.__name__.replace("_", "-"): verb for verb in (*_DATA, *_RUNS, *_USE)}
+_ADAPT = (finetune, remember, push, pull)
+_ALL = (*_DATA, *_RUNS, *_USE, *_ADAPT)
+VERBS: dict[str, Callable[..., None]] = {verb.__name__.replace("_", "-"): verb for verb in _ALL}
 WITH_CONFIG = ("extract", "check", "export-features", "train", "compare", "ablate", "study", "budget", "search-views")
 POSITIONAL = {
     "prepare": ("data_set", "source"),
@@ -20,6 +23,10 @@ POSITIONAL = {
     "predict": ("run", "files"),
     "explain": ("run", "clip"),
     "export": ("run",),
+    "finetune": ("run", "clips"),
+    "remember": ("run",),
+    "push": ("run", "target"),
+    "pull": ("source", "out"),
 }
 """The arguments of a verb that are given by place."""
 GUIDES: dict[str, Callable[[str], str]] = {"prepare": recipes}

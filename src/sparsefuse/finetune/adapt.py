@@ -1,0 +1,106 @@
+"""The whole way: a run folder and a user's clips in, a new run folder out. The old one is only read."""
+
+import copy
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from sparsefuse import replay, states
+from sparsefuse.data.lengths import Lengths
+from sparsefuse.data.sample import Sample
+from sparsefuse.files import read_json
+from sparsefuse.finetune.clips import by_class, read_clips
+from sparsefuse.finetune.effort import measured_effort
+from sparsefuse.finetune.fit import HELD_BATCH, Material, fit, state_of, timed
+from sparsefuse.finetune.folds import cross_validate
+from sparsefuse.finetune.grow import class_weights, grown
+from sparsefuse.finetune.record import Outcome, write_run
+from sparsefuse.finetune.settings import Settings
+from sparsefuse.finetune.trainable import depth_of, merge
+from sparsefuse.finetune.trial import trial
+from sparsefuse.model import FusionModel
+from sparsefuse.predict import load
+from sparsefuse.tokens import State
+
+log = logging.getLogger(__name__)
+
+
+def finetune(
+    run: Path,
+    manifest: Path,
+    out: Path,
+    *,
+    settings: Settings | None = None,
+    test: Path | None = None,
+    new_classes: bool = False,
+    measured: bool = True,
+    trust_code: bool = False,
+) -> Path:
+    """Adapts the model of `run` to the clips of `manifest` and writes the run folder `out`, which loads like any other.
+
+    `manifest` and `test` name features or media; media become features by the run's own options. The clips of `test`
+    are not learnt from: the model is scored on them before and after. `trust_code`: see `predict.load`. Raises
+    FileExistsError if `out` holds anything, ValueError if it lies in `run` or the clips cannot be used.
+    """
+    settings = settings or Settings()
+    check_out(run, out)
+    predictor = load(run, trust_code=trust_code)
+    label = read_json(run / "config.json")["data"].get("label", "label")
+    facts = read_json(run / "model.json")
+    clips = read_clips(predictor, manifest, predictor.labels, label=label, new_classes=new_classes)
+    held = read_clips(predictor, test, clips.labels, label=label) if test else None
+    before, now = predictor.labels.num_outputs, clips.labels.num_outputs
+    with torch.random.fork_rng():
+        torch.manual_seed(settings.seed)  # dropout's
+        model = grown(predictor.model, facts, before, now)
+        old = _old(run, predictor.model, model, settings) if settings.replay else None
+        rows = class_weights(facts, before) if predictor.labels.task != "regression" else []
+        depth = depth_of(model, settings)
+        state = None if settings.weights == "all" else _states(model, clips.samples, depth, predictor.fit)
+        given = Material(clips.samples, state, old, clips.labels, rows, predictor.fit)
+        found = cross_validate(model, given, settings, by_class(clips))
+        if not found.lines:
+            log.warning("no two clips share a class, so none is held out: %d epochs, whatever they bring", found.epochs)
+        adapted = copy.deepcopy(model)
+        seconds = [s for _, s in timed(fit(adapted, given, settings, epochs=found.epochs, new=(), old=()))]
+        effort = measured_effort(copy.deepcopy(model), given, settings) if measured else None
+        merge(adapted)
+        adapted.requires_grad_(True).eval()
+    tried = trial(model, adapted, held, predictor.fit) if held else None
+    outcome = Outcome(adapted, clips, found, effort, tried, sum(seconds))
+    write_run(run, out, outcome, settings, manifest=manifest, measured=measured)
+    return out
+
+
+def check_out(run: Path, out: Path) -> None:
+    """Raises ValueError or FileExistsError if writing `out` could touch the run that is adapted, or anything else."""
+    here, there = run.resolve(), out.resolve()
+    if here == there or here in there.parents or there in here.parents:
+        raise ValueError(
+            f"--out {out} and the run {run} must not hold each other: the original stays; give another folder"
+        )
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise FileExistsError(f"{out} is not empty; give another folder for the new run")
+
+
+def _old(run: Path, original: FusionModel, model: FusionModel, settings: Settings) -> replay.Replay | None:
+    """The old clips, at the depth from which is learnt."""
+    found = replay.load(run, original)
+    if found is None:
+        log.warning(
+            "%s keeps no old clips, so only the few epochs guard what the model knew; where its training clips are, "
+            "`sparsefuse remember %s` adds them", run, run,
+        )  # fmt: skip
+        return None
+    depth = depth_of(model, settings)
+    with torch.no_grad():
+        return found._replace(state=model.eval().through(found.state, found.depth, depth), depth=depth)
+
+
+@torch.no_grad()
+def _states(model: FusionModel, samples: Sequence[Sample], depth: int, fit: Lengths) -> State:
+    """All clips at the depth from which is learnt; what is below does not change."""
+    parts = [samples[i : i + HELD_BATCH] for i in range(0, len(samples), HELD_BATCH)]
+    return states.join([state_of(model.eval(), part, depth, fit) for part in parts])

@@ -1,0 +1,114 @@
+"""A user's clips: a manifest of features or media in; samples as the model reads them, and the labels it is to know,
+out."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+
+from sparsefuse.data.fingerprint import Fingerprint, fingerprints
+from sparsefuse.data.labels import Labels
+from sparsefuse.data.manifest import Row, read_manifest
+from sparsefuse.data.sample import Sample
+from sparsefuse.finetune.settings import NEW_CLASS_CLIPS
+from sparsefuse.names import unknown
+from sparsefuse.predict import Predictor
+from sparsefuse.skipped import Skip, Unusable
+from sparsefuse.table import read_table
+
+
+class Clips(NamedTuple):
+    """Clips that can be used."""
+
+    samples: list[Sample]
+    rows: list[Row]
+    """of the samples"""
+    labels: Labels
+    """those of the model, and new classes after them"""
+    skips: list[Skip]
+
+    @property
+    def fingerprint(self) -> Fingerprint:
+        """What tells these clips from others."""
+        return fingerprints({"clips": self.rows})["clips"]
+
+
+def read_clips(
+    predictor: Predictor, manifest: Path, known: Labels, *, label: str = "label", new_classes: bool = False
+) -> Clips:
+    """Reads and normalises every clip as in prediction; `label` names the manifest's column, or several joined by +.
+
+    A clip that cannot be read is left out. Raises ValueError for a manifest without clips, columns or labels that can
+    be used, and for a class that is not `known` unless `new_classes`; such a class needs two clips.
+    """
+    columns = read_table(manifest).columns
+    used = [name for name in predictor.columns if name in columns]
+    if not used:
+        raise ValueError(
+            f"{manifest}: no column is one of {', '.join(predictor.columns)}, which the model reads; columns: "
+            f"{', '.join(columns)}; rename one"
+        )
+    found = read_manifest(manifest, label=label, modalities=used)
+    labels = _with_new(known, found.rows, manifest) if new_classes else known
+    _check_classes(labels, found.rows, manifest)
+    samples: list[Sample] = []
+    rows: list[Row] = []
+    skips: list[Skip] = []
+    for row in found.rows:
+        try:
+            features, missing = predictor.features({name: found.root / ref for name, ref in row.files.items()})
+            skips += [Skip(row.id, name, why) for name, why in missing.items() if why != "not given"]
+            if not features:
+                raise Unusable("no usable modality")
+            samples.append(Sample(features, labels.encode(row.label), row.id))
+            rows.append(row)
+        except Unusable as error:
+            skips.append(Skip(row.id, "", str(error)))
+    if not samples:
+        raise ValueError(f"{manifest}: no clip can be used; the first is {skips[0].id}: {skips[0].reason}")
+    counts = Counter(row.label for row in rows)
+    for name in labels.classes[len(known.classes) :]:
+        if counts[name] < NEW_CLASS_CLIPS:
+            raise ValueError(
+                f"{manifest}: new class {name!r} has {counts[name]} usable clip{'s' * (counts[name] != 1)}; it needs "
+                f"{NEW_CLASS_CLIPS}: one to learn from, one to stop by"
+            )
+    return Clips(samples, rows, labels, skips)
+
+
+def _with_new(known: Labels, rows: Sequence[Row], manifest: Path) -> Labels:
+    """The known labels with the classes that are new after them, so that the others keep their places."""
+    if known.task != "class":
+        raise ValueError(f"{manifest}: new classes need a model of one class per clip; this one's task is {known.task}")
+    new = sorted({row.label for row in rows if row.label} - set(known.classes) - set(known.ids))
+    return replace(known, classes=(*known.classes, *new), ids=(*known.ids, *[""] * len(new)) if known.ids else ())
+
+
+def _check_classes(labels: Labels, rows: Sequence[Row], manifest: Path) -> None:
+    """Raises ValueError for a class that the model does not know: of a user's few clips, none is lost silently."""
+    if labels.task != "class":
+        return
+    for row in rows:
+        if row.label and row.label not in labels.classes and row.label not in labels.ids:
+            raise ValueError(
+                f"{manifest}: clip {row.id!r}: {unknown('class', row.label, labels.classes)}; if it is a new one, give "
+                "--new-classes"
+            )
+
+
+def labels_of(samples: Sequence[Sample]) -> torch.Tensor:
+    """The labels of all, as one tensor."""
+    return torch.stack([sample.label for sample in samples])
+
+
+def by_class(clips: Clips) -> list[list[int]]:
+    """The numbers of the clips of each class; where a clip is not of one class, of all."""
+    if clips.labels.task != "class":
+        return [list(range(len(clips.samples)))]
+    found: dict[int, list[int]] = {}
+    for i, sample in enumerate(clips.samples):
+        found.setdefault(int(sample.label), []).append(i)
+    return list(found.values())

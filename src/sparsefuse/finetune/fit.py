@@ -1,0 +1,147 @@
+"""One fit: a model, new clips and old ones in; the model adapted in place, and what every epoch brought, out."""
+
+import time
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from sparsefuse import metrics, states, windows
+from sparsefuse.data.batches import collate
+from sparsefuse.data.labels import Labels
+from sparsefuse.data.lengths import Lengths
+from sparsefuse.data.sample import Sample
+from sparsefuse.finetune.clips import labels_of
+from sparsefuse.finetune.settings import Settings
+from sparsefuse.finetune.trainable import Trainable, choose, hold_rows
+from sparsefuse.model import FusionModel
+from sparsefuse.replay import Replay
+from sparsefuse.tokens import State
+
+CLIP = 0.8
+"""largest norm of the gradient, as in training"""
+HELD_BATCH = 24
+
+
+class Material(NamedTuple):
+    """What a fit may look at."""
+
+    samples: Sequence[Sample]
+    """the new clips"""
+    state: State | None
+    """they, at the depth from which is learnt; None if the layers below learn too"""
+    old: Replay | None
+    """old clips at the same depth"""
+    labels: Labels
+    class_weights: Sequence[str]
+    """names of the weights that have a row per class"""
+    fit: Lengths
+
+
+class Epoch(NamedTuple):
+    """What is known after an epoch; before the first one, of the model as it came."""
+
+    train_loss: float
+    """of the new clips and the old ones together; nan before the first epoch"""
+    new: Tensor
+    """(n, C) logits of the new clips that are held out"""
+    old: Tensor
+    """(m, C) of the old ones"""
+
+
+def fit(
+    model: FusionModel, given: Material, settings: Settings, *, epochs: int, new: Sequence[int], old: Sequence[int]
+) -> Iterator[Epoch]:
+    """Trains on all clips but the held-out ones (`new` and `old`, by number) for `epochs`; gives one more `Epoch`.
+
+    The model is in eval mode whenever an `Epoch` is given, and its low-rank changes are not merged.
+    """
+    trained = choose(model, settings)
+    hold_rows(model, given.class_weights, _learnt(given.labels, given.samples))
+    optimizer = torch.optim.AdamW(trained.parameters, lr=settings.rate, weight_decay=0.0)
+    generator = torch.Generator().manual_seed(settings.seed)
+    train = torch.tensor([i for i in range(len(given.samples)) if i not in set(new)])
+    kept = torch.tensor([i for i in range(len(given.old.labels)) if i not in set(old)] if given.old else [])
+    yield Epoch(float("nan"), *_held_out(model, given, trained.depth, new, old))
+    for _ in range(epochs):
+        loss = 0.0
+        for chosen in train[torch.randperm(len(train), generator=generator)].split(settings.batch):
+            drawn = kept[torch.randint(len(kept), (settings.batch,), generator=generator)] if len(kept) else kept
+            loss += step(model, given, trained, optimizer, chosen, drawn) * len(chosen)
+        yield Epoch(loss / len(train), *_held_out(model, given, trained.depth, new, old))
+
+
+def step(
+    model: FusionModel,
+    given: Material,
+    trained: Trainable,
+    optimizer: torch.optim.Optimizer,
+    new: Tensor,
+    old: Tensor,
+) -> float:
+    """One update by new and old clips (their numbers); returns the mean loss of the new ones plus that of the old."""
+    model.train()
+    optimizer.zero_grad(set_to_none=True)
+    state, labels = _new_state(model, given, trained.depth, new), labels_of([given.samples[i] for i in new.tolist()])
+    if given.old and len(old):
+        state = states.join([state, states.take(given.old.state, old)])
+        labels = torch.cat([labels, given.old.labels[old]])
+    voices, penalty = model.heard(model.through(state, trained.depth))
+    each = torch.zeros(())
+    for logits, weight in zip(voices.logits.unbind(1), voices.weights.unbind(1), strict=True):
+        each = each + weight * metrics.losses(logits, labels, given.labels.task, heads=given.labels.heads)
+    loss = sum((part.mean() for part in (each[: len(new)], each[len(new) :]) if len(part)), penalty)
+    loss.backward()
+    nn.utils.clip_grad_norm_(trained.parameters, CLIP)
+    optimizer.step()
+    model.eval()
+    return float(loss.detach())
+
+
+def state_of(model: FusionModel, samples: Sequence[Sample], depth: int, fit: Lengths) -> State:
+    """Clips at a depth; of long ones the first window, as in training."""
+    tokens = next(windows.windows(collate(samples, model.features).tokens, fit))
+    return model.through(model.embed(tokens), last=depth)
+
+
+def timed(run: Iterator[Epoch]) -> Iterator[tuple[Epoch, float]]:
+    """Every epoch with the seconds since the one before."""
+    start = time.perf_counter()
+    for epoch in run:
+        yield epoch, time.perf_counter() - start
+        start = time.perf_counter()
+
+
+def _new_state(model: FusionModel, given: Material, depth: int, chosen: Tensor) -> State:
+    if given.state is not None:
+        return states.take(given.state, chosen)
+    return state_of(model, [given.samples[i] for i in chosen.tolist()], depth, given.fit)
+
+
+@torch.no_grad()
+def _held_out(
+    model: FusionModel, given: Material, depth: int, new: Sequence[int], old: Sequence[int]
+) -> tuple[Tensor, Tensor]:
+    """Logits of the new and the old clips that are held out."""
+
+    def logits(state: State) -> Tensor:
+        return model.head(model.through(state, depth)).float()
+
+    parts = torch.tensor(new, dtype=torch.long).split(HELD_BATCH) if len(new) else ()
+    none = torch.zeros(0, given.labels.num_outputs)
+    found = [logits(_new_state(model, given, depth, part)) for part in parts]
+    rehearsed = logits(states.take(given.old.state, torch.tensor(old))) if given.old and len(old) else none
+    return torch.cat([none, *found]), rehearsed
+
+
+def _learnt(labels: Labels, samples: Sequence[Sample]) -> Tensor:
+    """(C,) bool: the classes that the clips show; all where a clip says something of every class."""
+    if labels.task == "heads":
+        starts = torch.tensor([span.start for span in labels.groups.values()])
+        seen = (labels_of(samples) + starts).flatten()
+    elif labels.task == "class":
+        seen = labels_of(samples)
+    else:
+        seen = torch.arange(labels.num_outputs)
+    return torch.zeros(labels.num_outputs, dtype=torch.bool).index_fill(0, seen, True)

@@ -1,0 +1,85 @@
+"""How long to train: clips in; the number of epochs that is best for clips not learnt from, and scores there, out."""
+
+import copy
+import statistics
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from sparsefuse import metrics
+from sparsefuse.finetune.clips import labels_of
+from sparsefuse.finetune.fit import Material, fit, timed
+from sparsefuse.finetune.settings import UNWATCHED_EPOCHS, Settings
+from sparsefuse.model import FusionModel
+
+MOST = 5
+
+
+class Found(NamedTuple):
+    """What cross-validation says."""
+
+    epochs: int
+    """the best number of them; 0 = the model is best left alone"""
+    lines: list[dict[str, Any]]
+    """one per epoch, as metrics.jsonl holds them; empty if nothing could be held out"""
+    before: dict[str, float]
+    """scores of the new clips, each when it was held out"""
+    after: dict[str, float]
+    old_before: dict[str, float]
+    """of the old clips that are kept, likewise; empty without any"""
+    old_after: dict[str, float]
+
+
+def cross_validate(model: FusionModel, given: Material, settings: Settings, groups: Sequence[Sequence[int]]) -> Found:
+    """Fits once per fold, each time without a part of the clips. `groups`: the numbers of the clips of each class.
+
+    The best epoch has the lowest loss, that of the held-out new clips plus that of the held-out old ones: what is
+    trained for. If no two clips share a class, none can be held out, and the number of epochs is a fixed, small one.
+    """
+    folds = divided(groups, settings.seed)
+    if not folds:
+        return Found(min(UNWATCHED_EPOCHS, settings.epochs), [], {}, {}, {}, {})
+    count = len(given.old.labels) if given.old else 0
+    old = [list(range(i, count, len(folds))) for i in range(len(folds))]  # one class after the other: each in all folds
+    fits = [
+        timed(fit(copy.deepcopy(model), given, settings, epochs=settings.epochs, new=fold, old=kept))
+        for fold, kept in zip(folds, old, strict=True)
+    ]
+    labels = labels_of([given.samples[i] for fold in folds for i in fold])
+    old_labels = given.old.labels[[i for kept in old for i in kept]] if given.old else None
+    scored: list[tuple[dict[str, float], dict[str, float]]] = []
+    lines: list[dict[str, Any]] = []
+    for number, parts in enumerate(zip(*fits, strict=True)):
+        scores = _scores(given, torch.cat([epoch.new for epoch, _ in parts]), labels)
+        rehearsed = {} if old_labels is None else _scores(given, torch.cat([e.old for e, _ in parts]), old_labels)
+        scored.append((scores, rehearsed))
+        line = {"epoch": number, "lr": settings.rate, "train_loss": statistics.fmean(e.train_loss for e, _ in parts)}
+        line |= {f"valid_{name}": value for name, value in scores.items()}
+        line |= {f"old_{name}": value for name, value in rehearsed.items()}
+        lines.append(line | {"seconds": round(sum(seconds for _, seconds in parts), 3)})
+    best = min(range(len(scored)), key=lambda i: scored[i][0]["loss"] + scored[i][1].get("loss", 0.0))
+    return Found(best, lines[1:], scored[0][0], scored[best][0], scored[0][1], scored[best][1])
+
+
+def _scores(given: Material, logits: Tensor, labels: Tensor) -> dict[str, float]:
+    return metrics.scores(logits, labels, given.labels.task, heads=given.labels.heads)
+
+
+def divided(groups: Sequence[Sequence[int]], seed: int) -> list[list[int]]:
+    """The numbers in folds, every class over all of them; empty if no class has two clips.
+
+    There are as many folds as the smallest class of two clips or more has clips, `MOST` at most. A class of one clip
+    is in no fold: it is always learnt from.
+    """
+    shared = [group for group in groups if len(group) > 1]
+    if not shared:
+        return []
+    count = min(MOST, *map(len, shared))
+    generator = torch.Generator().manual_seed(seed)
+    folds: list[list[int]] = [[] for _ in range(count)]
+    for group in shared:
+        for place, i in enumerate(torch.randperm(len(group), generator=generator).tolist()):
+            folds[place % count].append(group[i])
+    return folds

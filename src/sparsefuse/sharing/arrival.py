@@ -1,0 +1,131 @@
+"""Whether a run from elsewhere may be used: its folder in, nothing or a ValueError that says what is wrong out.
+
+Nothing in it is executed, and nothing is allocated before its size is known: model.json is held against its schema,
+the model is built without memory and no larger than the header of the weights says, and a pass of it is counted.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch.nn.modules import module as registry
+
+from sparsefuse import cost
+from sparsefuse.data.labels import Labels
+from sparsefuse.features import resolve
+from sparsefuse.methods import build
+from sparsefuse.model import FusionModel
+from sparsefuse.sharing.parcel import CARD
+from sparsefuse.sharing.schema import check_model, read_object
+
+MOST_GMACS = 10_000
+"""multiply-adds in 1e9 that a clip of typical length may cost: more than any published video model's"""
+
+Shapes = dict[str, tuple[int, ...]]
+
+
+def check_run(folder: Path, names: list[str]) -> None:
+    """Raises ValueError, saying what, where, got and expected, if `folder` holds no run that can be used safely.
+
+    `names` are the files to look at, which must be plain files of allowed size (see `parcel`).
+    """
+    for name in names:
+        if name.endswith(".json"):
+            read_object(folder / name)
+        elif name.endswith(".safetensors"):
+            shapes(folder / name)
+        elif name == CARD or name.endswith(".jsonl"):
+            _check_text(folder / name)
+    facts = read_object(folder / "model.json")
+    check_model(facts)
+    for name, spec in (facts.get("extract") or {}).get("features", {}).items():
+        options = {key: value for key, value in spec.items() if key not in ("extractor", "source")}
+        try:
+            resolve(spec["extractor"], options)
+        except ValueError as error:
+            raise ValueError(f"model.json: extract.features.{name}: {error}") from error
+    _check_weights(facts, shapes(folder / "model.safetensors"))
+
+
+def shapes(path: Path) -> Shapes:
+    """Names and shapes of the tensors in a safetensors file, by its header alone. Raises ValueError if it is none."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+    except SafetensorError as error:
+        raise ValueError(f"{path.name} is no whole safetensors file ({error})") from error
+
+
+def _check_weights(facts: dict[str, Any], found: Shapes) -> None:
+    """The weights are those of the model that model.json describes, and a clip of it can be paid for."""
+    labels = Labels.from_json(facts["labels"])
+    given = {name.removeprefix("model/"): shape for name, shape in found.items() if name.startswith("model/")}
+    model = _built(facts, labels.num_outputs, 100 + 2 * len(given))
+    wanted = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    if facts["normalised"]:
+        statistics = {
+            f"{kind}/{name}": (width,) for name, width in facts["features"].items() for kind in ("mean", "std")
+        }
+        wanted |= statistics
+        given |= {name: found[name] for name in statistics if name in found}
+    for name in sorted(wanted.keys() | given.keys()):
+        if wanted.get(name) != given.get(name):
+            raise ValueError(
+                f"model.safetensors does not hold the model that model.json describes: {name} has shape "
+                f"{given.get(name, 'none')}, expected {wanted.get(name, 'none')}"
+            )
+    lengths = {name: facts["resample"].get(name, length) for name, length in facts["lengths"].items()}
+    if facts["max_length"]:
+        lengths = {name: min(length, facts["max_length"]) for name, length in lengths.items()}
+    gmacs = cost.total(model, {name: lengths[name] for name in model.modalities}) / 1e9
+    if gmacs > MOST_GMACS:
+        raise ValueError(f"model.json: one clip would cost {gmacs:,.0f} GMACs; expected {MOST_GMACS:,} at most")
+
+
+def _built(facts: Mapping[str, Any], outputs: int, most: int) -> FusionModel:
+    """The model, without memory; given up as soon as it has more than `most` weights, which is about the file's."""
+    try:
+        with torch.device("meta"), _at_most(most):
+            return build(facts["method"], facts["features"], outputs, lengths=facts["lengths"], **facts["options"])
+    except (ValueError, TypeError, RuntimeError, AttributeError, OverflowError, ZeroDivisionError) as error:
+        raise ValueError(f"model.json describes no model that can be built: {error}") from error
+
+
+@contextmanager
+def _at_most(count: int) -> Iterator[None]:
+    """No more than `count` parameters and buffers are registered inside, on whatever module, and twice as many modules.
+
+    Raises ValueError at the first one too many: a depth of a billion must not be tried.
+    """
+    made = {"weights": 0, "modules": 0}
+
+    def weight(*_: object) -> None:
+        made["weights"] += 1
+        if made["weights"] > count:
+            raise ValueError(f"it has far more weights than model.safetensors ({count} is enough)")
+
+    def part(*_: object) -> None:
+        made["modules"] += 1
+        if made["modules"] > 100 + 20 * count:
+            raise ValueError("it has far more parts than the weights in model.safetensors need")
+
+    hooks = [
+        registry.register_module_parameter_registration_hook(weight),
+        registry.register_module_buffer_registration_hook(weight),
+        registry.register_module_module_registration_hook(part),
+    ]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def _check_text(path: Path) -> None:
+    try:
+        path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path.name} is not UTF-8 text (byte {error.start})") from error

@@ -1,0 +1,55 @@
+"""The files of a run that are shared: their names, and how large each may be. Nothing else is sent or taken."""
+
+import stat
+from pathlib import Path
+
+from sparsefuse.replay import FILE as REPLAY
+
+CARD = "README.md"
+MB = 2**20
+LIMITS = {
+    "model.safetensors": 8192 * MB,
+    "model.json": 8 * MB,
+    "config.json": MB,
+    "env.json": MB,
+    "result.json": 16 * MB,
+    "calibration.json": MB,
+    "metrics.jsonl": 32 * MB,
+    REPLAY: 64 * MB,
+    CARD: MB,
+}
+"""file -> bytes at most"""
+NEEDED = ("model.safetensors", "model.json", "config.json")
+"""without these a run is none"""
+
+
+def check_size(name: str, size: int | None) -> None:
+    """Raises ValueError for a file that is larger than it may be, or whose size is not known."""
+    if size is None or size > LIMITS[name]:
+        told = "of unknown size" if size is None else f"{size:,} bytes"
+        raise ValueError(f"{name} is {told}; expected {LIMITS[name]:,} at most; nothing was taken")
+
+
+def check_needed(names: list[str], where: str) -> None:
+    """Raises FileNotFoundError, naming the first, if a file is missing without which a run is none."""
+    for name in NEEDED:
+        if name not in names:
+            raise FileNotFoundError(f"{where} has no {name}; expected a run that `sparsefuse push` shared")
+
+
+def plain_files(folder: Path) -> tuple[list[str], list[str]]:
+    """Names in a folder that are shared, and those that are not; sizes are checked.
+
+    Raises ValueError for a shared name that is a link, a folder or a device: it would bring what is elsewhere.
+    """
+    taken, left = [], []
+    for path in sorted(folder.iterdir()):
+        if path.name not in LIMITS:
+            left.append(path.name)
+            continue
+        found = path.lstat()
+        if not stat.S_ISREG(found.st_mode):
+            raise ValueError(f"{path.name} in {folder} is a link or no plain file; a shared run has plain files only")
+        check_size(path.name, found.st_size)
+        taken.append(path.name)
+    return taken, left

@@ -1,0 +1,51 @@
+"""Getting a run: a folder or a repository of the hub in, a run folder that was looked at before it is used out."""
+
+import logging
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+from sparsefuse.sharing import hub
+from sparsefuse.sharing.arrival import check_run
+from sparsefuse.sharing.parcel import check_needed, plain_files
+from sparsefuse.sharing.place import place
+
+log = logging.getLogger(__name__)
+
+
+def pull(source: str, out: Path, *, revision: str | None = None) -> Path:
+    """Copies or downloads the run at `source` (see `place`) to `out` and returns it; files that no run has are left.
+
+    `out` appears when all is checked, or not at all. Raises FileExistsError if it holds anything, FileNotFoundError if
+    there is no run, ValueError if what is there cannot be used safely (see `arrival`).
+    """
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise FileExistsError(f"{out} is not empty; give another folder")
+    at = place(source)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=out.parent, prefix=".pull-") as folder:
+        staged = Path(folder) / "run"
+        staged.mkdir()
+        left = _copied(at, staged) if isinstance(at, Path) else hub.download(at, staged, revision)
+        for name in left:
+            log.warning("left out, for no run has such a file: %s", ascii(name))
+        taken, others = plain_files(staged)
+        for name in others:  # the hub's own notes
+            shutil.rmtree(staged / name) if (staged / name).is_dir() else (staged / name).unlink()
+        check_run(staged, taken)
+        if out.is_dir():
+            out.rmdir()
+        os.replace(staged, out)
+    return out
+
+
+def _copied(source: Path, staged: Path) -> list[str]:
+    """Copies the files of a run; returns the names of those that are left."""
+    if not source.is_dir():
+        raise FileNotFoundError(f"{source} is no folder; expected one that `sparsefuse push` wrote, or owner/name")
+    taken, left = plain_files(source)
+    check_needed(taken, str(source))
+    for name in taken:
+        shutil.copyfile(source / name, staged / name, follow_symlinks=False)
+    return left

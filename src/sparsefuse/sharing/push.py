@@ -1,0 +1,57 @@
+"""Giving a run away: a run folder in, a folder or a repository of the hub with what may be shared of it out."""
+
+import logging
+import shutil
+import tempfile
+from pathlib import Path
+
+from sparsefuse.files import read_json, write_text
+from sparsefuse.sharing import hub
+from sparsefuse.sharing.arrival import check_run
+from sparsefuse.sharing.card import card
+from sparsefuse.sharing.parcel import CARD, check_needed, plain_files
+from sparsefuse.sharing.place import place
+from sparsefuse.sharing.scrubbed import check_no_paths, copy_scrubbed
+
+log = logging.getLogger(__name__)
+
+
+def push(
+    run: Path,
+    target: str,
+    *,
+    private: bool = False,
+    license: str | None = None,
+    data: str | None = None,
+    with_replay: bool = False,
+    dry_run: bool = False,
+) -> str:
+    """Shares `run` as `target` (see `place`), with a model card; returns where it went. Logs every file before it goes.
+
+    What is sent passes the same checks as what is pulled. Raises FileNotFoundError if `run` is no finished run,
+    FileExistsError if `target` is a folder with something in it, ValueError for a run that cannot be shared: its method
+    or an extractor is a .py file, or a path of this machine is in it.
+    """
+    check_needed([path.name for path in run.iterdir()] if run.is_dir() else [], str(run))
+    to = place(target)
+    if isinstance(to, Path) and to.exists() and (not to.is_dir() or any(to.iterdir())):
+        raise FileExistsError(f"{to} is not empty; give another folder")
+    name = to.name if isinstance(to, Path) else to
+    with tempfile.TemporaryDirectory() as folder:
+        staged = Path(folder)
+        copy_scrubbed(run, staged, with_replay=with_replay)
+        text = card(run, title=read_json(run / "model.json")["name"], source=name, license=license, data=data)
+        write_text(staged / CARD, text)
+        check_no_paths(staged)
+        taken, _ = plain_files(staged)
+        check_run(staged, taken)
+        for file in taken:
+            log.info("%12s bytes  %s", f"{(staged / file).stat().st_size:,}", file)
+        if dry_run:
+            return f"nothing was sent; without --dry-run it would go to {to}"
+        if isinstance(to, Path):
+            to.mkdir(parents=True, exist_ok=True)
+            for file in taken:
+                shutil.copyfile(staged / file, to / file)
+            return str(to)
+        return hub.upload(staged, to, private=private)
