@@ -29,13 +29,13 @@ def decoded(path: str | Path, kind: Literal["video", "audio"]) -> Iterator[Any]:
     """
     av = import_av()
     path = Path(path)
-    _check_on_disk(path)
+    check_on_disk(path)
     try:
         # "file:" keeps a name such as `a:b.mp4` from being read as a protocol.
         with av.open(f"file:{path}", metadata_errors="ignore") as container:
             yield from _frames(container, _first_stream(container, kind, path), path)
     except av.error.FFmpegError as error:
-        raise Unusable(_unreadable(path, error.strerror or type(error).__name__)) from error
+        raise Unusable(unreadable(path, error.strerror or type(error).__name__)) from error
 
 
 def import_av() -> Any:
@@ -48,7 +48,8 @@ def import_av() -> Any:
     return av
 
 
-def _check_on_disk(path: Path) -> None:
+def check_on_disk(path: Path) -> None:
+    """Raises Unusable for a file that is missing, a folder, empty or a wav or avi that was cut short."""
     if not path.exists():
         near = path.parent if path.parent.is_dir() else None
         where = "its folder exists, the file does not" if near else f"there is no folder {path.parent}"
@@ -124,7 +125,8 @@ def _stated_end(container: "InputContainer", stream: "Stream") -> float:
     return (container.duration or 0) / 1e6  # FFmpeg counts a container's time in microseconds
 
 
-def _unreadable(path: Path, reason: str) -> str:
+def unreadable(path: Path, reason: str) -> str:
+    """Why FFmpeg could not read the file, in plain words."""
     with path.open("rb") as file:
         start = file.read(12)
     if start[4:8] == b"ftyp":

@@ -5,11 +5,11 @@ from collections.abc import Callable
 from sparsefuse.verbs.data import check, demo, extract, generate, prepare
 from sparsefuse.verbs.studies import ablate, budget, compare, cost, search_views, study
 from sparsefuse.verbs.training import eval, report, train
-from sparsefuse.verbs.using import explain, predict
+from sparsefuse.verbs.using import explain, predict, serve
 
 _DATA = (demo, prepare, generate, extract, check)
 _RUNS = (train, eval, report, compare, ablate, study, budget, search_views, cost)
-_USE = (predict, explain)
+_USE = (predict, explain, serve)
 VERBS: dict[str, Callable[..., None]] = {verb.__name__.replace("_", "-"): verb for verb in (*_DATA, *_RUNS, *_USE)}
 WITH_CONFIG = ("extract", "check", "train", "compare", "ablate", "study", "budget", "search-views")
 POSITIONAL = {
@@ -19,5 +19,6 @@ POSITIONAL = {
     "report": ("folder",),
     "predict": ("run", "files"),
     "explain": ("run", "clip"),
+    "serve": ("run",),
 }
 """The arguments of a verb that are given by place."""
