@@ -1,7 +1,8 @@
 """The routes: a service comes in, an ASGI application comes out."""
 
+import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, MutableMapping
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -31,19 +32,23 @@ def application(service: Service, *, page: str | None = None) -> App:
 
     Raises ImportError without the extra `serve`.
     """
-    app = routes(service)
-    uploads = None
-    if page is not None:
-        from sparsefuse.serve.page import mount
+    if page is None:
+        return _guarded(routes(service), service)
+    from sparsefuse.serve.page import mount
 
-        limits = service.limits
-        uploads = Uploads(service.folder / "page", most=limits.places * limits.max_bytes, places=limits.places)
-        mount(app, service, uploads, page)
+    limits = service.limits
+    uploads = Uploads(service.folder / "page", most=limits.places * limits.max_bytes, places=limits.places)
+    app = routes(service, meanwhile=uploads.keep_sweeping)
+    mount(app, service, uploads, page)
+    return _guarded(app, service, uploads)
+
+
+def _guarded(app: App, service: Service, uploads: Uploads | None = None) -> Guard:
     return Guard(app, service.limits, service.numbers, uploads=uploads, draining=lambda: service.draining)
 
 
-def routes(service: Service) -> "FastAPI":
-    """The API alone, without a guard."""
+def routes(service: Service, *, meanwhile: Callable[[], Coroutine[None, None, None]] | None = None) -> "FastAPI":
+    """The API alone, without a guard; `meanwhile` runs beside it."""
     try:
         from fastapi import FastAPI
         from fastapi.responses import JSONResponse, PlainTextResponse, Response
@@ -54,7 +59,10 @@ def routes(service: Service) -> "FastAPI":
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         async with service.running():
+            beside = asyncio.create_task(meanwhile()) if meanwhile else None
             yield
+            if beside is not None:
+                beside.cancel()
 
     card = service.card
     # Its own pages of documentation load their code from elsewhere; the schema needs none.
@@ -113,7 +121,7 @@ def _add_predict(app: "FastAPI", predict: Callable[..., Awaitable[Any]], service
     """POST /predict, with its schema written out: the body is read as it comes, not by FastAPI."""
     from fastapi import Request
 
-    async def endpoint(request: Request):  # noqa: ANN202
+    async def endpoint(request: Request):
         return await predict(request.scope, request.receive)
 
     card = service.card

@@ -9,6 +9,9 @@ from sparsefuse.predict import Predictor
 from sparsefuse.serve.limits import Limits
 from sparsefuse.serve.upload import FILE
 
+SCORES = {"top1": True, "map": True, "mae": False}
+"""Metrics worth one line, and whether each is a share."""
+
 
 class Card(NamedTuple):
     """The facts behind /card."""
@@ -53,6 +56,17 @@ class Card(NamedTuple):
     def ready_made(self) -> list[str]:
         """The modalities whose features come ready-made."""
         return [name for name, facts in self.modalities.items() if "kind" not in facts]
+
+    @property
+    def score(self) -> str:
+        """How good the model was on clips it had not seen; empty if the run folder does not say."""
+        for split in ("test", "valid"):
+            for name, found in self.results.get(split, {}).items():
+                if name in SCORES:
+                    value = f"{100 * found:.1f} %" if SCORES[name] else f"{found:.3g}"
+                    count = self.results.get("splits", {}).get(split)
+                    return f"{name} {value} on {count or 'its'} {split} clips"
+        return ""
 
     def example(self) -> str:
         """A command that asks for a prediction."""

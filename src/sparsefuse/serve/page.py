@@ -33,7 +33,7 @@ def mount(app: "FastAPI", service: Service, uploads: Uploads, url: str) -> None:
         raise ImportError("the page's figures need matplotlib: pip install 'sparsefuse[report]', or --no-page")
     limits = service.limits
     title = f"{service.card.name}: sparsefuse"
-    with gradio.Blocks(title=title, analytics_enabled=False) as blocks:
+    with gradio.Blocks(title=title, analytics_enabled=False, fill_width=True) as blocks:
         _build(gradio, service, uploads, url)
     blocks.queue(default_concurrency_limit=limits.concurrency, max_size=limits.places, api_open=False)
     gradio.mount_gradio_app(
@@ -61,7 +61,9 @@ def _build(gradio: Any, service: Service, uploads: Uploads, url: str) -> None:
             inputs = _inputs(gradio, card)
         with gradio.Column(scale=7, min_width=300):
             answer = gradio.HTML(_answer(card), elem_id="sf-answer", padding=False)
-    gradio.HTML(render("serve/foot.html.j2", card=card, limits=service.limits, url=url), elem_id="sf-foot", padding=False)
+    gradio.HTML(
+        render("serve/foot.html.j2", card=card, limits=service.limits, url=url), elem_id="sf-foot", padding=False
+    )
     for component in inputs.values():
         _keep_local(component, uploads)
     fields = list(inputs)
@@ -86,9 +88,7 @@ def _inputs(gradio: Any, card: Card) -> dict[str, Any]:
     """Field -> the component that fills it: one for media, one for each modality whose features come ready-made."""
     inputs: dict[str, Any] = {}
     if "video" in card.sources:
-        inputs[FILE] = gradio.Video(
-            label="Clip", sources=["upload", "webcam"], include_audio=True, height=320, elem_id="sf-clip"
-        )
+        inputs[FILE] = gradio.Video(label="Clip", sources=["upload", "webcam"], include_audio=True, elem_id="sf-clip")
     elif card.sources == {"audio"}:
         inputs[FILE] = gradio.Audio(label="Clip", sources=["upload", "microphone"], type="filepath", elem_id="sf-clip")
     elif card.sources:

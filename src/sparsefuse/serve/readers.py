@@ -119,7 +119,6 @@ class _Reader:
         self.process.close()
 
     def close(self) -> None:
-        self._connection.close()  # an idle process ends by itself
-        self.process.join(0.5)
-        self.process.kill()
+        self._connection.close()
+        self.process.kill()  # it holds nothing that is worth an orderly end
         self.process.join()

@@ -3,6 +3,7 @@
 import asyncio
 import ipaddress
 import logging
+import os
 import shutil
 import signal
 import socket
@@ -59,7 +60,7 @@ def _listening(host: str, port: int) -> Iterator[socket.socket]:
 @contextmanager
 def _own_folder() -> Iterator[Path]:
     """A folder that this user alone can read, where libraries put their temporary files too."""
-    folder = Path(tempfile.mkdtemp(prefix="sparsefuse-serve-"))
+    folder = Path(tempfile.mkdtemp(prefix=f"sparsefuse-serve-{os.getpid()}-"))
     before, tempfile.tempdir = tempfile.tempdir, str(folder)
     try:
         yield folder

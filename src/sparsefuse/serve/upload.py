@@ -15,7 +15,7 @@ FILE = "file"
 JSON = "json"
 """The field that stands for a body of JSON."""
 SUFFIXES = MEDIA | {".npy"}
-_HOW = "send a form (curl -F file=@clip.mp4), or JSON: {\"features\": {modality: rows of numbers}}"
+_HOW = 'send a form (curl -F file=@clip.mp4), or JSON: {"features": {modality: rows of numbers}}'
 _SHOWN = 80
 
 
@@ -52,9 +52,7 @@ async def receive(
     return await _form(boundary[2].encode("latin-1"), body, folder, fields)
 
 
-async def _form(
-    boundary: bytes, body: AsyncIterator[bytes], folder: Path, fields: Collection[str]
-) -> list[Received]:
+async def _form(boundary: bytes, body: AsyncIterator[bytes], folder: Path, fields: Collection[str]) -> list[Received]:
     try:
         from python_multipart.exceptions import FormParserError
         from python_multipart.multipart import MultipartParser

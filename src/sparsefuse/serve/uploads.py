@@ -1,6 +1,6 @@
 """The folder of files that were dropped on the page: kept while somebody may look at them, and never many."""
 
-import shutil
+import asyncio
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -12,6 +12,7 @@ from sparsefuse.serve.refusal import Refusal
 SECONDS = 600.0
 """How long a file is kept: the page plays it from here."""
 FILES = 500
+EVERY = 20.0
 
 
 class _File(NamedTuple):
@@ -56,13 +57,15 @@ class Uploads:
                 with suppress(OSError):  # others are in there still
                     file.path.parent.rmdir()
 
+    async def keep_sweeping(self) -> None:
+        """Sweeps now and then, until it is cancelled."""
+        while True:
+            await asyncio.sleep(EVERY)
+            self.sweep()
+
     def _files(self) -> Iterator[_File]:
         for path in self.folder.glob("**/*"):
             with suppress(FileNotFoundError):
                 status = path.stat()
                 if path.is_file():
                     yield _File(status.st_mtime, status.st_size, path)
-
-    def clear(self) -> None:
-        """Deletes everything."""
-        shutil.rmtree(self.folder, ignore_errors=True)
