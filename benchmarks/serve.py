@@ -47,7 +47,8 @@ _UPLOAD_SLOWLY = """
 import socket, sys, time
 with socket.create_connection(("127.0.0.1", int(sys.argv[1]))) as s:
     s.sendall(b"POST /predict HTTP/1.1\\r\\nhost: x\\r\\ncontent-type: multipart/form-data; boundary=b\\r\\n"
-              b"content-length: 9000000\\r\\n\\r\\n--b\\r\\ncontent-disposition: form-data; name=file; filename=a.mp4\\r\\n\\r\\n")
+              b"content-length: 9000000\\r\\n\\r\\n--b\\r\\n"
+              b"content-disposition: form-data; name=file; filename=a.mp4\\r\\n\\r\\n")
     print("begun", flush=True)
     while True:
         s.sendall(bytes(1000)); time.sleep(0.01)
@@ -133,7 +134,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--page", action="store_true", help="with the web page")
     given = parser.parse_args(argv)
     files = sorted(path for path in given.media.iterdir() if path.is_file())[: given.clips]
-    outcome = test(
+    outcome = load_test(
         given.run, files, clients=given.clients, requests=given.requests, broken=given.broken, kills=given.kills,
         page=given.page,
     )  # fmt: skip
@@ -143,7 +144,7 @@ def main(argv: list[str] | None = None) -> int:
     return int(bool(problems))
 
 
-def test(
+def load_test(
     run: Path, files: list[Path], *, clients: int, requests: int, broken: float, kills: int, page: bool = False
 ) -> Outcome:
     """Starts a server, sends everything, ends it."""

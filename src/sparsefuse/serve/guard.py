@@ -3,7 +3,7 @@
 import asyncio
 import json
 import time
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
 from contextlib import nullcontext
 from typing import Any
 from urllib.parse import unquote
@@ -174,7 +174,7 @@ class _Visit:
             pass
 
 
-async def read_body(receive: Receive) -> Any:
+async def read_body(receive: Receive) -> AsyncIterator[bytes]:
     """Gives the parts of a body as they come. Raises ClientGone when the client leaves."""
     while True:
         message = await receive()

@@ -116,7 +116,7 @@ def _keep_local(component: Any, uploads: Uploads) -> None:
 
 
 async def _shown(service: Service, given: dict[str, Path]) -> AsyncIterator[str]:
-    """The answer's side of the page as it fills: progress, the answer, what the model looked at; or why there is none."""
+    """The answer's side of the page as it fills: progress, the answer, what it rests on; or why there is none."""
     card = service.card
     if not given:
         yield _answer(card)

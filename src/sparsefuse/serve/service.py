@@ -69,7 +69,7 @@ class Service:
 
     @contextmanager
     def place(self) -> Iterator[Path]:
-        """A place in the server, and a folder that is removed with all that is in it. Raises Refusal when it is full."""
+        """A place in the server, and a folder that is removed with all in it. Raises Refusal when it is full."""
         if self._taken >= self.limits.places:
             raise Refusal(503, f"{self._taken} requests are here already; come back in a second", retry_after=1)
         self._taken += 1

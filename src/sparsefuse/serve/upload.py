@@ -1,4 +1,4 @@
-"""A request body comes in, files in a folder of our own come out; what the client calls them is never used as a path."""
+"""A request body comes in, files of our own come out; what the client calls them is never used as a path."""
 
 import mimetypes
 import re
