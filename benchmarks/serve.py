@@ -25,9 +25,10 @@ import time
 import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -89,6 +90,8 @@ class Outcome(NamedTuple):
 
     seen: list[Seen]
     hostile: list[Hostile]
+    timeout: int
+    """seconds that the server gives a request"""
     seconds: float
     memory: list[tuple[float, int]]
     """(share of the requests that were answered, bytes of the server and its processes)"""
@@ -99,7 +102,7 @@ class Outcome(NamedTuple):
     exit_code: int
     exit_seconds: float
     survivors: int
-    """its processes that outlived it"""
+    """its processes, and its folder, that outlived it"""
 
     @property
     def growth(self) -> float:
@@ -112,7 +115,7 @@ class Outcome(NamedTuple):
         """What should not be."""
         found = [f"{one.what}: {one.wrong}" for one in self.seen if one.wrong]
         found += [f"{one.what} got {one.status}" for one in self.hostile if one.status and not 400 <= one.status < 500]
-        found += [f"{one.what} took {one.seconds:.0f} s" for one in self.hostile if one.seconds > TIMEOUT + SLACK]
+        found += [f"{one.what} took {one.seconds:.0f} s" for one in self.hostile if one.seconds > self.timeout + SLACK]
         if self.growth > growth:
             found.append(f"memory grew to {self.growth:.2f} of what it was")
         for name, value in (("files left", self.left), ("exit code", self.exit_code), ("survivors", self.survivors)):
@@ -131,12 +134,13 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--requests", type=int, default=2000)
     parser.add_argument("--broken", type=float, default=0.05, help="share of broken files")
     parser.add_argument("--kills", type=int, default=2, help="clients killed in the middle of an upload")
+    parser.add_argument("--timeout", type=int, default=60, help="the server's, in seconds")
     parser.add_argument("--page", action="store_true", help="with the web page")
     given = parser.parse_args(argv)
     files = sorted(path for path in given.media.iterdir() if path.is_file())[: given.clips]
     outcome = load_test(
         given.run, files, clients=given.clients, requests=given.requests, broken=given.broken, kills=given.kills,
-        page=given.page,
+        timeout=given.timeout, page=given.page,
     )  # fmt: skip
     report(outcome)
     problems = outcome.problems()
@@ -145,21 +149,29 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def load_test(
-    run: Path, files: list[Path], *, clients: int, requests: int, broken: float, kills: int, page: bool = False
+    run: Path,
+    files: list[Path],
+    *,
+    clients: int,
+    requests: int,
+    broken: float,
+    kills: int,
+    timeout: int,
+    page: bool,
 ) -> Outcome:
-    """Starts a server, sends everything, ends it."""
+    """Starts a server whose requests have `timeout` seconds, sends everything, ends it."""
     good = _good(run, files)
     bad = itertools.cycle(_broken(files[0]))
     rng = random.Random(0)
     todo = [next(bad) if rng.random() < broken else good[i % len(good)] for i in range(requests)]
-    with _server(run, page=page) as (process, port):
+    with _server(run, timeout, page=page) as (process, port):
         memory: list[tuple[float, int]] = []
         seen: list[Seen] = []
         with _watching(process.pid, memory, lambda: len(seen) / requests):
             start = time.perf_counter()
             _send_all(port, todo, seen, clients, kills)
             seconds = time.perf_counter() - start
-        hostile = list(_hostile(port))
+        hostile = _hostile(port, timeout + SLACK)
         alive = _ask(http.client.HTTPConnection("127.0.0.1", port, timeout=90), good[0]).wrong == ""
         folder = _folder(process.pid)
         left = len([path for path in folder.rglob("*") if path.is_file()])
@@ -169,8 +181,8 @@ def load_test(
         code = process.wait(timeout=90)
         ended = time.perf_counter() - before
         time.sleep(1)  # Python's own helper process ends when it sees that the server has
-        survivors = sum(Path(f"/proc/{pid}").exists() for pid in children) + folder.exists()
-    return Outcome(seen, hostile, seconds, memory, left, alive, code, ended, survivors)
+        survivors = sum(map(_lives, children)) + folder.exists()
+    return Outcome(seen, hostile, timeout, seconds, memory, left, alive, code, ended, survivors)
 
 
 def report(outcome: Outcome) -> None:
@@ -282,27 +294,32 @@ def _send_all(port: int, todo: list[Request], seen: list[Seen], clients: int, ki
         thread.join()
 
 
-def _hostile(port: int) -> Iterator[Hostile]:
-    """Each request by hand, so that it can be as wrong as it likes."""
+def _hostile(port: int, patience: float) -> list[Hostile]:
+    """All at once, each by hand, so that it can be as wrong as it likes."""
     post = b"POST /predict HTTP/1.1\r\nhost: x\r\ncontent-type: multipart/form-data; boundary=b\r\n"
     part = b"--b\r\ncontent-disposition: form-data; name=file; filename=a.mp4\r\n\r\n"
     chunked = post + b"transfer-encoding: chunked\r\n\r\n" + b"%x\r\n%s\r\n" % (len(part), part)
     chunk = b"10000\r\n" + bytes(0x10000) + b"\r\n"
-    yield _by_hand(port, "10 GB header", post + b"content-length: 10000000000\r\n\r\n" + part)
-    yield _by_hand(port, "endless stream", chunked, more=chunk)
-    yield _by_hand(port, "slow body", chunked, more=b"1\r\nx\r\n", pause=2.0)
-    yield _by_hand(port, "silent body", chunked)
-    yield _by_hand(port, "slow headers", b"POST /pre", more=b"d", pause=2.0)
-    yield _by_hand(port, "no HTTP", bytes(range(256)) * 8 + b"\r\n\r\n")
-    yield _by_hand(port, "huge header", post + b"x: " + b"y" * 200_000 + b"\r\n\r\n")
+    todo: dict[str, dict[str, Any]] = {
+        "10 GB header": {"first": post + b"content-length: 10000000000\r\n\r\n" + part},
+        "endless stream": {"first": chunked, "more": chunk},
+        "slow body": {"first": chunked, "more": b"1\r\nx\r\n", "pause": 1.0},
+        "silent body": {"first": chunked},
+        "slow headers": {"first": b"POST /pre", "more": b"d", "pause": 1.0},
+        "no HTTP": {"first": bytes(range(256)) * 8 + b"\r\n\r\n"},
+        "huge header": {"first": post + b"x: " + b"y" * 200_000 + b"\r\n\r\n"},
+    }
+    with ThreadPoolExecutor(len(todo)) as threads:
+        begun = [threads.submit(_by_hand, port, patience, what, **how) for what, how in todo.items()]
+        return [one.result() for one in begun]
 
 
-def _by_hand(port: int, what: str, first: bytes, *, more: bytes = b"", pause: float = 0.0) -> Hostile:
+def _by_hand(port: int, patience: float, what: str, first: bytes, *, more: bytes = b"", pause: float = 0.0) -> Hostile:
     """Sends `first`, then `more` again and again with pauses, until there is an answer."""
     start, sent, answer, left = time.perf_counter(), 0, b"", first
     with socket.create_connection(("127.0.0.1", port)) as connection:
         connection.setblocking(False)
-        while not answer and time.perf_counter() - start < TIMEOUT + SLACK:
+        while not answer and time.perf_counter() - start < 2 * patience:
             try:
                 if left:
                     count = connection.send(left)
@@ -319,8 +336,8 @@ def _by_hand(port: int, what: str, first: bytes, *, more: bytes = b"", pause: fl
 
 
 @contextmanager
-def _server(run: Path, *, page: bool) -> Iterator[tuple[subprocess.Popen[str], int]]:
-    command = [sys.executable, "-m", "sparsefuse", "serve", str(run), "--port", "0", "--timeout", str(TIMEOUT)]
+def _server(run: Path, timeout: int, *, page: bool) -> Iterator[tuple[subprocess.Popen[str], int]]:
+    command = [sys.executable, "-m", "sparsefuse", "serve", str(run), "--port", "0", "--timeout", str(timeout)]
     process = subprocess.Popen(
         [*command, *([] if page else ["--no-page"])],
         stderr=subprocess.PIPE,
@@ -369,6 +386,11 @@ def _watching(pid: int, memory: list[tuple[float, int]], share: Callable[[], flo
 def _children(pid: int) -> list[int]:
     tasks = Path(f"/proc/{pid}/task").iterdir()
     return [int(child) for task in tasks for child in (task / "children").read_text().split()]
+
+
+def _lives(pid: int) -> bool:
+    status = Path(f"/proc/{pid}/status")
+    return status.exists() and "State:\tZ" not in status.read_text()  # not a dead one that nobody has asked after
 
 
 def _resident(pid: int) -> int:

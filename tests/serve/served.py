@@ -35,7 +35,7 @@ def make_run(folder: Path) -> Path:
     facts["extract"] = {
         "features": {
             "rgb": {"extractor": str(extractor), "source": "video", "rate": 5},
-            "sound": {"extractor": "spectrogram", "source": "audio", "bins": 4, "context": 1, "every": 8},
+            "sound": {"extractor": "spectrogram", "source": "audio", "bins": 4, "context": 0, "every": 8},
         }
     }
     (run / "model.json").write_text(json.dumps(facts))

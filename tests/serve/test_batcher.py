@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import served
-import tiny
 
+import tiny
 from sparsefuse.predict import Predictor, load
 from sparsefuse.serve.batcher import Batcher
 from sparsefuse.serve.numbers import Numbers

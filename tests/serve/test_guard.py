@@ -18,7 +18,9 @@ LIMITS = Limits(max_mb=0.001, timeout=0.1)
 class Exchange:
     """One request to a guard, part by part; after the parts, the client is silent, or gone if the last is None."""
 
-    def __init__(self, path: str = "/predict", *, parts: tuple[bytes | None, ...] = (b"",), whole: bool = True, **headers: str):
+    def __init__(
+        self, path: str = "/predict", *, parts: tuple[bytes | None, ...] = (b"",), whole: bool = True, **headers: str
+    ):
         self.parts, self.whole, self.path = list(parts), whole, path
         self.headers = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
         self.sent: list[Any] = []
@@ -46,7 +48,7 @@ class Exchange:
                     break
             else:
                 return
-        except Exception:  # noqa: BLE001
+        except Exception:
             self.body = b"swallowed"
         await send({"type": "http.response.start", "status": 200, "headers": []})
         await send({"type": "http.response.body", "body": b"fine"})
@@ -143,7 +145,9 @@ def test_of_files_only_uploads_are_served(tmp_path: Path) -> None:
     assert {path: status(path) for path in wrong} == dict.fromkeys(wrong, 404)
 
 
-@pytest.mark.parametrize("path", ["/gradio_api/proxy=http://127.0.0.1/", "/monitoring", "/gradio_api/run/predict", "/login"])
+@pytest.mark.parametrize(
+    "path", ["/gradio_api/proxy=http://127.0.0.1/", "/monitoring", "/gradio_api/run/predict", "/login"]
+)
 def test_the_page_has_no_more_routes_than_it_needs(path: str, tmp_path: Path) -> None:
     uploads = Uploads(tmp_path, most=1000, places=1)
     assert Exchange("/").run(uploads=uploads).status == 200

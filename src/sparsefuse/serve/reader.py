@@ -71,6 +71,8 @@ class Refused(NamedTuple):
     reason: str
     trace: str = ""
     """of an error that nobody foresaw, for the log"""
+    late: bool = False
+    """whether its time ran out"""
 
 
 Result = Features | Explained | Refused
@@ -132,6 +134,7 @@ def result_of(task: Task, predictor: "Predictor", most: dict[str, int], max_seco
                 raise Unusable(f"{name}: has {len(x)} tokens; at most {most[name]} are taken, cut the clip")
         if task.work == "explain":
             return _explained(predictor, clip)
+        missing = {name: _without_paths(why, task.files) for name, why in missing.items()}
         return Features({name: x.numpy() for name, x in features.items()}, missing)
     except MemoryError:
         return _refused(task, f"needs more than {MEMORY / 2**30:g} GiB of memory; send it shorter or smaller")
@@ -144,9 +147,14 @@ def result_of(task: Task, predictor: "Predictor", most: dict[str, int], max_seco
 
 
 def _refused(task: Task, reason: str, trace: str = "") -> Refused:
-    for file in task.files:
-        reason = reason.replace(str(file.path), file.shown)
-    return Refused(reason, trace)
+    return Refused(_without_paths(reason, task.files), trace)
+
+
+def _without_paths(text: str, files: Sequence[Received]) -> str:
+    """Our own names for the files, which are nobody's business, become the client's."""
+    for file in files:
+        text = text.replace(str(file.path), file.shown)
+    return text
 
 
 def _check_media(files: Sequence[Received], max_seconds: float) -> None:

@@ -1,6 +1,7 @@
 """The way of one clip through the server: a place, a reader, the model."""
 
 import asyncio
+import logging
 import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -18,6 +19,8 @@ from sparsefuse.serve.reader import Explained, Features, Refused, Rules, Task, m
 from sparsefuse.serve.readers import Readers
 from sparsefuse.serve.refusal import Refusal
 from sparsefuse.serve.upload import FILE, Received
+
+_log = logging.getLogger(__name__)
 
 
 class Answer(NamedTuple):
@@ -117,5 +120,7 @@ class Service:
     async def _read(self, task: Task, deadline: float) -> Features | Explained:
         result = await self.readers.do(task, deadline)
         if isinstance(result, Refused):
+            if result.trace:
+                _log.warning("%s\n%s", result.reason, result.trace)
             raise Refusal(422, result.reason)
         return result
