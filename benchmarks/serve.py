@@ -26,7 +26,7 @@ import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -172,7 +172,8 @@ def load_test(
             _send_all(port, todo, seen, clients, kills)
             seconds = time.perf_counter() - start
         hostile = _hostile(port, timeout + SLACK)
-        alive = _ask(http.client.HTTPConnection("127.0.0.1", port, timeout=90), good[0]).wrong == ""
+        with closing(_connection(port)) as connection:
+            alive = _ask(connection, good[0]).wrong == ""
         folder = _folder(process.pid)
         left = len([path for path in folder.rglob("*") if path.is_file()])
         children = _children(process.pid)
@@ -241,6 +242,10 @@ def _broken(file: Path) -> list[Request]:
     return [Request(what, body, None) for what, body in bodies.items()]
 
 
+def _connection(port: int) -> http.client.HTTPConnection:
+    return http.client.HTTPConnection("127.0.0.1", port, timeout=90)
+
+
 def _ask(connection: http.client.HTTPConnection, request: Request) -> Seen:
     start = time.perf_counter()
     headers = {"content-type": f"multipart/form-data; boundary={BOUNDARY}"}
@@ -270,13 +275,13 @@ def _send_all(port: int, todo: list[Request], seen: list[Seen], clients: int, ki
     lock = threading.Lock()
 
     def client() -> None:
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=90)
-        while True:
-            with lock:
-                request = next(waiting, None)
-            if request is None:
-                return
-            seen.append(_ask(connection, request))
+        with closing(_connection(port)) as connection:
+            while True:
+                with lock:
+                    request = next(waiting, None)
+                if request is None:
+                    return
+                seen.append(_ask(connection, request))
 
     threads = [threading.Thread(target=client) for _ in range(clients)]
     for thread in threads:
@@ -353,11 +358,14 @@ def _server(run: Path, timeout: int, *, page: bool) -> Iterator[tuple[subprocess
                 break
         else:
             raise RuntimeError("".join(lines))
-        threading.Thread(target=_pass_on, args=(process.stderr,), daemon=True).start()
+        listening = threading.Thread(target=_pass_on, args=(process.stderr,), daemon=True)
+        listening.start()
         yield process, int(found[1])
+        process.kill()
+        listening.join()
     finally:
         process.kill()
-        process.wait()
+        process.communicate()
 
 
 def _pass_on(lines: Iterator[str]) -> None:

@@ -12,7 +12,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -54,11 +54,14 @@ def running(run: Path, *flags: str) -> Iterator[tuple[subprocess.Popen[str], int
                 break
         else:
             raise AssertionError("".join(said))
-        threading.Thread(target=said.extend, args=(process.stderr,), daemon=True).start()
+        listening = threading.Thread(target=said.extend, args=(process.stderr,), daemon=True)
+        listening.start()
         yield process, int(found[1]), said
+        process.kill()
+        listening.join()
     finally:
         process.kill()
-        process.wait()
+        process.communicate()
 
 
 def own_folders(process: subprocess.Popen[str]) -> list[Path]:
@@ -66,11 +69,11 @@ def own_folders(process: subprocess.Popen[str]) -> list[Path]:
 
 
 def ask(port: int, clip: bytes) -> tuple[int, Any]:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     body = b'--b\r\ncontent-disposition: form-data; name="file"; filename="a.mp4"\r\n\r\n' + clip + b"\r\n--b--\r\n"
-    connection.request("POST", "/predict", body, {"content-type": "multipart/form-data; boundary=b"})
-    found = connection.getresponse()
-    return found.status, json.loads(found.read())
+    with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=60)) as connection:
+        connection.request("POST", "/predict", body, {"content-type": "multipart/form-data; boundary=b"})
+        found = connection.getresponse()
+        return found.status, json.loads(found.read())
 
 
 def test_a_port_that_is_taken_is_said_at_once(run: Path) -> None:
@@ -114,9 +117,9 @@ def test_it_ends_when_told_to_and_answers_first_what_has_begun(run: Path, tmp_pa
 
 
 def _metrics(port: int) -> str:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
-    connection.request("GET", "/metrics")
-    return connection.getresponse().read().decode()
+    with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=60)) as connection:
+        connection.request("GET", "/metrics")
+        return connection.getresponse().read().decode()
 
 
 @pytest.mark.slow

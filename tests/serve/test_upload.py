@@ -1,6 +1,7 @@
 """Bodies become files of our own; names of strangers stay names."""
 
 import asyncio
+import itertools
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -51,7 +52,7 @@ def test_each_file_lands_under_a_name_of_ours(tmp_path: Path) -> None:
 def test_however_the_body_is_cut_the_file_is_the_same(tmp_path_factory, cuts: list[int], content: bytes) -> None:
     body = form(("file", "a.mp4", b"x" + content))
     places = [0, *sorted(min(cut, len(body)) for cut in cuts), len(body)]
-    pieces = [body[a:b] for a, b in zip(places, places[1:], strict=False)]
+    pieces = [body[a:b] for a, b in itertools.pairwise(places)]
     (found,) = take(tmp_path_factory.mktemp("cut"), *pieces)
     assert found.path.read_bytes() == b"x" + content
 
