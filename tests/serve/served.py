@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 import tiny
+from sparsefuse.features import resolve
 from sparsefuse.media import write_clip
 from sparsefuse.train import train
 
@@ -24,6 +25,7 @@ def extract(path, *, rate: float = 5):
         time.sleep(60)
     return frames.extract(path, rate=rate, size=(1, 5), gray=True, difference=False)
 """
+_SOUND = {"bins": 4, "context": 0, "every": 8}
 
 
 def make_run(folder: Path) -> Path:
@@ -35,7 +37,7 @@ def make_run(folder: Path) -> Path:
     facts["extract"] = {
         "features": {
             "rgb": {"extractor": str(extractor), "source": "video", "rate": 5},
-            "sound": {"extractor": "spectrogram", "source": "audio", "bins": 4, "context": 0, "every": 8},
+            "sound": {"extractor": "spectrogram", "source": "audio", **resolve("spectrogram", _SOUND)},
         }
     }
     (run / "model.json").write_text(json.dumps(facts))

@@ -143,7 +143,8 @@ def result_of(task: Task, predictor: "Predictor", most: dict[str, int], max_seco
     except Exception as error:
         if "memory" in str(error).lower():  # torch has no class of its own for it
             return _refused(task, f"needs more than {MEMORY / 2**30:g} GiB of memory; send it shorter or smaller")
-        return _refused(task, f"cannot be read ({type(error).__name__})", traceback.format_exc())
+        what = {"read": "read", "explain": "explained"}[task.work]
+        return _refused(task, f"cannot be {what} ({type(error).__name__})", traceback.format_exc())
 
 
 def _refused(task: Task, reason: str, trace: str = "") -> Refused:
