@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 from sparsefuse.serve.refusal import Refusal
 
-SECONDS = 600.0
-"""How long a file is kept: the page plays it from here."""
+SECONDS = 570.0
+"""How long a file is kept, for the page plays it from here; with the time between sweeps, below ten minutes."""
 FILES = 500
 EVERY = 20.0
 
