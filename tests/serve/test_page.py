@@ -95,12 +95,8 @@ def test_a_broken_file_shows_why_and_the_next_one_works(server: Served, browser:
 def test_the_camera_records_a_clip(server: Served, browser: Browser) -> None:
     """Chromium's camera shows a moving test picture and beeps."""
     browser.open(server.url)
-    for button, pause in {
-        '[aria-label="Capture from camera"]': 0,
-        '[title="grant webcam access"] button': 1,
-        '[aria-label="start recording"]': 3,
-        '[aria-label="stop recording"]': 0,
-    }.items():
+    steps = [('[aria-label="Capture from camera"]', 0), ('[title="grant webcam access"] button', 1)]
+    for button, pause in (*steps, (".capture-button", 3), (".capture-button", 0)):  # record, stop
         found = f"document.querySelector('#sf-clip {button}')"
         browser.wait(found)
         browser.run(f"{found}.click()")
