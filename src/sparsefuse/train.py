@@ -2,8 +2,8 @@
 
 A run folder holds config.json, env.json, metrics.jsonl (a line per epoch), last.safetensors (where to resume),
 model.safetensors + model.json (the best weights by validation loss, and all that prediction needs), calibration.json
-(the temperature of its probabilities), replay.safetensors (see `replay`), skipped.jsonl, predictions.csv and result.json
-(test scores; written last, so its presence means the run is whole).
+(the temperature of its probabilities), replay.safetensors (see `replay`), skipped.jsonl, predictions.csv and
+result.json (test scores; written last, so its presence means the run is whole).
 
 Everything random in a step follows from the seed and the step's number: a resumed run needs no memory of dice.
 """

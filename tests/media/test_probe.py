@@ -138,7 +138,7 @@ def test_what_is_no_media_file_is_named(tmp_path: Path, name: str, content: byte
     (tmp_path / name).write_bytes(content)
     with pytest.raises(Unusable, match=rf"{name}: .*({reason})"):
         probe(tmp_path / name)
-    with pytest.raises(Unusable, match="file not found"):
+    with pytest.raises(Unusable, match="missing"):
         probe(tmp_path / "gone.mp4")
     with pytest.raises(Unusable, match="is a folder"):
         probe(tmp_path)

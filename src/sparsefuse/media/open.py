@@ -16,8 +16,13 @@ if TYPE_CHECKING:
 Kind = Literal["video", "audio"]
 
 # Formats whose header states the length. Elsewhere FFmpeg guesses it from the bit rate, which proves nothing.
-_STATES_LENGTH = {"mov", "mp4", "matroska", "webm", "avi", "wav", "flv", "asf", "w64", "aiff"}
-_TOLERATED = 0.1  # share of a stream that may be missing or damaged: cutting tools round, old recordings have glitches
+STATES_LENGTH = {"mov", "mp4", "matroska", "webm", "avi", "wav", "flv", "asf", "w64", "aiff"}
+# Playlists (hls, dash, concat ...) are left out: they name other files, which FFmpeg would open and read as the clip.
+_FORMATS = (
+    "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,flv,asf,mpeg,mpegvideo,mpegts,m4v,h264,hevc,wav,w64,mp3,flac,ogg,aac,"
+    "aiff,caf,amr,gif,image2,jpeg_pipe,png_pipe,bmp_pipe,webp_pipe,tty"
+)
+TOLERATED = 0.1  # share of a stream that may be missing or damaged: cutting tools round, old recordings have glitches
 
 
 @contextmanager
@@ -25,13 +30,14 @@ def opened(path: Path) -> "Iterator[InputContainer]":
     """The file's container. Raises Unusable when the file is missing, empty, no media file or damaged, here or later
     within the block."""
     av = import_av()
-    _check_on_disk(path)
+    check_on_disk(path)
     try:
         # "file:" keeps a name such as `a:b.mp4` from being read as a protocol.
-        with av.open(f"file:{path}", metadata_errors="ignore") as container:
+        options = {"format_whitelist": _FORMATS}
+        with av.open(f"file:{path}", metadata_errors="ignore", options=options) as container:
             yield container
     except av.error.FFmpegError as error:
-        raise Unusable(_unreadable(path, error.strerror or type(error).__name__)) from error
+        raise Unusable(unreadable(path, error.strerror or type(error).__name__)) from error
 
 
 def first_stream(container: "InputContainer", kind: Kind, path: Path) -> "Stream":
@@ -99,7 +105,7 @@ class Track:
         packets = self._packets - 1  # the last is the empty one that asks the decoder for what it still holds
         if self._frames == 0:
             raise Unusable(f"{self._path}: its {self.stream.type} stream is empty (no frame in {packets} packets)")
-        if self._damaged > _TOLERATED * self._packets:
+        if self._damaged > TOLERATED * self._packets:
             raise Unusable(
                 f"{self._path}: is damaged ({self._damaged} of {self._packets} packets cannot be decoded); "
                 "copy it again"
@@ -108,7 +114,7 @@ class Track:
     def check_end(self, container: "InputContainer") -> None:
         """Raises Unusable if the stream, read to its end, is shorter than the header says."""
         stated = stated_end(container, self.stream)
-        if self._reached < (1 - _TOLERATED) * stated:
+        if self._reached < (1 - TOLERATED) * stated:
             raise Unusable(
                 f"{self._path}: was cut short: it ends at {self._reached:.2f} s, its header says {stated:.2f} s; "
                 "copy it again"
@@ -129,7 +135,7 @@ def packets(container: "InputContainer", tracks: "Sequence[Track]") -> "Iterator
 
 def stated_end(container: "InputContainer", stream: "Stream") -> float:
     """Where the header says the stream ends, in seconds; 0 when it does not say."""
-    if not _STATES_LENGTH.intersection(container.format.name.split(",")):
+    if not STATES_LENGTH.intersection(container.format.name.split(",")):
         return 0.0
     if stream.duration and stream.time_base is not None:
         return float(((stream.start_time or 0) + stream.duration) * stream.time_base)
@@ -146,7 +152,8 @@ def import_av() -> Any:
     return av
 
 
-def _check_on_disk(path: Path) -> None:
+def check_on_disk(path: Path) -> None:
+    """Raises Unusable for a file that is missing, a folder, empty or a wav or avi that was cut short."""
     if not path.exists():
         near = path.parent if path.parent.is_dir() else None
         where = "its folder exists, the file does not" if near else f"there is no folder {path.parent}"
@@ -160,15 +167,19 @@ def _check_on_disk(path: Path) -> None:
 
 def _check_riff(path: Path) -> None:
     """FFmpeg believes a cut wav or avi file rather than its header, so the header is compared here."""
-    with path.open("rb") as file:
-        start = file.read(8)
+    try:
+        with path.open("rb") as file:
+            start = file.read(8)
+    except OSError as error:
+        raise Unusable(f"{path}: cannot be opened ({error.strerror})") from error
     stated, size = 8 + int.from_bytes(start[4:], "little"), path.stat().st_size
     # Whoever records into a pipe cannot know the size, and writes 0 or the largest number.
-    if start[:4] == b"RIFF" and size < (1 - _TOLERATED) * stated and stated < 0x7FFF0000:
+    if start[:4] == b"RIFF" and size < (1 - TOLERATED) * stated and stated < 0x7FFF0000:
         raise Unusable(f"{path}: was cut short: it has {size} bytes, its header says {stated}; copy it again")
 
 
-def _unreadable(path: Path, reason: str) -> str:
+def unreadable(path: Path, reason: str) -> str:
+    """Why FFmpeg could not read the file, in plain words."""
     with path.open("rb") as file:
         start = file.read(12)
     if start[4:8] == b"ftyp":

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from sparsefuse.media.open import import_av
+from sparsefuse.media.open import STATES_LENGTH, TOLERATED, check_on_disk, import_av, opened
 from sparsefuse.skipped import Unusable
 
 if TYPE_CHECKING:
@@ -32,8 +32,6 @@ _PARTS, _PART_SECONDS, _WHOLE_SECONDS = 5, 1.0, 10.0  # of sound: five parts of 
 _PLACES = (0.05, 0.5, 0.9)  # of the picture: shares of its length
 _CLOSER = 300  # frames that are looked at where the places show no movement
 _SIDE = 32  # pixels; areas are averaged, so that the noise of a codec is no movement
-_TOLERATED = 0.1  # share of a stream that may be missing or damaged, as in `open`
-_STATES_LENGTH = {"mov", "mp4", "matroska", "webm", "avi", "flv", "asf", "w64", "aiff"}
 _TEXT = (".txt", ".srt", ".vtt")
 
 
@@ -96,48 +94,23 @@ class Probe(NamedTuple):
 def probe(path: str | Path) -> Probe:
     """Looks into one file. Raises Unusable when it is missing, empty, no media file, cut short or damaged."""
     path = Path(path)
-    size = _size_on_disk(path)
+    check_on_disk(path)
+    size = path.stat().st_size
     if path.suffix.lower() in _TEXT:
         return _text(path, size)
-    av = import_av()
-    try:
-        # "file:" keeps a name such as `a:b.mp4` from being read as a protocol.
-        with av.open(f"file:{path}", metadata_errors="ignore") as container:
-            if container.format.name == "tty":  # FFmpeg draws any text as a film
-                raise Unusable(f"{path}: is a text file, expected a media file")
-            video, audio = (_first(container, kind) for kind in ("video", "audio"))
-            if video is None and audio is None:
-                found = ", ".join(sorted({s.type for s in container.streams})) or "none"
-                raise Unusable(f"{path}: has neither picture nor sound; its streams: {found}")
-            picture = _picture(av, container, video, path) if video is not None else None
-            sound = _sound(container, audio, path) if audio is not None else None
-            for stream in (video, audio):
-                if stream is not None:
-                    _check_end(container, stream, path)
-            return Probe(size, picture, sound)
-    except av.error.FFmpegError as error:
-        reason = error.strerror or type(error).__name__
-        raise Unusable(f"{path}: cannot be decoded ({reason}), truncated or not a media file; copy it again") from error
-
-
-def _size_on_disk(path: Path) -> int:
-    if not path.exists():
-        raise Unusable(f"{path}: file not found")
-    if path.is_dir():
-        raise Unusable(f"{path}: is a folder, expected a media file")
-    size = path.stat().st_size
-    if size == 0:
-        raise Unusable(f"{path}: is empty (0 bytes), expected a media file; copy it again")
-    try:
-        with path.open("rb") as file:
-            start = file.read(8)
-    except OSError as error:
-        raise Unusable(f"{path}: cannot be opened ({error.strerror})") from error
-    # FFmpeg believes a cut wav or avi file rather than its header. A recorder into a pipe writes 0 or the largest size.
-    stated = 8 + int.from_bytes(start[4:], "little")
-    if start[:4] == b"RIFF" and size < (1 - _TOLERATED) * stated and stated < 0x7FFF0000:
-        raise Unusable(f"{path}: was cut short: it has {size} bytes, its header says {stated}; copy it again")
-    return size
+    with opened(path) as container:
+        if container.format.name == "tty":  # FFmpeg draws any text as a film
+            raise Unusable(f"{path}: is a text file, expected a media file")
+        video, audio = (_first(container, kind) for kind in ("video", "audio"))
+        if video is None and audio is None:
+            found = ", ".join(sorted({s.type for s in container.streams})) or "none"
+            raise Unusable(f"{path}: has neither picture nor sound; its streams: {found}")
+        picture = _picture(container, video, path) if video is not None else None
+        sound = _sound(container, audio, path) if audio is not None else None
+        for stream in (video, audio):
+            if stream is not None:
+                _check_end(container, stream, path)
+        return Probe(size, picture, sound)
 
 
 def _text(path: Path, size: int) -> Probe:
@@ -194,7 +167,7 @@ class _Reader:
 
     def check(self, path: Path, found: bool) -> None:
         """Raises Unusable when nothing was found, or too little could be decoded."""
-        if self.damaged > _TOLERATED * self.packets:
+        if self.damaged > TOLERATED * self.packets:
             raise Unusable(
                 f"{path}: is damaged ({self.damaged} of {self.packets} packets of its {self.stream.type} that were "
                 "tried cannot be decoded); copy it again"
@@ -203,10 +176,10 @@ class _Reader:
             raise Unusable(f"{path}: its {self.stream.type} stream is empty (no frame in {self.packets} packets)")
 
 
-def _picture(av: Any, container: "InputContainer", stream: Any, path: Path) -> Picture:
+def _picture(container: "InputContainer", stream: Any, path: Path) -> Picture:
     seconds = _seconds(container, stream)
     reader = _Reader(container, stream)
-    seen = _Seen(av.video.reformatter.VideoReformatter())
+    seen = _Seen(import_av().video.reformatter.VideoReformatter())
     for place in _PLACES:
         for image in islice(reader.frames_from(place * seconds), 1):
             seen.add(image)
@@ -300,7 +273,7 @@ def _decibels(share: float) -> float:
 def _check_end(container: "InputContainer", stream: "Stream", path: Path) -> None:
     """Raises Unusable unless there are packets near the end that the header states."""
     stated = _seconds(container, stream)
-    if not stated or not _STATES_LENGTH.intersection(container.format.name.split(",")):
+    if not stated or not STATES_LENGTH.intersection(container.format.name.split(",")):
         return
     start = float((stream.start_time or 0) * stream.time_base) if stream.time_base is not None else 0.0
     own_length = bool(stream.duration)  # else only the file's is known, and another stream may be the longest
@@ -308,7 +281,7 @@ def _check_end(container: "InputContainer", stream: "Stream", path: Path) -> Non
     for packet in _Reader(container, stream).packets_from(max(0.0, stated - 1), every_stream=not own_length):
         if packet.pts is not None and packet.time_base is not None:
             reached = max(reached, float((packet.pts + (packet.duration or 0)) * packet.time_base))
-    if reached - start * own_length < (1 - _TOLERATED) * stated:
+    if reached - start * own_length < (1 - TOLERATED) * stated:
         raise Unusable(
             f"{path}: was cut short: its {stream.type} ends at {reached:.2f} s, its header says "
             f"{start * own_length + stated:.2f} s; copy it again"

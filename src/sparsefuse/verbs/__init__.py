@@ -6,11 +6,11 @@ from sparsefuse.verbs.adapting import finetune, pull, push, remember
 from sparsefuse.verbs.data import check, demo, export_features, extract, generate, prepare, recipes
 from sparsefuse.verbs.studies import ablate, budget, compare, cost, search_views, study
 from sparsefuse.verbs.training import eval, report, train
-from sparsefuse.verbs.using import explain, export, predict
+from sparsefuse.verbs.using import explain, export, predict, serve
 
 _DATA = (demo, prepare, generate, extract, check, export_features)
 _RUNS = (train, eval, report, compare, ablate, study, budget, search_views, cost)
-_USE = (predict, explain, export)
+_USE = (predict, explain, export, serve)
 _ADAPT = (finetune, remember, push, pull)
 _ALL = (*_DATA, *_RUNS, *_USE, *_ADAPT)
 VERBS: dict[str, Callable[..., None]] = {verb.__name__.replace("_", "-"): verb for verb in _ALL}
@@ -23,6 +23,7 @@ POSITIONAL = {
     "predict": ("run", "files"),
     "explain": ("run", "clip"),
     "export": ("run",),
+    "serve": ("run",),
     "finetune": ("run", "clips"),
     "remember": ("run",),
     "push": ("run", "target"),

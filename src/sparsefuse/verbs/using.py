@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Literal
 
+from sparsefuse.serve.limits import Limits
+
 
 def predict(
     run: Path,
@@ -104,3 +106,37 @@ def explain(
     if png:
         print(write_picture(found, png))
     print(write_page(found, out or run / "explain" / page_name(found)))
+
+
+def serve(
+    run: Path,
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    max_mb: float = Limits.max_mb,
+    max_seconds: float = Limits.max_seconds,
+    concurrency: int = Limits.concurrency,
+    timeout: float = Limits.timeout,
+    batch: int = Limits.batch,
+    wait_ms: float = Limits.wait_ms,
+    no_page: bool = False,
+    trust_code: bool = False,
+) -> None:
+    """Answers over HTTP: POST /predict takes clips, / is a web page for people. Ctrl-C ends it.
+
+    Args:
+        run: the run folder of the model
+        host: the address to listen on; others than this machine reach it only if you name one of its own, or 0.0.0.0
+        port: the port to listen on; 0 = any that is free
+        max_mb: largest request, in MB
+        max_seconds: longest media file, in seconds
+        concurrency: clips that are worked on at a time; four times as many may wait, more get status 503
+        timeout: seconds from the first byte of a request to its answer
+        batch: clips that go through the model together, at most
+        wait_ms: milliseconds for which the first clip of a batch waits for others
+        no_page: leave out the web page (and gradio)
+        trust_code: allow a run whose method or extractor is a .py file
+    """
+    from sparsefuse.serve.server import serve as serve_run
+
+    limits = Limits(max_mb, max_seconds, concurrency, timeout, batch, wait_ms)
+    serve_run(run, host=host, port=port, limits=limits, page=not no_page, trust_code=trust_code)

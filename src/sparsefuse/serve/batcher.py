@@ -1,0 +1,97 @@
+"""One thread with the model: clips come in one by one, go through it in batches, and their predictions come out."""
+
+import logging
+import queue
+import threading
+import time
+from concurrent.futures import Future
+from typing import NamedTuple
+
+import torch
+
+from sparsefuse import windows
+from sparsefuse.data.batches import collate
+from sparsefuse.data.sample import Sample
+from sparsefuse.predict import Prediction, Predictor
+from sparsefuse.serve.numbers import Numbers
+from sparsefuse.serve.reader import Features
+from sparsefuse.tokens import Tokens
+
+_log = logging.getLogger(__name__)
+
+
+class _Clip(NamedTuple):
+    read: Features
+    tokens: int
+    answer: "Future[Prediction]"
+
+
+class Batcher:
+    """Collects for `wait_ms` after the first clip, at most `batch` clips and `room` tokens of padded length."""
+
+    def __init__(self, predictor: Predictor, numbers: Numbers, *, batch: int, wait_ms: float, room: int) -> None:
+        self._predictor, self._numbers = predictor, numbers
+        self._batch, self._wait, self._room = batch, wait_ms / 1e3, room
+        self._clips: queue.SimpleQueue[_Clip | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name="model", daemon=True)
+        self._thread.start()
+
+    def submit(self, read: Features) -> "Future[Prediction]":
+        """The prediction to come."""
+        answer: Future[Prediction] = Future()
+        self._clips.put(_Clip(read, sum(map(len, read.features.values())), answer))
+        return answer
+
+    def close(self) -> None:
+        """Ends the thread when all clips before have their answer."""
+        self._clips.put(None)
+        self._thread.join()
+
+    def _run(self) -> None:
+        waiting: _Clip | None = None  # one that no longer fitted into the batch before
+        while (first := waiting or self._clips.get()) is not None:
+            waiting, batch, longest = None, [first], first.tokens
+            until = time.monotonic() + self._wait
+            while len(batch) < self._batch:
+                try:
+                    clip = self._clips.get(timeout=max(0.0, until - time.monotonic()))
+                except queue.Empty:
+                    break
+                if clip is None:
+                    self._clips.put(None)
+                    break
+                longest = max(longest, clip.tokens)
+                if longest * (len(batch) + 1) > self._room:
+                    waiting = clip
+                    break
+                batch.append(clip)
+            self._answer([clip for clip in batch if clip.answer.set_running_or_notify_cancel()])
+
+    def _answer(self, batch: list[_Clip]) -> None:
+        if not batch:
+            return
+        self._numbers.batch(len(batch))
+        try:
+            found = self._predictions(batch)
+        except Exception as error:
+            if len(batch) > 1:  # only the clip that is to blame shall fail
+                for clip in batch:
+                    self._answer([clip])
+                return
+            _log.exception("the model failed on a clip")
+            batch[0].answer.set_exception(error)
+            return
+        for clip, prediction in zip(batch, found, strict=True):
+            clip.answer.set_result(prediction)
+
+    @torch.inference_mode()
+    def _predictions(self, batch: list[_Clip]) -> list[Prediction]:
+        predictor = self._predictor
+        samples = [
+            Sample({name: torch.from_numpy(x) for name, x in clip.read.features.items()}, torch.tensor(0), "")
+            for clip in batch
+        ]
+        padded = collate(samples, predictor.model.features).tokens
+        tokens = {name: Tokens(t.x.to(predictor.device), t.mask.to(predictor.device)) for name, t in padded.items()}
+        logits = windows.logits(predictor.model, tokens, predictor.fit).cpu()
+        return [predictor.prediction(row, clip.read.missing) for row, clip in zip(logits, batch, strict=True)]

@@ -1,0 +1,185 @@
+"""Every request passes here first: too large, too slow and too curious ones end here. ASGI in, ASGI out."""
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
+from contextlib import nullcontext
+from typing import Any
+from urllib.parse import unquote
+
+from sparsefuse.serve.limits import JSON_MB, Limits
+from sparsefuse.serve.numbers import Numbers
+from sparsefuse.serve.refusal import ClientGone, Refusal
+from sparsefuse.serve.uploads import Uploads
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[MutableMapping[str, Any], Receive, Send], Awaitable[None]]
+
+LINGER = 2.0
+"""Seconds for which a refused client is listened to, so that it reads why before its connection closes."""
+PATHS = ("/predict", "/health", "/card", "/metrics", "/openapi.json")
+UPLOAD = "/gradio_api/upload"
+_FILE = "/gradio_api/file="
+# What the page's own code asks for. Gradio has more routes, among them two that fetch any address of the internet.
+_PAGE = ("/config", "/theme.css", "/favicon.ico", "/manifest.json", UPLOAD)
+_PAGE_FOLDERS = ("/assets/", "/static/", "/svelte/", "/gradio_api/queue/", "/gradio_api/heartbeat/")
+_PAGE_FOLDERS += ("/gradio_api/upload_progress", "/gradio_api/info", "/gradio_api/app_id", "/gradio_api/startup-events")
+_PAGE_FOLDERS += ("/gradio_api/reset", "/gradio_api/cancel")
+HEADERS = [
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+    # The page is to work offline, and to tell nobody about its clips.
+    (
+        b"content-security-policy",
+        b"default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; style-src 'self' 'unsafe-inline'; "
+        b"img-src 'self' data: blob:; media-src 'self' data: blob:; font-src 'self' data:; "
+        b"connect-src 'self' data: blob:; worker-src 'self' blob:; object-src 'none'; base-uri 'self'; "
+        b"frame-ancestors 'self'",
+    ),
+]
+
+
+class Guard:
+    """Around the whole application; `draining()` says whether the server is about to end."""
+
+    def __init__(
+        self, app: App, limits: Limits, numbers: Numbers, *, uploads: Uploads | None, draining: Callable[[], bool]
+    ) -> None:
+        self.app, self.limits, self.numbers = app, limits, numbers
+        self.uploads, self.draining = uploads, draining
+
+    async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        visit = _Visit(self.limits, scope, receive, send)
+        try:
+            self._check(scope)
+            visit.check_size()
+            with self.uploads.arriving() if self.uploads and scope["path"] == UPLOAD else nullcontext():
+                await self.app(scope, visit.receive, visit.send)
+        except Refusal as refusal:
+            visit.refusal = visit.refusal or refusal
+        except Exception:
+            if visit.refusal is None and not visit.gone:
+                raise
+        finally:
+            if visit.refusal is not None and not visit.answered:
+                await visit.refuse(visit.refusal)
+            label = scope["path"] if scope["path"] in PATHS else "page"
+            self.numbers.request(label, visit.status, time.monotonic() - visit.began)
+
+    def _check(self, scope: MutableMapping[str, Any]) -> None:
+        """Raises Refusal for what is not served here."""
+        path = scope["path"]
+        if self.draining() and path not in ("/health", "/metrics"):
+            raise Refusal(503, "the server is about to end", retry_after=5)
+        if path in PATHS:
+            return
+        if self.uploads is None or not (path == "/" or path in _PAGE or self._is_page(path)):
+            raise Refusal(404, f"there is no {path[:80]!r} here; see /openapi.json")
+
+    def _is_page(self, path: str) -> bool:
+        if path.startswith(_FILE):  # of all files on this machine, only what was uploaded
+            assert self.uploads is not None, "the page has a folder"
+            return self.uploads.holds(unquote(path.removeprefix(_FILE)))
+        return path.startswith(_PAGE_FOLDERS)
+
+
+class _Visit:
+    """One request: counts what comes in, and watches over what goes out."""
+
+    def __init__(self, limits: Limits, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+        self.began = time.monotonic()
+        self.status = 499  # of a client that left before it got any
+        self.refusal: Refusal | None = None
+        self.answered = self.gone = False
+        self._limits, self._receive, self._send = limits, receive, send
+        self._headers = {name.lower(): value for name, value in scope["headers"]}
+        self._page = scope["path"] not in PATHS
+        carries_clip = scope["path"] in ("/predict", UPLOAD)
+        self._most = limits.max_bytes if carries_clip else min(limits.max_bytes, int(JSON_MB * 1e6))
+        self._size = 0
+        self._whole = b"transfer-encoding" not in self._headers and self._stated() == 0
+
+    def _stated(self) -> int:
+        text = self._headers.get(b"content-length", b"0")
+        return int(text) if text.isdigit() else 0
+
+    def check_size(self) -> None:
+        """Raises Refusal for a body that says that it is too large, before any of it is read."""
+        if self._stated() > self._most:
+            raise self._too_large(f"{self._stated() / 1e6:.1f} MB")
+
+    def _too_large(self, what: str) -> Refusal:
+        return Refusal(413, f"the request has {what}; at most {self._most / 1e6:g} MB are taken")
+
+    async def receive(self) -> Message:
+        """The next part of the body. Raises Refusal for one that is too large or too slow."""
+        if self._whole:
+            return await self._receive()
+        left = self.began + self._limits.timeout - time.monotonic()
+        try:
+            async with asyncio.timeout(max(0.0, min(left, self._limits.idle))):
+                message = await self._receive()
+        except TimeoutError:
+            slow = f"{self._limits.idle:g} s passed without a byte" if left > self._limits.idle else "it took too long"
+            self.refusal = Refusal(408, f"the request did not arrive in time: {slow}")
+            raise self.refusal from None
+        if message["type"] == "http.disconnect":
+            self.gone = True
+            return message
+        self._size += len(message.get("body", b""))
+        if self._size > self._most:
+            self.refusal = self._too_large("more bytes than that")
+            raise self.refusal
+        self._whole = not message.get("more_body", False)
+        return message
+
+    async def send(self, message: Message) -> None:
+        """Passes an answer on; in place of what the application makes of a refusal, the refusal itself goes out."""
+        if self.refusal is not None and not self.answered:
+            return
+        if message["type"] == "http.response.start":
+            self.answered, self.status = True, message["status"]
+            headers = [*message.get("headers", []), *(HEADERS if self._page else HEADERS[:1])]
+            if not self._whole:
+                headers.append((b"connection", b"close"))
+            message = {**message, "headers": headers}
+        if message["type"] == "http.response.body" and not message.get("more_body", False) and not self._whole:
+            await self._send({**message, "more_body": True})
+            await self._linger()
+            message = {"type": "http.response.body", "body": b"", "more_body": False}
+        await self._send(message)
+
+    async def refuse(self, refusal: Refusal) -> None:
+        """Sends the reason."""
+        self.refusal = None
+        body = json.dumps({"error": refusal.reason}).encode()
+        named = {"content-type": "application/json", "content-length": str(len(body)), **refusal.headers}
+        headers = [(name.encode(), value.encode()) for name, value in named.items()]
+        await self.send({"type": "http.response.start", "status": refusal.status, "headers": headers})
+        await self.send({"type": "http.response.body", "body": body})
+
+    async def _linger(self) -> None:
+        """Throws away what still comes: closing on it would take the answer from the client, too."""
+        try:
+            async with asyncio.timeout(LINGER):
+                while (message := await self._receive())["type"] == "http.request" and message.get("more_body", False):
+                    pass
+        except TimeoutError:
+            pass
+
+
+async def read_body(receive: Receive) -> AsyncIterator[bytes]:
+    """Gives the parts of a body as they come. Raises ClientGone when the client leaves."""
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientGone
+        yield message.get("body", b"")
+        if not message.get("more_body", False):
+            return

@@ -1,0 +1,56 @@
+"""What one server takes on: the limits a user sets, and those that follow from them."""
+
+from dataclasses import dataclass, fields
+
+IDLE_SECONDS = 10.0
+"""How long a client may send nothing while it owes headers or a body."""
+WAITING = 4
+"""Requests that may wait, for each one that is worked on."""
+JSON_MB = 1.0
+"""The largest body of requests that carry no clip."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How large, how long, how many. Raises ValueError for a limit that lets nothing through."""
+
+    max_mb: float = 50.0
+    """MB (10**6 bytes) of a request"""
+    max_seconds: float = 120.0
+    """of a media file"""
+    concurrency: int = 8
+    """requests that are worked on at a time"""
+    timeout: float = 60.0
+    """seconds from the first byte to the answer"""
+    batch: int = 16
+    """clips that go through the model together"""
+    wait_ms: float = 5.0
+    """how long the first clip of a batch waits for others"""
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if not (value >= 0 if field.name == "wait_ms" else value > 0):
+                raise ValueError(f"--{field.name.replace('_', '-')} is {value}, expected more than 0")
+
+    @property
+    def max_bytes(self) -> int:
+        """The largest body."""
+        return int(self.max_mb * 1e6)
+
+    @property
+    def places(self) -> int:
+        """Requests that are worked on or wait; more are sent away."""
+        return self.concurrency * (1 + WAITING)
+
+    @property
+    def readers(self) -> int:
+        """Processes that read files."""
+        from sparsefuse.workers import cores  # here, for the command line reads the defaults above on every call
+
+        return min(self.concurrency, cores())
+
+    @property
+    def idle(self) -> float:
+        """Seconds a client may be silent."""
+        return min(IDLE_SECONDS, self.timeout)

@@ -1,0 +1,253 @@
+"""The process that touches strangers' files: a task comes in, features or a drawn explanation, or a reason, goes out.
+
+A decoder that crashes, hangs or takes too much memory ends this process and one request, not the server.
+"""
+
+import functools
+import json
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Sequence
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+import numpy as np
+
+from sparsefuse.media.open import import_av
+from sparsefuse.serve.upload import FILE, JSON, Received
+from sparsefuse.skipped import Unusable
+
+if TYPE_CHECKING:
+    from sparsefuse.predict import Clip, Predictor
+
+MEMORY = 2 * 2**30
+"""Bytes that reading one clip may take on top of the model."""
+NOT_GIVEN = "not given"
+"""What a predictor says of a modality that a clip does not have."""
+FEW = 4096
+TIMES = 8
+"""A stream may have `TIMES` the tokens of the longest in training, or `FEW` if that is less."""
+
+
+class Rules(NamedTuple):
+    """What a reader is started with."""
+
+    run: Path
+    trust_code: bool
+    max_seconds: float
+
+
+class Task(NamedTuple):
+    """What is to be done with one clip."""
+
+    work: Literal["read", "explain"]
+    files: list[Received]
+
+
+class Features(NamedTuple):
+    """A clip that was read."""
+
+    features: dict[str, np.ndarray]
+    """(N, F) float32 per modality, normalised"""
+    missing: dict[str, str]
+
+
+class Explained(NamedTuple):
+    """What the model looked at."""
+
+    shares: dict[str, float]
+    """per modality, of the rollout; they sum to one"""
+    figure: str
+    """SVG for a page with the report's colour variables"""
+    notes: tuple[str, ...]
+
+
+class Refused(NamedTuple):
+    """A clip that cannot be used."""
+
+    reason: str
+    trace: str = ""
+    """of an error that nobody foresaw, for the log"""
+    late: bool = False
+    """whether its time ran out"""
+
+
+Result = Features | Explained | Refused
+
+
+def serve_tasks(connection: Connection, rules: Rules) -> None:
+    """Answers tasks until the other end is closed, by us or by the death of the server."""
+    for name in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(name, signal.SIG_IGN)  # the server ends its readers when their requests are done
+    os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = "1"
+    from sparsefuse.predict import load
+
+    sys.modules["torch"].set_num_threads(1)
+    predictor = load(rules.run, trust_code=rules.trust_code)
+    _warm_up(predictor)
+    most = most_tokens(rules.run)
+    _limit_memory()
+    connection.send(None)  # ready
+    while True:
+        try:
+            task: Task = connection.recv()
+            connection.send(result_of(task, predictor, most, rules.max_seconds))
+        except (EOFError, BrokenPipeError):
+            return
+
+
+def _warm_up(predictor: "Predictor") -> None:
+    """Imports now what the first clip would wait for."""
+    from sparsefuse.features import resolve
+
+    for spec in predictor.extract.values():
+        resolve(spec["extractor"], {name: value for name, value in spec.items() if name not in ("extractor", "source")})
+    if predictor.extract:
+        import_av()
+
+
+def most_tokens(run: Path) -> dict[str, int]:
+    """The longest stream that is taken, per modality: memory may grow with its square."""
+    from sparsefuse.files import read_json
+
+    facts = read_json(run / "model.json")
+    windowed = facts.get("windows", 1) > 1
+    return {
+        name: max(FEW, TIMES * length)
+        for name, length in facts["lengths"].items()
+        if not windowed or name in facts["resample"]
+    }
+
+
+def result_of(task: Task, predictor: "Predictor", most: dict[str, int], max_seconds: float) -> Result:
+    """Does one task; whatever goes wrong is the clip's fault until somebody shows otherwise."""
+    try:
+        _check_media(task.files, max_seconds)
+        clip = _clip(task.files, predictor)
+        features, missing = predictor.features(clip)
+        _check_used(task.files, predictor, features, missing)
+        for name, x in features.items():
+            if len(x) > most.get(name, len(x)):
+                raise Unusable(f"{name}: has {len(x)} tokens; at most {most[name]} are taken, cut the clip")
+        if task.work == "explain":
+            return _explained(predictor, clip)
+        missing = {name: _without_paths(why, task.files) for name, why in missing.items()}
+        return Features({name: x.numpy() for name, x in features.items()}, missing)
+    except MemoryError:
+        return _refused(task, f"needs more than {MEMORY / 2**30:g} GiB of memory; send it shorter or smaller")
+    except ValueError as error:
+        return _refused(task, str(error))
+    except Exception as error:
+        if "memory" in str(error).lower():  # torch has no class of its own for it
+            return _refused(task, f"needs more than {MEMORY / 2**30:g} GiB of memory; send it shorter or smaller")
+        what = {"read": "read", "explain": "explained"}[task.work]
+        return _refused(task, f"cannot be {what} ({type(error).__name__})", traceback.format_exc())
+
+
+def _refused(task: Task, reason: str, trace: str = "") -> Refused:
+    return Refused(_without_paths(reason, task.files), trace)
+
+
+def _without_paths(text: str, files: Sequence[Received]) -> str:
+    """Our own names for the files, which are nobody's business, become the client's."""
+    for file in files:
+        text = text.replace(str(file.path), file.shown)
+    return text
+
+
+def _check_media(files: Sequence[Received], max_seconds: float) -> None:
+    from sparsefuse.media.duration import duration
+
+    for file in files:
+        if file.field == JSON or file.path.suffix == ".npy":
+            continue
+        seconds = duration(file.path)
+        if seconds > max_seconds:
+            raise Unusable(f"{file.path}: is {seconds:.1f} s long; at most {max_seconds:g} s are taken, cut the clip")
+
+
+def _clip(files: Sequence[Received], predictor: "Predictor") -> "Clip":
+    by_field = {file.field: file for file in files}
+    if JSON in by_field:
+        return _of_json(by_field[JSON].path)
+    if FILE in by_field and FILE not in predictor.columns:
+        if len(by_field) > 1:
+            others = ", ".join(sorted(by_field.keys() - {FILE}))
+            raise Unusable(f"field {FILE!r} is one file for all modalities; leave it out, or leave out {others}")
+        return by_field[FILE].path
+    return {field: file.path for field, file in by_field.items()}
+
+
+def _of_json(path: Path) -> dict[str, np.ndarray]:
+    try:
+        given = json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise Unusable(f"the body is no JSON: {error}") from error
+    features = given.get("features") if isinstance(given, dict) else None
+    if not isinstance(features, dict) or not features:
+        raise Unusable('the JSON must be {"features": {modality: rows of numbers}}')
+    return {name: _array(name, rows) for name, rows in features.items()}
+
+
+def _array(name: str, rows: Any) -> np.ndarray:
+    try:
+        return np.asarray(rows, dtype=np.float32)
+    except (ValueError, TypeError) as error:
+        raise Unusable(f"{name}: expected rows of numbers, all of one length ({error})") from error
+
+
+def _check_used(
+    files: Sequence[Received], predictor: "Predictor", features: dict[str, Any], missing: dict[str, str]
+) -> None:
+    """Raises Unusable for a file of which nothing was of use, or a clip of which nothing was."""
+    for file in files:
+        fed = _fed(file.field, predictor)
+        if fed and not fed & features.keys():
+            raise Unusable(_why({name: missing[name] for name in sorted(fed)}))
+    if not features:
+        raise Unusable(_why(missing))
+    if any(file.field == JSON for file in files) and set(missing.values()) - {NOT_GIVEN}:
+        raise Unusable(_why(missing))
+
+
+def _fed(field: str, predictor: "Predictor") -> set[str]:
+    """The modalities that a field's file is for."""
+    names = predictor.model.modalities
+    if field in predictor.columns:
+        made = {name for name in names if predictor.extract.get(name, {}).get("source") == field}
+        return made | ({field} & set(names))
+    return set(names) if field == FILE else set()
+
+
+def _why(missing: dict[str, str]) -> str:
+    """The reasons, each once; with its modality in front where it does not say so itself."""
+    missing = {name: why for name, why in missing.items() if why != NOT_GIVEN} or missing
+    reasons = list(dict.fromkeys(missing.values()))
+    if len(reasons) == 1:
+        return reasons[0]
+    return "; ".join(why if why.startswith(name) else f"{name}: {why}" for name, why in missing.items())
+
+
+def _explained(predictor: "Predictor", clip: "Clip") -> Explained:
+    from sparsefuse import charts
+    from sparsefuse.explain import explain
+    from sparsefuse.explain.footage import footage
+    from sparsefuse.explain.pictures import draw
+
+    found = explain(predictor, clip)
+    seen = footage(predictor, clip, list(found.rollout))
+    return Explained(found.shares, charts.svg(functools.partial(draw, found, seen), salt="serve"), found.notes)
+
+
+def _limit_memory() -> None:
+    """A file that asks for more gets a MemoryError, and the machine goes on."""
+    if sys.platform != "linux":
+        return
+    import resource
+
+    status = Path("/proc/self/status").read_text(encoding="ascii")
+    used = next(int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmData"))
+    resource.setrlimit(resource.RLIMIT_DATA, (used + MEMORY, used + MEMORY))

@@ -1,0 +1,16 @@
+"""Why a request gets no answer: a status, and a reason that a person understands."""
+
+import math
+
+
+class Refusal(Exception):
+    """Ends a request. The reason goes to the client as `{"error": reason}`."""
+
+    def __init__(self, status: int, reason: str, *, retry_after: float | None = None) -> None:
+        super().__init__(reason)
+        self.status, self.reason = status, reason
+        self.headers = {} if retry_after is None else {"retry-after": str(math.ceil(retry_after))}
+
+
+class ClientGone(Exception):
+    """The client closed its connection before it had sent its request."""

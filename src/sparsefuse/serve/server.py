@@ -1,0 +1,153 @@
+"""`sparsefuse serve`: a run folder comes in; the server runs until it is told to end, and ends cleanly."""
+
+import asyncio
+import ipaddress
+import logging
+import os
+import shutil
+import signal
+import socket
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sparsefuse.serve.app import application
+from sparsefuse.serve.guard import App
+from sparsefuse.serve.limits import Limits
+from sparsefuse.serve.service import Service
+
+CONNECTIONS = 1000
+"""Open connections; more get 503. A process may have 1024 files open on many systems."""
+
+_log = logging.getLogger(__name__)
+
+
+def serve(run: Path, *, host: str, port: int, limits: Limits, page: bool, trust_code: bool) -> None:
+    """Answers until SIGINT or SIGTERM; requests that have begun are answered first.
+
+    Raises ValueError when it cannot listen there; what `predict.load` raises for the run.
+    """
+    with _listening(host, port) as listener, _own_folder() as folder:
+        service = Service(run, limits, folder, trust_code=trust_code)
+        if not _is_loopback(host):
+            _log.warning(
+                "listening on %s: whoever reaches this machine can use the model; there is no password and no "
+                "encryption, put a proxy with both in front",
+                host,
+            )
+        shown = f"[{host}]" if ":" in host else host
+        url = f"http://{shown}:{listener.getsockname()[1]}"
+        app = application(service, page=url if page else None)
+        _run(app, service, listener, url, page)
+
+
+@contextmanager
+def _listening(host: str, port: int) -> Iterator[socket.socket]:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((host, port))
+        except (OSError, OverflowError) as error:
+            why = getattr(error, "strerror", None) or str(error)
+            raise ValueError(f"cannot listen on {host} port {port}: {why}; choose another --host or --port") from error
+        yield listener
+
+
+@contextmanager
+def _own_folder() -> Iterator[Path]:
+    """A folder that this user alone can read, where libraries put their temporary files too."""
+    folder = Path(tempfile.mkdtemp(prefix=f"sparsefuse-serve-{os.getpid()}-"))
+    before, tempfile.tempdir = tempfile.tempdir, str(folder)
+    try:
+        yield folder
+    finally:
+        tempfile.tempdir = before
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _run(app: App, service: Service, listener: socket.socket, url: str, page: bool) -> None:
+    """uvicorn, with a time limit for headers and an end of its own."""
+    import uvicorn
+    from uvicorn.protocols.http.h11_impl import H11Protocol
+
+    class Protocol(H11Protocol):
+        """Closes a connection that is silent before its request is whole; uvicorn watches only those between two."""
+
+        _watch: asyncio.TimerHandle | None = None
+
+        def connection_made(self, transport: Any) -> None:
+            super().connection_made(transport)
+            self._watch = self.loop.call_later(service.limits.idle, self.transport.close)
+
+        def data_received(self, data: bytes) -> None:
+            super().data_received(data)
+            owes_headers = self.cycle is None or self.cycle.response_complete
+            if not owes_headers and self._watch is not None:
+                self._watch.cancel()
+                self._watch = None
+            elif owes_headers and self._watch is None:
+                self._watch = self.loop.call_later(service.limits.idle, self.transport.close)
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            if self._watch is not None:
+                self._watch.cancel()
+            super().connection_lost(exc)
+
+    class Server(uvicorn.Server):
+        """Ends with code 0 when a signal asks for it; requests first, then the streams of open pages."""
+
+        @contextmanager
+        def capture_signals(self) -> Iterator[None]:
+            if threading.current_thread() is not threading.main_thread():
+                yield
+                return
+            before = {name: signal.signal(name, self.handle_exit) for name in (signal.SIGINT, signal.SIGTERM)}
+            try:
+                yield
+            finally:
+                for name, handler in before.items():
+                    signal.signal(name, handler)
+
+        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+            await super().startup(sockets)
+            _log.info("%s answers on %s (%s); Ctrl-C ends it", service.card.name, url,
+                      f"page: {url}/, API: {url}/openapi.json" if page else f"API: {url}/openapi.json")  # fmt: skip
+
+        async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+            service.draining = True
+            _log.info("ending: requests that have begun are answered first; Ctrl-C again ends at once")
+            deadline = service.deadline()
+            while service.busy and not self.force_exit and asyncio.get_running_loop().time() < deadline:
+                await asyncio.sleep(0.02)
+            await asyncio.sleep(0.05)  # for the last answers to be written
+            for connection in list(self.server_state.connections):
+                transport: Any = connection.transport
+                transport.close()  # it still sends what was written
+            await super().shutdown(sockets)
+
+    config = uvicorn.Config(
+        app,
+        http=Protocol,
+        ws="none",
+        loop="asyncio",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        lifespan="on",
+        limit_concurrency=CONNECTIONS,
+        timeout_graceful_shutdown=2,
+    )
+    logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
+    logging.getLogger("python_multipart").setLevel(logging.ERROR)  # it warns of every broken form
+    asyncio.run(Server(config).serve([listener]))

@@ -1,0 +1,126 @@
+"""The way of one clip through the server: a place, a reader, the model."""
+
+import asyncio
+import logging
+import tempfile
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+from sparsefuse.media.open import import_av
+from sparsefuse.predict import load
+from sparsefuse.serve.batcher import Batcher
+from sparsefuse.serve.card import Card
+from sparsefuse.serve.limits import Limits
+from sparsefuse.serve.numbers import Numbers
+from sparsefuse.serve.reader import Explained, Features, Refused, Rules, Task, most_tokens
+from sparsefuse.serve.readers import Readers
+from sparsefuse.serve.refusal import Refusal
+from sparsefuse.serve.upload import FILE, Received
+
+_log = logging.getLogger(__name__)
+
+
+class Answer(NamedTuple):
+    """What /predict says."""
+
+    label: str
+    probabilities: dict[str, float]
+    missing: dict[str, str]
+    ms: float
+
+
+class Service:
+    """A run that answers. `folder` is where it may write; it is the caller's to remove."""
+
+    def __init__(self, run: Path, limits: Limits, folder: Path, *, trust_code: bool = False) -> None:
+        self.limits, self.folder = limits, folder
+        self.numbers = Numbers()
+        self.draining = False
+        self._predictor = load(run, trust_code=trust_code)
+        if self._predictor.extract:
+            import_av()  # or say now that it is not installed
+        self.card = Card.of(run, self._predictor, limits, most_tokens(run))
+        self.fields = sorted({*self._predictor.columns, FILE})
+        self._rules = Rules(run, trust_code, limits.max_seconds)
+        self._taken = self._working = 0
+        self.numbers.gauge("in_flight", "Clips that are worked on.", lambda: self._working)
+        self.numbers.gauge("queue_depth", "Clips that arrive or wait.", lambda: self._taken - self._working)
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Readers and model are there inside; they end after it."""
+        self._slots = asyncio.Semaphore(self.limits.concurrency)
+        self.readers = Readers(self._rules, self.limits.readers, self.numbers)
+        room = self.limits.batch * sum(self.card.longest.values())
+        self._batcher = Batcher(
+            self._predictor, self.numbers, batch=self.limits.batch, wait_ms=self.limits.wait_ms, room=room
+        )
+        try:
+            await self.readers.start()
+            yield
+        finally:
+            self.readers.close()
+            self._batcher.close()
+
+    @property
+    def busy(self) -> bool:
+        """Whether any request has a place."""
+        return self._taken > 0
+
+    @contextmanager
+    def place(self) -> Iterator[Path]:
+        """A place in the server, and a folder that is removed with all in it. Raises Refusal when it is full."""
+        if self._taken >= self.limits.places:
+            raise Refusal(503, f"{self._taken} requests are here already; come back in a second", retry_after=1)
+        self._taken += 1
+        try:
+            with tempfile.TemporaryDirectory(dir=self.folder, ignore_cleanup_errors=True) as folder:
+                yield Path(folder)
+        finally:
+            self._taken -= 1
+
+    def deadline(self) -> float:
+        """When a request that begins now must have its answer, in the loop's time."""
+        return asyncio.get_running_loop().time() + self.limits.timeout
+
+    async def predict(self, files: list[Received], began: float, deadline: float) -> Answer:
+        """The answer for one clip; `began` by `time.monotonic()`. Raises Refusal."""
+        async with self._working_on(deadline):
+            read = await self._read(Task("read", files), deadline)
+            assert isinstance(read, Features), type(read)
+            async with asyncio.timeout_at(deadline):
+                found = await asyncio.wrap_future(self._batcher.submit(read))
+        ms = round(1e3 * (time.monotonic() - began), 2)
+        return Answer(found.label, found.probabilities, found.missing, ms)
+
+    async def explain(self, files: list[Received], deadline: float) -> Explained:
+        """What the model looked at in one clip. Raises Refusal."""
+        async with self._working_on(deadline):
+            found = await self._read(Task("explain", files), deadline)
+        assert isinstance(found, Explained), type(found)
+        return found
+
+    @asynccontextmanager
+    async def _working_on(self, deadline: float) -> AsyncIterator[None]:
+        try:
+            async with asyncio.timeout_at(deadline):
+                await self._slots.acquire()
+            self._working += 1
+            try:
+                yield
+            finally:
+                self._working -= 1
+                self._slots.release()
+        except TimeoutError:
+            raise Refusal(504, f"there was no answer within {self.limits.timeout:g} s; the server is busy") from None
+
+    async def _read(self, task: Task, deadline: float) -> Features | Explained:
+        result = await self.readers.do(task, deadline)
+        if isinstance(result, Refused):
+            if result.trace:
+                _log.warning("%s\n%s", result.reason, result.trace)
+            raise Refusal(422, result.reason)
+        return result

@@ -1,0 +1,156 @@
+"""A request body comes in, files of our own come out; what the client calls them is never used as a path."""
+
+import mimetypes
+import re
+from collections.abc import AsyncIterator, Collection, Mapping
+from pathlib import Path
+from typing import IO, NamedTuple
+
+from sparsefuse.names import unknown
+from sparsefuse.refs import MEDIA
+from sparsefuse.serve.refusal import Refusal
+
+FILE = "file"
+"""The field of one media file for all modalities."""
+JSON = "json"
+"""The field that stands for a body of JSON."""
+SUFFIXES = MEDIA | {".npy"}
+_HOW = 'send a form (curl -F file=@clip.mp4), or JSON: {"features": {modality: rows of numbers}}'
+_SHOWN = 80
+
+
+class Received(NamedTuple):
+    """One file of a request."""
+
+    field: str
+    """what it is for: a modality, a column that modalities are made from, `file` or `json`"""
+    path: Path
+    shown: str
+    """its name in messages"""
+
+
+async def receive(
+    headers: Mapping[str, str], body: AsyncIterator[bytes], folder: Path, fields: Collection[str]
+) -> list[Received]:
+    """Writes the body to the folder as it comes. `fields` are those a form may have.
+
+    Raises Refusal for a body that is no form and no JSON, empty, or has a field or a type of file that is not known.
+    """
+    kind, _, rest = headers.get("content-type", "").partition(";")
+    kind = kind.strip().lower()
+    if kind == "application/json":
+        target = folder / "body.json"
+        with target.open("wb") as file:
+            async for part in body:
+                file.write(part)
+        return [Received(JSON, target, "the JSON")]
+    if kind != "multipart/form-data":
+        raise Refusal(415, f"the body is {kind or 'of no stated type'}; {_HOW}")
+    boundary = re.search(r'boundary=("?)([^";,\s]{1,70})\1', rest)
+    if boundary is None:
+        raise Refusal(400, f"the form's Content-Type names no boundary; {_HOW}")
+    return await _form(boundary[2].encode("latin-1"), body, folder, fields)
+
+
+async def _form(boundary: bytes, body: AsyncIterator[bytes], folder: Path, fields: Collection[str]) -> list[Received]:
+    try:
+        from python_multipart.exceptions import FormParserError
+        from python_multipart.multipart import MultipartParser
+    except ImportError as error:
+        raise ImportError("serving needs python-multipart: pip install 'sparsefuse[serve]'") from error
+    form = _Form(folder, fields)
+    try:
+        parser = MultipartParser(boundary, {
+            "on_part_begin": form.begin, "on_header_field": form.header_name, "on_header_value": form.header_value,
+            "on_header_end": form.header_end, "on_headers_finished": form.start, "on_part_data": form.data,
+            "on_part_end": form.close, "on_end": form.finish,
+        })  # fmt: skip
+        async for part in body:
+            parser.write(part)
+    except FormParserError as error:
+        raise Refusal(400, f"the form is broken ({error}); {_HOW}") from error
+    finally:
+        form.close()
+    if not form.whole:
+        raise Refusal(400, "the form ends before its last boundary; send it again")
+    if not form.received:
+        raise Refusal(422, f"no file came; {_HOW}")
+    for file in form.received:
+        if file.path.stat().st_size == 0:
+            raise Refusal(422, f"{file.shown}: is empty (0 bytes)")
+    return form.received
+
+
+class _Form:
+    """The parts of a form: one file each, written as it comes."""
+
+    def __init__(self, folder: Path, fields: Collection[str]) -> None:
+        self.received: list[Received] = []
+        self.whole = False
+        self._folder, self._fields = folder, fields
+        self._headers: dict[bytes, bytes] = {}
+        self._name, self._value = b"", b""
+        self._file: IO[bytes] | None = None
+
+    def begin(self) -> None:
+        self._headers = {}
+
+    def header_name(self, data: bytes, start: int, end: int) -> None:
+        self._name += data[start:end]
+
+    def header_value(self, data: bytes, start: int, end: int) -> None:
+        self._value += data[start:end]
+
+    def header_end(self) -> None:
+        self._headers[self._name.lower()] = self._value
+        self._name = self._value = b""
+
+    def start(self) -> None:
+        from python_multipart.multipart import parse_options_header
+
+        _, options = parse_options_header(self._headers.get(b"content-disposition", b""))
+        field = _text(options.get(b"name", b""))
+        if field not in self._fields:
+            raise Refusal(422, unknown("field", field[:_SHOWN], self._fields))
+        if field in (file.field for file in self.received):
+            raise Refusal(422, f"field {field!r} came twice; send one file a field, one clip a request")
+        if b"filename" not in options:
+            raise Refusal(422, f"field {field!r} holds text, expected a file: curl -F {field}=@clip.mp4")
+        name = _text(options[b"filename"])
+        suffix = suffix_of(name, _text(self._headers.get(b"content-type", b"")))
+        path = self._folder / f"{len(self.received)}{suffix}"
+        self._file = path.open("wb")
+        self.received.append(Received(field, path, shown(name) or field))
+
+    def data(self, data: bytes, start: int, end: int) -> None:
+        assert self._file is not None, "a part's data follows its headers"
+        self._file.write(data[start:end])
+
+    def close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def finish(self) -> None:
+        self.whole = True
+
+
+def suffix_of(name: str, content_type: str = "") -> str:
+    """The suffix our own file gets. Raises Refusal for a name that holds a path, or a type of file that is not read."""
+    if re.search(r"[/\\\x00]", name):
+        raise Refusal(422, f"file name {shown(name)!r} holds a path; send the name alone")
+    suffix = Path(name).suffix.lower()
+    if not suffix:  # a browser's recording may be called `blob`
+        suffix = mimetypes.guess_extension(content_type.partition(";")[0].strip()) or ""
+    if suffix not in SUFFIXES:
+        raise Refusal(415, f"{shown(name) or 'the file'}: {unknown('file type', suffix, SUFFIXES)}")
+    return suffix
+
+
+def shown(name: str) -> str:
+    """A client's file name, fit to be printed."""
+    return "".join(letter if letter.isprintable() else "?" for letter in name)[-_SHOWN:]
+
+
+def _text(value: bytes) -> str:
+    return value.decode("utf-8", "replace")

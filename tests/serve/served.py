@@ -1,0 +1,66 @@
+"""A tiny run that reads media, and clips for it: what the tests of the server send."""
+
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+
+import tiny
+from sparsefuse.features import resolve
+from sparsefuse.media import write_clip
+from sparsefuse.train import train
+
+# Frames, but for files that end with a word: decoders do crash and hang, if seldom on demand.
+_EXTRACTOR = """
+import os, time
+import numpy as np
+from sparsefuse.features import frames
+SOURCE = "video"
+def extract(path, *, rate: float = 5):
+    end = path.read_bytes()[-5:]
+    if end == b"CRASH":
+        os.abort()
+    if end == b"HANGS":
+        time.sleep(60)
+    return frames.extract(path, rate=rate, size=(1, 5), gray=True, difference=False)
+"""
+_SOUND = {"bins": 4, "context": 0, "every": 8}
+
+
+def make_run(folder: Path) -> Path:
+    """A run on `rgb` (5 wide), made from `video` by an extractor of its own, and `sound` (4 wide), from `audio`."""
+    run = train(tiny.config(tiny.write_set(folder / "data"), epochs=1), folder / "run", root=Path(), measured=False)
+    extractor = folder / "mine.py"
+    extractor.write_text(_EXTRACTOR)
+    facts = json.loads((run / "model.json").read_text())
+    facts["extract"] = {
+        "features": {
+            "rgb": {"extractor": str(extractor), "source": "video", "rate": 5},
+            "sound": {"extractor": "spectrogram", "source": "audio", **resolve("spectrogram", _SOUND)},
+        }
+    }
+    (run / "model.json").write_text(json.dumps(facts))
+    return run
+
+
+def make_clip(path: Path, *, seconds: float = 1.0, seed: int = 0, sound: bool = True) -> Path:
+    """A clip of noise."""
+    rng = np.random.default_rng(seed)
+    pixels = rng.integers(0, 255, (round(10 * seconds), 16, 16, 3), dtype=np.uint8)
+    wave = rng.uniform(-0.5, 0.5, round(16000 * seconds)).astype(np.float32)
+    write_clip(path, pixels, fps=10, sound=wave if sound else None)
+    return path
+
+
+def npy(values: np.ndarray) -> bytes:
+    """An array as the bytes of its file."""
+    buffer = io.BytesIO()
+    np.save(buffer, values)
+    return buffer.getvalue()
+
+
+def features(seed: int = 0, *, length: int = 3) -> dict[str, np.ndarray]:
+    """A clip's features."""
+    rng = np.random.default_rng(seed)
+    return {name: rng.normal(size=(length, width)).astype(np.float32) for name, width in tiny.FEATURES.items()}
