@@ -6,7 +6,9 @@ import tokenize
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable
+from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -132,13 +134,23 @@ def _read_h5(ref: str, path: Path, key: str) -> np.ndarray:
 
 
 def _read_safetensors(ref: str, path: Path, key: str) -> np.ndarray:
-    from safetensors import SafetensorError, safe_open
+    from safetensors import SafetensorError
 
+    status = path.stat()
     try:
-        with safe_open(path, framework="pt") as file:  # numpy knows no bfloat16
-            return file.get_tensor(_pick(ref, key, file.keys())).float().numpy()
+        file, keys = _open_safetensors(path, status.st_size, status.st_mtime_ns)
+        return file.get_tensor(key if key in keys else _pick(ref, key, keys)).float().numpy()
     except SafetensorError as error:
         raise ValueError(_first_line(error)) from error
+
+
+@lru_cache(maxsize=64)
+def _open_safetensors(path: Path, size: int, changed: int) -> tuple[Any, frozenset[str]]:
+    """The open file and its keys. It stays open: reading the header takes ten times as long as reading a clip."""
+    from safetensors import safe_open
+
+    file: Any = safe_open(path, framework="pt")  # numpy knows no bfloat16
+    return file, frozenset(file.keys())
 
 
 _READERS: dict[str, Callable[[str, Path, str], np.ndarray]] = {

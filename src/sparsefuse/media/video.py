@@ -135,6 +135,7 @@ class FramesSink:
             room = max(1, min(self._said, int(_ROOM // pixels.nbytes))) if self._said else room
         elif not count and points < _ROOM // pixels.nbytes:
             room = int(points)
+        room = int(min(room, self._most_bytes // pixels.nbytes))
         larger = np.empty((room, *pixels.shape), np.uint8)
         if count:
             larger[:count] = self._kept

@@ -1,0 +1,76 @@
+"""Broken films and kills; the same on a Ray cluster."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="takes rights from root as Linux does")
+def test_no_clip_is_lost_or_doubled_whatever_is_broken_and_killed() -> None:
+    command = [sys.executable, "benchmarks/faults.py", "--rows", "300", "--kills", "2"]
+    ended = subprocess.run(command, cwd=ROOT, env=_environment(), capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert "all as it should be" in ended.stdout
+
+
+SCRIPT = """
+import json, sys
+from pathlib import Path
+sys.path.insert(0, "benchmarks")
+import faults
+from sparsefuse.features.extract import Bounds, extract
+
+def files(folder):
+    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file() and p.suffix != ".jsonl"}
+
+if __name__ == "__main__":
+    folder = Path(sys.argv[1])
+    manifest, kinds = faults.write_set(folder, 100, 0)
+    (folder / "own.py").write_text('''
+import os, time
+import numpy as np
+SOURCE = "video"
+def extract(path, *, seconds: float = 60.0):
+    if path.name.startswith("turned"):
+        os._exit(3)
+    time.sleep(seconds if path.name.startswith("odd") else 0)
+    return np.ones((2, 1), np.float32)
+''')
+    features = {**faults.FEATURES, "own": {"extractor": str(folder / "own.py"), "source": "video"}}
+    found = {}
+    for engine in ("local", "ray"):
+        found[engine] = extract(
+            manifest, folder / engine, features=features, jobs=2, engine=engine, progress=False, bounds=Bounds(timeout=4)
+        )
+    assert found["local"].skipped == found["ray"].skipped, found
+    reasons = {s.reason.split(": ")[1] for s in found["ray"].skipped}
+    assert {"the decoder crashed", "took longer than 4 s, the time-out"} <= reasons, reasons
+    assert files(folder / "local") == files(folder / "ray")
+    extract(manifest, folder / "alone", features=faults.FEATURES, jobs=1, progress=False)
+    alone, two = files(folder / "alone"), files(folder / "local")
+    assert all(alone[name] == two[name] for name in alone if name.endswith(".safetensors"))
+    print(len(alone), "files alike")
+"""
+
+
+@pytest.mark.slow
+def test_ray_and_processes_and_one_process_give_the_same_bytes(tmp_path: Path) -> None:
+    """With a clip whose process dies, and one that takes too long."""
+    pytest.importorskip("ray", reason="needs ray")
+    (tmp_path / "script.py").write_text(SCRIPT)
+    command = [sys.executable, str(tmp_path / "script.py"), str(tmp_path)]
+    ended = subprocess.run(command, cwd=ROOT, env=_environment(), capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert "files alike" in ended.stdout
+
+
+def _environment() -> dict[str, str]:
+    import sparsefuse
+
+    return {**os.environ, "PYTHONPATH": str(Path(sparsefuse.__file__).parents[1])}
