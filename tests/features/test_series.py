@@ -36,6 +36,10 @@ def test_a_table_may_have_a_header_or_none_and_other_separators(write, text: str
     np.testing.assert_array_equal(series(write(text)), [[1, 2], [3, 4]])
 
 
+def test_the_mark_that_spreadsheets_put_first_is_no_part_of_a_name(write) -> None:
+    np.testing.assert_array_equal(series(write("\ufeffa,b\n1,2\n"), columns=["a"]), [[1]])
+
+
 def test_one_column_needs_no_separator(write) -> None:
     np.testing.assert_array_equal(series(write("1\n2\n3\n")), [[1], [2], [3]])
 

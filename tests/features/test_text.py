@@ -168,5 +168,8 @@ def test_a_table_whose_line_is_no_vector_is_named(tmp_path: Path) -> None:
 def test_another_table_makes_the_features_again(tmp_path: Path, table: str) -> None:
     before = fingerprint("text", {"table": table})
     assert fingerprint("text", {"table": table}) == before
+    file = write(tmp_path / "a.txt", "the snow")
+    np.testing.assert_array_equal(text(file, table=table), [[1, 0], [0, 0]])
     write(Path(table), FIVE + "snow 1 1\n")
     assert fingerprint("text", {"table": table}) != before
+    np.testing.assert_array_equal(text(file, table=table), [[1, 0], [1, 1]])
