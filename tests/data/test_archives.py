@@ -58,12 +58,12 @@ def refused(tmp_path, archive, message):
 
 @pytest.mark.parametrize("end", [".zip", ".tar.gz"])
 @pytest.mark.parametrize(
-    "name", ["../x", "a/../../x", "/tmp/sparsefuse-x", "..\\x", "C:\\x", "\\\\host\\x", "a/../../deep/out/unpacked2/x"]
+    "name", ["../x", "a/../../x", "ABSOLUTE", "..\\x", "C:\\x", "\\\\host\\x", "a/../../deep/out/unpacked2/x"]
 )
 def test_a_member_that_leads_out_is_refused_and_nothing_stays(tmp_path, end, name):
+    name = name.replace("ABSOLUTE", str(tmp_path / "absolute"))
     archive = pack(tmp_path / f"set{end}", {"good": b"1", name: b"2"})
     refused(tmp_path, archive, r"leads out of the folder; nothing was unpacked")
-    assert not os.path.exists("/tmp/sparsefuse-x")
 
 
 @pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.FIFOTYPE])

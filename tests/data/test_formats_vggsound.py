@@ -8,6 +8,7 @@ import pytest
 from shared_data import shared, touch
 
 from sparsefuse.data import formats
+from sparsefuse.data.formats import vggsound
 from sparsefuse.data.formats.vggsound import VGGS10
 from sparsefuse.data.manifest import read_manifest
 from sparsefuse.table import read_table
@@ -69,6 +70,14 @@ def test_clips_of_one_video_stay_together(tmp_path):
         found.setdefault(row.group, set()).add(row.split)
     assert all(len(each) == 1 for each in found.values())
     assert sum(each == {"valid"} for each in found.values()) == 2
+
+
+def test_a_second_class_of_a_video_does_not_change_the_share_of_the_first():
+    dog = [vggsound._Line(f"v{i}", 0, "dog", "train") for i in range(20)]
+    rain = [vggsound._Line(f"v{i}", 30, "rain", "train") for i in range(10, 30)]
+    for seed in range(5):
+        held = vggsound._held_out([*dog, *rain], 0.2, seed)
+        assert sum(line.video in held for line in dog) == sum(line.video in held for line in rain) == 4
 
 
 def test_missing_files_are_counted_and_named(tmp_path, caplog):
