@@ -96,7 +96,7 @@ def test_the_camera_records_a_clip(server: Served, browser: Browser) -> None:
     """Chromium's camera shows a moving test picture and beeps."""
     browser.open(server.url)
     steps = [('[aria-label="Capture from camera"]', 0), ('[title="grant webcam access"] button', 1)]
-    for button, pause in (*steps, (".capture-button", 3), (".capture-button", 0)):  # record, stop
+    for button, pause in (*steps, (".capture-button", 8), (".capture-button", 0)):  # record, stop
         found = f"document.querySelector('#sf-clip {button}')"
         browser.wait(found)
         browser.run(f"{found}.click()")
