@@ -167,7 +167,7 @@ def _without_root_s_rights() -> None:
         ctypes.CDLL(None).prctl(drop, right, 0, 0, 0)
 
 
-def write_set(folder: Path, rows: int, seed: int) -> tuple[Path, dict[str, str]]:
+def write_set(folder: Path, rows: int, seed: int, *, share: float = SHARE) -> tuple[Path, dict[str, str]]:
     """The manifest, and the kind of each id's file: a few good films again and again, broken ones between them."""
     films = folder / "films"
     good = [films / f"good{number}.mp4" for number in range(4)]
@@ -187,7 +187,7 @@ def write_set(folder: Path, rows: int, seed: int) -> tuple[Path, dict[str, str]]
     }
     assert set(makers) == set(BROKEN)
     rng = random.Random(seed)
-    broken = set(rng.sample(range(rows), round(SHARE * rows)))
+    broken = set(rng.sample(range(rows), round(share * rows)))
     kinds: dict[str, str] = {}
     table, turns = [], cycle(BROKEN)
     for number in range(rows):

@@ -14,7 +14,7 @@ import numpy as np
 from sparsefuse import media
 from sparsefuse.features import Extractor, build, features
 from sparsefuse.files import replacing
-from sparsefuse.media import Limits
+from sparsefuse.media import FileRequest, Limits
 from sparsefuse.media.fetch import fetched
 from sparsefuse.skipped import Unusable
 
@@ -63,7 +63,8 @@ def begin(folder: str, makes: Sequence[tuple[str, dict[str, Any]]]) -> None:
     if os.getcwd() != folder:
         os.chdir(folder)
     for name, options in makes:
-        build(name, options)
+        if not isinstance(build(name, options).request(), FileRequest):
+            media.import_av()
 
 
 def make(clip: Clip) -> list[Failure | None]:
