@@ -6,7 +6,8 @@ from collections.abc import Callable, Container, Mapping
 from pathlib import Path
 from typing import Any
 
-STRINGS = ("--methods", "--data.modalities", "--data.split.test_groups", "--data.split.folds", "--study.experiments")
+STRINGS = ("--methods", "--data.modalities", "--data.split.test_groups", "--data.split.folds", "--study.experiments",
+           "--device_profile")  # fmt: skip
 LISTS = ("--seeds", "--values", "--study.seeds", "--study.t1_seeds", "--data.split.fractions")
 MAPPINGS = ("--lengths", "--features", "--options")
 

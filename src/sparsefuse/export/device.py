@@ -84,10 +84,14 @@ def table(lines: Sequence[Line], memory_mb: int) -> "Table":
 
     cap = f", at most {memory_mb} MB" if memory_mb else ""
     found = Table(title=f"One clip on one thread{cap}", title_justify="left")
-    for i, title in enumerate(_TITLES):
-        found.add_column(title, justify="right" if i > 2 else "left")
+    for title in ("model", "precision"):
+        found.add_column(title, overflow="fold")
+    for title in ("kB", "GMACs", "ms", "±", "MB"):
+        found.add_column(title, justify="right", no_wrap=True)
+    found.add_column("score or note", overflow="fold")
     for line in lines:
-        found.add_row(*_cells(line))
+        model, precision, _, size, gmacs, latency, spread, memory, *_ = _cells(line)
+        found.add_row(model, precision, size, gmacs, latency, spread, memory, line.note or line.score)
     return found
 
 
