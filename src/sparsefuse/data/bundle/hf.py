@@ -43,7 +43,7 @@ def _import_datasets() -> Any:
     try:
         import datasets
     except ImportError as error:
-        raise ImportError("the format hf needs the library `datasets`: pip install datasets") from error
+        raise ImportError("the format hf needs the library `datasets`: pip install 'sparsefuse[hf]'") from error
     return datasets
 
 
