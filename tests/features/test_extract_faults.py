@@ -46,9 +46,8 @@ def extract(path, *, seconds: float = 60.0):
     features = {**faults.FEATURES, "own": {"extractor": str(folder / "own.py"), "source": "video"}}
     found = {}
     for engine in ("local", "ray"):
-        found[engine] = extract(
-            manifest, folder / engine, features=features, jobs=2, engine=engine, progress=False, bounds=Bounds(timeout=10)
-        )
+        options = {"jobs": 2, "engine": engine, "progress": False, "bounds": Bounds(timeout=10)}
+        found[engine] = extract(manifest, folder / engine, features=features, **options)
     assert found["local"].skipped == found["ray"].skipped, found
     reasons = str(found["ray"].skipped)
     assert "the decoder crashed" in reasons and "took longer than 10 s, the time-out" in reasons, reasons

@@ -1,0 +1,141 @@
+"""How fast real films become features, against the bare decoder, and how much memory that takes.
+
+    python benchmarks/extraction.py    writes results/benchmark-extraction/cpu-<cores>.{csv,md}
+
+Both sides use as many processes, each started anew, in turns within one run. Needs ../shared/data, and psutil.
+"""
+
+import argparse
+import statistics
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+import av
+import psutil
+
+from sparsefuse.features.extract import extract
+from sparsefuse.files import write_text
+from sparsefuse.table import csv_text, write_table
+from sparsefuse.workers import cores, each
+
+DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+SIZE = 224
+FEATURES = {
+    "picture": {"extractor": "frames", "source": "video", "size": [SIZE, SIZE], "gray": False, "dtype": "uint8"},
+    "sound": {"extractor": "spectrogram", "source": "video"},
+}
+SMALL = {"picture": FEATURES["picture"] | {"size": [64, 64], "gray": True}, "sound": FEATURES["sound"]}
+
+
+def main() -> None:
+    """See the module's docstring."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--grid", type=int, default=350, help="clips of GRID")
+    parser.add_argument("--clips", type=int, default=5000, help="rows of the memory test; 0 = none")
+    parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--out", type=Path, default=Path("results/benchmark-extraction"))
+    options = parser.parse_args()
+    grid = sorted((DATA / "grid/clips").glob("*.mp4"))[: options.grid]
+    vggsound = sorted((DATA / "vggsound_samples/video").glob("*.mp4"))
+    lines: list[tuple[object, ...]] = [("what", "clips", "bare_seconds", "extract_seconds", "throughput_ratio")]
+    for name, films in {"GRID": grid, "VGGSound": vggsound * 2, "both": grid + vggsound * 2}.items():
+        bare, ours = timed(films, options.rounds, options.jobs)
+        ratio = statistics.median(a / b for a, b in zip(bare, ours, strict=True))
+        lines.append((name, len(films), statistics.median(bare), statistics.median(ours), ratio))
+        print(lines[-1], flush=True)
+    rows = [f"| {n} | {c} | {a:.1f} | {b:.1f} | {r:.2f} |" for n, c, a, b, r in lines[1:]]
+    head = [
+        "# benchmark-extraction",
+        "",
+        "| films | clips | bare decoder, s | extract, s | ratio |",
+        "|:--|--:|--:|--:|--:|",
+    ]
+    text = [
+        *head,
+        *rows,
+        "",
+        f"Spectrogram and every frame at {SIZE} x {SIZE}, {options.jobs} processes, {cores()} cores, ",
+    ]
+    text[-1] += f"{options.rounds} rounds in turns; the bare decoder decodes both streams and scales the frames."
+    if options.clips:
+        first, last = memory(grid, options.clips, options.jobs)
+        text += [
+            "",
+            f"Memory over {options.clips} clips: {last / first:.3f} (peak of the last quarter, {last / 1e6:.0f} MB,",
+        ]
+        text[-1] += " of all processes, to that of the first)."
+        lines.append(("memory", options.clips, first, last, last / first))
+    write_text(options.out / f"cpu-{cores()}.csv", csv_text(lines))
+    write_text(options.out / f"cpu-{cores()}.md", "\n".join([*text, ""]))
+    print("\n".join(text))
+
+
+def timed(films: list[Path], rounds: int, jobs: int) -> tuple[list[float], list[float]]:
+    """Seconds of the bare decoder and of extraction, per round."""
+    bare, ours = [], []
+    with tempfile.TemporaryDirectory() as folder:
+        manifest = listed(Path(folder), films, len(films))
+        for turn in range(rounds):
+            start = time.monotonic()
+            assert sum(count or 0 for _, count in each(decode, films, jobs)) > 0
+            bare.append(time.monotonic() - start)
+            start = time.monotonic()
+            with tempfile.TemporaryDirectory(dir=folder) as out:
+                summary = extract(manifest, out, features=FEATURES, jobs=jobs, progress=False)
+                ours.append(time.monotonic() - start)
+            assert summary.done == 2 * len(films), (turn, summary.skipped)
+    return bare, ours
+
+
+def decode(film: Path) -> int:
+    """Every frame of both streams, the pictures scaled and in RGB, kept nowhere."""
+    count = 0
+    with av.open(str(film)) as container:
+        for stream in container.streams:
+            stream.codec_context.thread_count = 1
+        scaler = av.video.reformatter.VideoReformatter()
+        for packet in container.demux(video=0, audio=0):
+            for frame in packet.decode():
+                count += 1
+                if isinstance(frame, av.VideoFrame):
+                    scaler.reformat(frame, width=SIZE, height=SIZE, format="rgb24", interpolation="AREA", threads=1)
+    return count
+
+
+def listed(folder: Path, films: list[Path], rows: int) -> Path:
+    """A manifest of the films, again and again."""
+    table = [{"id": f"{n:05d}", "video": str(films[n % len(films)]), "label": "x"} for n in range(rows)]
+    return write_table(folder / "manifest.csv", table)
+
+
+def memory(films: list[Path], rows: int, jobs: int) -> tuple[float, float]:
+    """Peak bytes of all processes together, in the first and in the last quarter of the rows."""
+    seen: list[tuple[float, float]] = []
+    over = threading.Event()
+    with tempfile.TemporaryDirectory() as folder:
+        watcher = threading.Thread(target=watch, args=(Path(folder) / "out", rows, seen, over))
+        watcher.start()
+        extract(listed(Path(folder), films, rows), Path(folder) / "out", features=SMALL, jobs=jobs, progress=False)
+        over.set()
+        watcher.join()
+    return max(b for done, b in seen if done <= 0.25), max(b for done, b in seen if done > 0.75)
+
+
+def watch(out: Path, rows: int, seen: list[tuple[float, float]], over: threading.Event) -> None:
+    """Notes (share of the shards that are written, bytes) five times a second."""
+    process = psutil.Process()
+    while not over.wait(0.2):
+        total = 0
+        for one in [process, *process.children(recursive=True)]:
+            try:
+                total += one.memory_info().rss
+            except psutil.NoSuchProcess:
+                continue
+        seen.append((64 * len(list((out / "sound").glob("[!.]*.safetensors"))) / rows, float(total)))
+
+
+if __name__ == "__main__":
+    main()
