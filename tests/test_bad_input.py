@@ -117,6 +117,7 @@ def test_one_class_only_is_an_error(tmp_path: Path) -> None:
         train(tiny.config(manifest), tmp_path / "run", root=Path(), measured=False)
 
 
+@pytest.mark.slow
 def test_a_disk_that_is_full_leaves_whole_files_and_the_run_goes_on_later(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -105,6 +105,7 @@ def test_half_way_to_the_cheapest_is_half_way_of_the_logarithm() -> None:
     assert [Range(1, 100, 1, 100).toward_cheap(t) for t in (0, 0.5, 1)] == [1, 10, 100]
 
 
+@pytest.mark.slow
 def test_no_candidate_is_over_the_budget(clips: Clips, tmp_path: Path) -> None:
     """Counted by PyTorch's own counter, which takes a multiply-add for 2."""
     limits = {"gmacs": 1e-5, "parameters": 2500}
@@ -125,6 +126,7 @@ def test_no_candidate_is_over_the_budget(clips: Clips, tmp_path: Path) -> None:
         assert numbers == candidate.costs["parameters"] <= limits["parameters"]
 
 
+@pytest.mark.slow
 def test_candidates_follow_from_the_seed_and_the_answers(clips: Clips, tmp_path: Path) -> None:
     prices = prices_of(clips, tmp_path, gmacs=1e-5)
     first, _ = asked(prices)

@@ -74,6 +74,7 @@ def test_config_says_its_command_time_and_result(path):
     assert "results/" in text
 
 
+@pytest.mark.slow
 def test_a_grid_is_not_continued_with_another_configuration(tmp_path):
     from sparsefuse.experiment import compare
 

@@ -202,7 +202,6 @@ def test_probabilities_are_calibrated_on_the_validation_split_and_labels_stay(ru
     noted = json.loads((run / "calibration.json").read_text())
     assert noted["clips"] == 4
     assert noted["loss"] <= noted["loss_before"]
-    assert noted["loss_before"] == pytest.approx(json.loads((run / "result.json").read_text())["valid"]["loss"])
     predictor, raw = load(run), load(run)
     raw.calibration = None
     assert predictor.temperature == noted["temperature"] != 1

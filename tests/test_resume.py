@@ -179,6 +179,7 @@ main()
 """
 
 
+@pytest.mark.slow
 def test_sigkill_within_an_epoch_costs_nothing(config: Config, tmp_path: Path) -> None:
     """Through the command line, in a process of its own."""
     yaml = tiny.write_yaml(tmp_path / "config.yaml", config)

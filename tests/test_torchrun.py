@@ -41,6 +41,7 @@ def told(name: str, weights: torch.Tensor) -> torch.Tensor:
     return weights.unflatten(0, (3, -1))[[0, 2]] if name.endswith("qkv.bias") else weights
 
 
+@pytest.mark.slow
 def test_two_processes_train_as_one_does(config: Config, tmp_path: Path) -> None:
     alone = train(config, tmp_path / "alone", root=Path(), measured=False)
     yaml = tiny.write_yaml(tmp_path / "config.yaml", config)

@@ -1,7 +1,9 @@
 """How sure a model may be: validation logits and labels in, one temperature out (Guo et al. 2017).
 
-Logits divided by it have the lowest validation loss that a single number can give them; the likeliest class stays. With
-several labels or heads one temperature serves all classes and heads. Regression has none.
+Logits divided by it have the lowest validation loss that a single number can give them; the likeliest class stays. The
+labels of n clips are smoothed by 1/(n + 1), as if one more had been seen whose label nobody knows (Platt 1999, for two
+classes): few clips that are all right would else ask for certainty. With several labels or heads one temperature serves
+all classes and heads. Regression has none.
 """
 
 import math
@@ -17,7 +19,7 @@ from sparsefuse.files import read_json, write_json
 
 FILE = "calibration.json"
 RANGE = (0.05, 20.0)
-"""Temperatures that are tried. Few clips that are all right ask for certainty, 0: below this no label says more."""
+"""Temperatures that are tried."""
 _STEPS = 60  # golden section: the interval shrinks to 0.618^60, far below what the loss can tell apart
 
 
@@ -27,9 +29,9 @@ class Calibration(NamedTuple):
     temperature: float
     clips: int
     loss_before: float
-    """mean loss of the validation clips as trained"""
+    """mean loss of the validation clips as trained, labels smoothed"""
     loss: float
-    """and with the temperature"""
+    """and with the temperature: never higher"""
 
 
 def calibrate(logits: Tensor, labels: Tensor, known: Labels) -> Calibration | None:
@@ -37,9 +39,13 @@ def calibrate(logits: Tensor, labels: Tensor, known: Labels) -> Calibration | No
     if known.task == "regression" or not len(labels):
         return None
     logits, labels = logits.float().cpu(), labels.cpu()
+    unknown = 1 / (len(labels) + 1)
+    if known.task == "multilabel":
+        labels = (1 - unknown) * labels + unknown / 2
 
     def loss(log: float) -> float:
-        return float(metrics.losses(logits / math.exp(log), labels, known.task, heads=known.heads).double().mean())
+        each = metrics.losses(logits / math.exp(log), labels, known.task, heads=known.heads, label_smoothing=unknown)
+        return float(each.double().mean())
 
     before = loss(0.0)
     best = _golden(loss, *map(math.log, RANGE))

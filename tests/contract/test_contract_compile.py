@@ -15,6 +15,7 @@ def compiled(model, **options):
     return model
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("base", BASE, ids=case_id)
 def test_layers_trace_as_one_graph_each(base):
     model = model_of(base, lengths=LONGEST)
@@ -34,6 +35,7 @@ def test_compiled_layers_agree_with_eager(base):
     torch.testing.assert_close(logits_of(compiled(model), ragged()), expected, **CLOSE)
 
 
+@pytest.mark.slow
 @INSIDE_TORCH
 def test_the_compiled_sparse_layer_agrees_with_eager():
     model = model_of(("sft", {"dim": 10, "num_heads": 5, "keep": 3, "fusion_depth": 1}), features={"sound": 4})

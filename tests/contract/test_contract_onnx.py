@@ -23,11 +23,10 @@ BATCHES = {
     "three ragged clips": [{"rgb": 9, "sound": 40}, {"rgb": 3}, {"rgb": 5, "sound": 12}],
     "longer than any in training": [{"rgb": 13, "sound": 71}, {"rgb": 11, "sound": 50}],
 }
-FAST = "unimodal"
-SLOW = [pytest.param(base, marks=() if base[0] == FAST else pytest.mark.slow, id=case_id(base)) for base in BASE]
 
 
-@pytest.mark.parametrize("base", SLOW)
+@pytest.mark.slow
+@pytest.mark.parametrize("base", BASE, ids=case_id)
 def test_an_onnx_file_gives_the_same_logits(base, tmp_path):
     features = {"rgb": FEATURES["rgb"], "sound": FEATURES["sound"]}
     model = model_of(modality_free(base), features=features, lengths={name: LONGEST[name] for name in features})

@@ -144,6 +144,7 @@ def layers(draw):
     return lengths, {view: heads.count(view) for view in dict.fromkeys(heads)}
 
 
+@pytest.mark.slow
 @settings(max_examples=12, deadline=None)
 @given(layers(), st.integers(1, 8))
 def test_no_views_cost_more_than_modalities_apart(layer, num_bottlenecks):

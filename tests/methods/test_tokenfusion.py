@@ -449,6 +449,7 @@ def share_exchanged_after(score_penalty, *, steps=40):
     return float(torch.cat([mask[:, 1:] for layer in told for mask in layer.values()]).float().mean())
 
 
+@pytest.mark.slow
 def test_a_larger_penalty_lets_more_tokens_be_exchanged():
     none, some, most = (share_exchanged_after(score_penalty) for score_penalty in (0.0, 0.03, 0.1))
     assert none < 0.05

@@ -15,7 +15,7 @@ from sparsefuse.train import train
 _EXTRACTOR = """
 import os, time
 import numpy as np
-from sparsefuse.features import frames
+from sparsefuse.features import extractor
 SOURCE = "video"
 def extract(path, *, rate: float = 5):
     end = path.read_bytes()[-5:]
@@ -23,7 +23,7 @@ def extract(path, *, rate: float = 5):
         os.abort()
     if end == b"HANGS":
         time.sleep(60)
-    return frames.extract(path, rate=rate, size=(1, 5), gray=True, difference=False)
+    return extractor("frames")(path, rate=rate, size=(1, 5), gray=True, difference=False)
 """
 _SOUND = {"bins": 4, "context": 0, "every": 8}
 

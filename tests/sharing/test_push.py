@@ -40,7 +40,8 @@ def test_only_files_of_the_list_are_sent(run: Path, tmp_path: Path) -> None:
     (run / "notes.txt").write_text("mine")
     push(run, str(tmp_path / "shared"))
     assert {path.name for path in (tmp_path / "shared").iterdir()} == {
-        *("README.md", "model.safetensors", "model.json", "config.json", "env.json", "result.json", "metrics.jsonl")
+        *("README.md", "model.safetensors", "model.json", "config.json", "env.json", "result.json", "metrics.jsonl"),
+        "calibration.json",
     }
 
 

@@ -48,6 +48,7 @@ def test_tables_hold_the_given_numbers(study):
     assert found.lines[0] == ["sft", "80.0 ± 0.0", "60.0", "70.0", "60.0", "70.0"]
 
 
+@pytest.mark.slow
 def test_a_study_that_is_not_finished_says_what_is_missing(study, tmp_path):
     shutil.copytree(study, tmp_path / "half")
     for run in (tmp_path / "half/runs").glob("concat*"):

@@ -8,11 +8,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sparsefuse.data.formats import demand_one
+from sparsefuse.data.formats._finish import finish
 from sparsefuse.data.pickles import read_pickle
 from sparsefuse.data.shards import Shards
 from sparsefuse.names import unknown
-from sparsefuse.skipped import Skip, Unusable, write_skipped
-from sparsefuse.table import write_table
+from sparsefuse.skipped import Skip, Unusable
 
 log = logging.getLogger(__name__)
 
@@ -149,14 +149,7 @@ def write(
                 skips += lost
             else:
                 skips.append(Skip(id, "", "; ".join(skip.reason for skip in lost)))
-    for each in shards.values():
-        each.close()
-    write_skipped(out / "skipped.jsonl", skips)
-    if skips:
-        log.warning("%d streams or clips cannot be used: see %s", len(skips), out / "skipped.jsonl")
-    if not rows:
-        raise Unusable(f"none of {len(seen)} clips could be used; {skips[0].reason}")
-    return write_table(out / "manifest.csv", rows)
+    return finish(out, shards.values(), rows, skips, f"{len(seen)} clips")
 
 
 def usable(modality: str, values: np.ndarray) -> np.ndarray | Unusable:

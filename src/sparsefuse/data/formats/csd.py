@@ -6,7 +6,6 @@ seconds, <root>/metadata. With videos below the folder, named <video>.mp4, modal
 """
 
 import json
-import logging
 import re
 from contextlib import ExitStack
 from pathlib import Path
@@ -15,15 +14,13 @@ from typing import Any
 import numpy as np
 
 from sparsefuse.data.formats import demand
+from sparsefuse.data.formats._finish import finish
 from sparsefuse.data.formats._media import media, refer
 from sparsefuse.data.formats._packs import usable
 from sparsefuse.data.formats._sentiment import targets
 from sparsefuse.data.shards import Shards
 from sparsefuse.names import unknown
-from sparsefuse.skipped import Skip, Unusable, write_skipped
-from sparsefuse.table import write_table
-
-log = logging.getLogger(__name__)
+from sparsefuse.skipped import Skip, Unusable
 
 
 def prepare(source: Path, out: Path, *, labels: str = "") -> Path:
@@ -74,14 +71,7 @@ def _write(
                 skips += lost
             else:
                 skips.append(Skip(id, "", "; ".join(skip.reason for skip in lost)))
-    for each in shards.values():
-        each.close()
-    write_skipped(out / "skipped.jsonl", skips)
-    if skips:
-        log.warning("%d streams or clips cannot be used: see %s", len(skips), out / "skipped.jsonl")
-    if not rows:
-        raise Unusable(f"no segment could be used; {skips[0].reason}")
-    return write_table(out / "manifest.csv", rows)
+    return finish(out, shards.values(), rows, skips, "its segments")
 
 
 def _label_file(source: Path, paths: list[Path], labels: str) -> Path:

@@ -1,0 +1,26 @@
+"""The end of a recipe that converts streams: shards, rows and losses in; the manifest and skipped.jsonl out."""
+
+import logging
+from collections.abc import Iterable
+from pathlib import Path
+
+from sparsefuse.data.shards import Shards
+from sparsefuse.skipped import Skip, Unusable, write_skipped
+from sparsefuse.table import write_table
+
+log = logging.getLogger(__name__)
+
+
+def finish(out: Path, shards: Iterable[Shards], rows: list[dict[str, str]], skips: list[Skip], found: str) -> Path:
+    """Writes what is left to write; returns the manifest. `found`: what the rows are of, as `2199 clips`.
+
+    Raises Unusable if there is no row.
+    """
+    for each in shards:
+        each.close()
+    write_skipped(out / "skipped.jsonl", skips)
+    if skips:
+        log.warning("%d streams or clips cannot be used: see %s", len(skips), out / "skipped.jsonl")
+    if not rows:
+        raise Unusable(f"none of {found} could be used; {skips[0].reason}")
+    return write_table(out / "manifest.csv", rows)
