@@ -89,7 +89,11 @@ def features(maker: Extractor, found: Any, source: str) -> np.ndarray:
 
 def build(name: str, options: Mapping[str, Any]) -> Extractor:
     """The extractor with these options; the same object for the same ones. Raises ValueError for a wrong one."""
-    return _build(name, _file_hash(_module(name)), json.dumps(resolve(name, options), sort_keys=True))
+    try:
+        # As given, not resolved: a process asks for every clip, and resolving takes longer than decoding one.
+        return _build(name, _code_version(_module(name)), json.dumps(options, sort_keys=True))
+    except TypeError as error:
+        raise ValueError(f"extractor {Path(name).stem!r}: options must be plain values; got {dict(options)}") from error
 
 
 def source_of(name: str) -> str:
@@ -148,7 +152,7 @@ class _Function:
 
 
 @lru_cache(maxsize=16)
-def _build(name: str, code: str, options: str) -> Extractor:
+def _build(name: str, code: int, options: str) -> Extractor:
     module = _module(name)
     typed = resolve(name, json.loads(options))
     try:
@@ -180,6 +184,11 @@ def _own_module(path: Path, changed: int) -> ModuleType:
     if hasattr(module, "extract") == hasattr(module, "Extractor"):
         raise ValueError(f"extractor {str(path)!r} does not define either `extract` or `class Extractor`")
     return module
+
+
+def _code_version(module: ModuleType) -> int:
+    assert module.__file__ is not None, module
+    return Path(module.__file__).stat().st_mtime_ns
 
 
 def _file_hash(module: ModuleType) -> str:
