@@ -147,6 +147,7 @@ def test_no_candidate_comes_twice(clips: Clips, tmp_path: Path) -> None:
     assert len(seen) == len(set(seen)) == 2 * sum(clips.typical.values())  # one or two heads, any stride
 
 
+@pytest.mark.slow
 def test_the_first_candidates_are_the_configured_options_and_cheaper_ones(clips: Clips, tmp_path: Path) -> None:
     whole = prices_of(clips, tmp_path, gmacs=1.0)
     (own, cheap, *_), _ = asked(whole, count=4)
@@ -181,6 +182,7 @@ def test_options_that_cannot_be_built_are_an_error_if_they_are_configured(clips:
         affordable({"sft": {"keep": {"rgb": 2}}}, prices_of(clips, tmp_path, gmacs=1.0))
 
 
+@pytest.mark.slow
 def test_candidates_that_exclude_another_option_are_passed_over(clips: Clips, tmp_path: Path) -> None:
     """Pooling by attention needs a sparse layer."""
     configured = {"sft": {**CONFIGURED["sft"], "pool": "attn"}}
@@ -254,6 +256,7 @@ def test_without_optuna_the_error_says_what_to_install(
         Proposals({}, [], prices_of(clips, tmp_path, gmacs=1.0), seed=0, higher_is_better=True)
 
 
+@pytest.mark.slow
 def test_repeats_of_the_estimator_do_not_end_the_search(clips: Clips, tmp_path: Path) -> None:
     """Left to itself it proposes the cheapest model for ever, after four others under this budget."""
     found, _ = asked(prices_of(clips, tmp_path, gmacs=4e-6, parameters=900), count=10)

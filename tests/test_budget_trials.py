@@ -148,6 +148,7 @@ def test_a_poor_trial_is_stopped_unless_it_is_cheap_and_no_trial_is_tested(
     assert names == [], "the failed one fails before it is trained"
 
 
+@pytest.mark.slow
 def test_trials_of_another_search_are_not_passed_off_as_this_ones(trials: Trials) -> None:
     trials.run(Given(GOOD[:1]))  # pyright: ignore[reportArgumentType]
     with pytest.raises(ValueError, match=r"000 was started with options.*drop=0\.0, not 0\.01"):

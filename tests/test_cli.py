@@ -329,6 +329,7 @@ def test_what_is_no_run_folder_ends_with_one_line(tmp_path: Path, monkeypatch: p
     assert str(ended).startswith(f"error: {tmp_path} is no run folder")
 
 
+@pytest.mark.slow
 def test_compare_ends_with_code_1_when_a_run_failed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -387,6 +388,7 @@ def test_log_lines_go_to_what_stands_in_for_the_screen(monkeypatch: pytest.Monke
     assert screen.getvalue() == "half the clips are left\n"
 
 
+@pytest.mark.slow
 def test_cost_of_published_shapes_as_json(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     assert call(monkeypatch, "cost", "--shapes", "vggs", "--methods", "sft,late", "--json") == 0
     found = {line["method"]: line for line in json.loads(capsys.readouterr().out)}

@@ -49,6 +49,7 @@ def write_clips(folder: Path, label: str, modalities: tuple[str, ...]) -> None:
     (folder / "manifest.csv").write_text("\n".join(lines))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", CONFIGS, ids=name_of)
 def test_config_trains(path, tmp_path):
     config = load(path)

@@ -132,6 +132,7 @@ def test_a_resumed_run_draws_each_batch_once(config: Config, tmp_path: Path, mon
     assert done == [(1, 2), (2, 0), (2, 1), (2, 2)]
 
 
+@pytest.mark.slow
 def test_momentum_and_a_cosine_resume_within_an_epoch(
     config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -309,6 +310,7 @@ def test_a_run_that_is_stopped_after_an_epoch_stays_unfinished_and_resumes_to_th
     assert_same_run(run, whole)
 
 
+@pytest.mark.slow
 def test_a_run_that_was_not_tested_is_tested_by_resuming_it(config: Config, tmp_path: Path) -> None:
     whole = train(config, tmp_path / "whole", root=Path(), measured=False)
     run = train(config, tmp_path / "untested", root=Path(), measured=False, tested=False)

@@ -256,6 +256,7 @@ def test_the_real_grid_is_complete(tmp_path):
     assert all((manifest.root / row.files["video"]).is_file() for row in manifest.rows)
 
 
+@pytest.mark.slow
 def test_the_real_utd_mhad_is_complete(tmp_path):
     manifest = read_manifest(formats.prepare("utd_mhad", shared("utd_mhad"), tmp_path))
     assert len(manifest.rows) == 646

@@ -226,6 +226,7 @@ def extract(path, *, out: str):
 """
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_and_ends_the_same(clips: Path, tmp_path: Path) -> None:
     (tmp_path / "stuck.py").write_text(STUCK)
     manifest = write_manifest(clips / "kill.csv", "id,video", *(f"c{i},good.mp4" for i in range(40)))
