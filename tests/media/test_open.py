@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import av
+import numpy as np
 import pytest
 from media_cases import paint, sine, write_wav
 
@@ -106,3 +107,11 @@ def test_a_missing_decoder_says_what_to_install(clip: Path, monkeypatch: pytest.
     monkeypatch.setattr(builtins, "__import__", without_av)
     with pytest.raises(ImportError, match=r"pip install 'sparsefuse\[media\]'"):
         read_frames(clip)
+
+
+def test_a_list_that_names_another_film_is_no_film(tmp_path: Path) -> None:
+    """FFmpeg would open what it names, and give that film's frames as this one's."""
+    write_clip(tmp_path / "secret.mp4", np.full((3, 16, 16, 3), 200, np.uint8), fps=10)
+    (tmp_path / "clip.mp4").write_text("ffconcat version 1.0\nfile 'secret.mp4'\n")
+    with pytest.raises(Unusable, match=r"clip\.mp4: cannot be decoded"):
+        read_frames(tmp_path / "clip.mp4")

@@ -42,19 +42,24 @@ def opened(path: Path) -> "Iterator[InputContainer]":
 
 def first_stream(container: "InputContainer", kind: Kind, path: Path) -> "Stream":
     """The file's first stream of that kind. Raises Unusable if there is none."""
-    from av.stream import Disposition
-
-    # A cover picture in a song is no video; FFmpeg's "tty" format draws any text file as one.
-    streams = [s for s in container.streams if s.type == kind and not s.disposition & Disposition.attached_pic]
-    if container.format.name == "tty":
+    stream = find_stream(container, kind)
+    if container.format.name == "tty":  # FFmpeg draws any text file as a film
         raise Unusable(f"{path}: is a text file, expected a media file")
-    if not streams:
+    if stream is None:
         found = ", ".join(sorted({s.type for s in container.streams})) or "none"
         what = {"video": "no picture (no video stream)", "audio": "no sound (no audio stream)"}[kind]
         raise Unusable(f"{path}: has {what}; its streams: {found}")
     # One thread a file: files are read in parallel, and damaged ones then decode to the same frames every time.
-    streams[0].codec_context.thread_count = 1
-    return streams[0]
+    stream.codec_context.thread_count = 1
+    return stream
+
+
+def find_stream(container: "InputContainer", kind: Kind) -> "Stream | None":
+    """The file's first stream of that kind; a cover picture in a song is no video."""
+    from av.stream import Disposition
+
+    cover = Disposition.attached_pic
+    return next((s for s in container.streams if s.type == kind and not s.disposition & cover), None)
 
 
 class Track:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from sparsefuse.media.open import STATES_LENGTH, TOLERATED, check_on_disk, import_av, opened
+from sparsefuse.media.open import STATES_LENGTH, TOLERATED, check_on_disk, find_stream, import_av, opened
 from sparsefuse.skipped import Unusable
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ def probe(path: str | Path) -> Probe:
     with opened(path) as container:
         if container.format.name == "tty":  # FFmpeg draws any text as a film
             raise Unusable(f"{path}: is a text file, expected a media file")
-        video, audio = (_first(container, kind) for kind in ("video", "audio"))
+        video, audio = find_stream(container, "video"), find_stream(container, "audio")
         if video is None and audio is None:
             found = ", ".join(sorted({s.type for s in container.streams})) or "none"
             raise Unusable(f"{path}: has neither picture nor sound; its streams: {found}")
@@ -119,13 +119,6 @@ def _text(path: Path, size: int) -> Probe:
     except UnicodeDecodeError as error:
         raise Unusable(f"{path}: is not UTF-8 text (byte {error.start})") from error
     return Probe(size, None, None)
-
-
-def _first(container: "InputContainer", kind: str) -> "Stream | None":
-    from av.stream import Disposition
-
-    # A cover picture in a song is no video.
-    return next((s for s in container.streams if s.type == kind and not s.disposition & Disposition.attached_pic), None)
 
 
 def _seconds(container: "InputContainer", stream: "Stream") -> float:

@@ -63,7 +63,7 @@ class Guard:
                 await self.app(scope, visit.receive, visit.send)
         except Refusal as refusal:
             visit.refusal = visit.refusal or refusal
-        except Exception:
+        except Exception:  # of a request that we cut off, or whose client left, it says nothing
             if visit.refusal is None and not visit.gone:
                 raise
         finally:
