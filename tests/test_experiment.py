@@ -60,6 +60,19 @@ def test_a_grid_runs_each_cell_once_and_a_rerun_none(config: Config, tmp_path: P
 
 
 @pytest.mark.slow
+def test_untested_runs_are_tested_when_it_is_asked_for_and_not_trained_again(config: Config, tmp_path: Path) -> None:
+    choosing, final = tmp_path / "choosing", tmp_path / "final"
+    compare(config, ["concat"], [0], choosing, root=Path(), tested=False, jobs=1)
+    (run,) = choosing.iterdir()
+    assert result_of(run)["test"] == {}
+    assert not (run / "predictions.csv").exists()
+    trained = (run / "metrics.jsonl").stat().st_mtime_ns
+    compare(config, ["concat"], [0], choosing, root=Path(), jobs=1)
+    compare(config, ["concat"], [0], final, root=Path(), jobs=1)
+    assert (run / "metrics.jsonl").stat().st_mtime_ns == trained
+    assert result_of(run)["test"] == result_of(final / run.name)["test"] != {}
+
+
 def test_a_killed_grid_goes_on_and_ends_with_the_same_table(config: Config, tmp_path: Path) -> None:
     """SIGKILL as soon as one cell is finished, wherever the others are then; accuracy and counted cost are the same."""
     tiny.write_yaml(

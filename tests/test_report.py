@@ -287,9 +287,26 @@ def test_precision_of_a_class_is_the_mean_of_the_folds_that_have_it(tmp_path):
         assert text in page
 
 
-def test_without_a_test_split_there_is_still_a_page(tmp_path):
-    write_run(tmp_path, test={}, confusion=None, per_class_ap=None, splits={"train": 200, "valid": 50, "test": 0})
-    assert "no test split was scored" in page_of(tmp_path)
+def test_runs_that_were_not_tested_show_their_validation_and_say_so(tmp_path):
+    splits = {"train": 200, "valid": 50, "test": 0}
+    write_run(tmp_path, top1=0.875, test={}, confusion=None, per_class_ap=None, splits=splits)
+    rows = summarise(read_runs(tmp_path))
+    assert "| Valid Top-1 % |" in table_markdown(rows)
+    assert "| 87.5 |" in table_markdown(rows)
+    write_csv(rows, tmp_path / "table.csv")
+    assert "valid_top1_mean" in (tmp_path / "table.csv").read_text().splitlines()[0].split(",")
+    page = page_of(tmp_path)
+    assert "no test split was scored" in page
+    assert "Top-1 on the validation split" in page
+    assert "on the test split" not in page
+
+
+def test_beside_a_tested_run_validation_is_not_shown(tmp_path):
+    write_run(tmp_path / "a", top1=0.875)
+    write_run(tmp_path / "b", "late", top1=0.25, test={}, confusion=None, per_class_ap=None)
+    rows = {row.name: row for row in summarise(read_runs(tmp_path))}
+    assert rows["sft"].metrics["top1"].mean == 0.875
+    assert "top1" not in rows["late"].metrics
 
 
 def test_different_data_is_refused(tmp_path):

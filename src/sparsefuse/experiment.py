@@ -15,7 +15,7 @@ from sparsefuse.board import Board
 from sparsefuse.config import Config
 from sparsefuse.files import read_json, write_json
 from sparsefuse.memory import keep_memory
-from sparsefuse.run import check_same
+from sparsefuse.run import check_same, finished
 from sparsefuse.variants import Variant, check_once, methods_of
 from sparsefuse.workers import cores, each
 
@@ -46,21 +46,25 @@ def compare(
     out: Path,
     *,
     root: Path,
+    tested: bool = True,
     jobs: int = 0,
     engine: Engine = "local",
 ) -> list[str]:
     """Runs every method with every seed (and fold) below `out`; returns a line for each cell that failed.
 
-    `unimodal` stands for one run per modality. For the rest see `run`.
+    `unimodal` stands for one run per modality. With `tested` off the test split is left alone. For the rest see `run`.
     """
     from sparsefuse.checks import check_config
 
     for method in methods:
         check_config(dataclasses.replace(config, method=method))
-    return run(grid(config, methods_of(config, methods, root), seeds, out, root=root), jobs=jobs, engine=engine)
+    cells = grid(config, methods_of(config, methods, root), seeds, out, root=root, tested=tested)
+    return run(cells, jobs=jobs, engine=engine)
 
 
-def grid(config: Config, variants: Sequence[Variant], seeds: Sequence[int], out: Path, *, root: Path) -> list[Cell]:
+def grid(
+    config: Config, variants: Sequence[Variant], seeds: Sequence[int], out: Path, *, root: Path, tested: bool = True
+) -> list[Cell]:
     """The cells of an experiment. Raises ValueError for whatever no cell could follow, before anything runs."""
     from sparsefuse.checks import check_config
 
@@ -79,7 +83,7 @@ def grid(config: Config, variants: Sequence[Variant], seeds: Sequence[int], out:
                     split = dataclasses.replace(config.data.split, by="group", test_groups=fold)
                     cell = dataclasses.replace(cell, data=dataclasses.replace(cell.data, split=split))
                 where = place + (f"-fold{k}" if fold is not None else "")
-                cells.append(Cell(variant.name, cell, out / f"{where}-seed{seed}", root))
+                cells.append(Cell(variant.name, cell, out / f"{where}-seed{seed}", root, tested=tested))
     return cells
 
 
@@ -98,7 +102,7 @@ def run(cells: Sequence[Cell], *, jobs: int = 0, engine: Engine = "local") -> li
     cells = [cell._replace(threads=max(cores() // jobs, 1)) for cell in cells]
     if engine == "ray":  # its workers may stand in another folder
         cells = [cell._replace(folder=cell.folder.resolve(), root=cell.root.resolve()) for cell in cells]
-    open_cells = [cell for cell in cells if not (cell.folder / "result.json").exists()]
+    open_cells = [cell for cell in cells if not finished(cell.folder, tested=cell.tested)]
     if len(open_cells) < len(cells):
         log.info("%d of %d cells are finished already", len(cells) - len(open_cells), len(cells))
     failed, told = [], set[str]()

@@ -28,6 +28,7 @@ __all__ = [
     "write_report",
 ]
 
+_SPLITS = {"test": "test", "valid": "validation"}
 _NONE, _TIMES = "\N{EN DASH}", "\N{MULTIPLICATION SIGN}"
 
 
@@ -42,10 +43,12 @@ def table_markdown(rows: list[Row]) -> str:
 def write_csv(rows: list[Row], path: str | Path) -> None:
     """The results as CSV with unrounded numbers; what was not measured is an empty cell."""
     metrics = _shown_metrics(rows)
+    valid = "valid_" if rows[0].split == "valid" else ""
     costs = [part for part in Row._fields[Row._fields.index("gmacs") :] if part != "reference"]
     with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         table = csv.writer(file)
-        table.writerow(["name", "n", "seeds", *(f"{m}_{part}" for m in metrics for part in Stat._fields), *costs])
+        stats = [f"{valid}{m}_{part}" for m in metrics for part in Stat._fields]
+        table.writerow(["name", "n", "seeds", *stats, *costs])
         for row in rows:
             stats = [value for m in metrics for value in row.metrics.get(m, (None, None))]
             table.writerow([row.name, row.n, " ".join(map(str, row.seeds)), *stats, *(getattr(row, c) for c in costs)])
@@ -97,7 +100,8 @@ def render(template: str, **values: Any) -> str:
 def table_cells(rows: list[Row]) -> tuple[list[str], list[list[str]]]:
     """Titles and cells as text; units are in the titles."""
     metrics = _shown_metrics(rows)
-    units = [f"{metric(m).title}{' %' if metric(m).share else ''}" for m in metrics]
+    valid = "Valid " if rows[0].split == "valid" else ""
+    units = [f"{valid}{metric(m).title}{' %' if metric(m).share else ''}" for m in metrics]
     titles = ["Method", "n", *units, "GMACs", f"{_TIMES} {rows[0].reference}", "Parameters", "Memory MB",
               "Latency ms"]  # fmt: skip
     lines = []
@@ -159,7 +163,8 @@ def _page(folder: Path, runs: list[Run], rows: list[Row]) -> dict[str, Any]:
     return {
         "folder": shlex.quote(folder.name), "title": folder.resolve().name, "data": first.get("data", ""),
         "task": first["task"], "classes": classes, "heads": heads, "splits": first.get("splits", {}),
-        "rows": rows, "seeds": sorted({run.result["seed"] for run in finished}), "main": METRICS[rows[0].main],
+        "rows": rows, "split": _SPLITS[rows[0].split], "main": METRICS[rows[0].main],
+        "seeds": sorted({run.result["seed"] for run in finished}),
         "unit": "seed", "folds": folds, "over": "seeds and folds" if folds else "seeds",
         "same_split": all(run.result.get("splits") == first.get("splits") for run in finished),
         "metrics": _shown_metrics(rows), "titles": titles, "lines": lines, "stat": _stat, "best": _best(rows),
@@ -193,7 +198,7 @@ def _trade_off(rows: list[Row]) -> str:
         stat = row.metrics[row.main]
         error = None if stat.std is None else scale * stat.std
         points.append(charts.Point(row.name, row.gmacs, scale * stat.mean, error, i))
-    ylabel = f"{main.title} on the test split{', %' if main.share else ''}"
+    ylabel = f"{main.title} on the {_SPLITS[rows[0].split]} split{', %' if main.share else ''}"
     return charts.trade_off(points, ylabel=ylabel, higher_is_better=main.higher_is_better)
 
 

@@ -128,6 +128,14 @@ def _flat(tree: dict[str, Any], above: str = "") -> dict[str, Any]:
     return flat
 
 
+def finished(folder: Path, *, tested: bool = True) -> bool:
+    """Whether a run has all its results; `tested`: those of the test split too, if it has one."""
+    if not (folder / "result.json").exists():
+        return False
+    result = read_json(folder / "result.json")
+    return not tested or bool(result["test"]) or not result["splits"]["test"]
+
+
 def write_result(
     out: Path,
     config: Config,

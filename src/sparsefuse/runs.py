@@ -81,7 +81,9 @@ class Row(NamedTuple):
     seeds: list[int]
     """Each once; with folds, what a seed scored is the mean over its folds."""
     metrics: dict[str, Stat]
-    """Test metrics, by the names that `metric` knows."""
+    """By the names that `metric` knows."""
+    split: str
+    """whose metrics they are: test, or valid where no run was tested"""
     main: str
     """The metric that orders the rows."""
     gmacs: float | None
@@ -134,19 +136,23 @@ def every_class(runs: list[Run]) -> list[str]:
 
 
 def summarise(runs: list[Run]) -> list[Row]:
-    """One row per name, best first: mean and deviation of every test metric over seeds, and the cost."""
+    """One row per name, best first: mean and deviation of every metric over seeds, and the cost.
+
+    The metrics are the test split's; the validation split's, if no run was tested.
+    """
     groups = by_name(runs)
     if not groups:
         raise ValueError(f"none of the {len(runs)} runs has finished (no result.json): there is nothing to report yet")
     gmacs = {name: _cost(group, "gmacs") for name, group in groups.items()}
     known = {name: value for name, value in gmacs.items() if value}
     reference = "sft" if "sft" in known else min(known, key=lambda name: known[name], default="")
+    split = "test" if any(run.result["test"] for group in groups.values() for run in group) else "valid"
     rows = []
     for name, group in groups.items():
         relative = known[name] / known[reference] if name in known else None
         costs = {part: _cost(group, part) for part in Row._fields[-6:]}
         seeds, main = sorted({run.result["seed"] for run in group}), MAIN_METRIC[group[0].result["task"]]
-        rows.append(Row(name, seeds, _metrics(group), main, gmacs[name], relative, reference, **costs))
+        rows.append(Row(name, seeds, _metrics(group, split), split, main, gmacs[name], relative, reference, **costs))
     return sorted(rows, key=_worst_last)
 
 
@@ -218,7 +224,7 @@ def _short(value: Any) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
-def _metrics(group: list[Run]) -> dict[str, Stat]:
+def _metrics(group: list[Run], split: str) -> dict[str, Stat]:
     """Mean and sample deviation of the metrics that every run has; top-5 of five classes would say nothing.
 
     Folds are averaged within a seed first: the deviation is over seeds, never over different test clips.
@@ -226,7 +232,7 @@ def _metrics(group: list[Run]) -> dict[str, Stat]:
     metrics = {}
     few = group[0].result["task"] == "class" and len(every_class(group)) <= 5
     for name in metric_names(group[0]):
-        scores = [(run.result["seed"], run.result["test"].get(name)) for run in group]
+        scores = [(run.result["seed"], run.result[split].get(name)) for run in group]
         if any(value is None for _, value in scores) or (name == "top5" and few):
             continue
         values = [statistics.fmean(v for s, v in scores if s == seed) for seed in sorted({s for s, _ in scores})]

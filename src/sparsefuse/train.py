@@ -31,7 +31,7 @@ from sparsefuse.data.clips import Clips, load_clips
 from sparsefuse.files import write_text
 from sparsefuse.methods import build, option_names
 from sparsefuse.model import FusionModel
-from sparsefuse.run import Predicted, check_same, write_result, write_setup
+from sparsefuse.run import Predicted, check_same, finished, write_result, write_setup
 from sparsefuse.schedule import Schedule, new_optimizer
 from sparsefuse.tokens import Batch, Tokens, Voices
 from sparsefuse.watch import Watch
@@ -51,11 +51,11 @@ def train(
 ) -> Path:
     """Trains one model and writes its run folder `out`; `root` is the folder that the manifest's path is relative to.
 
-    `resume` continues a run that was stopped, to the same weights; a finished run is left as it is. With `tested` off
-    the test split is not scored. `stop` is asked after each epoch; if it says True of the run folder, training ends
-    there, and the run stays unfinished. Raises
-    FileExistsError when `out` holds a run and `resume` is off, ValueError for a configuration that cannot be run or
-    is not the one that the run in `out` was started with.
+    `resume` continues a run that was stopped, to the same weights; a finished run is left as it is, unless its test
+    split is still to be scored. With `tested` off it never is. `stop` is asked after each epoch; if it says True of
+    the run folder, training ends there, and the run stays unfinished. Raises FileExistsError when `out` holds a run and
+    `resume` is off, ValueError for a configuration that cannot be run or is not the one that the run in `out` was
+    started with.
     """
     check_config(config)
     check_one_test_split(config)
@@ -65,7 +65,7 @@ def train(
             raise FileExistsError(f"{out} holds a run already; continue it with --resume, or give another folder")
         check_same(config, out)
     ranks.wait(rank)  # the first process must not write before the others have looked
-    if (out / "result.json").exists():
+    if finished(out, tested=tested):
         ranks.leave()
         return out
     clips = load_clips(config.data, root)

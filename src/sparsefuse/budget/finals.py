@@ -94,5 +94,4 @@ class Finals(NamedTuple):
 
     def _cells(self, trials: Sequence[Trial]) -> list[Cell]:
         variants = [Variant(t.name, t.candidate.method, t.candidate.options) for t in trials]
-        cells = grid(self.config, variants, self.seeds, self.out / "finalists", root=self.root)
-        return [cell._replace(tested=False) for cell in cells]
+        return grid(self.config, variants, self.seeds, self.out / "finalists", root=self.root, tested=False)
