@@ -115,7 +115,7 @@ class Plan:
                 self.reused += len(pairs) - len(todo)
                 for clip in todo:
                     row = row_of[clip.name]
-                    make = Make(spec.modality, spec.extractor, spec.options, spec.whole, shards.part(clip))
+                    make = Make(spec.modality, spec.whole, shards.part(clip))
                     clips.setdefault((row, self._source(row, spec)), []).append(make)
             found = [self._clip(row, source, clips[row, source]) for row, source in sorted(clips)]
             yield Group(shard, len(rows), wanted, found)
