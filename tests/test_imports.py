@@ -18,6 +18,7 @@ LEVELS = [
         "tokens",
         "config",
         "files",
+        "shard",
         "names",
         "shorthand",
         "skipped",

@@ -1,7 +1,6 @@
 """One row's file comes in, a feature file per modality comes out: the work of one process on one clip."""
 
 import errno
-import io
 import os
 import traceback
 from collections.abc import Iterator, Sequence
@@ -16,6 +15,7 @@ from sparsefuse.features import Extractor, code_version, features, ready
 from sparsefuse.files import replacing
 from sparsefuse.media import FileRequest, Limits
 from sparsefuse.media.fetch import fetched
+from sparsefuse.shard import save
 from sparsefuse.skipped import Unusable
 
 DTYPES = ("float32", "float16", "uint8")
@@ -27,8 +27,10 @@ class Make(NamedTuple):
     modality: str
     whole: bool
     """read the whole file, whatever part the row names"""
+    name: str
+    """its key in the file"""
     target: Path
-    """the .npy file to write"""
+    """the .safetensors file to write"""
 
 
 class Maker(NamedTuple):
@@ -97,7 +99,7 @@ def make(clip: Clip) -> list[Failure | None]:
         if isinstance(made, Failure):
             failures.append(made)
         else:
-            _write(make_.target, made)
+            _write(make_, made)
             failures.append(None)
     return failures
 
@@ -157,13 +159,9 @@ def _check(made: np.ndarray) -> None:
         raise Unusable(f"{bad} of {made.size} features are NaN or infinite, expected finite numbers")
 
 
-def _write(target: Path, made: np.ndarray) -> None:
-    # Through memory: numpy's own write to a file reports a full disk without its error number.
-    head = io.BytesIO()
-    np.lib.format.write_array_header_1_0(head, np.lib.format.header_data_from_array_1_0(np.ascontiguousarray(made)))
-    with disk_full(target), replacing(target) as temporary, temporary.open("wb", buffering=0) as file:
-        file.write(head.getbuffer())
-        file.write(np.ascontiguousarray(made).data)
+def _write(make_: Make, made: np.ndarray) -> None:
+    with disk_full(make_.target), replacing(make_.target) as temporary:
+        save(temporary, {make_.name: made})
 
 
 @contextmanager
