@@ -125,7 +125,8 @@ class SoundSink:
 
 def _samples(piece: "AudioFrame") -> np.ndarray:
     """(channels, samples) of a piece of planar float32; PyAV's own `to_ndarray` takes ten times as long."""
-    rows = [np.frombuffer(plane, np.float32, piece.samples) for plane in piece.planes]  # pyright: ignore[reportArgumentType]
+    planes: Any = piece.planes  # they are buffers, which their type does not say
+    rows = [np.frombuffer(plane, np.float32, piece.samples) for plane in planes]
     return rows[0][None] if len(rows) == 1 else np.stack(rows)
 
 
