@@ -6,12 +6,14 @@ Both sides use as many processes, each started anew, in turns within one run. Ne
 """
 
 import argparse
+import os
 import statistics
 import tempfile
 import threading
 import time
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import av
 import psutil
@@ -38,36 +40,39 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--grid", type=int, default=700, help="clips of GRID")
     parser.add_argument("--clips", type=int, default=5000, help="rows of the memory test; 0 = none")
-    parser.add_argument("--rate", type=float, default=5.0, help="frames a second; 0 = all, then the disk is measured")
+    parser.add_argument("--rate", type=float, default=5.0, help="frames a second; 0 = all")
+    parser.add_argument("--repeats", type=int, default=VGGSOUND, help="times that the twelve VGGSound films are listed")
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--out", type=Path, default=Path("results/benchmark-extraction"))
     options = parser.parse_args()
     grid = sorted((DATA / "grid/clips").glob("*.mp4"))[: options.grid]
-    vggsound = sorted((DATA / "vggsound_samples/video").glob("*.mp4")) * VGGSOUND
-    lines: list[tuple[object, ...]] = [("what", "clips", "bare_seconds", "extract_seconds", "throughput_ratio")]
+    vggsound = sorted((DATA / "vggsound_samples/video").glob("*.mp4")) * options.repeats
     times = {
-        "GRID": (len(grid), *timed(grid, options.rounds, options.jobs, options.rate)),
-        "VGGSound": (len(vggsound), *timed(vggsound, options.rounds, options.jobs, options.rate)),
+        "GRID": (len(grid), timed(grid, options.rounds, options.jobs, options.rate)),
+        "VGGSound": (len(vggsound), timed(vggsound, options.rounds, options.jobs, options.rate)),
     }
-    added = [[a + b for a, b in zip(*both, strict=True)] for both in zip(*(t[1:] for t in times.values()), strict=True)]
-    times["both"] = (len(grid) + len(vggsound), added[0], added[1])
-    for name, (count, bare, ours) in times.items():
-        ratio = statistics.median(a / b for a, b in zip(bare, ours, strict=True))
-        lines.append((name, count, statistics.median(bare), statistics.median(ours), ratio))
-    rows = [f"| {n} | {c} | {a:.1f} | {b:.1f} | {r:.2f} |" for n, c, a, b, r in lines[1:]]
-    head = [
-        "# benchmark-extraction",
-        "",
-        "| films | clips | bare decoder, s | extract, s | ratio |",
-        "|:--|--:|--:|--:|--:|",
+    both = [Round(*map(sum, zip(*pair, strict=True))) for pair in zip(*(t for _, t in times.values()), strict=True)]
+    times["both"] = (len(grid) + len(vggsound), both)
+    lines: list[tuple[object, ...]] = [("what", "clips", *Round._fields, "throughput_ratio", "cpu_ratio")]
+    for name, (count, rounds) in times.items():
+        middle = [statistics.median(values) for values in zip(*rounds, strict=True)]
+        wall = statistics.median(r.bare_seconds / r.extract_seconds for r in rounds)
+        cpu = statistics.median(r.bare_cpu_seconds / r.extract_cpu_seconds for r in rounds)
+        lines.append((name, count, *middle, wall, cpu))
+    rows = [
+        f"| {n} | {c} | {' | '.join(f'{t:.1f}' for t in t4)} | {w:.2f} | {p:.2f} |" for n, c, *t4, w, p in lines[1:]
     ]
     text = [
-        *head,
+        "# benchmark-extraction",
+        "",
+        "| films | clips | bare decoder, s | extract, s | bare, CPU s | extract, CPU s | ratio | CPU ratio |",
+        "|:--|--:|--:|--:|--:|--:|--:|--:|",
         *rows,
         "",
-        f"Spectrogram and every frame at {SIZE} x {SIZE}, {options.jobs} processes, {cores()} cores, ",
+        f"Spectrogram and {f'{options.rate:g} frames a second' if options.rate else 'every frame'} at {SIZE} x {SIZE}, "
+        f"{options.jobs} processes, {cores()} cores, {options.rounds} rounds in turns; the bare decoder decodes both "
+        "streams and scales as many frames. CPU time is that of all processes.",
     ]
-    text[-1] += f"{options.rounds} rounds in turns; the bare decoder decodes both streams and scales as many frames."
     if options.clips:
         first, last = memory(grid, options.clips, options.jobs)
         text += [
@@ -81,22 +86,36 @@ def main() -> None:
     print("\n".join(text))
 
 
-def timed(films: list[Path], rounds: int, jobs: int, rate: float) -> tuple[list[float], list[float]]:
-    """Seconds of the bare decoder and of extraction, per round."""
-    bare, ours = [], []
+class Round(NamedTuple):
+    """What one round took."""
+
+    bare_seconds: float
+    extract_seconds: float
+    bare_cpu_seconds: float
+    extract_cpu_seconds: float
+
+
+def timed(films: list[Path], rounds: int, jobs: int, rate: float) -> list[Round]:
+    """The bare decoder and extraction, in turns."""
+    found = []
     features = FEATURES | {"picture": FEATURES["picture"] | {"rate": rate or None}}
     with tempfile.TemporaryDirectory() as folder:
         manifest = listed(Path(folder), films, len(films))
         for turn in range(rounds):
-            start = time.monotonic()
+            begin, begin_cpu = time.monotonic(), cpu_seconds()
             assert sum(count or 0 for _, count in each(partial(decode, rate=rate), films, jobs)) > 0
-            bare.append(time.monotonic() - start)
-            start = time.monotonic()
+            middle, middle_cpu = time.monotonic(), cpu_seconds()
             with tempfile.TemporaryDirectory(dir=folder) as out:
                 summary = extract(manifest, out, features=features, jobs=jobs, progress=False)
-                ours.append(time.monotonic() - start)
+                end, end_cpu = time.monotonic(), cpu_seconds()
             assert summary.done == 2 * len(films), (turn, summary.skipped)
-    return bare, ours
+            found.append(Round(middle - begin, end - middle, middle_cpu - begin_cpu, end_cpu - middle_cpu))
+    return found
+
+
+def cpu_seconds() -> float:
+    """Of this process and those that it has waited for."""
+    return sum(os.times()[:4])
 
 
 def decode(film: Path, rate: float) -> int:

@@ -25,11 +25,13 @@ import av
 import numpy as np
 
 from sparsefuse.media import write_clip
+from sparsefuse.shard import places
 from sparsefuse.table import read_table, write_table
 
 FEATURES = {
     "picture": {"extractor": "frames", "source": "video", "rate": 5, "size": [16, 24]},
     "sound": {"extractor": "spectrogram", "source": "video", "bins": 32},
+    "large": {"extractor": "frames", "source": "film", "rate": 5, "size": [480, 480], "dtype": "uint8"},
 }
 BROKEN: dict[str, str] = {
     "truncated": "cut short",
@@ -45,6 +47,8 @@ BROKEN: dict[str, str] = {
 }
 """Kind of broken file -> what its reason says; empty where the clip is fine and must come out."""
 SHARE = 0.05
+LARGE = 10
+"""One row in so many has features so large that they are a file of their own."""
 
 
 def main() -> None:
@@ -94,12 +98,10 @@ def check(folder: Path, rows: int, kills: int, jobs: int, seed: int) -> list[str
 def progress(out: Path) -> int:
     """Features that are there, in shards or as parts."""
     found = set()
-    for path in out.glob("*/.parts/[!.]*.npy"):
+    for path in out.glob("*/.parts/[!.]*.safetensors"):
         found.add((path.parts[-3], path.name.rsplit(".", 2)[0]))
-    for path in out.glob("*/[!.]*.safetensors"):
-        with path.open("rb") as file:
-            names = json.loads(file.read(int.from_bytes(file.read(8), "little")))
-        found |= {(path.parts[-2], name) for name in names}
+    for path in [*out.glob("*/[!.]*.safetensors"), *out.glob("*/[0-9]*/[!.]*.safetensors")]:
+        found |= {(path.relative_to(out).parts[0], name) for name in places(path)}
     return len(found)
 
 
@@ -142,11 +144,13 @@ def judged(out: Path, kinds: dict[str, str]) -> list[str]:
             problems.append(f"{name} ({kind}) is missing: {reasons.get(name)}")
             continue
         picture, sound = (read_array(rows[name][column], out) for column in ("picture", "sound"))
+        if int(name[4:]) % LARGE == 0 and read_array(rows[name]["large"], out).shape != (5, 480 * 480):
+            problems.append(f"{name} ({kind}): {rows[name]['large']}")
         if picture.shape != (5, 384) or abs(len(sound) - 100) > 7:
             problems.append(f"{name} ({kind}): {picture.shape}, {sound.shape}")
         if not (picture[:, 0] > 0.9).all() or not (picture[:, -1] < 0.1).all():
             problems.append(f"{name} ({kind}) is not upright: {picture[:, 0]}, {picture[:, -1]}")
-    stored = Counter(row[column] for row in rows.values() for column in ("picture", "sound") if row[column])
+    stored = Counter(row[column] for row in rows.values() for column in FEATURES if row[column])
     return problems + [f"{reference} stands {count} times" for reference, count in stored.items() if count > 1]
 
 
@@ -196,7 +200,9 @@ def write_set(folder: Path, rows: int, seed: int, *, share: float = SHARE) -> tu
         if number in broken:
             makers[kind](path, good[0])
         kinds[f"clip{number:05d}"] = kind
-        table.append({"id": f"clip{number:05d}", "video": str(path.relative_to(folder)), "label": str(number % 3)})
+        cell = str(path.relative_to(folder))
+        film = cell if number % LARGE == 0 else ""
+        table.append({"id": f"clip{number:05d}", "video": cell, "film": film, "label": str(number % 3)})
     write_table(folder / "manifest.csv", table)
     return folder / "manifest.csv", kinds
 

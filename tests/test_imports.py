@@ -18,6 +18,7 @@ LEVELS = [
         "tokens",
         "config",
         "files",
+        "shard",
         "names",
         "shorthand",
         "skipped",
@@ -134,6 +135,7 @@ def test_models_know_no_modality_by_name(package):
         "import sparsefuse.report, sparsefuse.charts",
         "import sparsefuse.config",
         "import sparsefuse.cli",
+        "from sparsefuse.features import extract, build; [build(name, {}) for name in ('frames', 'spectrogram')]",
     ],
 )
 def test_torch_is_not_loaded_by(code):

@@ -2,6 +2,7 @@
 
 import io
 import json
+import time
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +13,10 @@ from rich.console import Console
 from sparsefuse.config import Config, Data, Split
 from sparsefuse.data.check import Report, Size, Spread, check, files, show
 from sparsefuse.data.check.lengths import outliers
-from sparsefuse.data.manifest import read_manifest
+from sparsefuse.data.contents import Fault
+from sparsefuse.data.manifest import Row, read_manifest
 from sparsefuse.data.prepare import prepare
+from sparsefuse.media.probe import Probe
 from sparsefuse.table import write_table
 from sparsefuse.verbs.data import check as verb
 
@@ -249,13 +252,30 @@ def test_check_names_every_sample_that_training_would_lose(clips, tmp_path):
 def test_a_decoder_that_crashes_costs_one_file(clips, monkeypatch):
     real = files.each
 
-    def crashing(work, tasks, jobs):
-        for task, result in real(work, tasks, jobs):
+    def crashing(work, tasks, jobs, **options):
+        for task, result in real(work, tasks, jobs, **options):
             yield task, None if task == "a_s3.npy" else result
 
     monkeypatch.setattr(files, "each", crashing)
     (problem,) = of_kind(found(clips, rows()), "unreadable")
     assert problem.message == "sample s3: a_s3.npy: the decoder crashed"
+
+
+def hang_at_one(ref, root):
+    time.sleep(60 if ref == "one.mp4" else 0)
+    return Probe(1, None, None)
+
+
+@pytest.mark.slow  # two processes import torch
+def test_a_film_that_holds_the_decoder_up_costs_itself(monkeypatch, tmp_path):
+    monkeypatch.setattr(files, "media_contents", hang_at_one)
+    monkeypatch.setattr(files, "SECONDS", 1.0)
+    looked = files.Files([Row(name, {"video": f"{name}.mp4"}, "x") for name in ("one", "two")], ["video"])
+    looked.read(tmp_path, jobs=2)
+    assert looked.of_media == {
+        "one.mp4": Fault("unreadable", "one.mp4: looking into it took longer than 1 s, the time-out"),
+        "two.mp4": Probe(1, None, None),
+    }
 
 
 def test_a_file_of_several_rows_is_read_once(clips, monkeypatch):

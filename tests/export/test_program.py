@@ -11,8 +11,8 @@ from sparsefuse.data.labels import Labels
 from sparsefuse.data.lengths import Lengths
 from sparsefuse.data.stats import Stats
 from sparsefuse.export.program import Program, pad
-from sparsefuse.export.sound import Wave
-from sparsefuse.features.spectrogram import Extractor
+from sparsefuse.export.sound import Wave, of_windows, tapered
+from sparsefuse.features.spectrogram import Extractor, hamming, log_mel
 from sparsefuse.methods import build
 from sparsefuse.predict import Predictor
 
@@ -85,3 +85,15 @@ def test_sound_in_a_batch_becomes_what_the_extractor_makes_of_each_alone(lengths
     for row, size, sound in zip(made, count, sounds, strict=True):
         expected = Extractor(**options).features(sound.numpy()) if len(sound) else np.empty((0, 160), np.float32)
         np.testing.assert_allclose(row[:size].numpy(), expected, atol=1e-4)
+
+
+def test_log_mel_exports_for_any_length() -> None:
+    class Module(torch.nn.Module):
+        def forward(self, sound: torch.Tensor) -> torch.Tensor:
+            windows = tapered(sound, torch.from_numpy(hamming(400)), stride=160)
+            return of_windows(windows, rate=16000, bins=128)
+
+    length = torch.export.Dim("length", min=320)
+    program = torch.export.export(Module(), (torch.zeros(16000),), dynamic_shapes=({0: length},))
+    sound = torch.rand(5000, generator=torch.Generator().manual_seed(0)) - 0.5
+    np.testing.assert_allclose(program.module()(sound), log_mel(sound.numpy()), atol=1e-4)

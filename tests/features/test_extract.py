@@ -220,7 +220,7 @@ from pathlib import Path
 from sparsefuse.features import extractor
 SOURCE = "video"
 def extract(path, *, out: str):
-    while len(list(Path(out).glob(".parts/c*.npy"))) >= 5 and not path.with_name("go").exists():
+    while len(list(Path(out).glob(".parts/c*.safetensors"))) >= 5 and not path.with_name("go").exists():
         time.sleep(0.01)
     return extractor("frames")(path, size=(64, 64))
 """
@@ -233,13 +233,13 @@ def test_a_killed_run_goes_on_and_ends_the_same(clips: Path, tmp_path: Path) -> 
     features = {"picture": {"extractor": str(tmp_path / "stuck.py"), "out": str(tmp_path / "out/picture")}}
     code = f"from sparsefuse.features.extract import extract; extract({str(manifest)!r}, {str(tmp_path / 'out')!r}, "
     process = subprocess.Popen([sys.executable, "-c", f"{code}features={features!r}, jobs=1, progress=False)"])
-    while len(list(tmp_path.glob("out/picture/.parts/c*.npy"))) < 5:
+    while len(list(tmp_path.glob("out/picture/.parts/c*.safetensors"))) < 5:
         assert process.poll() is None
         time.sleep(0.01)
     process.kill()
     process.wait()
     (clips / "go").touch()
-    (tmp_path / "out/picture/.parts/.c9.123.npy").write_bytes(b"half")  # what a kill within a write leaves
+    (tmp_path / "out/picture/.parts/.c9.123.safetensors").write_bytes(b"half")  # what a kill within a write leaves
     with (tmp_path / "out/picture/.made.jsonl").open("a") as journal:
         journal.write('\n{"shard": 0, "sta')  # and within a line
     resumed = run(manifest, tmp_path / "out", features)

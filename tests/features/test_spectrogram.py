@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from sparsefuse.features import extractor
 from sparsefuse.features.spectrogram import Extractor, log_mel, mel_matrix, with_context
@@ -47,7 +46,7 @@ def slow_log_mel(sound: list[float], bins: int) -> np.ndarray:
 
 
 def test_it_equals_a_slow_sum() -> None:
-    noise = torch.rand(700, generator=torch.Generator().manual_seed(0)) - 0.5
+    noise = np.random.default_rng(0).uniform(-0.5, 0.5, 700).astype(np.float32)
     np.testing.assert_allclose(log_mel(noise), slow_log_mel(noise.tolist(), 128), atol=1e-4)  # float32 sums of 400
 
 
@@ -55,21 +54,21 @@ def test_it_equals_a_slow_sum() -> None:
     ("samples", "tokens"), [(0, 1), (1, 1), (159, 1), (160, 1), (319, 1), (320, 2), (16000, 100), (160000, 1000)]
 )
 def test_ten_milliseconds_give_a_token_and_no_clip_is_too_short(samples: int, tokens: int) -> None:
-    features = log_mel(torch.zeros(samples))
+    features = log_mel(np.zeros(samples, np.float32))
     assert features.shape == (tokens, 128)
     np.testing.assert_allclose(features, math.log(1e-6), rtol=1e-6)  # silence
 
 
 def test_a_click_is_loudest_in_the_token_of_its_time() -> None:
-    sound = torch.zeros(16000)
+    sound = np.zeros(16000, np.float32)
     sound[160 * 37 + 80] = 1
-    assert int(log_mel(sound).sum(dim=1).argmax()) == 37
+    assert int(log_mel(sound).sum(axis=1).argmax()) == 37
 
 
 def test_a_tone_is_loudest_in_the_bin_of_its_frequency() -> None:
     edges = slow_mel_edges(128, 8000)
     for bin_ in (40, 90, 120):
-        tone = torch.sin(2 * math.pi * edges[bin_ + 1] * torch.arange(16000) / 16000)
+        tone = np.sin(2 * math.pi * edges[bin_ + 1] * np.arange(16000) / 16000)
         assert abs(int(log_mel(tone)[50].argmax()) - bin_) <= 1  # frequencies are 31 Hz apart
 
 
@@ -79,17 +78,6 @@ def test_no_mel_bin_is_empty() -> None:
     assert (matrix.max(axis=1) > 0).all()
     with pytest.raises(ValueError, match=r"of 400 mel bins contain no frequency at 16000 Hz; use fewer bins"):
         mel_matrix(16000, 512, 400)
-
-
-def test_it_exports_for_any_length() -> None:
-    class Module(torch.nn.Module):
-        def forward(self, sound: torch.Tensor) -> torch.Tensor:
-            return log_mel(sound)
-
-    length = torch.export.Dim("length", min=320)
-    program = torch.export.export(Module(), (torch.zeros(16000),), dynamic_shapes=({0: length},))
-    sound = torch.rand(5000, generator=torch.Generator().manual_seed(0))
-    torch.testing.assert_close(program.module()(sound), log_mel(sound))
 
 
 def write_ramp(path: Path) -> Path:
@@ -102,11 +90,11 @@ def write_ramp(path: Path) -> Path:
 def test_a_file_becomes_tokens(tmp_path: Path) -> None:
     features = extract(write_ramp(tmp_path / "a.wav"), bins=32)
     assert features.dtype == np.float32
-    np.testing.assert_allclose(features, log_mel(torch.arange(8000) / 32768, bins=32), atol=1e-4)
+    np.testing.assert_allclose(features, log_mel(np.arange(8000) / 32768, bins=32), atol=1e-4)
 
 
 def test_context_joins_neighbours_and_repeats_the_ends() -> None:
-    x = torch.tensor([[1.0, 10.0], [2.0, 20.0], [3.0, 30.0]])
+    x = np.array([[1.0, 10.0], [2.0, 20.0], [3.0, 30.0]])
     assert with_context(x, 1).tolist() == [[1, 10, 1, 10, 2, 20], [1, 10, 2, 20, 3, 30], [2, 20, 3, 30, 3, 30]]
     assert with_context(x, 0).tolist() == x.tolist()
     assert with_context(x[:1], 2).tolist() == [[1, 10] * 5]
@@ -114,7 +102,7 @@ def test_context_joins_neighbours_and_repeats_the_ends() -> None:
 
 def test_one_in_so_many_tokens_is_kept(tmp_path: Path) -> None:
     sound = write_ramp(tmp_path / "a.wav")
-    plain = torch.from_numpy(extract(sound, bins=20))
+    plain = extract(sound, bins=20)
     found = extract(sound, bins=20, context=2, every=3)
     assert found.shape == (-(-len(plain) // 3), 100)
     np.testing.assert_array_equal(found, with_context(plain, 2)[::3])
@@ -123,7 +111,7 @@ def test_one_in_so_many_tokens_is_kept(tmp_path: Path) -> None:
 def test_impossible_options_are_refused() -> None:
     for wrong in ({"hop": 0.0}, {"hop": 0.03}, {"bins": 0}, {"rate": 0}):
         with pytest.raises(ValueError, match="expected rate"):
-            log_mel(torch.zeros(100), **wrong)
+            log_mel(np.zeros(100, np.float32), **wrong)
     for wrong in ({"context": -1}, {"every": 0}):
         with pytest.raises(ValueError, match="expected context >= 0 and every >= 1"):
             Extractor(**wrong)

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from sparsefuse.files import replacing
+from sparsefuse.shard import save
 
 SIZE = 64 << 20
 """Bytes of a file; opening one costs time by the number of its arrays."""
@@ -42,9 +43,7 @@ class Shards:
         return f"features/{self.modality}-{self.files:05d}.safetensors"
 
     def _write(self) -> None:
-        from safetensors.numpy import save_file
-
         with replacing(self.out / self._name()) as path:
-            save_file(self.waiting, path)
+            save(path, self.waiting)
         self.waiting, self.bytes = {}, 0
         self.files += 1

@@ -1,9 +1,12 @@
 """The log-mel front end inside the graph: what `features.spectrogram` does to one clip, for a batch of any lengths."""
 
+import math
+
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
-from sparsefuse.features.spectrogram import of_windows, tapered
+from sparsefuse.features.spectrogram import FLOOR, hamming, mel_matrix
 
 
 class Wave(nn.Module):
@@ -27,7 +30,7 @@ class Wave(nn.Module):
         self.context, self.every = context, every
         self.stride = round(hop * rate)
         # A constant: ONNX has a Hamming window of its own, of 25/46 in place of 0.54.
-        self.register_buffer("taper", torch.hamming_window(round(window * rate)))
+        self.register_buffer("taper", torch.from_numpy(hamming(round(window * rate))))
         self.taper: Tensor
 
     def forward(self, sound: Tensor, length: Tensor) -> tuple[Tensor, Tensor]:
@@ -35,7 +38,7 @@ class Wave(nn.Module):
         sound = torch.where(real, sound, 0.0)
         # A clip shorter than a hop has one token, as its zeros up to one hop; this one hop more for all changes no
         # token of the others.
-        sound = torch.nn.functional.pad(sound, (0, self.stride))
+        sound = functional.pad(sound, (0, self.stride))
         x = of_windows(tapered(sound, self.taper, stride=self.stride), rate=self.rate, bins=self.bins)  # (B, N, bins)
         count = torch.where(length > 0, (length // self.stride).clamp_min(1), 0)
         place = torch.arange(x.shape[1], device=x.device)[:: self.every] if self.every > 1 else None
@@ -53,3 +56,19 @@ class Wave(nn.Module):
         around = torch.minimum(around.clamp_min(0)[None], last).flatten(1)  # (B, N (2c + 1))
         rows = x.gather(1, around[..., None].expand(-1, -1, x.shape[2]))
         return rows.unflatten(1, (-1, 2 * self.context + 1)).flatten(2)
+
+
+def tapered(sound: Tensor, taper: Tensor, *, stride: int) -> Tensor:
+    """The windows that tokens are made of: (..., S), at least one stride, weights (L,) -> (..., N, L)."""
+    length = len(taper)
+    before = (length - stride) // 2
+    return functional.pad(sound, (before, length - stride - before)).unfold(-1, length, stride) * taper
+
+
+def of_windows(windows: Tensor, *, rate: int, bins: int) -> Tensor:
+    """The log of the mel power of windows (..., N, L): (..., N, bins)."""
+    num_fft = 2 ** math.ceil(math.log2(windows.shape[-1]))
+    # Not torch.stft: it puts a guard on the number of tokens that torch.export cannot meet.
+    power = torch.fft.rfft(windows, num_fft).abs().square()  # (..., N, num_fft / 2 + 1)
+    mel = torch.from_numpy(mel_matrix(rate, num_fft, bins)).to(power)  # (bins, num_fft / 2 + 1)
+    return (functional.linear(power, mel) + FLOOR).log()

@@ -91,9 +91,26 @@ def build(name: str, options: Mapping[str, Any]) -> Extractor:
     """The extractor with these options; the same object for the same ones. Raises ValueError for a wrong one."""
     try:
         # As given, not resolved: a process asks for every clip, and resolving takes longer than decoding one.
-        return _build(name, _code_version(_module(name)), json.dumps(options, sort_keys=True))
+        return _build(name, code_version(name), json.dumps(options, sort_keys=True))
     except TypeError as error:
         raise ValueError(f"extractor {Path(name).stem!r}: options must be plain values; got {dict(options)}") from error
+
+
+def ready(name: str, options: Mapping[str, Any]) -> Extractor:
+    """The extractor with options that `resolve` gave: without the parser, which takes longer to import than some clips
+    to decode. Raises ValueError."""
+    module = _module(name)
+    try:
+        return module.Extractor(**options) if hasattr(module, "Extractor") else _Function(module.extract, options)
+    except ValueError as error:
+        raise ValueError(f"extractor {Path(name).stem!r}: {error}") from error
+
+
+def code_version(name: str) -> int:
+    """Changes when the extractor's file does."""
+    module = _module(name)
+    assert module.__file__ is not None, module
+    return Path(module.__file__).stat().st_mtime_ns
 
 
 def source_of(name: str) -> str:
@@ -139,7 +156,7 @@ def fingerprint(name: str, options: Mapping[str, Any]) -> str:
 class _Function:
     """A function `extract(path, *, options...)` as an Extractor."""
 
-    def __init__(self, function: Callable[..., np.ndarray], options: dict[str, Any]) -> None:
+    def __init__(self, function: Callable[..., np.ndarray], options: Mapping[str, Any]) -> None:
         self._function, self._options = function, options
         self._parts = set(_PART) <= set(inspect.signature(function).parameters)
 
@@ -153,12 +170,7 @@ class _Function:
 
 @lru_cache(maxsize=16)
 def _build(name: str, code: int, options: str) -> Extractor:
-    module = _module(name)
-    typed = resolve(name, json.loads(options))
-    try:
-        return module.Extractor(**typed) if hasattr(module, "Extractor") else _Function(module.extract, typed)
-    except ValueError as error:
-        raise ValueError(f"extractor {Path(name).stem!r}: {error}") from error
+    return ready(name, resolve(name, json.loads(options)))
 
 
 def _module(name: str) -> ModuleType:
@@ -184,11 +196,6 @@ def _own_module(path: Path, changed: int) -> ModuleType:
     if hasattr(module, "extract") == hasattr(module, "Extractor"):
         raise ValueError(f"extractor {str(path)!r} does not define either `extract` or `class Extractor`")
     return module
-
-
-def _code_version(module: ModuleType) -> int:
-    assert module.__file__ is not None, module
-    return Path(module.__file__).stat().st_mtime_ns
 
 
 def _file_hash(module: ModuleType) -> str:

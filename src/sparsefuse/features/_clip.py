@@ -1,7 +1,6 @@
 """One row's file comes in, a feature file per modality comes out: the work of one process on one clip."""
 
 import errno
-import io
 import os
 import traceback
 from collections.abc import Iterator, Sequence
@@ -12,10 +11,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sparsefuse import media
-from sparsefuse.features import Extractor, build, features
+from sparsefuse.features import Extractor, code_version, features, ready
 from sparsefuse.files import replacing
 from sparsefuse.media import FileRequest, Limits
 from sparsefuse.media.fetch import fetched
+from sparsefuse.shard import save
 from sparsefuse.skipped import Unusable
 
 DTYPES = ("float32", "float16", "uint8")
@@ -25,12 +25,21 @@ class Make(NamedTuple):
     """One modality of a clip."""
 
     modality: str
-    extractor: str
-    options: dict[str, Any]
     whole: bool
     """read the whole file, whatever part the row names"""
+    name: str
+    """its key in the file"""
     target: Path
-    """the .npy file to write"""
+    """the .safetensors file to write"""
+
+
+class Maker(NamedTuple):
+    """How a modality is made."""
+
+    modality: str
+    extractor: str
+    options: dict[str, Any]
+    """all of them, typed"""
 
 
 class Clip(NamedTuple):
@@ -58,13 +67,20 @@ class Failure(NamedTuple):
     """whether the reason lacks the file's name"""
 
 
-def begin(folder: str, makes: Sequence[tuple[str, dict[str, Any]]]) -> None:
+def begin(folder: str, makers: Sequence[Maker]) -> None:
     """What a process does before its first clip: it loads the extractors, in the folder that paths are relative to."""
     if os.getcwd() != folder:
         os.chdir(folder)
-    for name, options in makes:
-        if not isinstance(build(name, options).request(), FileRequest):
+    for maker in makers:
+        made_of = maker, code_version(maker.extractor)
+        if maker.modality not in _loaded or _loaded[maker.modality][0] != made_of:
+            _loaded[maker.modality] = made_of, ready(maker.extractor, maker.options)
+        if not isinstance(_loaded[maker.modality][1].request(), FileRequest):
             media.import_av()
+
+
+_loaded: dict[str, tuple[tuple[Maker, int], Extractor]] = {}
+"""modality -> what its extractor was made of, and the extractor, which may hold a model: this process has it once"""
 
 
 def make(clip: Clip) -> list[Failure | None]:
@@ -76,14 +92,14 @@ def make(clip: Clip) -> list[Failure | None]:
         path = fetched(clip.source, clip.folder, clip.limits)
     except Unusable as error:
         return [Failure(str(error))] * len(clip.makes)
-    extractors = [build(make.extractor, make.options) for make in clip.makes]
+    extractors = [_loaded[make_.modality][1] for make_ in clip.makes]
     failures: list[Failure | None] = []
     for make_, extractor, found in zip(clip.makes, extractors, _found(path, clip, extractors), strict=True):
         made = _made(path, clip, make_, extractor, found)
         if isinstance(made, Failure):
             failures.append(made)
         else:
-            _write(make_.target, made)
+            _write(make_, made)
             failures.append(None)
     return failures
 
@@ -128,7 +144,8 @@ def _failure(error: Exception, path: Path, clip: Clip, make_: Make) -> Failure:
         return Failure(f"{clip.source}: needs more memory than there is; use a lower rate or size, or fewer jobs")
     where = traceback.extract_tb(error.__traceback__)[-1]
     place = f"{Path(where.filename).name}, line {where.lineno}"
-    return Failure(f"{text} (extractor {make_.extractor!r}: {type(error).__name__} in {place})", bug=True)
+    name = _loaded[make_.modality][0][0].extractor
+    return Failure(f"{text} (extractor {name!r}: {type(error).__name__} in {place})", bug=True)
 
 
 def _check(made: np.ndarray) -> None:
@@ -142,13 +159,9 @@ def _check(made: np.ndarray) -> None:
         raise Unusable(f"{bad} of {made.size} features are NaN or infinite, expected finite numbers")
 
 
-def _write(target: Path, made: np.ndarray) -> None:
-    # Through memory: numpy's own write to a file reports a full disk without its error number.
-    head = io.BytesIO()
-    np.lib.format.write_array_header_1_0(head, np.lib.format.header_data_from_array_1_0(np.ascontiguousarray(made)))
-    with disk_full(target), replacing(target) as temporary, temporary.open("wb", buffering=0) as file:
-        file.write(head.getbuffer())
-        file.write(np.ascontiguousarray(made).data)
+def _write(make_: Make, made: np.ndarray) -> None:
+    with disk_full(make_.target), replacing(make_.target) as temporary:
+        save(temporary, {make_.name: made})
 
 
 @contextmanager

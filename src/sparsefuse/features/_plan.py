@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from sparsefuse.features._clip import Clip, Make
-from sparsefuse.features._shards import ROWS, Shards, Wanted, key_names, made_from, shard_name
+from sparsefuse.features._shards import ROWS, Shards, Wanted, key_names, made_from
 from sparsefuse.media import Limits
 from sparsefuse.media.fetch import is_url, version
 from sparsefuse.table import Table
@@ -115,7 +115,7 @@ class Plan:
                 self.reused += len(pairs) - len(todo)
                 for clip in todo:
                     row = row_of[clip.name]
-                    make = Make(spec.modality, spec.extractor, spec.options, spec.whole, shards.part(clip))
+                    make = Make(spec.modality, spec.whole, clip.name, shards.part(clip))
                     clips.setdefault((row, self._source(row, spec)), []).append(make)
             found = [self._clip(row, source, clips[row, source]) for row, source in sorted(clips)]
             yield Group(shard, len(rows), wanted, found)
@@ -128,7 +128,8 @@ class Plan:
 
     def reference(self, row: int, spec: Spec) -> str:
         """How the new manifest names a clip's features."""
-        return f"{spec.modality}/{shard_name(row // ROWS)}#{self._names[row]}"
+        name = self._names[row]
+        return f"{spec.modality}/{self._shards[spec.modality].place(row // ROWS, name)}#{name}"
 
     def finish(self) -> None:
         """Removes what the manifest has no row for, and the parts."""

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-from sparsefuse.features._clip import Clip, Failure, begin, make
+from sparsefuse.features._clip import Clip, Failure, Maker, begin, make
 from sparsefuse.features._plan import Group, Plan
 from sparsefuse.features._shards import ROWS
 from sparsefuse.skipped import Unusable
@@ -31,7 +31,7 @@ def run(plan: Plan, *, jobs: int, engine: str, timeout: float, strict: bool, pro
     extractor that works for no clip, OSError when the disk is full."""
     columns = (TextColumn("extract"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[told]}"))
     bar = Progress(*columns, console=Console(stderr=True), disable=not progress)
-    makers = [(spec.extractor, spec.options) for spec in plan.specs]
+    makers = [Maker(spec.modality, spec.extractor, spec.options) for spec in plan.specs]
     late: list[Failure | None] = [Failure(f"took longer than {timeout:g} s, the time-out", ours=True)]
     try:
         with bar, ThreadPoolExecutor(1) as writer, _one_thread(jobs):

@@ -69,8 +69,8 @@ def extract(
     engine: Engine = "local",
     bounds: Bounds = Bounds(),  # noqa: B008 - it is a constant
 ) -> Summary:
-    """Writes `<out>/<modality>/00000.safetensors` ..., `manifest.csv`, `features.json` and `skipped.jsonl`; reuses what
-    is there.
+    """Writes `<out>/<modality>/00000.safetensors` ..., of large clips `00000/<clip>.safetensors`, `manifest.csv`,
+    `features.json` and `skipped.jsonl`; reuses what is there.
 
     `features`: {modality: {"extractor": name or path.py, "source": manifest column, ...the extractor's options}};
     without it a `video` column gives frames at 10 a second and a spectrogram, an `audio` column a spectrogram. Of a row

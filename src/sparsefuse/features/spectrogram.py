@@ -3,16 +3,16 @@
 import math
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
-import torch
-from torch import Tensor
-from torch.nn import functional
+from numpy.lib.stride_tricks import sliding_window_view
 
 from sparsefuse.media import SoundRequest
 
 SOURCE = "audio"
-_FLOOR = 1e-6  # keeps the log of digital silence finite
+FLOOR = 1e-6
+"""Of power: keeps the log of digital silence finite."""
 
 
 @dataclass(frozen=True)
@@ -43,43 +43,42 @@ class Extractor:
 
     def features(self, found: np.ndarray) -> np.ndarray:
         """(S,) float32 to (N, (2 context + 1) bins)."""
-        made = log_mel(torch.from_numpy(found), rate=self.rate, bins=self.bins, window=self.window, hop=self.hop)
-        return with_context(made, self.context)[:: self.every].numpy()
+        made = log_mel(found, rate=self.rate, bins=self.bins, window=self.window, hop=self.hop)
+        return with_context(made, self.context)[:: self.every]
 
 
-def with_context(x: Tensor, context: int) -> Tensor:
+def with_context(x: np.ndarray, context: int) -> np.ndarray:
     """(N, F) -> (N, (2 context + 1) F): each token's neighbours in their order, itself in the middle."""
-    places = torch.arange(len(x))[:, None] + torch.arange(-context, context + 1)
-    return x[places.clamp(0, len(x) - 1)].flatten(1)
+    places = np.arange(len(x))[:, None] + np.arange(-context, context + 1)
+    return x[places.clip(0, len(x) - 1)].reshape(len(x), -1)
 
 
-def log_mel(sound: Tensor, *, rate: int = 16000, bins: int = 128, window: float = 0.025, hop: float = 0.010) -> Tensor:
-    """The log of the mel spectrogram's power: (..., S) float, `rate` samples a second, to (..., N, bins), N = S / hop.
+def log_mel(
+    sound: np.ndarray, *, rate: int = 16000, bins: int = 128, window: float = 0.025, hop: float = 0.010
+) -> np.ndarray:
+    """The log of the mel spectrogram's power: (S,) float32, `rate` samples a second, to (N, bins), N = S / hop.
 
     Token n is centred on the n-th hop, the ends are padded with zeros, and a clip shorter than one hop gives one
-    token: 10 s give 1000 tokens. `window` (a Hamming window) and `hop` are in seconds.
+    token: 10 s give 1000 tokens. `window` (a Hamming window) and `hop` are in seconds. `export.sound` does the same
+    in torch; in numpy, because a process that makes features would take longer to import torch than for many clips.
     """
     _check(rate, bins, window, hop)
-    taper = torch.hamming_window(round(window * rate), dtype=sound.dtype, device=sound.device)
-    return of_windows(tapered(sound, taper, stride=round(hop * rate)), rate=rate, bins=bins)
-
-
-def tapered(sound: Tensor, taper: Tensor, *, stride: int) -> Tensor:
-    """The windows that tokens are made of: (..., S), weights (L,) -> (..., N, L)."""
-    length = len(taper)
-    if sound.shape[-1] < stride:
-        sound = functional.pad(sound, (0, stride - sound.shape[-1]))
+    length, stride = round(window * rate), round(hop * rate)
     before = (length - stride) // 2
-    return functional.pad(sound, (before, length - stride - before)).unfold(-1, length, stride) * taper
+    padded = np.pad(sound, (before, length - stride - before + max(0, stride - len(sound))))
+    pieces = sliding_window_view(padded, length)[::stride]  # (N, length)
+    num_fft = 2 ** math.ceil(math.log2(length))
+    # In float64: numpy's Fourier transform of float32 takes six times as long.
+    windows = np.zeros((len(pieces), num_fft))
+    np.multiply(pieces, hamming(length), out=windows[:, :length])
+    waves = np.fft.rfft(windows)  # (N, num_fft / 2 + 1)
+    power = waves.real**2 + waves.imag**2
+    return np.log(_triangles(rate, num_fft, bins).sums(power) + FLOOR).astype(np.float32, copy=False)
 
 
-def of_windows(windows: Tensor, *, rate: int, bins: int) -> Tensor:
-    """The log of the mel power of windows (..., N, L): (..., N, bins)."""
-    num_fft = 2 ** math.ceil(math.log2(windows.shape[-1]))
-    # Not torch.stft: it puts a guard on the number of tokens that torch.export cannot meet.
-    power = torch.fft.rfft(windows, num_fft).abs().square()  # (..., N, num_fft / 2 + 1)
-    mel = torch.from_numpy(mel_matrix(rate, num_fft, bins)).to(power)  # (bins, num_fft / 2 + 1)
-    return (functional.linear(power, mel) + _FLOOR).log()
+def hamming(length: int) -> np.ndarray:
+    """The periodic Hamming window: (length,) float32."""
+    return (0.54 - 0.46 * np.cos(2 * np.pi * np.arange(length) / length)).astype(np.float32)
 
 
 def _check(rate: int, bins: int, window: float, hop: float) -> None:
@@ -100,6 +99,29 @@ def mel_matrix(rate: int, num_fft: int, bins: int) -> np.ndarray:
     if empty:
         raise ValueError(f"{empty} of {bins} mel bins contain no frequency at {rate} Hz; use fewer bins")
     return matrix.astype(np.float32)
+
+
+class _Triangles(NamedTuple):
+    """The entries of a mel matrix that are not 0, row after row."""
+
+    places: np.ndarray
+    """(entries,) their frequencies"""
+    weights: np.ndarray
+    """(entries,)"""
+    begins: np.ndarray
+    """(bins,) where each row's entries begin"""
+
+    def sums(self, power: np.ndarray) -> np.ndarray:
+        """(N, num_fft / 2 + 1) to (N, bins)."""
+        # Not by a matrix product: its last bits depend on how many threads a process has.
+        return np.add.reduceat(power[:, self.places] * self.weights, self.begins, axis=1)
+
+
+@lru_cache(maxsize=8)
+def _triangles(rate: int, num_fft: int, bins: int) -> _Triangles:
+    matrix = mel_matrix(rate, num_fft, bins)
+    rows, places = np.nonzero(matrix)
+    return _Triangles(places, matrix[rows, places], np.searchsorted(rows, np.arange(bins)))
 
 
 # Slaney's scale: 3 mel per 200 Hz up to 1 kHz, then 27 mel for every factor of 6.4.

@@ -165,7 +165,8 @@ class _Film:
             if isinstance(track, Unusable):
                 self.found[request] = track
             elif isinstance(request, FramesRequest):
-                sink = FramesSink(request, part, frames=track.stream.frames, most_bytes=self.limits.frame_bytes)
+                stated = {"frames": track.stream.frames, "seconds": stated_end(container, track.stream)}
+                sink = FramesSink(request, part, **stated, most_bytes=self.limits.frame_bytes)
                 sinks.setdefault(track, {})[request] = sink
             else:
                 sinks.setdefault(track, {})[request] = SoundSink(request, part)
@@ -208,13 +209,16 @@ class _Film:
         return True
 
     def _add(self, by_request: dict[Request, Sink], frame: Any) -> None:
-        for request, sink in list(by_request.items()):
+        refused = []
+        for request, sink in by_request.items():
             if not sink.done:
                 try:
                     sink.add(frame)
                 except Unusable as error:
                     self.found[request] = _named(self.path, error)
-                    del by_request[request]
+                    refused.append(request)
+        for request in refused:
+            del by_request[request]
 
     def _finish(self, container: "InputContainer", track: Track, by_request: dict[Request, Sink], ended: bool) -> None:
         done = bool(by_request) and all(sink.done for sink in by_request.values())

@@ -1,5 +1,6 @@
 """Decoded pictures come in, one after another, those that are wanted come out: uint8 pixels with their times."""
 
+import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -23,14 +24,15 @@ class FramesSink:
     It holds one decoded frame, not the whole film. A part begins with the frame that is on the screen at its start.
     """
 
-    def __init__(self, request: FramesRequest, part: Part, *, frames: int, most_bytes: float) -> None:
-        """`frames`: how many the film is said to have, 0 = it does not say; `most_bytes`: of what is kept."""
+    def __init__(self, request: FramesRequest, part: Part, *, frames: int, seconds: float, most_bytes: float) -> None:
+        """`frames`, `seconds`: what the film is said to have, 0 = it does not say; `most_bytes`: of what is kept."""
         check(request)
-        self._said = frames
+        self._expected = frames if request.rate is None else math.ceil(seconds * request.rate)
         self._rate, self._part, self._most_bytes = request.rate, part, most_bytes
         self._to_pixels = _converter(request.size, request.gray)
         self._kept = np.empty((0, 0, 0, 0), np.uint8)  # (capacity, H, W, C)
         self._times: list[float] = []
+        self._most_points = self._points()
         self._origin = part.origin
         self._tick: float | None = None
         self._previous: _Timed | None = None
@@ -76,9 +78,10 @@ class FramesSink:
             return False
         if self._rate is None:
             return frame.time >= self._part.end - _SLACK
-        return len(self._times) >= self._most_points()
+        return len(self._times) >= self._most_points
 
-    def _most_points(self) -> float:
+    def _points(self) -> float:
+        """Of the grid, in a part; infinite where there is no grid or no end."""
         start, end = self._part.start, self._part.end
         return np.inf if self._rate is None or end is None else max(1, round((end - start) * self._rate))
 
@@ -91,7 +94,7 @@ class FramesSink:
                 self._append(frame, max(0.0, frame.time - start))
             return
         middle = (frame.time + following.time) / 2
-        while (point := len(self._times)) < self._most_points() and start + point / self._rate <= middle:
+        while (point := len(self._times)) < self._most_points and start + point / self._rate <= middle:
             self._append(frame, point / self._rate)
 
     def _finish(self, last: "_Timed") -> None:
@@ -105,7 +108,7 @@ class FramesSink:
             return
         if start and last.end <= start + _SLACK and last.time < start - _SLACK:
             return
-        points = min(self._most_points(), max(1, round((last.end - start) * self._rate)))
+        points = min(self._most_points, max(1, round((last.end - start) * self._rate)))
         while len(self._times) < points:
             self._append(last, len(self._times) / self._rate)
 
@@ -127,14 +130,12 @@ class FramesSink:
         self._last_kept = frame
 
     def _grow(self, pixels: np.ndarray) -> None:
-        """Makes room for more frames; where the film says how many it has, once."""
+        """Makes room for more frames; where it is known how many there are, once."""
         count = len(self._kept)
-        points = self._most_points()
         room = max(32, count + count // 2)
-        if not count and self._rate is None and self._part.whole:
-            room = max(1, min(self._said, int(_ROOM // pixels.nbytes))) if self._said else room
-        elif not count and points < _ROOM // pixels.nbytes:
-            room = int(points)
+        expected = self._expected if self._part.whole else self._most_points
+        if not count and 0 < expected < np.inf:
+            room = max(1, min(int(expected), _ROOM // pixels.nbytes))
         room = int(min(room, self._most_bytes // pixels.nbytes))
         larger = np.empty((room, *pixels.shape), np.uint8)
         if count:

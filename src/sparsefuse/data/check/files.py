@@ -19,6 +19,8 @@ from sparsefuse.workers import each
 
 FEW = 5000
 """Feature files that one process reads before others would have started."""
+SECONDS = 60.0
+"""For looking into one media file; it decodes seconds of it, but a file may be made to hold a decoder up."""
 
 
 class Features(NamedTuple):
@@ -57,7 +59,8 @@ class Files:
         return ((row, name, row.files[name]) for row in self.rows for name in columns if name in row.files)
 
     def read(self, root: Path, jobs: int) -> None:
-        """Reads every file once; media in `jobs` processes (0: one per core), so that a crash costs one file."""
+        """Reads every file once; media in `jobs` processes (0: one per core), so that a crash, or a file that takes
+        longer than SECONDS, costs one file."""
         where: dict[str, set[str]] = defaultdict(set)
         for _, name, ref in self.cells(self.features):
             where[ref].add(name)
@@ -66,9 +69,10 @@ class Files:
             for ref, found in watched(results, "reading features", len(where)):
                 self.of_features[ref] = self._kept(found, where[ref]) if found else _crash(ref)
         refs = list(dict.fromkeys(ref for _, _, ref in self.cells(self.media) if not is_remote(ref)))
-        with closing(each(partial(media_contents, root=root), refs, jobs)) as results:
+        late = Fault("unreadable", f"looking into it took longer than {SECONDS:g} s, the time-out")
+        with closing(each(partial(media_contents, root=root), refs, jobs, timeout=SECONDS, late=late)) as results:
             for ref, found in watched(results, "looking into media", len(refs)):
-                self.of_media[ref] = found or _crash(ref)
+                self.of_media[ref] = _named(ref, late) if found is late else found or _crash(ref)
 
     def shape(self, ref: str, root: Path) -> Shape:
         """As `prepare.read_shape`, from memory; a media file that can be read counts as one token."""
@@ -99,6 +103,10 @@ class Files:
 def is_remote(ref: str) -> bool:
     """Whether a cell is a URL."""
     return "://" in ref
+
+
+def _named(ref: str, fault: Fault) -> Fault:
+    return fault._replace(reason=f"{ref}: {fault.reason}")
 
 
 def _crash(ref: str) -> Fault:
