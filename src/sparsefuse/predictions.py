@@ -136,7 +136,7 @@ def _show_tables(answers: Iterable[tuple[str, Answer]], top: int, labels: Labels
     """Prints timelines as tables of their own, predictions as one; returns how many clips could not be read."""
     from rich.console import Console
     from rich.markup import escape
-    from rich.table import Table
+    from rich.table import Column, Table
 
     console, found = Console(), []
     with console.status("reading clips") as status:
@@ -147,18 +147,19 @@ def _show_tables(answers: Iterable[tuple[str, Answer]], top: int, labels: Labels
                 found.append((name, said))
             status.update(escape(name))
     heads = [head or "likeliest" for head in labels.groups] if labels.classes else []
-    noted = any(isinstance(said, Unusable) or said.missing for _, said in found)
-    table = Table("clip", "label" if labels.classes else "value", *heads, *["note"] * noted)
+    table = Table(Column("clip", overflow="fold"), "label" if labels.classes else "value", *heads)
     for name, said in found:
         if isinstance(said, Unusable):
-            cells, notes = ["-", *[""] * len(heads)], [f"cannot be read: {said}"]
+            cells = ["-"]
         else:
             shares = _likeliest(said, top, labels).values() if labels.classes else ()
             cells = [said.label or "none", *(", ".join(f"{label} {share:.3f}" for label, share in h) for h in shares)]
-            notes = _notes(said)
-        table.add_row(*map(escape, [name, *cells, *["\n".join(notes)] * noted]))
+        table.add_row(*map(escape, [name, *cells]))
     if found:
         console.print(table)
+    for name, said in found:  # below: they are as long as paths are
+        for note in [f"cannot be read: {said}"] if isinstance(said, Unusable) else _notes(said):
+            console.print(f"{name}: {note}", markup=False, highlight=False, soft_wrap=True)
     return sum(isinstance(said, Unusable) for _, said in found)
 
 
