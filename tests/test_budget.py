@@ -4,6 +4,7 @@ import csv
 import dataclasses
 import json
 import logging
+import shutil
 from pathlib import Path
 
 import pytest
@@ -22,8 +23,10 @@ from sparsefuse.budget.trials import Goal, Trial
 from sparsefuse.config import Config, Split
 from sparsefuse.cost import count
 from sparsefuse.data.clips import load_clips
+from sparsefuse.export.device import members
 from sparsefuse.measure import Measured
 from sparsefuse.predict import load
+from sparsefuse.table import write_table
 from test_cli import call
 
 LIMITS = Limits(gmacs=2e-5, parameters=4000)
@@ -357,3 +360,27 @@ def test_a_report_can_be_written_of_a_search(out: Path, caplog: pytest.LogCaptur
 
     with caplog.at_level(logging.ERROR):
         assert write_report(out / "chosen").exists()
+
+
+def test_a_device_profile_takes_the_front_and_the_page_shows_it(out: Path, tmp_path: Path) -> None:
+    search = shutil.copytree(out, tmp_path / "search")
+    front = [row["trial"] for row in csv.DictReader((search / "front.csv").read_text().splitlines())]
+    assert members(search) == [*(search / "trials" / trial for trial in front), search / "chosen"]
+    assert all((run / "model.safetensors").is_file() for run in members(search))
+    assert members(search / "chosen") == [search / "chosen"]
+    other = next(run for run in sorted((search / "trials").iterdir()) if run.name not in front)
+    for run, score in (
+        (members(search)[0], "of the front"),
+        (search / "chosen", "of the chosen"),
+        (other, "of another"),
+    ):
+        write_table(run / "export" / "device.csv", [{
+            "model": run.name, "precision": "int8", "runtime": "onnxruntime", "size_kb": "305.2", "gmacs": "0.01",
+            "latency_ms": "2", "spread_ms": "0.1", "memory_mb": "3", "score": score, "note": "",
+        }])  # fmt: skip
+    page = write_page(search).read_text()
+    assert page.count("<td>of the front</td>") == page.count("<td>of the chosen</td>") == 1
+    assert "of another" not in page
+    (search / "front.csv").unlink()
+    with pytest.raises(ValueError, match="has no front yet; run its `sparsefuse budget` command again"):
+        members(search)

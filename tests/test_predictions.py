@@ -60,3 +60,30 @@ def test_features_cannot_be_cut_by_seconds(run: Path, capsys) -> None:
     assert "windows need the media file" in capsys.readouterr().out
     with pytest.raises(ValueError, match="0 < --hop <= --window, in seconds; got --window 5 --hop 10"):
         show(run, [manifest], top=1, as_json=True, trust_code=False, windows=Windows(5, 10))
+
+
+def test_a_person_gets_a_table_with_what_the_lines_say(run: Path, capsys, monkeypatch) -> None:
+    features = run.parent / "data" / "features"
+    manifest = run.parent / "data" / "three.csv"
+    rows = (
+        f"whole,{features}/test0-rgb.npy,{features}/test0-sound.npy",
+        f"[b]half,,{features}/test1-sound.npy",
+        "gone,x.npy,",
+    )
+    manifest.write_text("\n".join(["id,rgb,sound", *rows]))
+    assert show(run, [manifest], top=2, as_json=False, trust_code=False) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert "x.npy: file not found" in lines[-1]
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "300")
+    assert show(run, [manifest], top=2, as_json=False, trust_code=False) == 1
+    shown = capsys.readouterr().out
+    rows = [[cell.strip() for cell in row.split("│")[1:-1]] for row in shown.splitlines()]
+    clips = {row[0]: row[1:] for row in rows if len(row) == 3}
+    label, *shares = lines[0].removeprefix("whole: ").split("  ")
+    assert clips["whole"] == [label, ", ".join(shares)]
+    assert list(clips) == ["whole", "[b]half", "gone"]
+    assert clips["gone"] == ["-", ""]
+    assert shown.splitlines()[-2:] == ["[b]half: without rgb: not given", lines[-1]]
+    assert show(run, [manifest], top=2, as_json=True, trust_code=False) == 1
+    assert [json.loads(line)["clip"] for line in capsys.readouterr().out.splitlines()] == ["whole", "[b]half", "gone"]

@@ -4,6 +4,7 @@ import csv
 import json
 import math
 import shlex
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -171,7 +172,7 @@ def _page(folder: Path, runs: list[Run], rows: list[Row]) -> dict[str, Any]:
         "trade_off": _trade_off(rows) if costed else "", "front": _front(costed),
         "learning": _learning(groups, rows[0].main),
         "confusions": _confusions_of(groups, heads) if heads else confusions(groups, classes),
-        "per_class": _per_class(groups, classes), "devices": devices(runs),
+        "per_class": _per_class(groups, classes), "devices": devices(run.folder for run in runs),
         "skipped": _skipped(runs), "num_skipped": {name: _counts(group, "skipped") for name, group in groups.items()},
         "unfinished": [(run.folder.relative_to(folder), run.name, len(run.epochs)) for run in runs if not run.result],
         "environment": environment(finished), "commands": commands(finished),
@@ -307,10 +308,10 @@ def _counts(group: list[Run], key: str) -> list[int]:
     return [run.result[key] for run in group if run.result.get(key) is not None]
 
 
-def devices(runs: list[Run]) -> list[dict[str, str]]:
+def devices(folders: Iterable[Path]) -> list[dict[str, str]]:
     """What `cost --device-profile` measured of exported runs: the rows of their export/device.csv, numbers rounded."""
     found = []
-    for path in (run.folder / "export" / "device.csv" for run in runs):
+    for path in (folder / "export" / "device.csv" for folder in folders):
         if path.is_file():
             with path.open(newline="", encoding="utf-8") as file:
                 found += [row | {key: _rounded(row[key]) for key in _MEASURED} for row in csv.DictReader(file)]

@@ -25,15 +25,13 @@ def exported(model, batch):
         return torch.export.export(model, (batch,), dynamic_shapes=(shapes,), strict=False).module()
 
 
-def check_exported(model, features, *, local=False):
+def check_exported(model, features):
     def batch_of(counts):
         return clips({name: counts[name] for name in features})
 
     program = exported(model, batch_of(RAGGED))
     torch.testing.assert_close(program(batch_of(RAGGED)).logits, logits_of(model, batch_of(RAGGED)), **CLOSE)
     for what, counts in OTHERS.items():
-        if local and what == "longer clips":
-            continue  # the local pattern's export holds for clips of two blocks, as long as those it was traced with
         logits = program(batch_of(counts)).logits
         torch.testing.assert_close(logits, logits_of(model, batch_of(counts)), **CLOSE, msg=lambda m, w=what: w + m)
 
@@ -48,4 +46,4 @@ def test_an_exported_model_gives_the_same_logits(base):
 
 @pytest.mark.slow
 def test_every_variant_exports(case):
-    check_exported(model_of(case, lengths=LONGEST), FEATURES, local="local" in case_id(case))
+    check_exported(model_of(case, lengths=LONGEST), FEATURES)

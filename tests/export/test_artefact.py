@@ -18,10 +18,15 @@ from sparsefuse.export.device import profile
 from sparsefuse.predict import load
 from sparsefuse.train import train
 
+sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
+from chromium import binary, package
+
 pytestmark = pytest.mark.slow  # the exporter takes ten seconds for the smallest model
 pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
-CONSUMER = Path(__file__).parents[2] / "examples" / "onnx_consumer.py"
+ROOT = Path(__file__).parents[2]
+CONSUMER = ROOT / "examples" / "onnx_consumer.py"
+BENCHMARK = ROOT / "benchmarks" / "in_browser.py"
 
 
 @pytest.fixture(scope="module")
@@ -180,3 +185,17 @@ def test_a_device_profile_has_a_line_per_precision(run: Path, file: Path) -> Non
 def test_the_profile_of_something_else_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="neither a run folder"):
         profile(tmp_path, memory_mb=0)
+
+
+@pytest.mark.skipif(binary() is None, reason="no chromium")
+@pytest.mark.skipif(package() is None, reason="no onnxruntime-web: see docs/deploy.md, or set ONNXRUNTIME_WEB")
+def test_a_browser_says_what_python_says(run: Path, file: Path, tmp_path: Path) -> None:
+    """The comparison of benchmarks/, of which `python benchmarks/in_browser.py RUN` is the full size."""
+    call = [sys.executable, str(BENCHMARK), str(run), "--rounds", "1", "--out", str(tmp_path)]
+    subprocess.run(call, check=True, env=tiny.environment(), capture_output=True)
+    (written,) = tmp_path.glob("*.csv")
+    found = {row["file"]: row for row in csv.DictReader(written.read_text().splitlines())}[file.name]
+    assert float(found["difference"]) < 1e-5
+    assert found["clips"] == found["same_labels"] == "12"
+    assert found["pages"] == found["page_labels"] == "3"
+    assert float(found["browser_ms"]) > 0

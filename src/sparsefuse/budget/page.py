@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from sparsefuse import charts
 from sparsefuse.files import read_json, write_text
-from sparsefuse.report import commands, environment, render, table_cells
+from sparsefuse.report import commands, devices, environment, render, table_cells
 from sparsefuse.runs import UNITS, read_runs, summarise
 
 
@@ -34,6 +34,7 @@ def write_page(folder: str | Path, out: str | Path | None = None) -> Path:
         front=front,
         finalists=finalists,
         chosen=_Table(*table_cells(summarise(runs))),
+        devices=devices([*(folder / "trials" / line[0] for line in front.lines), folder / "chosen"]),
         yaml=(folder / "chosen.yaml").read_text(encoding="utf-8"),
         environment=environment(runs),
         commands=commands(runs),

@@ -1,9 +1,10 @@
-"""What exported models take of a small device: run folders or files in; latency, memory, operations and size out.
+"""What exported models take of a small device: runs, searches or files in; latency, memory, operations and size out.
 
 Each is measured in a process of its own (`measured`), on one thread and with capped memory: a model that needs more
 fails there, as it would on the device. Multiply-adds stand for energy.
 """
 
+import csv
 import json
 import os
 import subprocess
@@ -68,7 +69,8 @@ def profiles(given: Sequence[Path], *, memory_mb: int, as_json: bool, trust_code
     """Profiles all and prints one table, or JSON."""
     if memory_mb < 0:
         raise ValueError(f"--memory-mb is {memory_mb}; expected 0 (no cap) or more")
-    lines = [line for one in given for line in profile(one, memory_mb=memory_mb, trust_code=trust_code)]
+    every = [run for one in given for run in members(one)]
+    lines = [line for one in every for line in profile(one, memory_mb=memory_mb, trust_code=trust_code)]
     if as_json:
         print(json.dumps([line._asdict() for line in lines], indent=2, ensure_ascii=False))
         return
@@ -76,6 +78,20 @@ def profiles(given: Sequence[Path], *, memory_mb: int, as_json: bool, trust_code
 
     Console().print(table(lines, memory_mb))
     print("ms: median at batch 1, ± half its 10-90 % range. MB: peak above the runtime alone. GMACs stand for energy.")
+
+
+def members(given: Path) -> list[Path]:
+    """Of a folder that `sparsefuse budget` wrote, the run folders of its Pareto front and of the chosen model; else
+    what is given. Raises ValueError for a search that has found no front yet."""
+    if not (given / "search.json").is_file():
+        return [given]
+    if not (given / "front.csv").is_file():
+        raise ValueError(
+            f"{given}: this search has no front yet; run its `sparsefuse budget` command again, it goes on"
+        )
+    with (given / "front.csv").open(newline="", encoding="utf-8") as file:
+        front = [given / "trials" / row["trial"] for row in csv.DictReader(file)]
+    return [*front, *[given / "chosen"] * (given / "chosen").is_dir()]
 
 
 def table(lines: Sequence[Line], memory_mb: int) -> "Table":

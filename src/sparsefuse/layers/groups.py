@@ -146,7 +146,9 @@ class Local(Window):
         tokens = mask[:, None, 1:].to(torch.float32)
         inside = members(mask[:, 1:], MEANS) * tokens  # (B, 15, N)
         self.share = inside / inside.sum(2, keepdim=True).clamp_min(torch.finfo(inside.dtype).tiny)
-        further = (tokens[..., span:] > 0).any(-1)  # (B, 1): a clip of one block needs no means
+        # Not a slice from `span` on, which would bind an exported model to clips longer than that, or to shorter ones.
+        beyond = torch.arange(tokens.shape[2], device=mask.device) >= span
+        further = ((tokens > 0) & beyond).any(-1)  # (B, 1): a clip of one block needs no means
         super().__init__(mask, span, pieces=2)
         self.logs[:, :, 1 : 1 + MEANS] = key_bias(inside.amax(2) * further, torch.float32)[:, None]
 

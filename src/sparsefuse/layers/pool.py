@@ -54,8 +54,7 @@ def pool(tokens: Tokens, index: Tensor, count: int, *, how: Pool, significance: 
     (B, N), the attention each token received (SFT eq. 12; Goyal et al. 2020).
     """
     x, mask = tokens
-    there = mask.new_zeros(mask.shape[0], count, dtype=x.dtype).scatter_reduce(1, index, mask.to(x.dtype), "amax")
-    kept = there > 0 if mask.dtype == torch.bool else there
+    kept = _kept(mask, index, count, x.dtype)
     wide = index[..., None].expand_as(x)
     if how == "max":
         low = torch.finfo(x.dtype).min
@@ -69,3 +68,11 @@ def pool(tokens: Tokens, index: Tensor, count: int, *, how: Pool, significance: 
     total = weight.new_zeros(weight.shape[0], count).scatter_add(1, index, weight)  # (B, K)
     summed = x.new_zeros(x.shape[0], count, x.shape[2]).scatter_add(1, wide, x * weight[..., None])
     return Tokens(summed / total.clamp_min(torch.finfo(x.dtype).tiny)[..., None], kept)
+
+
+def _kept(mask: Tensor, index: Tensor, count: int, dtype: torch.dtype) -> Tensor:
+    """The mask (B, K) of the windows: the largest of their tokens'."""
+    found = mask.new_zeros(mask.shape[0], count, dtype=dtype)
+    if mask.dtype == torch.bool:
+        return found.scatter_add(1, index, mask.to(dtype)) > 0  # small runtimes lack the largest, not the sum
+    return found.scatter_reduce(1, index, mask.to(dtype), "amax")

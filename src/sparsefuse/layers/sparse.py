@@ -38,7 +38,7 @@ def local(q: Tensor, k: Tensor, v: Tensor, mask: Tensor, *, span: int, want_rece
     """
     if span % 2:
         raise ValueError(f"the span of local attention must be even; got {span}")
-    if q.shape[2] - 1 <= span and not exporting():
+    if not exporting() and q.shape[2] - 1 <= span:
         return dense(q, k, v, mask, want_received=want_received)  # one block: the same, and cheaper
     return _with_cls([Local(mask, span)], q, k, v, mask, want_received)
 

@@ -191,7 +191,8 @@ def cost(
         shapes: the SFT paper's shapes and options in place of lengths, features and num_classes; adds its figures
         measure: measure memory and latency too
         json: print JSON
-        device_profile: run folders or .onnx files, A,B: what they take on one thread, as float32, bfloat16 and int8
+        device_profile: run folders, .onnx files or a budget's folder (its front), A,B: what they take on one thread, as
+            float32, bfloat16 and int8
         memory_mb: with --device-profile, the most that a process with onnxruntime may use; 0 = no cap
         trust_code: with --device-profile, allow a run whose method or extractor is a .py file
     """

@@ -17,6 +17,8 @@ def predict(
 ) -> None:
     """Predicts the label of media files, or of all clips in a manifest. Exit code 1 if a file could not be read.
 
+    Prints a table on a terminal, plain lines into a pipe or a file.
+
     Args:
         run: the run folder of the model
         files: media files, a manifest of clips, or - for standard input: a path or {"sound": path} a line
