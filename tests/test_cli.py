@@ -298,6 +298,7 @@ def test_lists_of_classes_in_the_yaml_are_relative_to_it(
     assert flag.classes == {"verb": "mine.csv"}
 
 
+@pytest.mark.usefixtures("made_up_costs")
 def test_train_eval_predict_and_resume_from_the_command_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -329,7 +330,7 @@ def test_what_is_no_run_folder_ends_with_one_line(tmp_path: Path, monkeypatch: p
     assert str(ended).startswith(f"error: {tmp_path} is no run folder")
 
 
-@pytest.mark.slow
+@pytest.mark.usefixtures("made_up_costs")
 def test_compare_ends_with_code_1_when_a_run_failed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -348,6 +349,7 @@ def test_compare_ends_with_code_1_when_a_run_failed(
     assert {"compare.csv", "compare.md", "report.html"} <= {path.name for path in (tmp_path / "out").iterdir()}
 
 
+@pytest.mark.usefixtures("made_up_costs")
 def test_ablate_gives_a_line_per_value(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
