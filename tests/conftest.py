@@ -2,6 +2,7 @@
 
 import itertools
 import os
+from collections import Counter
 
 import pytest
 import torch
@@ -10,6 +11,37 @@ from sparsefuse import measure
 
 os.environ["TORCH_FAKE_TENSOR_DISPATCH_CACHE"] = "0"  # read by torch._dynamo; it hardly hits, and doubles torch.export
 torch.set_num_threads(1)  # for what is made once for a whole file, before the first test
+
+FIRST = [
+    "contract_export",
+    "contract_onnx",
+    "artefact",
+    "ray",
+    "budget",
+    "demo",
+    "first_steps",
+    "experiment",
+    "study",
+    "budget_trials",
+    "search_views",
+    "torchrun",
+    "resume",
+    "server",
+    "extract_faults",
+]
+"""files whose few tests take long together, longest first"""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.option.loadscopereorder = False  # xdist's own order: files of few tests last, however long
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Long files first, then those of many tests: a long file at the end leaves a core idle."""
+    count = Counter(item.path for item in items)
+    place = {f"test_{name}": i for i, name in enumerate(FIRST)}
+    items.sort(key=lambda item: (place.get(item.path.stem, len(place)), -count[item.path]))
 
 
 @pytest.fixture(autouse=True)
