@@ -3,6 +3,7 @@
 import itertools
 import os
 from collections import Counter
+from collections.abc import Iterator
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ import torch
 from sparsefuse import measure
 
 os.environ["TORCH_FAKE_TENSOR_DISPATCH_CACHE"] = "0"  # read by torch._dynamo; it hardly hits, and doubles torch.export
+os.environ["OMP_NUM_THREADS"] = "1"  # for the processes that tests start
 torch.set_num_threads(1)  # for what is made once for a whole file, before the first test
 
 FIRST = [
@@ -48,6 +50,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def _one_thread() -> None:
     """Whatever the test before has set: results depend on it in their last digits, and the tests share the machine."""
     torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _one_core() -> Iterator[None]:
+    """A run of a grid or a search sets its own threads. Two that wait for each other on busy cores take ten times as
+    long as one."""
+    with pytest.MonkeyPatch.context() as patch:
+        for place in ("experiment", "budget.trials"):
+            patch.setattr(f"sparsefuse.{place}.cores", lambda: 1)
+        yield
 
 
 @pytest.fixture

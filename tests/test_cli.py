@@ -338,7 +338,6 @@ def test_compare_ends_with_code_1_when_a_run_failed(
         "def build(features, num_classes, *, lengths=None):\n    raise ValueError('no')\n"
     )
     manifest = tiny.write_set(tmp_path / "data")
-    monkeypatch.setattr("sparsefuse.experiment.cores", lambda: 1)  # one thread: the tests share the machine
     yaml_file = tiny.write_yaml(tmp_path / "c.yaml", tiny.config(manifest, epochs=1))
     methods = f"late,{tmp_path / 'mine.py'}"
     ended = call(monkeypatch, "compare", yaml_file, "--methods", methods, "--seeds", "0", "--jobs", "1",
@@ -353,7 +352,6 @@ def test_compare_ends_with_code_1_when_a_run_failed(
 def test_ablate_gives_a_line_per_value(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("sparsefuse.experiment.cores", lambda: 1)
     yaml_file = tiny.write_yaml(tmp_path / "c.yaml", tiny.config(tiny.write_set(tmp_path / "data"), epochs=1))
     given = ("--option", "pool", "--values", "avg,max", "--seeds", "0", "--jobs", "1", "--out", tmp_path / "out")
     assert call(monkeypatch, "ablate", yaml_file, *given) == 0

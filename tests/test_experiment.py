@@ -20,13 +20,8 @@ from sparsefuse.predict import load
 from sparsefuse.variants import Variant, methods_of
 from test_cli import call
 
+pytestmark = pytest.mark.usefixtures("made_up_costs")
 COST = {"memory_mb", "latency_ms", "latency_spread_ms", "batch_ms", "train_ms", "floor_ms", "batch_floor_ms", "batch"}
-
-
-@pytest.fixture(autouse=True)
-def _one_core(made_up_costs: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """So that every cell gets one thread: the tests share the machine."""
-    monkeypatch.setattr(experiment, "cores", lambda: 1)
 
 
 @pytest.fixture

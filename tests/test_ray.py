@@ -15,7 +15,7 @@ pytest.importorskip("ray", reason="needs ray")
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("made_up_costs")
-def test_a_grid_on_ray_ends_as_one_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_grid_on_ray_ends_as_one_here(tmp_path: Path) -> None:
     """With a cell that fails, one whose process dies, and one that is finished already."""
     config = tiny.config(tiny.write_set(tmp_path / "data"), epochs=1)
     tiny.write_yaml(tmp_path / "config.yaml", config)
@@ -26,7 +26,6 @@ def test_a_grid_on_ray_ends_as_one_here(tmp_path: Path, monkeypatch: pytest.Monk
         "import os\ndef build(features, num_classes, *, lengths=None):\n    os._exit(3)\n"
     )
 
-    monkeypatch.setattr("sparsefuse.experiment.cores", lambda: 1)  # one thread, as each of two on two cores has
     for out, methods in (("local", ["late", "concat"]), ("ray", ["late"])):
         assert compare(config, methods, [0], tmp_path / out, root=Path(), jobs=1) == []
     before = (tmp_path / "ray/late-seed0/result.json").stat().st_mtime_ns

@@ -23,12 +23,6 @@ SPEC = Study(seeds=[0, 1], t1_seeds=[0, 1], experiments=["t1", "t2", "t3", "t4",
 TRAINED = ["t1", "t5", "robustness"]
 
 
-@pytest.fixture(autouse=True)
-def _one_core(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(experiment, "cores", lambda: 1)
-    monkeypatch.setattr("sparsefuse.workers.cores", lambda: 1)
-
-
 def config_of(folder: Path, **study) -> Config:
     config = tiny.config(tiny.write_set(folder / "data", (9, 4, 4)), epochs=1, batch_size=9, mixup_alpha=0.3)
     return dataclasses.replace(config, study=dataclasses.replace(SPEC, **study))
