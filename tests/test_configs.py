@@ -9,6 +9,7 @@ import torch
 import yaml
 from jsonargparse import ArgumentParser
 
+import tiny
 from sparsefuse.checks import check_config
 from sparsefuse.config import Config
 from sparsefuse.experiment import grid
@@ -62,7 +63,8 @@ def test_config_trains(path, tmp_path):
     train(cell.config, cell.folder, root=tmp_path, measured=False)
     result = read_json(cell.folder / "result.json")
     assert result["splits"]["test"] > 0
-    assert 0 <= result["test"]["top1"] <= 1
+    assert result["method"] == "sft"
+    assert len(tiny.epochs(cell.folder)) == 1
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=name_of)
