@@ -1,12 +1,74 @@
 """For all tests."""
 
+import itertools
+import os
+from collections import Counter
+from collections.abc import Iterator
+
 import pytest
 import torch
 
+from sparsefuse import measure
+
+os.environ["TORCH_FAKE_TENSOR_DISPATCH_CACHE"] = "0"  # read by torch._dynamo; it hardly hits, and doubles torch.export
+os.environ["OMP_NUM_THREADS"] = "1"  # for the processes that tests start
 torch.set_num_threads(1)  # for what is made once for a whole file, before the first test
+
+FIRST = [
+    "contract_export",
+    "contract_onnx",
+    "artefact",
+    "ray",
+    "budget",
+    "demo",
+    "first_steps",
+    "experiment",
+    "study",
+    "budget_trials",
+    "search_views",
+    "torchrun",
+    "resume",
+    "server",
+    "extract_faults",
+]
+"""files whose few tests take long together, longest first"""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.option.loadscopereorder = False  # xdist's own order: files of few tests last, however long
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Long files first, then those of many tests: a long file at the end leaves a core idle."""
+    count = Counter(item.path for item in items)
+    place = {f"test_{name}": i for i, name in enumerate(FIRST)}
+    items.sort(key=lambda item: (place.get(item.path.stem, len(place)), -count[item.path]))
 
 
 @pytest.fixture(autouse=True)
 def _one_thread() -> None:
     """Whatever the test before has set: results depend on it in their last digits, and the tests share the machine."""
     torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _one_core() -> Iterator[None]:
+    """A run of a grid or a search sets its own threads. Two that wait for each other on busy cores take ten times as
+    long as one."""
+    with pytest.MonkeyPatch.context() as patch:
+        for place in ("experiment", "budget.trials"):
+            patch.setattr(f"sparsefuse.{place}.cores", lambda: 1)
+        yield
+
+
+@pytest.fixture
+def made_up_costs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Latency and memory, which take a second a model to measure, are numbers that differ from call to call."""
+    calls = itertools.count(1)
+
+    def measured(*_: object) -> measure.Measured:
+        return measure.Measured(*[next(calls)] * 7, batch=measure.BATCH)
+
+    for place in ("measure", "run", "budget.finals"):
+        monkeypatch.setattr(f"sparsefuse.{place}.measure", measured)

@@ -122,7 +122,7 @@ def test_a_disk_that_is_full_leaves_whole_files_and_the_run_goes_on_later(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """At every write in turn, with half a file written."""
-    config = tiny.config(tiny.write_set(tmp_path / "data", (5, 3, 3)), epochs=1)
+    config = tiny.config(tiny.write_set(tmp_path / "data", (5, 3, 3)), "concat", epochs=1)
     whole = train(config, tmp_path / "whole", root=Path(), measured=False)
     wanted = {path.name for path in whole.iterdir()}
     replace = files.os.replace

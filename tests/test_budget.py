@@ -152,6 +152,7 @@ def test_the_page_of_a_search_that_has_not_ended_says_how_to_end_it(tmp_path: Pa
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("made_up_costs")
 def test_the_chosen_options_train_from_the_command_line_to_the_same_model(
     out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -177,6 +178,7 @@ def test_a_search_that_ended_trains_nothing_again(made: Made, out: Path, monkeyp
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("made_up_costs")
 def test_a_killed_search_repeats_no_finished_run_and_ends_the_same(
     made: Made, out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -270,6 +272,7 @@ def test_a_search_needs_a_validation_split(made: Made, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("made_up_costs")
 def test_folds_stay_in_the_chosen_configuration_and_out_of_the_search(tmp_path: Path) -> None:
     made = Made(tmp_path)
     manifest = Path(made.config.data.manifest)

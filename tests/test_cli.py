@@ -58,7 +58,7 @@ try:
     main()
 except SystemExit as ended:
     assert not ended.code, ended.code
-heavy = {"torch", "numpy", "torchmetrics", "matplotlib", "av", "h5py", "scipy"} & sys.modules.keys()
+heavy = {"torch", "numpy", "matplotlib", "av", "h5py", "scipy"} & sys.modules.keys()
 assert not heavy, heavy
 """
 
@@ -298,6 +298,7 @@ def test_lists_of_classes_in_the_yaml_are_relative_to_it(
     assert flag.classes == {"verb": "mine.csv"}
 
 
+@pytest.mark.usefixtures("made_up_costs")
 def test_train_eval_predict_and_resume_from_the_command_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -329,7 +330,7 @@ def test_what_is_no_run_folder_ends_with_one_line(tmp_path: Path, monkeypatch: p
     assert str(ended).startswith(f"error: {tmp_path} is no run folder")
 
 
-@pytest.mark.slow
+@pytest.mark.usefixtures("made_up_costs")
 def test_compare_ends_with_code_1_when_a_run_failed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -337,7 +338,6 @@ def test_compare_ends_with_code_1_when_a_run_failed(
         "def build(features, num_classes, *, lengths=None):\n    raise ValueError('no')\n"
     )
     manifest = tiny.write_set(tmp_path / "data")
-    monkeypatch.setattr("sparsefuse.experiment.cores", lambda: 1)  # one thread: the tests share the machine
     yaml_file = tiny.write_yaml(tmp_path / "c.yaml", tiny.config(manifest, epochs=1))
     methods = f"late,{tmp_path / 'mine.py'}"
     ended = call(monkeypatch, "compare", yaml_file, "--methods", methods, "--seeds", "0", "--jobs", "1",
@@ -348,10 +348,10 @@ def test_compare_ends_with_code_1_when_a_run_failed(
     assert {"compare.csv", "compare.md", "report.html"} <= {path.name for path in (tmp_path / "out").iterdir()}
 
 
+@pytest.mark.usefixtures("made_up_costs")
 def test_ablate_gives_a_line_per_value(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("sparsefuse.experiment.cores", lambda: 1)
     yaml_file = tiny.write_yaml(tmp_path / "c.yaml", tiny.config(tiny.write_set(tmp_path / "data"), epochs=1))
     given = ("--option", "pool", "--values", "avg,max", "--seeds", "0", "--jobs", "1", "--out", tmp_path / "out")
     assert call(monkeypatch, "ablate", yaml_file, *given) == 0

@@ -9,6 +9,7 @@ import torch
 import yaml
 from jsonargparse import ArgumentParser
 
+import tiny
 from sparsefuse.checks import check_config
 from sparsefuse.config import Config
 from sparsefuse.experiment import grid
@@ -62,7 +63,8 @@ def test_config_trains(path, tmp_path):
     train(cell.config, cell.folder, root=tmp_path, measured=False)
     result = read_json(cell.folder / "result.json")
     assert result["splits"]["test"] > 0
-    assert 0 <= result["test"]["top1"] <= 1
+    assert result["method"] == "sft"
+    assert len(tiny.epochs(cell.folder)) == 1
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=name_of)
@@ -73,26 +75,6 @@ def test_config_says_its_command_time_and_result(path):
     assert f"sparsefuse {verb} configs/{name_of(path)}" in text
     assert "Takes about" in text
     assert "results/" in text
-
-
-@pytest.mark.slow
-def test_a_grid_is_not_continued_with_another_configuration(tmp_path):
-    from sparsefuse.experiment import compare
-
-    write_clips(tmp_path, "label", ("a", "b"))
-    config = Config()
-    config = dataclasses.replace(
-        config,
-        data=dataclasses.replace(
-            config.data, manifest="manifest.csv", split=dataclasses.replace(config.data.split, by="stratified")
-        ),
-        options={"all": {"fusion_depth": 1, "dim": 10, "num_heads": 2}},
-        train=dataclasses.replace(config.train, epochs=1),
-    )
-    assert compare(config, ["sft"], [0], tmp_path / "runs", root=tmp_path, jobs=1) == []
-    longer = dataclasses.replace(config, train=dataclasses.replace(config.train, epochs=2))
-    with pytest.raises(ValueError, match=r"sft-seed0 was started with train\.epochs=1, not 2;"):
-        compare(longer, ["sft"], [0], tmp_path / "runs", root=tmp_path, jobs=1)
 
 
 def test_the_mbt_of_the_docs_has_the_papers_tokens_and_size():

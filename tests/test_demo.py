@@ -30,6 +30,7 @@ def test_a_folder_of_another_demo_is_refused(tmp_path, monkeypatch, other):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("made_up_costs")
 def test_the_demo_goes_from_clips_to_a_prediction(tmp_path, capsys):
     run(tmp_path, clips=45, epochs=1, seed=0)
     printed = capsys.readouterr().out

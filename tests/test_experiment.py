@@ -13,18 +13,15 @@ import pytest
 
 import tiny
 from sparsefuse import experiment
+from sparsefuse import measure as measuring
 from sparsefuse.config import Config, Split
 from sparsefuse.experiment import compare, grid
 from sparsefuse.predict import load
 from sparsefuse.variants import Variant, methods_of
+from test_cli import call
 
+pytestmark = pytest.mark.usefixtures("made_up_costs")
 COST = {"memory_mb", "latency_ms", "latency_spread_ms", "batch_ms", "train_ms", "floor_ms", "batch_floor_ms", "batch"}
-
-
-@pytest.fixture(autouse=True)
-def _one_core(monkeypatch: pytest.MonkeyPatch) -> None:
-    """So that every cell gets one thread: the tests share the machine."""
-    monkeypatch.setattr(experiment, "cores", lambda: 1)
 
 
 @pytest.fixture
@@ -73,27 +70,34 @@ def test_untested_runs_are_tested_when_it_is_asked_for_and_not_trained_again(con
     assert result_of(run)["test"] == result_of(final / run.name)["test"] != {}
 
 
-def test_a_killed_grid_goes_on_and_ends_with_the_same_table(config: Config, tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_a_killed_grid_goes_on_and_ends_with_the_same_table(
+    config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """SIGKILL as soon as one cell is finished, wherever the others are then; accuracy and counted cost are the same."""
     tiny.write_yaml(
         tmp_path / "config.yaml", dataclasses.replace(config, train=dataclasses.replace(config.train, epochs=4))
     )
-    command = [sys.executable, "-m", "sparsefuse", "compare", "config.yaml", "--methods", "late,concat,sft,mbt"]
-    command += ["--seeds", "0,1", "--jobs", "2", "--out"]
-    grid_of = {"cwd": tmp_path, "env": tiny.environment()}
-    process = subprocess.Popen([*command, "killed"], stderr=subprocess.DEVNULL, **grid_of)
+    given = ["compare", "config.yaml", "--methods", "late,concat,sft", "--seeds", "0,1", "--jobs"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "sparsefuse", *given, "2", "--out", "killed"],
+        stderr=subprocess.DEVNULL, cwd=tmp_path, env=tiny.environment(),
+    )  # fmt: skip
     while not (finished := list((tmp_path / "killed").glob("*/result.json"))):
         assert process.poll() is None
         time.sleep(0.01)
     process.kill()
     assert process.wait() == -signal.SIGKILL
     before = {path: path.stat().st_mtime_ns for done in finished for path in done.parent.glob("m*")}
-    subprocess.run([*command, "killed"], check=True, capture_output=True, **grid_of)
+    assert len(finished) < 6
+    monkeypatch.chdir(tmp_path)
+    assert call(monkeypatch, *given, "1", "--out", "killed") == 0
     assert {path: path.stat().st_mtime_ns for path in before} == before
-    subprocess.run([*command, "whole"], check=True, capture_output=True, **grid_of)
+    assert call(monkeypatch, *given, "1", "--out", "whole") == 0
     tables = [
         list(csv.DictReader((tmp_path / out / "compare.csv").read_text().splitlines())) for out in ("killed", "whole")
     ]
+    assert len(tables[0]) == 3
     measured = ("memory_mb", "latency_ms", "latency_spread_ms")
     for mine, theirs in zip(*tables, strict=True):
         assert {k: v for k, v in mine.items() if k not in measured} == {
@@ -128,8 +132,6 @@ def test_missing_costs_are_filled_in_and_nothing_else_changes(config: Config, tm
 def test_costs_are_measured_on_the_device_of_the_runs(
     config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from sparsefuse import measure as measuring
-
     (cell,) = grid(config, methods_of(config, ["late"], Path()), [0], tmp_path / "runs", root=Path())
     compare(config, ["late"], [0], tmp_path / "runs", root=Path(), jobs=1)
     result = result_of(cell.folder)
@@ -150,20 +152,11 @@ def test_costs_are_measured_on_the_device_of_the_runs(
 BROKEN = "def build(features, num_classes, *, lengths=None, seed_of_trouble=0):\n    raise {error}\n"
 
 
-@pytest.mark.parametrize(
-    ("error", "jobs"),
-    [
-        ("ValueError('broken')", 1),
-        ("KeyError('broken')", 1),
-        pytest.param("KeyError('broken')", 2, marks=pytest.mark.slow),
-    ],
-)
-def test_a_cell_that_fails_is_reported_and_the_others_finish(
-    config: Config, tmp_path: Path, error: str, jobs: int
-) -> None:
+@pytest.mark.parametrize("error", ["ValueError('broken')", "KeyError('broken')"])
+def test_a_cell_that_fails_is_reported_and_the_others_finish(config: Config, tmp_path: Path, error: str) -> None:
     (tmp_path / "mine.py").write_text(BROKEN.format(error=error))
     out = tmp_path / "runs"
-    (failed,) = compare(config, [str(tmp_path / "mine.py"), "late"], [0], out, root=Path(), jobs=jobs)
+    (failed,) = compare(config, [str(tmp_path / "mine.py"), "late"], [0], out, root=Path(), jobs=1)
     assert "mine-seed0" in failed
     assert "broken" in failed
     assert error.split("(")[0] in failed
@@ -283,21 +276,25 @@ def test_without_a_gpu_every_core_takes_a_run(monkeypatch: pytest.MonkeyPatch) -
 
 
 @pytest.mark.parametrize("jobs", [1, pytest.param(2, marks=pytest.mark.slow)])
-def test_cells_are_silent_but_for_one_copy_of_each_warning(
+def test_cells_are_silent_but_for_failures_and_one_copy_of_each_warning(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str], jobs: int
 ) -> None:
     """What a cell writes to the screen would tear the progress bar."""
     manifest = tiny.write_set(tmp_path / "data", (9, 0, 4))
     (manifest.parent / "features" / "test0-rgb.npy").unlink()
+    (tmp_path / "mine.py").write_text(BROKEN.format(error="KeyError('broken')"))
     config = tiny.config(manifest, epochs=1)
+    methods = [str(tmp_path / "mine.py"), "late", "concat"]
     with caplog.at_level("INFO"):
-        assert compare(config, ["late", "concat"], [0], tmp_path / "runs", root=Path(), jobs=jobs) == []
+        (failed,) = compare(config, methods, [0], tmp_path / "runs", root=Path(), jobs=jobs)
+    assert "mine-seed0: KeyError: 'broken'" in failed
     (drawn, left_out) = (record.message for record in caplog.records if record.levelname == "WARNING")
     assert "the manifest has no valid split" in drawn
     assert "left out" in left_out
     assert sum("is finished" in record.message for record in caplog.records) == 2
     assert not any("epoch 1" in record.message for record in caplog.records)
+    assert "latency_ms" in result_of(tmp_path / "runs" / "late-seed0")["cost"]
     shown = capfd.readouterr().err
-    assert "2 of 2 runs" in shown
+    assert "2 of 3 runs" in shown
     assert "valid split" not in shown
     assert "left out" not in shown

@@ -2,14 +2,13 @@
 
 import re
 import shlex
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from sparsefuse.media.write import write_clip
+from test_cli import call
 
 ROOT = Path(__file__).parent.parent
 TONES = {"low": 300, "middle": 900, "high": 2500}  # Hz
@@ -27,7 +26,11 @@ def write_film(path: Path, tone: int, seed: int) -> None:
 
 
 @pytest.mark.slow
-def test_the_lines_of_the_docs_lead_from_films_to_a_model(tmp_path: Path) -> None:
+@pytest.mark.usefixtures("made_up_costs")
+def test_the_lines_of_the_docs_lead_from_films_to_a_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
     for number, (label, tone) in enumerate(TONES.items()):
         for i in range(8):
             write_film(tmp_path / "films" / label / f"{i}.mp4", tone, 10 * number + i)
@@ -38,8 +41,7 @@ def test_the_lines_of_the_docs_lead_from_films_to_a_model(tmp_path: Path) -> Non
     assert len(lines) <= 10
     for line in lines:
         assert line.startswith("sparsefuse "), line
-        command = [sys.executable, "-m", *shlex.split(line)]
-        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, f"{line}\n{done.stdout}{done.stderr}"
-    assert done.stdout.startswith("new.mp4: high")
+        capsys.readouterr()
+        assert call(monkeypatch, *shlex.split(line)[1:]) == 0, line
+    assert capsys.readouterr().out.startswith("new.mp4: high")
     assert (tmp_path / "features" / "check.html").is_file()

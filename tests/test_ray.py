@@ -8,12 +8,14 @@ from pathlib import Path
 import pytest
 
 import tiny
+from sparsefuse.experiment import compare
 
 pytest.importorskip("ray", reason="needs ray")
 
 
 @pytest.mark.slow
-def test_a_grid_on_ray_ends_as_one_on_processes(tmp_path: Path) -> None:
+@pytest.mark.usefixtures("made_up_costs")
+def test_a_grid_on_ray_ends_as_one_here(tmp_path: Path) -> None:
     """With a cell that fails, one whose process dies, and one that is finished already."""
     config = tiny.config(tiny.write_set(tmp_path / "data"), epochs=1)
     tiny.write_yaml(tmp_path / "config.yaml", config)
@@ -24,17 +26,12 @@ def test_a_grid_on_ray_ends_as_one_on_processes(tmp_path: Path) -> None:
         "import os\ndef build(features, num_classes, *, lengths=None):\n    os._exit(3)\n"
     )
 
-    def compare(out: str, methods: str, *more: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "sparsefuse", "compare", "config.yaml", "--methods", methods, "--seeds", "0"]
-        return subprocess.run(
-            [*command, "--out", out, *more], cwd=tmp_path, env=tiny.environment(), capture_output=True, text=True,
-            check=False,
-        )  # fmt: skip
-
-    assert compare("local", "late,concat").returncode == 0
-    assert compare("ray", "late").returncode == 0
+    for out, methods in (("local", ["late", "concat"]), ("ray", ["late"])):
+        assert compare(config, methods, [0], tmp_path / out, root=Path(), jobs=1) == []
     before = (tmp_path / "ray/late-seed0/result.json").stat().st_mtime_ns
-    ended = compare("ray", "late,concat,broken.py,dying.py", "--engine", "ray", "--jobs", "2")
+    command = [sys.executable, "-m", "sparsefuse", "compare", "config.yaml", "--engine", "ray", "--jobs", "2"]
+    command += ["--methods", "late,concat,broken.py,dying.py", "--seeds", "0", "--out", "ray"]
+    ended = subprocess.run(command, cwd=tmp_path, env=tiny.environment(), capture_output=True, text=True, check=False)
     assert ended.returncode == 1
     assert "2 runs failed" in ended.stderr, ended.stderr
     assert "KeyError: 'no'" in ended.stderr

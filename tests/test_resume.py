@@ -15,6 +15,7 @@ from sparsefuse import checkpoint, files
 from sparsefuse.config import Config, Picture, SpecAugment
 from sparsefuse.evaluate import evaluate
 from sparsefuse.train import train
+from test_cli import call
 
 
 @pytest.fixture
@@ -23,6 +24,7 @@ def config(tmp_path: Path) -> Config:
     manifest = tiny.write_set(tmp_path / "data")
     found = tiny.config(
         manifest,
+        "concat",
         options={"drop": 0.3},
         epochs=3,
         mixup_alpha=0.3,
@@ -181,7 +183,8 @@ main()
 
 
 @pytest.mark.slow
-def test_sigkill_within_an_epoch_costs_nothing(config: Config, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("made_up_costs")
+def test_sigkill_within_an_epoch_costs_nothing(config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Through the command line, in a process of its own."""
     yaml = tiny.write_yaml(tmp_path / "config.yaml", config)
     run = tmp_path / "killed"
@@ -190,8 +193,7 @@ def test_sigkill_within_an_epoch_costs_nothing(config: Config, tmp_path: Path) -
     assert ended.returncode == -signal.SIGKILL, ended.stderr.decode()
     assert len(tiny.epochs(run)) == 1
     assert not (run / "result.json").exists()
-    resume = [sys.executable, "-m", "sparsefuse", *command, "--resume"]
-    subprocess.run(resume, env=tiny.environment(), check=True, capture_output=True)
+    assert call(monkeypatch, *command, "--resume") == 0
     result = json.loads((run / "result.json").read_text())
     for key in (
         "memory_mb",

@@ -58,7 +58,8 @@ def config(tmp_path: Path):
 GMACS = 3.676e-6 - 2.5 * (52 - 48) * 2 * 2 * 1e-9
 
 
-@pytest.mark.slow  # seven models, a process each
+@pytest.mark.slow
+@pytest.mark.usefixtures("made_up_costs")
 def test_a_search_ends_with_views_within_the_budget_beside_the_strategies(config, tmp_path: Path) -> None:
     out = tmp_path / "views"
     found = search_views(config, GMACS, out, root=Path(), seeds=[0], draws=1, jobs=1)

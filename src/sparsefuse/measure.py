@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import torch
 
-from sparsefuse.cost import count, random_clips
+from sparsefuse.cost import random_clips, total
 from sparsefuse.machine import machine, seconds
 from sparsefuse.model import FusionModel
 from sparsefuse.tokens import Tokens
@@ -47,7 +47,7 @@ def measure(model: FusionModel, lengths: dict[str, int], *, batch: int = BATCH, 
     batch_times = _times(lambda: forward(model, many), device, max(runs // 3, 5))
     train_times = _times(lambda: train_step(model, many), device, max(runs // 3, 5))
     deciles = statistics.quantiles(latency, n=10)
-    macs, limits = count(model, lengths).total, machine(device, torch.get_num_threads())
+    macs, limits = total(model, lengths), machine(device, torch.get_num_threads())
     weights = sum(p.nbytes for p in model.parameters())
     inputs = sum(tokens.x.nbytes for tokens in one.values())
     return Measured(

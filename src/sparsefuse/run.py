@@ -17,9 +17,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from sparsefuse import cost, metrics
+from sparsefuse import metrics
 from sparsefuse.calibration import calibrate, write_calibration
 from sparsefuse.config import Config
+from sparsefuse.cost import Cost
 from sparsefuse.data.clips import Clips
 from sparsefuse.data.fingerprint import difference
 from sparsefuse.data.labels import Labels
@@ -143,6 +144,7 @@ def write_result(
     model: FusionModel,
     valid: Predicted | None,
     test: Predicted | None,
+    counted: Cost,
     *,
     measured: bool,
 ) -> None:
@@ -169,7 +171,7 @@ def write_result(
         "splits": {name: len(data) for name, data in clips.splits.items()},
         "clips": clips.fingerprints,
         "skipped": len(clips.skips),
-        "cost": costs(model, clips.typical, measured=measured),
+        "cost": costs(model, clips.typical, counted, measured=measured),
     }
     if heads:
         result["heads"] = heads
@@ -196,9 +198,8 @@ def best_epoch(out: Path) -> int:
     return min(lines, key=lambda line: line.get("valid_loss", line["train_loss"]))["epoch"]
 
 
-def costs(model: FusionModel, lengths: dict[str, int], *, measured: bool) -> dict[str, Any]:
+def costs(model: FusionModel, lengths: dict[str, int], counted: Cost, *, measured: bool) -> dict[str, Any]:
     """Cost of one clip of typical length, as result.json holds it; latency and memory only if `measured`."""
-    counted = cost.count(model, lengths)
     found: dict[str, Any] = {
         "gmacs": counted.total / 1e9,
         "layers_gmacs": counted.layers / 1e9,

@@ -70,7 +70,7 @@ def train(
         return out
     clips = load_clips(config.data, root)
     model = new_model(config, clips).to(rank.device)
-    cost.count(model, clips.typical)  # a method that cannot be counted fails now, not after training
+    counted = cost.count(model, clips.typical)  # now: a method that cannot be counted should not be trained
     run = _Run(config, clips, model, rank, out)
     if rank.first:
         write_setup(out, config, clips, options_of(config), name or config.method)
@@ -86,7 +86,7 @@ def train(
     if rank.first:
         if tested and config.train.replay:  # a run whose test is left out is a trial
             replay.keep(out, model, clips.splits["train"], config.train.replay)
-        write_result(out, config, clips, model, run.predict_alone("valid"), test, measured=measured)
+        write_result(out, config, clips, model, run.predict_alone("valid"), test, counted, measured=measured)
     ranks.leave()
     return out
 

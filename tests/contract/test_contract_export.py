@@ -2,9 +2,10 @@
 
 import pytest
 import torch
-from contract_cases import BASE, FEATURES, LONGEST, RAGGED, case_id, clips, logits_of, modality_free, model_of
+from contract_cases import CASES, FEATURES, LONGEST, RAGGED, case_id, clips, logits_of, model_of
 from torch.export import Dim
 
+from sparsefuse.methods import find, methods
 from sparsefuse.tokens import Tokens
 
 CLOSE = {"rtol": 1e-4, "atol": 1e-5}
@@ -14,6 +15,40 @@ OTHERS = {
     "other lengths": {"rgb": [3, 8, 2], "sound": [35, 3, 12], "flow": [5, 2, 3]},
     "longer clips": {"rgb": [11, 2, 3, 4, 5, 0, 7], "sound": [70] * 7, "flow": [17] * 7},
 }
+# torch.export takes seconds a stream to reason about blocks, so options that do not touch each other go together. The
+# sparse patterns are apart: `pool="attn"` asks each for what it gives away otherwise.
+WINDOWS = {"keep": None, "stride": {"rgb": 2, "sound": 9}, "pool": "max"}
+TOGETHER = {
+    "concat": [{"stride": 5}],
+    "late": [{"unimodal_attention": "strided", "stride": {"rgb": 2, "sound": 9}, "pool": "avg"}],
+    "locomt": [
+        {"views": "spread"},
+        {"views": "random", "cross": 1.0, "unimodal_attention": "strided"},
+        {"views": "learned", "view_price": 0.1},
+    ],
+    "mbt": [
+        {"update": "sequential", "unimodal_attention": "fixed", "shared": True},
+        {"fusion": "vanilla", "loss": "each", "style": "vit"},
+        {"fusion": "cross", "patches": {"rgb": {"height": 3, "channels": 2, "patch": 1, "time": 2}}},
+    ],
+    "mult": [{}],
+    "sft": [
+        {},
+        {"pool": "attn"},
+        {"pool": "attn", "sparse": "fixed", "keep": None, "stride": 4},
+        {"pool": "attn", "sparse": "dense"},
+        {"pool": "attn", "sparse": "local", "unimodal_attention": "local"},
+        {"unimodal_attention": "strided", "sparse": "none", **WINDOWS},
+    ],
+    "tokenfusion": [
+        {"substitute": "output", "shared": "all_but_norm", "channel_threshold": 1.5, "fusion_depth": 3},
+        {"positions": "once", "projection": "none", "channel_threshold": 1.5, "channel_penalty": 0.1},
+        {"shared": "all", "unimodal_depth": 1},
+    ],
+    "unimodal": [{"modality": "sound", "unimodal_attention": "strided", "stride": 64}],
+}  # fmt: skip
+STREAMS = {name: FEATURES[name] for name in ("rgb", "sound")}
+EXPORTED = [(name, {**find(name).TEST, **options}) for name in TOGETHER for options in TOGETHER[name]]
 
 
 def exported(model, batch):
@@ -36,14 +71,24 @@ def check_exported(model, features):
         torch.testing.assert_close(logits, logits_of(model, batch_of(counts)), **CLOSE, msg=lambda m, w=what: w + m)
 
 
-@pytest.mark.slow  # torch.export needs up to 20 s to reason about the blocks of three sparse streams
-@pytest.mark.parametrize("base", BASE, ids=case_id)
-def test_an_exported_model_gives_the_same_logits(base):
-    features = {"rgb": FEATURES["rgb"], "sound": FEATURES["sound"]}
-    model = model_of(modality_free(base), features=features)
-    check_exported(model, features)
+@pytest.mark.slow
+@pytest.mark.parametrize("one", EXPORTED, ids=case_id)
+def test_an_exported_model_gives_the_same_logits(one):
+    lengths = {name: LONGEST[name] for name in STREAMS}
+    check_exported(model_of(one, features=STREAMS, lengths=lengths), STREAMS)
 
 
 @pytest.mark.slow
-def test_every_variant_exports(case):
-    check_exported(model_of(case, lengths=LONGEST), FEATURES)
+@pytest.mark.parametrize("name", ["concat", "mbt"])
+def test_sinusoids_for_positions_are_exported_too(name):
+    check_exported(model_of((name, find(name).TEST), features=FEATURES), FEATURES)
+
+
+def test_every_option_that_the_contract_tries_is_exported():
+    def values(cases):
+        return {(name, option, str(value)) for name, options in cases for option, value in options.items()}
+
+    assert {name for name, _ in EXPORTED} == set(methods())
+    each = {(name, option) for name, option, value in values(CASES) if value.startswith("{")}  # per modality
+    assert {(n, o, v) for n, o, v in values(CASES) if (n, o) not in each} <= values(EXPORTED)
+    assert each <= {(name, option) for name, option, value in values(EXPORTED) if value.startswith("{")}

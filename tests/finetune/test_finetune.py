@@ -282,12 +282,25 @@ def test_the_command_line_tells_scores_and_cost(adapted: Path) -> None:
     assert said[5] == str(adapted)
 
 
+@pytest.fixture(scope="module")
+def run_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """A run of a method, the same for all who ask."""
+    folder = tmp_path_factory.mktemp("methods")
+    manifest = tiny.write_set(folder / "data")
+
+    def of(method: str) -> Path:
+        return train(tiny.config(manifest, method, epochs=1), folder / method, root=Path(), resume=True, measured=False)
+
+    return of
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("method", ["late", "mbt", "tokenfusion", "mult", "locomt", "concat"])
 @pytest.mark.parametrize("choice", ["head", "lora", "all"])
-def test_every_method_can_be_adapted(tmp_path: Path, user: Path, method: str, choice: str) -> None:
-    config = tiny.config(tiny.write_set(tmp_path / "data"), method, epochs=1)
-    run = train(config, tmp_path / "run", root=Path(), measured=False)
+def test_every_method_can_be_adapted(
+    tmp_path: Path, user: Path, run_of: Callable[[str], Path], method: str, choice: str
+) -> None:
+    run = run_of(method)
     new = adapt(run, single(user), tmp_path / "new", weights=choice, epochs=2, lr=0.01)  # no fold can vote for none
     assert evaluate(new, split="valid")["clips"] == 4
     assert any(not torch.equal(t, weights(new)[name]) for name, t in weights(run).items())

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from sparsefuse import checkpoint, metrics, replay
 from sparsefuse.config import Config, Train
+from sparsefuse.cost import count
 from sparsefuse.files import read_json, write_json, write_text
 from sparsefuse.finetune.clips import Clips
 from sparsefuse.finetune.effort import Effort
@@ -85,7 +86,7 @@ def _result(
         "splits": {"train": len(done.clips.samples), "valid": 0, "test": len(tried.clips.samples) if tried else 0},
         "clips": {"train": done.clips.fingerprint} | ({"test": tried.clips.fingerprint} if tried else {}),
         "skipped": len(done.clips.skips),
-        "cost": costs(done.model, lengths, measured=measured),
+        "cost": costs(done.model, lengths, count(done.model, lengths), measured=measured),
         "finetune": {
             "from": run.name,
             "settings": settings.to_json(),
