@@ -58,7 +58,7 @@ try:
     main()
 except SystemExit as ended:
     assert not ended.code, ended.code
-heavy = {"torch", "numpy", "matplotlib", "av", "h5py", "scipy"} & sys.modules.keys()
+heavy = {"torch", "numpy", "torchmetrics", "matplotlib", "av", "h5py", "scipy"} & sys.modules.keys()
 assert not heavy, heavy
 """
 

@@ -52,13 +52,18 @@ def scores(logits: Tensor, labels: Tensor, task: Task, *, heads: Mapping[str, in
     classes and up: the true one is among the five of the largest product of probabilities), and of each head
     top1_<head> and top5_<head>. regression: mae, corr (Pearson; 0 if either side is constant).
     """
+    from torchmetrics import functional as tm
+    from torchmetrics.functional import classification as tmc
+
     found = {"loss": float(losses(logits, labels, task, heads=heads).mean())}
     logits = logits.float().cpu()
     labels = labels.cpu()
     if task == "class":
-        found |= _top((logits,), labels[:, None], "")
-        said, true = (F.one_hot(chosen, logits.shape[1]) for chosen in (logits.argmax(1), labels))
-        found["macro_f1"] = float(_f1(said, true)[(said + true).any(0)].mean())
+        classes = logits.shape[1]
+        found["top1"] = float((logits.argmax(1) == labels).double().mean())
+        if classes > 5:
+            found["top5"] = float(tmc.multiclass_accuracy(logits, labels, classes, top_k=5, average="micro"))
+        found["macro_f1"] = float(tmc.multiclass_f1_score(logits, labels, classes, average="macro"))
     elif task == "heads":
         assert heads
         parts = _split(logits, heads)
@@ -67,12 +72,13 @@ def scores(logits: Tensor, labels: Tensor, task: Task, *, heads: Mapping[str, in
             found |= _top(parts[i : i + 1], labels[:, i : i + 1], f"_{name}")
         return found
     elif task == "multilabel":
-        found["macro_f1"] = float(_f1(logits.sigmoid() > 0.5, labels > 0).mean())
+        columns = zip(logits.sigmoid().T, labels.long().T, strict=True)  # torchmetrics' own takes no single class
+        found["macro_f1"] = statistics.fmean(float(tmc.binary_f1_score(*column)) for column in columns)
     else:
-        values, labels = logits[:, 0].double(), labels.double()
-        found["mae"] = float((values - labels).abs().mean())
+        values = logits[:, 0]
+        found["mae"] = float(tm.mean_absolute_error(values, labels))
         spread = len(labels) > 1 and values.std() > 0 and labels.std() > 0
-        found["corr"] = float(torch.corrcoef(torch.stack([values, labels]))[0, 1]) if spread else 0.0
+        found["corr"] = float(tm.pearson_corrcoef(values, labels)) if spread else 0.0
         return found
     known = [ap for ap in per_class_ap(logits, labels, task) if ap is not None]
     if known:
@@ -84,6 +90,8 @@ def per_class_ap(
     logits: Tensor, labels: Tensor, task: Task, *, heads: Mapping[str, int] | None = None
 ) -> list[float | None]:
     """Average precision per class; None for a class without a positive sample, where it is not defined."""
+    from torchmetrics.functional import classification as tmc
+
     logits, labels = logits.float().cpu(), labels.cpu()
     shares = probabilities(logits, task, heads=heads)
     if task == "class":
@@ -94,7 +102,7 @@ def per_class_ap(
     else:
         positive = labels.long()
     columns = zip(shares.T, positive.T, strict=True)
-    return [_average_precision(s, there) if there.any() else None for s, there in columns]
+    return [float(tmc.binary_average_precision(s, there)) if there.any() else None for s, there in columns]
 
 
 def confusion(logits: Tensor, labels: Tensor) -> list[list[int]]:
@@ -108,21 +116,6 @@ def confusions(logits: Tensor, labels: Tensor, heads: Mapping[str, int]) -> dict
     """The confusion of each head."""
     parts = zip(heads, _split(logits, heads), labels.unbind(1), strict=True)
     return {name: confusion(part, truth) for name, part, truth in parts}
-
-
-def _f1(said: Tensor, true: Tensor) -> Tensor:
-    """F1 of each class, of (B, C) yes or no; 0 for a class that is neither said nor true."""
-    right = (said.bool() & true.bool()).sum(0).double()
-    return 2 * right / (said.sum(0) + true.sum(0)).clamp(min=1)
-
-
-def _average_precision(values: Tensor, true: Tensor) -> float:
-    """Precision at each threshold times the step in recall there, summed; equal values are one threshold."""
-    values, order = values.sort(descending=True)
-    last = torch.cat([values[1:] != values[:-1], torch.ones(1, dtype=torch.bool)])  # of its equals
-    hits = true[order].cumsum(0)[last].double()
-    precision = hits / (1 + last.nonzero()[:, 0])
-    return float((precision * hits.diff(prepend=hits.new_zeros(1))).sum() / hits[-1])
 
 
 def _split(logits: Tensor, heads: Mapping[str, int] | None) -> tuple[Tensor, ...]:
