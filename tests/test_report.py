@@ -307,6 +307,7 @@ def test_beside_a_tested_run_validation_is_not_shown(tmp_path):
     rows = {row.name: row for row in summarise(read_runs(tmp_path))}
     assert rows["sft"].metrics["top1"].mean == 0.875
     assert "top1" not in rows["late"].metrics
+    assert rich_table(list(rows.values())).row_count == 2
 
 
 def test_different_data_is_refused(tmp_path):

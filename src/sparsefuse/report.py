@@ -71,7 +71,7 @@ def rich_table(rows: list[Row]) -> "Table":
     best = _best(rows)
     for row, line in zip(rows, lines, strict=True):
         cells = [escape(cell) for cell in line]
-        if main is not None and row.metrics[row.main].mean == best[row.main]:
+        if main is not None and row.main in row.metrics and row.metrics[row.main].mean == best[row.main]:
             cells[main] = f"[bold]{cells[main]}[/bold]"
         table.add_row(*(cells[i] for i in shown))
     return table

@@ -12,7 +12,7 @@ def compare(
     methods: list[str] = [],  # noqa: B006
     seeds: list[int] = [0, 1, 2],  # noqa: B006
     out: Path = Path("runs/compare"),
-    tested: bool = True,
+    untested: bool = False,
     jobs: int = 0,
     engine: Literal["local", "ray"] = "local",
 ) -> None:
@@ -22,14 +22,14 @@ def compare(
         methods: names (as --method) or .py files, all if not given; unimodal stands for each modality alone
         seeds: one run per method and seed
         out: folder for the run folders, compare.csv, compare.md and report.html
-        tested: false leaves the test split alone, while options are chosen; the table is the validation split's
+        untested: leave the test split alone, while options are chosen; the table is the validation split's
         jobs: runs at a time; 0 = one per core, or one at a time on a GPU
         engine: local = processes of this machine; ray = tasks of a Ray cluster that sees the same files
     """
     from sparsefuse.experiment import compare
     from sparsefuse.methods import methods as every
 
-    failed = compare(config, methods or every(), seeds, out, root=Path(), tested=tested, jobs=jobs, engine=engine)
+    failed = compare(config, methods or every(), seeds, out, root=Path(), tested=not untested, jobs=jobs, engine=engine)
     print_table(out, "compare", failed)
 
 
@@ -39,7 +39,7 @@ def ablate(
     values: list[Any],
     seeds: list[int] = [0, 1, 2],  # noqa: B006
     out: Path = Path("runs/ablate"),
-    tested: bool = True,
+    untested: bool = False,
     jobs: int = 0,
     engine: Literal["local", "ray"] = "local",
 ) -> None:
@@ -50,14 +50,14 @@ def ablate(
         values: its values, as avg,max,attn
         seeds: one run per value and seed
         out: folder for the run folders, ablate.csv, ablate.md and report.html
-        tested: false leaves the test split alone, while options are chosen; the table is the validation split's
+        untested: leave the test split alone, while options are chosen; the table is the validation split's
         jobs: runs at a time; 0 = one per core, or one at a time on a GPU
         engine: local = processes of this machine; ray = tasks of a Ray cluster that sees the same files
     """
     from sparsefuse.experiment import grid, run
     from sparsefuse.variants import values_of
 
-    cells = grid(config, values_of(config, option, values), seeds, out, root=Path(), tested=tested)
+    cells = grid(config, values_of(config, option, values), seeds, out, root=Path(), tested=not untested)
     print_table(out, "ablate", run(cells, jobs=jobs, engine=engine))
 
 
