@@ -10,7 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from sparsefuse.layers.tiled import tiled
+from sparsefuse.layers.powers import relative, scale, small
+from sparsefuse.layers.tiled import by_head, tiled
 from sparsefuse.layers.tracing import exporting, full
 
 # Finite, so that a row without any visible key (a missing modality) stays finite in every kernel; far enough
@@ -38,21 +39,26 @@ class Attended(NamedTuple):
 
 def key_bias(mask: Tensor, dtype: torch.dtype) -> Tensor:
     """(B, N) mask or weights -> (B, N) log-weights to add to the logits; `MASKED` where nothing is there."""
-    return mask.to(torch.float32).log().clamp_min(MASKED).to(dtype)
+    return mask.to(torch.promote_types(dtype, torch.float32)).log().clamp_min(MASKED).to(dtype)
 
 
 def dense(q: Tensor, k: Tensor, v: Tensor, mask: Tensor, *, span: int = 0, want_received: bool = False) -> Attended:
     """Every query (B, H, N, D/H) attends to every real key (B, H, N', D/H); `mask` (B, N'). `span` is not used."""
-    bias = None if full(mask) else key_bias(mask, q.dtype)[:, None, None, :]  # (B, 1, 1, N')
     if not want_received and not _few(q, k):
-        attend = tiled if _narrow(q, mask) else F.scaled_dot_product_attention
-        return Attended(attend(q, k, v, bias), None)
-    scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)
-    weights = (scores if bias is None else scores + bias).softmax(-1)  # (B, H, N, N')
+        if _narrow(q, mask) and small(scaled := q * scale(q.shape[-1]), k, -1):
+            return Attended(tiled(scaled, k, v, relative(mask, q.dtype)), None)
+        bias = None if full(mask) else key_bias(mask, q.dtype)[:, None, None, :]  # (B, 1, 1, N')
+        return Attended(F.scaled_dot_product_attention(q, k, v, bias), None)
+    heads = q.shape[1]
+    q, k, v = by_head(q * q.shape[-1] ** -0.5), by_head(k), by_head(v)  # (H B, any, D/H)
+    scores = q @ k.mT
+    bias = None if full(mask) else key_bias(mask, q.dtype).repeat(heads, 1)[:, None]  # (H B, 1, N')
+    weights = (scores if bias is None else scores + bias).softmax(-1)  # (H B, N, N')
+    x, weights = ((t).unflatten(0, (heads, -1)).transpose(0, 1) for t in (weights @ v, weights))
     if not want_received:
-        return Attended(weights @ v, None)
+        return Attended(x, None)
     asked_by = mask.to(weights.dtype)[:, None, 1:, None]  # real queries other than CLS
-    return Attended(weights @ v, (weights[:, :, 1:] * asked_by).sum(2).mean(1) / asked_by.sum(2)[:, 0].clamp_min(1))
+    return Attended(x, (weights[:, :, 1:] * asked_by).sum(2).mean(1) / asked_by.sum(2)[:, 0].clamp_min(1))
 
 
 def _few(q: Tensor, k: Tensor) -> bool:

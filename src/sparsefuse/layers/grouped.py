@@ -1,11 +1,13 @@
-"""Attention over groups of keys: one softmax over all groups, forward and backward written out.
+"""Attention over groups of keys: one softmax over all groups.
 
-Between the passes only queries, keys and values are held: the way back makes the scores again (torch.compile, or a mask
-that learns, leaves it to autograd). Samples, or heads of a long one, run a few at a time, so that their scores stay in
-the processor's cache where they can. Gradients of gradients, and torch.func, are not known.
+On a processor forward and backward are written out, and scores are powers of two (`powers`), whose sums simply add over
+groups. Between the passes only queries, keys and values are held: the way back makes the scores again. Samples, or
+heads of a long one, run a few at a time, so that their scores stay in the cache where they can. Gradients of gradients,
+and torch.func, are not known there. Elsewhere, and for a mask that learns, all is left to autograd.
 """
 
 import functools
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -14,16 +16,20 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from sparsefuse.layers.groups import Group
+from sparsefuse.layers.powers import divide, relative, scale, small, weighed
+from sparsefuse.layers.tracing import eager
 
 CACHED = 2**18
 """Scores that go at once, per thread. Fewer leave the threads waiting for each other, more leave the cache."""
 
 
-def attend(groups: Sequence[Group], q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """Queries (B, H, D/H, N) over keys and values (B, H, D/H, 1 + N) -> (B, H, D/H, N)."""
-    if torch.compiler.is_compiling() or any(group.logs.requires_grad for group in groups):
-        return _forward(groups, q, k, v)
-    return _Attend.apply(groups, q, k, v)  # pyright: ignore[reportReturnType]
+def attend(groups: Sequence[Group], q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
+    """Queries (B, H, D/H, N) over keys and values (B, H, D/H, 1 + N), mask (B, 1 + N) -> (B, H, D/H, N)."""
+    if eager(q) and not mask.requires_grad and all(group.of_tokens for group in groups):
+        scaled = q * scale(q.shape[2])
+        if small(scaled, k, 2):
+            return _Attend.apply(groups, scaled, k, v, relative(mask, q.dtype))  # pyright: ignore[reportReturnType]
+    return _forward(groups, q, k, v)
 
 
 def received(groups: Sequence[Group], q: Tensor, k: Tensor, asked_by: Tensor) -> Tensor:
@@ -38,24 +44,46 @@ def received(groups: Sequence[Group], q: Tensor, k: Tensor, asked_by: Tensor) ->
 
 
 class _Attend(torch.autograd.Function):
+    """Scaled queries, keys, values and weights (B, 1 + N), relative to a sample's largest, as `powers` has them."""
+
     @staticmethod
-    def forward(ctx: Any, groups: Sequence[Group], q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        ctx.groups = groups
-        ctx.save_for_backward(q, k, v)
+    def forward(ctx: Any, groups: Sequence[Group], q: Tensor, k: Tensor, v: Tensor, weights: Tensor) -> Tensor:
         x = v.new_empty(q.shape[0], q.shape[3], *v.shape[1:3]).permute(0, 2, 3, 1)  # in memory (B, N, H, D/H)
+        logs, values = torch.empty_like(q[:, :, :1]), _weighed(v, weights)
         for where, part in _parts(groups, q):
-            x[where] = _forward(part, *(t[where] for t in (q, k, v)))
+            asking, keys, read = (t[where] for t in (q, k, values))
+            sums = [g.join(g.values(read) @ g.shares(asking, keys).mT, asking.shape[1]) for g in part]
+            divide(_sum(sums), 2, out=x[where], logs=logs[where])
+        ctx.groups = groups
+        ctx.save_for_backward(q, k, v, weights, x, logs)
         return x
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *grads: Tensor) -> tuple[None, Tensor, Tensor, Tensor]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        (grad,), (q, k, v) = grads, ctx.saved_tensors
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        (grad,), (q, k, v, weights, x, logs) = grads, ctx.saved_tensors
+        asking, asked = torch.cat([q, -logs], 2), torch.cat([k, torch.ones_like(k[:, :, :1])], 2)
+        toward, values = torch.cat([grad, -(grad * x).sum(2, keepdim=True)], 2), _weighed(v, weights)
         dq, dk, dv = (torch.empty_like(t) for t in (q, k, v))
         for where, part in _parts(ctx.groups, q):
-            found = _gradients(part, *(t[where] for t in (q, k, v, grad)))
-            dq[where], dk[where], dv[where] = found
-        return None, dq, dk, dv
+            found, heads = [], q[where].shape[1]
+            for group in part:
+                shares = group.shares(asking[where], asked[where])  # of attention, but for the keys' weights
+                going = group.cut(toward[where])
+                slopes = (going.mT @ group.values(values[where])).mul_(shares)
+                back = (
+                    group.join(group.gather(k[where]) @ slopes.mT, heads),
+                    group.spread(group.cut(q[where]) @ slopes, heads),
+                    group.spread(group.seen(going[:, :-1] @ shares), heads),
+                )
+                found.append(back)
+            dq[where], dk[where], dv[where] = (_sum(list(parts)) for parts in zip(*found, strict=True))
+        slope = math.log(2)  # of powers of two
+        return None, dq.mul_(slope), dk.mul_(slope), dv.mul_(weights[:, None, None]), None
+
+
+def _weighed(v: Tensor, weights: Tensor) -> Tensor:
+    return weighed(v, weights[:, None].expand(-1, v.shape[1], -1), 2)
 
 
 class _Arranged(NamedTuple):
@@ -97,25 +125,6 @@ def _weights(groups: Sequence[Group], arranged: Sequence[_Arranged], heads: int)
         bias = (bias if group.unseen is None else bias + group.unseen).to(q.dtype)
         scores.append(group.by_block(torch.baddbmm(bias, q.transpose(1, 2), k), heads))
     return _joined(scores).softmax(-1)
-
-
-def _gradients(groups: Sequence[Group], q: Tensor, k: Tensor, v: Tensor, grad: Tensor) -> tuple[Tensor, ...]:
-    """Gradients of queries, keys and values; by the chain rule, a product each."""
-    heads, scale = q.shape[1], q.shape[2] ** -0.5
-    arranged = _arranged(groups, q, k)
-    weights = _weights(groups, arranged, heads)
-    towards = [group.cut(grad) for group in groups]  # (n, D/H, L)
-    d_weights = [g.by_block(t.transpose(1, 2) @ g.gather(v), heads) for g, t in zip(groups, towards, strict=True)]
-    d_scores = torch._softmax_backward_data(  # pyright: ignore[reportPrivateImportUsage]
-        _joined(d_weights).to(weights.dtype), weights, -1, weights.dtype
-    )
-    dq, dk, dv = [], [], []
-    shares, slopes = _by_group(groups, weights), _by_group(groups, d_scores)
-    for group, (q, k), share, slope, toward in zip(groups, arranged, shares, slopes, towards, strict=True):
-        dq.append(group.join(k @ slope.transpose(1, 2), heads))
-        dk.append(group.spread(q @ slope, heads))
-        dv.append(group.spread(toward @ share, heads))
-    return _sum(dq) * scale, _sum(dk), _sum(dv)
 
 
 def _by_group(groups: Sequence[Group], weights: Tensor) -> list[Tensor]:

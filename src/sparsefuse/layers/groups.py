@@ -29,6 +29,8 @@ class Group(ABC):
     """(B, ..., S) log-weights of the keys, `MASKED` where nothing is there"""
     unseen: Tensor | None = None
     """(L, S) added to the scores: `MASKED` where a query does not see a key of its group"""
+    of_tokens = True
+    """whether keys weigh what their tokens do"""
 
     def __init__(self, length: int, span: int):
         self.length, self.span, self.count = length, span, num_windows(length, span)
@@ -42,6 +44,19 @@ class Group(ABC):
     def bias(self, heads: int) -> Tensor:
         """(n, 1, S) log-weights of the keys."""
         return self.logs[:, None].expand(-1, heads, -1, -1).flatten(0, 2)[:, None]
+
+    def shares(self, q: Tensor, k: Tensor) -> Tensor:
+        """Queries (B, H, C, N) and keys (B, H, C, 1 + N) of small scores -> 2 to their power (n, L, S)."""
+        q, k = self.cut(q).mT, self.gather(k)
+        return (q @ k if self.unseen is None else torch.baddbmm(self.unseen.to(q.dtype), q, k)).exp2_()
+
+    def values(self, x: Tensor) -> Tensor:
+        """Weighed values (B, H, C, 1 + N) -> (n, C, S), 0 where no query of the group sees them."""
+        return self.seen(self.gather(x))
+
+    def seen(self, x: Tensor) -> Tensor:
+        """(n, C, S) with 0 where no query of the group sees the key."""
+        return x
 
     @abstractmethod
     def cut(self, x: Tensor) -> Tensor:
@@ -142,20 +157,15 @@ class Near(Window):
 class Local(Window):
     """The local pattern: l / 2 tokens either side of the block, and means of `MEANS` windows of the clip."""
 
+    of_tokens = False
+
     def __init__(self, mask: Tensor, span: int):
-        tokens = mask[:, None, 1:].to(torch.float32)
-        inside = members(mask[:, 1:], MEANS) * tokens  # (B, 15, N)
-        self.share = inside / inside.sum(2, keepdim=True).clamp_min(torch.finfo(inside.dtype).tiny)
-        # Not a slice from `span` on, which would bind an exported model to clips longer than that, or to shorter ones.
-        beyond = torch.arange(tokens.shape[2], device=mask.device) >= span
-        further = ((tokens > 0) & beyond).any(-1)  # (B, 1): a clip of one block needs no means
+        self.share, weights = means(mask, span)
         super().__init__(mask, span, pieces=2)
-        self.logs[:, :, 1 : 1 + MEANS] = key_bias(inside.amax(2) * further, torch.float32)[:, None]
+        self.logs[:, :, 1 : 1 + MEANS] = key_bias(weights, torch.float32)[:, None]
 
     def shared(self, tokens: Tensor) -> Tensor:
-        rows = tokens.permute(0, 3, 1, 2).flatten(2)  # (B, N, D), as they lie in memory
-        means = self.share.to(tokens.dtype) @ rows
-        return means.unflatten(2, tokens.shape[1:3]).permute(0, 2, 3, 1)
+        return mean_tokens(self.share, tokens)
 
     def unshared(self, x: Tensor) -> Tensor:
         return (x.flatten(1, 2) @ self.share.to(x.dtype)).unflatten(1, x.shape[1:3])
@@ -166,6 +176,23 @@ class Local(Window):
         return part
 
 
+def means(mask: Tensor, span: int) -> tuple[Tensor, Tensor]:
+    """Of which tokens under `mask` (B, 1 + N) the means of a clip's parts are made (B, M, N); their weights (B, M)."""
+    tokens = mask[:, None, 1:].to(torch.float32)
+    inside = members(mask[:, 1:], MEANS) * tokens  # (B, M, N)
+    share = inside / inside.sum(2, keepdim=True).clamp_min(torch.finfo(inside.dtype).tiny)
+    # Not a slice from `span` on, which would bind an exported model to clips longer than that, or to shorter ones.
+    beyond = torch.arange(tokens.shape[2], device=mask.device) >= span
+    further = ((tokens > 0) & beyond).any(-1)  # (B, 1): a clip of one block needs no means
+    return share, inside.amax(2) * further
+
+
+def mean_tokens(share: Tensor, tokens: Tensor) -> Tensor:
+    """Shares (B or 1, M, N) of tokens (B, H, D/H, N) -> (B, H, D/H, M)."""
+    rows = tokens.permute(0, 3, 1, 2).flatten(2)  # (B, N, D), as they lie in memory
+    return (share.to(tokens.dtype) @ rows).unflatten(2, tokens.shape[1:3]).permute(0, 2, 3, 1)
+
+
 class Fixed(Window):
     """The fixed pattern: the block, and the last c + 1 tokens of every other."""
 
@@ -174,10 +201,16 @@ class Fixed(Window):
         super().__init__(mask, span, pieces=1)
 
     def weights(self, mask: Tensor) -> Tensor:
-        cls, tails, block = super().weights(mask).split([1, self.count * self.tail, self.span], 2)
-        groups = torch.arange(self.count, device=mask.device)
-        others = groups[:, None] != groups.repeat_interleave(self.tail)  # its own are in the block already
-        return torch.cat([cls, tails * others, block], 2)
+        return super().weights(mask) * self._others(mask)
+
+    def seen(self, x: Tensor) -> Tensor:
+        return (x.unflatten(0, (-1, self.count)) * self._others(x)[:, None]).flatten(0, 1)
+
+    def _others(self, like: Tensor) -> Tensor:
+        """(G, S): 0 for the tails of a block itself, which are in the block already."""
+        groups = torch.arange(self.count, device=like.device)
+        tails = groups[:, None] != groups.repeat_interleave(self.tail)
+        return F.pad(tails.to(like.dtype), (1, self.span), value=1.0)
 
     def shared(self, tokens: Tensor) -> Tensor:
         return self._blocks(tokens)[..., self.span - self.tail :].flatten(3)

@@ -50,7 +50,9 @@ def _with_cls(groups: list[Group], q: Tensor, k: Tensor, v: Tensor, mask: Tensor
     """Tokens attend by groups, CLS to everything."""
     cls = dense(q[:, :, :1], k, v, mask).x
     queries, keys, values = (t.transpose(2, 3) for t in (q[:, :, 1:], k, v))
-    x = torch.cat([cls.transpose(1, 2), attend(groups, queries, keys, values).permute(0, 3, 1, 2)], 1).transpose(1, 2)
+    x = torch.cat([cls.transpose(1, 2), attend(groups, queries, keys, values, mask).permute(0, 3, 1, 2)], 1).transpose(
+        1, 2
+    )
     if not want_received:
         return Attended(x, None)
     asked_by = mask[:, 1:].to(torch.float32)

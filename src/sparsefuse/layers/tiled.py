@@ -1,18 +1,20 @@
 """Dense attention by tiles, for narrow heads on a processor.
 
 Like FlashAttention (Dao et al. 2022): scores exist a tile at a time, and the way back makes them again. PyTorch's
-kernel for processors does so too, but multiplies with rows a head wide; here tokens lie last and all rows are long.
-With heads 8 wide, as SFT's, that takes 0.8 of the time forward and 0.6 with the way back; 16 wide, more than its.
-Gradients of gradients, and torch.func, are not known.
+kernel for processors does so too, but multiplies with rows a head wide; here tokens lie last and all rows are long, and
+scores are powers of two (`powers`). With heads 16 wide it takes more time than PyTorch's. Gradients of gradients, of
+weights, and torch.func, are not known.
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+
+from sparsefuse.layers.powers import divide, powers, weighed
 
 TILE = 2**19
 """Scores of a tile, per thread. Fewer leave the threads waiting for each other, more leave the cache."""
@@ -20,37 +22,51 @@ ROWS = 256
 """Queries of a tile, at most."""
 
 
-def tiled(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None) -> Tensor:
-    """Queries (B, H, N, D/H) over keys and values (B, H, N', D/H), bias (B, 1, 1, N') -> (B, H, N, D/H)."""
-    heads = q.shape[1]
-    bias = None if bias is None else bias[:, 0].repeat_interleave(heads, 0)  # (B H, 1, N')
-    q = q * q.shape[-1] ** -0.5
-    x = _Tiled.apply(*(t.transpose(2, 3).flatten(0, 1).contiguous() for t in (q, k, v)), bias)
-    return x.unflatten(0, (-1, heads)).transpose(2, 3)  # pyright: ignore[reportAttributeAccessIssue]
+def tiled(q: Tensor, k: Tensor, v: Tensor, weights: Tensor) -> Tensor:
+    """Queries (B, H, N, D/H) over keys and values (B, H, N', D/H) of weights (B, N') -> (B, H, N, D/H).
+
+    Queries are scaled, scores small, weights relative, as `powers` has them.
+    """
+    batch, heads = q.shape[:2]
+    x = _Tiled.apply(*(t.permute(1, 0, 3, 2).flatten(0, 1) for t in (q, k, v)), weights.repeat(heads, 1))
+    return x.mT.unflatten(0, (heads, batch)).transpose(0, 1)  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def by_head(x: Tensor) -> Tensor:
+    """(B, H, N, D/H) -> (H B, N, D/H): a view, if that is how tokens lie (`block.Attention`)."""
+    return x.transpose(0, 1).flatten(0, 1)
 
 
 class _Tiled(torch.autograd.Function):
+    """Queries (n, C, N), keys and values (n, C, N'), weights (n, N') -> (n, C, N)."""
+
     @staticmethod
-    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None) -> Tensor:
-        ctx.save_for_backward(q, k, v, bias)
-        x = torch.empty_like(q)
-        for tile in _tiles(q, k, bias, buffers=2):
-            x[tile.heads, :, tile.rows] = v[tile.heads] @ tile.shares().transpose(1, 2)
+    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, weights: Tensor) -> Tensor:
+        x, logs, values = torch.empty_like(q), torch.empty_like(q[:, :1]), weighed(v, weights, 1)
+        for tile in _tiles(q, k, buffers=1):
+            shares = powers(tile.q, tile.k, out=tile.buffers[0])
+            at = tile.heads, slice(None), tile.rows
+            divide(values[tile.heads] @ shares.mT, 1, out=x[at], logs=logs[at])
+        ctx.save_for_backward(q, k, v, weights, x, logs)
         return x
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        (grad,), (q, k, v, bias) = grads, ctx.saved_tensors
-        dq, dk, dv = torch.empty_like(q), torch.zeros_like(k), torch.zeros_like(v)
-        for tile in _tiles(q, k, bias, buffers=3):
+        q, k, v, weights, x, logs = ctx.saved_tensors
+        dq, dk, dv = torch.empty_like(q), k.new_zeros(k.shape), v.new_zeros(v.shape)
+        asking, asked = torch.cat([q, -logs], 1), torch.cat([k, torch.ones_like(k[:, :1])], 1)
+        toward, values = torch.cat([grads[0], -(grads[0] * x).sum(1, keepdim=True)], 1), weighed(v, weights, 1)
+        for tile in _tiles(asking, asked, buffers=2):
             heads, rows = tile.heads, tile.rows
-            shares, toward = tile.shares(), grad[heads, :, rows]
-            slopes = tile.slopes(torch.bmm(toward.transpose(1, 2), v[heads], out=tile.buffers[0]), shares)
-            dq[heads, :, rows] = k[heads] @ slopes.transpose(1, 2)
+            shares = powers(tile.q, tile.k, out=tile.buffers[0])  # of attention, but for the keys' weights
+            going = toward[heads, :, rows]
+            slopes = torch.bmm(going.mT, values[heads], out=tile.buffers[1]).mul_(shares)
+            dq[heads, :, rows] = k[heads] @ slopes.mT
             dk[heads].baddbmm_(q[heads, :, rows], slopes)
-            dv[heads].baddbmm_(toward, shares)
-        return dq, dk, dv, None
+            dv[heads].baddbmm_(going[:, :-1], shares)
+        slope = math.log(2)  # of powers of two
+        return dq.mul_(slope), dk.mul_(slope), dv.mul_(weights[:, None]), None
 
 
 class _Tile(NamedTuple):
@@ -59,27 +75,14 @@ class _Tile(NamedTuple):
     heads: slice
     rows: slice
     q: Tensor
-    """(heads, D/H, queries)"""
+    """(heads, C, queries)"""
     k: Tensor
-    """(heads, D/H, N')"""
-    bias: Tensor | None
-    buffers: Sequence[Tensor]
+    """(heads, C, N')"""
+    buffers: list[Tensor]
     """each (heads, queries, N'); the next tile takes the same: new memory costs more than the products"""
 
-    def shares(self) -> Tensor:
-        """Attention weights, in the second buffer."""
-        scores = torch.bmm(self.q.transpose(1, 2), self.k, out=self.buffers[0])
-        scores = scores if self.bias is None else scores.add_(self.bias)
-        return torch.softmax(scores, -1, out=self.buffers[1])
 
-    def slopes(self, wanted: Tensor, shares: Tensor) -> Tensor:
-        """Gradients of the scores by those of the shares, in the third buffer."""
-        return torch._softmax_backward_data(  # pyright: ignore[reportPrivateImportUsage]
-            wanted, shares, -1, shares.dtype, grad_input=self.buffers[2]
-        )
-
-
-def _tiles(q: Tensor, k: Tensor, bias: Tensor | None, *, buffers: int) -> Iterator[_Tile]:
+def _tiles(q: Tensor, k: Tensor, *, buffers: int) -> Iterator[_Tile]:
     """All heads and queries, tile by tile."""
     scores = TILE * torch.get_num_threads()
     rows = min(max(scores // k.shape[2], 1), ROWS, q.shape[2])
@@ -90,5 +93,4 @@ def _tiles(q: Tensor, k: Tensor, bias: Tensor | None, *, buffers: int) -> Iterat
             some, which = slice(head, head + heads), slice(row, row + rows)
             asking, keys = q[some, :, which], k[some]
             shape = (keys.shape[0], asking.shape[2], keys.shape[2])
-            parts = [part[: math.prod(shape)].view(shape) for part in space]
-            yield _Tile(some, which, asking, keys, bias if bias is None else bias[some], parts)
+            yield _Tile(some, which, asking, keys, [part[: math.prod(shape)].view(shape) for part in space])

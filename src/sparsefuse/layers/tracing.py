@@ -16,3 +16,9 @@ def full(mask: Tensor) -> bool:
     """
     known = mask.device.type == "cpu" and mask.dtype == torch.bool and not torch.compiler.is_compiling()
     return known and bool(mask.all())
+
+
+def eager(x: Tensor) -> bool:
+    """Whether a processor works on numbers at hand, in full precision: nothing is traced or cast behind our back."""
+    plain = x.device.type == "cpu" and x.dtype in (torch.float32, torch.float64)
+    return plain and not torch.compiler.is_compiling() and not torch.is_autocast_enabled("cpu")

@@ -1,0 +1,60 @@
+"""Softmax without its maximum: scores as powers of two, summed as they are, and weighed with the values.
+
+A key's weight goes with its value, which carries the weight as a channel more: the sum of that channel is what the
+others are divided by. On the way back, a channel more of the queries takes the logarithm of that sum off their scores.
+"""
+
+import math
+
+import torch
+from torch import Tensor
+
+LARGEST = 64
+"""Powers of two up to which scores need no maximum taken off: sums from 2^-64 to 2^64 keep all their digits."""
+NOTHING = 2.0**-100
+"""A sum below this has no key: the largest weight of a sample is 1."""
+
+
+def scale(dim: int) -> float:
+    """What queries are multiplied by, so that scores of heads `dim` wide are powers of two."""
+    return math.log2(math.e) * dim**-0.5
+
+
+def small(q: Tensor, k: Tensor, dim: int, *, also: tuple[Tensor, Tensor] | None = None) -> bool:
+    """Whether no score of queries and keys, their channels along `dim`, can be more than `LARGEST`.
+
+    A product is at most that of the lengths. `also` are more queries and keys, all of which meet.
+    """
+    pairs = [(q, k)] if also is None else [(q, k), also]
+    longest = [max(_longest(x, dim) for x in side) for side in zip(*pairs, strict=True)]
+    return math.prod(longest) <= LARGEST
+
+
+def _longest(x: Tensor, dim: int) -> float:
+    return math.sqrt(float(x.detach().square().sum(dim).amax())) if x.numel() else 0.0
+
+
+def relative(mask: Tensor, dtype: torch.dtype) -> Tensor:
+    """The mask (B, N) as weights, of which a sample's largest is 1; all are 0 if there is nothing."""
+    weights = mask.to(dtype)
+    return weights / weights.amax(1, keepdim=True).clamp_min(torch.finfo(dtype).tiny)
+
+
+def weighed(values: Tensor, weights: Tensor, dim: int) -> Tensor:
+    """Values, their channels along `dim`, times weights, and the weights as a channel more."""
+    weights = weights.unsqueeze(dim)
+    return torch.cat([values * weights, weights], dim)
+
+
+def divide(sums: Tensor, dim: int, *, out: Tensor, logs: Tensor) -> None:
+    """Sums by what their last channel along `dim` says; its logarithm besides. Where nothing is there, 0 is read."""
+    channels = sums.shape[dim] - 1
+    total = sums.narrow(dim, channels, 1)
+    total.masked_fill_(total < NOTHING, 1 / NOTHING)
+    torch.div(sums.narrow(dim, 0, channels), total, out=out)
+    torch.log2(total, out=logs)
+
+
+def powers(q: Tensor, k: Tensor, *, out: Tensor | None = None) -> Tensor:
+    """Queries (n, C, L), keys (n, C, S) -> 2 to the power of their scores (n, L, S)."""
+    return torch.bmm(q.mT, k, out=out).exp2_()  # pyright: ignore[reportArgumentType, reportCallIssue]
