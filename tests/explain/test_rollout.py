@@ -9,10 +9,11 @@ from torch import nn
 from contract.contract_cases import BASE, CASES, FEATURES, case_id, clips, model_of, ragged, rows
 from sparsefuse.explain.rollout import MEAN_OF_MAX, rollout
 from sparsefuse.layers.attention import dense
-from sparsefuse.layers.block import Attention, Block, PerStream, heads
+from sparsefuse.layers.block import Attention, Block, PerStream
 from sparsefuse.layers.embed import Embed
 from sparsefuse.layers.exchange import Score
 from sparsefuse.layers.head import Head
+from sparsefuse.layers.heads import heads
 from sparsefuse.methods import build, find
 from sparsefuse.model import FusionModel
 from sparsefuse.tokens import Tokens

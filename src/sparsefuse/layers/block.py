@@ -6,7 +6,10 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from sparsefuse.layers.heads import ByChannel, check_heads, heads, heard
 from sparsefuse.layers.sparse import PATTERNS
+from sparsefuse.layers.tracing import eager
+from sparsefuse.layers.windowed import fits, windowed
 from sparsefuse.names import unknown
 from sparsefuse.tokens import State, Tokens
 
@@ -18,17 +21,6 @@ class Result(NamedTuple):
 
     x: Tensor
     received: Tensor | None
-
-
-def check_heads(dim: int, num_heads: int) -> None:
-    """Raises ValueError if the width cannot be shared among the heads."""
-    if dim % num_heads:
-        raise ValueError(f"dim must be a multiple of num_heads; got dim={dim}, num_heads={num_heads}")
-
-
-def heads(x: Tensor, parts: int, num_heads: int) -> tuple[Tensor, ...]:
-    """(B, N, parts * D) -> `parts` tensors (B, H, N, D/H)."""
-    return x.unflatten(-1, (parts, num_heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
 
 
 class Attention(nn.Module):
@@ -48,9 +40,18 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor, mask: Tensor, *, want_received: bool = False) -> Result:
         """Self-attention: x (B, N, D), mask (B, N) -> (B, N, D)."""
-        q, k, v = heads(self.qkv(x), 3, self.num_heads)
+        lean = eager(x) and not heard(self.qkv, self.out)
+        if lean and self.pattern == "local" and not want_received and fits(x, mask, self.span):
+            y = windowed(x, mask, self.qkv, self.out, self.num_heads, self.span)
+            if y is not None:
+                return Result(y, None)
+        q, k, v = self._by_channel(x) if lean else heads(self.qkv(x), 3, self.num_heads)
         attended = PATTERNS[self.pattern](q, k, v, mask, span=self.span, want_received=want_received)
         return Result(self.out(attended.x.transpose(1, 2).flatten(2)), attended.received)
+
+    def _by_channel(self, x: Tensor) -> tuple[Tensor, ...]:
+        """`heads` of the projection, of which tokens lie last in memory."""
+        return ByChannel(self.qkv, 3, self.num_heads)(x).permute(0, 3, 2, 4, 1).unbind(0)
 
 
 class CrossAttention(nn.Module):

@@ -15,7 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from sparsefuse.layers.attention import dense
-from sparsefuse.layers.block import Attention, Mlp, Norm, heads, presence
+from sparsefuse.layers.block import Attention, Mlp, Norm, presence
+from sparsefuse.layers.heads import heads
 from sparsefuse.names import unknown
 from sparsefuse.tokens import State, Tokens
 
