@@ -97,6 +97,8 @@ class _State:
     def __init__(self, plan: Plan, bar: Progress, writer: Executor, strict: bool) -> None:
         self._plan, self._bar, self._writer, self._strict = plan, bar, writer, strict
         self.reasons: Reasons = {}
+        self._hurt: set[str] = set()
+        """clips that lost something"""
         self._open: dict[int, _Open] = {}
         self._failed: dict[int, set[tuple[int, str]]] = {}  # shard -> (row, modality)
         self._writes: deque[Future[None]] = deque()
@@ -141,7 +143,7 @@ class _State:
         pace = self._made / (time.monotonic() - self._begin)
         todo = len(self._plan.table.rows) - self._bar.tasks[0].completed
         left = f", {timedelta(seconds=round(todo / pace))} left" if pace and todo else ""
-        self._bar.update(self._shown, told=f"{pace:.1f} clips/s{left}, {len(self.reasons)} skipped")
+        self._bar.update(self._shown, told=f"{pace:.1f} clips/s{left}, {len(self._hurt)} skipped")
 
     def end(self) -> None:
         """Waits until all is written."""
@@ -157,6 +159,7 @@ class _State:
         if self._strict:
             raise Unusable(f"sample {name}, {modality}: {reason}")
         self.reasons[name, modality] = reason
+        self._hurt.add(name)
         self._failed[shard].add((clip.row, modality))
 
     def _pack(self, shard: int) -> None:
