@@ -418,3 +418,20 @@ def test_cost_is_a_table_on_the_screen(monkeypatch: pytest.MonkeyPatch, capsys: 
 
 def test_cost_without_lengths_says_what_to_give(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "--lengths" in str(call(monkeypatch, "cost"))
+
+
+@pytest.mark.parametrize(
+    ("typed", "message"),
+    [
+        (["predict", "runs/a"], "error: missing: files\nhelp:  sparsefuse predict --help\n"),
+        (["extract"], "error: missing: manifest, --out\nhelp:  sparsefuse extract --help\n"),
+        (
+            ["export", "runs/a", "--format", "onx"],
+            "error: unknown --format 'onx'; did you mean 'onnx'? available: onnx, pt2\n"
+            "help:  sparsefuse export --help\n",
+        ),
+    ],
+)
+def test_what_is_missing_or_no_choice_is_named_as_it_is_typed(monkeypatch, capsys, typed: list[str], message: str):
+    assert call(monkeypatch, *typed) == 2
+    assert capsys.readouterr().err == message

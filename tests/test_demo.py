@@ -1,10 +1,13 @@
-"""The demo, small: every stage leaves what it says."""
+"""The demo: every stage leaves what it says, and SFT is what it is shown for."""
+
+import inspect
 
 import pytest
 
-from sparsefuse import demo
+from sparsefuse import cost, demo, verbs
 from sparsefuse.demo import run
 from sparsefuse.files import read_json
+from sparsefuse.methods import build
 
 
 @pytest.mark.parametrize("other", [{"clips": 46}, {"seed": 1}])
@@ -41,3 +44,20 @@ def test_the_demo_goes_from_clips_to_a_prediction(tmp_path, capsys):
         assert f"| {name} |" in table
     gmacs = {m: read_json(tmp_path / "runs" / f"{m}-seed0" / "result.json")["cost"]["gmacs"] for m in ("sft", "concat")}
     assert gmacs["concat"] > 6 * gmacs["sft"]
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("made_up_costs")
+def test_the_demo_as_shipped_needs_both_modalities_and_a_sixth_of_concat(tmp_path, monkeypatch):
+    monkeypatch.setattr(demo, "METHODS", ("unimodal", "sft"))  # training concat and late takes two thirds of the time
+    shipped = {name: p.default for name, p in inspect.signature(verbs.demo).parameters.items()}
+    run(**shipped | {"out": tmp_path})
+    runs = {path.name.removesuffix("-seed0"): path for path in (tmp_path / "runs").iterdir() if path.is_dir()}
+    results = {name: read_json(path / "result.json") for name, path in runs.items()}
+    assert results.keys() == {"sft", "unimodal-picture", "unimodal-sound"}
+    top1 = {name: result["test"]["top1"] for name, result in results.items()}
+    assert top1["sft"] >= 0.9
+    assert max(top1["unimodal-picture"], top1["unimodal-sound"]) <= 0.6
+    facts = read_json(runs["sft"] / "model.json")
+    concat = build("concat", facts["features"], len(facts["labels"]["classes"]), lengths=facts["lengths"])
+    assert cost.total(concat, facts["typical"]) / 1e9 >= 6 * results["sft"]["cost"]["gmacs"]

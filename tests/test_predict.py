@@ -331,3 +331,16 @@ def test_another_manifest_is_scored_whole_and_what_is_unusable_is_counted(run: P
     found = evaluate(run, manifest=other)
     assert (found["clips"], found["skipped"]) == (6, 2)
     assert "2 samples or modalities left out; the first is test2: features/none.npy" in caplog.text
+
+
+def test_one_file_for_all_that_gives_nothing_says_why_once(run: Path, monkeypatch) -> None:
+    predictor = load(run)
+
+    def missing(*_):
+        raise Unusable("gone.mp4: missing")
+
+    monkeypatch.setattr(predictor, "read", missing)
+    with pytest.raises(Unusable, match=r"^gone\.mp4: missing$"):
+        predictor.predict_one("gone.mp4")
+    with pytest.raises(Unusable, match=r"^rgb: gone\.mp4: missing; sound: gone"):
+        predictor.predict_one({"rgb": "gone.mp4", "sound": "gone.mp4"})

@@ -140,15 +140,25 @@ class _Parser(ArgumentParser):
         verb = re.search(r"invalid choice: '([^']*)' \(choose from '?demo", message)
         found = re.search(r"unrecognized arguments: (\S+)|does not accept option '([^']+)'|Key '([^']+)'", message)
         name = next((group for group in found.groups() if group), "") if found else ""
+        missing = re.search(r"arguments are required: (.+)", message)
+        choice = re.search(r"key \"(\w+)\":\s+Expected a typing\.Literal\[(.+)\]\. Got value: (.*)", message)
+        help_of = self.prog.replace(" [options]", "")
         if verb:
             message = unknown("verb", verb[1], VERBS)
+        elif choice:
+            message = unknown(f"--{choice[1]}", choice[3], re.findall(r"'([^']+)'", choice[2]))
+        elif missing:
+            asked = [argument.split(".", 1) for argument in missing[1].split(", ")]
+            names = [part[-1] if part[-1] in POSITIONAL.get(part[0], ()) else f"--{part[-1]}" for part in asked]
+            message = f"missing: {', '.join(names)}"
+            help_of += f" {asked[0][0]}" if asked[0][0] in VERBS else ""
         elif name:
             known = {a.dest for p in self._every_parser() for a in p._actions if a.dest not in ("help", "verb")}
             if found and found[1]:
                 known |= {f"--{dest}" for dest in known}
             near = {k for k in known if k.startswith("--") == name.startswith("--")}
             message = unknown("option", name, near).split(" available:")[0].rstrip(".")
-        sys.stderr.write(f"error: {message.strip()}\nhelp:  {self.prog.replace(' [options]', '')} --help\n")
+        sys.stderr.write(f"error: {message.strip()}\nhelp:  {help_of} --help\n")
         raise SystemExit(2)
 
     def _every_parser(self) -> list[ArgumentParser]:

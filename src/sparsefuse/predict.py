@@ -113,6 +113,8 @@ class Predictor:
         """What the model reads of one clip, as a batch of one, and why modalities are missing. Raises Unusable."""
         features, missing = self.features(clip)
         if not features:
+            if isinstance(clip, str | Path) and len(set(missing.values())) == 1:
+                raise Unusable(next(iter(missing.values())))  # of one file, once is enough
             raise Unusable("; ".join(f"{name}: {why}" for name, why in missing.items()) or "the clip has no modality")
         batch = collate([Sample(features, torch.tensor(0), "")], self.model.features)
         return {name: Tokens(t.x.to(self.device), t.mask.to(self.device)) for name, t in batch.tokens.items()}, missing

@@ -10,6 +10,8 @@ from sparsefuse.tokens import Tokens
 
 CLOSE = {"rtol": 1e-4, "atol": 1e-5}
 OTHERS = {
+    "one token": {"rgb": [1], "sound": [1], "flow": [1]},
+    "one token of some": {"rgb": [1, 4], "sound": [1, 1], "flow": [3, 1]},
     "one sample": {"rgb": [2], "sound": [33], "flow": [3]},
     "one block": {"rgb": [4, 2], "sound": [9, 7], "flow": [3, 3]},
     "other lengths": {"rgb": [3, 8, 2], "sound": [35, 3, 12], "flow": [5, 2, 3]},

@@ -359,3 +359,31 @@ def test_the_bar_counts_on_standard_error(clips: Path, tmp_path: Path, capsys: p
     assert shown.out == ""
     assert "2/2" in shown.err
     assert "1 skipped" in shown.err
+
+
+def test_one_process_alone_needs_no_torch_and_leaves_its_threads(clips: Path, tmp_path: Path) -> None:
+    manifest = write_manifest(clips / "light.csv", "id,video", "a,good.mp4")
+    features = {"picture": PICTURE, "sound": SOUND}
+    code = (
+        "import os, sys\nfrom sparsefuse.features.extract import extract\n"
+        f"extract({str(manifest)!r}, {str(tmp_path / 'out')!r}, features={features!r}, jobs=1, progress=False)\n"
+        "print('torch' in sys.modules, os.environ.get('OMP_NUM_THREADS'), 'MKL_NUM_THREADS' in os.environ)"
+    )
+    environment = {**os.environ, "OMP_NUM_THREADS": "3"}
+    environment.pop("MKL_NUM_THREADS", None)
+    found = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert found.stdout.split() == ["False", "3", "False"]
+
+
+def test_torch_gets_one_thread_while_one_process_works_alone(clips: Path, tmp_path: Path) -> None:
+    import torch
+
+    (tmp_path / "count.py").write_text(
+        "import numpy as np\nSOURCE = 'video'\n\ndef extract(path):\n    import torch\n"
+        "    return np.full((1, 1), torch.get_num_threads(), np.float32)\n"
+    )
+    manifest = write_manifest(clips / "threads.csv", "id,video", "a,good.mp4")
+    torch.set_num_threads(2)
+    made = run(manifest, tmp_path / "out", {"count": {"extractor": str(tmp_path / "count.py")}})
+    assert load(read(made.manifest)[0]["count"], made.manifest.parent).tolist() == [[1]]
+    assert torch.get_num_threads() == 2

@@ -43,8 +43,17 @@ def test_options_are_typed_and_completed() -> None:
     ("options", "message"),
     [
         ({"siez": [2, 2]}, "unknown option of extractor 'frames': 'siez'; did you mean 'size'"),
-        ({"size": 3}, "extractor 'frames': Parser key \"size\""),
-        ({"gray": "perhaps"}, "extractor 'frames': Parser key \"gray\""),
+        (
+            {"size": 64},
+            r"'frames': size is 64, expected a list of 2 \(a whole number, a whole number\); write \[64, 64\]",
+        ),
+        ({"size": [8]}, r"size is \[8\], expected a list of 2 .*; the default is \[32, 32\]"),
+        ({"gray": "perhaps"}, "extractor 'frames': gray is \"perhaps\", expected true or false; the default is true"),
+        ({"rate": "fast"}, 'rate is "fast", expected a number or null; the default is null'),
+        (
+            {"dtype": "float23"},
+            "unknown dtype 'float23'; did you mean 'float32'. available: float16, ",
+        ),
         ({"path": "x"}, "unknown option of extractor 'frames': 'path'"),
     ],
 )

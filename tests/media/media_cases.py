@@ -4,6 +4,7 @@ import struct
 import wave
 from pathlib import Path
 
+import av
 import numpy as np
 
 SIDE = 16  # pixels of one painted bit: larger than a codec's blocks
@@ -43,3 +44,21 @@ def write_float_wav(path: Path, sound: np.ndarray, rate: int) -> None:
     form = struct.pack("<HHIIHH", 3, 1, rate, 4 * rate, 4, 32)
     chunks = b"WAVEfmt " + struct.pack("<I", 16) + form + b"data" + struct.pack("<I", len(body)) + body
     path.write_bytes(b"RIFF" + struct.pack("<I", len(chunks)) + chunks)
+
+
+def remux(source: Path, target: Path, **options: str) -> Path:
+    """The same streams in another container."""
+    with av.open(str(source)) as old, av.open(str(target), "w", options=options) as new:
+        streams = {s.index: new.add_stream_from_template(s) for s in old.streams}
+        for packet in old.demux():
+            if packet.dts is not None:
+                packet.stream = streams[packet.stream.index]
+                new.mux(packet)
+    return target
+
+
+def cut_short(whole: Path) -> Path:
+    """The first six tenths of a file, beside it."""
+    cut = whole.with_stem("cut")
+    cut.write_bytes(whole.read_bytes()[: whole.stat().st_size * 6 // 10])
+    return cut

@@ -5,22 +5,11 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from media_cases import sine, write_wav
+from media_cases import cut_short, remux, sine, write_wav
 
 from sparsefuse.media import write_clip
 from sparsefuse.media.probe import FLOOR, Picture, Probe, Sound, probe
 from sparsefuse.skipped import Unusable
-
-
-def remux(source: Path, target: Path, **options: str) -> Path:
-    """The same streams in another container."""
-    with av.open(str(source)) as old, av.open(str(target), "w", options=options) as new:
-        streams = {s.index: new.add_stream_from_template(s) for s in old.streams}
-        for packet in old.demux():
-            if packet.dts is not None:
-                packet.stream = streams[packet.stream.index]
-                new.mux(packet)
-    return target
 
 
 def film(path: Path, levels: list[int], *, size: int = 32) -> Path:
@@ -114,16 +103,8 @@ def test_a_text_has_neither_picture_nor_sound(tmp_path: Path) -> None:
 def test_a_file_that_was_cut_short_is_named(clip: Path, tmp_path: Path, suffix: str, options: dict[str, str]) -> None:
     whole = remux(clip, tmp_path / f"whole{suffix}", **options)
     probe(whole)
-    (tmp_path / f"cut{suffix}").write_bytes(whole.read_bytes()[: whole.stat().st_size * 6 // 10])
     with pytest.raises(Unusable, match=rf"cut\{suffix}: .*(cut short|truncated|damaged)"):
-        probe(tmp_path / f"cut{suffix}")
-
-
-def test_a_wave_file_that_was_cut_short_is_named(tmp_path: Path) -> None:
-    write_wav(tmp_path / "w.wav", sine(440, 1)[:, None], 16000)
-    (tmp_path / "cut.wav").write_bytes((tmp_path / "w.wav").read_bytes()[:20000])
-    with pytest.raises(Unusable, match=r"cut\.wav: was cut short: it has 20000 bytes, its header says 32044"):
-        probe(tmp_path / "cut.wav")
+        probe(cut_short(whole))
 
 
 @pytest.mark.parametrize(

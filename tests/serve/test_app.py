@@ -227,7 +227,9 @@ def test_the_schema_is_whole_and_its_example_works(client: TestClient) -> None:
 def test_health_and_wrong_methods(client: TestClient) -> None:
     assert client.get("/health").json() == {"status": "ok", "model": "sft"}
     found = client.get("/predict")
-    assert (found.status_code, found.json()) == (405, {"error": "Method Not Allowed"})
+    assert found.status_code == 405
+    assert found.json() == {"error": "/predict takes POST, not GET, with a clip: see /openapi.json"}
+    assert client.post("/health").status_code == 405
 
 
 @pytest.mark.slow

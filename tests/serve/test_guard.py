@@ -19,8 +19,15 @@ class Exchange:
     """One request to a guard, part by part; after the parts, the client is silent, or gone if the last is None."""
 
     def __init__(
-        self, path: str = "/predict", *, parts: tuple[bytes | None, ...] = (b"",), whole: bool = True, **headers: str
+        self,
+        path: str = "/predict",
+        *,
+        method: str = "POST",
+        parts: tuple[bytes | None, ...] = (b"",),
+        whole: bool = True,
+        **headers: str,
     ):
+        self.method = method
         self.parts, self.whole, self.path = list(parts), whole, path
         self.headers = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
         self.sent: list[Any] = []
@@ -56,7 +63,7 @@ class Exchange:
     def run(self, *, uploads: Uploads | None = None, draining: bool = False, limits: Limits = LIMITS) -> "Exchange":
         self.numbers = Numbers()
         guard = Guard(self.app, limits, self.numbers, uploads=uploads, draining=lambda: draining)
-        scope = {"type": "http", "path": self.path, "method": "POST", "headers": self.headers}
+        scope = {"type": "http", "path": self.path, "method": self.method, "headers": self.headers}
         asyncio.run(guard(scope, self.receive, self.send))
         return self
 
@@ -158,3 +165,11 @@ def test_only_what_carries_clips_may_be_large(tmp_path: Path) -> None:
     uploads = Uploads(tmp_path, most=10**9, places=1)
     for path, status in {"/predict": 200, "/gradio_api/upload": 200, "/gradio_api/queue/join": 413}.items():
         assert Exchange(path, content_length="2000000").run(uploads=uploads, limits=Limits()).status == status, path
+
+
+@pytest.mark.parametrize("method", ["GET", "PUT", "HEAD"])
+def test_a_wrong_method_never_reaches_the_page(method: str, tmp_path: Path) -> None:
+    """Whose router would say that there is no such place."""
+    found = Exchange(method=method).run(uploads=Uploads(tmp_path, most=1000, places=1))
+    assert (found.status, found.reached) == (405, False)
+    assert f"takes POST, not {method}".encode() in found.answer

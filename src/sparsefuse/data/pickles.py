@@ -1,22 +1,21 @@
 """A pickle file comes in, its numpy arrays and plain values come out; nothing that it asks for is run.
 
 A pickle is a program for a small stack machine. The machine here knows the instructions that build plain values, and
-stands in for the few functions that numpy's and Python's own pickles call. Anything else is refused by its name.
+`stand_ins` has the few functions that numpy's and Python's own pickles call. Anything else is refused by its name.
 Python's `pickle` is not used. Large arrays are views of the memory-mapped file: they cost no memory until
 they are read.
 """
 
 import codecs
-import math
 import mmap
 import pickletools
 import re
 import struct
 from collections.abc import Callable
 from pathlib import Path
-from typing import IO, Any, NamedTuple, NoReturn, cast
+from typing import IO, Any, cast
 
-import numpy as np
+from sparsefuse.data.stand_ins import INSTEAD, Call, Half, Refused, as_key, refuse, stand_in
 
 LARGE = 1 << 16
 """Bytes from which a value is a view of the file."""
@@ -41,7 +40,7 @@ def read_pickle(path: str | Path) -> Any:
             raise ValueError(f"{path}: is {kind}, not a pickle")
     try:
         return _Machine(content).run()
-    except _Refused as error:
+    except Refused as error:
         raise ValueError(f"{path}: {error}") from error
     except MemoryError as error:
         raise ValueError(f"{path}: needs more memory than there is; it holds {path.stat().st_size:,} bytes") from error
@@ -59,25 +58,6 @@ _OTHERS = {
 
 # What malformed instructions raise in the machine, in `pickletools` and in numpy.
 _BROKEN = (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError, EOFError, struct.error)
-
-
-class _Refused(Exception):
-    """The pickle asks for what is not plain. The message says what, and what to do instead."""
-
-
-class _Call(NamedTuple):
-    """Stands for a function or class that a pickle may name."""
-
-    name: str
-    make: Callable[..., Any]
-
-
-class _Half:
-    """An array or dtype between its making and its state."""
-
-    def __init__(self, finish: Callable[[Any], Any]) -> None:
-        self.finish = finish
-        self.keys: list[int] = []  # its places in the memo
 
 
 class _Machine:
@@ -118,11 +98,11 @@ class _Machine:
         elif name in _STEPS:
             _STEPS[name](self)
         elif name == "GLOBAL":
-            self.stack.append(_named(*arg.split(" ", 1)))
+            self.stack.append(stand_in(*arg.split(" ", 1)))
         elif name == "INST":
-            _refuse(arg.replace(" ", "."))
+            refuse(arg.replace(" ", "."))
         elif name not in ("PROTO", "FRAME"):
-            raise _Refused(f"uses the instruction {name}, which plain values do not need; {_INSTEAD}")
+            raise Refused(f"uses the instruction {name}, which plain values do not need; {INSTEAD}")
 
     def _payload(self, name: str) -> Any:
         """Bytes, or text of Python 2; large ones as a view."""
@@ -147,11 +127,11 @@ class _Machine:
 
     def _put(self, key: int) -> None:
         value = self.memo[key] = self.stack[-1]
-        if isinstance(value, _Half):
+        if isinstance(value, Half):
             value.keys.append(key)
 
     def _get(self, key: int) -> None:
-        if isinstance(self.memo[key], _Half):
+        if isinstance(self.memo[key], Half):
             raise ValueError("an array that holds itself")
         self.stack.append(self.memo[key])
 
@@ -171,17 +151,17 @@ class _Machine:
     def call(self) -> None:
         """Makes a value of a named function, by its stand-in."""
         arguments, function = self.stack.pop(), self.stack.pop()
-        if not isinstance(function, _Call) or type(arguments) is not tuple:
+        if not isinstance(function, Call) or type(arguments) is not tuple:
             raise ValueError(f"calls a {type(function).__name__}")
         made = function.make(*arguments)
-        self.halves += isinstance(made, _Half)
+        self.halves += isinstance(made, Half)
         self.stack.append(made)
 
     def build(self) -> None:
         """Gives an array or dtype its state; nothing else has one."""
         state, half = self.stack.pop(), self.stack.pop()
-        if not isinstance(half, _Half):
-            raise _Refused(f"sets the state of a {type(half).__name__}, which plain values do not need; {_INSTEAD}")
+        if not isinstance(half, Half):
+            raise Refused(f"sets the state of a {type(half).__name__}, which plain values do not need; {INSTEAD}")
         value = half.finish(state)
         self.halves -= 1
         self.stack.append(value)
@@ -189,45 +169,12 @@ class _Machine:
             self.memo[key] = value
 
 
-def _named(module: str, name: str) -> _Call:
-    full = f"{module}.{name}"
-    if full not in _CALLS:
-        _refuse(full)
-    return _CALLS[full]
-
-
-def _refuse(full: str) -> NoReturn:
-    hint = next((hint for start, hint in _HINTS.items() if full.startswith(start)), _INSTEAD)
-    raise _Refused(
-        f"refused, and nothing of it was run: it asks for {full!r:.200}, not for arrays and plain values; {hint}"
-    )
-
-
-_INSTEAD = "save what you need as .npy, .npz or .safetensors"
-_HINTS = {
-    "pandas.": "save the table as csv (table.to_csv), or its numbers with numpy.save",
-    "torch.": "save tensors with numpy.save(file, tensor.numpy()) or with safetensors",
-    "joblib.": "save arrays with numpy.save",
-    "scipy.": "save it with numpy.save(file, matrix.toarray())",
-    "collections.defaultdict": "save dict(it)",
-}
-
 # Instructions
 
 
 def _pairs(machine: _Machine) -> dict[Any, Any]:
     items = machine.items()
-    return {_key(key): value for key, value in zip(items[::2], items[1::2], strict=True)}
-
-
-def _key(value: Any) -> Any:
-    """A key or member; the hash of a deep tuple would take forever."""
-    if isinstance(value, _SIMPLE) or (type(value) is tuple and all(isinstance(part, _SIMPLE) for part in value)):
-        return value
-    raise ValueError(f"a {type(value).__name__} as a key")
-
-
-_SIMPLE = (str, bytes, int, float, complex, type(None), np.generic)
+    return {as_key(key): value for key, value in zip(items[::2], items[1::2], strict=True)}
 
 
 def _append(machine: _Machine) -> None:
@@ -242,7 +189,7 @@ def _appends(machine: _Machine) -> None:
 
 def _set_item(machine: _Machine) -> None:
     value, key = machine.stack.pop(), machine.stack.pop()
-    machine.top(dict)[_key(key)] = value
+    machine.top(dict)[as_key(key)] = value
 
 
 def _set_items(machine: _Machine) -> None:
@@ -252,12 +199,12 @@ def _set_items(machine: _Machine) -> None:
 
 def _add_items(machine: _Machine) -> None:
     values = machine.items()
-    machine.top(set).update(map(_key, values))
+    machine.top(set).update(map(as_key, values))
 
 
 def _stack_global(machine: _Machine) -> None:
     name, module = machine.stack.pop(), machine.stack.pop()
-    machine.stack.append(_named(str(module), str(name)))
+    machine.stack.append(stand_in(str(module), str(name)))
 
 
 def _tuple(count: int) -> Callable[[_Machine], None]:
@@ -278,7 +225,7 @@ _STEPS: dict[str, Callable[[_Machine], object]] = {
     "LIST": lambda m: m.stack.append(m.items()),
     "TUPLE": lambda m: m.stack.append(tuple(m.items())),
     "DICT": lambda m: m.stack.append(_pairs(m)),
-    "FROZENSET": lambda m: m.stack.append(frozenset(map(_key, m.items()))),
+    "FROZENSET": lambda m: m.stack.append(frozenset(map(as_key, m.items()))),
     "TUPLE1": _tuple(1),
     "TUPLE2": _tuple(2),
     "TUPLE3": _tuple(3),
@@ -314,97 +261,3 @@ _SIZES = {
     "SHORT_BINSTRING": "<B",
     "BINSTRING": "<i",
 }
-
-# Stand-ins
-
-_DTYPE = re.compile(r"[<>=|]?(b1|[iu][1248]|f(2|4|8|16)|c(8|16|32)|S[1-9]\d{0,8}|U[1-9]\d{0,8}|O8?|\?)")
-
-
-def _dtype(text: Any, align: Any = False, copy: Any = True, *_: Any) -> _Half:
-    """numpy.dtype of one plain kind; its state is the byte order."""
-    if not isinstance(text, str) or not _DTYPE.fullmatch(text):
-        raise _Refused(f"holds an array of type {text!r}; expected numbers, truth values or text; {_INSTEAD}")
-
-    def finish(state: Any) -> np.dtype[Any]:
-        order, parts = state[1], state[2:5]
-        if order not in ("<", ">", "|", "=") or any(parts):
-            raise _Refused(f"holds an array whose values have fields ({text}); save each field as an array of its own")
-        return np.dtype(text).newbyteorder(order)
-
-    return _Half(finish)
-
-
-def _reconstruct(kind: Any, shape: Any, code: Any) -> _Half:
-    """An array, whole only with its state; classes other than numpy's are not among `_CALLS`."""
-    return _Half(_array)
-
-
-def _array(state: Any) -> np.ndarray:
-    """The array of a state (version, shape, dtype, whether columns come first, values)."""
-    shape, dtype, fortran, values = state[-4:]
-    if not isinstance(dtype, np.dtype):
-        raise ValueError("an array without a type")
-    return _shaped(values, dtype, shape, "F" if fortran else "C")
-
-
-def _shaped(values: Any, dtype: np.dtype[Any], shape: Any, order: Any) -> np.ndarray:
-    shape = (shape,) if isinstance(shape, int) else shape
-    if type(shape) is not tuple or not all(isinstance(size, int) and size >= 0 for size in shape):
-        raise ValueError(f"an array of shape {shape!r:.60}")
-    count = math.prod(shape)
-    if dtype.hasobject:
-        if type(values) is not list or len(values) != count:
-            raise ValueError(f"an array of shape {shape} with other values")
-        flat = np.empty(count, object)
-        for i, value in enumerate(values):  # at once, numpy would look into lists
-            flat[i] = value
-        return flat.reshape(shape)
-    values = values.encode("latin-1") if isinstance(values, str) else values
-    if len(values) != count * dtype.itemsize:
-        raise ValueError(f"an array of shape {shape} and type {dtype} with {len(values)} bytes")
-    if not count:
-        return np.empty(shape, dtype)
-    return np.frombuffer(values, dtype).reshape(shape, order="F" if order == "F" else "C")
-
-
-def _scalar(dtype: Any, value: Any = "") -> Any:
-    if not isinstance(dtype, np.dtype) or dtype.hasobject:
-        raise ValueError("a number without a type")
-    return _shaped(value, dtype, (), "C")[()]
-
-
-def _encode(text: str, encoding: str) -> bytes:
-    """How Python 3 writes bytes for Python 2."""
-    if encoding not in ("latin1", "latin-1"):
-        raise ValueError(f"bytes in {encoding!r:.30}")
-    return text.encode("latin-1")
-
-
-def _bytes(value: Any = b"", encoding: str = "latin1") -> bytes:
-    return _encode(value, encoding) if isinstance(value, str) else bytes(memoryview(value))
-
-
-def _ordered(pairs: Any = ()) -> dict[Any, Any]:
-    return {_key(key): value for key, value in pairs}
-
-
-def _class(*_: Any) -> NoReturn:
-    raise ValueError("an array made in another way than numpy's")
-
-
-_CALLS = {
-    "numpy.ndarray": _Call("numpy.ndarray", _class),
-    "numpy.dtype": _Call("numpy.dtype", _dtype),
-    "_codecs.encode": _Call("_codecs.encode", _encode),
-    "collections.OrderedDict": _Call("collections.OrderedDict", _ordered),
-}
-for _core in ("numpy.core", "numpy._core"):
-    _CALLS[f"{_core}.multiarray._reconstruct"] = _Call("_reconstruct", _reconstruct)
-    _CALLS[f"{_core}.multiarray.scalar"] = _Call("scalar", _scalar)
-    _CALLS[f"{_core}.numeric._frombuffer"] = _Call("_frombuffer", _shaped)
-for _builtin in ("builtins", "__builtin__"):
-    _CALLS[f"{_builtin}.set"] = _Call("set", lambda values=(): set(map(_key, values)))
-    _CALLS[f"{_builtin}.frozenset"] = _Call("frozenset", lambda values=(): frozenset(map(_key, values)))
-    _CALLS[f"{_builtin}.bytes"] = _Call("bytes", _bytes)
-    _CALLS[f"{_builtin}.bytearray"] = _Call("bytearray", _bytes)
-    _CALLS[f"{_builtin}.complex"] = _Call("complex", lambda real, imag: float(real) + 1j * float(imag))

@@ -1,5 +1,6 @@
 """`sparsefuse export`: a run folder in; a file that runs without this library, and a card that vouches for it, out."""
 
+import logging
 import tempfile
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -17,6 +18,8 @@ from sparsefuse.export.runner import Runner, latency, open_file
 from sparsefuse.export.traced import write_pt2
 from sparsefuse.files import read_json, replacing
 from sparsefuse.predict import Predictor, load
+
+log = logging.getLogger(__name__)
 
 Format = Literal["onnx", "pt2"]
 TOLERANCE = 1e-4
@@ -65,6 +68,7 @@ def export(
         splits = {name: sources.of_run(run, name, predictor, program.inputs, trust_code=trust_code) for name in names}
     with tempfile.TemporaryDirectory() as folder:
         plain = Path(folder) / f"fp32.{format}"
+        log.info("writing the graph of %s for any batch and any lengths, which takes a minute or more ...", run)
         (write_onnx if format == "onnx" else write_pt2)(program, plain)
         made = plain
         if int8:
@@ -89,6 +93,7 @@ def _checked(
 ) -> dict[str, Any]:
     """What the card says of parity, scores and time."""
     labels, given = predictor.labels, [clip for clips in splits.values() for clip in clips.given]
+    log.info("comparing it with the trained model on %d clips ...", len(given))
     trained, runner = trained_logits(predictor, given), open_file(plain)
     said = _said(runner, program, given)
     same = parity(trained, *said, labels)

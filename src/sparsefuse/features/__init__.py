@@ -24,6 +24,7 @@ import importlib.util
 import inspect
 import json
 import pkgutil
+import re
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import lru_cache
@@ -34,6 +35,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from sparsefuse import media
+from sparsefuse.features._options import wrong_option
 from sparsefuse.media import File, FileRequest, Request
 from sparsefuse.names import unknown
 from sparsefuse.skipped import Unusable
@@ -138,7 +140,10 @@ def resolve(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
     try:
         return parser.parse_object(dict(options)).as_dict()
     except ArgumentError as error:
-        raise ValueError(f"extractor {Path(name).stem!r}: {error}") from error
+        found = re.match(r'Parser key "([^"]+)"', str(error))
+        parameter = inspect.signature(made_of, eval_str=True).parameters.get(found[1]) if found else None
+        reason = str(error) if parameter is None else wrong_option(parameter, options[parameter.name])
+        raise ValueError(f"extractor {Path(name).stem!r}: {reason}") from error
 
 
 def fingerprint(name: str, options: Mapping[str, Any]) -> str:

@@ -2,6 +2,7 @@
 
 import math
 import os
+import sys
 import time
 from collections import Counter, deque
 from collections.abc import Iterator
@@ -18,11 +19,12 @@ from sparsefuse.features._clip import Clip, Failure, Maker, begin, make
 from sparsefuse.features._plan import Group, Plan
 from sparsefuse.features._shards import ROWS
 from sparsefuse.skipped import Unusable
-from sparsefuse.workers import each
+from sparsefuse.workers import cores, each
 
 Reasons = dict[tuple[str, str], str]
 """(id, modality) -> why it could not be made"""
 _BUGS = 10  # so many clips on which an extractor fails, and none on which it does not, are no matter of the clips
+_THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")  # read when torch is imported
 _WAITING = 2  # shards that may wait to be written before no further clips are handed out
 
 
@@ -56,18 +58,29 @@ def _engine(name: str) -> Any:
 
 @contextmanager
 def _one_thread(jobs: int) -> Iterator[None]:
-    """This process computes as its workers do, with one thread: more would change the last bits of the features."""
+    """This process computes as its workers do, with one thread: more would change the last bits of the features.
+
+    It does not import torch, which takes seconds and most extractors do without; one that imports it while it works
+    gets one thread too.
+    """
     if jobs != 1:
         yield
         return
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
+    given = {name: os.environ.get(name) for name in _THREADS}
+    before = sys.modules["torch"].get_num_threads() if "torch" in sys.modules else cores()
+    os.environ |= dict.fromkeys(_THREADS, "1")
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(1)
     try:
         yield
     finally:
-        torch.set_num_threads(before)
+        for name, value in given.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+        if "torch" in sys.modules:
+            sys.modules["torch"].set_num_threads(before)
 
 
 class _Open(NamedTuple):
@@ -84,6 +97,8 @@ class _State:
     def __init__(self, plan: Plan, bar: Progress, writer: Executor, strict: bool) -> None:
         self._plan, self._bar, self._writer, self._strict = plan, bar, writer, strict
         self.reasons: Reasons = {}
+        self._hurt: set[str] = set()
+        """clips that lost something"""
         self._open: dict[int, _Open] = {}
         self._failed: dict[int, set[tuple[int, str]]] = {}  # shard -> (row, modality)
         self._writes: deque[Future[None]] = deque()
@@ -128,7 +143,7 @@ class _State:
         pace = self._made / (time.monotonic() - self._begin)
         todo = len(self._plan.table.rows) - self._bar.tasks[0].completed
         left = f", {timedelta(seconds=round(todo / pace))} left" if pace and todo else ""
-        self._bar.update(self._shown, told=f"{pace:.1f} clips/s{left}, {len(self.reasons)} skipped")
+        self._bar.update(self._shown, told=f"{pace:.1f} clips/s{left}, {len(self._hurt)} skipped")
 
     def end(self) -> None:
         """Waits until all is written."""
@@ -144,6 +159,7 @@ class _State:
         if self._strict:
             raise Unusable(f"sample {name}, {modality}: {reason}")
         self.reasons[name, modality] = reason
+        self._hurt.add(name)
         self._failed[shard].add((clip.row, modality))
 
     def _pack(self, shard: int) -> None:

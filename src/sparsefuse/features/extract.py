@@ -134,7 +134,10 @@ def _specs(table: Table, features: Mapping[str, Mapping[str, Any]], manifest: Pa
         whole = options.pop("whole", False)
         if not isinstance(whole, bool):
             raise ValueError(f"modality {modality!r}: whole is {whole!r}, expected true or false")
-        build(name, options)
+        try:
+            build(name, options)
+        except ValueError as error:
+            raise ValueError(f"modality {modality!r}: {error}") from error
         specs.append(Spec(modality, name, source, whole, resolve(name, options), fingerprint(name, options)))
     for modality in features:
         if modality in _kept_columns(table, specs):

@@ -77,6 +77,8 @@ class Guard:
         path = scope["path"]
         if self.draining() and path not in ("/health", "/metrics"):
             raise Refusal(503, "the server is about to end", retry_after=5)
+        if path == "/predict" and scope["method"] != "POST":
+            raise Refusal(405, f"/predict takes POST, not {scope['method'][:20]}, with a clip: see /openapi.json")
         if path in PATHS:
             return
         if self.uploads is None or not (path == "/" or path in _PAGE or self._is_page(path)):

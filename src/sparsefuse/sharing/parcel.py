@@ -34,7 +34,7 @@ def check_needed(names: list[str], where: str) -> None:
     """Raises FileNotFoundError, naming the first, if a file is missing without which a run is none."""
     for name in NEEDED:
         if name not in names:
-            raise FileNotFoundError(f"{where} has no {name}; expected a run that `sparsefuse push` shared")
+            raise FileNotFoundError(f"{where} has no {name}; expected a run folder that `train` wrote or `push` shared")
 
 
 def plain_files(folder: Path) -> tuple[list[str], list[str]]:

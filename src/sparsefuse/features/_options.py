@@ -1,0 +1,53 @@
+"""An option of an extractor that got a wrong value comes in, what it expects in words comes out."""
+
+import inspect
+import json
+from pathlib import Path
+from types import UnionType
+from typing import Any, Literal, Union, get_args, get_origin
+
+from sparsefuse.names import unknown
+
+_WORDS = {
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number",
+    str: "a text",
+    Path: "a path",
+    type(None): "null",
+}
+
+
+def wrong_option(parameter: inspect.Parameter, given: Any) -> str:
+    """What is wrong with the value, what is expected, and the nearest value that is right."""
+    if get_origin(parameter.annotation) is Literal:
+        return unknown(parameter.name, str(given), get_args(parameter.annotation))
+    text = f"{parameter.name} is {_written(given)}, expected {_words(parameter.annotation)}"
+    return f"{text}; {_fix(parameter, given)}"
+
+
+def _words(kind: Any) -> str:
+    """What a type takes, as a person would say it."""
+    inner = get_args(kind)
+    if get_origin(kind) is Literal:
+        return ", ".join(map(str, inner))
+    if get_origin(kind) in (Union, UnionType):
+        return " or ".join(map(_words, inner))
+    if get_origin(kind) is tuple and Ellipsis not in inner:
+        return f"a list of {len(inner)} ({', '.join(map(_words, inner))})"
+    if get_origin(kind) in (list, tuple):
+        return f"a list ({_words(inner[0])} each)"
+    return _WORDS.get(kind, getattr(kind, "__name__", str(kind)))
+
+
+def _fix(parameter: inspect.Parameter, given: Any) -> str:
+    for kind in (parameter.annotation, *get_args(parameter.annotation)):
+        inner = get_args(kind)
+        if get_origin(kind) is tuple and isinstance(given, int | float) and len(set(inner)) == 1:
+            return f"write {_written([given] * len(inner))}"
+    return "leave it out" if parameter.default is parameter.empty else f"the default is {_written(parameter.default)}"
+
+
+def _written(value: Any) -> str:
+    """As in a YAML."""
+    return json.dumps(value, default=str, ensure_ascii=False)
