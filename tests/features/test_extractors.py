@@ -52,7 +52,7 @@ def test_options_are_typed_and_completed() -> None:
         ({"rate": "fast"}, 'rate is "fast", expected a number or null; the default is null'),
         (
             {"dtype": "float23"},
-            "unknown dtype 'float23'; did you mean 'float32'. available: float16, ",
+            "unknown value of dtype 'float23'; did you mean 'float32'. available: float16, ",
         ),
         ({"path": "x"}, "unknown option of extractor 'frames': 'path'"),
     ],

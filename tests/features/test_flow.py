@@ -88,7 +88,7 @@ def test_it_asks_for_small_grey_frames() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"algorithm": "tv-l1"}, "extractor 'flow': Parser key \"algorithm\""),
+        ({"algorithm": "tv-l1"}, "extractor 'flow': unknown value of algorithm 'tv-l1'; did you mean 'tvl1'"),
         ({"size": [8, 8]}, "extractor 'flow': size is 8 x 8, expected at least 16 x 16 pixels"),
         ({"pool": 7}, "extractor 'flow': pool is 7, expected a divisor of the height and width, 80 x 80"),
         ({"patch": 28}, "extractor 'flow': patch is 28, expected a multiple of pool, 8, that divides"),

@@ -139,7 +139,7 @@ def test_a_broken_text_says_what(tmp_path: Path, table: str, name: str, content:
         ({}, "expected either `table`, a file of word vectors, or `model`, an encoder; got neither"),
         ({"table": "a", "model": "b"}, "got both"),
         ({"table": "a", "max_unknown": 2}, "max_unknown is 2.0, expected a share"),
-        ({"table": "a", "unknown": "mean"}, 'Parser key "unknown"'),
+        ({"table": "a", "unknown": "mean"}, "unknown value of unknown 'mean'. available: drop, zero"),
     ],
 )
 def test_a_wrong_option_is_refused(options: dict, message: str) -> None:

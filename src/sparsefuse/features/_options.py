@@ -21,7 +21,7 @@ _WORDS = {
 def wrong_option(parameter: inspect.Parameter, given: Any) -> str:
     """What is wrong with the value, what is expected, and the nearest value that is right."""
     if get_origin(parameter.annotation) is Literal:
-        return unknown(parameter.name, str(given), get_args(parameter.annotation))
+        return unknown(f"value of {parameter.name}", str(given), get_args(parameter.annotation))
     text = f"{parameter.name} is {_written(given)}, expected {_words(parameter.annotation)}"
     return f"{text}; {_fix(parameter, given)}"
 
