@@ -12,7 +12,7 @@ from torch import Tensor
 
 from sparsefuse.layers.powers import relative, scale, small
 from sparsefuse.layers.tiled import by_head, tiled
-from sparsefuse.layers.tracing import exporting, full
+from sparsefuse.layers.tracing import eager, exporting, full
 
 # Finite, so that a row without any visible key (a missing modality) stays finite in every kernel; far enough
 # below any logit that exp() is exactly 0 where at least one key is visible.
@@ -45,9 +45,10 @@ def key_bias(mask: Tensor, dtype: torch.dtype) -> Tensor:
 def dense(q: Tensor, k: Tensor, v: Tensor, mask: Tensor, *, span: int = 0, want_received: bool = False) -> Attended:
     """Every query (B, H, N, D/H) attends to every real key (B, H, N', D/H); `mask` (B, N'). `span` is not used."""
     if not want_received and not _few(q, k):
-        if _narrow(q, mask) and small(scaled := q * scale(q.shape[-1]), k, -1):
+        if _narrow(q, mask) and small(scaled := q * scale(q.shape[-1]), k, dim=-1):
             return Attended(tiled(scaled, k, v, relative(mask, q.dtype)), None)
         bias = None if full(mask) else key_bias(mask, q.dtype)[:, None, None, :]  # (B, 1, 1, N')
+        q, k, v = (t if t.stride(-1) == 1 else t.contiguous() for t in (q, k, v))  # or it forms all scores at once
         return Attended(F.scaled_dot_product_attention(q, k, v, bias), None)
     heads = q.shape[1]
     q, k, v = by_head(q * q.shape[-1] ** -0.5), by_head(k), by_head(v)  # (H B, any, D/H)
@@ -67,8 +68,10 @@ def _few(q: Tensor, k: Tensor) -> bool:
 
 
 def _narrow(q: Tensor, mask: Tensor) -> bool:
-    """Whether heads are so narrow that `tiled` beats PyTorch's kernel; it knows no gradient of the mask."""
-    if q.device.type != "cpu" or torch.compiler.is_compiling() or mask.requires_grad:
-        return False
-    few_threads = torch.get_num_threads() <= THREADS
-    return few_threads and q.shape[3] <= NARROW and q.dtype in (torch.float32, torch.float64)
+    """Whether `tiled` beats PyTorch's kernel; it knows no gradient of the mask."""
+    return eager(q) and not mask.requires_grad and narrow(q.shape[3])
+
+
+def narrow(width: int) -> bool:
+    """Whether heads are so narrow that products want tokens last."""
+    return width <= NARROW and torch.get_num_threads() <= THREADS

@@ -16,10 +16,10 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from sparsefuse.layers.groups import Group
-from sparsefuse.layers.powers import divide, relative, scale, small, weighed
+from sparsefuse.layers.powers import asked, asking, divide, relative, scale, small, weighed
 from sparsefuse.layers.tracing import eager
 
-CACHED = 2**18
+CACHED = 2**19
 """Scores that go at once, per thread. Fewer leave the threads waiting for each other, more leave the cache."""
 
 
@@ -27,7 +27,7 @@ def attend(groups: Sequence[Group], q: Tensor, k: Tensor, v: Tensor, mask: Tenso
     """Queries (B, H, D/H, N) over keys and values (B, H, D/H, 1 + N), mask (B, 1 + N) -> (B, H, D/H, N)."""
     if eager(q) and not mask.requires_grad and all(group.of_tokens for group in groups):
         scaled = q * scale(q.shape[2])
-        if small(scaled, k, 2):
+        if small(scaled, k, dim=2):
             return _Attend.apply(groups, scaled, k, v, relative(mask, q.dtype))  # pyright: ignore[reportReturnType]
     return _forward(groups, q, k, v)
 
@@ -49,10 +49,10 @@ class _Attend(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, groups: Sequence[Group], q: Tensor, k: Tensor, v: Tensor, weights: Tensor) -> Tensor:
         x = v.new_empty(q.shape[0], q.shape[3], *v.shape[1:3]).permute(0, 2, 3, 1)  # in memory (B, N, H, D/H)
-        logs, values = torch.empty_like(q[:, :, :1]), _weighed(v, weights)
+        logs, values = torch.empty_like(q[:, :, :1]), weighed(v, _by_head(weights, v), 2)
         for where, part in _parts(groups, q):
-            asking, keys, read = (t[where] for t in (q, k, values))
-            sums = [g.join(g.values(read) @ g.shares(asking, keys).mT, asking.shape[1]) for g in part]
+            queries, keys, read = (t[where] for t in (q, k, values))
+            sums = [g.join(g.values(read) @ g.shares(queries, keys).mT, queries.shape[1]) for g in part]
             divide(_sum(sums), 2, out=x[where], logs=logs[where])
         ctx.groups = groups
         ctx.save_for_backward(q, k, v, weights, x, logs)
@@ -62,13 +62,13 @@ class _Attend(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
         (grad,), (q, k, v, weights, x, logs) = grads, ctx.saved_tensors
-        asking, asked = torch.cat([q, -logs], 2), torch.cat([k, torch.ones_like(k[:, :, :1])], 2)
-        toward, values = torch.cat([grad, -(grad * x).sum(2, keepdim=True)], 2), _weighed(v, weights)
+        queries, keys = asking(q, logs, 2), asked(k, _by_head(weights, k), 2)
+        toward, values = torch.cat([grad, -(grad * x).sum(2, keepdim=True)], 2), weighed(v, _by_head(weights, v), 2)
         dq, dk, dv = (torch.empty_like(t) for t in (q, k, v))
         for where, part in _parts(ctx.groups, q):
             found, heads = [], q[where].shape[1]
             for group in part:
-                shares = group.shares(asking[where], asked[where])  # of attention, but for the keys' weights
+                shares = group.shares(queries[where], keys[where])  # of attention, but for the keys' weights
                 going = group.cut(toward[where])
                 slopes = (going.mT @ group.values(values[where])).mul_(shares)
                 back = (
@@ -82,8 +82,9 @@ class _Attend(torch.autograd.Function):
         return None, dq.mul_(slope), dk.mul_(slope), dv.mul_(weights[:, None, None]), None
 
 
-def _weighed(v: Tensor, weights: Tensor) -> Tensor:
-    return weighed(v, weights[:, None].expand(-1, v.shape[1], -1), 2)
+def _by_head(weights: Tensor, like: Tensor) -> Tensor:
+    """(B, 1 + N) -> (B, H, 1 + N), a view."""
+    return weights[:, None].expand(-1, like.shape[1], -1)
 
 
 class _Arranged(NamedTuple):

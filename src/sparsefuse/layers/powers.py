@@ -1,7 +1,7 @@
 """Softmax without its maximum: scores as powers of two, summed as they are, and weighed with the values.
 
 A key's weight goes with its value, which carries the weight as a channel more: the sum of that channel is what the
-others are divided by. On the way back, a channel more of the queries takes the logarithm of that sum off their scores.
+others are divided by. On the way back, channels more of queries and keys take the logarithm of that sum off the scores.
 """
 
 import math
@@ -11,6 +11,8 @@ from torch import Tensor
 
 LARGEST = 64
 """Powers of two up to which scores need no maximum taken off: sums from 2^-64 to 2^64 keep all their digits."""
+MASKED = -1e4
+"""A score that no power is left of."""
 NOTHING = 2.0**-100
 """A sum below this has no key: the largest weight of a sample is 1."""
 
@@ -20,14 +22,12 @@ def scale(dim: int) -> float:
     return math.log2(math.e) * dim**-0.5
 
 
-def small(q: Tensor, k: Tensor, dim: int, *, also: tuple[Tensor, Tensor] | None = None) -> bool:
+def small(q: Tensor, *keys: Tensor, dim: int) -> bool:
     """Whether no score of queries and keys, their channels along `dim`, can be more than `LARGEST`.
 
-    A product is at most that of the lengths. `also` are more queries and keys, all of which meet.
+    A product is at most that of the lengths.
     """
-    pairs = [(q, k)] if also is None else [(q, k), also]
-    longest = [max(_longest(x, dim) for x in side) for side in zip(*pairs, strict=True)]
-    return math.prod(longest) <= LARGEST
+    return _longest(q, dim) * max(_longest(k, dim) for k in keys) <= LARGEST
 
 
 def _longest(x: Tensor, dim: int) -> float:
@@ -44,6 +44,17 @@ def weighed(values: Tensor, weights: Tensor, dim: int) -> Tensor:
     """Values, their channels along `dim`, times weights, and the weights as a channel more."""
     weights = weights.unsqueeze(dim)
     return torch.cat([values * weights, weights], dim)
+
+
+def asking(q: Tensor, logs: Tensor, dim: int) -> Tensor:
+    """Queries, their channels along `dim`, that take the logarithm of their sum (one channel) off their scores."""
+    return torch.cat([q, -logs, torch.ones_like(logs)], dim)
+
+
+def asked(k: Tensor, weights: Tensor, dim: int) -> Tensor:
+    """Keys for `asking`; those without weight get no power, which could be any number otherwise."""
+    unseen = ((weights == 0) * MASKED).to(k.dtype).unsqueeze(dim)
+    return torch.cat([k, torch.ones_like(unseen), unseen], dim)
 
 
 def divide(sums: Tensor, dim: int, *, out: Tensor, logs: Tensor) -> None:

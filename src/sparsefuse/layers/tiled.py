@@ -14,10 +14,10 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from sparsefuse.layers.powers import divide, powers, weighed
+from sparsefuse.layers.powers import asked, asking, divide, powers, weighed
 
-TILE = 2**19
-"""Scores of a tile, per thread. Fewer leave the threads waiting for each other, more leave the cache."""
+TILE = 2**20
+"""Scores of all buffers of a tile, per thread. Fewer leave the threads waiting for each other, more leave the cache."""
 ROWS = 256
 """Queries of a tile, at most."""
 
@@ -55,11 +55,10 @@ class _Tiled(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
         q, k, v, weights, x, logs = ctx.saved_tensors
         dq, dk, dv = torch.empty_like(q), k.new_zeros(k.shape), v.new_zeros(v.shape)
-        asking, asked = torch.cat([q, -logs], 1), torch.cat([k, torch.ones_like(k[:, :1])], 1)
         toward, values = torch.cat([grads[0], -(grads[0] * x).sum(1, keepdim=True)], 1), weighed(v, weights, 1)
-        for tile in _tiles(asking, asked, buffers=2):
+        for tile in _tiles(asking(q, logs, 1), asked(k, weights, 1), buffers=2):
             heads, rows = tile.heads, tile.rows
-            shares = powers(tile.q, tile.k, out=tile.buffers[0])  # of attention, but for the keys' weights
+            shares = powers(tile.q, tile.k, out=tile.buffers[0])  # of attention, but for weights
             going = toward[heads, :, rows]
             slopes = torch.bmm(going.mT, values[heads], out=tile.buffers[1]).mul_(shares)
             dq[heads, :, rows] = k[heads] @ slopes.mT
@@ -84,13 +83,13 @@ class _Tile(NamedTuple):
 
 def _tiles(q: Tensor, k: Tensor, *, buffers: int) -> Iterator[_Tile]:
     """All heads and queries, tile by tile."""
-    scores = TILE * torch.get_num_threads()
+    scores = TILE * torch.get_num_threads() // buffers
     rows = min(max(scores // k.shape[2], 1), ROWS, q.shape[2])
     heads = max(min(scores // (k.shape[2] * rows), q.shape[0]), 1)
     space = q.new_empty(buffers, heads * rows * k.shape[2])
     for head in range(0, q.shape[0], heads):
         for row in range(0, q.shape[2], rows):
             some, which = slice(head, head + heads), slice(row, row + rows)
-            asking, keys = q[some, :, which], k[some]
-            shape = (keys.shape[0], asking.shape[2], keys.shape[2])
-            yield _Tile(some, which, asking, keys, [part[: math.prod(shape)].view(shape) for part in space])
+            part, keys = q[some, :, which], k[some]
+            shape = (keys.shape[0], part.shape[2], keys.shape[2])
+            yield _Tile(some, which, part, keys, [buffer[: math.prod(shape)].view(shape) for buffer in space])

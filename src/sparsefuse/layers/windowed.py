@@ -17,10 +17,10 @@ from torch.autograd.function import once_differentiable
 from sparsefuse.layers.attention import key_bias
 from sparsefuse.layers.groups import means
 from sparsefuse.layers.heads import ByChannel
-from sparsefuse.layers.powers import divide, powers, relative, scale, small, weighed
+from sparsefuse.layers.powers import asked, asking, divide, powers, relative, scale, small, weighed
 from sparsefuse.layers.tracing import full
 
-CACHED = 2**18
+CACHED = 2**19
 """Scores that go at once, per thread. Fewer leave the threads waiting for each other, more leave the cache."""
 
 
@@ -29,8 +29,8 @@ def fits(x: Tensor, mask: Tensor, span: int) -> bool:
     return x.shape[1] - 1 > span and not mask.requires_grad
 
 
-def windowed(x: Tensor, mask: Tensor, qkv: nn.Linear, out: nn.Linear, num_heads: int, span: int) -> Tensor | None:
-    """Self-attention of x (B, 1 + N, D) by the local pattern -> (B, 1 + N, D); None if a score may be too large.
+def windowed(x: Tensor, mask: Tensor, qkv: nn.Linear, out: nn.Linear, num_heads: int, span: int) -> Tensor:
+    """Self-attention of x (B, 1 + N, D) by the local pattern -> (B, 1 + N, D).
 
     `qkv` projects to queries, keys and values: the mean of projected tokens is the projected mean of tokens.
     """
@@ -42,10 +42,9 @@ def windowed(x: Tensor, mask: Tensor, qkv: nn.Linear, out: nn.Linear, num_heads:
     shared = torch.cat([x[:, :1], share @ x[:, 1:]], 1)  # (B, 1 + M, D): what all blocks read
     tokens = project(line.laid(x[:, 1:]))  # (3, D/H, H, B, P)
     shared = project(shared)  # (3, D/H, H, B, 1 + M)
-    if not small(tokens[0], tokens[1], 0, also=(shared[0], shared[1])):
-        return None
     of_shared, weights = torch.cat([weights[:, :1], of_means], 1), line.laid(weights[:, 1:, None])[..., 0]
-    read = _Windowed.apply(tokens, shared[1:], weights, of_shared, span)  # (D/H, H, B, P)
+    given = tokens, shared[1:], weights, of_shared, span
+    read = _TRACED_READ(*given)[0] if torch.compiler.is_compiling() else _Windowed.apply(*given)  # (D/H, H, B, P)
     by_cls = _read_by_cls(shared[..., 0], tokens[1:], of_shared[:, :1], weights)  # (D/H, H, B)
     weight = out.weight.view(-1, num_heads, read.shape[0]).transpose(1, 2).flatten(1)  # by channel and then head
     read = F.linear(read.flatten(0, 1).flatten(1).T, weight, out.bias).view(line.samples, -1, x.shape[2])
@@ -82,57 +81,94 @@ class Line(NamedTuple):
 
 
 class _Windowed(torch.autograd.Function):
-    """Projected tokens (3, C, H, B, P), shared ones (2, C, H, B, S), the weights of both (B, any) -> (C, H, B, P).
-
-    Below, a head of a sample is a sequence of P places. A part is some sequences, n blocks.
-    """
+    """Projected tokens (3, C, H, B, P), shared ones (2, C, H, B, S), the weights of both (B, any) -> (C, H, B, P)."""
 
     @staticmethod
     def forward(ctx: Any, tokens: Tensor, shared: Tensor, weights: Tensor, of_shared: Tensor, span: int) -> Tensor:
-        (q, k, _), read, values, shared_values = _laid(tokens, shared, weights, of_shared)
-        x, logs = torch.empty_like(q), torch.empty_like(q[:1])
-        for part in _parts(q, span):
-            near = powers(_blocks(q[:, part], span), _around(k[:, part], span))  # (n, l, 2 l)
-            far = powers(q[:, part].transpose(0, 1), read[0, :, part].transpose(0, 1))  # (sequences, P, S)
-            sums = torch.empty_like(values[:, part])
-            _join(_around(values[:, part], span) @ near.mT, sums, span)
-            sums.transpose(0, 1).add_(shared_values[:, part].transpose(0, 1) @ far.mT)
-            divide(sums, 0, out=x[:, part], logs=logs[:, part])
+        x, logs = _read(tokens, shared, weights, of_shared, span)
         ctx.span = span
         ctx.save_for_backward(tokens, shared, weights, of_shared, x, logs)
-        return x.view(tokens.shape[1:])
+        return x
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
         tokens, shared, weights, of_shared, x, logs = ctx.saved_tensors
-        (q, k, _), read, values, shared_values = _laid(tokens, shared, weights, of_shared)
-        span, toward = ctx.span, grads[0].flatten(1, 2)
-        # A channel more of the queries takes their sum's logarithm off, one of `toward` what all slopes have in common.
-        q, k = torch.cat([q, -logs]), torch.cat([k, torch.ones_like(logs)])
-        read_k = torch.cat([read[0], torch.ones_like(read[0, :1])])
-        toward = torch.cat([toward, -(toward * x).sum(0, keepdim=True)])
-        d_tokens, d_shared = torch.empty_like(tokens), torch.empty_like(shared)
-        dq, dk, dv = d_tokens.flatten(2, 3)
-        d_read_k, d_read_v = d_shared.flatten(2, 3)
-        for part in _parts(q, span):
-            asking, going = _blocks(q[:, part], span), _blocks(toward[:, part], span)
-            all_asking, all_going = q[:, part].transpose(0, 1), toward[:, part].transpose(0, 1)
-            near = powers(asking, _around(k[:, part], span))  # what is read, but for the keys' weights
-            far = powers(all_asking, read_k[:, part].transpose(0, 1))
-            steep = (going.mT @ _around(values[:, part], span)).mul_(near)  # slopes of the scores
-            far_steep = (all_going.mT @ shared_values[:, part].transpose(0, 1)).mul_(far)
-            _join(_around(k[:-1, part], span) @ steep.mT, dq[:, part], span)
-            dq[:, part].transpose(0, 1).add_(read[0, :, part].transpose(0, 1) @ far_steep.mT)
-            _spread(asking[:, :-1] @ steep, dk[:, part], span)
-            _spread(going[:, :-1] @ near, dv[:, part], span)
-            d_read_k[:, part] = (all_asking[:, :-1] @ far_steep).transpose(0, 1)
-            d_read_v[:, part] = (all_going[:, :-1] @ far).transpose(0, 1)
-        d_tokens[:2] *= math.log(2)  # as scores are powers of two
-        d_tokens[2] *= weights
-        d_shared[0] *= math.log(2)
-        d_shared[1] *= of_shared
-        return d_tokens, d_shared, None, None, None
+        slopes = _slopes(grads[0], tokens, shared, weights, of_shared, x, logs, ctx.span)
+        return *slopes, None, None, None
+
+
+# Below, a head of a sample is a sequence of P places. A part is some sequences, n blocks.
+
+
+def _read(tokens: Tensor, shared: Tensor, weights: Tensor, of_shared: Tensor, span: int) -> tuple[Tensor, Tensor]:
+    """What queries read, (C, H, B, P), and the logarithm of what it was divided by (1, H B, P)."""
+    (q, k, _), (read_k, _), values, shared_values = _laid(tokens, shared, weights, of_shared)
+    x, logs = torch.empty_like(q), torch.empty_like(q[:1])
+    large, heads = not small(q, k, read_k, dim=0), tokens.shape[2]
+    if large:
+        q = asking(q, torch.zeros_like(logs), 0)
+        k, read_k = asked(k, weights.repeat(heads, 1), 0), asked(read_k, of_shared.repeat(heads, 1), 0)
+    for part in _parts(q, span):
+        near = _blocks(q[:, part], span).mT @ _around(k[:, part], span)  # (n, l, 2 l)
+        far = q[:, part].transpose(0, 1).mT @ read_k[:, part].transpose(0, 1)  # (sequences, P, S)
+        top = _largest(near, far, span) if large else None
+        if top is not None:
+            near -= _blocks(top, span).mT
+            far -= top[0, :, :, None]
+        sums = torch.empty_like(values[:, part])
+        _join(_around(values[:, part], span) @ near.exp2_().mT, sums, span)
+        sums.transpose(0, 1).add_(shared_values[:, part].transpose(0, 1) @ far.exp2_().mT)
+        divide(sums, 0, out=x[:, part], logs=logs[:, part])
+        if top is not None:
+            logs[:, part] += top
+    return x.view(tokens.shape[1:]), logs
+
+
+def _largest(near: Tensor, far: Tensor, span: int) -> Tensor:
+    """The largest score of each query (1, sequences, P)."""
+    top = far.amax(-1)[None]
+    of_near = torch.full_like(top, -math.inf)
+    _blocks(of_near, span).copy_(near.amax(-1)[:, None])
+    return torch.maximum(top, of_near)
+
+
+def _slopes(
+    toward: Tensor,
+    tokens: Tensor,
+    shared: Tensor,
+    weights: Tensor,
+    of_shared: Tensor,
+    x: Tensor,
+    logs: Tensor,
+    span: int,
+) -> tuple[Tensor, Tensor]:
+    """Slopes of tokens and of shared ones, by those of what was read."""
+    (q, k, _), (read_k, _), values, shared_values = _laid(tokens, shared, weights, of_shared)
+    heads = tokens.shape[2]
+    queries, keys = asking(q, logs, 0), asked(k, weights.repeat(heads, 1), 0)
+    read_keys = asked(read_k, of_shared.repeat(heads, 1), 0)
+    toward = torch.cat([toward, -(toward * x).sum(0, keepdim=True)]).flatten(1, 2)
+    d_tokens, d_shared = torch.empty_like(tokens), torch.empty_like(shared)
+    (dq, dk, dv), (d_read_k, d_read_v) = d_tokens.flatten(2, 3), d_shared.flatten(2, 3)
+    for part in _parts(q, span):
+        all_queries, all_going = q[:, part].transpose(0, 1), toward[:, part].transpose(0, 1)
+        near = powers(_blocks(queries[:, part], span), _around(keys[:, part], span))  # what is read, but for weights
+        far = powers(queries[:, part].transpose(0, 1), read_keys[:, part].transpose(0, 1))
+        going = _blocks(toward[:, part], span)
+        steep = (going.mT @ _around(values[:, part], span)).mul_(near)  # slopes of the scores
+        far_steep = (all_going.mT @ shared_values[:, part].transpose(0, 1)).mul_(far)
+        _join(_around(k[:, part], span) @ steep.mT, dq[:, part], span)
+        dq[:, part].transpose(0, 1).add_(read_k[:, part].transpose(0, 1) @ far_steep.mT)
+        _spread(_blocks(q[:, part], span) @ steep, dk[:, part], span)
+        _spread(going[:, :-1] @ near, dv[:, part], span)
+        d_read_k[:, part] = (all_queries @ far_steep).transpose(0, 1)
+        d_read_v[:, part] = (all_going[:, :-1] @ far).transpose(0, 1)
+    d_tokens[:2] *= math.log(2)  # as scores are powers of two
+    d_tokens[2] *= weights
+    d_shared[0] *= math.log(2)
+    d_shared[1] *= of_shared
+    return d_tokens, d_shared
 
 
 def _laid(tokens: Tensor, shared: Tensor, weights: Tensor, of_shared: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -178,3 +214,42 @@ def _spread(around: Tensor, into: Tensor, span: int) -> None:
     into[:, -1, -span:] = 0
     _windows(into, 0, span, span).copy_(first)
     _windows(into, span, span, span).add_(second)
+
+
+# For torch.compile the windows are one operation, which it does not look into: its own programs for them were slower.
+_TRACED_READ = torch.library.custom_op("sparsefuse::windowed", _read, mutates_args=())
+_TRACED_SLOPES = torch.library.custom_op("sparsefuse::windowed_slopes", _slopes, mutates_args=())
+
+
+@_TRACED_READ.register_fake
+def _(tokens: Tensor, shared: Tensor, weights: Tensor, of_shared: Tensor, span: int) -> tuple[Tensor, Tensor]:
+    x = torch.empty_like(tokens[0])
+    return x, x.flatten(1, 2)[:1].clone()
+
+
+@_TRACED_SLOPES.register_fake
+def _(
+    toward: Tensor,
+    tokens: Tensor,
+    shared: Tensor,
+    weights: Tensor,
+    of_shared: Tensor,
+    x: Tensor,
+    logs: Tensor,
+    span: int,
+) -> tuple[Tensor, Tensor]:
+    return torch.empty_like(tokens), torch.empty_like(shared)
+
+
+def _remember(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+    *tensors, ctx.span = inputs
+    ctx.save_for_backward(*tensors, *output)
+
+
+def _back(ctx: Any, toward: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
+    tokens, shared, weights, of_shared, x, logs = ctx.saved_tensors
+    slopes = _TRACED_SLOPES(toward, tokens, shared, weights, of_shared, x, logs, ctx.span)
+    return *slopes, None, None, None
+
+
+_TRACED_READ.register_autograd(_back, setup_context=_remember)
