@@ -280,12 +280,15 @@ def test_folds_stay_in_the_chosen_configuration_and_out_of_the_search(tmp_path: 
     grouped = [f"{row.rsplit(',', 1)[0]},g{i % 3}" for i, row in enumerate(rows)]
     manifest.write_text("\n".join([header.replace("split", "group"), *grouped]) + "\n")
     made.config = with_split(made.config, by="group", folds=[["g0"], ["g1"]], test_groups=["g1"], valid_by="stratified")
-    found = made.search(tmp_path / "out", methods=["sft"], trials=1, seeds=[1], epochs=1)
-    assert len(list((tmp_path / "out" / "finalists").iterdir())) == 1
+    found = made.search(tmp_path / "out", methods=["sft"], trials=1, seeds=[3, 1], epochs=1)
+    runs = sorted((tmp_path / "out" / "finalists").iterdir())
+    assert len(runs) == 2
+    configs = [json.loads((run / "config.json").read_text()) for run in runs]
+    assert [(c["seed"], c["data"]["split"]["seed"]) for c in configs] == [(1, 1), (3, 3)]  # other clips to validate
     text = found.yaml.read_text()
     assert "the clips that test the others were used" in text
     split = yaml.safe_load(text)["data"]["split"]
-    assert (split["folds"], split["test_groups"]) == ([["g0"], ["g1"]], ["g1"])
+    assert (split["folds"], split["test_groups"], split["seed"]) == ([["g0"], ["g1"]], ["g1"], 3)
     assert len(tiny.epochs(tmp_path / "out" / "trials" / "000")) == 1
     assert len(tiny.epochs(found.chosen)) == 2
 

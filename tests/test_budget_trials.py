@@ -184,11 +184,12 @@ def test_of_equal_scores_the_cheaper_is_first() -> None:
     assert front_of([few, light], limits, TOP1) == [light, few]
 
 
-def test_finalists_are_the_best_of_the_front_or_the_best_of_each_method() -> None:
-    front = [trial(0.9, 0.8), trial(0.7, 0.4), trial(0.5, 0.1)]
-    assert finalists_of(front, LIMITS, TOP1, 2) == front[:2]
+def test_finalists_are_the_best_of_all_or_the_best_of_each_method() -> None:
+    best, beaten, cheap = trial(0.9, 0.4), trial(0.8, 0.8), trial(0.5, 0.1)
+    stopped = trial(1.0, 0.1, state="stopped")
+    assert finalists_of([cheap, stopped, beaten, best], LIMITS, TOP1, 2) == [best, beaten]
     other = [trial(0.3, 0.9, method="sft"), trial(0.4, 0.9, method="sft")]
-    assert finalists_of([*front, *other], LIMITS, TOP1, 1) == [front[0], other[1]]
+    assert finalists_of([best, cheap, *other, stopped], LIMITS, TOP1, 1) == [best, other[1]]
 
 
 def test_a_failed_trial_has_no_score_in_the_table() -> None:

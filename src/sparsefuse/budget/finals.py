@@ -90,8 +90,22 @@ class Finals(NamedTuple):
     def whole_config(self, chosen: Finalist, config: Config) -> Config:
         """The chosen run's configuration, but with the folds and paths of `config`."""
         found = self._cells([chosen.trial])[0].config
-        return dataclasses.replace(found, data=config.data)
+        split = dataclasses.replace(config.data.split, seed=found.data.split.seed)
+        return dataclasses.replace(found, data=dataclasses.replace(config.data, split=split))
 
     def _cells(self, trials: Sequence[Trial]) -> list[Cell]:
         variants = [Variant(t.name, t.candidate.method, t.candidate.options) for t in trials]
-        return grid(self.config, variants, self.seeds, self.out / "finalists", root=self.root, tested=False)
+        cells = grid(self.config, variants, self.seeds, self.out / "finalists", root=self.root, tested=False)
+        return [cell._replace(config=_other_clips(cell.config)) for cell in cells]
+
+
+def _other_clips(config: Config) -> Config:
+    """With another draw of the validation clips for every seed, where that leaves the test clips as they are.
+
+    Trials were chosen by how they did on one draw, of which the best is the luckiest, too.
+    """
+    split = config.data.split
+    if not split.test_groups:
+        return config
+    split = dataclasses.replace(split, seed=split.seed + config.seed)
+    return dataclasses.replace(config, data=dataclasses.replace(config.data, split=split))

@@ -34,12 +34,18 @@ def order(score: float, trial: Trial, limits: Limits, goal: Goal) -> tuple[float
 
 
 def finalists_of(trials: Sequence[Trial], limits: Limits, goal: Goal, count: int) -> list[Trial]:
-    """Those worth training with several seeds: the best of the front; of several methods, the best of each."""
+    """Those worth training with several seeds: the best of all that finished; of several methods, the best of each.
+
+    Not of the front alone: one score is not so sure that a trial a little worse and a little dearer were out.
+    """
+    finished = [trial for trial in trials if trial.state == "finished"]
+    ranked = sorted(finished, key=lambda trial: order(trial.score, trial, limits, goal))
     methods = list(dict.fromkeys(trial.candidate.method for trial in trials))
     if len(methods) == 1:
-        return front_of(trials, limits, goal)[:count]
-    fronts = [front_of([t for t in trials if t.candidate.method == method], limits, goal) for method in methods]
-    return [front[0] for front in fronts if front]
+        return ranked[:count]
+    return [
+        next(t for t in ranked if t.candidate.method == m) for m in methods if m in {t.candidate.method for t in ranked}
+    ]
 
 
 class Finalist(NamedTuple):

@@ -70,10 +70,10 @@ def search(
     """Searches the options of `methods` (the configuration's if none) that score best on validation within `limits`.
 
     `epochs` is how long a trial trains, as long as the configuration says by default; trials use the configuration's
-    seed. The best `finalists` of the front (of several methods: the best of each) are then trained whole with `seeds`,
-    which trials did not use, and the best mean on the validation split is chosen. Its first seed's model is scored on
-    the test split; no other ever is. Costs are those of clips of median length. A search that was killed continues
-    where it was.
+    seed. The best `finalists` (of several methods: the best of each) are then trained whole with `seeds`, which trials
+    did not use, each with other validation clips where `test_groups` fix the test split; the best mean is chosen. Its
+    first seed's model is scored on the test split; no other ever is. Costs are those of clips of median length. A
+    search that was killed continues where it was.
 
     Folds are not searched: the configuration's `test_groups` is the test split, as for `train`. The people who test
     another fold have then had a part in the choice; for an estimate over folds, search in each.

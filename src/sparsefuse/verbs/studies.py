@@ -107,8 +107,9 @@ def budget(
         methods: names or .py files to choose from; with --method auto, all but unimodal
         trials: candidates to train; what is over the budget does not count as one
         epochs: passes over the training split per trial; as in training if not given
-        seeds: seeds that the finalists are trained with, beside the one of the trials (--seed)
-        finalists: how many of the front are trained with all seeds; of several methods, always the best of each
+        seeds: seeds that the finalists are trained with, beside the one of the trials (--seed); with test groups, each
+            draws other validation clips
+        finalists: how many of the best trials are trained with all seeds; of several methods, always the best of each
         out: folder for the search; a rerun continues it
         jobs: runs at a time; 0 = one per core, or one at a time on a GPU
     """
