@@ -15,12 +15,12 @@ os.environ["OMP_NUM_THREADS"] = "1"  # for the processes that tests start
 torch.set_num_threads(1)  # for what is made once for a whole file, before the first test
 
 FIRST = [
+    "demo",
     "contract_export",
     "contract_onnx",
     "artefact",
     "ray",
     "budget",
-    "demo",
     "first_steps",
     "experiment",
     "study",
