@@ -130,22 +130,3 @@ def test_a_mean_of_powers_by_hand():
     powers.divide(values @ shares.mT, 1, out=x, logs=logs)
     assert x.item() == pytest.approx((7 * 1 + 14 * 2) / 5)
     assert logs.item() == pytest.approx(2.321928, abs=1e-5)  # log2 5
-
-
-def test_a_compiled_layer_is_one_graph_with_the_windows_as_one_operation():
-    attention = layer(4)
-    x, mask = clips([23, 14], 23)
-    programs = []
-
-    def backend(program, inputs):
-        programs.append(program.code)
-        return program.forward
-
-    torch._dynamo.reset()
-    traced = torch.compile(attention, backend=backend, fullgraph=True)
-    mine = outcome(lambda *given: traced(*given).x, attention, x, mask)
-    expected = outcome(lambda *given: attention(*given).x, attention, x, mask)
-    for got, wanted in zip(mine, expected, strict=True):
-        torch.testing.assert_close(got, wanted)
-    assert len(programs) == 1
-    assert "sparsefuse.windowed" in programs[0]

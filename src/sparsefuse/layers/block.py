@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from sparsefuse.layers.attention import narrow
 from sparsefuse.layers.heads import ByChannel, check_heads, heads, heard
 from sparsefuse.layers.sparse import PATTERNS
-from sparsefuse.layers.tracing import compiled, eager
+from sparsefuse.layers.tracing import eager
 from sparsefuse.layers.windowed import fits, windowed
 from sparsefuse.names import unknown
 from sparsefuse.tokens import State, Tokens
@@ -42,8 +42,7 @@ class Attention(nn.Module):
     def forward(self, x: Tensor, mask: Tensor, *, want_received: bool = False) -> Result:
         """Self-attention: x (B, N, D), mask (B, N) -> (B, N, D)."""
         lean = eager(x) and not heard(self.qkv, self.out)
-        windows = self.pattern == "local" and not want_received and fits(x, mask, self.span)
-        if windows and (lean or compiled(x)):
+        if lean and self.pattern == "local" and not want_received and fits(x, mask, self.span):
             return Result(windowed(x, mask, self.qkv, self.out, self.num_heads, self.span), None)
         lean = lean and narrow(x.shape[2] // self.num_heads)
         q, k, v = self._by_channel(x) if lean else heads(self.qkv(x), 3, self.num_heads)

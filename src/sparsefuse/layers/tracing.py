@@ -20,14 +20,5 @@ def full(mask: Tensor) -> bool:
 
 def eager(x: Tensor) -> bool:
     """Whether a processor works on numbers at hand, in full precision: nothing is traced or cast behind our back."""
-    return not torch.compiler.is_compiling() and _plain(x)
-
-
-def compiled(x: Tensor) -> bool:
-    """Whether torch.compile makes a program for a processor, in full precision."""
-    return torch.compiler.is_compiling() and not exporting() and _plain(x)
-
-
-def _plain(x: Tensor) -> bool:
-    known = x.device.type == "cpu" and x.dtype in (torch.float32, torch.float64)
-    return known and not torch.is_autocast_enabled("cpu")
+    plain = x.device.type == "cpu" and x.dtype in (torch.float32, torch.float64)
+    return plain and not torch.compiler.is_compiling() and not torch.is_autocast_enabled("cpu")

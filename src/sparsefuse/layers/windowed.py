@@ -20,7 +20,7 @@ from sparsefuse.layers.heads import ByChannel
 from sparsefuse.layers.powers import asked, asking, divide, powers, relative, scale, small, weighed
 from sparsefuse.layers.tracing import full
 
-CACHED = 2**19
+CACHED = 2**18
 """Scores that go at once, per thread. Fewer leave the threads waiting for each other, more leave the cache."""
 
 
@@ -43,8 +43,7 @@ def windowed(x: Tensor, mask: Tensor, qkv: nn.Linear, out: nn.Linear, num_heads:
     tokens = project(line.laid(x[:, 1:]))  # (3, D/H, H, B, P)
     shared = project(shared)  # (3, D/H, H, B, 1 + M)
     of_shared, weights = torch.cat([weights[:, :1], of_means], 1), line.laid(weights[:, 1:, None])[..., 0]
-    given = tokens, shared[1:], weights, of_shared, span
-    read = _TRACED_READ(*given)[0] if torch.compiler.is_compiling() else _Windowed.apply(*given)  # (D/H, H, B, P)
+    read = _Windowed.apply(tokens, shared[1:], weights, of_shared, span)  # (D/H, H, B, P)
     by_cls = _read_by_cls(shared[..., 0], tokens[1:], of_shared[:, :1], weights)  # (D/H, H, B)
     weight = out.weight.view(-1, num_heads, read.shape[0]).transpose(1, 2).flatten(1)  # by channel and then head
     read = F.linear(read.flatten(0, 1).flatten(1).T, weight, out.bias).view(line.samples, -1, x.shape[2])
@@ -214,42 +213,3 @@ def _spread(around: Tensor, into: Tensor, span: int) -> None:
     into[:, -1, -span:] = 0
     _windows(into, 0, span, span).copy_(first)
     _windows(into, span, span, span).add_(second)
-
-
-# For torch.compile the windows are one operation, which it does not look into: its own programs for them were slower.
-_TRACED_READ = torch.library.custom_op("sparsefuse::windowed", _read, mutates_args=())
-_TRACED_SLOPES = torch.library.custom_op("sparsefuse::windowed_slopes", _slopes, mutates_args=())
-
-
-@_TRACED_READ.register_fake
-def _(tokens: Tensor, shared: Tensor, weights: Tensor, of_shared: Tensor, span: int) -> tuple[Tensor, Tensor]:
-    x = torch.empty_like(tokens[0])
-    return x, x.flatten(1, 2)[:1].clone()
-
-
-@_TRACED_SLOPES.register_fake
-def _(
-    toward: Tensor,
-    tokens: Tensor,
-    shared: Tensor,
-    weights: Tensor,
-    of_shared: Tensor,
-    x: Tensor,
-    logs: Tensor,
-    span: int,
-) -> tuple[Tensor, Tensor]:
-    return torch.empty_like(tokens), torch.empty_like(shared)
-
-
-def _remember(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
-    *tensors, ctx.span = inputs
-    ctx.save_for_backward(*tensors, *output)
-
-
-def _back(ctx: Any, toward: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
-    tokens, shared, weights, of_shared, x, logs = ctx.saved_tensors
-    slopes = _TRACED_SLOPES(toward, tokens, shared, weights, of_shared, x, logs, ctx.span)
-    return *slopes, None, None, None
-
-
-_TRACED_READ.register_autograd(_back, setup_context=_remember)
