@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from sparsefuse import measure
+from sparsefuse.layers import attention, block, grouped
 
 os.environ["TORCH_FAKE_TENSOR_DISPATCH_CACHE"] = "0"  # read by torch._dynamo; it hardly hits, and doubles torch.export
 os.environ["OMP_NUM_THREADS"] = "1"  # for the processes that tests start
@@ -72,3 +73,10 @@ def made_up_costs(monkeypatch: pytest.MonkeyPatch) -> None:
 
     for place in ("measure", "run", "budget.finals"):
         monkeypatch.setattr(f"sparsefuse.{place}.measure", measured)
+
+
+@pytest.fixture
+def plain_softmax(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Attention as elsewhere than on a processor: `layers.powers` sums by products, which are no part of a method."""
+    for module in (attention, block, grouped):
+        monkeypatch.setattr(module, "eager", lambda x: False)

@@ -11,7 +11,6 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import tiny
 from sparsefuse.cost import count, total
-from sparsefuse.layers import block, grouped
 from sparsefuse.ledger import PUBLISHED, ledger
 from sparsefuse.measure import measure
 from sparsefuse.methods import build, find, methods
@@ -37,13 +36,9 @@ CASES += [("mbt", {**find("mbt").TEST, "update": "sequential", "unimodal_attenti
 
 
 @pytest.mark.parametrize(("name", "options"), CASES, ids=str)
-def test_multiply_adds_are_half_of_torchs_flops(name: str, options: dict, monkeypatch: pytest.MonkeyPatch) -> None:
-    """torch counts a multiply-add as 2, and on the CPU sees attention in the math kernel only.
-
-    Sums that replace a softmax (`layers.powers`) are taken by products, which are no part of the method.
-    """
-    for module in (block, grouped):
-        monkeypatch.setattr(module, "eager", lambda x: False)
+@pytest.mark.usefixtures("plain_softmax")
+def test_multiply_adds_are_half_of_torchs_flops(name: str, options: dict) -> None:
+    """torch counts a multiply-add as 2, and on the CPU sees attention in the math kernel only."""
     model = build(name, FEATURES, 3, lengths=LENGTHS, **options).eval().requires_grad_(False)
     clip = {
         name: Tokens(torch.randn(1, length, FEATURES[name]), torch.ones(1, length, dtype=torch.bool))
