@@ -10,13 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from sparsefuse.layers.powers import relative, scale, small
+from sparsefuse.layers.powers import MASKED, relative, scale, small
 from sparsefuse.layers.tiled import by_head, tiled
 from sparsefuse.layers.tracing import eager, exporting, full
-
-# Finite, so that a row without any visible key (a missing modality) stays finite in every kernel; far enough
-# below any logit that exp() is exactly 0 where at least one key is visible.
-MASKED = -1e4
 
 FEW = 128**2
 """Scores of a head up to which plain products take half to three quarters of the time of PyTorch's kernel; they are
@@ -55,7 +51,7 @@ def dense(q: Tensor, k: Tensor, v: Tensor, mask: Tensor, *, span: int = 0, want_
     scores = q @ k.mT
     bias = None if full(mask) else key_bias(mask, q.dtype).repeat(heads, 1)[:, None]  # (H B, 1, N')
     weights = (scores if bias is None else scores + bias).softmax(-1)  # (H B, N, N')
-    x, weights = ((t).unflatten(0, (heads, -1)).transpose(0, 1) for t in (weights @ v, weights))
+    x, weights = (t.unflatten(0, (heads, -1)).transpose(0, 1) for t in (weights @ v, weights))
     if not want_received:
         return Attended(x, None)
     asked_by = mask.to(weights.dtype)[:, None, 1:, None]  # real queries other than CLS

@@ -13,8 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from sparsefuse.layers.attention import MASKED, key_bias
+from sparsefuse.layers.attention import key_bias
 from sparsefuse.layers.pool import members, num_windows
+from sparsefuse.layers.powers import MASKED
 
 MEANS = 15
 """Means of a clip that `Local` adds: with CLS, 16 keys that all blocks see."""

@@ -11,8 +11,9 @@ from torch import Tensor
 
 LARGEST = 64
 """Powers of two up to which scores need no maximum taken off: sums from 2^-64 to 2^64 keep all their digits."""
+# Finite, so that a row without any visible key (a missing modality) stays finite in every kernel; far enough
+# below any score that no power of it is left where at least one key is visible.
 MASKED = -1e4
-"""A score that no power is left of."""
 NOTHING = 2.0**-100
 """A sum below this has no key: the largest weight of a sample is 1."""
 
