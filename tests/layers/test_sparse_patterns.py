@@ -272,6 +272,19 @@ def test_sparse_patterns_form_no_square_matrix():
     assert sizes["local"] < length**2 / 4
 
 
+@pytest.mark.parametrize("larger", [1, 1000])
+@pytest.mark.parametrize("pattern", [strided, fixed, local])
+def test_no_scores_are_held_between_the_passes(pattern, larger):
+    """Neither by powers of two, nor where scores are too large for them."""
+    q, k, v, weight = made(0, [299], 299)
+    leaves = [t.requires_grad_() for t in (q, k, v)]
+    held = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: held.append(t.numel()) or t, lambda t: t):
+        x = pattern(larger * q, k, v, weight.bool(), span=16).x
+    assert sum(held) < 2 * 300 * 48 * 2  # two heads of 300 queries, each of which sees 48 keys or more
+    assert all(slope.isfinite().all() for slope in torch.autograd.grad(x.sum(), leaves))
+
+
 @pytest.mark.parametrize(("pattern", "power"), [("dense", 2), ("strided", 1.5), ("local", 1)])
 def test_the_largest_tensor_grows_with_a_power_of_the_length(pattern, power):
     sizes = []

@@ -1,9 +1,9 @@
 """Attention over groups of keys: one softmax over all groups.
 
-On a processor forward and backward are written out, and scores are powers of two (`powers`), whose sums simply add over
-groups. Between the passes only queries, keys and values are held: the way back makes the scores again. Samples, or
-heads of a long one, run a few at a time, so that their scores stay in the cache where they can. Gradients of gradients,
-and torch.func, are not known there. Elsewhere, and for a mask that learns, all is left to autograd.
+Between the passes only queries, keys and values are held: the way back makes the scores again. On a processor both are
+written out, and scores are powers of two (`powers`), whose sums simply add over groups. Samples, or heads of a long one,
+run a few at a time, so that their scores stay in the cache where they can. Gradients of gradients, and torch.func, are
+not known there. Elsewhere, and for a mask that learns, autograd goes through it again; torch.compile decides itself.
 """
 
 import functools
@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+from torch.utils.checkpoint import checkpoint
 
 from sparsefuse.layers.groups import Group
 from sparsefuse.layers.powers import asked, asking, divide, relative, scale, small, weighed
@@ -29,6 +30,8 @@ def attend(groups: Sequence[Group], q: Tensor, k: Tensor, v: Tensor, mask: Tenso
         scaled = q * scale(q.shape[2])
         if small(scaled, k, dim=2):
             return _Attend.apply(groups, scaled, k, v, relative(mask, q.dtype))  # pyright: ignore[reportReturnType]
+    if torch.is_grad_enabled() and not torch.compiler.is_compiling():
+        return checkpoint(_forward, groups, q, k, v, use_reentrant=False, preserve_rng_state=False)  # pyright: ignore[reportReturnType]
     return _forward(groups, q, k, v)
 
 
@@ -98,7 +101,7 @@ def _parts(groups: Sequence[Group], q: Tensor) -> Iterator[tuple[tuple[slice, sl
     """A few samples at a time, or a few heads of one: which, and their groups."""
     batch, heads, _, length = q.shape
     scores = length * sum(group.logs.shape[-1] for group in groups)  # of a head
-    room = CACHED * torch.get_num_threads() if q.device.type == "cpu" else batch * heads * scores
+    room = CACHED * torch.get_num_threads()
     some, few = max(room // (heads * scores), 1), min(max(room // scores, 1), heads)
     for sample in range(0, batch, some):
         rows = slice(sample, sample + some)
