@@ -1,9 +1,9 @@
 """Attention over groups of keys: one softmax over all groups.
 
 Between the passes only queries, keys and values are held: the way back makes the scores again. On a processor both are
-written out, and scores are powers of two (`powers`), whose sums simply add over groups. Samples, or heads of a long one,
-run a few at a time, so that their scores stay in the cache where they can. Gradients of gradients, and torch.func, are
-not known there. Elsewhere, and for a mask that learns, autograd goes through it again; torch.compile decides itself.
+written out, and scores are powers of two (`powers`), whose sums simply add over groups. Samples, or heads of a long
+one, run a few at a time, so that their scores stay in the cache where they can. Gradients of gradients, and torch.func,
+are not known there. Elsewhere, and for a mask that learns, autograd goes over it again; torch.compile decides itself.
 """
 
 import functools
@@ -53,9 +53,9 @@ class _Attend(torch.autograd.Function):
     def forward(ctx: Any, groups: Sequence[Group], q: Tensor, k: Tensor, v: Tensor, weights: Tensor) -> Tensor:
         x = v.new_empty(q.shape[0], q.shape[3], *v.shape[1:3]).permute(0, 2, 3, 1)  # in memory (B, N, H, D/H)
         logs, values = torch.empty_like(q[:, :, :1]), weighed(v, _by_head(weights, v), 2)
-        for where, part in _parts(groups, q):
+        for where in _parts(groups, q):
             queries, keys, read = (t[where] for t in (q, k, values))
-            sums = [g.join(g.values(read) @ g.shares(queries, keys).mT, queries.shape[1]) for g in part]
+            sums = [g.join(g.values(read) @ g.shares(queries, keys).mT, queries.shape[1]) for g in groups]
             divide(_sum(sums), 2, out=x[where], logs=logs[where])
         ctx.groups = groups
         ctx.save_for_backward(q, k, v, weights, x, logs)
@@ -68,9 +68,9 @@ class _Attend(torch.autograd.Function):
         queries, keys = asking(q, logs, 2), asked(k, _by_head(weights, k), 2)
         toward, values = torch.cat([grad, -(grad * x).sum(2, keepdim=True)], 2), weighed(v, _by_head(weights, v), 2)
         dq, dk, dv = (torch.empty_like(t) for t in (q, k, v))
-        for where, part in _parts(ctx.groups, q):
+        for where in _parts(ctx.groups, q):
             found, heads = [], q[where].shape[1]
-            for group in part:
+            for group in ctx.groups:
                 shares = group.shares(queries[where], keys[where])  # of attention, but for the keys' weights
                 going = group.cut(toward[where])
                 slopes = (going.mT @ group.values(values[where])).mul_(shares)
@@ -97,17 +97,15 @@ class _Arranged(NamedTuple):
     k: Tensor
 
 
-def _parts(groups: Sequence[Group], q: Tensor) -> Iterator[tuple[tuple[slice, slice], list[Group]]]:
-    """A few samples at a time, or a few heads of one: which, and their groups."""
+def _parts(groups: Sequence[Group], q: Tensor) -> Iterator[tuple[slice, slice]]:
+    """A few samples at a time, or a few heads of one."""
     batch, heads, _, length = q.shape
-    scores = length * sum(group.logs.shape[-1] for group in groups)  # of a head
+    scores = length * sum(group.size for group in groups)  # of a head
     room = CACHED * torch.get_num_threads()
     some, few = max(room // (heads * scores), 1), min(max(room // scores, 1), heads)
     for sample in range(0, batch, some):
-        rows = slice(sample, sample + some)
-        part = [group.rows(rows) for group in groups]
         for head in range(0, heads, few):
-            yield (rows, slice(head, head + few)), part
+            yield slice(sample, sample + some), slice(head, head + few)
 
 
 def _forward(groups: Sequence[Group], q: Tensor, k: Tensor, v: Tensor) -> Tensor:
@@ -133,7 +131,7 @@ def _weights(groups: Sequence[Group], arranged: Sequence[_Arranged], heads: int)
 
 def _by_group(groups: Sequence[Group], weights: Tensor) -> list[Tensor]:
     """(B, H, G, l, sum of S) -> per group (n, L, S)."""
-    parts = weights.split([group.logs.shape[-1] for group in groups], -1)
+    parts = weights.split([group.size for group in groups], -1)
     return [group.by_group(part) for group, part in zip(groups, parts, strict=True)]
 
 

@@ -5,9 +5,7 @@ stream is CLS and N tokens, cut into G blocks of l; a group holds n = B H G bloc
 each. `join` and `spread` are the transposes of `cut` and `gather`: what flows back through them.
 """
 
-import copy
 from abc import ABC, abstractmethod
-from typing import Self
 
 import torch
 import torch.nn.functional as F
@@ -26,8 +24,8 @@ EXPRESSIVITY = 8
 class Group(ABC):
     """Queries that share their keys."""
 
-    logs: Tensor
-    """(B, ..., S) log-weights of the keys, `MASKED` where nothing is there"""
+    size: int
+    """S, keys of a group"""
     unseen: Tensor | None = None
     """(L, S) added to the scores: `MASKED` where a query does not see a key of its group"""
     of_tokens = True
@@ -36,15 +34,13 @@ class Group(ABC):
     def __init__(self, length: int, span: int):
         self.length, self.span, self.count = length, span, num_windows(length, span)
 
-    def rows(self, rows: slice) -> Self:
-        """The same for some samples of the batch."""
-        part = copy.copy(self)
-        part.logs = self.logs[rows]
-        return part
-
     def bias(self, heads: int) -> Tensor:
         """(n, 1, S) log-weights of the keys."""
-        return self.logs[:, None].expand(-1, heads, -1, -1).flatten(0, 2)[:, None]
+        return self.logs()[:, None].expand(-1, heads, -1, -1).flatten(0, 2)[:, None]
+
+    @abstractmethod
+    def logs(self) -> Tensor:
+        """(B, G, S) log-weights of the keys, `MASKED` where nothing is there."""
 
     def shares(self, q: Tensor, k: Tensor) -> Tensor:
         """Queries (B, H, C, N) and keys (B, H, C, 1 + N) of small scores -> 2 to their power (n, L, S)."""
@@ -95,11 +91,14 @@ class Group(ABC):
 class Window(Group):
     """Queries by blocks; their keys are CLS, keys that all blocks share, and `pieces` l tokens around the block."""
 
-    def __init__(self, mask: Tensor, span: int, pieces: int):
+    def __init__(self, mask: Tensor, span: int, pieces: int, shared: int = 0):
         super().__init__(mask.shape[1] - 1, span)
         self.pieces = pieces
         self.before = (pieces - 1) * span // 2  # tokens seen before the block, and after it
-        self.logs = key_bias(self.weights(mask.to(torch.float32)), torch.float32)
+        self.mask, self.size = mask, 1 + shared + pieces * span
+
+    def logs(self) -> Tensor:
+        return key_bias(self.weights(self.mask.to(torch.float32)), torch.float32)
 
     def weights(self, mask: Tensor) -> Tensor:
         """The mask (B, 1 + N) as weights of the keys (B, G, S)."""
@@ -161,20 +160,19 @@ class Local(Window):
     of_tokens = False
 
     def __init__(self, mask: Tensor, span: int):
-        self.share, weights = means(mask, span)
-        super().__init__(mask, span, pieces=2)
-        self.logs[:, :, 1 : 1 + MEANS] = key_bias(weights, torch.float32)[:, None]
+        self.share, self.of_means = means(mask, span)
+        super().__init__(mask, span, pieces=2, shared=MEANS)
+
+    def logs(self) -> Tensor:
+        logs = super().logs()
+        logs[:, :, 1 : 1 + MEANS] = key_bias(self.of_means, torch.float32)[:, None]
+        return logs
 
     def shared(self, tokens: Tensor) -> Tensor:
         return mean_tokens(self.share, tokens)
 
     def unshared(self, x: Tensor) -> Tensor:
         return (x.flatten(1, 2) @ self.share.to(x.dtype)).unflatten(1, x.shape[1:3])
-
-    def rows(self, rows: slice) -> Self:
-        part = super().rows(rows)
-        part.share = self.share[rows]
-        return part
 
 
 def means(mask: Tensor, span: int) -> tuple[Tensor, Tensor]:
@@ -199,7 +197,7 @@ class Fixed(Window):
 
     def __init__(self, mask: Tensor, span: int):
         self.tail = min(EXPRESSIVITY + 1, span)
-        super().__init__(mask, span, pieces=1)
+        super().__init__(mask, span, pieces=1, shared=num_windows(mask.shape[1] - 1, span) * self.tail)
 
     def weights(self, mask: Tensor) -> Tensor:
         return super().weights(mask) * self._others(mask)
@@ -226,9 +224,12 @@ class Residue(Group):
 
     def __init__(self, mask: Tensor, span: int):
         super().__init__(mask.shape[1] - 1, span)
-        weights = self.cut(mask[:, None, None, 1:].to(torch.float32)).unflatten(0, (-1, span))[:, :, 0]  # (B, l, G)
-        self.logs = key_bias(weights, torch.float32)
+        self.mask, self.size = mask, self.count
         self.unseen = torch.eye(self.count, device=mask.device) * MASKED  # itself is in its neighbourhood already
+
+    def logs(self) -> Tensor:
+        weights = self.cut(self.mask[:, None, None, 1:].to(torch.float32)).unflatten(0, (-1, self.span))
+        return key_bias(weights[:, :, 0], torch.float32)  # (B, l, G)
 
     def cut(self, x: Tensor) -> Tensor:
         return self._blocks(x).permute(0, 1, 4, 2, 3).flatten(0, 2)
