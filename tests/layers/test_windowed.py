@@ -123,10 +123,12 @@ def test_whoever_listens_to_the_projection_is_told():
 def test_a_mean_of_powers_by_hand():
     """Scores 0, 1 and 2 as powers: 1, 2 and 4 parts of 7; a weight of one half makes 4 parts 2."""
     q, k = torch.tensor([[[1.0]]]), torch.tensor([[[0.0, 1.0, 2.0]]])  # (1, C, queries), (1, C, keys)
-    shares = powers.powers(q, k)
-    torch.testing.assert_close(shares, torch.tensor([[[1.0, 2.0, 4.0]]]))
+    found = powers.powers(q, k)
+    torch.testing.assert_close(found, torch.tensor([[[1.0, 2.0, 4.0]]]))
     values = powers.weighed(torch.tensor([[[7.0, 0.0, 14.0]]]), torch.tensor([[1.0, 1.0, 0.5]]), 1)
-    x, logs = torch.empty(1, 1, 1), torch.empty(1, 1, 1)
-    powers.divide(values @ shares.mT, 1, out=x, logs=logs)
+    x, share = torch.empty(1, 1, 1), torch.empty(1, 1, 1)
+    powers.divide(values @ found.mT, 1, out=x, share=share)
     assert x.item() == pytest.approx((7 * 1 + 14 * 2) / 5)
-    assert logs.item() == pytest.approx(2.321928, abs=1e-5)  # log2 5
+    assert share.item() == pytest.approx(1 / 5)
+    slopes = powers.flowing(torch.tensor([[[10.0]]]), x, share, 1)
+    assert slopes.flatten().tolist() == pytest.approx([2, -2 * x.item()])  # d (a / b) = da / b - (a / b) db / b

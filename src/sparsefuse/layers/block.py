@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from sparsefuse.layers.attention import narrow
-from sparsefuse.layers.heads import ByChannel, check_heads, heads, heard
+from sparsefuse.layers.heads import by_channel, check_heads, heads, heard
 from sparsefuse.layers.sparse import PATTERNS
 from sparsefuse.layers.tracing import eager
 from sparsefuse.layers.windowed import fits, windowed
@@ -51,7 +51,9 @@ class Attention(nn.Module):
 
     def _by_channel(self, x: Tensor) -> tuple[Tensor, ...]:
         """`heads` of the projection, of which tokens lie last in memory."""
-        return ByChannel(self.qkv, 3, self.num_heads)(x).permute(0, 3, 2, 4, 1).unbind(0)
+        weight, bias = (by_channel(t, 3, self.num_heads) for t in (self.qkv.weight, self.qkv.bias[:, None]))
+        parts = torch.addmm(bias, weight, x.flatten(0, 1).T).view(3, -1, self.num_heads, *x.shape[:2])
+        return parts.permute(0, 3, 2, 4, 1).unbind(0)
 
 
 class CrossAttention(nn.Module):

@@ -17,7 +17,7 @@ from torch.autograd.function import once_differentiable
 from torch.utils.checkpoint import checkpoint
 
 from sparsefuse.layers.groups import Group
-from sparsefuse.layers.powers import asked, asking, divide, relative, scale, small, weighed
+from sparsefuse.layers.powers import divide, flowing, relative, scale, small, weighed
 from sparsefuse.layers.tracing import eager
 
 CACHED = 2**19
@@ -52,32 +52,31 @@ class _Attend(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, groups: Sequence[Group], q: Tensor, k: Tensor, v: Tensor, weights: Tensor) -> Tensor:
         x = v.new_empty(q.shape[0], q.shape[3], *v.shape[1:3]).permute(0, 2, 3, 1)  # in memory (B, N, H, D/H)
-        logs, values = torch.empty_like(q[:, :, :1]), weighed(v, _by_head(weights, v), 2)
+        share, values = torch.empty_like(q[:, :, :1]), weighed(v, _by_head(weights, v), 2)
         for where in _parts(groups, q):
             queries, keys, read = (t[where] for t in (q, k, values))
-            sums = [g.join(g.values(read) @ g.shares(queries, keys).mT, queries.shape[1]) for g in groups]
-            divide(_sum(sums), 2, out=x[where], logs=logs[where])
+            sums = [g.join(g.values(read) @ g.powers(queries, keys).mT, queries.shape[1]) for g in groups]
+            divide(_sum(sums), 2, out=x[where], share=share[where])
         ctx.groups = groups
-        ctx.save_for_backward(q, k, v, weights, x, logs)
+        ctx.save_for_backward(q, k, v, weights, x, share)
         return x
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        (grad,), (q, k, v, weights, x, logs) = grads, ctx.saved_tensors
-        queries, keys = asking(q, logs, 2), asked(k, _by_head(weights, k), 2)
-        toward, values = torch.cat([grad, -(grad * x).sum(2, keepdim=True)], 2), weighed(v, _by_head(weights, v), 2)
+        q, k, v, weights, x, share = ctx.saved_tensors
+        toward, values = flowing(grads[0], x, share, 2), weighed(v, _by_head(weights, v), 2)
         dq, dk, dv = (torch.empty_like(t) for t in (q, k, v))
         for where in _parts(ctx.groups, q):
             found, heads = [], q[where].shape[1]
             for group in ctx.groups:
-                shares = group.shares(queries[where], keys[where])  # of attention, but for the keys' weights
+                powers = group.powers(q[where], k[where])
                 going = group.cut(toward[where])
-                slopes = (going.mT @ group.values(values[where])).mul_(shares)
+                slopes = (going.mT @ group.values(values[where])).mul_(powers)
                 back = (
                     group.join(group.gather(k[where]) @ slopes.mT, heads),
                     group.spread(group.cut(q[where]) @ slopes, heads),
-                    group.spread(group.seen(going[:, :-1] @ shares), heads),
+                    group.spread(group.seen(going[:, :-1] @ powers), heads),
                 )
                 found.append(back)
             dq[where], dk[where], dv[where] = (_sum(list(parts)) for parts in zip(*found, strict=True))

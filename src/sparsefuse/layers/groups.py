@@ -42,7 +42,7 @@ class Group(ABC):
     def logs(self) -> Tensor:
         """(B, G, S) log-weights of the keys, `MASKED` where nothing is there."""
 
-    def shares(self, q: Tensor, k: Tensor) -> Tensor:
+    def powers(self, q: Tensor, k: Tensor) -> Tensor:
         """Queries (B, H, C, N) and keys (B, H, C, 1 + N) of small scores -> 2 to their power (n, L, S)."""
         q, k = self.cut(q).mT, self.gather(k)
         return (q @ k if self.unseen is None else torch.baddbmm(self.unseen.to(q.dtype), q, k)).exp2_()

@@ -15,25 +15,15 @@ def heads(x: Tensor, parts: int, num_heads: int) -> tuple[Tensor, ...]:
     return x.unflatten(-1, (parts, num_heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
 
 
-class ByChannel:
-    """A projection to `parts` of D, by channel and then head: tokens lie last, and products of them need no copy.
+def by_channel(weight: Tensor, parts: int, num_heads: int) -> Tensor:
+    """Rows (parts * D, any) by part, channel and then head: tokens projected so need no copy to lie last. A copy."""
+    rows = weight.unflatten(0, (parts, num_heads, -1)).transpose(1, 2)
+    return rows.clone(memory_format=torch.contiguous_format).flatten(0, 2)
 
-    Queries, the first part, are multiplied by `scale`.
-    """
 
-    def __init__(self, linear: nn.Linear, parts: int, num_heads: int, *, scale: float = 1.0):
-        self.shape = (parts, -1, num_heads)
-        shape = (parts, num_heads, linear.out_features // (parts * num_heads), -1)
-        weight, bias = (t.view(shape).transpose(1, 2) for t in (linear.weight, linear.bias))
-        if scale != 1:
-            factor = bias.new_ones(parts, 1, 1, 1)
-            factor[0] = scale
-            weight, bias = weight * factor, bias * factor
-        self.weight, self.bias = weight.flatten(0, 2), bias.flatten(0, 2)
-
-    def __call__(self, x: Tensor) -> Tensor:
-        """(B, N, D) -> (parts, D/H, H, B, N)."""
-        return torch.addmm(self.bias, self.weight, x.flatten(0, 1).T).view(*self.shape, *x.shape[:2])
+def by_head(weight: Tensor, parts: int, num_heads: int) -> Tensor:
+    """Rows as they were before `by_channel`."""
+    return weight.unflatten(0, (parts, -1, num_heads)).transpose(1, 2).flatten(0, 2)
 
 
 def heard(*modules: nn.Module) -> bool:

@@ -1,7 +1,7 @@
 """Softmax without its maximum: scores as powers of two, summed as they are, and weighed with the values.
 
 A key's weight goes with its value, which carries the weight as a channel more: the sum of that channel is what the
-others are divided by. On the way back, channels more of queries and keys take the logarithm of that sum off the scores.
+others are divided by. On the way back it divides what flows back to a query, not the powers, which are as they were.
 """
 
 import math
@@ -58,13 +58,28 @@ def asked(k: Tensor, weights: Tensor, dim: int) -> Tensor:
     return torch.cat([k, torch.ones_like(unseen), unseen], dim)
 
 
-def divide(sums: Tensor, dim: int, *, out: Tensor, logs: Tensor) -> None:
-    """Sums by what their last channel along `dim` says; its logarithm besides. Where nothing is there, 0 is read."""
+def divide(sums: Tensor, dim: int, *, out: Tensor, share: Tensor) -> None:
+    """Sums by what their last channel along `dim` says, one over which is kept. Where nothing is there, 0 is read."""
     channels = sums.shape[dim] - 1
     total = sums.narrow(dim, channels, 1)
-    total.masked_fill_(total < NOTHING, 1 / NOTHING)
-    torch.div(sums.narrow(dim, 0, channels), total, out=out)
-    torch.log2(total, out=logs)
+    torch.reciprocal(total, out=share)
+    share.masked_fill_(share > 1 / NOTHING, 0)
+    torch.mul(sums.narrow(dim, 0, channels), share, out=out)
+
+
+def flowing(grad: Tensor, x: Tensor, share: Tensor, dim: int) -> Tensor:
+    """What flows back to sums by what flows back to x, their quotient; the last channel's along `dim` besides."""
+    return torch.cat([grad, -(grad * x).sum(dim, keepdim=True)], dim).mul_(share)
+
+
+def trusted(share: Tensor, there: Tensor) -> bool:
+    """Whether scores were so `small` that the shares (H B, N) can be used, of samples that are `there` (B or 1)."""
+    if not bool(there.all()):
+        share = share.unflatten(0, (-1, len(there)))[:, there]
+    if not share.numel():
+        return True
+    least, most = (float(found) for found in share.aminmax())
+    return least >= 2.0**-LARGEST and most <= 2.0**LARGEST  # not so if any is no number
 
 
 def powers(q: Tensor, k: Tensor, *, out: Tensor | None = None) -> Tensor:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from sparsefuse.layers.powers import asked, asking, divide, powers, weighed
+from sparsefuse.layers.powers import divide, flowing, powers, weighed
 
 TILE = 2**20
 """Scores of all buffers of a tile, per thread. Fewer leave the threads waiting for each other, more leave the cache."""
@@ -42,28 +42,28 @@ class _Tiled(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, weights: Tensor) -> Tensor:
-        x, logs, values = torch.empty_like(q), torch.empty_like(q[:, :1]), weighed(v, weights, 1)
+        x, share, values = torch.empty_like(q), torch.empty_like(q[:, :1]), weighed(v, weights, 1)
         for tile in _tiles(q, k, buffers=1):
-            shares = powers(tile.q, tile.k, out=tile.buffers[0])
+            found = powers(tile.q, tile.k, out=tile.buffers[0])
             at = tile.heads, slice(None), tile.rows
-            divide(values[tile.heads] @ shares.mT, 1, out=x[at], logs=logs[at])
-        ctx.save_for_backward(q, k, v, weights, x, logs)
+            divide(values[tile.heads] @ found.mT, 1, out=x[at], share=share[at])
+        ctx.save_for_backward(q, k, v, weights, x, share)
         return x
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        q, k, v, weights, x, logs = ctx.saved_tensors
+        q, k, v, weights, x, share = ctx.saved_tensors
         dq, dk, dv = torch.empty_like(q), k.new_zeros(k.shape), v.new_zeros(v.shape)
-        toward, values = torch.cat([grads[0], -(grads[0] * x).sum(1, keepdim=True)], 1), weighed(v, weights, 1)
-        for tile in _tiles(asking(q, logs, 1), asked(k, weights, 1), buffers=2):
+        toward, values = flowing(grads[0], x, share, 1), weighed(v, weights, 1)
+        for tile in _tiles(q, k, buffers=2):
             heads, rows = tile.heads, tile.rows
-            shares = powers(tile.q, tile.k, out=tile.buffers[0])  # of attention, but for weights
+            found = powers(tile.q, tile.k, out=tile.buffers[0])
             going = toward[heads, :, rows]
-            slopes = torch.bmm(going.mT, values[heads], out=tile.buffers[1]).mul_(shares)
+            slopes = torch.bmm(going.mT, values[heads], out=tile.buffers[1]).mul_(found)
             dq[heads, :, rows] = k[heads] @ slopes.mT
             dk[heads].baddbmm_(q[heads, :, rows], slopes)
-            dv[heads].baddbmm_(going[:, :-1], shares)
+            dv[heads].baddbmm_(going[:, :-1], found)
         slope = math.log(2)  # of powers of two
         return dq.mul_(slope), dk.mul_(slope), dv.mul_(weights[:, None]), None
 

@@ -1,23 +1,22 @@
-"""The local pattern on a processor, from tokens to tokens: windows of keys are read where they lie.
+"""The local pattern on a processor, from tokens to tokens: windows of keys are read where they lie (`line`).
 
-Projected tokens lie in a line per channel, heads and samples one after the other, so that products of overlapping
-windows need no copy of keys. Scores are powers of two (`powers`), made again on the way back. Gradients of gradients,
-of the mask, and torch.func, are not known.
+One operation from the norm to the residual, with its way back written out: scores, as powers of two (`powers`), are
+made again there. Gradients of gradients, of the mask, and torch.func, are not known.
 """
 
+import functools
 import math
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from sparsefuse.layers.attention import key_bias
 from sparsefuse.layers.groups import means
-from sparsefuse.layers.heads import ByChannel
-from sparsefuse.layers.powers import asked, asking, divide, powers, relative, scale, small, weighed
+from sparsefuse.layers.heads import by_channel, by_head
+from sparsefuse.layers.line import Line
+from sparsefuse.layers.powers import asked, asking, divide, relative, scale, trusted
 from sparsefuse.layers.tracing import full
 
 CACHED = 2**18
@@ -30,186 +29,250 @@ def fits(x: Tensor, mask: Tensor, span: int) -> bool:
 
 
 def windowed(x: Tensor, mask: Tensor, qkv: nn.Linear, out: nn.Linear, num_heads: int, span: int) -> Tensor:
-    """Self-attention of x (B, 1 + N, D) by the local pattern -> (B, 1 + N, D).
+    """Self-attention of x (B, 1 + N, D) by the local pattern -> (B, 1 + N, D); `qkv` projects to queries, keys, values.
 
-    `qkv` projects to queries, keys and values: the mean of projected tokens is the projected mean of tokens.
+    Means are made of projected tokens: they are the projected means.
     """
-    line = Line(x.shape[0], x.shape[1] - 1, span)
-    weights = relative(mask, x.dtype)
-    share, of_means = means(weights[:1] if full(mask) else weights, span)
-    share, of_means = share.to(x.dtype), of_means.to(x.dtype).expand(len(x), -1)
-    project = ByChannel(qkv, 3, num_heads, scale=scale(x.shape[2] // num_heads))
-    shared = torch.cat([x[:, :1], share @ x[:, 1:]], 1)  # (B, 1 + M, D): what all blocks read
-    tokens = project(line.laid(x[:, 1:]))  # (3, D/H, H, B, P)
-    shared = project(shared)  # (3, D/H, H, B, 1 + M)
-    of_shared, weights = torch.cat([weights[:, :1], of_means], 1), line.laid(weights[:, 1:, None])[..., 0]
-    read = _Windowed.apply(tokens, shared[1:], weights, of_shared, span)  # (D/H, H, B, P)
-    by_cls = _read_by_cls(shared[..., 0], tokens[1:], of_shared[:, :1], weights)  # (D/H, H, B)
-    weight = out.weight.view(-1, num_heads, read.shape[0]).transpose(1, 2).flatten(1)  # by channel and then head
-    read = F.linear(read.flatten(0, 1).flatten(1).T, weight, out.bias).view(line.samples, -1, x.shape[2])
-    by_cls = F.linear(by_cls.flatten(0, 1).T, weight, out.bias)
-    return torch.cat([by_cls[:, None], line.tokens(read)], 1)
+    line = Line(x.shape[1] - 1, span)
+    weights = _full_weights(line, x.dtype) if full(mask) else _weights(relative(mask, x.dtype), line)
+    return _Windowed.apply(x, qkv.weight, qkv.bias, out.weight, out.bias, weights, num_heads, line)  # pyright: ignore[reportReturnType]
 
 
-def _read_by_cls(cls: Tensor, tokens: Tensor, own: Tensor, weights: Tensor) -> Tensor:
-    """CLS (3, D/H, H, B) reads itself, of weight (B, 1), and all tokens (2, D/H, H, B, P) -> (D/H, H, B)."""
-    k, v = torch.cat([cls[1:, ..., None], tokens], -1)
-    scores = (cls[0, ..., None] * k).sum(0) * math.log(2) + key_bias(torch.cat([own, weights], 1), k.dtype)
-    return (scores.softmax(-1) * v).sum(-1)
+class Weights(NamedTuple):
+    """What keys weigh. Where all tokens are real, one sample stands for all (its B is 1)."""
+
+    near: Tensor
+    """(B, P), without CLS"""
+    share: Tensor
+    """(B, M, P): of which tokens each mean is made"""
+    far: Tensor
+    """(B, 1 + M): CLS and the means, which all blocks see"""
+    full: bool
 
 
-class Line(NamedTuple):
-    """Where tokens lie: P places for N of them, in blocks of `span`, of which the last is empty.
+def _weights(weights: Tensor, line: Line, *, full: bool = False) -> Weights:
+    share, of_means = means(weights, line.span)
+    around = torch.cat([torch.zeros_like(share[..., :1]), share.to(weights.dtype)], 2)
+    far = torch.cat([weights[:, :1], of_means.to(weights.dtype)], 1)
+    near = torch.cat([torch.zeros_like(weights[:, :1]), weights[:, 1:]], 1)
+    return Weights(line.laid(near[..., None])[..., 0], line.laid(around.mT).mT.contiguous(), far, full)
 
-    They begin half a block late: the blocks of queries do too, and the keys around a block begin half a block earlier,
-    on a whole one.
-    """
 
-    samples: int
-    length: int
-    span: int
+@functools.lru_cache(maxsize=64)
+def _full_weights(line: Line, dtype: torch.dtype) -> Weights:
+    with torch.inference_mode(False):  # or they could not be used in training later
+        return _weights(torch.ones(1, 1 + line.length, dtype=dtype), line, full=True)
 
-    def laid(self, x: Tensor) -> Tensor:
-        """(B, N, C) -> (B, P, C), 0 around."""
-        places = (-(-self.length // self.span) + 1) * self.span
-        return F.pad(x, (0, 0, self.span // 2, places - self.length - self.span // 2))
 
-    def tokens(self, x: Tensor) -> Tensor:
-        """(B, P, C) -> (B, N, C)."""
-        return x[:, self.span // 2 : self.span // 2 + self.length]
+class Keys(NamedTuple):
+    """What is read. A part's C channels are followed by those of the next; a sequence is a head of a sample."""
+
+    tokens: Tensor
+    """(3 C + 1, H B, P): queries, keys, weighed values, weights"""
+    far: Tensor
+    """(2 C + 1, H B, 1 + M): keys, weighed values, weights of CLS and the means"""
+
+
+class Read(NamedTuple):
+    """What queries read."""
+
+    x: Tensor
+    """(C + 1, H B, P): last, one over the sum of powers, or 0 where nothing is read"""
+    top: Tensor | None
+    """(1, H B, P): what was taken off the scores; None if nothing was"""
 
 
 class _Windowed(torch.autograd.Function):
-    """Projected tokens (3, C, H, B, P), shared ones (2, C, H, B, S), the weights of both (B, any) -> (C, H, B, P)."""
+    """Tokens (B, 1 + N, D) and both projections -> (B, 1 + N, D)."""
 
     @staticmethod
-    def forward(ctx: Any, tokens: Tensor, shared: Tensor, weights: Tensor, of_shared: Tensor, span: int) -> Tensor:
-        x, logs = _read(tokens, shared, weights, of_shared, span)
-        ctx.span = span
-        ctx.save_for_backward(tokens, shared, weights, of_shared, x, logs)
-        return x
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        weight: Tensor,
+        bias: Tensor,
+        out_weight: Tensor,
+        out_bias: Tensor,
+        weights: Weights,
+        heads: int,
+        line: Line,
+    ) -> Tensor:
+        laid, width = line.laid(x), x.shape[2]
+        shared = torch.cat([x[:, :1], weights.share @ laid], 1)  # the mean of projected tokens is the projected mean
+        project = _scaled(by_channel(torch.cat([weight, bias[:, None]], 1), 3, heads), heads)
+        join = by_channel(out_weight.T, 1, heads)
+        keys = _projected(laid, shared, project, weights, heads, line)
+        read = _read(keys, line, large=False)
+        if not trusted(read.x[-1], weights.far[:, 0] > 0):
+            read = _read(keys, line, large=True)
+        ctx.save_for_backward(laid, shared, *keys, *read, project, join)
+        ctx.weights, ctx.heads, ctx.line = weights, heads, line
+        return line.tokens(torch.addmm(out_bias, read.x[:-1].view(width, -1).T, join).view(laid.shape))
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        tokens, shared, weights, of_shared, x, logs = ctx.saved_tensors
-        slopes = _slopes(grads[0], tokens, shared, weights, of_shared, x, logs, ctx.span)
-        return *slopes, None, None, None
+        laid, shared, tokens, far, x, top, project, join = ctx.saved_tensors
+        weights, heads, line, width = ctx.weights, ctx.heads, ctx.line, laid.shape[2]
+        grad = line.laid(grads[0]).view(-1, width)
+        toward = torch.empty_like(x)
+        torch.mm(join, grad.T, out=toward[:-1].view(width, -1))
+        d_join = x[:-1].view(width, -1) @ grad
+        slopes, of_shared = _slopes(toward, Keys(tokens, far), Read(x, top), weights, line)
+        slopes, of_shared = slopes.view(3 * width, -1), of_shared.view(2 * width, -1)
+        steepness = laid.new_full((3 * width, 1), math.log(2))  # of powers of two
+        steepness[2 * width :] = 1
+        steep = project[:, :-1] * steepness
+        d_laid = (slopes.T @ steep).view(laid.shape)
+        d_shared = (of_shared.T @ steep[width:]).view(shared.shape)
+        d_laid += weights.share.mT @ d_shared[:, 1:]
+        d_laid[:, line.cls] += d_shared[:, 0]
+        d_project = torch.cat([slopes @ laid.view(-1, width), slopes.sum(1, keepdim=True)], 1)
+        d_project[width:, :-1] += of_shared @ shared.flatten(0, 1)
+        d_project[width:, -1] += of_shared.sum(1)
+        d_project = by_head(_scaled(d_project * steepness, heads), 3, heads)
+        d_out = by_head(d_join, 1, heads).T, grad.sum(0)
+        return line.tokens(d_laid), d_project[:, :-1], d_project[:, -1], *d_out, None, None, None
 
 
-# Below, a head of a sample is a sequence of P places. A part is some sequences, n blocks.
+def _scaled(parts: Tensor, heads: int) -> Tensor:
+    """Of (3 D, any), the queries' part scaled, so that scores are powers of two."""
+    width = len(parts) // 3
+    parts[:width] *= scale(width // heads)
+    return parts
 
 
-def _read(tokens: Tensor, shared: Tensor, weights: Tensor, of_shared: Tensor, span: int) -> tuple[Tensor, Tensor]:
-    """What queries read, (C, H, B, P), and the logarithm of what it was divided by (1, H B, P)."""
-    (q, k, _), (read_k, _), values, shared_values = _laid(tokens, shared, weights, of_shared)
-    x, logs = torch.empty_like(q), torch.empty_like(q[:1])
-    large, heads = not small(q, k, read_k, dim=0), tokens.shape[2]
-    if large:
-        q = asking(q, torch.zeros_like(logs), 0)
-        k, read_k = asked(k, weights.repeat(heads, 1), 0), asked(read_k, of_shared.repeat(heads, 1), 0)
-    for part in _parts(q, span):
-        near = _blocks(q[:, part], span).mT @ _around(k[:, part], span)  # (n, l, 2 l)
-        far = q[:, part].transpose(0, 1).mT @ read_k[:, part].transpose(0, 1)  # (sequences, P, S)
-        top = _largest(near, far, span) if large else None
+def _projected(laid: Tensor, shared: Tensor, project: Tensor, weights: Weights, heads: int, line: Line) -> Keys:
+    """Queries, keys and values of tokens (B, P, D), and of what all blocks see (B, 1 + M, D).
+
+    `project` (3 D, D + 1) has the bias in its last column.
+    """
+    width, channels = laid.shape[2], laid.shape[2] // heads
+    weight, bias = project.split([width, 1], 1)
+    sequences, places = heads * len(laid), laid.shape[1]
+    tokens = laid.new_empty(3 * channels + 1, sequences, places)
+    torch.addmm(bias, weight, laid.view(-1, width).T, out=tokens[:-1].view(3 * width, -1))
+    far = laid.new_empty(2 * channels + 1, sequences, weights.far.shape[1])
+    torch.addmm(bias[width:], weight[width:], shared.flatten(0, 1).T, out=far[:-1].view(2 * width, -1))
+    far[-1], tokens[-1] = 1, 1
+    _weigh_each(far[channels:], weights.far)
+    _weigh(tokens[2 * channels :], weights, line)
+    return Keys(tokens, far)
+
+
+class _Parts(NamedTuple):
+    """Keys by what they are: C channels each, and one more of values for their weights."""
+
+    queries: Tensor
+    keys: Tensor
+    values: Tensor
+    far_keys: Tensor
+    far_values: Tensor
+
+
+def _parts(given: Keys, top: Tensor | None) -> _Parts:
+    """Queries and keys of scores from which `top` is taken off, if there is one."""
+    tokens, far = given
+    channels = len(tokens) // 3
+    q, k, far_k = tokens[:channels], tokens[channels : 2 * channels], far[:channels]
+    if top is not None:
+        q, k, far_k = asking(q, top, 0), asked(k, tokens[-1], 0), asked(far_k, far[-1], 0)
+    return _Parts(q, k, tokens[2 * channels :], far_k, far[channels:])
+
+
+def _read(given: Keys, line: Line, *, large: bool) -> Read:
+    """What all queries read. `large` scores have their maximum taken off."""
+    top = torch.zeros_like(given.tokens[:1]) if large else None
+    q, k, values, far_k, far_values = _parts(given, top)
+    sums = torch.empty_like(values)
+    for part in _some(q, line):
+        near = line.blocks(q[:, part]).mT @ line.near(k[:, part])  # (n, l, 2 l)
+        far = q[:, part].transpose(0, 1).mT @ far_k[:, part].transpose(0, 1)  # (sequences, P, 1 + M)
         if top is not None:
-            near -= _blocks(top, span).mT
-            far -= top[0, :, :, None]
-        sums = torch.empty_like(values[:, part])
-        _join(_around(values[:, part], span) @ near.exp2_().mT, sums, span)
-        sums.transpose(0, 1).add_(shared_values[:, part].transpose(0, 1) @ far.exp2_().mT)
-        divide(sums, 0, out=x[:, part], logs=logs[:, part])
-        if top is not None:
-            logs[:, part] += top
-    return x.view(tokens.shape[1:]), logs
+            top[0, part] = _largest(near, far, line)
+            near -= line.blocks(top[:, part]).mT
+            far -= top[0, part, :, None]
+        line.join(line.near(values[:, part]) @ near.exp2_().mT, sums[:, part])
+        sums[:, part].transpose(0, 1).add_(far_values[:, part].transpose(0, 1) @ far.exp2_().mT)
+    by_cls = _scores_of_cls(q, k, far_k, line)
+    if top is not None:
+        top[0, :, line.cls] = by_cls.amax(1)
+        by_cls -= top[0, :, line.cls, None]
+    sums[..., line.cls] = (values * by_cls.exp2_()).sum(-1) + far_values[..., 0] * by_cls[:, line.cls]
+    divide(sums, 0, out=sums[:-1], share=sums[-1:])
+    return Read(sums, top)
 
 
-def _largest(near: Tensor, far: Tensor, span: int) -> Tensor:
-    """The largest score of each query (1, sequences, P)."""
-    top = far.amax(-1)[None]
-    of_near = torch.full_like(top, -math.inf)
-    _blocks(of_near, span).copy_(near.amax(-1)[:, None])
-    return torch.maximum(top, of_near)
+def _largest(near: Tensor, far: Tensor, line: Line) -> Tensor:
+    """The largest score of each query (sequences, P)."""
+    of_near = torch.full_like(far[None, ..., 0], -math.inf)
+    line.blocks(of_near).copy_(near.amax(-1)[:, None])
+    return torch.maximum(far.amax(-1), of_near[0])
 
 
-def _slopes(
-    toward: Tensor,
-    tokens: Tensor,
-    shared: Tensor,
-    weights: Tensor,
-    of_shared: Tensor,
-    x: Tensor,
-    logs: Tensor,
-    span: int,
-) -> tuple[Tensor, Tensor]:
-    """Slopes of tokens and of shared ones, by those of what was read."""
-    (q, k, _), (read_k, _), values, shared_values = _laid(tokens, shared, weights, of_shared)
-    heads = tokens.shape[2]
-    queries, keys = asking(q, logs, 0), asked(k, weights.repeat(heads, 1), 0)
-    read_keys = asked(read_k, of_shared.repeat(heads, 1), 0)
-    toward = torch.cat([toward, -(toward * x).sum(0, keepdim=True)]).flatten(1, 2)
-    d_tokens, d_shared = torch.empty_like(tokens), torch.empty_like(shared)
-    (dq, dk, dv), (d_read_k, d_read_v) = d_tokens.flatten(2, 3), d_shared.flatten(2, 3)
-    for part in _parts(q, span):
-        all_queries, all_going = q[:, part].transpose(0, 1), toward[:, part].transpose(0, 1)
-        near = powers(_blocks(queries[:, part], span), _around(keys[:, part], span))  # what is read, but for weights
-        far = powers(queries[:, part].transpose(0, 1), read_keys[:, part].transpose(0, 1))
-        going = _blocks(toward[:, part], span)
-        steep = (going.mT @ _around(values[:, part], span)).mul_(near)  # slopes of the scores
-        far_steep = (all_going.mT @ shared_values[:, part].transpose(0, 1)).mul_(far)
-        _join(_around(k[:, part], span) @ steep.mT, dq[:, part], span)
-        dq[:, part].transpose(0, 1).add_(read_k[:, part].transpose(0, 1) @ far_steep.mT)
-        _spread(_blocks(q[:, part], span) @ steep, dk[:, part], span)
-        _spread(going[:, :-1] @ near, dv[:, part], span)
-        d_read_k[:, part] = (all_queries @ far_steep).transpose(0, 1)
-        d_read_v[:, part] = (all_going[:, :-1] @ far).transpose(0, 1)
-    d_tokens[:2] *= math.log(2)  # as scores are powers of two
-    d_tokens[2] *= weights
-    d_shared[0] *= math.log(2)
-    d_shared[1] *= of_shared
-    return d_tokens, d_shared
+def _scores_of_cls(q: Tensor, k: Tensor, far_k: Tensor, line: Line) -> Tensor:
+    """Those of all tokens, and of itself at its place (H B, P)."""
+    cls = q[..., line.cls]
+    scores = (cls[..., None] * k).sum(0)  # a product of one row is slower
+    scores[:, line.cls] = (cls * far_k[..., 0]).sum(0)
+    return scores
 
 
-def _laid(tokens: Tensor, shared: Tensor, weights: Tensor, of_shared: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Tokens (3, C, HB, P), shared tokens (2, C, HB, S), and the weighed values of both (C + 1, HB, any)."""
-    heads = tokens.shape[2]
-    values = weighed(tokens[2].flatten(1, 2), weights.repeat(heads, 1), 0)
-    shared_values = weighed(shared[1].flatten(1, 2), of_shared.repeat(heads, 1), 0)
-    return tokens.flatten(2, 3), shared.flatten(2, 3), values, shared_values
+def _slopes(toward: Tensor, given: Keys, read: Read, weights: Weights, line: Line) -> tuple[Tensor, Tensor]:
+    """Slopes of queries, keys and values (3 C, H B, P), and of the shared keys and values (2 C, H B, 1 + M).
+
+    By those of what was read, which have a channel more, and are used up. Those of queries and keys want a factor of
+    log 2.
+    """
+    channels, share, top = len(read.x) - 1, read.x[-1:], read.top
+    torch.sum(toward[:-1] * read.x[:-1], 0, out=toward[-1]).neg_()
+    if top is None:
+        toward *= share
+    q, k, values, far_k, far_values = _parts(given, None if top is None else top - share.log2())
+    slopes, far_slopes = torch.empty_like(given.tokens[:-1]), torch.empty_like(given.far[:-1])
+    (dq, dk, dv), (d_far_k, d_far_v) = slopes.split(channels), far_slopes.split(channels)
+    of_cls = toward[..., line.cls].clone()
+    toward[..., line.cls] = 0
+    for part in _some(q, line):
+        all_queries, all_going = q[:channels, part].transpose(0, 1), toward[:, part].transpose(0, 1)
+        near = (line.blocks(q[:, part]).mT @ line.near(k[:, part])).exp2_()
+        far = (q[:, part].transpose(0, 1).mT @ far_k[:, part].transpose(0, 1)).exp2_()
+        going = line.blocks(toward[:, part])
+        steep = (going.mT @ line.near(values[:, part])).mul_(near)  # slopes of the scores
+        far_steep = (all_going.mT @ far_values[:, part].transpose(0, 1)).mul_(far)
+        line.join(line.near(k[:channels, part]) @ steep.mT, dq[:, part])
+        dq[:, part].transpose(0, 1).add_(far_k[:channels, part].transpose(0, 1) @ far_steep.mT)
+        line.spread(line.blocks(q[:channels, part]) @ steep, dk[:, part])
+        line.spread(going[:, :-1] @ near, dv[:, part])
+        d_far_k[:, part] = (all_queries @ far_steep).transpose(0, 1)
+        d_far_v[:, part] = (all_going[:, :-1] @ far).transpose(0, 1)
+    by_cls = _scores_of_cls(q, k, far_k, line).exp2_()
+    steep = (of_cls[..., None] * values).sum(0).mul_(by_cls)
+    steep[:, line.cls] = (of_cls * far_values[..., 0]).sum(0) * by_cls[:, line.cls]
+    dq[..., line.cls] = (k[:channels] * steep).sum(-1)
+    dk.addcmul_(q[:channels, :, line.cls, None], steep)
+    dv.addcmul_(of_cls[:-1, :, None], by_cls)
+    d_far_v[..., 0] += of_cls[:-1] * by_cls[:, line.cls]
+    _weigh(dv, weights, line)
+    _weigh_each(d_far_v, weights.far)
+    return slopes, far_slopes
 
 
-def _parts(q: Tensor, span: int) -> Iterator[slice]:
+def _some(q: Tensor, line: Line) -> Iterator[slice]:
     """A few sequences of (C, sequences, P) at a time."""
-    some = max(CACHED * torch.get_num_threads() // (q.shape[2] * 2 * span), 1)
+    some = max(CACHED * torch.get_num_threads() // (q.shape[2] * 2 * line.span), 1)
     return (slice(first, first + some) for first in range(0, q.shape[1], some))
 
 
-def _blocks(x: Tensor, span: int) -> Tensor:
-    """(C, sequences, P) -> (n, C, l): blocks of queries."""
-    return _windows(x, span // 2, span, span)
+def _weigh(values: Tensor, weights: Weights, line: Line) -> None:
+    """Values (C, H B, P) times what their tokens weigh."""
+    if not weights.full:
+        return _weigh_each(values, weights.near)
+    for places in line.around:
+        values[..., places] = 0
+    return None
 
 
-def _around(x: Tensor, span: int) -> Tensor:
-    """(C, sequences, P) -> (n, C, 2 l): keys around the blocks."""
-    return _windows(x, 0, 2 * span, span)
-
-
-def _windows(x: Tensor, start: int, size: int, span: int) -> Tensor:
-    """Views of `size` places every `span`, from sequence to sequence; none begins in the very last block."""
-    count = x.shape[1] * x.shape[2] // span - 1
-    return x.as_strided((count, x.shape[0], size), (span, x.stride(0), 1), x.storage_offset() + start)
-
-
-def _join(blocks: Tensor, into: Tensor, span: int) -> None:
-    """Blocks of queries (n, C, l) into (C, sequences, P). (A product could not be written into such a view at once.)"""
-    into[:, 0, : span // 2] = 0
-    into[:, -1, -span // 2 :] = 0
-    _blocks(into, span).copy_(blocks)
-
-
-def _spread(around: Tensor, into: Tensor, span: int) -> None:
-    """The transpose of `_around`: (n, C, 2 l) into (C, sequences, P)."""
-    first, second = around.split(span, 2)
-    into[:, -1, -span:] = 0
-    _windows(into, 0, span, span).copy_(first)
-    _windows(into, span, span, span).add_(second)
+def _weigh_each(values: Tensor, weights: Tensor) -> None:
+    """Values (C, H B, any) times weights (B or 1, any)."""
+    values.view(len(values), -1, *weights.shape).mul_(weights)
