@@ -63,6 +63,11 @@ def _few(q: Tensor, k: Tensor) -> bool:
     return q.device.type == "cpu" and not exporting() and q.shape[2] * k.shape[2] <= FEW
 
 
+def are_few(x: Tensor, mask: Tensor) -> bool:
+    """Whether tokens (B, N, D) are so few that `few` can keep all scores; it knows no gradient of the mask."""
+    return x.shape[1] ** 2 <= FEW and not mask.requires_grad
+
+
 def _narrow(q: Tensor, mask: Tensor) -> bool:
     """Whether `tiled` beats PyTorch's kernel; it knows no gradient of the mask."""
     return eager(q) and not mask.requires_grad and narrow(q.shape[3])

@@ -6,7 +6,8 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from sparsefuse.layers.attention import narrow
+from sparsefuse.layers.attention import are_few, narrow
+from sparsefuse.layers.few import few
 from sparsefuse.layers.heads import by_channel, check_heads, heads, heard
 from sparsefuse.layers.sparse import PATTERNS
 from sparsefuse.layers.tracing import eager
@@ -45,6 +46,8 @@ class Attention(nn.Module):
         if lean and self.pattern == "local" and not want_received and fits(x, mask, self.span):
             return Result(windowed(x, mask, self.qkv, self.out, self.num_heads, self.span), None)
         lean = lean and narrow(x.shape[2] // self.num_heads)
+        if lean and self.pattern == "dense" and not want_received and are_few(x, mask):
+            return Result(few(x, mask, self.qkv, self.out, self.num_heads), None)
         q, k, v = self._by_channel(x) if lean else heads(self.qkv(x), 3, self.num_heads)
         attended = PATTERNS[self.pattern](q, k, v, mask, span=self.span, want_received=want_received)
         return Result(self.out(attended.x.transpose(1, 2).flatten(2)), attended.received)

@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from sparsefuse.layers.groups import means
-from sparsefuse.layers.heads import by_channel, by_head
+from sparsefuse.layers.heads import Projection, slopes_of_weights
 from sparsefuse.layers.line import Line
-from sparsefuse.layers.powers import asked, asking, divide, relative, scale, trusted
+from sparsefuse.layers.powers import asked, asking, divide, relative, trusted
 from sparsefuse.layers.tracing import full
 
 CACHED = 2**18
@@ -97,66 +97,48 @@ class _Windowed(torch.autograd.Function):
         heads: int,
         line: Line,
     ) -> Tensor:
-        laid, width = line.laid(x), x.shape[2]
+        laid = line.laid(x)
         shared = torch.cat([x[:, :1], weights.share @ laid], 1)  # the mean of projected tokens is the projected mean
-        project = _scaled(by_channel(torch.cat([weight, bias[:, None]], 1), 3, heads), heads)
-        join = by_channel(out_weight.T, 1, heads)
-        keys = _projected(laid, shared, project, weights, heads, line)
+        projection = Projection.of(weight, bias, out_weight, heads)
+        keys = _projected(laid, shared, projection, weights, line)
         read = _read(keys, line, large=False)
         if not trusted(read.x[-1], weights.far[:, 0] > 0):
             read = _read(keys, line, large=True)
-        ctx.save_for_backward(laid, shared, *keys, *read, project, join)
+        ctx.save_for_backward(laid, shared, *keys, *read, *projection[:2])
         ctx.weights, ctx.heads, ctx.line = weights, heads, line
-        return line.tokens(torch.addmm(out_bias, read.x[:-1].view(width, -1).T, join).view(laid.shape))
+        y = torch.addmm(out_bias, read.x[:-1].view(x.shape[2], -1).T, projection.outward)
+        return line.tokens(y.view(laid.shape))
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        laid, shared, tokens, far, x, top, project, join = ctx.saved_tensors
-        weights, heads, line, width = ctx.weights, ctx.heads, ctx.line, laid.shape[2]
+        laid, shared, tokens, far, x, top, inward, outward = ctx.saved_tensors
+        weights, line, width, projection = ctx.weights, ctx.line, laid.shape[2], Projection(inward, outward, ctx.heads)
         grad = line.laid(grads[0]).view(-1, width)
         toward = torch.empty_like(x)
-        torch.mm(join, grad.T, out=toward[:-1].view(width, -1))
-        d_join = x[:-1].view(width, -1) @ grad
+        torch.mm(outward, grad.T, out=toward[:-1].view(width, -1))
         slopes, of_shared = _slopes(toward, Keys(tokens, far), Read(x, top), weights, line)
         slopes, of_shared = slopes.view(3 * width, -1), of_shared.view(2 * width, -1)
-        steepness = laid.new_full((3 * width, 1), math.log(2))  # of powers of two
-        steepness[2 * width :] = 1
-        steep = project[:, :-1] * steepness
-        d_laid = (slopes.T @ steep).view(laid.shape)
-        d_shared = (of_shared.T @ steep[width:]).view(shared.shape)
+        d_laid = projection.back(slopes).view(laid.shape)
+        d_shared = projection.back(of_shared, skip=width).view(shared.shape)
         d_laid += weights.share.mT @ d_shared[:, 1:]
         d_laid[:, line.cls] += d_shared[:, 0]
-        d_project = torch.cat([slopes @ laid.view(-1, width), slopes.sum(1, keepdim=True)], 1)
-        d_project[width:, :-1] += of_shared @ shared.flatten(0, 1)
-        d_project[width:, -1] += of_shared.sum(1)
-        d_project = by_head(_scaled(d_project * steepness, heads), 3, heads)
-        d_out = by_head(d_join, 1, heads).T, grad.sum(0)
-        return line.tokens(d_laid), d_project[:, :-1], d_project[:, -1], *d_out, None, None, None
+        d_inward = slopes_of_weights(slopes, laid.view(-1, width))
+        d_inward[width:] += slopes_of_weights(of_shared, shared.flatten(0, 1))
+        d_weights = projection.slopes(d_inward, x[:-1].view(width, -1) @ grad)
+        return line.tokens(d_laid), *d_weights, grad.sum(0), None, None, None
 
 
-def _scaled(parts: Tensor, heads: int) -> Tensor:
-    """Of (3 D, any), the queries' part scaled, so that scores are powers of two."""
-    width = len(parts) // 3
-    parts[:width] *= scale(width // heads)
-    return parts
-
-
-def _projected(laid: Tensor, shared: Tensor, project: Tensor, weights: Weights, heads: int, line: Line) -> Keys:
-    """Queries, keys and values of tokens (B, P, D), and of what all blocks see (B, 1 + M, D).
-
-    `project` (3 D, D + 1) has the bias in its last column.
-    """
-    width, channels = laid.shape[2], laid.shape[2] // heads
-    weight, bias = project.split([width, 1], 1)
-    sequences, places = heads * len(laid), laid.shape[1]
-    tokens = laid.new_empty(3 * channels + 1, sequences, places)
-    torch.addmm(bias, weight, laid.view(-1, width).T, out=tokens[:-1].view(3 * width, -1))
-    far = laid.new_empty(2 * channels + 1, sequences, weights.far.shape[1])
-    torch.addmm(bias[width:], weight[width:], shared.flatten(0, 1).T, out=far[:-1].view(2 * width, -1))
-    far[-1], tokens[-1] = 1, 1
-    _weigh_each(far[channels:], weights.far)
-    _weigh(tokens[2 * channels :], weights, line)
+def _projected(laid: Tensor, shared: Tensor, projection: Projection, weights: Weights, line: Line) -> Keys:
+    """Queries, keys and values of tokens (B, P, D), and of what all blocks see (B, 1 + M, D)."""
+    width, heads = laid.shape[2], projection.heads
+    tokens = laid.new_empty(3 * width // heads + 1, heads * len(laid), line.places)
+    far = laid.new_empty(2 * width // heads + 1, heads * len(laid), shared.shape[1])
+    projection.project(laid.view(-1, width), tokens[:-1].view(3 * width, -1))
+    projection.project(shared.flatten(0, 1), far[:-1].view(2 * width, -1), skip=width)
+    tokens[-1], far[-1] = 1, 1
+    _weigh(tokens[2 * width // heads :], weights, line)
+    _weigh_each(far[width // heads :], weights.far)
     return Keys(tokens, far)
 
 
