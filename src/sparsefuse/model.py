@@ -43,7 +43,7 @@ class FusionModel(nn.Module):
         self, state: State, first: int = 0, last: int | None = None, mix: Mix | None = None, probe: Probe | None = None
     ) -> State:
         """The state at depth `last` (the end, if None) from the one at depth `first`; both depths can mix and probe."""
-        for depth, layer in enumerate([None, *self.layers[first:last]], first):
+        for depth, layer in enumerate([None, *list(self.layers)[first:last]], first):
             if layer is not None:
                 state = layer(state)
             if mix is not None and mix.depth == depth:

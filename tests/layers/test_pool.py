@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sparsefuse.layers.pool import members, pool, windows
+from sparsefuse.layers.pool import averages, members, pool, windows
 from sparsefuse.tokens import Tokens
 
 
@@ -66,6 +66,23 @@ def test_pooling_equals_a_loop(how, lengths, extra, size, by_keep, fractional, s
     torch.testing.assert_close(pooled.x, expected)
     assert pooled.mask.dtype == mask.dtype
     torch.testing.assert_close(pooled.mask.double(), there)
+
+
+@pytest.mark.parametrize("cut", [{"keep": 3}, {"keep": 9}, {"stride": 2}, {"stride": 3}])
+def test_averages_of_whole_clips_equal_those_of_any(cut):
+    x = torch.randn(2, 7, 3, dtype=torch.float64, requires_grad=True)
+    whole = Tokens(x, torch.ones(2, 7, dtype=torch.bool))
+    quick, slow = averages(whole, **cut), pool(whole, *windows(whole.mask, **cut), how="avg")
+    torch.testing.assert_close(quick.x, slow.x)
+    assert torch.equal(quick.mask, slow.mask)
+    towards = torch.randn_like(slow.x)
+    slopes = [torch.autograd.grad((found.x * towards).sum(), x)[0] for found in (quick, slow)]
+    torch.testing.assert_close(*slopes)
+
+
+@pytest.mark.parametrize("mask", [torch.tensor([[True, True, False]]), torch.ones(1, 3), torch.ones(1, 0, dtype=bool)])
+def test_averages_leave_alone_what_may_be_padded(mask):
+    assert averages(Tokens(torch.ones(*mask.shape, 2), mask), keep=2) is None
 
 
 def test_average_of_windows_by_stride_by_hand():

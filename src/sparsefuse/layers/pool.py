@@ -1,15 +1,18 @@
 """Pooling a stream over windows of its real length: N tokens in, K tokens out (SFT eq. 4)."""
 
+import functools
 from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
-from sparsefuse.layers.tracing import exporting
+from sparsefuse.layers.tracing import eager, exporting, full
 from sparsefuse.tokens import Tokens
 
 Pool = Literal["avg", "max", "attn"]
 POOLS: tuple[Pool, ...] = get_args(Pool)
+FEW = 64
+"""Windows up to which averages are a product with all tokens."""
 
 
 def windows(mask: Tensor, *, keep: int | None = None, stride: int | None = None) -> tuple[Tensor, int]:
@@ -36,6 +39,29 @@ def members(mask: Tensor, keep: int) -> Tensor:
     length = real.sum(1).clamp_min(keep)[:, None, None]
     start = torch.arange(keep, device=mask.device)[:, None] * length  # (B, K, 1)
     return (place >= start) & (place < start + length)
+
+
+def averages(tokens: Tokens, *, keep: int | None = None, stride: int | None = None) -> Tokens | None:
+    """The averages (B, K, D) of `windows`, by one product, where windows are few and all tokens known to be real.
+
+    None elsewhere.
+    """
+    x, mask = tokens
+    count = keep if keep is not None else num_windows(mask.shape[1], stride or 1)
+    if not eager(x) or not 0 < count <= FEW or not mask.shape[1] or not full(mask):
+        return None
+    share, kept = _shares(mask.shape[1], keep, stride, x.dtype)
+    return Tokens(share @ x, kept.expand(len(x), -1))
+
+
+@functools.lru_cache(maxsize=64)
+def _shares(length: int, keep: int | None, stride: int | None, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """(K, N): which share each of N tokens has in each window; and the mask of the windows (1, K)."""
+    with torch.inference_mode(False):  # or they could not be used in training later
+        mask = torch.ones(1, length, dtype=torch.bool)
+        index, count = windows(mask, keep=keep, stride=stride)
+        found = pool(Tokens(torch.eye(length, dtype=dtype)[None], mask), index, count, how="avg")
+        return found.x[0].contiguous(), found.mask
 
 
 def num_windows(length: int, size: int) -> int:

@@ -1,11 +1,11 @@
 """A stream to fewer tokens: attention to each other first, then pooling (SFT section 3.2)."""
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from sparsefuse.layers.block import Attention, Norm, PerStream
 from sparsefuse.layers.options import per_modality
-from sparsefuse.layers.pool import POOLS, Pool, pool, windows
+from sparsefuse.layers.pool import POOLS, Pool, averages, pool, windows
 from sparsefuse.names import unknown
 from sparsefuse.tokens import Tokens
 
@@ -44,9 +44,14 @@ class Sparsify(nn.Module):
             attended = self.attention(self.norm(x), mask, want_received=self.pool == "attn")
             x = x + self.drop(attended.x)
             significance = None if attended.received is None else attended.received[:, 1:]  # SFT eq. 12
-        index, count = windows(mask[:, 1:], keep=self.keep, stride=self.stride)
-        kept = pool(Tokens(x[:, 1:], mask[:, 1:]), index, count, how=self.pool, significance=significance)  # SFT eq. 4
+        kept = self._pooled(Tokens(x[:, 1:], mask[:, 1:]), significance)  # SFT eq. 4
         return Tokens(torch.cat([x[:, :1], kept.x], 1), torch.cat([mask[:, :1], kept.mask], 1))
+
+    def _pooled(self, tokens: Tokens, significance: Tensor | None) -> Tokens:
+        if self.pool == "avg" and (kept := averages(tokens, keep=self.keep, stride=self.stride)):
+            return kept
+        index, count = windows(tokens.mask, keep=self.keep, stride=self.stride)
+        return pool(tokens, index, count, how=self.pool, significance=significance)
 
 
 def pooling(names: tuple[str, ...], stride: int | dict[str, int] | None, how: Pool) -> list[PerStream]:

@@ -19,7 +19,7 @@ from sparsefuse.layers.line import Line
 from sparsefuse.layers.powers import asked, asking, divide, relative, trusted
 from sparsefuse.layers.tracing import full
 
-CACHED = 2**18
+CACHED = 2**19
 """Scores that go at once, per thread. Fewer leave the threads waiting for each other, more leave the cache."""
 
 
@@ -241,8 +241,9 @@ def _slopes(toward: Tensor, given: Keys, read: Read, weights: Weights, line: Lin
 
 
 def _some(q: Tensor, line: Line) -> Iterator[slice]:
-    """A few sequences of (C, sequences, P) at a time."""
-    some = max(CACHED * torch.get_num_threads() // (q.shape[2] * 2 * line.span), 1)
+    """A few sequences of (C, sequences, P) at a time, in equal parts."""
+    parts = math.ceil(q.shape[1] * q.shape[2] * 2 * line.span / (CACHED * torch.get_num_threads()))
+    some = max(math.ceil(q.shape[1] / parts), 1)
     return (slice(first, first + some) for first in range(0, q.shape[1], some))
 
 
