@@ -1,5 +1,7 @@
 """Local attention from tokens to tokens equals the pattern's definition, and says when it cannot be trusted."""
 
+import math
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -121,8 +123,8 @@ def test_whoever_listens_to_the_projection_is_told():
 
 
 def test_a_mean_of_powers_by_hand():
-    """Scores 0, 1 and 2 as powers: 1, 2 and 4 parts of 7; a weight of one half makes 4 parts 2."""
-    q, k = torch.tensor([[[1.0]]]), torch.tensor([[[0.0, 1.0, 2.0]]])  # (1, C, queries), (1, C, keys)
+    """Scores 0, log 2 and 2 log 2: 1, 2 and 4 parts of 7; a weight of one half makes 4 parts 2."""
+    q, k = torch.tensor([[[math.log(2)]]]), torch.tensor([[[0.0, 1.0, 2.0]]])  # (1, C, queries), (1, C, keys)
     found = powers.powers(q, k)
     torch.testing.assert_close(found, torch.tensor([[[1.0, 2.0, 4.0]]]))
     values = powers.weighed(torch.tensor([[[7.0, 0.0, 14.0]]]), torch.tensor([[1.0, 1.0, 0.5]]), 1)

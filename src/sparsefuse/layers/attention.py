@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from sparsefuse.layers.powers import MASKED, relative, scale, small
+from sparsefuse.layers.powers import MASKED, relative, small
 from sparsefuse.layers.tiled import by_head, tiled
 from sparsefuse.layers.tracing import eager, exporting, full
 
@@ -41,8 +41,8 @@ def key_bias(mask: Tensor, dtype: torch.dtype) -> Tensor:
 def dense(q: Tensor, k: Tensor, v: Tensor, mask: Tensor, *, span: int = 0, want_received: bool = False) -> Attended:
     """Every query (B, H, N, D/H) attends to every real key (B, H, N', D/H); `mask` (B, N'). `span` is not used."""
     if not want_received and not _few(q, k):
-        if _narrow(q, mask) and small(scaled := q * scale(q.shape[-1]), k, dim=-1):
-            return Attended(tiled(scaled, k, v, relative(mask, q.dtype)), None)
+        if _narrow(q, mask) and small(q, k, dim=-1):
+            return Attended(tiled(q, k, v, relative(mask, q.dtype)), None)
         bias = None if full(mask) else key_bias(mask, q.dtype)[:, None, None, :]  # (B, 1, 1, N')
         q, k, v = (t if t.stride(-1) == 1 else t.contiguous() for t in (q, k, v))  # or it forms all scores at once
         return Attended(F.scaled_dot_product_attention(q, k, v, bias), None)

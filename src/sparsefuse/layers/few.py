@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from sparsefuse.layers.heads import Projection, slopes_of_weights
-from sparsefuse.layers.powers import MASKED, divide, relative, trusted
+from sparsefuse.layers.heads import Projection
+from sparsefuse.layers.powers import MASKED, divide, product, relative, scale, trusted
 from sparsefuse.layers.tracing import full
 
 
@@ -49,31 +49,35 @@ class _Few(torch.autograd.Function):
         there = x.new_ones(1, dtype=torch.bool) if weights is None else weights.amax(1) > 0
         if not trusted(read[-1], there):
             read, powers = _read(tokens, large=True)
-        ctx.save_for_backward(rows, tokens, read, powers, weights, *projection[:2])
+        ctx.save_for_backward(rows, tokens, read, powers, weights, *projection[:3])
         ctx.heads = heads
-        return torch.addmm(out_bias, read[:-1].view(width, -1).T, projection.outward).view(x.shape)
+        return torch.addmm(out_bias, read[:-1].view(width, -1).T, projection.out).view(x.shape)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        rows, tokens, read, powers, weights, inward, outward = ctx.saved_tensors
-        projection, grad, width = Projection(inward, outward, ctx.heads), grads[0].flatten(0, 1), rows.shape[1]
+        rows, tokens, read, powers, weights, *three = ctx.saved_tensors
+        projection, grad, width = (
+            Projection(three[0], three[1], three[2], ctx.heads),
+            grads[0].flatten(0, 1),
+            rows.shape[1],
+        )
         toward = torch.empty_like(read)
-        torch.mm(outward, grad.T, out=toward[:-1].view(width, -1))
+        torch.mm(projection.out, grad.T, out=toward[:-1].view(width, -1))
         torch.sum(toward[:-1] * read[:-1], 0, out=toward[-1]).neg_()
         toward = toward.mul_(read[-1]).transpose(0, 1)
         q, k, values = _parts(tokens)
-        steep = (toward.mT @ values).mul_(powers)  # slopes of the scores
+        steep, factor = (toward.mT @ values).mul_(powers), q.shape[1] ** -0.5  # slopes of the scores
         slopes = torch.empty_like(tokens[:-1])
         dq, dk, dv = (part.transpose(0, 1) for part in slopes.chunk(3))
-        dq.copy_(k @ steep.mT)
-        dk.copy_(q @ steep)
+        dq.copy_(product(k, steep.mT, factor))
+        dk.copy_(product(q, steep, factor))
         dv.copy_(toward[:, :-1] @ powers)
         if weights is not None:
             _weigh(slopes[2 * len(slopes) // 3 :], weights)
         slopes = slopes.view(3 * width, -1)
-        d_weights = projection.slopes(slopes_of_weights(slopes, rows), read[:-1].view(width, -1) @ grad)
-        return projection.back(slopes).view(grads[0].shape), *d_weights, grad.sum(0), None, None
+        d_weights = projection.slopes(slopes @ rows, slopes.sum(1), read[:-1].view(width, -1) @ grad)
+        return (slopes.T @ projection.weight).view(grads[0].shape), *d_weights, grad.sum(0), None, None
 
 
 def _parts(tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -89,7 +93,7 @@ def _read(tokens: Tensor, *, large: bool) -> tuple[Tensor, Tensor]:
     `large` scores have their maximum taken off.
     """
     q, k, values = _parts(tokens)
-    powers = q.mT @ k
+    powers = product(q.mT, k, scale(q.shape[1]))
     if large:
         powers += ((values[:, -1:] == 0) * MASKED).to(powers.dtype)
         powers -= powers.amax(2, keepdim=True)

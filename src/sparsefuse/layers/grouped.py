@@ -7,7 +7,6 @@ are not known there. Elsewhere, and for a mask that learns, autograd goes over i
 """
 
 import functools
-import math
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -17,7 +16,7 @@ from torch.autograd.function import once_differentiable
 from torch.utils.checkpoint import checkpoint
 
 from sparsefuse.layers.groups import Group
-from sparsefuse.layers.powers import divide, flowing, relative, scale, small, weighed
+from sparsefuse.layers.powers import divide, flowing, relative, small, weighed
 from sparsefuse.layers.tracing import eager
 
 CACHED = 2**19
@@ -26,10 +25,8 @@ CACHED = 2**19
 
 def attend(groups: Sequence[Group], q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
     """Queries (B, H, D/H, N) over keys and values (B, H, D/H, 1 + N), mask (B, 1 + N) -> (B, H, D/H, N)."""
-    if eager(q) and not mask.requires_grad and all(group.of_tokens for group in groups):
-        scaled = q * scale(q.shape[2])
-        if small(scaled, k, dim=2):
-            return _Attend.apply(groups, scaled, k, v, relative(mask, q.dtype))  # pyright: ignore[reportReturnType]
+    if eager(q) and not mask.requires_grad and all(group.of_tokens for group in groups) and small(q, k, dim=2):
+        return _Attend.apply(groups, q, k, v, relative(mask, q.dtype))  # pyright: ignore[reportReturnType]
     if torch.is_grad_enabled() and not torch.compiler.is_compiling():
         return checkpoint(_forward, groups, q, k, v, use_reentrant=False, preserve_rng_state=False)  # pyright: ignore[reportReturnType]
     return _forward(groups, q, k, v)
@@ -47,7 +44,7 @@ def received(groups: Sequence[Group], q: Tensor, k: Tensor, asked_by: Tensor) ->
 
 
 class _Attend(torch.autograd.Function):
-    """Scaled queries, keys, values and weights (B, 1 + N), relative to a sample's largest, as `powers` has them."""
+    """Queries, keys, values and weights (B, 1 + N), relative to a sample's largest, as `powers` has them."""
 
     @staticmethod
     def forward(ctx: Any, groups: Sequence[Group], q: Tensor, k: Tensor, v: Tensor, weights: Tensor) -> Tensor:
@@ -80,7 +77,7 @@ class _Attend(torch.autograd.Function):
                 )
                 found.append(back)
             dq[where], dk[where], dv[where] = (_sum(list(parts)) for parts in zip(*found, strict=True))
-        slope = math.log(2)  # of powers of two
+        slope = q.shape[2] ** -0.5
         return None, dq.mul_(slope), dk.mul_(slope), dv.mul_(weights[:, None, None]), None
 
 

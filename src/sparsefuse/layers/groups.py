@@ -13,7 +13,7 @@ from torch import Tensor
 
 from sparsefuse.layers.attention import key_bias
 from sparsefuse.layers.pool import members, num_windows
-from sparsefuse.layers.powers import MASKED
+from sparsefuse.layers.powers import MASKED, powers
 
 MEANS = 15
 """Means of a clip that `Local` adds: with CLS, 16 keys that all blocks see."""
@@ -44,8 +44,8 @@ class Group(ABC):
 
     def powers(self, q: Tensor, k: Tensor) -> Tensor:
         """Queries (B, H, C, N) and keys (B, H, C, 1 + N) of small scores -> 2 to their power (n, L, S)."""
-        q, k = self.cut(q).mT, self.gather(k)
-        return (q @ k if self.unseen is None else torch.baddbmm(self.unseen.to(q.dtype), q, k)).exp2_()
+        unseen = None if self.unseen is None else self.unseen.to(q.dtype)
+        return powers(self.cut(q), self.gather(k), unseen)
 
     def values(self, x: Tensor) -> Tensor:
         """Weighed values (B, H, C, 1 + N) -> (n, C, S), 0 where no query of the group sees them."""

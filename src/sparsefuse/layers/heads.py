@@ -1,12 +1,9 @@
 """Linear projections to heads: tokens in, one part of each head's channels per part out."""
 
-import math
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-
-from sparsefuse.layers.powers import scale
 
 
 def check_heads(dim: int, num_heads: int) -> None:
@@ -21,9 +18,8 @@ def heads(x: Tensor, parts: int, num_heads: int) -> tuple[Tensor, ...]:
 
 
 def by_channel(weight: Tensor, parts: int, num_heads: int) -> Tensor:
-    """Rows (parts * D, any) by part, channel and then head: tokens projected so need no copy to lie last. A copy."""
-    rows = weight.unflatten(0, (parts, num_heads, -1)).transpose(1, 2)
-    return rows.clone(memory_format=torch.contiguous_format).flatten(0, 2)
+    """Rows (parts * D, ...) by part, channel and then head: tokens projected so need no copy to lie last."""
+    return weight.unflatten(0, (parts, num_heads, -1)).transpose(1, 2).flatten(0, 2)
 
 
 def by_head(weight: Tensor, parts: int, num_heads: int) -> Tensor:
@@ -37,48 +33,27 @@ def heard(*modules: nn.Module) -> bool:
 
 
 class Projection(NamedTuple):
-    """An attention layer's two projections by channel, and scores of its queries and keys as powers of two."""
+    """The two projections of attention, by channel, for operations that do all between tokens and tokens."""
 
-    inward: Tensor
-    """(3 D, D + 1) to queries, keys and values, the bias last"""
-    outward: Tensor
+    weight: Tensor
+    """(3 D, D) to queries, keys and values"""
+    bias: Tensor
+    """(3 D, 1)"""
+    out: Tensor
     """(D, D), transposed, of what was read"""
     heads: int
 
     @classmethod
-    def of(cls, weight: Tensor, bias: Tensor, out_weight: Tensor, heads: int) -> "Projection":
-        """From weights as `nn.Linear` has them, queries, keys and values in one."""
-        inward = by_channel(torch.cat([weight, bias[:, None]], 1), 3, heads)
-        return cls(_scaled(inward, heads), by_channel(out_weight.T, 1, heads), heads)
+    def of(cls, weight: Tensor, bias: Tensor, out: Tensor, heads: int) -> "Projection":
+        """From weights as `nn.Linear` has them."""
+        return cls(
+            by_channel(weight, 3, heads), by_channel(bias, 3, heads)[:, None], by_channel(out.T, 1, heads), heads
+        )
 
-    def project(self, rows: Tensor, out: Tensor, skip: int = 0) -> None:
-        """Rows (n, D) to (3 D, n) or, without the first `skip`, less."""
-        weight, bias = self.inward[skip:].split([rows.shape[1], 1], 1)
-        torch.addmm(bias, weight, rows.T, out=out)
+    def project(self, rows: Tensor, into: Tensor, skip: int = 0) -> None:
+        """Rows (n, D) to (3 D, n), but for the first `skip` of them."""
+        torch.addmm(self.bias[skip:], self.weight[skip:], rows.T, out=into)
 
-    def back(self, slopes: Tensor, skip: int = 0) -> Tensor:
-        """Slopes of what was projected (3 D, n) to those of the rows (n, D)."""
-        return slopes.T @ (self.inward[skip:, :-1] * self._steepness()[skip:])
-
-    def slopes(self, inward: Tensor, outward: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Slopes of both by those of weight, bias and outer weight."""
-        inward = by_head(_scaled(inward * self._steepness(), self.heads), 3, self.heads)
-        return inward[:, :-1], inward[:, -1], by_head(outward, 1, self.heads).T
-
-    def _steepness(self) -> Tensor:
-        """(3 D, 1) of powers of two by queries and keys, and of values."""
-        found = self.inward.new_full((len(self.inward), 1), math.log(2))
-        found[-len(self.outward) :] = 1
-        return found
-
-
-def slopes_of_weights(slopes: Tensor, rows: Tensor) -> Tensor:
-    """Slopes (any, n) of what rows (n, D) were projected to -> those of weight and bias (any, D + 1)."""
-    return torch.cat([slopes @ rows, slopes.sum(1, keepdim=True)], 1)
-
-
-def _scaled(inward: Tensor, heads: int) -> Tensor:
-    """The queries' part scaled, so that scores are powers of two."""
-    width = len(inward) // 3
-    inward[:width] *= scale(width // heads)
-    return inward
+    def slopes(self, weight: Tensor, bias: Tensor, out: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Slopes of these weights (the bias's flat) as slopes of those they were made of."""
+        return by_head(weight, 3, self.heads), by_head(bias, 3, self.heads), by_head(out, 1, self.heads).T

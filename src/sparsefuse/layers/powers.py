@@ -18,9 +18,9 @@ NOTHING = 2.0**-100
 """A sum below this has no key: the largest weight of a sample is 1."""
 
 
-def scale(dim: int) -> float:
-    """What queries are multiplied by, so that scores of heads `dim` wide are powers of two."""
-    return math.log2(math.e) * dim**-0.5
+def scale(width: int) -> float:
+    """What products of queries and keys, heads `width` wide, are multiplied by: scores are powers of two."""
+    return math.log2(math.e) * width**-0.5
 
 
 def small(q: Tensor, *keys: Tensor, dim: int) -> bool:
@@ -28,7 +28,7 @@ def small(q: Tensor, *keys: Tensor, dim: int) -> bool:
 
     A product is at most that of the lengths.
     """
-    return _longest(q, dim) * max(_longest(k, dim) for k in keys) <= LARGEST
+    return scale(q.shape[dim]) * _longest(q, dim) * max(_longest(k, dim) for k in keys) <= LARGEST
 
 
 def _longest(x: Tensor, dim: int) -> float:
@@ -82,6 +82,12 @@ def trusted(share: Tensor, there: Tensor) -> bool:
     return least >= 2.0**-LARGEST and most <= 2.0**LARGEST  # not so if any is no number
 
 
-def powers(q: Tensor, k: Tensor, *, out: Tensor | None = None) -> Tensor:
-    """Queries (n, C, L), keys (n, C, S) -> 2 to the power of their scores (n, L, S)."""
-    return torch.bmm(q.mT, k, out=out).exp2_()  # pyright: ignore[reportArgumentType, reportCallIssue]
+def powers(q: Tensor, k: Tensor, unseen: Tensor | None = None, *, out: Tensor | None = None) -> Tensor:
+    """Queries (n, C, L), keys (n, C, S) -> 2 to the power of their scores (n, L, S) and of `unseen` (L, S)."""
+    return product(q.mT, k, scale(q.shape[1]), unseen, out=out).exp2_()
+
+
+def product(a: Tensor, b: Tensor, factor: float, added: Tensor | None = None, *, out: Tensor | None = None) -> Tensor:
+    """Products of batches times `factor`, which costs nothing there."""
+    beta, added = (0, a.new_empty(1, 1, 1)) if added is None else (1, added)
+    return torch.baddbmm(added, a, b, beta=beta, alpha=factor, out=out)  # pyright: ignore[reportArgumentType, reportCallIssue]

@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from sparsefuse.layers.groups import means
-from sparsefuse.layers.heads import Projection, slopes_of_weights
+from sparsefuse.layers.heads import Projection
 from sparsefuse.layers.line import Line
-from sparsefuse.layers.powers import asked, asking, divide, relative, trusted
+from sparsefuse.layers.powers import asked, asking, divide, product, relative, scale, trusted
 from sparsefuse.layers.tracing import full
 
 CACHED = 2**19
@@ -104,28 +104,34 @@ class _Windowed(torch.autograd.Function):
         read = _read(keys, line, large=False)
         if not trusted(read.x[-1], weights.far[:, 0] > 0):
             read = _read(keys, line, large=True)
-        ctx.save_for_backward(laid, shared, *keys, *read, *projection[:2])
+        ctx.save_for_backward(laid, shared, *keys, *read, *projection[:3])
         ctx.weights, ctx.heads, ctx.line = weights, heads, line
-        y = torch.addmm(out_bias, read.x[:-1].view(x.shape[2], -1).T, projection.outward)
+        y = torch.addmm(out_bias, read.x[:-1].view(x.shape[2], -1).T, projection.out)
         return line.tokens(y.view(laid.shape))
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        laid, shared, tokens, far, x, top, inward, outward = ctx.saved_tensors
-        weights, line, width, projection = ctx.weights, ctx.line, laid.shape[2], Projection(inward, outward, ctx.heads)
+        laid, shared, tokens, far, x, top, *three = ctx.saved_tensors
+        weights, line, width, projection = (
+            ctx.weights,
+            ctx.line,
+            laid.shape[2],
+            Projection(three[0], three[1], three[2], ctx.heads),
+        )
         grad = line.laid(grads[0]).view(-1, width)
         toward = torch.empty_like(x)
-        torch.mm(outward, grad.T, out=toward[:-1].view(width, -1))
+        torch.mm(projection.out, grad.T, out=toward[:-1].view(width, -1))
         slopes, of_shared = _slopes(toward, Keys(tokens, far), Read(x, top), weights, line)
         slopes, of_shared = slopes.view(3 * width, -1), of_shared.view(2 * width, -1)
-        d_laid = projection.back(slopes).view(laid.shape)
-        d_shared = projection.back(of_shared, skip=width).view(shared.shape)
+        d_laid = (slopes.T @ projection.weight).view(laid.shape)
+        d_shared = (of_shared.T @ projection.weight[width:]).view(shared.shape)
         d_laid += weights.share.mT @ d_shared[:, 1:]
         d_laid[:, line.cls] += d_shared[:, 0]
-        d_inward = slopes_of_weights(slopes, laid.view(-1, width))
-        d_inward[width:] += slopes_of_weights(of_shared, shared.flatten(0, 1))
-        d_weights = projection.slopes(d_inward, x[:-1].view(width, -1) @ grad)
+        d_weight, d_bias = slopes @ laid.view(-1, width), slopes.sum(1)
+        d_weight[width:] += of_shared @ shared.flatten(0, 1)
+        d_bias[width:] += of_shared.sum(1)
+        d_weights = projection.slopes(d_weight, d_bias, x[:-1].view(width, -1) @ grad)
         return line.tokens(d_laid), *d_weights, grad.sum(0), None, None, None
 
 
@@ -150,33 +156,35 @@ class _Parts(NamedTuple):
     values: Tensor
     far_keys: Tensor
     far_values: Tensor
+    factor: float
+    """of the products of queries and keys"""
 
 
 def _parts(given: Keys, top: Tensor | None) -> _Parts:
     """Queries and keys of scores from which `top` is taken off, if there is one."""
     tokens, far = given
     channels = len(tokens) // 3
-    q, k, far_k = tokens[:channels], tokens[channels : 2 * channels], far[:channels]
+    q, k, far_k, factor = tokens[:channels], tokens[channels : 2 * channels], far[:channels], scale(channels)
     if top is not None:
-        q, k, far_k = asking(q, top, 0), asked(k, tokens[-1], 0), asked(far_k, far[-1], 0)
-    return _Parts(q, k, tokens[2 * channels :], far_k, far[channels:])
+        q, k, far_k, factor = asking(q * factor, top, 0), asked(k, tokens[-1], 0), asked(far_k, far[-1], 0), 1
+    return _Parts(q, k, tokens[2 * channels :], far_k, far[channels:], factor)
 
 
 def _read(given: Keys, line: Line, *, large: bool) -> Read:
     """What all queries read. `large` scores have their maximum taken off."""
     top = torch.zeros_like(given.tokens[:1]) if large else None
-    q, k, values, far_k, far_values = _parts(given, top)
+    q, k, values, far_k, far_values, factor = _parts(given, top)
     sums = torch.empty_like(values)
     for part in _some(q, line):
-        near = line.blocks(q[:, part]).mT @ line.near(k[:, part])  # (n, l, 2 l)
-        far = q[:, part].transpose(0, 1).mT @ far_k[:, part].transpose(0, 1)  # (sequences, P, 1 + M)
+        near = product(line.blocks(q[:, part]).mT, line.near(k[:, part]), factor)  # (n, l, 2 l)
+        far = product(q[:, part].permute(1, 2, 0), far_k[:, part].transpose(0, 1), factor)  # (sequences, P, 1 + M)
         if top is not None:
             top[0, part] = _largest(near, far, line)
             near -= line.blocks(top[:, part]).mT
             far -= top[0, part, :, None]
         line.join(line.near(values[:, part]) @ near.exp2_().mT, sums[:, part])
         sums[:, part].transpose(0, 1).add_(far_values[:, part].transpose(0, 1) @ far.exp2_().mT)
-    by_cls = _scores_of_cls(q, k, far_k, line)
+    by_cls = _scores_of_cls(q, k, far_k, factor, line)
     if top is not None:
         top[0, :, line.cls] = by_cls.amax(1)
         by_cls -= top[0, :, line.cls, None]
@@ -192,9 +200,9 @@ def _largest(near: Tensor, far: Tensor, line: Line) -> Tensor:
     return torch.maximum(far.amax(-1), of_near[0])
 
 
-def _scores_of_cls(q: Tensor, k: Tensor, far_k: Tensor, line: Line) -> Tensor:
+def _scores_of_cls(q: Tensor, k: Tensor, far_k: Tensor, factor: float, line: Line) -> Tensor:
     """Those of all tokens, and of itself at its place (H B, P)."""
-    cls = q[..., line.cls]
+    cls = q[..., line.cls] * factor
     scores = (cls[..., None] * k).sum(0)  # a product of one row is slower
     scores[:, line.cls] = (cls * far_k[..., 0]).sum(0)
     return scores
@@ -203,36 +211,36 @@ def _scores_of_cls(q: Tensor, k: Tensor, far_k: Tensor, line: Line) -> Tensor:
 def _slopes(toward: Tensor, given: Keys, read: Read, weights: Weights, line: Line) -> tuple[Tensor, Tensor]:
     """Slopes of queries, keys and values (3 C, H B, P), and of the shared keys and values (2 C, H B, 1 + M).
 
-    By those of what was read, which have a channel more, and are used up. Those of queries and keys want a factor of
-    log 2.
+    By those of what was read, which have a channel more, and are used up.
     """
     channels, share, top = len(read.x) - 1, read.x[-1:], read.top
     torch.sum(toward[:-1] * read.x[:-1], 0, out=toward[-1]).neg_()
     if top is None:
         toward *= share
-    q, k, values, far_k, far_values = _parts(given, None if top is None else top - share.log2())
+    queries, keys, values, far_keys, far_values, factor = _parts(given, None if top is None else top - share.log2())
+    (q, k, _), far_k, steepness = given.tokens[:-1].split(channels), given.far[:channels], channels**-0.5
     slopes, far_slopes = torch.empty_like(given.tokens[:-1]), torch.empty_like(given.far[:-1])
     (dq, dk, dv), (d_far_k, d_far_v) = slopes.split(channels), far_slopes.split(channels)
     of_cls = toward[..., line.cls].clone()
     toward[..., line.cls] = 0
     for part in _some(q, line):
-        all_queries, all_going = q[:channels, part].transpose(0, 1), toward[:, part].transpose(0, 1)
-        near = (line.blocks(q[:, part]).mT @ line.near(k[:, part])).exp2_()
-        far = (q[:, part].transpose(0, 1).mT @ far_k[:, part].transpose(0, 1)).exp2_()
-        going = line.blocks(toward[:, part])
+        near = product(line.blocks(queries[:, part]).mT, line.near(keys[:, part]), factor).exp2_()
+        far = product(queries[:, part].permute(1, 2, 0), far_keys[:, part].transpose(0, 1), factor).exp2_()
+        going, all_going = line.blocks(toward[:, part]), toward[:, part].transpose(0, 1)
         steep = (going.mT @ line.near(values[:, part])).mul_(near)  # slopes of the scores
         far_steep = (all_going.mT @ far_values[:, part].transpose(0, 1)).mul_(far)
-        line.join(line.near(k[:channels, part]) @ steep.mT, dq[:, part])
-        dq[:, part].transpose(0, 1).add_(far_k[:channels, part].transpose(0, 1) @ far_steep.mT)
-        line.spread(line.blocks(q[:channels, part]) @ steep, dk[:, part])
+        line.join(product(line.near(k[:, part]), steep.mT, steepness), dq[:, part])
+        dq[:, part].transpose(0, 1).add_(product(far_k[:, part].transpose(0, 1), far_steep.mT, steepness))
+        line.spread(product(line.blocks(q[:, part]), steep, steepness), dk[:, part])
         line.spread(going[:, :-1] @ near, dv[:, part])
-        d_far_k[:, part] = (all_queries @ far_steep).transpose(0, 1)
+        d_far_k[:, part] = product(q[:, part].transpose(0, 1), far_steep, steepness).transpose(0, 1)
         d_far_v[:, part] = (all_going[:, :-1] @ far).transpose(0, 1)
-    by_cls = _scores_of_cls(q, k, far_k, line).exp2_()
+    by_cls = _scores_of_cls(queries, keys, far_keys, factor, line).exp2_()
     steep = (of_cls[..., None] * values).sum(0).mul_(by_cls)
     steep[:, line.cls] = (of_cls * far_values[..., 0]).sum(0) * by_cls[:, line.cls]
-    dq[..., line.cls] = (k[:channels] * steep).sum(-1)
-    dk.addcmul_(q[:channels, :, line.cls, None], steep)
+    steep *= steepness
+    dq[..., line.cls] = (k * steep).sum(-1)
+    dk.addcmul_(q[..., line.cls, None], steep)
     dv.addcmul_(of_cls[:-1, :, None], by_cls)
     d_far_v[..., 0] += of_cls[:-1] * by_cls[:, line.cls]
     _weigh(dv, weights, line)
