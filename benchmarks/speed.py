@@ -22,6 +22,7 @@ import torch
 from rich.progress import track
 from torch._functorch import config as functorch
 
+from sparsefuse.compiling import compile_layers
 from sparsefuse.cost import count, random_clips
 from sparsefuse.files import replacing, write_text
 from sparsefuse.layers import attention
@@ -43,7 +44,7 @@ class Contender(NamedTuple):
     pytorch: bool = False
     """attention by PyTorch's kernel, as published code runs it, where ours is faster"""
     compiled: bool = False
-    """every layer through torch.compile"""
+    """the layers that gain by it through torch.compile"""
 
 
 LOCAL = {"unimodal_attention": "local", "sparse": "local"}
@@ -168,8 +169,8 @@ def compared(
     clips = random_clips(models[first], lengths, batch, device)
     gmacs = {name: count(model, lengths).total / 1e9 for name, model in models.items()}
     for name, model in models.items():
-        for layer in model.layers if MODELS[name].compiled else ():
-            layer.compile()
+        if MODELS[name].compiled:
+            compile_layers(model)
     evals, trains = (paired(run, models, clips, rounds, shape) for run in (forward, train_step))
     memory = {}
     for name, model in models.items():

@@ -1,0 +1,40 @@
+"""Only layers that gain by it are compiled."""
+
+import pytest
+import torch
+
+from sparsefuse.compiling import compile_layers
+from sparsefuse.methods import build
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit.*:DeprecationWarning")  # torch on importing its compiler
+
+FEATURES, LENGTHS = {"a": 6, "b": 4}, {"a": 40, "b": 9}
+SMALL = {"dim": 10, "num_heads": 5}
+
+
+def compiled(model):
+    return [place for place, layer in enumerate(model.layers) if layer._compiled_call_impl is not None]
+
+
+@pytest.mark.parametrize(
+    ("method", "options", "places"),
+    [
+        (
+            "sft",
+            {"keep": 3, "unimodal_depth": 2, "fusion_depth": 2},
+            [3, 4, 5],
+        ),  # two layers, one that pools
+        ("late", {"unimodal_depth": 2}, []),
+        ("late", {"unimodal_depth": 3, "stride": 4}, [2, 3]),  # a layer, one that pools
+    ],
+)
+def test_layers_behind_the_pooling_are_compiled(method, options, places):
+    model = build(method, FEATURES, 3, lengths=LENGTHS, **SMALL, **options)
+    assert compile_layers(model) == places
+    assert compiled(model) == places
+
+
+def test_off_the_processor_all_layers_are_compiled():
+    with torch.device("meta"):
+        model = build("late", FEATURES, 3, lengths=LENGTHS, **SMALL, unimodal_depth=2)
+    assert compile_layers(model) == [0, 1]
