@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from sparsefuse.layers.heads import Projection
-from sparsefuse.layers.powers import MASKED, divide, product, relative, scale, trusted
+from sparsefuse.layers.powers import MASKED, divide, product, relative, scale, trusted, weigh
 from sparsefuse.layers.tracing import full
 
 
@@ -44,7 +44,7 @@ class _Few(torch.autograd.Function):
         projection.project(rows, tokens[:-1].view(3 * width, -1))
         tokens[-1] = 1
         if weights is not None:
-            _weigh(tokens[2 * width // heads :], weights)
+            weigh(tokens[2 * width // heads :], weights)
         read, powers = _read(tokens, large=False)
         there = x.new_ones(1, dtype=torch.bool) if weights is None else weights.amax(1) > 0
         if not trusted(read[-1], there):
@@ -57,15 +57,9 @@ class _Few(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
         rows, tokens, read, powers, weights, *three = ctx.saved_tensors
-        projection, grad, width = (
-            Projection(three[0], three[1], three[2], ctx.heads),
-            grads[0].flatten(0, 1),
-            rows.shape[1],
-        )
-        toward = torch.empty_like(read)
-        torch.mm(projection.out, grad.T, out=toward[:-1].view(width, -1))
-        torch.sum(toward[:-1] * read[:-1], 0, out=toward[-1]).neg_()
-        toward = toward.mul_(read[-1]).transpose(0, 1)
+        projection = Projection(three[0], three[1], three[2], ctx.heads)
+        grad, width = grads[0].flatten(0, 1), rows.shape[1]
+        toward = projection.flowing(grad, read).mul_(read[-1]).transpose(0, 1)
         q, k, values = _parts(tokens)
         steep, factor = (toward.mT @ values).mul_(powers), q.shape[1] ** -0.5  # slopes of the scores
         slopes = torch.empty_like(tokens[:-1])
@@ -74,7 +68,7 @@ class _Few(torch.autograd.Function):
         dk.copy_(product(q, steep, factor))
         dv.copy_(toward[:, :-1] @ powers)
         if weights is not None:
-            _weigh(slopes[2 * len(slopes) // 3 :], weights)
+            weigh(slopes[2 * len(slopes) // 3 :], weights)
         slopes = slopes.view(3 * width, -1)
         d_weights = projection.slopes(slopes @ rows, slopes.sum(1), read[:-1].view(width, -1) @ grad)
         return (slopes.T @ projection.weight).view(grads[0].shape), *d_weights, grad.sum(0), None, None
@@ -101,8 +95,3 @@ def _read(tokens: Tensor, *, large: bool) -> tuple[Tensor, Tensor]:
     sums.transpose(0, 1).copy_(values @ powers.exp2_().mT)
     divide(sums, 0, out=sums[:-1], share=sums[-1:])
     return sums, powers
-
-
-def _weigh(values: Tensor, weights: Tensor) -> None:
-    """Values (C, H B, N) times weights (B, N)."""
-    values.view(len(values), -1, *weights.shape).mul_(weights)

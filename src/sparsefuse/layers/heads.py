@@ -46,13 +46,22 @@ class Projection(NamedTuple):
     @classmethod
     def of(cls, weight: Tensor, bias: Tensor, out: Tensor, heads: int) -> "Projection":
         """From weights as `nn.Linear` has them."""
-        return cls(
-            by_channel(weight, 3, heads), by_channel(bias, 3, heads)[:, None], by_channel(out.T, 1, heads), heads
-        )
+        weight, bias = by_channel(weight, 3, heads), by_channel(bias, 3, heads)
+        return cls(weight, bias[:, None], by_channel(out.T, 1, heads), heads)
 
     def project(self, rows: Tensor, into: Tensor, skip: int = 0) -> None:
         """Rows (n, D) to (3 D, n), but for the first `skip` of them."""
         torch.addmm(self.bias[skip:], self.weight[skip:], rows.T, out=into)
+
+    def flowing(self, grad: Tensor, read: Tensor) -> Tensor:
+        """What flows back to `read` (C + 1, H B, N) by what flows back to rows (n, D) made of all but its last channel.
+
+        It was divided by its last channel, whose slope is last.
+        """
+        found = torch.empty_like(read)
+        torch.mm(self.out, grad.T, out=found[:-1].view(len(self.out), -1))
+        torch.sum(found[:-1] * read[:-1], 0, out=found[-1]).neg_()
+        return found
 
     def slopes(self, weight: Tensor, bias: Tensor, out: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Slopes of these weights (the bias's flat) as slopes of those they were made of."""

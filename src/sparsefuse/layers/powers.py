@@ -47,6 +47,11 @@ def weighed(values: Tensor, weights: Tensor, dim: int) -> Tensor:
     return torch.cat([values * weights, weights], dim)
 
 
+def weigh(values: Tensor, weights: Tensor) -> None:
+    """Values (C, H B, N) become values times weights (B or 1, N)."""
+    values.view(len(values), -1, *weights.shape).mul_(weights)
+
+
 def asking(q: Tensor, logs: Tensor, dim: int) -> Tensor:
     """Queries, their channels along `dim`, that take the logarithm of their sum (one channel) off their scores."""
     return torch.cat([q, -logs, torch.ones_like(logs)], dim)

@@ -16,7 +16,7 @@ from torch.autograd.function import once_differentiable
 from sparsefuse.layers.groups import means
 from sparsefuse.layers.heads import Projection
 from sparsefuse.layers.line import Line
-from sparsefuse.layers.powers import asked, asking, divide, product, relative, scale, trusted
+from sparsefuse.layers.powers import asked, asking, divide, product, relative, scale, trusted, weigh
 from sparsefuse.layers.tracing import full
 
 CACHED = 2**19
@@ -29,10 +29,7 @@ def fits(x: Tensor, mask: Tensor, span: int) -> bool:
 
 
 def windowed(x: Tensor, mask: Tensor, qkv: nn.Linear, out: nn.Linear, num_heads: int, span: int) -> Tensor:
-    """Self-attention of x (B, 1 + N, D) by the local pattern -> (B, 1 + N, D); `qkv` projects to queries, keys, values.
-
-    Means are made of projected tokens: they are the projected means.
-    """
+    """Self-attention of x (B, 1 + N, D) by the local pattern -> (B, 1 + N, D); `qkv` gives queries, keys and values."""
     line = Line(x.shape[1] - 1, span)
     weights = _full_weights(line, x.dtype) if full(mask) else _weights(relative(mask, x.dtype), line)
     return _Windowed.apply(x, qkv.weight, qkv.bias, out.weight, out.bias, weights, num_heads, line)  # pyright: ignore[reportReturnType]
@@ -113,15 +110,10 @@ class _Windowed(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
         laid, shared, tokens, far, x, top, *three = ctx.saved_tensors
-        weights, line, width, projection = (
-            ctx.weights,
-            ctx.line,
-            laid.shape[2],
-            Projection(three[0], three[1], three[2], ctx.heads),
-        )
+        projection = Projection(three[0], three[1], three[2], ctx.heads)
+        weights, line, width = ctx.weights, ctx.line, laid.shape[2]
         grad = line.laid(grads[0]).view(-1, width)
-        toward = torch.empty_like(x)
-        torch.mm(projection.out, grad.T, out=toward[:-1].view(width, -1))
+        toward = projection.flowing(grad, x)
         slopes, of_shared = _slopes(toward, Keys(tokens, far), Read(x, top), weights, line)
         slopes, of_shared = slopes.view(3 * width, -1), of_shared.view(2 * width, -1)
         d_laid = (slopes.T @ projection.weight).view(laid.shape)
@@ -144,7 +136,7 @@ def _projected(laid: Tensor, shared: Tensor, projection: Projection, weights: We
     projection.project(shared.flatten(0, 1), far[:-1].view(2 * width, -1), skip=width)
     tokens[-1], far[-1] = 1, 1
     _weigh(tokens[2 * width // heads :], weights, line)
-    _weigh_each(far[width // heads :], weights.far)
+    weigh(far[width // heads :], weights.far)
     return Keys(tokens, far)
 
 
@@ -211,10 +203,9 @@ def _scores_of_cls(q: Tensor, k: Tensor, far_k: Tensor, factor: float, line: Lin
 def _slopes(toward: Tensor, given: Keys, read: Read, weights: Weights, line: Line) -> tuple[Tensor, Tensor]:
     """Slopes of queries, keys and values (3 C, H B, P), and of the shared keys and values (2 C, H B, 1 + M).
 
-    By those of what was read, which have a channel more, and are used up.
+    `toward` (C + 1, H B, P), those of what was read and of what divided it, is used up.
     """
     channels, share, top = len(read.x) - 1, read.x[-1:], read.top
-    torch.sum(toward[:-1] * read.x[:-1], 0, out=toward[-1]).neg_()
     if top is None:
         toward *= share
     queries, keys, values, far_keys, far_values, factor = _parts(given, None if top is None else top - share.log2())
@@ -244,7 +235,7 @@ def _slopes(toward: Tensor, given: Keys, read: Read, weights: Weights, line: Lin
     dv.addcmul_(of_cls[:-1, :, None], by_cls)
     d_far_v[..., 0] += of_cls[:-1] * by_cls[:, line.cls]
     _weigh(dv, weights, line)
-    _weigh_each(d_far_v, weights.far)
+    weigh(d_far_v, weights.far)
     return slopes, far_slopes
 
 
@@ -258,12 +249,7 @@ def _some(q: Tensor, line: Line) -> Iterator[slice]:
 def _weigh(values: Tensor, weights: Weights, line: Line) -> None:
     """Values (C, H B, P) times what their tokens weigh."""
     if not weights.full:
-        return _weigh_each(values, weights.near)
+        return weigh(values, weights.near)
     for places in line.around:
         values[..., places] = 0
     return None
-
-
-def _weigh_each(values: Tensor, weights: Tensor) -> None:
-    """Values (C, H B, any) times weights (B or 1, any)."""
-    values.view(len(values), -1, *weights.shape).mul_(weights)
