@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from sparsefuse import measure
-from sparsefuse.layers import attention, block, grouped
+from sparsefuse.layers import attention, block, grouped, pool
 
 os.environ["TORCH_FAKE_TENSOR_DISPATCH_CACHE"] = "0"  # read by torch._dynamo; it hardly hits, and doubles torch.export
 os.environ["OMP_NUM_THREADS"] = "1"  # for the processes that tests start
@@ -77,6 +77,6 @@ def made_up_costs(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def plain_softmax(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Attention as elsewhere than on a processor: `layers.powers` sums by products, which are no part of a method."""
-    for module in (attention, block, grouped):
+    """Layers as elsewhere than on a processor: there, sums and averages are products that are no part of a method."""
+    for module in (attention, block, grouped, pool):
         monkeypatch.setattr(module, "eager", lambda x: False)

@@ -22,6 +22,7 @@ FOLDER = Path(__file__).parent.parent / "configs"
 CONFIGS = sorted(FOLDER.rglob("*.yaml"))
 MODALITIES = {"utd-mhad": ("depth", "inertial", "skeleton"), "grid-color": ("picture", "sound")}
 MODALITIES |= {"grid-digit": ("picture", "sound"), "av-digits": ("image", "sound"), "known": ("left", "right")}
+MODALITIES["utd-mhad-small"] = MODALITIES["utd-mhad"]
 MODALITIES["utd-mhad-four"] = ("accelerometer", "depth", "gyroscope", "skeleton")
 
 
