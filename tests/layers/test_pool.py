@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sparsefuse.layers.pool import averages, members, pool, windows
+from sparsefuse.measure import peak_of
 from sparsefuse.tokens import Tokens
 
 
@@ -78,6 +79,11 @@ def test_averages_of_whole_clips_equal_those_of_any(cut):
     towards = torch.randn_like(slow.x)
     slopes = [torch.autograd.grad((found.x * towards).sum(), x)[0] for found in (quick, slow)]
     torch.testing.assert_close(*slopes)
+
+
+def test_averages_of_a_long_clip_hold_no_square_of_its_length():
+    long = Tokens(torch.randn(1, 4999, 2), torch.ones(1, 4999, dtype=torch.bool))
+    assert peak_of(lambda: averages(long, keep=4), torch.device("cpu")) < 4 * 4999**2 / 50
 
 
 @pytest.mark.parametrize("mask", [torch.tensor([[True, True, False]]), torch.ones(1, 3), torch.ones(1, 0, dtype=bool)])

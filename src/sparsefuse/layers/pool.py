@@ -54,14 +54,14 @@ def averages(tokens: Tokens, *, keep: int | None = None, stride: int | None = No
     return Tokens(share @ x, kept.expand(len(x), -1))
 
 
-@functools.lru_cache(maxsize=64)
+@functools.lru_cache(maxsize=16)
 def _shares(length: int, keep: int | None, stride: int | None, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     """(K, N): which share each of N tokens has in each window; and the mask of the windows (1, K)."""
     with torch.inference_mode(False):  # or they could not be used in training later
-        mask = torch.ones(1, length, dtype=torch.bool)
-        index, count = windows(mask, keep=keep, stride=stride)
-        found = pool(Tokens(torch.eye(length, dtype=dtype)[None], mask), index, count, how="avg")
-        return found.x[0].contiguous(), found.mask
+        index, count = windows(torch.ones(1, length, dtype=torch.bool, device="cpu"), keep=keep, stride=stride)
+        inside = index == torch.arange(count, device="cpu")[:, None]
+        size = inside.sum(1, keepdim=True)
+        return inside.to(dtype) / size.clamp_min(1), (size > 0).T
 
 
 def num_windows(length: int, size: int) -> int:

@@ -55,10 +55,10 @@ def _weights(weights: Tensor, line: Line, *, full: bool = False) -> Weights:
     return Weights(line.laid(near[..., None])[..., 0], line.laid(around.mT).mT.contiguous(), far, full)
 
 
-@functools.lru_cache(maxsize=64)
+@functools.lru_cache(maxsize=16)
 def _full_weights(line: Line, dtype: torch.dtype) -> Weights:
     with torch.inference_mode(False):  # or they could not be used in training later
-        return _weights(torch.ones(1, 1 + line.length, dtype=dtype), line, full=True)
+        return _weights(torch.ones(1, 1 + line.length, dtype=dtype, device="cpu"), line, full=True)
 
 
 class Keys(NamedTuple):
