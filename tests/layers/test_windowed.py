@@ -86,6 +86,13 @@ def test_a_clip_that_is_not_there_reads_nothing():
     assert not slopes[0][0].any()
 
 
+@pytest.mark.parametrize("pattern", ["dense", "local"])
+def test_no_clips_give_nothing(pattern):
+    attention = Attention(12, 3, pattern=pattern, span=4).double()
+    y = attention(torch.zeros(0, 21, 12, dtype=torch.float64), torch.zeros(0, 21, dtype=torch.bool)).x
+    assert y.shape == (0, 21, 12)
+
+
 @settings(deadline=None, max_examples=10, derandomize=True)
 @given(lengths=st.lists(st.integers(0, 30), min_size=1, max_size=2), larger=st.sampled_from([3, 30, 300]))
 def test_scores_too_large_for_powers_have_their_maximum_taken_off(lengths, larger):

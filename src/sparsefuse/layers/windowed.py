@@ -241,7 +241,8 @@ def _slopes(toward: Tensor, given: Keys, read: Read, weights: Weights, line: Lin
 
 def _some(q: Tensor, line: Line) -> Iterator[slice]:
     """A few sequences of (C, sequences, P) at a time, in equal parts."""
-    parts = math.ceil(q.shape[1] * q.shape[2] * 2 * line.span / (CACHED * torch.get_num_threads()))
+    scores = q.shape[1] * q.shape[2] * 2 * line.span
+    parts = max(math.ceil(scores / (CACHED * torch.get_num_threads())), 1)
     some = max(math.ceil(q.shape[1] / parts), 1)
     return (slice(first, first + some) for first in range(0, q.shape[1], some))
 
