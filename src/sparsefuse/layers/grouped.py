@@ -16,11 +16,8 @@ from torch.autograd.function import once_differentiable
 from torch.utils.checkpoint import checkpoint
 
 from sparsefuse.layers.groups import Group
-from sparsefuse.layers.powers import divide, flowing, relative, small, weighed
+from sparsefuse.layers.powers import CACHED, divide, flowing, relative, small, weighed
 from sparsefuse.layers.tracing import eager
-
-CACHED = 2**19
-"""Scores that go at once, per thread. Fewer leave the threads waiting for each other, more leave the cache."""
 
 
 def attend(groups: Sequence[Group], q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:

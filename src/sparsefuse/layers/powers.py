@@ -18,17 +18,21 @@ NOTHING = 2.0**-100
 """A sum below this has no key: the largest weight of a sample is 1."""
 
 
+CACHED = 2**19
+"""Scores that go at once, per thread. Fewer leave the threads waiting for each other, more leave the cache."""
+
+
 def scale(width: int) -> float:
     """What products of queries and keys, heads `width` wide, are multiplied by: scores are powers of two."""
     return math.log2(math.e) * width**-0.5
 
 
-def small(q: Tensor, *keys: Tensor, dim: int) -> bool:
+def small(q: Tensor, k: Tensor, dim: int) -> bool:
     """Whether no score of queries and keys, their channels along `dim`, can be more than `LARGEST`.
 
     A product is at most that of the lengths.
     """
-    return scale(q.shape[dim]) * _longest(q, dim) * max(_longest(k, dim) for k in keys) <= LARGEST
+    return scale(q.shape[dim]) * _longest(q, dim) * _longest(k, dim) <= LARGEST
 
 
 def _longest(x: Tensor, dim: int) -> float:
@@ -52,15 +56,15 @@ def weigh(values: Tensor, weights: Tensor) -> None:
     values.view(len(values), -1, *weights.shape).mul_(weights)
 
 
-def asking(q: Tensor, logs: Tensor, dim: int) -> Tensor:
-    """Queries, their channels along `dim`, that take the logarithm of their sum (one channel) off their scores."""
-    return torch.cat([q, -logs, torch.ones_like(logs)], dim)
+def asking(q: Tensor, top: Tensor) -> Tensor:
+    """Queries (C, ...) that take `top` (1, ...) off their scores."""
+    return torch.cat([q, -top, torch.ones_like(top)])
 
 
-def asked(k: Tensor, weights: Tensor, dim: int) -> Tensor:
-    """Keys for `asking`; those without weight get no power, which could be any number otherwise."""
-    unseen = ((weights == 0) * MASKED).to(k.dtype).unsqueeze(dim)
-    return torch.cat([k, torch.ones_like(unseen), unseen], dim)
+def asked(k: Tensor, weights: Tensor) -> Tensor:
+    """Keys (C, ...) for `asking`; those without weight (...) get no power, which could be any number otherwise."""
+    unseen = ((weights == 0) * MASKED).to(k.dtype)[None]
+    return torch.cat([k, torch.ones_like(unseen), unseen])
 
 
 def divide(sums: Tensor, dim: int, *, out: Tensor, share: Tensor) -> None:

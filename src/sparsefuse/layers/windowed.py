@@ -16,11 +16,8 @@ from torch.autograd.function import once_differentiable
 from sparsefuse.layers.groups import means
 from sparsefuse.layers.heads import Projection
 from sparsefuse.layers.line import Line
-from sparsefuse.layers.powers import asked, asking, divide, product, relative, scale, trusted, weigh
+from sparsefuse.layers.powers import CACHED, asked, asking, divide, product, relative, scale, trusted, weigh
 from sparsefuse.layers.tracing import full
-
-CACHED = 2**19
-"""Scores that go at once, per thread. Fewer leave the threads waiting for each other, more leave the cache."""
 
 
 def fits(x: Tensor, mask: Tensor, span: int) -> bool:
@@ -158,7 +155,7 @@ def _parts(given: Keys, top: Tensor | None) -> _Parts:
     channels = len(tokens) // 3
     q, k, far_k, factor = tokens[:channels], tokens[channels : 2 * channels], far[:channels], scale(channels)
     if top is not None:
-        q, k, far_k, factor = asking(q * factor, top, 0), asked(k, tokens[-1], 0), asked(far_k, far[-1], 0), 1
+        q, k, far_k, factor = asking(q * factor, top), asked(k, tokens[-1]), asked(far_k, far[-1]), 1
     return _Parts(q, k, tokens[2 * channels :], far_k, far[channels:], factor)
 
 
