@@ -9,6 +9,7 @@ import io
 import itertools
 import re
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple, ParamSpec
 
@@ -73,12 +74,17 @@ def _styled(draw: Callable[P, Any]) -> Callable[P, str]:
     return styled
 
 
+def need_matplotlib() -> None:
+    """Raises ImportError if nothing can be drawn. What trains for hours asks before, not when the page is due."""
+    if find_spec("matplotlib") is None:
+        raise ImportError("figures need matplotlib: pip install 'sparsefuse[report]'")
+
+
 def _style(look: "Look", *, salt: str = "") -> Any:
     """The page's style, in the colours given."""
-    try:
-        import matplotlib as mpl
-    except ImportError as error:
-        raise ImportError("figures need matplotlib: pip install 'sparsefuse[report]'") from error
+    need_matplotlib()
+    import matplotlib as mpl
+
     style: dict[Any, Any] = {
         "font.size": 9, "text.parse_math": False, "text.color": look.ink,
         "axes.edgecolor": look.line, "axes.labelcolor": look.soft, "axes.facecolor": "none", "axes.axisbelow": True,

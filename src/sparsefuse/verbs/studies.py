@@ -26,9 +26,11 @@ def compare(
         jobs: runs at a time; 0 = one per core, or one at a time on a GPU
         engine: local = processes of this machine; ray = tasks of a Ray cluster that sees the same files
     """
+    from sparsefuse.charts import need_matplotlib
     from sparsefuse.experiment import compare
     from sparsefuse.methods import methods as every
 
+    need_matplotlib()
     failed = compare(config, methods or every(), seeds, out, root=Path(), tested=not untested, jobs=jobs, engine=engine)
     print_table(out, "compare", failed)
 
@@ -54,9 +56,11 @@ def ablate(
         jobs: runs at a time; 0 = one per core, or one at a time on a GPU
         engine: local = processes of this machine; ray = tasks of a Ray cluster that sees the same files
     """
+    from sparsefuse.charts import need_matplotlib
     from sparsefuse.experiment import grid, run
     from sparsefuse.variants import values_of
 
+    need_matplotlib()
     cells = grid(config, values_of(config, option, values), seeds, out, root=Path(), tested=not untested)
     print_table(out, "ablate", run(cells, jobs=jobs, engine=engine))
 
@@ -74,9 +78,11 @@ def study(
         jobs: runs at a time; 0 = one per core, or one at a time on a GPU
         engine: local = processes of this machine; ray = tasks of a Ray cluster that sees the same files
     """
+    from sparsefuse.charts import need_matplotlib
     from sparsefuse.study.conduct import conduct
     from sparsefuse.study.page import write_page
 
+    need_matplotlib()
     failed = conduct(config, out, root=Path(), jobs=jobs, engine=engine)
     print(write_page(out))
     if failed:
@@ -118,8 +124,10 @@ def budget(
     from sparsefuse.budget.limits import Limits
     from sparsefuse.budget.page import write_page
     from sparsefuse.budget.search import search
+    from sparsefuse.charts import need_matplotlib
     from sparsefuse.methods import fusions
 
+    need_matplotlib()
     if config.method == "auto" and not methods:
         methods = fusions()
     limits = Limits(gmacs, params, memory_mb, latency_ms)
@@ -160,7 +168,9 @@ def search_views(
         jobs: runs at a time; 0 = one per core, or one at a time on a GPU
     """
     from sparsefuse.budget.views import search_views
+    from sparsefuse.charts import need_matplotlib
 
+    need_matplotlib()
     found = search_views(config, gmacs, out, root=Path(), price=price, seeds=seeds, draws=draws, jobs=jobs)
     for layer, views in enumerate(found.views):
         print(f"layer {layer + 1}: " + ", ".join(f"{view} {heads}" for view, heads in views.items()))
