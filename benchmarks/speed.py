@@ -26,6 +26,7 @@ from sparsefuse.compiling import compile_layers
 from sparsefuse.cost import count, random_clips
 from sparsefuse.files import replacing, write_text
 from sparsefuse.layers import attention
+from sparsefuse.layers.native import attention as native
 from sparsefuse.ledger import PUBLISHED
 from sparsefuse.machine import seconds
 from sparsefuse.measure import forward, peak_bytes, train_step
@@ -220,13 +221,13 @@ def paired(
 @contextmanager
 def _kernel(entry: Contender) -> Iterator[None]:
     """Turns our dense attention off where a row is to have PyTorch's."""
-    ours = attention.NARROW, attention.FEW
+    ours = attention.NARROW, attention.FEW, native.WIDEST
     if entry.pytorch:
-        attention.NARROW = attention.FEW = 0
+        attention.NARROW = attention.FEW = native.WIDEST = 0
     try:
         yield
     finally:
-        attention.NARROW, attention.FEW = ours
+        attention.NARROW, attention.FEW, native.WIDEST = ours
 
 
 def slopes(lines: Sequence[Line]) -> dict[str, float]:

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from sparsefuse.layers.native import attention as native
 from sparsefuse.layers.powers import MASKED, relative, small
 from sparsefuse.layers.tiled import by_head, tiled
 from sparsefuse.layers.tracing import eager, exporting, full
@@ -40,6 +41,8 @@ def key_bias(mask: Tensor, dtype: torch.dtype) -> Tensor:
 
 def dense(q: Tensor, k: Tensor, v: Tensor, mask: Tensor, *, span: int = 0, want_received: bool = False) -> Attended:
     """Every query (B, H, N, D/H) attends to every real key (B, H, N', D/H); `mask` (B, N'). `span` is not used."""
+    if not want_received and native.possible(q, mask, q.shape[3]) and native.possible(k, mask, q.shape[3]):
+        return Attended(native.dense(q, k, v, mask), None)
     if not want_received and not _few(q, k):
         if _narrow(q, mask) and small(q, k, dim=-1):
             return Attended(tiled(q, k, v, relative(mask, q.dtype)), None)

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from sparsefuse.layers.attention import are_few, narrow
 from sparsefuse.layers.few import few
 from sparsefuse.layers.heads import by_channel, check_heads, heads, heard
+from sparsefuse.layers.native import attention as native
 from sparsefuse.layers.sparse import PATTERNS
 from sparsefuse.layers.tracing import eager
 from sparsefuse.layers.windowed import fits, windowed
@@ -34,6 +35,7 @@ class Attention(nn.Module):
         if pattern not in PATTERNS:
             raise ValueError(unknown("attention pattern", pattern, PATTERNS))
         self.num_heads, self.pattern, self.span = num_heads, pattern, span
+        self.width = dim // num_heads
         self.qkv = nn.Linear(dim, 3 * dim)
         self.out = nn.Linear(dim, dim)
         nn.init.xavier_uniform_(self.qkv.weight)
@@ -43,6 +45,9 @@ class Attention(nn.Module):
     def forward(self, x: Tensor, mask: Tensor, *, want_received: bool = False) -> Result:
         """Self-attention: x (B, N, D), mask (B, N) -> (B, N, D)."""
         lean = eager(x) and not heard(self.qkv, self.out)
+        if lean and self.pattern != "fixed" and not want_received and native.possible(x, mask, self.width):
+            attended = native.attended(x, mask, self.qkv, self.out, self.num_heads, self.pattern, self.span)
+            return Result(attended, None)
         if lean and self.pattern == "local" and not want_received and fits(x, mask, self.span):
             return Result(windowed(x, mask, self.qkv, self.out, self.num_heads, self.span), None)
         lean = lean and narrow(x.shape[2] // self.num_heads)
@@ -55,7 +60,7 @@ class Attention(nn.Module):
     def _by_channel(self, x: Tensor) -> tuple[Tensor, ...]:
         """`heads` of the projection, of which tokens lie last in memory."""
         weight, bias = (by_channel(t, 3, self.num_heads) for t in (self.qkv.weight, self.qkv.bias[:, None]))
-        parts = torch.addmm(bias, weight, x.flatten(0, 1).T).view(3, -1, self.num_heads, *x.shape[:2])
+        parts = torch.addmm(bias, weight, x.flatten(0, 1).T).view(3, self.width, self.num_heads, *x.shape[:2])
         return parts.permute(0, 3, 2, 4, 1).unbind(0)
 
 

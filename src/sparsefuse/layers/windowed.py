@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from sparsefuse.layers.groups import means
 from sparsefuse.layers.heads import Projection
 from sparsefuse.layers.line import Line
+from sparsefuse.layers.means import means
 from sparsefuse.layers.powers import CACHED, asked, asking, divide, product, relative, scale, trusted, weigh
 from sparsefuse.layers.tracing import full
 

@@ -1,0 +1,175 @@
+"""Attention with narrow heads by `attention.cpp`, with its way back.
+
+Gradients of gradients, of the mask, and torch.func, are not known.
+"""
+
+import functools
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+from sparsefuse.layers.means import means
+from sparsefuse.layers.native.building import library
+from sparsefuse.layers.native.call import NOWHERE, Given, Kind, View
+from sparsefuse.layers.tracing import eager, full
+
+WIDEST = 16
+"""Width of a head up to which this is faster than PyTorch's kernel."""
+
+
+def possible(x: Tensor, mask: Tensor, width: int) -> bool:
+    """Whether heads of `width` channels can run here."""
+    fits = eager(x) and x.dtype == torch.float32 and width <= WIDEST and not mask.requires_grad
+    return fits and library(width) is not None
+
+
+def attended(x: Tensor, mask: Tensor, qkv: nn.Linear, out: nn.Linear, heads: int, pattern: str, span: int) -> Tensor:
+    """Self-attention of x (B, N, D), mask (B, N) -> (B, N, D); `qkv` projects to queries, keys and values.
+
+    `pattern` and `span` as in `sparse`.
+    """
+    kind, known = Kind[pattern.upper()], full(mask)
+    if kind is not Kind.DENSE and x.shape[1] - 1 <= span:
+        kind = Kind.DENSE  # one block
+    far = None if kind is not Kind.LOCAL else _full_far(mask.shape[1], span) if known else Far.of(mask, span)
+    options = _Options(None if known else _logs(mask), far, heads, kind, span)
+    return _Attended.apply(x, qkv.weight, qkv.bias, out.weight, out.bias, options)  # pyright: ignore[reportReturnType]
+
+
+def dense(q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
+    """Queries (B, H, N, C) over keys and values (B, H, N', C), mask (B, N') -> (B, H, N, C)."""
+    q, k, v = (t if t.stride(-1) == 1 else t.contiguous() for t in (q, k, v))
+    return _Dense.apply(q, k, v, None if full(mask) else _logs(mask))  # pyright: ignore[reportReturnType]
+
+
+def _logs(weights: Tensor) -> Tensor:
+    return weights.to(torch.float32).log2()
+
+
+class Far(NamedTuple):
+    """Keys that all tokens see: CLS, and means."""
+
+    share: Tensor
+    """(B or 1, F, N): of which rows each is made"""
+    weights: Tensor | None
+    """(B, F), logarithms to base 2; None if all are 1"""
+
+    @classmethod
+    def of(cls, mask: Tensor, span: int) -> "Far":
+        """For tokens under `mask` (B, N), CLS first."""
+        share, weights = means(mask, span)
+        share = F.pad(share, (1, 0, 1, 0))
+        share[:, 0, 0] = 1
+        return cls(share, _logs(torch.cat([mask[:, :1].to(weights.dtype), weights], 1)))
+
+
+@functools.lru_cache(maxsize=16)
+def _full_far(length: int, span: int) -> Far:
+    with torch.inference_mode(False):  # or they could not be used in training later
+        share, weights = Far.of(torch.ones(1, length, dtype=torch.bool, device="cpu"), span)
+        assert weights is not None
+        there = weights[0] == 0  # fewer tokens than means leave some empty
+        return Far(share[:, there].contiguous(), None)
+
+
+class _Options(NamedTuple):
+    """What attention does besides."""
+
+    weights: Tensor | None
+    """of keys (B, N), logarithms to base 2; None if all are 1"""
+    far: Far | None
+    heads: int
+    kind: Kind
+    span: int
+
+
+class _Attended(torch.autograd.Function):
+    """Tokens (B, N, D) and both projections, as `nn.Linear` has them -> (B, N, D)."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, out_weight: Tensor, out_bias: Tensor, options: _Options
+    ) -> Tensor:
+        rows = F.linear(x, weight, bias)
+        far = None if options.far is None else options.far.share @ rows[:, :, x.shape[2] :]
+        read = torch.empty_like(x, memory_format=torch.contiguous_format)
+        kept = _kept(any(ctx.needs_input_grad) or options.kind is Kind.STRIDED, x, options.heads)
+        _given(rows, far, options).forward(_whole(read, options), kept)
+        ctx.save_for_backward(x, weight, out_weight, rows, far, read, kept)
+        ctx.options = options
+        return F.linear(read, out_weight, out_bias)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        x, weight, out_weight, rows, far, read, kept = ctx.saved_tensors
+        options, width = ctx.options, x.shape[2]
+        grad = grads[0].flatten(0, 1)
+        toward = (grad @ out_weight).view(x.shape)
+        slopes, far_slopes = torch.empty_like(rows), None if far is None else torch.empty_like(far)
+        places = _parts(slopes, 3, options) + ([NOWHERE] * 2 if far_slopes is None else _parts(far_slopes, 2, options))
+        _given(rows, far, options).backward(_whole(read, options), kept, _whole(toward, options), places)
+        if far_slopes is not None:
+            slopes[:, :, width:].baddbmm_(options.far.share.mT.expand(len(x), -1, -1), far_slopes)
+        flat = slopes.flatten(0, 1)
+        to_weights = flat.T @ x.flatten(0, 1), flat.sum(0), grad.T @ read.flatten(0, 1), grad.sum(0)
+        return (flat @ weight).view(x.shape), *to_weights, None
+
+
+def _given(rows: Tensor, far: Tensor | None, options: _Options) -> Given:
+    samples, length, _ = rows.shape
+    q, k, v = _parts(rows, 3, options)
+    width = rows.shape[2] // 3 // options.heads
+    given = Given(samples, options.heads, width, length, length, q, k, v, options.weights, options.kind, options.span)
+    if far is None or options.far is None:
+        return given
+    k, v = _parts(far, 2, options)
+    return given._replace(far=far.shape[1], far_k=k, far_v=v, far_weights=options.far.weights)
+
+
+def _parts(x: Tensor, count: int, options: _Options) -> list[View]:
+    return View.parts(x, count, options.heads)
+
+
+def _whole(x: Tensor, options: _Options) -> View:
+    return View.parts(x, 1, options.heads)[0]
+
+
+class _Dense(torch.autograd.Function):
+    """Queries (B, H, N, C), keys and values (B, H, N', C), logarithms of weights (B, N') -> (B, H, N, C)."""
+
+    @staticmethod
+    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, weights: Tensor | None) -> Tensor:
+        x = _rows_like(q)
+        kept = _kept(any(ctx.needs_input_grad), x.transpose(1, 2), q.shape[1])
+        _of(q, k, v, weights).forward(View.of(x), kept)
+        ctx.save_for_backward(q, k, v, weights, x, kept)
+        return x
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        q, k, v, weights, x, kept = ctx.saved_tensors
+        grad = grads[0] if grads[0].stride(3) == 1 else grads[0].contiguous()
+        slopes = [_rows_like(t) for t in (q, k, v)]
+        _of(q, k, v, weights).backward(View.of(x), kept, View.of(grad), [*map(View.of, slopes), NOWHERE, NOWHERE])
+        return *slopes, None
+
+
+def _of(q: Tensor, k: Tensor, v: Tensor, weights: Tensor | None) -> Given:
+    samples, heads, length, width = q.shape
+    return Given(samples, heads, width, length, k.shape[2], View.of(q), View.of(k), View.of(v), weights)
+
+
+def _rows_like(x: Tensor) -> Tensor:
+    """An empty (B, H, N, C), in memory (B, N, H, C)."""
+    samples, heads, length, width = x.shape
+    return x.new_empty(samples, length, heads, width).transpose(1, 2)
+
+
+def _kept(learning: bool, x: Tensor, heads: int) -> Tensor | None:
+    """Room (2, B, H, N) for what the way back needs of x (B, N, ...)."""
+    return x.new_empty(2, x.shape[0], heads, x.shape[1]) if learning else None

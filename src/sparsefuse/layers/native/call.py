@@ -1,0 +1,96 @@
+"""What attention.cpp is called with, as a line of 64-bit numbers: the fields of its `Call`, in its order."""
+
+import math
+from array import array
+from collections.abc import Sequence
+from enum import IntEnum
+from itertools import chain
+from struct import pack, unpack
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from sparsefuse.layers.native.building import library
+
+
+class View(NamedTuple):
+    """Rows (B, H, N, C) of float32, channels side by side: an address, and how far samples, heads and tokens lie."""
+
+    at: int
+    sample: int
+    head: int
+    token: int
+
+    @classmethod
+    def of(cls, x: Tensor) -> "View":
+        """A tensor (B, H, N, C)."""
+        return cls(x.data_ptr(), x.stride(0), x.stride(1), x.stride(2))
+
+    @classmethod
+    def parts(cls, x: Tensor, count: int, heads: int) -> "list[View]":
+        """Rows (B, N, count * H * C) as `count` parts."""
+        sample, token, _ = x.stride()
+        width = x.shape[2] // count
+        return [cls(x.data_ptr() + 4 * part * width, sample, width // heads, token) for part in range(count)]
+
+
+NOWHERE = View(0, 0, 0, 0)
+
+
+class Kind(IntEnum):
+    """Who sees what."""
+
+    DENSE = 0
+    LOCAL = 1
+    STRIDED = 2
+
+
+class Given(NamedTuple):
+    """Queries, keys and values, and who sees what (attention.cpp says it)."""
+
+    samples: int
+    heads: int
+    width: int
+    queries: int
+    keys: int
+    q: View
+    k: View
+    v: View
+    weights: Tensor | None
+    """(B, N') logarithms to base 2"""
+    kind: Kind = Kind.DENSE
+    span: int = 0
+    far: int = 0
+    far_k: View = NOWHERE
+    far_v: View = NOWHERE
+    far_weights: Tensor | None = None
+
+    def forward(self, x: View, kept: Tensor | None) -> None:
+        """What is read goes to x; what the way back needs, to `kept` (2, B, H, N)."""
+        self._run("forward", self._numbers(x, kept))
+
+    def backward(self, x: View, kept: Tensor, grad: View, slopes: Sequence[View]) -> None:
+        """`slopes`, of q, k, v, far k and far v, by `grad` of x."""
+        flow = torch.empty_like(kept[0])
+        back = [*grad, *chain.from_iterable(slopes), flow.data_ptr()]
+        self._run("backward", [*self._numbers(x, kept), *back])
+
+    def _numbers(self, x: View, kept: Tensor | None) -> list[int]:
+        sizes = [self.kind, self.samples, self.heads, self.queries, self.keys, self.far, self.span]
+        steepness = self.width**-0.5
+        scales = [_bits(math.log2(math.e) * steepness), _bits(steepness)]
+        views = [*self.q, *self.k, *self.v, *self.far_k, *self.far_v, *x]
+        tensors = [self.weights, self.far_weights, *([None, None] if kept is None else kept)]
+        addresses = [0 if tensor is None else tensor.data_ptr() for tensor in tensors]
+        return [*sizes, torch.get_num_threads(), *scales, *views, *addresses]
+
+    def _run(self, name: str, numbers: list[int]) -> None:
+        found = library(self.width)
+        assert found is not None
+        line = array("q", numbers)
+        getattr(found, name)(line.buffer_info()[0])
+
+
+def _bits(x: float) -> int:
+    return unpack("q", pack("d", x))[0]

@@ -1,0 +1,211 @@
+"""Attention in C++ equals the patterns' definition, alone or in company; where it cannot be built, we say so."""
+
+import copy
+import logging
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sparsefuse.layers.block import Attention, CrossAttention
+from sparsefuse.layers.heads import heads
+from sparsefuse.layers.native import attention as native
+from sparsefuse.layers.native import building
+from sparsefuse.layers.sparse import PATTERNS
+
+built = pytest.mark.skipif(building.library(4) is None, reason="no C++ compiler here, or another processor")
+
+
+def layer(pattern, num_heads=3, width=4, span=4, larger=1.0):
+    torch.manual_seed(0)
+    made = Attention(width * num_heads, num_heads, pattern=pattern, span=span)
+    torch.nn.init.normal_(made.qkv.bias)
+    torch.nn.init.normal_(made.out.bias)
+    with torch.no_grad():
+        made.qkv.weight *= larger**0.5
+    return made
+
+
+def clips(lengths, padded, width=12, *, fractional=False, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    x = torch.randn(len(lengths), 1 + padded, width, generator=generator)
+    mask = torch.arange(padded) < torch.tensor(lengths)[:, None]
+    mask = torch.cat([mask.any(1, keepdim=True), mask], 1)
+    return x, mask * (0.1 + 0.9 * torch.rand(mask.shape, generator=generator)) if fractional else mask
+
+
+def defined(made, x, mask):
+    """By the functions that `test_sparse_patterns` holds against a loop over queries and keys."""
+    q, k, v = heads(made.qkv(x), 3, made.num_heads)
+    return made.out(PATTERNS[made.pattern](q, k, v, mask, span=made.span).x.transpose(1, 2).flatten(2))
+
+
+def outcome(attend, made, x, mask):
+    """What is read, and the slopes of tokens and weights, all as if nothing stood where the mask is 0."""
+    x = x.clone().requires_grad_()
+    y = attend(made, x, mask) * (mask > 0)[..., None]
+    towards = torch.randn(y.shape, generator=torch.Generator().manual_seed(1)).to(y)
+    return [y, *torch.autograd.grad((y * towards).sum(), [x, *made.parameters()])]
+
+
+def check(made, x, mask, rtol=1e-4):
+    mine = outcome(lambda made, x, mask: made(x, mask).x, made, x, mask)
+    exact = outcome(defined, copy.deepcopy(made).double(), x.double(), mask)
+    for got, wanted in zip(mine, exact, strict=True):
+        largest = max(1.0, float(wanted.detach().abs().max()))
+        torch.testing.assert_close(got.double(), wanted, rtol=rtol, atol=rtol * largest)
+
+
+@built
+@settings(deadline=None, max_examples=60, derandomize=True)
+@given(
+    pattern=st.sampled_from(["dense", "local", "strided"]),
+    lengths=st.lists(st.integers(1, 90), min_size=1, max_size=3),
+    extra=st.integers(0, 5),
+    span=st.sampled_from([2, 4, 6, 18, 40]),
+    num_heads=st.sampled_from([1, 3]),
+    larger=st.sampled_from([1.0, 30.0]),
+    fractional=st.booleans(),
+)
+def test_it_equals_the_definition(pattern, lengths, extra, span, num_heads, larger, fractional):
+    made = layer(pattern, num_heads, span=span, larger=larger)
+    x, mask = clips(lengths, max(lengths) + extra, 4 * num_heads, fractional=fractional)
+    assert type(made(x.requires_grad_(), mask).x.grad_fn).__name__ == "_AttendedBackward"  # it is this that runs
+    check(made, x.detach(), mask, rtol=1e-5 * larger)
+
+
+@built
+@pytest.mark.parametrize("pattern", ["dense", "local", "strided"])
+@pytest.mark.parametrize("width", [1, 5, 16])
+def test_heads_of_any_width_up_to_the_widest(pattern, width):
+    made = layer(pattern, 2, width, span=6)
+    x, mask = clips([70, 40], 70, 2 * width)
+    check(made, x, mask)
+    assert not native.possible(x, mask, native.WIDEST + 1)
+
+
+@built
+@pytest.mark.parametrize("pattern", ["dense", "local", "strided"])
+def test_scores_of_thousands_stay_finite_and_exact(pattern):
+    made = layer(pattern, larger=3000.0)
+    x, mask = clips([60, 20], 60)
+    got, exact = made(x, mask).x, defined(copy.deepcopy(made).double(), x.double(), mask)
+    assert float(made.qkv(x).detach()[..., :12].square().sum(2).amax()) > 1e4
+    torch.testing.assert_close(
+        got[mask].double(), exact[mask], rtol=2e-3, atol=2e-3 * float(exact.detach().abs().max())
+    )
+
+
+@built
+@pytest.mark.parametrize("pattern", ["dense", "local", "strided"])
+def test_a_clip_that_is_not_there_reads_nothing(pattern):
+    made = layer(pattern)
+    x, mask = clips([0, 30], 30)
+    y, *slopes = outcome(lambda made, x, mask: made(x, mask).x, made, x, mask)
+    assert made(x, mask).x[0].equal(made.out.bias.expand(31, -1))
+    assert y.isfinite().all()
+    assert all(slope.isfinite().all() for slope in slopes)
+    assert not slopes[0][0].any()
+
+
+@pytest.mark.parametrize("pattern", ["dense", "local", "strided", "fixed"])
+def test_no_clips_and_no_tokens_give_nothing(pattern):
+    made = layer(pattern)
+    assert made(torch.zeros(0, 21, 12), torch.zeros(0, 21, dtype=torch.bool)).x.shape == (0, 21, 12)
+
+
+@built
+def test_queries_of_one_stream_read_another():
+    torch.manual_seed(0)
+    made = CrossAttention(12, 3)
+    x, (source, mask) = torch.randn(2, 7, 12), clips([40, 25], 40, fractional=True)
+    exact = copy.deepcopy(made).double()
+
+    def slopes(made, x, source):
+        x, source = x.clone().requires_grad_(), source.clone().requires_grad_()
+        y = made(x, source, mask)
+        return [y, *torch.autograd.grad(y.square().sum(), [x, source, *made.parameters()])]
+
+    for got, wanted in zip(slopes(made, x, source), slopes(exact, x.double(), source.double()), strict=True):
+        torch.testing.assert_close(got.double(), wanted, rtol=1e-4, atol=1e-4)
+
+
+@built
+def test_neither_threads_nor_company_change_a_bit():
+    """Unlike with PyTorch's products, whose sums depend on both."""
+    generator = torch.Generator().manual_seed(0)
+    q, k, v = (torch.randn(3, 2, 70, 4, generator=generator, requires_grad=True) for _ in range(3))
+    mask = torch.ones(3, 70, dtype=torch.bool)
+
+    def slopes(threads, clips):
+        torch.set_num_threads(threads)
+        parts = [t.detach()[clips].requires_grad_() for t in (q, k, v)]
+        y = native.dense(*parts, mask[clips])
+        return [y, *torch.autograd.grad(y.square().sum(), parts)]
+
+    alone, together = slopes(1, slice(1, 2)), slopes(2, slice(0, 3))
+    assert all(a.equal(b[1:2]) for a, b in zip(alone, together, strict=True))
+
+
+@built
+def test_gradients_that_lie_oddly_are_read_right():
+    q, k, v = (torch.randn(2, 3, 9, 4, requires_grad=True) for _ in range(3))
+    mask = torch.ones(2, 9, dtype=torch.bool)
+    summed = torch.autograd.grad(native.dense(q, k, v, mask).sum(), [q, k, v])  # flows in as one number, expanded
+    weighed = torch.autograd.grad((native.dense(q, k, v, mask) * torch.ones(2, 3, 9, 4)).sum(), [q, k, v])
+    turned = native.dense(*(t.mT.contiguous().mT for t in (q, k, v)), mask)
+    for got, wanted in zip(summed, weighed, strict=True):
+        torch.testing.assert_close(got, wanted)
+    torch.testing.assert_close(turned, native.dense(q, k, v, mask))
+
+
+@built
+@pytest.mark.parametrize(
+    "other",
+    [
+        lambda x, mask: (x.double(), mask, 4),
+        lambda x, mask: (x, mask.float().requires_grad_(), 4),
+        lambda x, mask: (x.bfloat16(), mask, 4),
+        lambda x, mask: (x, mask, 17),
+    ],
+)
+def test_what_it_does_not_know_runs_elsewhere(other):
+    x, mask = clips([9], 9)
+    assert native.possible(x, mask, 4)
+    assert not native.possible(*other(x, mask))
+
+
+def test_without_a_compiler_the_same_comes_out_and_the_log_says_why(monkeypatch, caplog):
+    made, (x, mask) = layer("local"), clips([30, 12], 30)
+    here = made(x, mask).x
+    building.library.cache_clear()
+    monkeypatch.delenv("CXX", raising=False)
+    monkeypatch.setattr(building.shutil, "which", lambda name: None)
+    with caplog.at_level(logging.WARNING):
+        there = made(x, mask).x
+    building.library.cache_clear()
+    torch.testing.assert_close(here[mask], there[mask], rtol=1e-4, atol=1e-5)
+    if torch.backends.cpu.get_cpu_capability() in building.FOR:
+        assert "no C++ compiler among c++, g++, clang++; install one, or name it in CXX" in caplog.text
+
+
+@built
+def test_what_a_compiler_says_is_told_and_nothing_half_built_stays(monkeypatch, caplog, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setitem(building.FOR, torch.backends.cpu.get_cpu_capability(), "-DLANES=nonsense")
+    building.library.cache_clear()
+    with caplog.at_level(logging.WARNING):
+        assert building.library(4) is None
+    building.library.cache_clear()
+    assert "nonsense" in caplog.text
+    assert not list((tmp_path / "sparsefuse" / "native").iterdir())
+
+
+@built
+def test_it_is_built_once(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    command = ["c++", *building.FLAGS, *building.FOR[torch.backends.cpu.get_cpu_capability()].split(), "-DWIDTH=4"]
+    first = building.built(command, "attention-4")
+    monkeypatch.setattr(building.subprocess, "run", lambda *given, **options: pytest.fail("built again"))
+    assert building.built(command, "attention-4") == first
