@@ -77,14 +77,18 @@ def memory_mb(model: FusionModel, lengths: dict[str, int], *, batch: int = BATCH
 
 def forward(model: FusionModel, clips: dict[str, Tokens]) -> None:
     """One pass as in use."""
+    if model.training:
+        model.eval()
     with torch.inference_mode():
-        model.eval()(clips)
+        model(clips)
 
 
 def train_step(model: FusionModel, clips: dict[str, Tokens]) -> None:
     """One pass forward and backward; the weights stay as they are."""
+    if not model.training:
+        model.train()
     model.zero_grad(set_to_none=True)
-    logits, penalty = model.train()(clips)
+    logits, penalty = model(clips)
     (logits.square().mean() + penalty).backward()
 
 
