@@ -10,9 +10,11 @@ import torch
 
 from sparsefuse import measure
 from sparsefuse.layers import attention, block, grouped, pool
+from sparsefuse.layers.native import attention as native
 
 os.environ["TORCH_FAKE_TENSOR_DISPATCH_CACHE"] = "0"  # read by torch._dynamo; it hardly hits, and doubles torch.export
 os.environ["OMP_NUM_THREADS"] = "1"  # for the processes that tests start
+os.environ["CXXFLAGS"] = "-O1"  # a third of the time to build; tests need thirty sizes
 torch.set_num_threads(1)  # for what is made once for a whole file, before the first test
 
 FIRST = [
@@ -78,5 +80,5 @@ def made_up_costs(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def plain_softmax(monkeypatch: pytest.MonkeyPatch) -> None:
     """Layers as elsewhere than on a processor: there, sums and averages are products that are no part of a method."""
-    for module in (attention, block, grouped, pool):
+    for module in (attention, block, grouped, native, pool):
         monkeypatch.setattr(module, "eager", lambda x: False)

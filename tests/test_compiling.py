@@ -3,7 +3,9 @@
 import pytest
 import torch
 
+from sparsefuse import compiling
 from sparsefuse.compiling import compile_layers
+from sparsefuse.layers.native import building
 from sparsefuse.methods import build
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit.*:DeprecationWarning")  # torch on importing its compiler
@@ -28,10 +30,19 @@ def compiled(model):
         ("late", {"unimodal_depth": 3, "stride": 4}, [2, 3]),  # a layer, one that pools
     ],
 )
-def test_layers_behind_the_pooling_are_compiled(method, options, places):
+def test_layers_behind_the_pooling_are_compiled(method, options, places, monkeypatch):
+    monkeypatch.setattr(compiling, "library", lambda width: None)
     model = build(method, FEATURES, 3, lengths=LENGTHS, **SMALL, **options)
     assert compile_layers(model) == places
     assert compiled(model) == places
+
+
+@pytest.mark.skipif(building.library(2) is None, reason="no C++ compiler here, or another processor")
+def test_layers_in_cpp_are_left_alone():
+    model = build("sft", FEATURES, 3, lengths=LENGTHS, **SMALL, keep=3, fusion_depth=2)
+    assert compile_layers(model) == [2]  # the one that joins
+    wide = build("sft", FEATURES, 3, lengths=LENGTHS, dim=34, num_heads=2, keep=3, fusion_depth=2)
+    assert compile_layers(wide) == [2, 3, 4]
 
 
 def test_off_the_processor_all_layers_are_compiled():

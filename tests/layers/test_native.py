@@ -206,6 +206,6 @@ def test_what_a_compiler_says_is_told_and_nothing_half_built_stays(monkeypatch, 
 def test_it_is_built_once(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     command = ["c++", *building.FLAGS, *building.FOR[torch.backends.cpu.get_cpu_capability()].split(), "-DWIDTH=4"]
-    first = building.built(command, "attention-4")
+    first = building.built(building.ATTENTION, command, "attention-4")
     monkeypatch.setattr(building.subprocess, "run", lambda *given, **options: pytest.fail("built again"))
-    assert building.built(command, "attention-4") == first
+    assert building.built(building.ATTENTION, command, "attention-4") == first

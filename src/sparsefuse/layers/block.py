@@ -10,6 +10,9 @@ from sparsefuse.layers.attention import are_few, narrow
 from sparsefuse.layers.few import few
 from sparsefuse.layers.heads import by_channel, check_heads, heads, heard
 from sparsefuse.layers.native import attention as native
+from sparsefuse.layers.native import block as native_block
+from sparsefuse.layers.native.attention import Options
+from sparsefuse.layers.native.block import Parts
 from sparsefuse.layers.sparse import PATTERNS
 from sparsefuse.layers.tracing import eager
 from sparsefuse.layers.windowed import fits, windowed
@@ -151,9 +154,34 @@ class Block(nn.Module):
 
     def forward(self, tokens: Tokens) -> Tokens:
         x, mask = tokens
+        if self.style == "sft" and (y := whole(x, mask, self.norm, self.attention, self.drop, self.mlp)) is not None:
+            return Tokens(y, mask)
         x = x + self.drop(self.attention(self.norm(x), mask).x)  # SFT eq. 2
         x = x + self.drop(self.mlp(x))  # SFT eq. 3
         return Tokens(x, mask)
+
+
+def whole(
+    x: Tensor, mask: Tensor, norm: nn.LayerNorm, attention: Attention, drop: nn.Module, mlp: Mlp | None = None
+) -> Tensor | None:
+    """A block of SFT's style on x (B, N, D), by one operation; None where there is none for it."""
+    if mlp is None:
+        drops, parts = [drop], Parts(attention.qkv, attention.out)
+    else:
+        second_norm, first, inner_drop, _, second = mlp
+        drops, parts = [drop, inner_drop], Parts(attention.qkv, attention.out, second_norm, first, second)  # pyright: ignore[reportArgumentType]
+    if attention.pattern == "fixed" or any(map(_dropping, drops)):
+        return None
+    if native_block.possible(x, mask, attention.num_heads, parts, norm, attention):
+        options = Options.of(mask, attention.num_heads, attention.pattern, attention.span)
+        return native_block.passed(x, parts, options, norm.eps)
+    return None
+
+
+def _dropping(drop: nn.Module) -> bool:
+    if not drop.training or (isinstance(drop, nn.Dropout) and drop.p == 0):
+        return False
+    return any(getattr(part, "p", 0) > 0 for part in drop.modules())
 
 
 class CrossBlock(nn.Module):

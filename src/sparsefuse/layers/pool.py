@@ -42,24 +42,26 @@ def members(mask: Tensor, keep: int) -> Tensor:
 
 
 def averages(tokens: Tokens, *, keep: int | None = None, stride: int | None = None) -> Tokens | None:
-    """The averages (B, K, D) of `windows`, by one product, where windows are few and all tokens known to be real.
+    """CLS and the averages of the others' `windows`, (B, 1 + N, D) -> (B, 1 + K, D), by one product.
 
-    None elsewhere.
+    None unless windows are few and all tokens known to be real.
     """
     x, mask = tokens
-    count = keep if keep is not None else num_windows(mask.shape[1], stride or 1)
-    if not eager(x) or not 0 < count <= FEW or not mask.shape[1] or not full(mask):
+    length = mask.shape[1] - 1
+    count = keep if keep is not None else num_windows(length, stride or 1)
+    if not eager(x) or not 0 < count <= FEW or length < 1 or not full(mask):
         return None
-    share, kept = _shares(mask.shape[1], keep, stride, x.dtype)
+    share, kept = _shares(length, keep, stride, x.dtype)
     return Tokens(share @ x, kept.expand(len(x), -1))
 
 
 @functools.lru_cache(maxsize=16)
 def _shares(length: int, keep: int | None, stride: int | None, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """(K, N): which share each of N tokens has in each window; and the mask of the windows (1, K)."""
+    """(1 + K, 1 + N): which share CLS and each of N tokens has in CLS and each window; their mask (1, 1 + K)."""
     with torch.inference_mode(False):  # or they could not be used in training later
         index, count = windows(torch.ones(1, length, dtype=torch.bool, device="cpu"), keep=keep, stride=stride)
         inside = index == torch.arange(count, device="cpu")[:, None]
+        inside = torch.block_diag(torch.ones(1, 1), inside.to(dtype))
         size = inside.sum(1, keepdim=True)
         return inside.to(dtype) / size.clamp_min(1), (size > 0).T
 

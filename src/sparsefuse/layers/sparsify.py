@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from sparsefuse.layers.block import Attention, Norm, PerStream
+from sparsefuse.layers.block import Attention, Norm, PerStream, whole
 from sparsefuse.layers.options import per_modality
 from sparsefuse.layers.pool import POOLS, Pool, averages, pool, windows
 from sparsefuse.names import unknown
@@ -40,18 +40,27 @@ class Sparsify(nn.Module):
     def forward(self, tokens: Tokens) -> Tokens:
         x, mask = tokens
         significance = None
-        if self.attention is not None:
+        if self.attention is not None and (y := self._whole(x, mask)) is not None:
+            x = y
+        elif self.attention is not None:
             attended = self.attention(self.norm(x), mask, want_received=self.pool == "attn")
             x = x + self.drop(attended.x)
             significance = None if attended.received is None else attended.received[:, 1:]  # SFT eq. 12
-        kept = self._pooled(Tokens(x[:, 1:], mask[:, 1:]), significance)  # SFT eq. 4
-        return Tokens(torch.cat([x[:, :1], kept.x], 1), torch.cat([mask[:, :1], kept.mask], 1))
+        return self._pooled(Tokens(x, mask), significance)  # SFT eq. 4
+
+    def _whole(self, x: Tensor, mask: Tensor) -> Tensor | None:
+        """Attention with norm and residual by one operation, where there is one."""
+        if self.attention is None or not isinstance(self.norm, Norm) or self.pool == "attn":
+            return None
+        return whole(x, mask, self.norm, self.attention, self.drop)
 
     def _pooled(self, tokens: Tokens, significance: Tensor | None) -> Tokens:
         if self.pool == "avg" and (kept := averages(tokens, keep=self.keep, stride=self.stride)):
             return kept
-        index, count = windows(tokens.mask, keep=self.keep, stride=self.stride)
-        return pool(tokens, index, count, how=self.pool, significance=significance)
+        (cls, x), (cls_mask, mask) = (t.split([1, t.shape[1] - 1], 1) for t in tokens)
+        index, count = windows(mask, keep=self.keep, stride=self.stride)
+        kept = pool(Tokens(x, mask), index, count, how=self.pool, significance=significance)
+        return Tokens(torch.cat([cls, kept.x], 1), torch.cat([cls_mask, kept.mask], 1))
 
 
 def pooling(names: tuple[str, ...], stride: int | dict[str, int] | None, how: Pool) -> list[PerStream]:

@@ -10,6 +10,8 @@
 //
 // Scores are powers of two. Each row of a result is written by one thread at a time, whatever their number.
 
+#include <omp.h>
+
 #include <algorithm>
 #include <cstdint>
 #include <type_traits>
@@ -40,8 +42,22 @@ struct Call {  // in the order of `call.py`
   float *weights;                 // (B, N) logarithms of the keys' weights, to base 2; none if all are 1
   float *far_weights;             // (B, F)
   float *top, *share;             // (B, H, N) largest score; one over the sum of powers, 0 where nothing is seen
+  float *flow;                    // (B, H, N) grad . x
   View grad, dq, dk, dv, d_far_k, d_far_v;  // the way back: `grad` flows to x
-  float *flow;                              // (B, H, N) grad . x
+
+  // The call for one sample.
+  Call of(int64_t b) const {
+    Call one = *this;
+    one.samples = 1;
+    for (View *view : {&one.q, &one.k, &one.v, &one.far_k, &one.far_v, &one.x, &one.grad, &one.dq, &one.dk, &one.dv,
+                       &one.d_far_k, &one.d_far_v})
+      view->at += b * view->sample;
+    if (weights) one.weights += b * keys;
+    if (far_weights) one.far_weights += b * far;
+    for (float **line : {&one.top, &one.share, &one.flow})
+      if (*line) *line += b * heads * queries;
+    return one;
+  }
 };
 
 // ------------------------------------------------------------------------------------------------------- rows and lanes
@@ -102,17 +118,18 @@ void store(Vec from, Line to, Range range) {
 
 inline Vec larger(Vec a, Vec b) { return a > b ? a : b; }
 
-// 2^x for x <= 0, to 2e-7 of it; 0 from 2^-127 on. The whole part goes to the exponent, the rest through a polynomial.
+// 2^x for x <= 0, to 2e-7 of it; 0 below 2^-100: what is so small would slow sums down and change none. The whole part
+// goes to the exponent, the rest through a polynomial.
 inline Vec power(Vec x) {
   const float magic = 0x1.8p23f;  // what is added to it is rounded to its last digit
-  x = larger(x, Vec{} - 127.0f);
   Vec whole = x + magic, rest = x - (whole - magic);
   Vec y = rest * 1.32647272e-3f + 9.67151264e-3f;
   y = y * rest + 5.550733743e-2f;
   y = y * rest + 2.402224209e-1f;
   y = y * rest + 6.931469776e-1f;
   y = y * rest + 1.0f;
-  return (Vec)(((Ints)whole << 23) + (Ints)y);
+  y = (Vec)(((Ints)whole << 23) + (Ints)y);
+  return x > -100.0f ? y : Vec{};
 }
 
 inline Vec product(const Vec (&a)[C], const float *b) {
@@ -351,20 +368,32 @@ struct Head {
   }
 };
 
+// The threads that share some work, and which of them this is.
+struct Team {
+  int64_t me = 0, size = 1;
+
+  // Deals `count` pieces of work; all are done when it returns.
+  template <class Work>
+  void deal(int64_t count, Work work) const {
+    for (int64_t i = count * me / size; i < count * (me + 1) / size; i++) work(i);
+    if (size > 1) {
+#pragma omp barrier
+    }
+  }
+};
+
+// Groups of all heads.
 template <class Work>
-void each(const Call &call, int64_t groups, Work work) {
-#pragma omp parallel for schedule(static) num_threads(call.threads)
-  for (int64_t i = 0; i < call.samples * call.heads * groups; i++) {
+void each(const Call &call, Team team, int64_t groups, Work work) {
+  team.deal(call.samples * call.heads * groups, [&](int64_t i) {
     int64_t sequence = i / groups;
     work(Head{call, sequence / call.heads, sequence % call.heads}, i % groups);
-  }
+  });
 }
-
-}  // namespace
 
 // ---------------------------------------------------------------------------------------------------------------- forward
 
-extern "C" void forward(const Call &call) {
+void read(const Call &call, Team team) {
   Pattern pattern{call, call.queries};
   auto finish = [](Reader &reader) {
     Vec share = reader.sum > 0 ? 1.0f / reader.sum : Vec{};
@@ -377,7 +406,7 @@ extern "C" void forward(const Call &call) {
     store(reader.top, head.line(call.top).every(group.comb), group.rows);
     store(reader.sum, head.line(call.share).every(group.comb), group.rows);
   };
-  each(call, pattern.groups(), [&](Head head, int64_t place) {
+  each(call, team, pattern.groups(), [&](Head head, int64_t place) {
     Group group = pattern.group(place);
     if (!group.rows.count) return;
     Reader reader{.places = Places(group.rows.first)};
@@ -386,7 +415,7 @@ extern "C" void forward(const Call &call) {
     if (call.kind != STRIDED || place < pattern.cls) finish(reader);
     keep(head, group, reader);
   });
-  each(call, pattern.residues(), [&](Head head, int64_t place) {  // go on with what was kept
+  each(call, team, pattern.residues(), [&](Head head, int64_t place) {  // go on with what was kept
     Group group = pattern.residue(place);
     if (!group.rows.count) return;
     Reader reader{.places = Places(group.rows.first)};
@@ -402,9 +431,9 @@ extern "C" void forward(const Call &call) {
 
 // --------------------------------------------------------------------------------------------------------------- the way back
 
-static void to_queries(const Call &call) {
+void to_queries(const Call &call, Team team) {
   Pattern pattern{call, call.queries};
-  each(call, pattern.groups(), [&](Head head, int64_t place) {
+  each(call, team, pattern.groups(), [&](Head head, int64_t place) {
     Group group = pattern.group(place);
     if (!group.rows.count) return;
     Returner returner{.places = Places(group.rows.first)};
@@ -420,7 +449,7 @@ static void to_queries(const Call &call) {
     head.see(pattern, place, group.rows, returner);
     store(returner.dq, head.rows(call.dq), group.rows, call.steepness);
   });
-  each(call, pattern.residues(), [&](Head head, int64_t place) {
+  each(call, team, pattern.residues(), [&](Head head, int64_t place) {
     Group group = pattern.residue(place);
     if (!group.rows.count) return;
     Returner returner{.places = Places(group.rows.first)};
@@ -435,7 +464,7 @@ static void to_queries(const Call &call) {
   });
 }
 
-static void to_keys(const Call &call) {
+void to_keys(const Call &call, Team team) {
   Pattern pattern{call, call.keys};
   auto loaded = [&](Keys keys, Range rows) {
     Collector collector{.places = Places(rows.first)};
@@ -445,7 +474,7 @@ static void to_keys(const Call &call) {
     return collector;
   };
   int64_t early = call.kind == LOCAL ? call.span / 2 : 0, near = pattern.groups(early);
-  each(call, near, [&](Head head, int64_t place) {
+  each(call, team, near, [&](Head head, int64_t place) {
     Range rows = pattern.group(place, early).rows;
     if (!rows.count) return;
     Collector collector = loaded(head.near(), rows);
@@ -453,14 +482,14 @@ static void to_keys(const Call &call) {
     store(collector.dk, head.rows(call.dk), rows, call.steepness);
     store(collector.dv, head.rows(call.dv), rows);
   });
-  each(call, (call.far + LANES - 1) / LANES, [&](Head head, int64_t place) {
+  each(call, team, (call.far + LANES - 1) / LANES, [&](Head head, int64_t place) {
     Range rows = within(place * LANES, (place + 1) * LANES, {0, call.far});
     Collector collector = loaded(head.far(), rows);
     collector.read(head.queries(), pattern.tokens);
     store(collector.dk, head.rows(call.d_far_k), rows, call.steepness);
     store(collector.dv, head.rows(call.d_far_v), rows);
   });
-  each(call, pattern.residues(), [&](Head head, int64_t place) {
+  each(call, team, pattern.residues(), [&](Head head, int64_t place) {
     Group group = pattern.residue(place);
     if (!group.rows.count) return;
     Collector collector = loaded(head.near().every(group.comb), group.rows);
@@ -470,7 +499,20 @@ static void to_keys(const Call &call) {
   });
 }
 
+}  // namespace
+
+extern "C" const int64_t forward_numbers = sizeof(Call) / sizeof(int64_t);
+
+extern "C" void forward(const Call &call) {
+#pragma omp parallel num_threads(call.threads)
+  read(call, {omp_get_thread_num(), omp_get_num_threads()});
+}
+
 extern "C" void backward(const Call &call) {
-  to_queries(call);
-  to_keys(call);
+#pragma omp parallel num_threads(call.threads)
+  {
+    Team team{omp_get_thread_num(), omp_get_num_threads()};
+    to_queries(call, team);
+    to_keys(call, team);
+  }
 }

@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 
 from sparsefuse.layers.means import means
 from sparsefuse.layers.native.building import library
@@ -31,12 +30,14 @@ def attended(x: Tensor, mask: Tensor, qkv: nn.Linear, out: nn.Linear, heads: int
 
     `pattern` and `span` as in `sparse`.
     """
-    kind, known = Kind[pattern.upper()], full(mask)
-    if kind is not Kind.DENSE and x.shape[1] - 1 <= span:
-        kind = Kind.DENSE  # one block
-    far = None if kind is not Kind.LOCAL else _full_far(mask.shape[1], span) if known else Far.of(mask, span)
-    options = _Options(None if known else _logs(mask), far, heads, kind, span)
+    options = Options.of(mask, heads, pattern, span)
     return _Attended.apply(x, qkv.weight, qkv.bias, out.weight, out.bias, options)  # pyright: ignore[reportReturnType]
+
+
+def refuse_graph() -> None:
+    """Raises RuntimeError on the way back if that is to be gone back once more. (`once_differentiable` is slower.)"""
+    if torch.is_grad_enabled():
+        raise RuntimeError("attention in C++ knows no gradients of gradients; leave out create_graph=True")
 
 
 def dense(q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
@@ -46,7 +47,7 @@ def dense(q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
 
 
 def _logs(weights: Tensor) -> Tensor:
-    return weights.to(torch.float32).log2()
+    return weights.to(torch.float32).log2().contiguous()
 
 
 class Far(NamedTuple):
@@ -75,8 +76,8 @@ def _full_far(length: int, span: int) -> Far:
         return Far(share[:, there].contiguous(), None)
 
 
-class _Options(NamedTuple):
-    """What attention does besides."""
+class Options(NamedTuple):
+    """Who sees what."""
 
     weights: Tensor | None
     """of keys (B, N), logarithms to base 2; None if all are 1"""
@@ -85,33 +86,49 @@ class _Options(NamedTuple):
     kind: Kind
     span: int
 
+    @classmethod
+    def of(cls, mask: Tensor, heads: int, pattern: str, span: int) -> "Options":
+        """`pattern` and `span` as in `sparse`, for tokens under `mask` (B, N)."""
+        kind, known = Kind[pattern.upper()], full(mask)
+        if kind is not Kind.DENSE and mask.shape[1] - 1 <= span:
+            kind = Kind.DENSE  # one block
+        far = None if kind is not Kind.LOCAL else _full_far(mask.shape[1], span) if known else Far.of(mask, span)
+        return cls(None if known else _logs(mask), far, heads, kind, span)
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether what is kept for the way back is needed on the way there too."""
+        return self.kind is Kind.STRIDED
+
 
 class _Attended(torch.autograd.Function):
     """Tokens (B, N, D) and both projections, as `nn.Linear` has them -> (B, N, D)."""
 
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, out_weight: Tensor, out_bias: Tensor, options: _Options
+        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, out_weight: Tensor, out_bias: Tensor, options: Options
     ) -> Tensor:
         rows = F.linear(x, weight, bias)
         far = None if options.far is None else options.far.share @ rows[:, :, x.shape[2] :]
         read = torch.empty_like(x, memory_format=torch.contiguous_format)
-        kept = _kept(any(ctx.needs_input_grad) or options.kind is Kind.STRIDED, x, options.heads)
-        _given(rows, far, options).forward(_whole(read, options), kept)
+        kept = kept_for(any(ctx.needs_input_grad) or options.unfinished, x, options.heads)
+        given(rows, far, options).forward(whole(read, options), kept)
         ctx.save_for_backward(x, weight, out_weight, rows, far, read, kept)
         ctx.options = options
         return F.linear(read, out_weight, out_bias)
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        refuse_graph()
         x, weight, out_weight, rows, far, read, kept = ctx.saved_tensors
         options, width = ctx.options, x.shape[2]
         grad = grads[0].flatten(0, 1)
         toward = (grad @ out_weight).view(x.shape)
         slopes, far_slopes = torch.empty_like(rows), None if far is None else torch.empty_like(far)
-        places = _parts(slopes, 3, options) + ([NOWHERE] * 2 if far_slopes is None else _parts(far_slopes, 2, options))
-        _given(rows, far, options).backward(_whole(read, options), kept, _whole(toward, options), places)
+        places = parts_of(slopes, 3, options) + (
+            [NOWHERE] * 2 if far_slopes is None else parts_of(far_slopes, 2, options)
+        )
+        given(rows, far, options).backward(whole(read, options), kept, whole(toward, options), places)
         if far_slopes is not None:
             slopes[:, :, width:].baddbmm_(options.far.share.mT.expand(len(x), -1, -1), far_slopes)
         flat = slopes.flatten(0, 1)
@@ -119,22 +136,22 @@ class _Attended(torch.autograd.Function):
         return (flat @ weight).view(x.shape), *to_weights, None
 
 
-def _given(rows: Tensor, far: Tensor | None, options: _Options) -> Given:
+def given(rows: Tensor, far: Tensor | None, options: Options) -> Given:
     samples, length, _ = rows.shape
-    q, k, v = _parts(rows, 3, options)
+    q, k, v = parts_of(rows, 3, options)
     width = rows.shape[2] // 3 // options.heads
     given = Given(samples, options.heads, width, length, length, q, k, v, options.weights, options.kind, options.span)
     if far is None or options.far is None:
         return given
-    k, v = _parts(far, 2, options)
+    k, v = parts_of(far, 2, options)
     return given._replace(far=far.shape[1], far_k=k, far_v=v, far_weights=options.far.weights)
 
 
-def _parts(x: Tensor, count: int, options: _Options) -> list[View]:
+def parts_of(x: Tensor, count: int, options: Options) -> list[View]:
     return View.parts(x, count, options.heads)
 
 
-def _whole(x: Tensor, options: _Options) -> View:
+def whole(x: Tensor, options: Options) -> View:
     return View.parts(x, 1, options.heads)[0]
 
 
@@ -144,18 +161,19 @@ class _Dense(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, weights: Tensor | None) -> Tensor:
         x = _rows_like(q)
-        kept = _kept(any(ctx.needs_input_grad), x.transpose(1, 2), q.shape[1])
+        kept = kept_for(any(ctx.needs_input_grad), x.transpose(1, 2), q.shape[1])
         _of(q, k, v, weights).forward(View.of(x), kept)
         ctx.save_for_backward(q, k, v, weights, x, kept)
         return x
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        refuse_graph()
         q, k, v, weights, x, kept = ctx.saved_tensors
         grad = grads[0] if grads[0].stride(3) == 1 else grads[0].contiguous()
         slopes = [_rows_like(t) for t in (q, k, v)]
-        _of(q, k, v, weights).backward(View.of(x), kept, View.of(grad), [*map(View.of, slopes), NOWHERE, NOWHERE])
+        places = [*map(View.of, slopes), NOWHERE, NOWHERE]
+        _of(q, k, v, weights).backward(View.of(x), kept, View.of(grad), places)
         return *slopes, None
 
 
@@ -170,6 +188,6 @@ def _rows_like(x: Tensor) -> Tensor:
     return x.new_empty(samples, length, heads, width).transpose(1, 2)
 
 
-def _kept(learning: bool, x: Tensor, heads: int) -> Tensor | None:
-    """Room (2, B, H, N) for what the way back needs of x (B, N, ...)."""
-    return x.new_empty(2, x.shape[0], heads, x.shape[1]) if learning else None
+def kept_for(learning: bool, x: Tensor, heads: int) -> Tensor | None:
+    """Room (3, B, H, N) for what the way back needs of x (B, N, ...)."""
+    return x.new_empty(3, x.shape[0], heads, x.shape[1]) if learning else None

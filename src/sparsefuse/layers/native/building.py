@@ -15,9 +15,9 @@ import torch
 
 from sparsefuse.files import replacing
 
-SOURCE = Path(__file__).with_name("attention.cpp")
+ATTENTION, BLOCK = (Path(__file__).with_name(name) for name in ("attention.cpp", "block.cpp"))
 COMPILERS = ("c++", "g++", "clang++")
-FLAGS = ("-std=c++20", "-O3", "-shared", "-fPIC", "-fopenmp", "-Wno-psabi")
+FLAGS = ("-std=c++20", "-O3", "-shared", "-fPIC", "-fopenmp", "-fno-math-errno", "-funroll-loops", "-Wno-psabi")
 # By what torch found of the processor, not -march=native: a cache may be shared by several machines.
 FOR = {
     "AVX512": "-DLANES=16 -mavx512f -mavx512bw -mavx512dq -mavx512vl -mfma -mprefer-vector-width=512",
@@ -28,14 +28,21 @@ log = logging.getLogger(__name__)
 
 
 @functools.cache
-def library(width: int) -> ctypes.CDLL | None:
-    """The library for heads of `width` channels; None, and why in the log, where there can be none."""
+def library(width: int, dim: int = 0, hidden: int = 0) -> ctypes.CDLL | None:
+    """The library for heads of `width` channels; None, and why in the log, where there can be none.
+
+    With a `dim`, for whole blocks of that width, with `hidden` channels in the MLP (0: without it).
+    """
     capability = torch.backends.cpu.get_cpu_capability()
     if sys.platform != "linux" or capability not in FOR:  # others were not tried
         return None
     try:
-        path = built([*compiler(), *FLAGS, *FOR[capability].split(), f"-DWIDTH={width}"], f"attention-{width}")
-        return _typed(ctypes.CDLL(str(path)))
+        command = [*compiler(), *FLAGS, *FOR[capability].split(), *shlex.split(os.environ.get("CXXFLAGS", ""))]
+        command += [f"-DWIDTH={width}"]
+        if not dim:
+            return _typed(built(ATTENTION, command, f"attention-{width}"), "forward", "backward")
+        command += [f"-DDIM={dim}", f"-DHIDDEN={hidden}"]
+        return _typed(built(BLOCK, command, f"block-{width}-{dim}-{hidden}"), "block_forward", "block_backward")
     except (OSError, RuntimeError, subprocess.SubprocessError) as error:
         told = getattr(error, "stderr", None) or str(error)
         log.warning("attention on PyTorch's operations, which is slower: %s", told.strip())
@@ -52,15 +59,21 @@ def compiler() -> list[str]:
     return [found]
 
 
-def built(command: list[str], name: str) -> Path:
-    """The library that `command` makes of the source, from the cache if it is there. Raises what the compiler says."""
-    mark = hashlib.sha256("\0".join(command).encode() + SOURCE.read_bytes()).hexdigest()[:16]
+def built(source: Path, command: list[str], name: str) -> Path:
+    """The library that `command` makes of `source`, from the cache if it is there. Raises what the compiler says."""
+    content = ATTENTION.read_bytes() + BLOCK.read_bytes()
+    mark = hashlib.sha256("\0".join(command).encode() + content).hexdigest()[:16]
     path = cache() / f"{name}-{mark}.so"
     if not path.exists():
         log.info("building %s, once", path.name)
         with replacing(path) as temporary:
-            all_of_it = [*command, str(SOURCE), "-o", str(temporary)]
-            subprocess.run(all_of_it, check=True, capture_output=True, text=True, timeout=SECONDS)
+            subprocess.run(
+                [*command, str(source), "-o", str(temporary)],
+                check=True,
+                capture_output=True,
+                text=True,
+                timeout=SECONDS,
+            )
     return path
 
 
@@ -70,7 +83,10 @@ def cache() -> Path:
     return Path(home) / "sparsefuse" / "native"
 
 
-def _typed(found: ctypes.CDLL) -> ctypes.CDLL:
-    for function in (found.forward, found.backward):
+def _typed(path: Path, *names: str) -> ctypes.CDLL:
+    """The library with its functions declared, and how many 64-bit numbers they are called with."""
+    found = ctypes.CDLL(str(path))
+    for function in (getattr(found, name) for name in names):
         function.argtypes, function.restype = [ctypes.c_void_p], None
+    found.numbers = ctypes.c_int64.in_dll(found, f"{names[0]}_numbers").value  # pyright: ignore[reportAttributeAccessIssue]
     return found

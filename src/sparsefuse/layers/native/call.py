@@ -31,8 +31,8 @@ class View(NamedTuple):
     def parts(cls, x: Tensor, count: int, heads: int) -> "list[View]":
         """Rows (B, N, count * H * C) as `count` parts."""
         sample, token, _ = x.stride()
-        width = x.shape[2] // count
-        return [cls(x.data_ptr() + 4 * part * width, sample, width // heads, token) for part in range(count)]
+        width, at = x.shape[2] // count, x.data_ptr()
+        return [cls(at + 4 * part * width, sample, width // heads, token) for part in range(count)]
 
 
 NOWHERE = View(0, 0, 0, 0)
@@ -67,30 +67,42 @@ class Given(NamedTuple):
     far_weights: Tensor | None = None
 
     def forward(self, x: View, kept: Tensor | None) -> None:
-        """What is read goes to x; what the way back needs, to `kept` (2, B, H, N)."""
-        self._run("forward", self._numbers(x, kept))
+        """What is read goes to x; what the way back needs, to `kept` (3, B, H, N)."""
+        run("forward", self.width, self.numbers(x, kept) + NO_WAY_BACK)
 
     def backward(self, x: View, kept: Tensor, grad: View, slopes: Sequence[View]) -> None:
-        """`slopes`, of q, k, v, far k and far v, by `grad` of x."""
-        flow = torch.empty_like(kept[0])
-        back = [*grad, *chain.from_iterable(slopes), flow.data_ptr()]
-        self._run("backward", [*self._numbers(x, kept), *back])
+        """`slopes`, of q, k, v, far k and far v, by what flows to x."""
+        run("backward", self.width, [*self.numbers(x, kept), *back(grad, slopes)])
 
-    def _numbers(self, x: View, kept: Tensor | None) -> list[int]:
+    def numbers(self, x: View, kept: Tensor | None) -> list[int]:
+        """The line's first part; `back` or `NO_WAY_BACK` comes next."""
         sizes = [self.kind, self.samples, self.heads, self.queries, self.keys, self.far, self.span]
         steepness = self.width**-0.5
-        scales = [_bits(math.log2(math.e) * steepness), _bits(steepness)]
+        scales = [bits(math.log2(math.e) * steepness), bits(steepness)]
         views = [*self.q, *self.k, *self.v, *self.far_k, *self.far_v, *x]
-        tensors = [self.weights, self.far_weights, *([None, None] if kept is None else kept)]
-        addresses = [0 if tensor is None else tensor.data_ptr() for tensor in tensors]
-        return [*sizes, torch.get_num_threads(), *scales, *views, *addresses]
-
-    def _run(self, name: str, numbers: list[int]) -> None:
-        found = library(self.width)
-        assert found is not None
-        line = array("q", numbers)
-        getattr(found, name)(line.buffer_info()[0])
+        weights = [0 if tensor is None else tensor.data_ptr() for tensor in (self.weights, self.far_weights)]
+        at, step = (0, 0) if kept is None else (kept.data_ptr(), kept.stride(0) * 4)
+        return [*sizes, torch.get_num_threads(), *scales, *views, *weights, at, at + step, at + 2 * step]
 
 
-def _bits(x: float) -> int:
+def back(grad: View, slopes: Sequence[View]) -> list[int]:
+    """The line's second part, for the way back."""
+    return [*grad, *chain.from_iterable(slopes)]
+
+
+NO_WAY_BACK = [0] * 6 * len(View._fields)
+"""The second part, where there is no way back."""
+
+
+def run(name: str, width: int, numbers: Sequence[int], *sizes: int) -> None:
+    """Calls a function of the library for heads of `width` and these sizes."""
+    found = library(width, *sizes)
+    assert found is not None
+    line = array("q", numbers)
+    assert len(line) == found.numbers, "the line must be as long as the struct that is read from it"
+    getattr(found, name)(line.buffer_info()[0])
+
+
+def bits(x: float) -> int:
+    """A double as the number that has its bits."""
     return unpack("q", pack("d", x))[0]

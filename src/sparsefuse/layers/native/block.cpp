@@ -1,0 +1,394 @@
+// A pre-norm block in one call, forward and back, around the attention of attention.cpp:
+//
+//   mid = x + Wo read(Wq n(x) + bq) + bo            SFT eq. 2; n is a norm without weights
+//   y   = mid + W2 relu(W1 N(mid) + b1) + b2        SFT eq. 3; N is a norm with weights.  HIDDEN 0: y = mid
+//
+// Rows go through in tiles that stay in the cache; what the way back needs is written once.
+
+#include "attention.cpp"
+
+#include <cmath>
+#include <cstring>
+#include <memory>
+#include <vector>
+
+namespace {
+
+constexpr int D = DIM, H = HIDDEN;  // channels of a token, and in the MLP
+constexpr int W = H ? H : 1;        // for what is never used without an MLP
+constexpr int TILE = 32;            // rows that go together
+constexpr int ROWS = LANES / 2, VECS = 3, PANEL = VECS * LANES;  // what products hold in registers
+
+constexpr int padded(int size, int to = PANEL) { return (size + to - 1) / to * to; }
+
+struct Tensors {  // as nn.Linear and nn.LayerNorm have them
+  float *qkv, *qkv_bias, *out, *out_bias, *gain, *shift, *first, *first_bias, *second, *second_bias;
+};
+
+struct BlockCall {  // in the order of `block.py`
+  Call attention;
+  double eps;
+  float *x, *rows, *read, *y;   // (n, D), queries, keys and values (n, 3 D), (n, D), (n, D)
+  float *mid, *hidden;          // (n, D), (n, H); none if there is no way back
+  float *far, *share;           // (B, F, 2 D) keys and values; (B or 1, F, N) of which rows they are made
+  int64_t shared;               // whether samples have the same `share`
+  Tensors weights;
+  float *grad, *dx, *d_rows, *d_read, *d_far;  // the way back: `grad` flows to y
+  Tensors slopes;
+
+  // The call for one sample.
+  BlockCall of(int64_t b) const {
+    BlockCall one = *this;
+    one.attention = attention.of(b);
+    int64_t rows_before = b * attention.queries, far_before = b * attention.far;
+    for (float **at : {&one.x, &one.read, &one.y, &one.mid, &one.grad, &one.dx, &one.d_read})
+      if (*at) *at += rows_before * D;
+    for (float **at : {&one.rows, &one.d_rows})
+      if (*at) *at += rows_before * 3 * D;
+    for (float **at : {&one.far, &one.d_far})
+      if (*at) *at += far_before * 2 * D;
+    if (hidden) one.hidden += rows_before * H;
+    if (share && !shared) one.share += far_before * attention.keys;
+    return one;
+  }
+};
+
+// ------------------------------------------------------------------------------------------------------------- products
+
+// TILE rows of N channels; 0 where nothing is.
+template <int N>
+struct Tile {
+  alignas(64) float at[TILE][padded(N)];
+
+  Tile() {}
+  Tile(const float *rows, Range range) {
+    for (int64_t r = 0; r < range.count; r++) {
+      std::memcpy(at[r], rows + (range.first + r) * N, sizeof(float) * N);
+      std::fill(at[r] + N, at[r] + padded(N), 0.0f);
+    }
+    std::memset(at[range.count], 0, sizeof at[0] * (TILE - range.count));
+  }
+  void store(float *rows, Range range) const {
+    for (int64_t r = 0; r < range.count; r++) std::memcpy(rows + (range.first + r) * N, at[r], sizeof(float) * N);
+  }
+  template <class Do>
+  void map(int64_t rows, Do value) {
+    for (int64_t r = 0; r < rows; r++)
+      for (int i = 0; i < N; i++) at[r][i] = value(at[r][i], r, i);
+  }
+  void add(const float *bias, int64_t rows) {
+    map(rows, [&](float x, int64_t, int i) { return x + bias[i]; });
+  }
+  void add(const Tile &other, int64_t rows) {
+    map(rows, [&](float x, int64_t r, int i) { return x + other.at[r][i]; });
+  }
+};
+
+inline Vec take(const float *from) {
+  Vec found;
+  std::memcpy(&found, from, sizeof found);
+  return found;
+}
+
+inline void put(float *to, Vec vec) { std::memcpy(to, &vec, sizeof vec); }
+
+// A matrix K x M, by panels of columns.
+template <int K, int M>
+struct Matrix {
+  alignas(64) float at[padded(M) / PANEL][K][PANEL];
+
+  explicit Matrix(const float *weight, bool transposed) {  // from (M, K) if transposed, as nn.Linear has it, or (K, M)
+    for (int m = 0; m < padded(M); m++)
+      for (int k = 0; k < K; k++)
+        at[m / PANEL][k][m % PANEL] = m >= M ? 0 : transposed ? weight[m * K + k] : weight[k * M + m];
+  }
+};
+
+template <int K, int M>
+void multiply(const Tile<K> &x, const Matrix<K, M> &matrix, Tile<M> &y) {
+  for (int first = 0; first < TILE; first += ROWS)
+    for (int panel = 0; panel < padded(M) / PANEL; panel++) {
+      Vec sums[ROWS][VECS] = {};
+      for (int k = 0; k < K; k++)
+        for (int r = 0; r < ROWS; r++)
+          for (int v = 0; v < VECS; v++) sums[r][v] += x.at[first + r][k] * take(matrix.at[panel][k] + v * LANES);
+      for (int r = 0; r < ROWS; r++)
+        for (int v = 0; v < VECS; v++) put(y.at[first + r] + panel * PANEL + v * LANES, sums[r][v]);
+    }
+}
+
+// Slopes of a matrix (M, K) and its bias, summed over tiles.
+template <int M, int K>
+struct Slopes {
+  alignas(64) float at[padded(M, ROWS)][padded(K)] = {}, bias[padded(M)] = {};
+
+  void add(const Tile<M> &y, const Tile<K> &x) {  // y: what flows to the products of x
+    for (int r = 0; r < TILE; r++)
+      for (int m = 0; m < M; m++) bias[m] += y.at[r][m];
+    for (int first = 0; first < M; first += ROWS)
+      for (int panel = 0; panel < padded(K); panel += PANEL) {
+        Vec sums[ROWS][VECS];
+        for (int m = 0; m < ROWS; m++)
+          for (int v = 0; v < VECS; v++) sums[m][v] = take(at[first + m] + panel + v * LANES);
+        for (int r = 0; r < TILE; r++)
+          for (int m = 0; m < ROWS; m++)
+            for (int v = 0; v < VECS; v++) sums[m][v] += y.at[r][first + m] * take(x.at[r] + panel + v * LANES);
+        for (int m = 0; m < ROWS; m++)
+          for (int v = 0; v < VECS; v++) put(at[first + m] + panel + v * LANES, sums[m][v]);
+      }
+  }
+  void pour(float *weight, float *to_bias, bool anew) const {
+    for (int m = 0; m < M; m++) {
+      to_bias[m] = (anew ? 0 : to_bias[m]) + bias[m];
+      for (int k = 0; k < K; k++) weight[m * K + k] = (anew ? 0 : weight[m * K + k]) + at[m][k];
+    }
+  }
+};
+
+// ---------------------------------------------------------------------------------------------------------------- norms
+
+inline float total(Vec vec) {
+  float parts[LANES];
+  put(parts, vec);
+  for (int half = LANES / 2; half; half /= 2)
+    for (int i = 0; i < half; i++) parts[i] += parts[i + half];
+  return parts[0];
+}
+
+// A row in registers.
+struct Row {
+  static constexpr int PARTS = padded(D, LANES) / LANES;
+  Vec parts[PARTS];
+
+  explicit Row(const float *from) {
+    for (int v = 0; v < PARTS; v++) parts[v] = take(from + v * LANES);
+  }
+  void store(float *to) const {
+    for (int v = 0; v < PARTS; v++) put(to + v * LANES, parts[v]);
+  }
+  float mean() const {
+    Vec sum = parts[0];
+    for (int v = 1; v < PARTS; v++) sum += parts[v];
+    return total(sum) / D;
+  }
+  Row times(const Row &other) const {
+    Row found = *this;
+    for (int v = 0; v < PARTS; v++) found.parts[v] *= other.parts[v];
+    return found;
+  }
+  template <class Do>
+  void map(Do value) {  // what fills the last part stays 0
+    for (int v = 0; v < PARTS; v++) parts[v] = value(parts[v], v);
+    for (int i = D; i < PARTS * LANES; i++) parts[PARTS - 1][i % LANES] = 0;
+  }
+};
+
+// Rows less their mean, over their deviation.
+struct Normal {
+  Tile<D> x;
+  float over[TILE];  // one over the deviation
+
+  Normal(const Tile<D> &from, int64_t rows, double eps) : x(from) {
+    for (int64_t r = 0; r < rows; r++) {
+      Row row(x.at[r]);
+      float middle = row.mean();
+      row.map([&](Vec part, int) { return part - middle; });
+      float one_over = 1 / std::sqrt(row.times(row).mean() + (float)eps);
+      row.map([&](Vec part, int) { return part * one_over; });
+      row.store(x.at[r]);
+      over[r] = one_over;
+    }
+  }
+
+  // What flows to `from` by what flows to x.
+  void back(Tile<D> &grad, int64_t rows) const {
+    for (int64_t r = 0; r < rows; r++) {
+      Row row(x.at[r]), flow(grad.at[r]);
+      float middle = flow.mean(), along = flow.times(row).mean(), one_over = over[r];
+      flow.map([&](Vec part, int v) { return one_over * (part - middle - row.parts[v] * along); });
+      flow.store(grad.at[r]);
+    }
+  }
+};
+
+// ------------------------------------------------------------------------------------------------------------ the passes
+
+template <class Work>
+void each_tile(const BlockCall &call, Team team, Work work) {
+  int64_t rows = call.attention.samples * call.attention.queries;
+  team.deal((rows + TILE - 1) / TILE, [&](int64_t i) { work(within(i * TILE, (i + 1) * TILE, {0, rows})); });
+}
+
+// Keys and values of CLS and of means, from rows; on the way back, what flows to rows from theirs.
+template <class Do>
+void each_share(const BlockCall &call, Team team, Do apply) {
+  const Call &a = call.attention;
+  team.deal(a.samples * 2, [&](int64_t i) {
+    int64_t b = i / 2, part = i % 2 * D;
+    for (int64_t f = 0; f < a.far; f++)
+      for (int64_t j = 0; j < a.keys; j++) {
+        float share = call.share[((call.shared ? 0 : b) * a.far + f) * a.keys + j];
+        if (share != 0) apply(share, (b * a.far + f) * 2 * D + part, (b * a.keys + j) * 3 * D + D + part);
+      }
+  });
+}
+
+// Samples one by one, each by one thread from beginning to end, as far as all threads have the same to do: so what was
+// just made is still in the cache, and nobody waits. The rest together.
+template <class Work>
+void by_sample(const BlockCall &call, Team team, Work work) {
+  int64_t alone = call.attention.samples / team.size * team.size;
+  team.deal(alone, [&](int64_t b) { work(call.of(b), Team{}); });
+  for (int64_t b = alone; b < call.attention.samples; b++) work(call.of(b), team);
+}
+
+void project(const BlockCall &call, Team team, const Matrix<D, 3 * D> &qkv) {
+  each_tile(call, team, [&](Range range) {
+    Normal normal(Tile<D>(call.x, range), range.count, call.eps);
+    Tile<3 * D> rows;
+    multiply(normal.x, qkv, rows);
+    rows.add(call.weights.qkv_bias, range.count);
+    rows.store(call.rows, range);
+  });
+}
+
+void conclude(const BlockCall &call, Team team, const Matrix<D, D> &out, const Matrix<D, W> *first, const Matrix<W, D> *second) {
+  const Tensors &w = call.weights;
+  each_tile(call, team, [&](Range range) {
+    Tile<D> mid, y;
+    multiply(Tile<D>(call.read, range), out, mid);
+    mid.add(w.out_bias, range.count);
+    mid.add(Tile<D>(call.x, range), range.count);
+    if (!H) return mid.store(call.y, range);
+    Tile<D> normed = Normal(mid, range.count, call.eps).x;
+    normed.map(range.count, [&](float x, int64_t, int i) { return x * w.gain[i] + w.shift[i]; });
+    Tile<W> hidden;
+    multiply(normed, *first, hidden);
+    hidden.map(range.count, [&](float x, int64_t, int i) { return std::max(x + w.first_bias[i], 0.0f); });
+    multiply(hidden, *second, y);
+    y.add(w.second_bias, range.count);
+    y.add(mid, range.count);
+    y.store(call.y, range);
+    if (call.mid) mid.store(call.mid, range);
+    if (call.hidden) hidden.store(call.hidden, range);
+  });
+}
+
+}  // namespace
+
+extern "C" const int64_t block_forward_numbers = sizeof(BlockCall) / sizeof(int64_t);
+
+extern "C" void block_forward(const BlockCall &call) {
+  const Tensors &w = call.weights;
+  auto qkv = std::make_unique<Matrix<D, 3 * D>>(w.qkv, true);
+  auto out = std::make_unique<Matrix<D, D>>(w.out, true);
+  auto first = H ? std::make_unique<Matrix<D, W>>(w.first, true) : nullptr;
+  auto second = H ? std::make_unique<Matrix<W, D>>(w.second, true) : nullptr;
+#pragma omp parallel num_threads(call.attention.threads)
+  by_sample(call, {omp_get_thread_num(), omp_get_num_threads()}, [&](const BlockCall &one, Team team) {
+    project(one, team, *qkv);
+    each_share(one, team, [&](float share, int64_t far, int64_t row) {
+      for (int i = 0; i < D; i++) one.far[far + i] += share * one.rows[row + i];
+    });
+    read(one.attention, team);
+    conclude(one, team, *out, first.get(), second.get());
+  });
+}
+
+// ---------------------------------------------------------------------------------------------------------- the way back
+
+namespace {
+
+// Of all weights, what one thread's tiles add.
+struct Share {
+  Slopes<3 * D, D> qkv;
+  Slopes<D, D> out;
+  Slopes<W, D> first;
+  Slopes<D, W> second;
+  float gain[D] = {}, shift[D] = {};
+
+  void pour(const Tensors &to, bool anew) const {
+    qkv.pour(to.qkv, to.qkv_bias, anew);
+    out.pour(to.out, to.out_bias, anew);
+    if (!H) return;
+    first.pour(to.first, to.first_bias, anew);
+    second.pour(to.second, to.second_bias, anew);
+    for (int i = 0; i < D; i++) {
+      to.gain[i] = (anew ? 0 : to.gain[i]) + gain[i];
+      to.shift[i] = (anew ? 0 : to.shift[i]) + shift[i];
+    }
+  }
+};
+
+// What flows to y becomes what flows to mid.
+void through_mlp(const BlockCall &call, const Matrix<W, D> &first, const Matrix<D, W> &second, Tile<D> &grad, Range range, Share &share) {
+  const Tensors &w = call.weights;
+  Tile<W> hidden(call.hidden, range), steep;
+  share.second.add(grad, hidden);
+  multiply(grad, second, steep);
+  steep.map(TILE, [&](float x, int64_t r, int i) { return hidden.at[r][i] > 0 ? x : 0; });
+  Normal normal(Tile<D>(call.mid, range), range.count, call.eps);
+  Tile<D> weighed = normal.x, flow;
+  weighed.map(range.count, [&](float x, int64_t, int i) { return x * w.gain[i] + w.shift[i]; });
+  share.first.add(steep, weighed);
+  multiply(steep, first, flow);
+  flow.map(range.count, [&](float x, int64_t r, int i) {
+    share.gain[i] += x * normal.x.at[r][i];
+    share.shift[i] += x;
+    return x * w.gain[i];
+  });
+  normal.back(flow, range.count);
+  grad.add(flow, range.count);
+}
+
+// From y to what was read; `dx` becomes what flows to mid.
+void back_to_read(const BlockCall &call, Team team, const Matrix<D, D> &out, const Matrix<W, D> *first, const Matrix<D, W> *second, Share &share) {
+  each_tile(call, team, [&](Range range) {
+    Tile<D> grad(call.grad, range), flow;
+    if (H) through_mlp(call, *first, *second, grad, range, share);
+    grad.store(call.dx, range);
+    share.out.add(grad, Tile<D>(call.read, range));
+    multiply(grad, out, flow);
+    flow.store(call.d_read, range);
+  });
+}
+
+// From queries, keys and values to x.
+void back_to_tokens(const BlockCall &call, Team team, const Matrix<3 * D, D> &qkv, Share &share) {
+  each_tile(call, team, [&](Range range) {
+    Normal normal(Tile<D>(call.x, range), range.count, call.eps);
+    Tile<3 * D> d_rows(call.d_rows, range);
+    Tile<D> flow;
+    share.qkv.add(d_rows, normal.x);
+    multiply(d_rows, qkv, flow);
+    normal.back(flow, range.count);
+    flow.add(Tile<D>(call.dx, range), range.count);
+    flow.store(call.dx, range);
+  });
+}
+
+}  // namespace
+
+extern "C" void block_backward(const BlockCall &call) {
+  const Tensors &w = call.weights;
+  auto qkv = std::make_unique<Matrix<3 * D, D>>(w.qkv, false);
+  auto out = std::make_unique<Matrix<D, D>>(w.out, false);
+  auto first = H ? std::make_unique<Matrix<W, D>>(w.first, false) : nullptr;
+  auto second = H ? std::make_unique<Matrix<D, W>>(w.second, false) : nullptr;
+  std::vector<std::unique_ptr<Share>> shares(call.attention.threads);
+#pragma omp parallel num_threads(call.attention.threads)
+  {
+    auto &mine = shares[omp_get_thread_num()] = std::make_unique<Share>();
+    by_sample(call, {omp_get_thread_num(), omp_get_num_threads()}, [&](const BlockCall &one, Team team) {
+      back_to_read(one, team, *out, first.get(), second.get(), *mine);
+      to_queries(one.attention, team);
+      to_keys(one.attention, team);
+      each_share(one, team, [&](float share, int64_t far, int64_t row) {
+        for (int i = 0; i < D; i++) one.d_rows[row + i] += share * one.d_far[far + i];
+      });
+      back_to_tokens(one, team, *qkv, *mine);
+    });
+  }
+  for (auto &share : shares)  // in the order of threads, or rounding would change from run to run
+    if (share) share->pour(call.slopes, share == shares.front());
+}
