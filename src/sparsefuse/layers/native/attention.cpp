@@ -14,7 +14,9 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <cstring>
 #include <type_traits>
+#include <utility>
 
 namespace {
 
@@ -90,20 +92,76 @@ struct Line {
   Line every(Comb comb) const { return {at ? at + comb.first * step : nullptr, comb.step * step}; }
 };
 
+// Channels as rows and back, in registers: blocks of C x C, by swapping neighbours, then pairs, then fours.
+constexpr bool SQUARE = (C == 4 || C == 8 || C == 16) && (LANES == C || LANES == 2 * C);
+
+template <size_t STEP, size_t... LANE>
+void swap(Vec &a, Vec &b, std::index_sequence<LANE...>) {
+  Vec low = __builtin_shufflevector(a, b, (LANE & STEP ? LANES + LANE - STEP : LANE)...);
+  b = __builtin_shufflevector(a, b, (LANE & STEP ? LANES + LANE : LANE + STEP)...);
+  a = low;
+}
+
+template <size_t STEP = 1>
+void transpose(Vec (&vecs)[C]) {
+  if constexpr (STEP < C) {
+    for (size_t i = 0; i < C; i++)
+      if (!(i & STEP)) swap<STEP>(vecs[i], vecs[i + STEP], std::make_index_sequence<LANES>());
+    transpose<2 * STEP>(vecs);
+  }
+}
+
+typedef float Part __attribute__((vector_size(4 * (SQUARE ? C : LANES))));
+
+template <size_t... LANE>
+Vec joined(Part a, Part b, std::index_sequence<LANE...>) {
+  return __builtin_shufflevector(a, b, LANE...);
+}
+
 void load(Vec (&to)[C], Rows rows, Range range, float factor = 1) {
-  for (Vec &vec : to) vec = Vec{};
-  for (int64_t i = 0; i < range.count; i++)
-    for (int c = 0; c < C; c++) to[c][i] = rows[range.first + i][c] * factor;
+  if constexpr (SQUARE) {
+    auto part = [&](int64_t i) {
+      Part found{};
+      if (i < range.count) std::memcpy(&found, rows[range.first + i], sizeof found);
+      return found;
+    };
+    for (int i = 0; i < C; i++) to[i] = joined(part(i), part(i + C), std::make_index_sequence<LANES>());
+    transpose(to);
+    for (Vec &vec : to) vec *= factor;
+  } else {
+    for (Vec &vec : to) vec = Vec{};
+    for (int64_t i = 0; i < range.count; i++)
+      for (int c = 0; c < C; c++) to[c][i] = rows[range.first + i][c] * factor;
+  }
+}
+
+// Gives `put` each row of C channels, to be written where it is told.
+template <class Put>
+void each_row(const Vec (&from)[C], Rows rows, Range range, Put put) {
+  if constexpr (SQUARE) {
+    Vec turned[C];
+    std::copy(from, from + C, turned);
+    transpose(turned);
+    for (int64_t i = 0; i < range.count; i++) put(rows[range.first + i], (const float *)&turned[i % C] + i / C * C);
+  } else {
+    for (int64_t i = 0; i < range.count; i++) {
+      float row[C];
+      for (int c = 0; c < C; c++) row[c] = from[c][i];
+      put(rows[range.first + i], row);
+    }
+  }
 }
 
 void store(const Vec (&from)[C], Rows rows, Range range, float factor = 1) {
-  for (int64_t i = 0; i < range.count; i++)
-    for (int c = 0; c < C; c++) rows[range.first + i][c] = from[c][i] * factor;
+  each_row(from, rows, range, [&](float *to, const float *row) {
+    for (int c = 0; c < C; c++) to[c] = row[c] * factor;
+  });
 }
 
 void add(const Vec (&from)[C], Rows rows, Range range, float factor) {
-  for (int64_t i = 0; i < range.count; i++)
-    for (int c = 0; c < C; c++) rows[range.first + i][c] += from[c][i] * factor;
+  each_row(from, rows, range, [&](float *to, const float *row) {
+    for (int c = 0; c < C; c++) to[c] += row[c] * factor;
+  });
 }
 
 Vec load(Line from, Range range) {

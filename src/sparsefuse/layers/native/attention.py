@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from sparsefuse.layers.means import means
 from sparsefuse.layers.native.building import library
-from sparsefuse.layers.native.call import NOWHERE, Given, Kind, View
+from sparsefuse.layers.native.call import NOWHERE, Given, Kind, View, view, views
 from sparsefuse.layers.tracing import eager, full
 
 WIDEST = 16
@@ -148,11 +148,11 @@ def given(rows: Tensor, far: Tensor | None, options: Options) -> Given:
 
 
 def parts_of(x: Tensor, count: int, options: Options) -> list[View]:
-    return View.parts(x, count, options.heads)
+    return views(x, count, options.heads)
 
 
 def whole(x: Tensor, options: Options) -> View:
-    return View.parts(x, 1, options.heads)[0]
+    return views(x, 1, options.heads)[0]
 
 
 class _Dense(torch.autograd.Function):
@@ -162,7 +162,7 @@ class _Dense(torch.autograd.Function):
     def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, weights: Tensor | None) -> Tensor:
         x = _rows_like(q)
         kept = kept_for(any(ctx.needs_input_grad), x.transpose(1, 2), q.shape[1])
-        _of(q, k, v, weights).forward(View.of(x), kept)
+        _of(q, k, v, weights).forward(view(x), kept)
         ctx.save_for_backward(q, k, v, weights, x, kept)
         return x
 
@@ -172,14 +172,14 @@ class _Dense(torch.autograd.Function):
         q, k, v, weights, x, kept = ctx.saved_tensors
         grad = grads[0] if grads[0].stride(3) == 1 else grads[0].contiguous()
         slopes = [_rows_like(t) for t in (q, k, v)]
-        places = [*map(View.of, slopes), NOWHERE, NOWHERE]
-        _of(q, k, v, weights).backward(View.of(x), kept, View.of(grad), places)
+        places = [*map(view, slopes), NOWHERE, NOWHERE]
+        _of(q, k, v, weights).backward(view(x), kept, view(grad), places)
         return *slopes, None
 
 
 def _of(q: Tensor, k: Tensor, v: Tensor, weights: Tensor | None) -> Given:
     samples, heads, length, width = q.shape
-    return Given(samples, heads, width, length, k.shape[2], View.of(q), View.of(k), View.of(v), weights)
+    return Given(samples, heads, width, length, k.shape[2], view(q), view(k), view(v), weights)
 
 
 def _rows_like(x: Tensor) -> Tensor:

@@ -219,17 +219,21 @@ void each_tile(const BlockCall &call, Team team, Work work) {
   team.deal((rows + TILE - 1) / TILE, [&](int64_t i) { work(within(i * TILE, (i + 1) * TILE, {0, rows})); });
 }
 
+constexpr float NOTHING[LANES] = {};
+
 // Keys and values of CLS and of means, from rows; on the way back, what flows to rows from theirs.
 template <class Do>
 void each_share(const BlockCall &call, Team team, Do apply) {
   const Call &a = call.attention;
   team.deal(a.samples * 2, [&](int64_t i) {
     int64_t b = i / 2, part = i % 2 * D;
-    for (int64_t f = 0; f < a.far; f++)
+    for (int64_t f = 0; f < a.far; f++) {
+      const float *share = call.share + ((call.shared ? 0 : b) * a.far + f) * a.keys;
       for (int64_t j = 0; j < a.keys; j++) {
-        float share = call.share[((call.shared ? 0 : b) * a.far + f) * a.keys + j];
-        if (share != 0) apply(share, (b * a.far + f) * 2 * D + part, (b * a.keys + j) * 3 * D + D + part);
+        if (j + LANES <= a.keys && !std::memcmp(share + j, NOTHING, sizeof NOTHING)) j += LANES - 1;  // as most are
+        else if (share[j] != 0) apply(share[j], (b * a.far + f) * 2 * D + part, (b * a.keys + j) * 3 * D + D + part);
       }
+    }
   });
 }
 

@@ -13,29 +13,21 @@ from torch import Tensor
 
 from sparsefuse.layers.native.building import library
 
-
-class View(NamedTuple):
-    """Rows (B, H, N, C) of float32, channels side by side: an address, and how far samples, heads and tokens lie."""
-
-    at: int
-    sample: int
-    head: int
-    token: int
-
-    @classmethod
-    def of(cls, x: Tensor) -> "View":
-        """A tensor (B, H, N, C)."""
-        return cls(x.data_ptr(), x.stride(0), x.stride(1), x.stride(2))
-
-    @classmethod
-    def parts(cls, x: Tensor, count: int, heads: int) -> "list[View]":
-        """Rows (B, N, count * H * C) as `count` parts."""
-        sample, token, _ = x.stride()
-        width, at = x.shape[2] // count, x.data_ptr()
-        return [cls(at + 4 * part * width, sample, width // heads, token) for part in range(count)]
+View = tuple[int, int, int, int]
+"""Rows (B, H, N, C) of float32, channels side by side: an address, and how far samples, heads and tokens lie apart."""
+NOWHERE: View = (0, 0, 0, 0)
 
 
-NOWHERE = View(0, 0, 0, 0)
+def view(x: Tensor) -> View:
+    """Of a tensor (B, H, N, C)."""
+    return x.data_ptr(), x.stride(0), x.stride(1), x.stride(2)
+
+
+def views(x: Tensor, count: int, heads: int) -> list[View]:
+    """Of rows (B, N, count * H * C), `count` parts."""
+    sample, token, _ = x.stride()
+    width, at = x.shape[2] // count, x.data_ptr()
+    return [(at + 4 * part * width, sample, width // heads, token) for part in range(count)]
 
 
 class Kind(IntEnum):
@@ -90,7 +82,7 @@ def back(grad: View, slopes: Sequence[View]) -> list[int]:
     return [*grad, *chain.from_iterable(slopes)]
 
 
-NO_WAY_BACK = [0] * 6 * len(View._fields)
+NO_WAY_BACK = [0] * 6 * len(NOWHERE)
 """The second part, where there is no way back."""
 
 
