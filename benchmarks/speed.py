@@ -284,6 +284,7 @@ def plot(path: Path, lines: Sequence[Line]) -> None:
     axes.set_ylabel("training step of one clip, ms")
     axes.grid(alpha=0.3)
     axes.spines[["top", "right"]].set_visible(False)
+    axes.set_ylim(top=4 * axes.get_ylim()[1])  # room for the names
     axes.legend(frameon=False, loc="upper left")
     with replacing(path) as temporary:
         figure.savefig(temporary, format="png", dpi=150)
