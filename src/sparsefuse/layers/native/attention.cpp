@@ -190,9 +190,8 @@ inline Vec power(Vec x) {
   return x > -100.0f ? y : Vec{};
 }
 
-inline Vec product(const Vec (&a)[C], const float *b) {
-  Vec sum = a[0] * b[0];
-  for (int c = 1; c < C; c++) sum += a[c] * b[c];
+inline Vec product(const Vec (&a)[C], const float *b, Vec sum) {
+  for (int c = 0; c < C; c++) sum += a[c] * b[c];
   return sum;
 }
 
@@ -262,7 +261,7 @@ struct Reader {
     Vec scores[CHUNK], most = top;
     for (int64_t i = 0; i < count; i++) {
       int64_t j = first + i;
-      scores[i] = product(q, keys.k[j]);
+      scores[i] = product(q, keys.k[j], Vec{});
       if (keys.weights.at) scores[i] += keys.weights[j];
       if (BAND) scores[i] = places.seen(scores[i], j, band);
       most = larger(most, scores[i]);
@@ -278,8 +277,14 @@ struct Reader {
 
 // Queries in lanes, what flows to what they read, and the slopes of the queries.
 struct Returner {
-  Vec q[C]{}, grad[C]{}, top{}, share{}, flow{}, dq[C]{};
+  Vec q[C]{}, grad[C]{}, top{}, flow{}, dq[C]{};
   Places places;
+
+  // The share of what flows, once and not for every key.
+  void take(Vec share) {
+    for (Vec &vec : grad) vec *= share;
+    flow *= share;
+  }
 
   void read(Keys keys, Range range, Band band = ALL) {
     in_chunks(range, [&](int64_t first, auto count) {
@@ -292,12 +297,12 @@ struct Returner {
     Vec steep[CHUNK];
     for (int64_t i = 0; i < count; i++) {
       int64_t j = first + i;
-      Vec score = product(q, keys.k[j]);
+      Vec score = product(q, keys.k[j], -top);
       if (keys.weights.at) score += keys.weights[j];
       if (BAND) score = places.seen(score, j, band);
-      steep[i] = power(score - top) * share;
+      steep[i] = power(score);
     }
-    for (int64_t i = 0; i < count; i++) steep[i] *= product(grad, keys.v[first + i]) - flow;
+    for (int64_t i = 0; i < count; i++) steep[i] *= product(grad, keys.v[first + i], -flow);
     gather(dq, steep, keys.k, first, count);
   }
 };
@@ -326,14 +331,14 @@ struct Collector {
     Vec p[CHUNK];
     for (int64_t i = 0; i < count; i++) {
       int64_t j = first + i;
-      Vec score = product(k, from.q[j]) + weights;
+      Vec score = product(k, from.q[j], weights - from.top[j]);
       if (BAND) score = places.seen(score, j, band);
-      p[i] = power(score - from.top[j]) * from.share[j];
+      p[i] = power(score) * from.share[j];
     }
     gather(dv, p, from.grad, first, count);
     for (int64_t i = 0; i < count; i++) {
       int64_t j = first + i;
-      p[i] *= product(v, from.grad[j]) - from.flow[j];
+      p[i] *= product(v, from.grad[j], Vec{} - from.flow[j]);
     }
     gather(dk, p, from.q, first, count);
   }
@@ -500,10 +505,10 @@ void to_queries(const Call &call, Team team) {
     load(returner.q, head.rows(call.q), group.rows, call.scale);
     load(returner.grad, head.rows(call.grad), group.rows);
     returner.top = load(head.line(call.top), group.rows);
-    returner.share = load(head.line(call.share), group.rows);
     returner.flow = Vec{};
     for (int c = 0; c < C; c++) returner.flow += returner.grad[c] * x[c];
     store(returner.flow, head.line(call.flow), group.rows);
+    returner.take(load(head.line(call.share), group.rows));
     head.see(pattern, place, group.rows, returner);
     store(returner.dq, head.rows(call.dq), group.rows, call.steepness);
   });
@@ -515,8 +520,8 @@ void to_queries(const Call &call, Team team) {
     load(returner.q, queries.q, group.rows, call.scale);
     load(returner.grad, queries.grad, group.rows);
     returner.top = load(queries.top, group.rows);
-    returner.share = load(queries.share, group.rows);
     returner.flow = load(queries.flow, group.rows);
+    returner.take(load(queries.share, group.rows));
     returner.read(head.near().every(group.comb), pattern.of_residue(group.comb), {1, INT64_MAX});
     add(returner.dq, head.rows(call.dq).every(group.comb), group.rows, call.steepness);
   });

@@ -147,13 +147,15 @@ struct Slopes {
 
 // ---------------------------------------------------------------------------------------------------------------- norms
 
-inline float total(Vec vec) {
-  float parts[LANES];
-  put(parts, vec);
-  for (int half = LANES / 2; half; half /= 2)
-    for (int i = 0; i < half; i++) parts[i] += parts[i + half];
-  return parts[0];
+// Each lane and the one HALF away, then half as far.
+template <size_t HALF, size_t... LANE>
+float total(Vec vec, std::index_sequence<LANE...> lanes) {
+  vec += __builtin_shufflevector(vec, vec, (LANE ^ HALF)...);
+  if constexpr (HALF > 1) return total<HALF / 2>(vec, lanes);
+  return vec[0];
 }
+
+inline float total(Vec vec) { return total<LANES / 2>(vec, std::make_index_sequence<LANES>()); }
 
 // A row in registers.
 struct Row {
