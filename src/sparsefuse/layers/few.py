@@ -1,4 +1,4 @@
-"""Dense attention among few tokens on a processor, from tokens to tokens.
+"""Dense attention among few tokens on a processor, from tokens to tokens, where `native` is not to be had.
 
 As `windowed`, but that all scores are formed at once and kept for the way back. Gradients of gradients, of the mask,
 and torch.func, are not known.

@@ -1,7 +1,7 @@
 """The local pattern on a processor, from tokens to tokens: windows of keys are read where they lie (`line`).
 
-One operation from the norm to the residual, with its way back written out: scores, as powers of two (`powers`), are
-made again there. Gradients of gradients, of the mask, and torch.func, are not known.
+For where `native` is not to be had. One operation from the norm to the residual, with its way back written out: scores,
+as powers of two (`powers`), are made again there. Gradients of gradients, of the mask, and torch.func, are not known.
 """
 
 import functools
