@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 from sparsefuse.layers import lora
 from sparsefuse.layers.block import Attention, Block
 from sparsefuse.layers.native import building
+from sparsefuse.layers.native.attention import Options
+from sparsefuse.layers.native.block import Parts, passed
 from sparsefuse.layers.sparsify import Sparsify
 from sparsefuse.tokens import Tokens
 
@@ -130,15 +132,39 @@ def test_a_mask_that_lies_oddly_is_read_right():
     assert all(a.equal(b) for a, b in zip(outcome(layer, odd), outcome(layer, tokens), strict=True))
 
 
-def test_who_listens_is_heard():
+@pytest.mark.parametrize("part", ["norm", "attention", "attention.qkv", "drop", "mlp", "mlp.1", "mlp.2", "mlp.3"])
+def test_who_listens_is_heard(part):
     layer, said = block(), []
     assert runs_in_cpp(layer)
-    for part in (layer.mlp[1], layer.norm, layer.attention):
-        hook = part.register_forward_hook(lambda *given: said.append(1))
-        assert not runs_in_cpp(layer)
-        hook.remove()
-    assert len(said) == 3
+    there = layer.get_submodule(part).register_forward_hook(lambda *given: said.append(1))
+    assert not runs_in_cpp(layer)
+    assert said
+    there.remove()
+    back = layer.get_submodule(part).register_full_backward_hook(lambda *given: None)
+    assert not runs_in_cpp(layer)
+    back.remove()
     assert runs_in_cpp(layer)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [lambda layer: layer.mlp.__setitem__(3, torch.nn.GELU()), lambda layer: setattr(layer.mlp[0], "eps", 0.1)],
+    ids=["GELU", "eps"],
+)
+def test_changed_parts_are_left_to_python(change):
+    layer, tokens = block(), clips([20, 20], 20)
+    change(layer)
+    assert not runs_in_cpp(layer, tokens)
+    check(layer, tokens)
+
+
+def test_a_missing_bias_is_left_to_python():
+    layer, tokens = block(), clips([20, 20], 20)
+    parts = Parts(layer.attention.qkv, layer.attention.out)
+    options = Options.of(tokens.mask, 3, "dense", 4)
+    assert passed(tokens.x, parts, options, 1e-5) is not None
+    without = parts._replace(qkv=torch.nn.Linear(12, 36, bias=False))
+    assert passed(tokens.x, without, options, 1e-5) is None
 
 
 @pytest.mark.parametrize(

@@ -165,14 +165,16 @@ def whole(
     x: Tensor, mask: Tensor, norm: nn.LayerNorm, attention: Attention, drop: nn.Module, mlp: Mlp | None = None
 ) -> Tensor | None:
     """A block of SFT's style on x (B, N, D), by one operation; None where there is none for it."""
-    if mlp is None:
-        drops, parts = [drop], Parts(attention.qkv, attention.out)
-    else:
-        second_norm, first, inner_drop, _, second = mlp
-        drops, parts = [drop, inner_drop], Parts(attention.qkv, attention.out, second_norm, first, second)  # pyright: ignore[reportArgumentType]
-    if attention.pattern == "fixed" or any(map(_dropping, drops)):
+    parts, others = Parts(attention.qkv, attention.out), [norm, attention, drop]
+    if mlp is not None:
+        second_norm, first, inner_drop, activation, second = mlp
+        if second_norm.eps != norm.eps or not isinstance(activation, nn.ReLU):
+            return None
+        parts = Parts(attention.qkv, attention.out, second_norm, first, second)  # pyright: ignore[reportArgumentType]
+        others += [mlp, inner_drop, activation]
+    if attention.pattern == "fixed" or _dropping(drop) or (mlp is not None and _dropping(mlp[2])):
         return None
-    if native_block.possible(x, mask, attention.num_heads, parts, norm, attention):
+    if native_block.possible(x, mask, attention.num_heads, parts, *others):
         options = Options.of(mask, attention.num_heads, attention.pattern, attention.span)
         return native_block.passed(x, parts, options, norm.eps)
     return None

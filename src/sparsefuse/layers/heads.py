@@ -29,7 +29,7 @@ def by_head(weight: Tensor, parts: int, num_heads: int) -> Tensor:
 
 def heard(*modules: nn.Module) -> bool:
     """Whether anybody listens to what the modules say: then they must be called."""
-    return any(module._forward_hooks or module._forward_pre_hooks for module in modules)
+    return any(m._forward_hooks or m._forward_pre_hooks or m._backward_hooks or m._backward_pre_hooks for m in modules)
 
 
 class Projection(NamedTuple):

@@ -51,7 +51,8 @@ def possible(x: Tensor, mask: Tensor, heads: int, parts: Parts, *passed_over: nn
 def passed(x: Tensor, parts: Parts, options: Options, eps: float) -> Tensor | None:
     """x (B, N, D) through the block -> (B, N, D); None if the weights are not as they have to be."""
     weights = parts.weights()
-    if any(w is not None and (w.dtype != x.dtype or not w.is_contiguous()) for w in weights):
+    there = weights[: None if parts.sizes[1] else 4]
+    if any(w is None or w.dtype != x.dtype or not w.is_contiguous() for w in there):
         return None
     if torch.is_grad_enabled():
         return _Block.apply(x.contiguous(), options, eps, parts.sizes[1], *weights)  # pyright: ignore[reportReturnType]
