@@ -99,6 +99,18 @@ def test_scores_of_thousands_stay_finite_and_exact(pattern):
 
 @built
 @pytest.mark.parametrize("pattern", ["dense", "local", "strided"])
+@pytest.mark.parametrize("length", [5, 60])
+def test_scores_far_below_zero_are_exact_too(pattern, length):
+    """2^-score would be no number, so it must not come from the lanes of a vector that hold no key."""
+    made = layer(pattern)
+    with torch.no_grad():
+        made.qkv.bias[:12] = -30
+        made.qkv.bias[12:24] = 30
+    check(made, *clips([length, length - 4], length), rtol=1e-3)
+
+
+@built
+@pytest.mark.parametrize("pattern", ["dense", "local", "strided"])
 def test_a_clip_that_is_not_there_reads_nothing(pattern):
     made = layer(pattern)
     x, mask = clips([0, 30], 30)

@@ -1,14 +1,14 @@
 // Attention with narrow heads, forward and back (FlashAttention, Dao et al. 2022; no score is kept).
 //
-// A vector's lanes are queries (on the way back to keys and values: keys), each with its own softmax, and one key after
-// another is read by all of them. So nothing is summed across lanes, and heads may be as narrow as they like. Who sees
-// what (`sparse.py` says it in full):
+// On the way there a vector's lanes are queries, each with its own softmax, and one key after another is read by all of
+// them; on the way back they are keys, read by one query after another. So nothing is summed across lanes, and heads may
+// be as narrow as they like. Only CLS, a query alone, has its keys in lanes. Who sees what (`sparse.py` says it in full):
 //
 //   dense    all see all
 //   local    row 0, CLS, sees all; tokens see their block of l, l / 2 tokens either side, and the far keys: CLS, means
 //   strided  row 0, CLS, sees all; tokens see it, those less than l away, and those a multiple of l away
 //
-// Scores are powers of two. Each row of a result is written by one thread at a time, whatever their number.
+// Scores are powers of two. Threads share queries on the way there, heads on the way back.
 
 #include <omp.h>
 
@@ -17,14 +17,15 @@
 #include <cstring>
 #include <type_traits>
 #include <utility>
+#include <vector>
 
 namespace {
 
 constexpr int C = WIDTH;  // channels of a head
-constexpr int CHUNK = 16;  // others between two looks at the largest score
+constexpr int CHUNK = 16;  // keys between two looks at the largest score
 
 typedef float Vec __attribute__((vector_size(4 * LANES)));
-typedef int32_t Ints __attribute__((vector_size(4 * LANES)));
+typedef uint32_t Ints __attribute__((vector_size(4 * LANES)));
 
 // ---------------------------------------------------------------------------------------------------- what Python gives
 
@@ -44,21 +45,20 @@ struct Call {  // in the order of `call.py`
   float *weights;                 // (B, N) logarithms of the keys' weights, to base 2; none if all are 1
   float *far_weights;             // (B, F)
   float *top, *share;             // (B, H, N) largest score; one over the sum of powers, 0 where nothing is seen
-  float *flow;                    // (B, H, N) grad . x
   View grad, dq, dk, dv, d_far_k, d_far_v;  // the way back: `grad` flows to x
 
-  // The call for one sample.
-  Call of(int64_t b) const {
-    Call one = *this;
-    one.samples = 1;
-    for (View *view : {&one.q, &one.k, &one.v, &one.far_k, &one.far_v, &one.x, &one.grad, &one.dq, &one.dk, &one.dv,
-                       &one.d_far_k, &one.d_far_v})
+  // The call for `count` samples from `b` on.
+  Call of(int64_t b, int64_t count) const {
+    Call some = *this;
+    some.samples = count;
+    for (View *view : {&some.q, &some.k, &some.v, &some.far_k, &some.far_v, &some.x, &some.grad, &some.dq, &some.dk,
+                       &some.dv, &some.d_far_k, &some.d_far_v})
       view->at += b * view->sample;
-    if (weights) one.weights += b * keys;
-    if (far_weights) one.far_weights += b * far;
-    for (float **line : {&one.top, &one.share, &one.flow})
+    if (weights) some.weights += b * keys;
+    if (far_weights) some.far_weights += b * far;
+    for (float **line : {&some.top, &some.share})
       if (*line) *line += b * heads * queries;
-    return one;
+    return some;
   }
 };
 
@@ -92,7 +92,7 @@ struct Line {
   Line every(Comb comb) const { return {at ? at + comb.first * step : nullptr, comb.step * step}; }
 };
 
-// Channels as rows and back, in registers: blocks of C x C, by swapping neighbours, then pairs, then fours.
+// Channels as rows and back, in registers, C x C at a time.
 constexpr bool SQUARE = (C == 4 || C == 8 || C == 16) && (LANES == C || LANES == 2 * C);
 
 template <size_t STEP, size_t... LANE>
@@ -102,14 +102,25 @@ void swap(Vec &a, Vec &b, std::index_sequence<LANE...>) {
   a = low;
 }
 
-template <size_t STEP = 1>
-void transpose(Vec (&vecs)[C]) {
-  if constexpr (STEP < C) {
-    for (size_t i = 0; i < C; i++)
+// Blocks of SIZE x SIZE, by swapping neighbours, then pairs, then fours.
+template <size_t SIZE, size_t STEP = 1>
+void transpose(Vec (&vecs)[SIZE]) {
+  if constexpr (STEP < SIZE) {
+    for (size_t i = 0; i < SIZE; i++)
       if (!(i & STEP)) swap<STEP>(vecs[i], vecs[i + STEP], std::make_index_sequence<LANES>());
-    transpose<2 * STEP>(vecs);
+    transpose<SIZE, 2 * STEP>(vecs);
   }
 }
+
+// Each lane and the one HALF away, then half as far.
+template <size_t HALF, size_t... LANE>
+float total(Vec vec, std::index_sequence<LANE...> lanes) {
+  vec += __builtin_shufflevector(vec, vec, (LANE ^ HALF)...);
+  if constexpr (HALF > 1) return total<HALF / 2>(vec, lanes);
+  return vec[0];
+}
+
+inline float total(Vec vec) { return total<LANES / 2>(vec, std::make_index_sequence<LANES>()); }
 
 typedef float Part __attribute__((vector_size(4 * (SQUARE ? C : LANES))));
 
@@ -118,14 +129,28 @@ Vec joined(Part a, Part b, std::index_sequence<LANE...>) {
   return __builtin_shufflevector(a, b, LANE...);
 }
 
+template <size_t FIRST, size_t... LANE>
+Part part(Vec vec, std::index_sequence<LANE...>) {
+  return __builtin_shufflevector(vec, vec, (FIRST + LANE)...);
+}
+
+// Calls `work` with a range's length, which the compiler knows if it is LANES.
+template <class Work>
+void counted(Range range, Work work) {
+  if (range.count == LANES) work(std::integral_constant<int64_t, LANES>{});
+  else work(range.count);
+}
+
 void load(Vec (&to)[C], Rows rows, Range range, float factor = 1) {
   if constexpr (SQUARE) {
-    auto part = [&](int64_t i) {
-      Part found{};
-      if (i < range.count) std::memcpy(&found, rows[range.first + i], sizeof found);
-      return found;
-    };
-    for (int i = 0; i < C; i++) to[i] = joined(part(i), part(i + C), std::make_index_sequence<LANES>());
+    counted(range, [&](auto count) {
+      auto part = [&](int64_t i) {
+        Part found{};
+        if (i < count) std::memcpy(&found, rows[range.first + i], sizeof found);
+        return found;
+      };
+      for (int i = 0; i < C; i++) to[i] = joined(part(i), part(i + C), std::make_index_sequence<LANES>());
+    });
     transpose(to);
     for (Vec &vec : to) vec *= factor;
   } else {
@@ -135,43 +160,49 @@ void load(Vec (&to)[C], Rows rows, Range range, float factor = 1) {
   }
 }
 
-// Gives `put` each row of C channels, to be written where it is told.
-template <class Put>
-void each_row(const Vec (&from)[C], Rows rows, Range range, Put put) {
+// Rows become vectors of channels, times a factor, or grow by them.
+template <bool ADD>
+void put(const Vec (&from)[C], Rows rows, Range range, float factor) {
   if constexpr (SQUARE) {
+    constexpr auto lanes = std::make_index_sequence<C>();
     Vec turned[C];
-    std::copy(from, from + C, turned);
+    for (int c = 0; c < C; c++) turned[c] = from[c] * factor;
     transpose(turned);
-    for (int64_t i = 0; i < range.count; i++) put(rows[range.first + i], (const float *)&turned[i % C] + i / C * C);
+    counted(range, [&](auto count) {
+      auto put = [&](int64_t i, Part row) {
+        if (i >= count) return;
+        Part before{};
+        if (ADD) std::memcpy(&before, rows[range.first + i], sizeof before);
+        row += before;
+        std::memcpy(rows[range.first + i], &row, sizeof row);
+      };
+      for (int i = 0; i < C; i++) put(i, part<0>(turned[i], lanes));
+      for (int i = C; i < LANES; i++) put(i, part<LANES - C>(turned[i - C], lanes));
+    });
   } else {
-    for (int64_t i = 0; i < range.count; i++) {
-      float row[C];
-      for (int c = 0; c < C; c++) row[c] = from[c][i];
-      put(rows[range.first + i], row);
-    }
+    for (int64_t i = 0; i < range.count; i++)
+      for (int c = 0; c < C; c++) {
+        float &to = rows[range.first + i][c];
+        to = from[c][i] * factor + (ADD ? to : 0);
+      }
   }
 }
 
-void store(const Vec (&from)[C], Rows rows, Range range, float factor = 1) {
-  each_row(from, rows, range, [&](float *to, const float *row) {
-    for (int c = 0; c < C; c++) to[c] = row[c] * factor;
-  });
-}
-
-void add(const Vec (&from)[C], Rows rows, Range range, float factor) {
-  each_row(from, rows, range, [&](float *to, const float *row) {
-    for (int c = 0; c < C; c++) to[c] += row[c] * factor;
-  });
-}
+void store(const Vec (&from)[C], Rows rows, Range range, float factor = 1) { put<false>(from, rows, range, factor); }
+void add(const Vec (&from)[C], Rows rows, Range range, float factor) { put<true>(from, rows, range, factor); }
 
 Vec load(Line from, Range range) {
   Vec to{};
-  for (int64_t i = 0; from.at && i < range.count; i++) to[i] = from[range.first + i];
+  if (from.step == 1 && range.count == LANES) std::memcpy(&to, &from[range.first], sizeof to);
+  else
+    for (int64_t i = 0; i < range.count; i++) to[i] = from[range.first + i];
   return to;
 }
 
 void store(Vec from, Line to, Range range) {
-  for (int64_t i = 0; i < range.count; i++) to[range.first + i] = from[i];
+  if (to.step == 1 && range.count == LANES) std::memcpy(&to[range.first], &from, sizeof from);
+  else
+    for (int64_t i = 0; i < range.count; i++) to[range.first + i] = from[i];
 }
 
 inline Vec larger(Vec a, Vec b) { return a > b ? a : b; }
@@ -229,11 +260,11 @@ struct Places {
   }
 };
 
-// Ranges in parts of CHUNK, whose length the compiler knows, and a rest.
-template <class Do>
+// Ranges in parts of SIZE, whose length the compiler knows, and a rest.
+template <int64_t SIZE, class Do>
 void in_chunks(Range range, Do chunk) {
   int64_t i = range.first;
-  for (; i + CHUNK <= range.end(); i += CHUNK) chunk(i, std::integral_constant<int64_t, CHUNK>{});
+  for (; i + SIZE <= range.end(); i += SIZE) chunk(i, std::integral_constant<int64_t, SIZE>{});
   if (i < range.end()) chunk(i, range.end() - i);
 }
 
@@ -243,6 +274,13 @@ struct Keys {
   Rows k, v;
   Line weights;
   Keys every(Comb comb) const { return {k.every(comb), v.every(comb), weights.every(comb)}; }
+
+  // Of keys in lanes; where there is no key, nothing must come.
+  Vec weights_of(Range range) const {
+    Vec found = weights.at ? load(weights, range) : Vec{};
+    for (int64_t i = range.count; i < LANES; i++) found[i] = -1e30f;
+    return found;
+  }
 };
 
 // Queries in lanes, and what they have read.
@@ -251,7 +289,7 @@ struct Reader {
   Places places;
 
   void read(Keys keys, Range range, Band band = ALL) {
-    in_chunks(range, [&](int64_t first, auto count) {
+    in_chunks<CHUNK>(range, [&](int64_t first, auto count) {
       band.all() ? chunk<false>(keys, first, count, band) : chunk<true>(keys, first, count, band);
     });
   }
@@ -266,81 +304,131 @@ struct Reader {
       if (BAND) scores[i] = places.seen(scores[i], j, band);
       most = larger(most, scores[i]);
     }
-    Vec shrink = power(top - most);
-    top = most;
-    sum *= shrink;
-    for (Vec &vec : x) vec *= shrink;
+    shrink(most);
     for (int64_t i = 0; i < count; i++) sum += scores[i] = power(scores[i] - top);
     gather(x, scores, keys.v, first, count);
   }
-};
 
-// Queries in lanes, what flows to what they read, and the slopes of the queries.
-struct Returner {
-  Vec q[C]{}, grad[C]{}, top{}, flow{}, dq[C]{};
-  Places places;
-
-  // The share of what flows, once and not for every key.
-  void take(Vec share) {
-    for (Vec &vec : grad) vec *= share;
-    flow *= share;
+  // To another largest score.
+  void shrink(Vec most) {
+    Vec less = power(top - most);
+    top = most;
+    sum *= less;
+    for (Vec &vec : x) vec *= less;
   }
 
-  void read(Keys keys, Range range, Band band = ALL) {
-    in_chunks(range, [&](int64_t first, auto count) {
-      band.all() ? chunk<false>(keys, first, count, band) : chunk<true>(keys, first, count, band);
-    });
-  }
-
-  template <bool BAND, class Count>
-  void chunk(Keys keys, int64_t first, Count count, Band band) {
-    Vec steep[CHUNK];
-    for (int64_t i = 0; i < count; i++) {
-      int64_t j = first + i;
-      Vec score = product(q, keys.k[j], -top);
-      if (keys.weights.at) score += keys.weights[j];
-      if (BAND) score = places.seen(score, j, band);
-      steep[i] = power(score);
-    }
-    for (int64_t i = 0; i < count; i++) steep[i] *= product(grad, keys.v[first + i], -flow);
-    gather(dq, steep, keys.k, first, count);
+  void finish() {
+    sum = sum > 0 ? 1.0f / sum : Vec{};
+    for (Vec &vec : x) vec *= sum;
   }
 };
 
+// Keys in lanes, and what one query has read: each lane by itself, then all together.
+Reader alone(const float *q, Keys keys, Range range, float scale) {
+  Reader reader{.places = Places(0)};
+  for (int64_t first = range.first; first < range.end(); first += LANES) {
+    Range some = within(first, first + LANES, range);
+    Vec k[C], v[C];
+    load(k, keys.k, some, scale);
+    load(v, keys.v, some);
+    Vec score = product(k, q, keys.weights_of(some));
+    reader.shrink(larger(reader.top, score));
+    Vec p = power(score - reader.top);
+    reader.sum += p;
+    for (int c = 0; c < C; c++) reader.x[c] += p * v[c];
+  }
+  float most = reader.top[0];
+  for (int i = 1; i < LANES; i++) most = std::max(most, reader.top[i]);
+  reader.shrink(Vec{} + most);
+  reader.sum = Vec{} + total(reader.sum);
+  for (Vec &vec : reader.x) vec = Vec{} + total(vec);
+  return reader;
+}
+
+// What queries bring to the way back.
 struct Queries {
-  Rows q, grad;
-  Line top, share, flow;
-  Queries every(Comb comb) const {
-    return {q.every(comb), grad.every(comb), top.every(comb), share.every(comb), flow.every(comb)};
+  Rows q, grad;  // of grad and flow, a query's share: once and not for every key
+  Line top, flow;
+};
+
+// Slopes of queries, to which keys add: a line of each channel, so that a vector holds neighbours.
+struct Lines {
+  int64_t step;
+  std::vector<Vec> room;
+  float *at;
+
+  // `first`: the query where vectors begin
+  Lines(int64_t count, int64_t first) : step(count / LANES + 3), room(C * step) {
+    at = (float *)room.data() + LANES - first;
+    step *= LANES;
+  }
+  float *operator()(int c, int64_t query) { return at + c * step + query; }
+
+  void take(Vec (&vecs)[C], int64_t first) {
+    for (int c = 0; c < C; c++) std::memcpy(&vecs[c], (*this)(c, first), sizeof vecs[c]);
+  }
+  void put(const Vec (&vecs)[C], int64_t first) {
+    for (int c = 0; c < C; c++) std::memcpy((*this)(c, first), &vecs[c], sizeof vecs[c]);
+  }
+  // Gives `work` the slopes of some queries after another.
+  template <class Work>
+  void each(Range range, Work work) {
+    for (int64_t first = range.first; first < range.end(); first += LANES) {
+      Vec vecs[C];
+      take(vecs, first);
+      work(vecs, within(first, first + LANES, range));
+    }
   }
 };
 
 // Keys and values in lanes, and their slopes.
 struct Collector {
-  Vec k[C]{}, v[C]{}, weights{}, dk[C]{}, dv[C]{};
+  Rows rows;  // the keys
+  Range range;
+  Vec k[C], v[C], weights, dk[C]{}, dv[C]{};
   Places places;
 
-  void read(Queries from, Range range, Band band = ALL) {
-    in_chunks(range, [&](int64_t first, auto count) {
-      band.all() ? chunk<false>(from, first, count, band) : chunk<true>(from, first, count, band);
+  Collector(Keys keys, Range range, float scale) : rows(keys.k), range(range), places(range.first) {
+    load(k, keys.k, range, scale);
+    load(v, keys.v, range);
+    weights = keys.weights_of(range);
+  }
+
+  void read(Queries from, Range some, Lines &dq, Band band = ALL) {
+    in_chunks<LANES>(some, [&](int64_t first, auto count) {
+      Vec steep[LANES];
+      band.all() ? chunk<false>(steep, from, first, count, band) : chunk<true>(steep, from, first, count, band);
+      for (int64_t i = count; i < LANES; i++) steep[i] = Vec{};
+      transpose(steep);
+      Vec sums[C];
+      dq.take(sums, first);
+      counted(range, [&](auto count) { gather(sums, steep, rows, range.first, count); });
+      dq.put(sums, first);
     });
   }
 
+  // By the first query alone, whose slope is not yet summed over lanes.
+  void read_first(Queries from, Vec (&dq)[C]) {
+    Vec steep[1];
+    chunk<false>(steep, from, 0, std::integral_constant<int64_t, 1>{}, ALL);
+    for (int c = 0; c < C; c++) dq[c] += steep[0] * k[c];
+  }
+
+  // What flows to the scores of some queries.
   template <bool BAND, class Count>
-  void chunk(Queries from, int64_t first, Count count, Band band) {
-    Vec p[CHUNK];
+  void chunk(Vec *steep, Queries from, int64_t first, Count count, Band band) {
     for (int64_t i = 0; i < count; i++) {
       int64_t j = first + i;
       Vec score = product(k, from.q[j], weights - from.top[j]);
       if (BAND) score = places.seen(score, j, band);
-      p[i] = power(score) * from.share[j];
+      steep[i] = power(score);
     }
-    gather(dv, p, from.grad, first, count);
+    gather(dv, steep, from.grad, first, count);
     for (int64_t i = 0; i < count; i++) {
       int64_t j = first + i;
-      p[i] *= product(v, from.grad[j], Vec{} - from.flow[j]);
+      steep[i] *= product(v, from.grad[j], Vec{} - from.flow[j]);
     }
-    gather(dk, p, from.q, first, count);
+    gather(dk, steep, from.q, first, count);
   }
 };
 
@@ -403,12 +491,10 @@ struct Head {
   Keys far() const {
     return {rows(call.far_k), rows(call.far_v), {call.far_weights ? call.far_weights + sample * call.far : nullptr}};
   }
-  Queries queries() const { return {rows(call.q), rows(call.grad), line(call.top), line(call.share), line(call.flow)}; }
 
-  // All keys that a group of queries sees, but for residues.
-  template <class Lanes>
-  void see(const Pattern &pattern, int64_t group, Range rows, Lanes &lanes) const {
-    if (group < pattern.cls || call.kind == DENSE) return lanes.read(near(), {0, call.keys});
+  // All keys that a group of queries sees, but for CLS's and residues.
+  void see(const Pattern &pattern, int64_t group, Range rows, Reader &lanes) const {
+    if (call.kind == DENSE) return lanes.read(near(), {0, call.keys});
     if (call.kind == LOCAL) {
       int64_t begin = pattern.begin(group), half = call.span / 2;
       lanes.read(near(), within(begin - half, begin + call.span + half, pattern.tokens));
@@ -418,16 +504,15 @@ struct Head {
     pattern.surroundings(rows, [&](Range some, Band band) { lanes.read(near(), some, band); });
   }
 
-  // All queries that see a group of keys, but for residues. (CLS as a key of the local pattern is far.)
-  void seen(const Pattern &pattern, int64_t group, Range rows, Collector &lanes) const {
-    if (call.kind == DENSE || (group == 0 && call.kind == STRIDED)) return lanes.read(queries(), {0, call.queries});
-    lanes.read(queries(), {0, 1});
+  // All queries but CLS that see a group of keys, but for residues. (CLS as a key of the local pattern is far.)
+  template <class See>
+  void seen(const Pattern &pattern, int64_t group, Range rows, See see) const {
+    if (call.kind == DENSE) return see(Range{0, call.queries}, ALL);
+    if (call.kind == STRIDED) return group ? pattern.surroundings(rows, see) : see(pattern.tokens, ALL);
     if (group == 0) return;
-    if (call.kind == STRIDED)
-      return pattern.surroundings(rows, [&](Range some, Band band) { lanes.read(queries(), some, band); });
     int64_t begin = pattern.begin(group, call.span / 2);  // seen by the block around it and the one before
     begin += call.span / 2 - call.span;
-    lanes.read(queries(), within(begin, begin + 2 * call.span, pattern.tokens));
+    see(within(begin, begin + 2 * call.span, pattern.tokens), ALL);
   }
 };
 
@@ -458,11 +543,6 @@ void each(const Call &call, Team team, int64_t groups, Work work) {
 
 void read(const Call &call, Team team) {
   Pattern pattern{call, call.queries};
-  auto finish = [](Reader &reader) {
-    Vec share = reader.sum > 0 ? 1.0f / reader.sum : Vec{};
-    for (Vec &vec : reader.x) vec *= share;
-    reader.sum = share;
-  };
   auto keep = [&](Head head, Group group, const Reader &reader) {
     store(reader.x, head.rows(call.x).every(group.comb), group.rows);
     if (!call.top) return;
@@ -472,10 +552,14 @@ void read(const Call &call, Team team) {
   each(call, team, pattern.groups(), [&](Head head, int64_t place) {
     Group group = pattern.group(place);
     if (!group.rows.count) return;
-    Reader reader{.places = Places(group.rows.first)};
-    load(reader.q, head.rows(call.q), group.rows, call.scale);
-    head.see(pattern, place, group.rows, reader);
-    if (call.kind != STRIDED || place < pattern.cls) finish(reader);
+    bool cls = place < pattern.cls;
+    Reader reader = cls ? alone(head.rows(call.q)[0], head.near(), {0, call.keys}, call.scale)
+                        : Reader{.places = Places(group.rows.first)};
+    if (!cls) {
+      load(reader.q, head.rows(call.q), group.rows, call.scale);
+      head.see(pattern, place, group.rows, reader);
+    }
+    if (cls || call.kind != STRIDED) reader.finish();
     keep(head, group, reader);
   });
   each(call, team, pattern.residues(), [&](Head head, int64_t place) {  // go on with what was kept
@@ -487,78 +571,86 @@ void read(const Call &call, Team team) {
     reader.top = load(head.line(call.top).every(group.comb), group.rows);
     reader.sum = load(head.line(call.share).every(group.comb), group.rows);
     reader.read(head.near().every(group.comb), pattern.of_residue(group.comb), {1, INT64_MAX});
-    finish(reader);
+    reader.finish();
     keep(head, group, reader);
   });
 }
 
 // --------------------------------------------------------------------------------------------------------------- the way back
 
-void to_queries(const Call &call, Team team) {
-  Pattern pattern{call, call.queries};
-  each(call, team, pattern.groups(), [&](Head head, int64_t place) {
-    Group group = pattern.group(place);
-    if (!group.rows.count) return;
-    Returner returner{.places = Places(group.rows.first)};
-    Vec x[C];
-    load(x, head.rows(call.x), group.rows);
-    load(returner.q, head.rows(call.q), group.rows, call.scale);
-    load(returner.grad, head.rows(call.grad), group.rows);
-    returner.top = load(head.line(call.top), group.rows);
-    returner.flow = Vec{};
-    for (int c = 0; c < C; c++) returner.flow += returner.grad[c] * x[c];
-    store(returner.flow, head.line(call.flow), group.rows);
-    returner.take(load(head.line(call.share), group.rows));
-    head.see(pattern, place, group.rows, returner);
-    store(returner.dq, head.rows(call.dq), group.rows, call.steepness);
-  });
-  each(call, team, pattern.residues(), [&](Head head, int64_t place) {
-    Group group = pattern.residue(place);
-    if (!group.rows.count) return;
-    Returner returner{.places = Places(group.rows.first)};
-    Queries queries = head.queries().every(group.comb);
-    load(returner.q, queries.q, group.rows, call.scale);
-    load(returner.grad, queries.grad, group.rows);
-    returner.top = load(queries.top, group.rows);
-    returner.flow = load(queries.flow, group.rows);
-    returner.take(load(queries.share, group.rows));
-    returner.read(head.near().every(group.comb), pattern.of_residue(group.comb), {1, INT64_MAX});
-    add(returner.dq, head.rows(call.dq).every(group.comb), group.rows, call.steepness);
-  });
-}
+// Of a head's queries, what flows back to what they have read, and to their scores.
+struct Returned {
+  Rows q;
+  Line top;
+  std::vector<float> grad, flow;
 
-void to_keys(const Call &call, Team team) {
+  Returned(Head head, Comb comb, Range all)
+      : q(head.rows(head.call.q).every(comb)), top(head.line(head.call.top).every(comb)), grad(all.count * C), flow(all.count) {
+    const Call &call = head.call;
+    for (int64_t first = 0; first < all.count; first += LANES) {
+      Range some = within(first, first + LANES, all);
+      Vec flows[C], x[C], sum{}, share = load(head.line(call.share).every(comb), some);
+      load(flows, head.rows(call.grad).every(comb), some);
+      load(x, head.rows(call.x).every(comb), some);
+      for (int c = 0; c < C; c++) {
+        flows[c] *= share;
+        sum += flows[c] * x[c];
+      }
+      store(flows, {grad.data(), C}, some);
+      store(sum, {flow.data()}, some);
+    }
+  }
+  Queries queries() { return {q, {grad.data(), C}, top, {flow.data()}}; }
+};
+
+void back(const Call &call, Team team) {
   Pattern pattern{call, call.keys};
-  auto loaded = [&](Keys keys, Range rows) {
-    Collector collector{.places = Places(rows.first)};
-    load(collector.k, keys.k, rows, call.scale);
-    load(collector.v, keys.v, rows);
-    collector.weights = load(keys.weights, rows);
-    return collector;
-  };
-  int64_t early = call.kind == LOCAL ? call.span / 2 : 0, near = pattern.groups(early);
-  each(call, team, near, [&](Head head, int64_t place) {
-    Range rows = pattern.group(place, early).rows;
-    if (!rows.count) return;
-    Collector collector = loaded(head.near(), rows);
-    head.seen(pattern, place, rows, collector);
-    store(collector.dk, head.rows(call.dk), rows, call.steepness);
-    store(collector.dv, head.rows(call.dv), rows);
+  int64_t early = call.kind == LOCAL ? call.span / 2 : 0;
+  each(call, team, 1, [&](Head head, int64_t) {
+    Returned returned(head, {}, {0, call.queries});
+    Queries queries = returned.queries();
+    Lines lines(call.queries, pattern.cls);
+    Vec cls[C]{};
+    for (int64_t place = 0; place < pattern.groups(early); place++) {
+      Range rows = pattern.group(place, early).rows;
+      if (!rows.count) continue;
+      Collector collector(head.near(), rows, call.scale);
+      if (pattern.cls) collector.read_first(queries, cls);
+      head.seen(pattern, place, rows, [&](Range some, Band band) { collector.read(queries, some, lines, band); });
+      store(collector.dk, head.rows(call.dk), rows, call.steepness);
+      store(collector.dv, head.rows(call.dv), rows);
+    }
+    for (int64_t first = 0; first < call.far; first += LANES) {
+      Range rows = within(first, first + LANES, {0, call.far});
+      Collector collector(head.far(), rows, call.scale);
+      collector.read(queries, pattern.tokens, lines);
+      store(collector.dk, head.rows(call.d_far_k), rows, call.steepness);
+      store(collector.dv, head.rows(call.d_far_v), rows);
+    }
+    float *first = head.rows(call.dq)[0];
+    for (int c = 0; pattern.cls && c < C; c++) first[c] = total(cls[c]) * (float)(call.steepness / call.scale);
+    lines.each({pattern.cls, call.queries - pattern.cls}, [&](const Vec (&dq)[C], Range some) {
+      store(dq, head.rows(call.dq), some, call.steepness);
+    });
   });
-  each(call, team, (call.far + LANES - 1) / LANES, [&](Head head, int64_t place) {
-    Range rows = within(place * LANES, (place + 1) * LANES, {0, call.far});
-    Collector collector = loaded(head.far(), rows);
-    collector.read(head.queries(), pattern.tokens);
-    store(collector.dk, head.rows(call.d_far_k), rows, call.steepness);
-    store(collector.dv, head.rows(call.d_far_v), rows);
-  });
-  each(call, team, pattern.residues(), [&](Head head, int64_t place) {
-    Group group = pattern.residue(place);
-    if (!group.rows.count) return;
-    Collector collector = loaded(head.near().every(group.comb), group.rows);
-    collector.read(head.queries().every(group.comb), pattern.of_residue(group.comb), {1, INT64_MAX});
-    add(collector.dk, head.rows(call.dk).every(group.comb), group.rows, call.steepness);
-    add(collector.dv, head.rows(call.dv).every(group.comb), group.rows, 1);
+  int64_t residues = call.kind == STRIDED ? call.span : 0;
+  each(call, team, residues, [&](Head head, int64_t first) {
+    Comb comb = {pattern.cls + first, call.span};
+    Range all = pattern.of_residue(comb);
+    Returned returned(head, comb, all);
+    Queries queries = returned.queries();
+    Lines lines(all.count, 0);
+    Keys keys = head.near().every(comb);
+    for (int64_t first = 0; first < all.count; first += LANES) {
+      Range some = within(first, first + LANES, all);
+      Collector collector(keys, some, call.scale);
+      collector.read(queries, all, lines, {1, INT64_MAX});
+      add(collector.dk, head.rows(call.dk).every(comb), some, call.steepness);
+      add(collector.dv, head.rows(call.dv).every(comb), some, 1);
+    }
+    lines.each(all, [&](const Vec (&dq)[C], Range some) {
+      add(dq, head.rows(call.dq).every(comb), some, call.steepness);
+    });
   });
 }
 
@@ -573,9 +665,5 @@ extern "C" void forward(const Call &call) {
 
 extern "C" void backward(const Call &call) {
 #pragma omp parallel num_threads(call.threads)
-  {
-    Team team{omp_get_thread_num(), omp_get_num_threads()};
-    to_queries(call, team);
-    to_keys(call, team);
-  }
+  back(call, {omp_get_thread_num(), omp_get_num_threads()});
 }

@@ -189,5 +189,5 @@ def _rows_like(x: Tensor) -> Tensor:
 
 
 def kept_for(learning: bool, x: Tensor, heads: int) -> Tensor | None:
-    """Room (3, B, H, N) for what the way back needs of x (B, N, ...)."""
-    return x.new_empty(3, x.shape[0], heads, x.shape[1]) if learning else None
+    """Room (2, B, H, N) for what the way back needs of x (B, N, ...)."""
+    return x.new_empty(2, x.shape[0], heads, x.shape[1]) if learning else None

@@ -36,20 +36,20 @@ struct BlockCall {  // in the order of `block.py`
   float *grad, *dx, *d_rows, *d_read, *d_far;  // the way back: `grad` flows to y
   Tensors slopes;
 
-  // The call for one sample.
-  BlockCall of(int64_t b) const {
-    BlockCall one = *this;
-    one.attention = attention.of(b);
+  // The call for `count` samples from `b` on.
+  BlockCall of(int64_t b, int64_t count) const {
+    BlockCall some = *this;
+    some.attention = attention.of(b, count);
     int64_t rows_before = b * attention.queries, far_before = b * attention.far;
-    for (float **at : {&one.x, &one.read, &one.y, &one.mid, &one.grad, &one.dx, &one.d_read})
+    for (float **at : {&some.x, &some.read, &some.y, &some.mid, &some.grad, &some.dx, &some.d_read})
       if (*at) *at += rows_before * D;
-    for (float **at : {&one.rows, &one.d_rows})
+    for (float **at : {&some.rows, &some.d_rows})
       if (*at) *at += rows_before * 3 * D;
-    for (float **at : {&one.far, &one.d_far})
+    for (float **at : {&some.far, &some.d_far})
       if (*at) *at += far_before * 2 * D;
-    if (hidden) one.hidden += rows_before * H;
-    if (share && !shared) one.share += far_before * attention.keys;
-    return one;
+    if (hidden) some.hidden += rows_before * H;
+    if (share && !shared) some.share += far_before * attention.keys;
+    return some;
   }
 };
 
@@ -147,16 +147,6 @@ struct Slopes {
 
 // ---------------------------------------------------------------------------------------------------------------- norms
 
-// Each lane and the one HALF away, then half as far.
-template <size_t HALF, size_t... LANE>
-float total(Vec vec, std::index_sequence<LANE...> lanes) {
-  vec += __builtin_shufflevector(vec, vec, (LANE ^ HALF)...);
-  if constexpr (HALF > 1) return total<HALF / 2>(vec, lanes);
-  return vec[0];
-}
-
-inline float total(Vec vec) { return total<LANES / 2>(vec, std::make_index_sequence<LANES>()); }
-
 // A row in registers.
 struct Row {
   static constexpr int PARTS = padded(D, LANES) / LANES;
@@ -244,8 +234,8 @@ void each_share(const BlockCall &call, Team team, Do apply) {
 template <class Work>
 void by_sample(const BlockCall &call, Team team, Work work) {
   int64_t alone = call.attention.samples / team.size * team.size;
-  team.deal(alone, [&](int64_t b) { work(call.of(b), Team{}); });
-  for (int64_t b = alone; b < call.attention.samples; b++) work(call.of(b), team);
+  team.deal(alone, [&](int64_t b) { work(call.of(b, 1), Team{}); });
+  if (alone < call.attention.samples) work(call.of(alone, call.attention.samples - alone), team);
 }
 
 void project(const BlockCall &call, Team team, const Matrix<D, 3 * D> &qkv) {
@@ -291,13 +281,13 @@ extern "C" void block_forward(const BlockCall &call) {
   auto first = H ? std::make_unique<Matrix<D, W>>(w.first, true) : nullptr;
   auto second = H ? std::make_unique<Matrix<W, D>>(w.second, true) : nullptr;
 #pragma omp parallel num_threads(call.attention.threads)
-  by_sample(call, {omp_get_thread_num(), omp_get_num_threads()}, [&](const BlockCall &one, Team team) {
-    project(one, team, *qkv);
-    each_share(one, team, [&](float share, int64_t far, int64_t row) {
-      for (int i = 0; i < D; i++) one.far[far + i] += share * one.rows[row + i];
+  by_sample(call, {omp_get_thread_num(), omp_get_num_threads()}, [&](const BlockCall &some, Team team) {
+    project(some, team, *qkv);
+    each_share(some, team, [&](float share, int64_t far, int64_t row) {
+      for (int i = 0; i < D; i++) some.far[far + i] += share * some.rows[row + i];
     });
-    read(one.attention, team);
-    conclude(one, team, *out, first.get(), second.get());
+    read(some.attention, team);
+    conclude(some, team, *out, first.get(), second.get());
   });
 }
 
@@ -385,14 +375,13 @@ extern "C" void block_backward(const BlockCall &call) {
 #pragma omp parallel num_threads(call.attention.threads)
   {
     auto &mine = shares[omp_get_thread_num()] = std::make_unique<Share>();
-    by_sample(call, {omp_get_thread_num(), omp_get_num_threads()}, [&](const BlockCall &one, Team team) {
-      back_to_read(one, team, *out, first.get(), second.get(), *mine);
-      to_queries(one.attention, team);
-      to_keys(one.attention, team);
-      each_share(one, team, [&](float share, int64_t far, int64_t row) {
-        for (int i = 0; i < D; i++) one.d_rows[row + i] += share * one.d_far[far + i];
+    by_sample(call, {omp_get_thread_num(), omp_get_num_threads()}, [&](const BlockCall &some, Team team) {
+      back_to_read(some, team, *out, first.get(), second.get(), *mine);
+      back(some.attention, team);
+      each_share(some, team, [&](float share, int64_t far, int64_t row) {
+        for (int i = 0; i < D; i++) some.d_rows[row + i] += share * some.d_far[far + i];
       });
-      back_to_tokens(one, team, *qkv, *mine);
+      back_to_tokens(some, team, *qkv, *mine);
     });
   }
   for (auto &share : shares)  // in the order of threads, or rounding would change from run to run

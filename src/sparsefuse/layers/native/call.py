@@ -59,7 +59,7 @@ class Given(NamedTuple):
     far_weights: Tensor | None = None
 
     def forward(self, x: View, kept: Tensor | None) -> None:
-        """What is read goes to x; what the way back needs, to `kept` (3, B, H, N)."""
+        """What is read goes to x; what the way back needs, to `kept` (2, B, H, N)."""
         run("forward", self.width, self.numbers(x, kept) + NO_WAY_BACK)
 
     def backward(self, x: View, kept: Tensor, grad: View, slopes: Sequence[View]) -> None:
@@ -74,7 +74,7 @@ class Given(NamedTuple):
         views = [*self.q, *self.k, *self.v, *self.far_k, *self.far_v, *x]
         weights = [0 if tensor is None else tensor.data_ptr() for tensor in (self.weights, self.far_weights)]
         at, step = (0, 0) if kept is None else (kept.data_ptr(), kept.stride(0) * 4)
-        return [*sizes, torch.get_num_threads(), *scales, *views, *weights, at, at + step, at + 2 * step]
+        return [*sizes, torch.get_num_threads(), *scales, *views, *weights, at, at + step]
 
 
 def back(grad: View, slopes: Sequence[View]) -> list[int]:
