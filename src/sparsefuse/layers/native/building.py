@@ -15,7 +15,8 @@ import torch
 
 from sparsefuse.files import replacing
 
-ATTENTION, BLOCK = (Path(__file__).with_name(name) for name in ("attention.cpp", "block.cpp"))
+HERE = Path(__file__).parent
+ATTENTION, BLOCK = HERE / "attention.cpp", HERE / "block.cpp"
 COMPILERS = ("c++", "g++", "clang++")
 FLAGS = ("-std=c++20", "-O3", "-shared", "-fPIC", "-fopenmp", "-Wno-psabi")
 # What nobody asks of numbers here costs a few percent. Infinities and what is no number stay as they are.
@@ -63,7 +64,7 @@ def compiler() -> list[str]:
 
 def built(source: Path, command: list[str], name: str) -> Path:
     """The library that `command` makes of `source`, from the cache if it is there. Raises what the compiler says."""
-    content = ATTENTION.read_bytes() + BLOCK.read_bytes()
+    content = b"".join(path.read_bytes() for path in sorted([*HERE.glob("*.h"), *HERE.glob("*.cpp")]))
     mark = hashlib.sha256("\0".join(command).encode() + content).hexdigest()[:16]
     path = cache() / f"{name}-{mark}.so"
     if not path.exists():

@@ -1,0 +1,167 @@
+// Tiles of tokens: products with matrices, norms, and their way back.
+
+#pragma once
+
+#include <cmath>
+
+#include "lanes.h"
+
+namespace {
+
+constexpr int D = DIM;                                           // channels of a token
+constexpr int TILE = 32;                                         // rows that go together
+constexpr int ROWS = LANES / 2, VECS = 3, PANEL = VECS * LANES;  // what products hold in registers
+
+constexpr int padded(int size, int to = PANEL) { return (size + to - 1) / to * to; }
+
+// -------------------------------------------------------------------------------------------------------- products
+
+// TILE rows of N channels; 0 where nothing is.
+template <int N>
+struct Tile {
+  alignas(64) float at[TILE][padded(N)];
+
+  Tile() {}
+  Tile(const float *rows, Range range) {
+    for (int64_t r = 0; r < range.count; r++) {
+      std::memcpy(at[r], rows + (range.first + r) * N, sizeof(float) * N);
+      std::fill(at[r] + N, at[r] + padded(N), 0.0f);
+    }
+    std::memset(at[range.count], 0, sizeof at[0] * (TILE - range.count));
+  }
+  void store(float *rows, Range range) const {
+    for (int64_t r = 0; r < range.count; r++) std::memcpy(rows + (range.first + r) * N, at[r], sizeof(float) * N);
+  }
+  template <class Do>
+  void map(int64_t rows, Do value) {
+    for (int64_t r = 0; r < rows; r++)
+      for (int i = 0; i < N; i++) at[r][i] = value(at[r][i], r, i);
+  }
+  void add(const float *bias, int64_t rows) {
+    map(rows, [&](float x, int64_t, int i) { return x + bias[i]; });
+  }
+  void add(const Tile &other, int64_t rows) {
+    map(rows, [&](float x, int64_t r, int i) { return x + other.at[r][i]; });
+  }
+};
+
+inline Vec take(const float *from) {
+  Vec found;
+  std::memcpy(&found, from, sizeof found);
+  return found;
+}
+
+inline void put(float *to, Vec vec) { std::memcpy(to, &vec, sizeof vec); }
+
+// A matrix K x M, by panels of columns.
+template <int K, int M>
+struct Matrix {
+  alignas(64) float at[padded(M) / PANEL][K][PANEL];
+
+  explicit Matrix(const float *weight, bool transposed) {  // from (M, K) if transposed, as nn.Linear has it, or (K, M)
+    for (int m = 0; m < padded(M); m++)
+      for (int k = 0; k < K; k++)
+        at[m / PANEL][k][m % PANEL] = m >= M ? 0 : transposed ? weight[m * K + k] : weight[k * M + m];
+  }
+};
+
+template <int K, int M>
+void multiply(const Tile<K> &x, const Matrix<K, M> &matrix, Tile<M> &y) {
+  for (int first = 0; first < TILE; first += ROWS)
+    for (int panel = 0; panel < padded(M) / PANEL; panel++) {
+      Vec sums[ROWS][VECS] = {};
+      for (int k = 0; k < K; k++)
+        for (int r = 0; r < ROWS; r++)
+          for (int v = 0; v < VECS; v++) sums[r][v] += x.at[first + r][k] * take(matrix.at[panel][k] + v * LANES);
+      for (int r = 0; r < ROWS; r++)
+        for (int v = 0; v < VECS; v++) put(y.at[first + r] + panel * PANEL + v * LANES, sums[r][v]);
+    }
+}
+
+// Slopes of a matrix (M, K) and its bias, summed over tiles.
+template <int M, int K>
+struct Slopes {
+  alignas(64) float at[padded(M, ROWS)][padded(K)] = {}, bias[padded(M)] = {};
+
+  void add(const Tile<M> &y, const Tile<K> &x) {  // y: what flows to the products of x
+    for (int r = 0; r < TILE; r++)
+      for (int m = 0; m < M; m++) bias[m] += y.at[r][m];
+    for (int first = 0; first < M; first += ROWS)
+      for (int panel = 0; panel < padded(K); panel += PANEL) {
+        Vec sums[ROWS][VECS];
+        for (int m = 0; m < ROWS; m++)
+          for (int v = 0; v < VECS; v++) sums[m][v] = take(at[first + m] + panel + v * LANES);
+        for (int r = 0; r < TILE; r++)
+          for (int m = 0; m < ROWS; m++)
+            for (int v = 0; v < VECS; v++) sums[m][v] += y.at[r][first + m] * take(x.at[r] + panel + v * LANES);
+        for (int m = 0; m < ROWS; m++)
+          for (int v = 0; v < VECS; v++) put(at[first + m] + panel + v * LANES, sums[m][v]);
+      }
+  }
+  void pour(float *weight, float *to_bias, bool anew) const {
+    for (int m = 0; m < M; m++) {
+      to_bias[m] = (anew ? 0 : to_bias[m]) + bias[m];
+      for (int k = 0; k < K; k++) weight[m * K + k] = (anew ? 0 : weight[m * K + k]) + at[m][k];
+    }
+  }
+};
+
+// ----------------------------------------------------------------------------------------------------------- norms
+
+// A row in registers.
+struct Row {
+  static constexpr int PARTS = padded(D, LANES) / LANES;
+  Vec parts[PARTS];
+
+  explicit Row(const float *from) {
+    for (int v = 0; v < PARTS; v++) parts[v] = take(from + v * LANES);
+  }
+  void store(float *to) const {
+    for (int v = 0; v < PARTS; v++) put(to + v * LANES, parts[v]);
+  }
+  float mean() const {
+    Vec sum = parts[0];
+    for (int v = 1; v < PARTS; v++) sum += parts[v];
+    return total(sum) / D;
+  }
+  Row times(const Row &other) const {
+    Row found = *this;
+    for (int v = 0; v < PARTS; v++) found.parts[v] *= other.parts[v];
+    return found;
+  }
+  template <class Do>
+  void map(Do value) {  // what fills the last part stays 0
+    for (int v = 0; v < PARTS; v++) parts[v] = value(parts[v], v);
+    for (int i = D; i < PARTS * LANES; i++) parts[PARTS - 1][i % LANES] = 0;
+  }
+};
+
+// Rows less their mean, over their deviation.
+struct Normal {
+  Tile<D> x;
+  float over[TILE];  // one over the deviation
+
+  Normal(const Tile<D> &from, int64_t rows, double eps) : x(from) {
+    for (int64_t r = 0; r < rows; r++) {
+      Row row(x.at[r]);
+      float middle = row.mean();
+      row.map([&](Vec part, int) { return part - middle; });
+      float one_over = 1 / std::sqrt(row.times(row).mean() + (float)eps);
+      row.map([&](Vec part, int) { return part * one_over; });
+      row.store(x.at[r]);
+      over[r] = one_over;
+    }
+  }
+
+  // What flows to `from` by what flows to x.
+  void back(Tile<D> &grad, int64_t rows) const {
+    for (int64_t r = 0; r < rows; r++) {
+      Row row(x.at[r]), flow(grad.at[r]);
+      float middle = flow.mean(), along = flow.times(row).mean(), one_over = over[r];
+      flow.map([&](Vec part, int v) { return one_over * (part - middle - row.parts[v] * along); });
+      flow.store(grad.at[r]);
+    }
+  }
+};
+
+}  // namespace
