@@ -85,7 +85,7 @@ def runs_in_cpp(layer, tokens=None):
     lengths=st.lists(st.integers(1, 50), min_size=1, max_size=5),
     extra=st.integers(0, 3),
     num_heads=st.sampled_from([1, 3]),
-    threads=st.sampled_from([1, 2]),
+    threads=st.sampled_from([1, 2, 3]),
     fractional=st.booleans(),
 )
 def test_it_equals_the_block_in_python(made, pattern, lengths, extra, num_heads, threads, fractional):
@@ -123,6 +123,25 @@ def test_the_same_run_gives_the_same_bits_with_any_company(pattern):
     assert alone[0].equal(first[0][4:])
     with torch.inference_mode():
         assert layer(tokens).x.equal(first[0].detach())
+
+
+@pytest.fixture
+def empty_is_no_number():
+    torch.use_deterministic_algorithms(True)
+    yield
+    torch.use_deterministic_algorithms(False)
+
+
+@pytest.mark.parametrize("pattern", ["dense", "local", "strided"])
+def test_nothing_is_read_before_it_is_written(pattern, empty_is_no_number):
+    layer, tokens = block(pattern), clips([30, 12], 30)
+    check(layer, tokens)
+    with torch.inference_mode():
+        assert layer(tokens).x.isfinite().all()
+
+
+def test_no_clips_move_no_weight(empty_is_no_number):
+    assert not any(slope.any() for slope in outcome(block(), clips([], 9)))
 
 
 def test_a_mask_that_lies_oddly_is_read_right():

@@ -6,8 +6,6 @@
 //
 // Scores are powers of two. Threads share queries on the way there, heads on the way back.
 
-#include <omp.h>
-
 #include <vector>
 
 #include "lanes.h"
@@ -15,6 +13,9 @@
 #include "team.h"
 
 namespace {
+
+const float STEEPNESS = 1 / std::sqrt((float)C);     // of scores, as powers of e
+const float SCALE = STEEPNESS / std::log((float)2);  // as powers of two
 
 // Groups of all heads.
 template <class Work>
@@ -103,10 +104,9 @@ void read(const Call &call, Team team) {
   each(call, team, pattern.groups(), [&](Head head, int64_t place) {
     Group group = pattern.group(place);
     if (!group.rows.count) return;
-    if (place < pattern.cls)
-      return keep(head, group, alone(head.rows(call.q)[0], head.near(), {0, call.keys}, call.scale));
+    if (place < pattern.cls) return keep(head, group, alone(head.rows(call.q)[0], head.near(), {0, call.keys}, SCALE));
     Reader reader{.places = Places(group.rows.first)};
-    load(reader.q, head.rows(call.q), group.rows, call.scale);
+    load(reader.q, head.rows(call.q), group.rows, SCALE);
     head.seen_by(pattern, place, group.rows, [&](Keys keys, Range some, Band band) { reader.read(keys, some, band); });
     if (call.kind != STRIDED) reader.finish();
     keep(head, group, reader);
@@ -115,7 +115,7 @@ void read(const Call &call, Team team) {
     Group group = pattern.residue(place);
     if (!group.rows.count) return;
     Reader reader{.places = Places(group.rows.first)};
-    load(reader.q, head.rows(call.q).every(group.comb), group.rows, call.scale);
+    load(reader.q, head.rows(call.q).every(group.comb), group.rows, SCALE);
     load(reader.x, head.rows(call.x).every(group.comb), group.rows);
     reader.top = load(head.line(call.top).every(group.comb), group.rows);
     reader.sum = load(head.line(call.share).every(group.comb), group.rows);
@@ -253,23 +253,23 @@ void back(const Call &call, Team team) {
     for (int64_t place = 0; place < pattern.groups(early); place++) {
       Range rows = pattern.group(place, early).rows;
       if (!rows.count) continue;
-      Collector collector(head.near(), rows, call.scale);
+      Collector collector(head.near(), rows, SCALE);
       if (pattern.cls) collector.read_first(queries, cls);
       head.that_see(pattern, place, rows, [&](Range some, Band band) { collector.read(queries, some, lines, band); });
-      store(collector.dk, head.rows(call.dk), rows, call.steepness);
+      store(collector.dk, head.rows(call.dk), rows, STEEPNESS);
       store(collector.dv, head.rows(call.dv), rows);
     }
     for (int64_t first = 0; first < call.far; first += LANES) {
       Range rows = within(first, first + LANES, {0, call.far});
-      Collector collector(head.far(), rows, call.scale);
+      Collector collector(head.far(), rows, SCALE);
       collector.read(queries, pattern.tokens, lines);
-      store(collector.dk, head.rows(call.d_far_k), rows, call.steepness);
+      store(collector.dk, head.rows(call.d_far_k), rows, STEEPNESS);
       store(collector.dv, head.rows(call.d_far_v), rows);
     }
     float *first = head.rows(call.dq)[0];
-    for (int c = 0; pattern.cls && c < C; c++) first[c] = total(cls[c]) * (float)(call.steepness / call.scale);
+    for (int c = 0; pattern.cls && c < C; c++) first[c] = total(cls[c]) * (STEEPNESS / SCALE);
     lines.each({pattern.cls, call.queries - pattern.cls},
-               [&](const Vec(&dq)[C], Range some) { store(dq, head.rows(call.dq), some, call.steepness); });
+               [&](const Vec(&dq)[C], Range some) { store(dq, head.rows(call.dq), some, STEEPNESS); });
   });
   int64_t residues = call.kind == STRIDED ? call.span : 0;
   each(call, team, residues, [&](Head head, int64_t first) {
@@ -281,13 +281,12 @@ void back(const Call &call, Team team) {
     Keys keys = head.near().every(comb);
     for (int64_t first = 0; first < all.count; first += LANES) {
       Range some = within(first, first + LANES, all);
-      Collector collector(keys, some, call.scale);
+      Collector collector(keys, some, SCALE);
       collector.read(queries, all, lines, {1, INT64_MAX});
-      add(collector.dk, head.rows(call.dk).every(comb), some, call.steepness);
+      add(collector.dk, head.rows(call.dk).every(comb), some, STEEPNESS);
       add(collector.dv, head.rows(call.dv).every(comb), some, 1);
     }
-    lines.each(all,
-               [&](const Vec(&dq)[C], Range some) { add(dq, head.rows(call.dq).every(comb), some, call.steepness); });
+    lines.each(all, [&](const Vec(&dq)[C], Range some) { add(dq, head.rows(call.dq).every(comb), some, STEEPNESS); });
   });
 }
 
@@ -297,10 +296,10 @@ extern "C" const int64_t forward_numbers = sizeof(Call) / sizeof(int64_t);
 
 extern "C" void forward(const Call &call) {
 #pragma omp parallel num_threads(call.threads)
-  read(call, {omp_get_thread_num(), omp_get_num_threads()});
+  read(call, Team::all());
 }
 
 extern "C" void backward(const Call &call) {
 #pragma omp parallel num_threads(call.threads)
-  back(call, {omp_get_thread_num(), omp_get_num_threads()});
+  back(call, Team::all());
 }

@@ -20,99 +20,186 @@ struct Tensors {  // as nn.Linear and nn.LayerNorm have them
   float *qkv, *qkv_bias, *out, *out_bias, *gain, *shift, *first, *first_bias, *second, *second_bias;
 };
 
-struct BlockCall {  // in the order of `block.py`
-  Call attention;
+struct BlockCall {     // in the order of `block.py`
+  float *made, *flow;  // room for what samples make (`Made`) and for what flows back in them (`Flow`)
+  int64_t learning;    // whether what is made is kept, by sample; else by thread
+  Kind kind;
+  int64_t samples, length, heads, far, span, threads;
   double eps;
-  float *x, *rows, *read, *y;  // (n, D), queries, keys and values (n, 3 D), (n, D), (n, D)
-  float *mid, *hidden;         // (n, D), (n, H); none if there is no way back
-  float *far, *share;          // (B, F, 2 D) keys and values; (B or 1, F, N) of which rows they are made
-  int64_t shared;              // whether samples have the same `share`
+  float *logs, *far_logs, *share;  // (B, N), (B, F): as in `Call`; (B or 1, F, N): of which rows far keys are made
+  int64_t shared;                  // whether samples have the same `share`
+  float *x, *y;                    // (B, N, D)
   Tensors weights;
-  float *grad, *dx, *d_rows, *d_read, *d_far;  // the way back: `grad` flows to y
+  float *grad, *dx;  // the way back: `grad` flows to y
   Tensors slopes;
+};
 
-  // The call for `count` samples from `b` on.
-  BlockCall of(int64_t b, int64_t count) const {
-    BlockCall some = *this;
-    some.attention = attention.of(b, count);
-    int64_t rows_before = b * attention.queries, far_before = b * attention.far;
-    for (float **at : {&some.x, &some.read, &some.y, &some.mid, &some.grad, &some.dx, &some.d_read})
-      if (*at) *at += rows_before * D;
-    for (float **at : {&some.rows, &some.d_rows})
-      if (*at) *at += rows_before * 3 * D;
-    for (float **at : {&some.far, &some.d_far})
-      if (*at) *at += far_before * 2 * D;
-    if (hidden) some.hidden += rows_before * H;
-    if (share && !shared) some.share += far_before * attention.keys;
-    return some;
+// ---------------------------------------------------------------------------------------------------- one sample
+
+// What a sample makes on its way.
+struct Made {
+  float *rows, *far;          // queries, keys and values (N, 3 D); keys and values that all see (F, 2 D)
+  float *read, *top, *share;  // as in `Call`
+  float *mid, *hidden;        // (N, D), (N, H); only for the way back, and with an MLP
+
+  static int64_t size(const BlockCall &call) {
+    int64_t kept = call.learning && H ? D + H : 0;
+    return call.length * (4 * D + 2 * call.heads + kept) + call.far * 2 * D;
+  }
+  Made(const BlockCall &call, int64_t place) {
+    int64_t n = call.length;
+    float *at = call.made + place * size(call);
+    auto take = [&](int64_t count) { return std::exchange(at, at + count); };
+    rows = take(n * 3 * D);
+    far = take(call.far * 2 * D);
+    read = take(n * D);
+    top = take(call.heads * n);
+    share = take(call.heads * n);
+    mid = call.learning && H ? take(n * D) : nullptr;
+    hidden = call.learning && H ? take(n * H) : nullptr;
   }
 };
 
-// ------------------------------------------------------------------------------------------------------- the passes
+// What flows back to it.
+struct Flow {
+  float *rows, *far, *read;
 
-template <class Work>
-void each_tile(const BlockCall &call, Team team, Work work) {
-  int64_t rows = call.attention.samples * call.attention.queries;
-  team.deal((rows + TILE - 1) / TILE, [&](int64_t i) { work(within(i * TILE, (i + 1) * TILE, {0, rows})); });
-}
+  static int64_t size(const BlockCall &call) { return call.length * 4 * D + call.far * 2 * D; }
+  Flow(const BlockCall &call, int64_t place) {
+    rows = call.flow + place * size(call);
+    far = rows + call.length * 3 * D;
+    read = far + call.far * 2 * D;
+  }
+};
 
-constexpr float NOTHING[LANES] = {};
+// A sample, and who works on it.
+struct Sample {
+  const BlockCall &call;
+  Team team;
+  Made made;
+  float *x, *y, *share;
+  Call attention{};
 
-// Keys and values of CLS and of means, from rows; on the way back, what flows to rows from theirs.
-template <class Do>
-void each_share(const BlockCall &call, Team team, Do apply) {
-  const Call &a = call.attention;
-  team.deal(a.samples * 2, [&](int64_t i) {
-    int64_t b = i / 2, part = i % 2 * D;
-    for (int64_t f = 0; f < a.far; f++) {
-      const float *share = call.share + ((call.shared ? 0 : b) * a.far + f) * a.keys;
-      for (int64_t j = 0; j < a.keys; j++) {
-        if (j + LANES <= a.keys && !std::memcmp(share + j, NOTHING, sizeof NOTHING)) j += LANES - 1;  // as most are
-        else if (share[j] != 0) apply(share[j], (b * a.far + f) * 2 * D + part, (b * a.keys + j) * 3 * D + D + part);
-      }
+  // `place`: where it may make what is not kept
+  Sample(const BlockCall &call, Team team, int64_t b, int64_t place)
+      : call(call), team(team), made(call, call.learning ? b : place) {
+    int64_t n = call.length;
+    x = call.x + b * n * D;
+    y = call.y + b * n * D;
+    share = call.share + (call.shared ? 0 : b * call.far * n);
+    attention.kind = call.kind;
+    attention.samples = 1;
+    attention.heads = call.heads;
+    attention.queries = attention.keys = n;
+    attention.far = call.far;
+    attention.span = call.span;
+    attention.q = view(made.rows, 3, 0);
+    attention.k = view(made.rows, 3, 1);
+    attention.v = view(made.rows, 3, 2);
+    attention.far_k = view(made.far, 2, 0);
+    attention.far_v = view(made.far, 2, 1);
+    attention.x = view(made.read, 1, 0);
+    if (call.logs) attention.weights = call.logs + b * n;
+    if (call.far_logs) attention.far_weights = call.far_logs + b * call.far;
+    if (call.learning || call.kind == STRIDED) {
+      attention.top = made.top;
+      attention.share = made.share;
     }
-  });
-}
+  }
+  static View view(float *at, int64_t parts, int64_t part) { return {at + part * D, 0, C, parts * D}; }
+
+  template <class Work>
+  void each_tile(Work work) const {
+    team.deal((call.length + TILE - 1) / TILE,
+              [&](int64_t i) { work(within(i * TILE, (i + 1) * TILE, {0, call.length})); });
+  }
+
+  // Which share of keys and values, in rows, are those that all see: `apply` gets the share and where both are.
+  template <class Do>
+  void each_share(Do apply) const {
+    static constexpr float NOTHING[LANES] = {};
+    team.deal(2, [&](int64_t part) {
+      for (int64_t f = 0; f < call.far; f++) {
+        const float *of = share + f * call.length;
+        for (int64_t j = 0; j < call.length; j++)
+          if (j + LANES <= call.length && !std::memcmp(of + j, NOTHING, sizeof NOTHING)) j += LANES - 1;  // as most are
+          else if (of[j] != 0) apply(of[j], (f * 2 + part) * D, (j * 3 + 1 + part) * D);
+      }
+    });
+  }
+};
+
+// A sample on its way back.
+struct Returning : Sample {
+  Flow flow;
+  float *grad, *dx;
+
+  Returning(const BlockCall &call, Team team, int64_t b, int64_t place)
+      : Sample(call, team, b, place), flow(call, place) {
+    grad = call.grad + b * call.length * D;
+    dx = call.dx + b * call.length * D;
+    attention.grad = view(flow.read, 1, 0);
+    attention.dq = view(flow.rows, 3, 0);
+    attention.dk = view(flow.rows, 3, 1);
+    attention.dv = view(flow.rows, 3, 2);
+    attention.d_far_k = view(flow.far, 2, 0);
+    attention.d_far_v = view(flow.far, 2, 1);
+  }
+};
 
 // Samples one by one, each by one thread from beginning to end, as far as all threads have the same to do: so what was
-// just made is still in the cache, and nobody waits. The rest together.
-template <class Work>
-void by_sample(const BlockCall &call, Team team, Work work) {
-  int64_t alone = call.attention.samples / team.size * team.size;
-  team.deal(alone, [&](int64_t b) { work(call.of(b, 1), Team{}); });
-  if (alone < call.attention.samples) work(call.of(alone, call.attention.samples - alone), team);
+// just made is still in the cache, and nobody waits. Threads share the rest.
+template <class Some, class Work>
+void by_sample(const BlockCall &call, Work work) {
+#pragma omp parallel num_threads(call.threads)
+  {
+    Team all = Team::all();
+    int64_t rest = call.samples % all.size, alone = call.samples - rest;
+    all.deal(alone, [&](int64_t b) { work(Some(call, {}, b, all.me), all.me); });
+    if (rest) {
+      int64_t i = all.me * rest / all.size;
+      auto begin = [&](int64_t i) { return (i * all.size + rest - 1) / rest; };  // its first thread
+      work(Some(call, {all.me - begin(i), begin(i + 1) - begin(i), true}, alone + i, i), all.me);
+    }
+  }
 }
 
-void project(const BlockCall &call, Team team, const Matrix<D, 3 * D> &qkv) {
-  each_tile(call, team, [&](Range range) {
-    Normal normal(Tile<D>(call.x, range), range.count, call.eps);
-    Tile<3 * D> rows;
-    multiply(normal.x, qkv, rows);
-    rows.add(call.weights.qkv_bias, range.count);
-    rows.store(call.rows, range);
+// ------------------------------------------------------------------------------------------------------- forward
+
+void project(const Sample &sample, const Matrix<D, 3 * D> &qkv) {
+  sample.each_tile([&](Range range) {
+    if (range.first == 0) std::fill(sample.made.far, sample.made.far + sample.call.far * 2 * D, 0.0f);
+    Tile<3 * D> rows = product(Normal(Tile<D>(sample.x, range), sample.call.eps).x, qkv);
+    rows.add(sample.call.weights.qkv_bias);
+    rows.store(sample.made.rows, range.first);
   });
 }
 
-void conclude(const BlockCall &call, Team team, const Matrix<D, D> &out, const Matrix<D, W> *first,
-              const Matrix<W, D> *second) {
-  const Tensors &w = call.weights;
-  each_tile(call, team, [&](Range range) {
-    Tile<D> mid, y;
-    multiply(Tile<D>(call.read, range), out, mid);
-    mid.add(w.out_bias, range.count);
-    mid.add(Tile<D>(call.x, range), range.count);
-    if (!H) return mid.store(call.y, range);
-    Tile<D> normed = Normal(mid, range.count, call.eps).x;
-    normed.map(range.count, [&](float x, int64_t, int i) { return x * w.gain[i] + w.shift[i]; });
-    Tile<W> hidden;
-    multiply(normed, *first, hidden);
-    hidden.map(range.count, [&](float x, int64_t, int i) { return std::max(x + w.first_bias[i], 0.0f); });
-    multiply(hidden, *second, y);
-    y.add(w.second_bias, range.count);
-    y.add(mid, range.count);
-    y.store(call.y, range);
-    if (call.mid) mid.store(call.mid, range);
-    if (call.hidden) hidden.store(call.hidden, range);
+void gather_far(const Sample &sample) {
+  sample.each_share([&](float share, int64_t far, int64_t row) {
+    for (int i = 0; i < D; i++) sample.made.far[far + i] += share * sample.made.rows[row + i];
+  });
+}
+
+void conclude(const Sample &sample, const Matrix<D, D> &out, const Matrix<D, W> *first, const Matrix<W, D> *second) {
+  const Tensors &w = sample.call.weights;
+  const Made &made = sample.made;
+  sample.each_tile([&](Range range) {
+    Tile<D> mid = product(Tile<D>(made.read, range), out);
+    mid.add(w.out_bias);
+    mid.add(Tile<D>(sample.x, range));
+    if (!H) return mid.store(sample.y, range.first);
+    Tile<D> normed = Normal(mid, sample.call.eps).x;
+    normed.map([&](float x, int64_t, int i) { return x * w.gain[i] + w.shift[i]; });
+    Tile<W> hidden = product(normed, *first);
+    hidden.map([&](float x, int64_t, int i) { return std::max(x + w.first_bias[i], 0.0f); });
+    Tile<D> y = product(hidden, *second);
+    y.add(w.second_bias);
+    y.add(mid);
+    y.store(sample.y, range.first);
+    if (!made.mid) return;
+    mid.store(made.mid, range.first);
+    hidden.store(made.hidden, range.first);
   });
 }
 
@@ -120,20 +207,20 @@ void conclude(const BlockCall &call, Team team, const Matrix<D, D> &out, const M
 
 extern "C" const int64_t block_forward_numbers = sizeof(BlockCall) / sizeof(int64_t);
 
+// Floats to have ready at `made`, for each sample or thread.
+extern "C" int64_t block_made(const BlockCall &call) { return Made::size(call); }
+
 extern "C" void block_forward(const BlockCall &call) {
   const Tensors &w = call.weights;
   auto qkv = std::make_unique<Matrix<D, 3 * D>>(w.qkv, true);
   auto out = std::make_unique<Matrix<D, D>>(w.out, true);
   auto first = H ? std::make_unique<Matrix<D, W>>(w.first, true) : nullptr;
   auto second = H ? std::make_unique<Matrix<W, D>>(w.second, true) : nullptr;
-#pragma omp parallel num_threads(call.attention.threads)
-  by_sample(call, {omp_get_thread_num(), omp_get_num_threads()}, [&](const BlockCall &some, Team team) {
-    project(some, team, *qkv);
-    each_share(some, team, [&](float share, int64_t far, int64_t row) {
-      for (int i = 0; i < D; i++) some.far[far + i] += share * some.rows[row + i];
-    });
-    read(some.attention, team);
-    conclude(some, team, *out, first.get(), second.get());
+  by_sample<Sample>(call, [&](const Sample &sample, int64_t) {
+    project(sample, *qkv);
+    gather_far(sample);
+    read(sample.attention, sample.team);
+    conclude(sample, *out, first.get(), second.get());
   });
 }
 
@@ -163,55 +250,62 @@ struct Share {
 };
 
 // What flows to y becomes what flows to mid.
-void through_mlp(const BlockCall &call, const Matrix<W, D> &first, const Matrix<D, W> &second, Tile<D> &grad,
+void through_mlp(const Returning &sample, const Matrix<W, D> &first, const Matrix<D, W> &second, Tile<D> &grad,
                  Range range, Share &share) {
-  const Tensors &w = call.weights;
-  Tile<W> hidden(call.hidden, range), steep;
+  const Tensors &w = sample.call.weights;
+  Tile<W> hidden(sample.made.hidden, range);
   share.second.add(grad, hidden);
-  multiply(grad, second, steep);
-  steep.map(TILE, [&](float x, int64_t r, int i) { return hidden.at[r][i] > 0 ? x : 0; });
-  Normal normal(Tile<D>(call.mid, range), range.count, call.eps);
-  Tile<D> weighed = normal.x, flow;
-  weighed.map(range.count, [&](float x, int64_t, int i) { return x * w.gain[i] + w.shift[i]; });
+  Tile<W> steep = product(grad, second);
+  steep.map([&](float x, int64_t r, int i) { return hidden.at[r][i] > 0 ? x : 0; });
+  Normal normal(Tile<D>(sample.made.mid, range), sample.call.eps);
+  Tile<D> weighed = normal.x;
+  weighed.map([&](float x, int64_t, int i) { return x * w.gain[i] + w.shift[i]; });
   share.first.add(steep, weighed);
-  multiply(steep, first, flow);
-  flow.map(range.count, [&](float x, int64_t r, int i) {
+  Tile<D> flow = product(steep, first);
+  flow.map([&](float x, int64_t r, int i) {
     share.gain[i] += x * normal.x.at[r][i];
     share.shift[i] += x;
     return x * w.gain[i];
   });
-  normal.back(flow, range.count);
-  grad.add(flow, range.count);
+  normal.back(flow);
+  grad.add(flow);
 }
 
 // From y to what was read; `dx` becomes what flows to mid.
-void back_to_read(const BlockCall &call, Team team, const Matrix<D, D> &out, const Matrix<W, D> *first,
+void back_to_read(const Returning &sample, const Matrix<D, D> &out, const Matrix<W, D> *first,
                   const Matrix<D, W> *second, Share &share) {
-  each_tile(call, team, [&](Range range) {
-    Tile<D> grad(call.grad, range), flow;
-    if (H) through_mlp(call, *first, *second, grad, range, share);
-    grad.store(call.dx, range);
-    share.out.add(grad, Tile<D>(call.read, range));
-    multiply(grad, out, flow);
-    flow.store(call.d_read, range);
+  sample.each_tile([&](Range range) {
+    Tile<D> grad(sample.grad, range);
+    if (H) through_mlp(sample, *first, *second, grad, range, share);
+    grad.store(sample.dx, range.first);
+    share.out.add(grad, Tile<D>(sample.made.read, range));
+    product(grad, out).store(sample.flow.read, range.first);
+  });
+}
+
+void scatter_far(const Returning &sample) {
+  sample.each_share([&](float share, int64_t far, int64_t row) {
+    for (int i = 0; i < D; i++) sample.flow.rows[row + i] += share * sample.flow.far[far + i];
   });
 }
 
 // From queries, keys and values to x.
-void back_to_tokens(const BlockCall &call, Team team, const Matrix<3 * D, D> &qkv, Share &share) {
-  each_tile(call, team, [&](Range range) {
-    Normal normal(Tile<D>(call.x, range), range.count, call.eps);
-    Tile<3 * D> d_rows(call.d_rows, range);
-    Tile<D> flow;
-    share.qkv.add(d_rows, normal.x);
-    multiply(d_rows, qkv, flow);
-    normal.back(flow, range.count);
-    flow.add(Tile<D>(call.dx, range), range.count);
-    flow.store(call.dx, range);
+void back_to_tokens(const Returning &sample, const Matrix<3 * D, D> &qkv, Share &share) {
+  sample.each_tile([&](Range range) {
+    Normal normal(Tile<D>(sample.x, range), sample.call.eps);
+    Tile<3 * D> rows(sample.flow.rows, range);
+    share.qkv.add(rows, normal.x);
+    Tile<D> flow = product(rows, qkv);
+    normal.back(flow);
+    flow.add(Tile<D>(sample.dx, range));
+    flow.store(sample.dx, range.first);
   });
 }
 
 }  // namespace
+
+// Floats to have ready at `flow`, for each thread.
+extern "C" int64_t block_flow(const BlockCall &call) { return Flow::size(call); }
 
 extern "C" void block_backward(const BlockCall &call) {
   const Tensors &w = call.weights;
@@ -219,19 +313,16 @@ extern "C" void block_backward(const BlockCall &call) {
   auto out = std::make_unique<Matrix<D, D>>(w.out, false);
   auto first = H ? std::make_unique<Matrix<W, D>>(w.first, false) : nullptr;
   auto second = H ? std::make_unique<Matrix<D, W>>(w.second, false) : nullptr;
-  std::vector<std::unique_ptr<Share>> shares(call.attention.threads);
-#pragma omp parallel num_threads(call.attention.threads)
-  {
-    auto &mine = shares[omp_get_thread_num()] = std::make_unique<Share>();
-    by_sample(call, {omp_get_thread_num(), omp_get_num_threads()}, [&](const BlockCall &some, Team team) {
-      back_to_read(some, team, *out, first.get(), second.get(), *mine);
-      back(some.attention, team);
-      each_share(some, team, [&](float share, int64_t far, int64_t row) {
-        for (int i = 0; i < D; i++) some.d_rows[row + i] += share * some.d_far[far + i];
-      });
-      back_to_tokens(some, team, *qkv, *mine);
-    });
-  }
+  std::vector<std::unique_ptr<Share>> shares(call.threads);
+  shares.front() = std::make_unique<Share>();
+  by_sample<Returning>(call, [&](const Returning &sample, int64_t thread) {
+    auto &mine = shares[thread];
+    if (!mine) mine = std::make_unique<Share>();
+    back_to_read(sample, *out, first.get(), second.get(), *mine);
+    back(sample.attention, sample.team);
+    scatter_far(sample);
+    back_to_tokens(sample, *qkv, *mine);
+  });
   for (auto &share : shares)  // in the order of threads, or rounding would change from run to run
     if (share) share->pour(call.slopes, share == shares.front());
 }

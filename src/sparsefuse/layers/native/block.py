@@ -3,7 +3,9 @@
 Gradients of gradients, of the mask, and torch.func, are not known.
 """
 
-from collections.abc import Iterable, Sequence
+from array import array
+from collections.abc import Sequence
+from ctypes import CDLL
 from typing import Any, NamedTuple
 
 import torch
@@ -11,9 +13,9 @@ from torch import Tensor, nn
 
 from sparsefuse.layers.heads import heard
 from sparsefuse.layers.native import attention
-from sparsefuse.layers.native.attention import Options, given, kept_for, parts_of, refuse_graph, whole
+from sparsefuse.layers.native.attention import Options, refuse_graph
 from sparsefuse.layers.native.building import library
-from sparsefuse.layers.native.call import NO_WAY_BACK, NOWHERE, back, bits, run
+from sparsefuse.layers.native.call import bits, line
 
 WIDEST = 128
 """Channels of a token, and in the MLP, up to which this was measured."""
@@ -59,79 +61,71 @@ def passed(x: Tensor, parts: Parts, options: Options, eps: float) -> Tensor | No
     return _forward(x.contiguous(), options, eps, parts.sizes[1], weights, learning=False)[0]
 
 
-def _forward(
-    x: Tensor, options: Options, eps: float, hidden: int, weights: Sequence[Tensor | None], *, learning: bool
-) -> tuple[Tensor, Tensor | None, "_Made"]:
-    """What comes out, and what the way back needs."""
-    samples, length, dim = x.shape
-    kept_mlp = learning and hidden > 0
-    made = _Made(
-        rows=x.new_empty(samples, length, 3 * dim),
-        read=torch.empty_like(x),
-        y=torch.empty_like(x),
-        mid=torch.empty_like(x) if kept_mlp else None,
-        hidden=x.new_empty(samples, length, hidden) if kept_mlp else None,
-        far=None if options.far is None else x.new_zeros(samples, options.far.share.shape[1], 2 * dim),
-    )
-    kept = kept_for(learning or options.unfinished, x, options.heads)
-    call = given(made.rows, made.far, options)
-    line = call.numbers(whole(made.read, options), kept) + NO_WAY_BACK + _numbers(x, made, options, eps, weights)
-    line += [0] * (5 + len(weights))  # what only the way back has
-    run("block_forward", call.width, line, dim, hidden)
-    assert made.y is not None
-    return made.y, kept, made._replace(y=None)
-
-
 class _Block(torch.autograd.Function):
     """Tokens (B, N, D) and the weights of `Parts` -> (B, N, D)."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, options: Options, eps: float, hidden: int, *weights: Tensor | None) -> Tensor:
-        y, kept, made = _forward(x, options, eps, hidden, weights, learning=any(ctx.needs_input_grad))
-        ctx.save_for_backward(x, kept, *made, *weights)
+        y, made = _forward(x, options, eps, hidden, weights, learning=any(ctx.needs_input_grad))
+        ctx.save_for_backward(x, made, *weights)
         ctx.rest = options, eps, hidden
         return y
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
         refuse_graph()
-        x, kept, *saved = ctx.saved_tensors
+        x, made, *weights = ctx.saved_tensors
         options, eps, hidden = ctx.rest
-        made, weights = _Made(*saved[: len(_Made._fields)]), saved[len(_Made._fields) :]
-        dx, d_read, d_rows = torch.empty_like(x), torch.empty_like(x), torch.empty_like(made.rows)
-        d_far = None if made.far is None else torch.empty_like(made.far)
-        far_places = [NOWHERE] * 2 if d_far is None else parts_of(d_far, 2, options)
-        there = back(whole(d_read, options), parts_of(d_rows, 3, options) + far_places)
-        grad, slopes = grads[0].contiguous(), [None if w is None else torch.empty_like(w) for w in weights]
-        call = given(made.rows, made.far, options)
-        line = call.numbers(whole(made.read, options), kept) + there + _numbers(x, made, options, eps, weights)
-        line += map(_at, [grad, dx, d_rows, d_read, d_far, *slopes])
-        run("block_backward", call.width, line, x.shape[2], hidden)
+        grad, dx = grads[0].contiguous(), torch.empty_like(x)
+        slopes = [None if w is None else torch.empty_like(w) for w in weights]
+        call = _Call.of(x, options, eps, hidden, [None, *weights, grad, dx, *slopes], learning=True)
+        flow = x.new_empty(torch.get_num_threads(), call.size("block_flow"))
+        call.run("block_backward", made, flow)
         return dx, None, None, None, *slopes
 
 
-class _Made(NamedTuple):
-    """What a block makes on its way."""
-
-    rows: Tensor
-    """(B, N, 3 D) queries, keys, values"""
-    read: Tensor
-    """(B, N, D)"""
-    y: Tensor | None
-    """(B, N, D)"""
-    mid: Tensor | None
-    """(B, N, D), after attention; like the next, only for the way back and with an MLP"""
-    hidden: Tensor | None
-    """(B, N, H)"""
-    far: Tensor | None
-    """(B, F, 2 D) keys and values that all tokens see"""
+def _forward(
+    x: Tensor, options: Options, eps: float, hidden: int, weights: Sequence[Tensor | None], *, learning: bool
+) -> tuple[Tensor, Tensor]:
+    """What comes out, and what samples leave for the way back: (B, as much as that is)."""
+    y, no_way_back = torch.empty_like(x), [None] * (2 + len(weights))
+    call = _Call.of(x, options, eps, hidden, [y, *weights, *no_way_back], learning=learning)
+    made = x.new_empty(len(x) if learning else torch.get_num_threads(), call.size("block_made"))
+    call.run("block_forward", made)
+    return y, made
 
 
-def _numbers(x: Tensor, made: _Made, options: Options, eps: float, weights: Iterable[Tensor | None]) -> list[int]:
-    """The part of the line that both ways read."""
-    share = None if options.far is None else options.far.share
-    shared = share is not None and len(share) == 1
-    return [bits(eps), *map(_at, [x, *made, share]), int(shared), *map(_at, weights)]
+class _Call(NamedTuple):
+    """A call of block.cpp."""
+
+    built: CDLL
+    line: "array[int]"
+    """the fields of `BlockCall`, in its order; the first two are for room that the call needs"""
+
+    @classmethod
+    def of(
+        cls, x: Tensor, options: Options, eps: float, hidden: int, others: Sequence[Tensor | None], *, learning: bool
+    ) -> "_Call":
+        """`others` lie where y and all that follows it are to be found."""
+        (samples, length, dim), heads = x.shape, options.heads
+        share, far_weights = (None, None) if options.far is None else options.far
+        far, shared = (0, 0) if share is None else (share.shape[1], len(share) == 1)
+        sizes = [samples, length, heads, far, options.span, torch.get_num_threads()]
+        logs = map(_at, [options.weights, far_weights, share])
+        numbers = [0, 0, learning, options.kind, *sizes, bits(eps), *logs, shared, x.data_ptr(), *map(_at, others)]
+        built = library(dim // heads, dim, hidden)
+        assert built is not None
+        return cls(built, line(built, numbers))
+
+    def size(self, name: str) -> int:
+        """Floats that each sample or thread needs."""
+        return getattr(self.built, name)(self.line.buffer_info()[0])
+
+    def run(self, name: str, *room: Tensor) -> None:
+        """The call, with that room."""
+        for i, tensor in enumerate(room):
+            self.line[i] = tensor.data_ptr()
+        getattr(self.built, name)(self.line.buffer_info()[0])
 
 
 def _at(x: Tensor | None) -> int:

@@ -9,6 +9,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -43,9 +44,10 @@ def library(width: int, dim: int = 0, hidden: int = 0) -> ctypes.CDLL | None:
         command = [*compiler(), *FLAGS, *FOR[capability].split(), *shlex.split(os.environ.get("CXXFLAGS", ""))]
         command += [f"-DWIDTH={width}"]
         if not dim:
-            return _typed(built(ATTENTION, command, f"attention-{width}"), "forward", "backward")
+            return _typed(built(ATTENTION, command, f"attention-{width}"), ["forward", "backward"])
         command += [f"-DDIM={dim}", f"-DHIDDEN={hidden}"]
-        return _typed(built(BLOCK, command, f"block-{width}-{dim}-{hidden}"), "block_forward", "block_backward")
+        path = built(BLOCK, command, f"block-{width}-{dim}-{hidden}")
+        return _typed(path, ["block_forward", "block_backward"], ["block_made", "block_flow"])
     except (OSError, RuntimeError, subprocess.SubprocessError) as error:
         told = getattr(error, "stderr", None) or str(error)
         log.warning("attention on PyTorch's operations, which is slower: %s", told.strip())
@@ -86,10 +88,11 @@ def cache() -> Path:
     return Path(home) / "sparsefuse" / "native"
 
 
-def _typed(path: Path, *names: str) -> ctypes.CDLL:
+def _typed(path: Path, doing: Sequence[str], counting: Sequence[str] = ()) -> ctypes.CDLL:
     """The library with its functions declared, and how many 64-bit numbers they are called with."""
     found = ctypes.CDLL(str(path))
-    for function in (getattr(found, name) for name in names):
-        function.argtypes, function.restype = [ctypes.c_void_p], None
-    found.numbers = ctypes.c_int64.in_dll(found, f"{names[0]}_numbers").value  # pyright: ignore[reportAttributeAccessIssue]
+    for name in (*doing, *counting):
+        function = getattr(found, name)
+        function.argtypes, function.restype = [ctypes.c_void_p], ctypes.c_int64 if name in counting else None
+    found.numbers = ctypes.c_int64.in_dll(found, f"{doing[0]}_numbers").value  # pyright: ignore[reportAttributeAccessIssue]
     return found

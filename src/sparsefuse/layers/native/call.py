@@ -1,8 +1,8 @@
-"""What attention.cpp is called with, as a line of 64-bit numbers: the fields of its `Call`, in its order."""
+"""What attention.cpp is called with, as a line of 64-bit numbers: the fields of `Call` in patterns.h, in its order."""
 
-import math
 from array import array
 from collections.abc import Sequence
+from ctypes import CDLL
 from enum import IntEnum
 from itertools import chain
 from struct import pack, unpack
@@ -39,7 +39,7 @@ class Kind(IntEnum):
 
 
 class Given(NamedTuple):
-    """Queries, keys and values, and who sees what (attention.cpp says it)."""
+    """Queries, keys and values, and who sees what (patterns.h says it)."""
 
     samples: int
     heads: int
@@ -69,12 +69,10 @@ class Given(NamedTuple):
     def numbers(self, x: View, kept: Tensor | None) -> list[int]:
         """The line's first part; `back` or `NO_WAY_BACK` comes next."""
         sizes = [self.kind, self.samples, self.heads, self.queries, self.keys, self.far, self.span]
-        steepness = self.width**-0.5
-        scales = [bits(math.log2(math.e) * steepness), bits(steepness)]
         views = [*self.q, *self.k, *self.v, *self.far_k, *self.far_v, *x]
         weights = [0 if tensor is None else tensor.data_ptr() for tensor in (self.weights, self.far_weights)]
         at, step = (0, 0) if kept is None else (kept.data_ptr(), kept.stride(0) * 4)
-        return [*sizes, torch.get_num_threads(), *scales, *views, *weights, at, at + step]
+        return [*sizes, torch.get_num_threads(), *views, *weights, at, at + step]
 
 
 def back(grad: View, slopes: Sequence[View]) -> list[int]:
@@ -86,13 +84,19 @@ NO_WAY_BACK = [0] * 6 * len(NOWHERE)
 """The second part, where there is no way back."""
 
 
-def run(name: str, width: int, numbers: Sequence[int], *sizes: int) -> None:
-    """Calls a function of the library for heads of `width` and these sizes."""
-    found = library(width, *sizes)
+def run(name: str, width: int, numbers: Sequence[int]) -> None:
+    """Calls a function of the library for heads of `width`."""
+    found = library(width)
     assert found is not None
+    read = line(found, numbers)  # by this name it outlives the call
+    getattr(found, name)(read.buffer_info()[0])
+
+
+def line(found: CDLL, numbers: Sequence[int]) -> "array[int]":
+    """As the library reads them."""
     line = array("q", numbers)
     assert len(line) == found.numbers, "the line must be as long as the struct that is read from it"
-    getattr(found, name)(line.buffer_info()[0])
+    return line
 
 
 def bits(x: float) -> int:

@@ -22,27 +22,11 @@ enum Kind : int64_t { DENSE, LOCAL, STRIDED };
 struct Call {  // in the order of `call.py`
   Kind kind;
   int64_t samples, heads, queries, keys, far, span, threads;
-  double scale;                   // of products, to powers of two
-  double steepness;               // of scores, as powers of e
   View q, k, v, far_k, far_v, x;  // x: what is read
   float *weights;                 // (B, N) logarithms of the keys' weights, to base 2; none if all are 1
   float *far_weights;             // (B, F)
   float *top, *share;             // (B, H, N) largest score; one over the sum of powers, 0 where nothing is seen
   View grad, dq, dk, dv, d_far_k, d_far_v;  // the way back: `grad` flows to x
-
-  // The call for `count` samples from `b` on.
-  Call of(int64_t b, int64_t count) const {
-    Call some = *this;
-    some.samples = count;
-    for (View *view : {&some.q, &some.k, &some.v, &some.far_k, &some.far_v, &some.x, &some.grad, &some.dq, &some.dk,
-                       &some.dv, &some.d_far_k, &some.d_far_v})
-      view->at += b * view->sample;
-    if (weights) some.weights += b * keys;
-    if (far_weights) some.far_weights += b * far;
-    for (float **line : {&some.top, &some.share})
-      if (*line) *line += b * heads * queries;
-    return some;
-  }
 };
 
 // ---------------------------------------------------------------------------------------------------- the patterns

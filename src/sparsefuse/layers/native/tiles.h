@@ -12,36 +12,37 @@ constexpr int D = DIM;                                           // channels of 
 constexpr int TILE = 32;                                         // rows that go together
 constexpr int ROWS = LANES / 2, VECS = 3, PANEL = VECS * LANES;  // what products hold in registers
 
-constexpr int padded(int size, int to = PANEL) { return (size + to - 1) / to * to; }
+constexpr int64_t padded(int64_t size, int64_t to = PANEL) { return (size + to - 1) / to * to; }
 
 // -------------------------------------------------------------------------------------------------------- products
 
-// TILE rows of N channels; 0 where nothing is.
+// Up to TILE rows of N channels. What is behind them, as far as products go, is 0.
 template <int N>
 struct Tile {
   alignas(64) float at[TILE][padded(N)];
+  int64_t count;
 
-  Tile() {}
-  Tile(const float *rows, Range range) {
-    for (int64_t r = 0; r < range.count; r++) {
+  explicit Tile(int64_t count) : count(count) {}
+  Tile(const float *rows, Range range) : count(range.count) {
+    for (int64_t r = 0; r < count; r++) {
       std::memcpy(at[r], rows + (range.first + r) * N, sizeof(float) * N);
       std::fill(at[r] + N, at[r] + padded(N), 0.0f);
     }
-    std::memset(at[range.count], 0, sizeof at[0] * (TILE - range.count));
+    for (int64_t r = count; r < padded(count, ROWS); r++) std::fill(at[r], at[r] + padded(N), 0.0f);
   }
-  void store(float *rows, Range range) const {
-    for (int64_t r = 0; r < range.count; r++) std::memcpy(rows + (range.first + r) * N, at[r], sizeof(float) * N);
+  void store(float *rows, int64_t first) const {
+    for (int64_t r = 0; r < count; r++) std::memcpy(rows + (first + r) * N, at[r], sizeof(float) * N);
   }
   template <class Do>
-  void map(int64_t rows, Do value) {
-    for (int64_t r = 0; r < rows; r++)
+  void map(Do value) {
+    for (int64_t r = 0; r < count; r++)
       for (int i = 0; i < N; i++) at[r][i] = value(at[r][i], r, i);
   }
-  void add(const float *bias, int64_t rows) {
-    map(rows, [&](float x, int64_t, int i) { return x + bias[i]; });
+  void add(const float *bias) {
+    map([&](float x, int64_t, int i) { return x + bias[i]; });
   }
-  void add(const Tile &other, int64_t rows) {
-    map(rows, [&](float x, int64_t r, int i) { return x + other.at[r][i]; });
+  void add(const Tile &other) {
+    map([&](float x, int64_t r, int i) { return x + other.at[r][i]; });
   }
 };
 
@@ -66,8 +67,9 @@ struct Matrix {
 };
 
 template <int K, int M>
-void multiply(const Tile<K> &x, const Matrix<K, M> &matrix, Tile<M> &y) {
-  for (int first = 0; first < TILE; first += ROWS)
+Tile<M> product(const Tile<K> &x, const Matrix<K, M> &matrix) {
+  Tile<M> y(x.count);
+  for (int first = 0; first < x.count; first += ROWS)
     for (int panel = 0; panel < padded(M) / PANEL; panel++) {
       Vec sums[ROWS][VECS] = {};
       for (int k = 0; k < K; k++)
@@ -76,6 +78,7 @@ void multiply(const Tile<K> &x, const Matrix<K, M> &matrix, Tile<M> &y) {
       for (int r = 0; r < ROWS; r++)
         for (int v = 0; v < VECS; v++) put(y.at[first + r] + panel * PANEL + v * LANES, sums[r][v]);
     }
+  return y;
 }
 
 // Slopes of a matrix (M, K) and its bias, summed over tiles.
@@ -84,14 +87,14 @@ struct Slopes {
   alignas(64) float at[padded(M, ROWS)][padded(K)] = {}, bias[padded(M)] = {};
 
   void add(const Tile<M> &y, const Tile<K> &x) {  // y: what flows to the products of x
-    for (int r = 0; r < TILE; r++)
+    for (int r = 0; r < y.count; r++)
       for (int m = 0; m < M; m++) bias[m] += y.at[r][m];
     for (int first = 0; first < M; first += ROWS)
       for (int panel = 0; panel < padded(K); panel += PANEL) {
         Vec sums[ROWS][VECS];
         for (int m = 0; m < ROWS; m++)
           for (int v = 0; v < VECS; v++) sums[m][v] = take(at[first + m] + panel + v * LANES);
-        for (int r = 0; r < TILE; r++)
+        for (int r = 0; r < y.count; r++)
           for (int m = 0; m < ROWS; m++)
             for (int v = 0; v < VECS; v++) sums[m][v] += y.at[r][first + m] * take(x.at[r] + panel + v * LANES);
         for (int m = 0; m < ROWS; m++)
@@ -141,8 +144,8 @@ struct Normal {
   Tile<D> x;
   float over[TILE];  // one over the deviation
 
-  Normal(const Tile<D> &from, int64_t rows, double eps) : x(from) {
-    for (int64_t r = 0; r < rows; r++) {
+  Normal(const Tile<D> &from, double eps) : x(from) {
+    for (int64_t r = 0; r < x.count; r++) {
       Row row(x.at[r]);
       float middle = row.mean();
       row.map([&](Vec part, int) { return part - middle; });
@@ -154,8 +157,8 @@ struct Normal {
   }
 
   // What flows to `from` by what flows to x.
-  void back(Tile<D> &grad, int64_t rows) const {
-    for (int64_t r = 0; r < rows; r++) {
+  void back(Tile<D> &grad) const {
+    for (int64_t r = 0; r < x.count; r++) {
       Row row(x.at[r]), flow(grad.at[r]);
       float middle = flow.mean(), along = flow.times(row).mean(), one_over = over[r];
       flow.map([&](Vec part, int v) { return one_over * (part - middle - row.parts[v] * along); });
