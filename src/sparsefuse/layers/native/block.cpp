@@ -170,7 +170,6 @@ void project(const Sample &sample, const Matrix<D, 3 * D> &qkv) {
   sample.each_tile([&](Range range) {
     if (range.first == 0) std::fill(sample.made.far, sample.made.far + sample.call.far * 2 * D, 0.0f);
     Tile<3 * D> rows = product(Normal(Tile<D>(sample.x, range), sample.call.eps).x, qkv);
-    rows.add(sample.call.weights.qkv_bias);
     rows.store(sample.made.rows, range.first);
   });
 }
@@ -186,15 +185,13 @@ void conclude(const Sample &sample, const Matrix<D, D> &out, const Matrix<D, W> 
   const Made &made = sample.made;
   sample.each_tile([&](Range range) {
     Tile<D> mid = product(Tile<D>(made.read, range), out);
-    mid.add(w.out_bias);
     mid.add(Tile<D>(sample.x, range));
     if (!H) return mid.store(sample.y, range.first);
     Tile<D> normed = Normal(mid, sample.call.eps).x;
     normed.map([&](float x, int64_t, int i) { return x * w.gain[i] + w.shift[i]; });
     Tile<W> hidden = product(normed, *first);
-    hidden.map([&](float x, int64_t, int i) { return std::max(x + w.first_bias[i], 0.0f); });
+    hidden.map([](float x, int64_t, int) { return std::max(x, 0.0f); });
     Tile<D> y = product(hidden, *second);
-    y.add(w.second_bias);
     y.add(mid);
     y.store(sample.y, range.first);
     if (!made.mid) return;
@@ -212,10 +209,10 @@ extern "C" int64_t block_made(const BlockCall &call) { return Made::size(call); 
 
 extern "C" void block_forward(const BlockCall &call) {
   const Tensors &w = call.weights;
-  auto qkv = std::make_unique<Matrix<D, 3 * D>>(w.qkv, true);
-  auto out = std::make_unique<Matrix<D, D>>(w.out, true);
-  auto first = H ? std::make_unique<Matrix<D, W>>(w.first, true) : nullptr;
-  auto second = H ? std::make_unique<Matrix<W, D>>(w.second, true) : nullptr;
+  auto qkv = std::make_unique<Matrix<D, 3 * D>>(w.qkv, w.qkv_bias);
+  auto out = std::make_unique<Matrix<D, D>>(w.out, w.out_bias);
+  auto first = H ? std::make_unique<Matrix<D, W>>(w.first, w.first_bias) : nullptr;
+  auto second = H ? std::make_unique<Matrix<W, D>>(w.second, w.second_bias) : nullptr;
   by_sample<Sample>(call, [&](const Sample &sample, int64_t) {
     project(sample, *qkv);
     gather_far(sample);
@@ -309,10 +306,10 @@ extern "C" int64_t block_flow(const BlockCall &call) { return Flow::size(call); 
 
 extern "C" void block_backward(const BlockCall &call) {
   const Tensors &w = call.weights;
-  auto qkv = std::make_unique<Matrix<3 * D, D>>(w.qkv, false);
-  auto out = std::make_unique<Matrix<D, D>>(w.out, false);
-  auto first = H ? std::make_unique<Matrix<W, D>>(w.first, false) : nullptr;
-  auto second = H ? std::make_unique<Matrix<D, W>>(w.second, false) : nullptr;
+  auto qkv = std::make_unique<Matrix<3 * D, D>>(w.qkv);
+  auto out = std::make_unique<Matrix<D, D>>(w.out);
+  auto first = H ? std::make_unique<Matrix<W, D>>(w.first) : nullptr;
+  auto second = H ? std::make_unique<Matrix<D, W>>(w.second) : nullptr;
   std::vector<std::unique_ptr<Share>> shares(call.threads);
   shares.front() = std::make_unique<Share>();
   by_sample<Returning>(call, [&](const Returning &sample, int64_t thread) {

@@ -38,9 +38,6 @@ struct Tile {
     for (int64_t r = 0; r < count; r++)
       for (int i = 0; i < N; i++) at[r][i] = value(at[r][i], r, i);
   }
-  void add(const float *bias) {
-    map([&](float x, int64_t, int i) { return x + bias[i]; });
-  }
   void add(const Tile &other) {
     map([&](float x, int64_t r, int i) { return x + other.at[r][i]; });
   }
@@ -54,15 +51,21 @@ inline Vec take(const float *from) {
 
 inline void put(float *to, Vec vec) { std::memcpy(to, &vec, sizeof vec); }
 
-// A matrix K x M, by panels of columns.
+// A matrix K x M, by panels of columns, and what is added to its products.
 template <int K, int M>
 struct Matrix {
-  alignas(64) float at[padded(M) / PANEL][K][PANEL];
+  alignas(64) float at[padded(M) / PANEL][K][PANEL], bias[padded(M)] = {};
 
-  explicit Matrix(const float *weight, bool transposed) {  // from (M, K) if transposed, as nn.Linear has it, or (K, M)
+  // From (K, M), or (M, K) as nn.Linear has it.
+  explicit Matrix(const float *weight) { fill(weight, M, 1); }
+  Matrix(const float *weight, const float *added) {
+    fill(weight, 1, K);
+    std::copy(added, added + M, bias);
+  }
+  void fill(const float *weight, int k_step, int m_step) {
     for (int m = 0; m < padded(M); m++)
       for (int k = 0; k < K; k++)
-        at[m / PANEL][k][m % PANEL] = m >= M ? 0 : transposed ? weight[m * K + k] : weight[k * M + m];
+        at[m / PANEL][k][m % PANEL] = m < M ? weight[k * k_step + m * m_step] : 0;
   }
 };
 
@@ -71,7 +74,9 @@ Tile<M> product(const Tile<K> &x, const Matrix<K, M> &matrix) {
   Tile<M> y(x.count);
   for (int first = 0; first < x.count; first += ROWS)
     for (int panel = 0; panel < padded(M) / PANEL; panel++) {
-      Vec sums[ROWS][VECS] = {};
+      Vec sums[ROWS][VECS];
+      for (int r = 0; r < ROWS; r++)
+        for (int v = 0; v < VECS; v++) sums[r][v] = take(matrix.bias + panel * PANEL + v * LANES);
       for (int k = 0; k < K; k++)
         for (int r = 0; r < ROWS; r++)
           for (int v = 0; v < VECS; v++) sums[r][v] += x.at[first + r][k] * take(matrix.at[panel][k] + v * LANES);
@@ -111,6 +116,12 @@ struct Slopes {
 
 // ----------------------------------------------------------------------------------------------------------- norms
 
+// What is in a vector's first COUNT lanes.
+template <int COUNT, size_t... LANE>
+Vec first(Vec vec, std::index_sequence<LANE...>) {
+  return Ints{(LANE < COUNT ? ~0u : 0u)...} ? vec : Vec{};
+}
+
 // A row in registers.
 struct Row {
   static constexpr int PARTS = padded(D, LANES) / LANES;
@@ -135,7 +146,7 @@ struct Row {
   template <class Do>
   void map(Do value) {  // what fills the last part stays 0
     for (int v = 0; v < PARTS; v++) parts[v] = value(parts[v], v);
-    for (int i = D; i < PARTS * LANES; i++) parts[PARTS - 1][i % LANES] = 0;
+    if (D % LANES) parts[PARTS - 1] = first<D % LANES>(parts[PARTS - 1], std::make_index_sequence<LANES>());
   }
 };
 
