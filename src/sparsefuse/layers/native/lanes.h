@@ -133,7 +133,7 @@ void put(const Vec (&from)[C], Rows rows, Range range, float factor) {
         std::memcpy(rows[range.first + i], &row, sizeof row);
       };
       for (int i = 0; i < C; i++) put(i, part<0>(turned[i], lanes));
-      for (int i = C; i < LANES; i++) put(i, part<LANES - C>(turned[i - C], lanes));
+      for (int i = C; i < LANES; i++) put(i, part<(LANES > C ? LANES - C : 0)>(turned[i - C], lanes));
     });
   } else {
     for (int64_t i = 0; i < range.count; i++)
