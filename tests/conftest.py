@@ -11,6 +11,7 @@ import torch
 from sparsefuse import measure
 from sparsefuse.layers import attention, block, grouped, pool
 from sparsefuse.layers.native import attention as native
+from sparsefuse.layers.native import embed
 
 os.environ["TORCH_FAKE_TENSOR_DISPATCH_CACHE"] = "0"  # read by torch._dynamo; it hardly hits, and doubles torch.export
 os.environ["OMP_NUM_THREADS"] = "1"  # for the processes that tests start
@@ -80,5 +81,5 @@ def made_up_costs(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def plain_softmax(monkeypatch: pytest.MonkeyPatch) -> None:
     """Layers as elsewhere than on a processor: there, sums and averages are products that are no part of a method."""
-    for module in (attention, block, grouped, native, pool):
+    for module in (attention, block, embed, grouped, native, pool):
         monkeypatch.setattr(module, "eager", lambda x: False)

@@ -31,13 +31,13 @@ def compiled(model):
     ],
 )
 def test_layers_behind_the_pooling_are_compiled(method, options, places, monkeypatch):
-    monkeypatch.setattr(compiling, "library", lambda width: None)
+    monkeypatch.setattr(compiling, "library", lambda name, width: None)
     model = build(method, FEATURES, 3, lengths=LENGTHS, **SMALL, **options)
     assert compile_layers(model) == places
     assert compiled(model) == places
 
 
-@pytest.mark.skipif(building.library(2) is None, reason="no C++ compiler here, or another processor")
+@pytest.mark.skipif(building.library("attention", 2) is None, reason="no C++ compiler here")
 def test_layers_in_cpp_are_left_alone():
     model = build("sft", FEATURES, 3, lengths=LENGTHS, **SMALL, keep=3, fusion_depth=2)
     assert compile_layers(model) == [2]  # the one that joins

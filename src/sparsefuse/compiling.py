@@ -31,4 +31,4 @@ def _has(layer: nn.Module, kind: type[nn.Module]) -> bool:
 
 def _native(layer: nn.Module) -> bool:
     widths = [part.width for part in layer.modules() if isinstance(part, Attention)]
-    return bool(widths) and all(width <= native.WIDEST and library(width) is not None for width in widths)
+    return bool(widths) and all(width <= native.WIDEST and library("attention", width) is not None for width in widths)

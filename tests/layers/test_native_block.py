@@ -15,7 +15,7 @@ from sparsefuse.layers.native.block import Parts, passed
 from sparsefuse.layers.sparsify import Sparsify
 from sparsefuse.tokens import Tokens
 
-pytestmark = pytest.mark.skipif(building.library(4) is None, reason="no C++ compiler here, or another processor")
+pytestmark = pytest.mark.skipif(building.library("attention", 4) is None, reason="no C++ compiler here")
 
 
 def block(pattern="dense", num_heads=3, span=4, **options):

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from sparsefuse.layers.block import zero_penalty
+from sparsefuse.layers.native.embed import embedded
 from sparsefuse.layers.patches import Grid, Patches, grids, token_lengths
 from sparsefuse.layers.tracing import exporting, full
 from sparsefuse.names import unknown
@@ -55,22 +56,28 @@ class Embed(nn.Module):
         absent = given[0].x
         streams = {}
         for i, (name, width) in enumerate(self.features.items()):
-            none = Tokens(absent.new_zeros(absent.shape[0], 1, width), absent.new_zeros(absent.shape[0], 1).bool())
-            x, position, mask = self._embed(i, tokens.get(name, none), self.grids.get(name))
-            streams[name] = Tokens(x + position, mask)
-            if self.keep_positions:
+            here = tokens.get(name)
+            if here is None:
+                here = Tokens(absent.new_zeros(absent.shape[0], 1, width), absent.new_zeros(absent.shape[0], 1).bool())
+            x, position, mask = self._embed(i, here, self.grids.get(name))
+            streams[name] = Tokens(x if position is None else x + position, mask)
+            if position is not None and self.keep_positions:
                 streams[f"{name}<-position"] = Tokens(position.detach().expand_as(x), mask)
         return State(streams, zero_penalty(absent))
 
-    def _embed(self, i: int, tokens: Tokens, grid: Grid | None) -> tuple[Tensor, Tensor, Tensor]:
-        """CLS and tokens (B, 1 + N, D), their positions (B or 1, 1 + N, D), their mask (B, 1 + N)."""
+    def _embed(self, i: int, tokens: Tokens, grid: Grid | None) -> tuple[Tensor, Tensor | None, Tensor]:
+        """CLS and tokens (B, 1 + N, D), their positions (B or 1, 1 + N, D) if not yet added, their mask (B, 1 + N)."""
         x, mask = tokens if grid is None else grid.cut(tokens)
         # Padding may hold anything, NaN too: it must not reach a product with a zero weight.
         if not full(mask):
             x = torch.where(mask[..., None], x, torch.zeros((), dtype=x.dtype, device=x.device))
-        x = self.project[i](x)
+        features, mask = x, torch.cat([mask.any(1, keepdim=True), mask], 1)
+        if self.position is not None and grid is None and not self.keep_positions:
+            x = embedded(features, self.project[i], self.cls[i], self.position[i])
+            if x is not None:
+                return x, None, mask
+        x = self.project[i](features)
         x = torch.cat([self.cls[i].expand(x.shape[0], 1, -1).to(x.dtype), x], 1)
-        mask = torch.cat([mask.any(1, keepdim=True), mask], 1)
         if self.position is None:
             return x, sinusoids(x.shape[1], self.dim, x), mask
         table = self.position[i]

@@ -22,7 +22,7 @@ WIDEST = 16
 def possible(x: Tensor, mask: Tensor, width: int) -> bool:
     """Whether heads of `width` channels can run here."""
     fits = eager(x) and x.dtype == torch.float32 and width <= WIDEST and not mask.requires_grad
-    return fits and library(width) is not None
+    return fits and library("attention", width) is not None
 
 
 def attended(x: Tensor, mask: Tensor, qkv: nn.Linear, out: nn.Linear, heads: int, pattern: str, span: int) -> Tensor:

@@ -47,7 +47,7 @@ def possible(x: Tensor, mask: Tensor, heads: int, parts: Parts, *passed_over: nn
     if x.shape[2] != dim or max(dim, hidden) > WIDEST or not attention.possible(x, mask, dim // heads):
         return False
     listening = heard(*passed_over, *(part for part in parts if part is not None))
-    return not listening and library(dim // heads, dim, hidden) is not None
+    return not listening and library("block", dim // heads, dim, hidden) is not None
 
 
 def passed(x: Tensor, parts: Parts, options: Options, eps: float) -> Tensor | None:
@@ -113,7 +113,7 @@ class _Call(NamedTuple):
         sizes = [samples, length, heads, far, options.span, torch.get_num_threads()]
         logs = map(_at, [options.weights, far_weights, share])
         numbers = [0, 0, learning, options.kind, *sizes, bits(eps), *logs, shared, x.data_ptr(), *map(_at, others)]
-        built = library(dim // heads, dim, hidden)
+        built = library("block", dim // heads, dim, hidden)
         assert built is not None
         return cls(built, line(built, numbers))
 

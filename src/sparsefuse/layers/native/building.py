@@ -9,15 +9,14 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 
 from sparsefuse.files import replacing
 
 HERE = Path(__file__).parent
-ATTENTION, BLOCK = HERE / "attention.cpp", HERE / "block.cpp"
 COMPILERS = ("c++", "g++", "clang++")
 FLAGS = ("-std=c++20", "-O3", "-shared", "-fPIC", "-fopenmp", "-Wno-psabi")
 # What nobody asks of numbers here costs a few percent. Infinities and what is no number stay as they are.
@@ -31,26 +30,37 @@ SECONDS = 120
 log = logging.getLogger(__name__)
 
 
-@functools.cache
-def library(width: int, dim: int = 0, hidden: int = 0) -> ctypes.CDLL | None:
-    """The library for heads of `width` channels; None, and why in the log, where there can be none.
+class Source(NamedTuple):
+    """What is in a file of C++."""
 
-    With a `dim`, for whole blocks of that width, with `hidden` channels in the MLP (0: without it).
-    """
+    sizes: tuple[str, ...]
+    """what it is built for"""
+    doing: tuple[str, ...]
+    """functions; what they are called with is counted under the first one's name"""
+    counting: tuple[str, ...] = ()
+    """functions that say how much room those need"""
+
+
+SOURCES = {
+    "attention": Source(("WIDTH",), ("forward", "backward")),
+    "embed": Source(("DIM",), ("embed_forward", "embed_backward")),
+    "block": Source(("WIDTH", "DIM", "HIDDEN"), ("block_forward", "block_backward"), ("block_made", "block_flow")),
+}
+
+
+@functools.cache
+def library(name: str, *sizes: int) -> ctypes.CDLL | None:
+    """The library of one of `SOURCES` for these sizes; None, and why in the log, where there can be none."""
     capability = torch.backends.cpu.get_cpu_capability()
     if sys.platform != "linux" or capability not in FOR:  # others were not tried
         return None
     try:
         command = [*compiler(), *FLAGS, *FOR[capability].split(), *shlex.split(os.environ.get("CXXFLAGS", ""))]
-        command += [f"-DWIDTH={width}"]
-        if not dim:
-            return _typed(built(ATTENTION, command, f"attention-{width}"), ["forward", "backward"])
-        command += [f"-DDIM={dim}", f"-DHIDDEN={hidden}"]
-        path = built(BLOCK, command, f"block-{width}-{dim}-{hidden}")
-        return _typed(path, ["block_forward", "block_backward"], ["block_made", "block_flow"])
+        command += [f"-D{size}={value}" for size, value in zip(SOURCES[name].sizes, sizes, strict=True)]
+        return _typed(built(name, command, *sizes), SOURCES[name])
     except (OSError, RuntimeError, subprocess.SubprocessError) as error:
         told = getattr(error, "stderr", None) or str(error)
-        log.warning("attention on PyTorch's operations, which is slower: %s", told.strip())
+        log.warning("%s on PyTorch's operations, which is slower: %s", name, told.strip())
         return None
 
 
@@ -64,16 +74,16 @@ def compiler() -> list[str]:
     return [found]
 
 
-def built(source: Path, command: list[str], name: str) -> Path:
-    """The library that `command` makes of `source`, from the cache if it is there. Raises what the compiler says."""
+def built(name: str, command: list[str], *sizes: int) -> Path:
+    """The library that `command` makes of a source, from the cache if it is there. Raises what the compiler says."""
     content = b"".join(path.read_bytes() for path in sorted([*HERE.glob("*.h"), *HERE.glob("*.cpp")]))
     mark = hashlib.sha256("\0".join(command).encode() + content).hexdigest()[:16]
-    path = cache() / f"{name}-{mark}.so"
+    path = cache() / f"{'-'.join(map(str, [name, *sizes, mark]))}.so"
     if not path.exists():
         log.info("building %s, once", path.name)
         with replacing(path) as temporary:
             subprocess.run(
-                [*command, str(source), "-o", str(temporary)],
+                [*command, str(HERE / f"{name}.cpp"), "-o", str(temporary)],
                 check=True,
                 capture_output=True,
                 text=True,
@@ -88,11 +98,12 @@ def cache() -> Path:
     return Path(home) / "sparsefuse" / "native"
 
 
-def _typed(path: Path, doing: Sequence[str], counting: Sequence[str] = ()) -> ctypes.CDLL:
+def _typed(path: Path, source: Source) -> ctypes.CDLL:
     """The library with its functions declared, and how many 64-bit numbers they are called with."""
     found = ctypes.CDLL(str(path))
-    for name in (*doing, *counting):
+    for name in (*source.doing, *source.counting):
         function = getattr(found, name)
-        function.argtypes, function.restype = [ctypes.c_void_p], ctypes.c_int64 if name in counting else None
-    found.numbers = ctypes.c_int64.in_dll(found, f"{doing[0]}_numbers").value  # pyright: ignore[reportAttributeAccessIssue]
+        function.argtypes, function.restype = [ctypes.c_void_p], ctypes.c_int64 if name in source.counting else None
+    numbers = ctypes.c_int64.in_dll(found, f"{source.doing[0]}_numbers")
+    found.numbers = numbers.value  # pyright: ignore[reportAttributeAccessIssue]
     return found

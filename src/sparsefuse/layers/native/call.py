@@ -86,7 +86,7 @@ NO_WAY_BACK = [0] * 6 * len(NOWHERE)
 
 def run(name: str, width: int, numbers: Sequence[int]) -> None:
     """Calls a function of the library for heads of `width`."""
-    found = library(width)
+    found = library("attention", width)
     assert found is not None
     read = line(found, numbers)  # by this name it outlives the call
     getattr(found, name)(read.buffer_info()[0])

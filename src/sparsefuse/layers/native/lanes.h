@@ -1,32 +1,17 @@
-// Rows of a head's channels, and vectors whose lanes are rows; to and from memory, and what is computed with them.
+// Rows of a head's channels as vectors whose lanes are rows: to and from memory, and what is computed with them.
 
 #pragma once
 
-#include <algorithm>
 #include <cmath>
-#include <cstdint>
-#include <cstring>
 #include <type_traits>
-#include <utility>
+
+#include "vectors.h"
 
 namespace {
 
 constexpr int C = WIDTH;  // channels of a head
 
-typedef float Vec __attribute__((vector_size(4 * LANES)));
-typedef uint32_t Ints __attribute__((vector_size(4 * LANES)));
-
 // ------------------------------------------------------------------------------------------------------------ rows
-
-struct Range {
-  int64_t first, count;
-  int64_t end() const { return first + count; }
-};
-
-Range within(int64_t first, int64_t end, Range range) {
-  first = std::max(first, range.first);
-  return {first, std::max<int64_t>(std::min(end, range.end()) - first, 0)};
-}
 
 struct Comb {  // every `step`-th of something, from `first` on
   int64_t first = 0, step = 1;
@@ -67,16 +52,6 @@ void transpose(Vec (&vecs)[SIZE]) {
     transpose<SIZE, 2 * STEP>(vecs);
   }
 }
-
-// Each lane and the one HALF away, then half as far.
-template <size_t HALF, size_t... LANE>
-float total(Vec vec, std::index_sequence<LANE...> lanes) {
-  vec += __builtin_shufflevector(vec, vec, (LANE ^ HALF)...);
-  if constexpr (HALF > 1) return total<HALF / 2>(vec, lanes);
-  return vec[0];
-}
-
-inline float total(Vec vec) { return total<LANES / 2>(vec, std::make_index_sequence<LANES>()); }
 
 typedef float Part __attribute__((vector_size(4 * (SQUARE ? C : LANES))));
 

@@ -4,7 +4,7 @@
 
 #include <cmath>
 
-#include "lanes.h"
+#include "vectors.h"
 
 namespace {
 
@@ -42,14 +42,6 @@ struct Tile {
     map([&](float x, int64_t r, int i) { return x + other.at[r][i]; });
   }
 };
-
-inline Vec take(const float *from) {
-  Vec found;
-  std::memcpy(&found, from, sizeof found);
-  return found;
-}
-
-inline void put(float *to, Vec vec) { std::memcpy(to, &vec, sizeof vec); }
 
 // A matrix K x M, by panels of columns, and what is added to its products.
 template <int K, int M>
