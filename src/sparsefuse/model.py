@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from sparsefuse.layers.embed import Embed, check_free, check_known
+from sparsefuse.layers.stack import leading
 from sparsefuse.mixup import Mix, mix_state
 from sparsefuse.tokens import Output, State, Tokens, Voices
 
@@ -43,14 +44,20 @@ class FusionModel(nn.Module):
         self, state: State, first: int = 0, last: int | None = None, mix: Mix | None = None, probe: Probe | None = None
     ) -> State:
         """The state at depth `last` (the end, if None) from the one at depth `first`; both depths can mix and probe."""
-        for depth, layer in enumerate([None, *list(self.layers)[first:last]], first):
-            if layer is not None:
-                state = layer(state)
+        depth, layers = first, list(self.layers)[first:last]
+        while True:
             if mix is not None and mix.depth == depth:
                 state = mix_state(state, mix)
             if probe is not None:
                 probe(depth, state)
-        return state
+            if not layers:
+                return state
+            if probe is not None:
+                unseen = 1
+            else:  # by anybody, until mixed
+                unseen = mix.depth - depth if mix is not None and mix.depth > depth else len(layers)
+            state, count = leading(layers[:unseen], state)
+            depth, layers = depth + count, layers[count:]
 
     def voices(self, tokens: dict[str, Tokens], mix: Mix | None = None) -> tuple[Voices, Tensor]:
         """What training looks at: the head's voices, if it defines `voices`, else its logits as the only one."""

@@ -75,7 +75,7 @@ def names(y):
 
 def runs_in_cpp(layer, tokens=None):
     tokens = tokens or clips([9, 20], 20)
-    return "_BlockBackward" in names(layer(Tokens(tokens.x.requires_grad_(), tokens.mask)).x)
+    return "_BlocksBackward" in names(layer(Tokens(tokens.x.requires_grad_(), tokens.mask)).x)
 
 
 @settings(deadline=None, max_examples=60, derandomize=True)
@@ -181,9 +181,9 @@ def test_a_missing_bias_is_left_to_python():
     layer, tokens = block(), clips([20, 20], 20)
     parts = Parts(layer.attention.qkv, layer.attention.out)
     options = Options.of(tokens.mask, 3, "dense", 4)
-    assert passed(tokens.x, parts, options, 1e-5) is not None
+    assert passed(tokens.x, [parts], options, 1e-5) is not None
     without = parts._replace(qkv=torch.nn.Linear(12, 36, bias=False))
-    assert passed(tokens.x, without, options, 1e-5) is None
+    assert passed(tokens.x, [without], options, 1e-5) is None
 
 
 @pytest.mark.parametrize(

@@ -154,27 +154,60 @@ class Block(nn.Module):
 
     def forward(self, tokens: Tokens) -> Tokens:
         x, mask = tokens
-        if self.style == "sft" and (y := whole(x, mask, self.norm, self.attention, self.drop, self.mlp)) is not None:
+        if self.style == "sft" and (y := whole(x, mask, self.pieces)) is not None:
             return Tokens(y, mask)
         x = x + self.drop(self.attention(self.norm(x), mask).x)  # SFT eq. 2
         x = x + self.drop(self.mlp(x))  # SFT eq. 3
         return Tokens(x, mask)
 
+    @property
+    def pieces(self) -> "Pieces":
+        """What it is made of."""
+        return Pieces(self.norm, self.attention, self.drop, self.mlp)
 
-def whole(
-    x: Tensor, mask: Tensor, norm: nn.LayerNorm, attention: Attention, drop: nn.Module, mlp: Mlp | None = None
-) -> Tensor | None:
-    """A block of SFT's style on x (B, N, D), by one operation; None where there is none for it."""
-    parts, others = Parts(attention.qkv, attention.out), [norm, attention, drop]
-    if mlp is not None:
-        second_norm, first, inner_drop, activation, second = mlp
-        if second_norm.eps != norm.eps or not isinstance(activation, nn.ReLU):
+
+class Pieces(NamedTuple):
+    """Of a block of SFT's style."""
+
+    norm: nn.LayerNorm
+    attention: Attention
+    drop: nn.Module
+    mlp: Mlp | None = None
+
+    @property
+    def kind(self) -> tuple[object, ...]:
+        """What blocks must have in common to be run by one operation."""
+        attention = self.attention
+        return attention.num_heads, attention.width, attention.pattern, attention.span, self.norm.eps
+
+    @property
+    def parts(self) -> Parts | None:
+        """Those that hold weights; None if there is no operation for the whole."""
+        norm, attention, drop, mlp = self
+        if attention.pattern == "fixed" or _dropping(drop):
             return None
-        parts = Parts(attention.qkv, attention.out, second_norm, first, second)  # pyright: ignore[reportArgumentType]
-        others += [mlp, inner_drop, activation]
-    if attention.pattern == "fixed" or _dropping(drop) or (mlp is not None and _dropping(mlp[2])):
+        if mlp is None:
+            return Parts(attention.qkv, attention.out)
+        second_norm, first, inner_drop, activation, second = mlp
+        if second_norm.eps != norm.eps or not isinstance(activation, nn.ReLU) or _dropping(inner_drop):
+            return None
+        return Parts(attention.qkv, attention.out, second_norm, first, second)  # pyright: ignore[reportArgumentType]
+
+    @property
+    def without_weights(self) -> list[nn.Module]:
+        """Those that hold none themselves."""
+        norm, attention, drop, mlp = self
+        return [norm, attention, drop, *(() if mlp is None else (mlp, mlp[2], mlp[3]))]
+
+
+def whole(x: Tensor, mask: Tensor, *stack: Pieces) -> Tensor | None:
+    """Blocks of SFT's style, one behind another, on x (B, N, D), by one operation; None where there is none."""
+    norm, attention, *_ = stack[0]
+    parts = [parts for pieces in stack if (parts := pieces.parts) is not None]
+    if len(parts) < len(stack) or len({(p.kind, q.sizes) for p, q in zip(stack, parts, strict=True)}) > 1:
         return None
-    if native_block.possible(x, mask, attention.num_heads, parts, *others):
+    passed_over = [part for pieces in stack for part in pieces.without_weights]
+    if native_block.possible(x, mask, attention.num_heads, parts, *passed_over):
         options = Options.of(mask, attention.num_heads, attention.pattern, attention.span)
         return native_block.passed(x, parts, options, norm.eps)
     return None

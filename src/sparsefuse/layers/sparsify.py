@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from sparsefuse.layers.block import Attention, Norm, PerStream, whole
+from sparsefuse.layers.block import Attention, Norm, PerStream, Pieces, whole
 from sparsefuse.layers.options import per_modality
 from sparsefuse.layers.pool import POOLS, Pool, averages, pool, windows
 from sparsefuse.names import unknown
@@ -52,7 +52,7 @@ class Sparsify(nn.Module):
         """Attention with norm and residual by one operation, where there is one."""
         if self.attention is None or not isinstance(self.norm, Norm) or self.pool == "attn":
             return None
-        return whole(x, mask, self.norm, self.attention, self.drop)
+        return whole(x, mask, Pieces(self.norm, self.attention, self.drop))
 
     def _pooled(self, tokens: Tokens, significance: Tensor | None) -> Tokens:
         if self.pool == "avg" and (kept := averages(tokens, keep=self.keep, stride=self.stride)):

@@ -1,4 +1,4 @@
-"""A whole pre-norm block by `block.cpp`: tokens in, tokens out, with its way back.
+"""Whole pre-norm blocks, one behind another, by `block.cpp`: tokens in, tokens out, with their way back.
 
 Gradients of gradients, of the mask, and torch.func, are not known.
 """
@@ -21,6 +21,10 @@ WIDEST = 128
 """Channels of a token, and in the MLP, up to which this was measured."""
 
 
+WEIGHTS = 10
+"""Of a block, there or not."""
+
+
 class Parts(NamedTuple):
     """What a block is made of; without an MLP, the last three are None."""
 
@@ -41,28 +45,28 @@ class Parts(NamedTuple):
         return [weight for part in self for weight in ((None, None) if part is None else (part.weight, part.bias))]
 
 
-def possible(x: Tensor, mask: Tensor, heads: int, parts: Parts, *passed_over: nn.Module) -> bool:
-    """Whether the block can run here; nobody may listen to modules that it passes over."""
-    dim, hidden = parts.sizes
+def possible(x: Tensor, mask: Tensor, heads: int, stack: Sequence[Parts], *passed_over: nn.Module) -> bool:
+    """Whether blocks of one size can run here; nobody may listen to modules that they pass over."""
+    dim, hidden = stack[0].sizes
     if x.shape[2] != dim or max(dim, hidden) > WIDEST or not attention.possible(x, mask, dim // heads):
         return False
-    listening = heard(*passed_over, *(part for part in parts if part is not None))
+    listening = heard(*passed_over, *(part for parts in stack for part in parts if part is not None))
     return not listening and library("block", dim // heads, dim, hidden) is not None
 
 
-def passed(x: Tensor, parts: Parts, options: Options, eps: float) -> Tensor | None:
-    """x (B, N, D) through the block -> (B, N, D); None if the weights are not as they have to be."""
-    weights = parts.weights()
-    there = weights[: None if parts.sizes[1] else 4]
+def passed(x: Tensor, stack: Sequence[Parts], options: Options, eps: float) -> Tensor | None:
+    """x (B, N, D) through blocks of one size -> (B, N, D); None if the weights are not as they have to be."""
+    weights, hidden = [weight for parts in stack for weight in parts.weights()], stack[0].sizes[1]
+    there = weights if hidden else [weight for parts in stack for weight in parts.weights()[:4]]
     if any(w is None or w.dtype != x.dtype or not w.is_contiguous() for w in there):
         return None
     if torch.is_grad_enabled():
-        return _Block.apply(x.contiguous(), options, eps, parts.sizes[1], *weights)  # pyright: ignore[reportReturnType]
-    return _forward(x.contiguous(), options, eps, parts.sizes[1], weights, learning=False)[0]
+        return _Blocks.apply(x.contiguous(), options, eps, hidden, *weights)  # pyright: ignore[reportReturnType]
+    return _forward(x.contiguous(), options, eps, hidden, weights, learning=False)[0]
 
 
-class _Block(torch.autograd.Function):
-    """Tokens (B, N, D) and the weights of `Parts` -> (B, N, D)."""
+class _Blocks(torch.autograd.Function):
+    """Tokens (B, N, D) and the weights of each block's `Parts` -> (B, N, D)."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, options: Options, eps: float, hidden: int, *weights: Tensor | None) -> Tensor:
@@ -78,7 +82,7 @@ class _Block(torch.autograd.Function):
         options, eps, hidden = ctx.rest
         grad, dx = grads[0].contiguous(), torch.empty_like(x)
         slopes = [None if w is None else torch.empty_like(w) for w in weights]
-        call = _Call.of(x, options, eps, hidden, [None, *weights, grad, dx, *slopes], learning=True)
+        call = _Call.of(x, options, eps, hidden, None, weights, learning=True, back=(grad, dx, slopes))
         flow = x.new_empty(torch.get_num_threads(), call.size("block_flow"))
         call.run("block_backward", made, flow)
         return dx, None, None, None, *slopes
@@ -87,10 +91,11 @@ class _Block(torch.autograd.Function):
 def _forward(
     x: Tensor, options: Options, eps: float, hidden: int, weights: Sequence[Tensor | None], *, learning: bool
 ) -> tuple[Tensor, Tensor]:
-    """What comes out, and what samples leave for the way back: (B, as much as that is)."""
-    y, no_way_back = torch.empty_like(x), [None] * (2 + len(weights))
-    call = _Call.of(x, options, eps, hidden, [y, *weights, *no_way_back], learning=learning)
-    made = x.new_empty(len(x) if learning else torch.get_num_threads(), call.size("block_made"))
+    """What comes out, and what samples leave for the way back: (B, blocks, as much as that is)."""
+    y = torch.empty_like(x)
+    call = _Call.of(x, options, eps, hidden, y, weights, learning=learning)
+    places = (len(x), call.depth) if learning else (torch.get_num_threads(),)
+    made = x.new_empty(*places, call.size("block_made"))
     call.run("block_forward", made)
     return y, made
 
@@ -99,23 +104,40 @@ class _Call(NamedTuple):
     """A call of block.cpp."""
 
     built: CDLL
+    depth: int
     line: "array[int]"
     """the fields of `BlockCall`, in its order; the first two are for room that the call needs"""
+    weights: "array[int]"
+    """where they are, as `Tensors` in block.cpp, of each block; so for their slopes"""
+    slopes: "array[int]"
 
     @classmethod
     def of(
-        cls, x: Tensor, options: Options, eps: float, hidden: int, others: Sequence[Tensor | None], *, learning: bool
+        cls,
+        x: Tensor,
+        options: Options,
+        eps: float,
+        hidden: int,
+        y: Tensor | None,
+        weights: Sequence[Tensor | None],
+        *,
+        learning: bool,
+        back: tuple[Tensor | None, Tensor | None, Sequence[Tensor | None]] = (None, None, ()),
     ) -> "_Call":
-        """`others` lie where y and all that follows it are to be found."""
+        """`back`: what flows to y, what flows to x, the slopes of the weights."""
         (samples, length, dim), heads = x.shape, options.heads
         share, far_weights = (None, None) if options.far is None else options.far
         far, shared = (0, 0) if share is None else (share.shape[1], len(share) == 1)
-        sizes = [samples, length, heads, far, options.span, torch.get_num_threads()]
+        depth = len(weights) // WEIGHTS
+        sizes = [depth, samples, length, heads, far, options.span, torch.get_num_threads()]
         logs = map(_at, [options.weights, far_weights, share])
-        numbers = [0, 0, learning, options.kind, *sizes, bits(eps), *logs, shared, x.data_ptr(), *map(_at, others)]
+        grad, dx, slopes = back
+        places, slope_places = array("q", map(_at, weights)), array("q", map(_at, slopes))
+        numbers = [0, 0, learning, options.kind, *sizes, bits(eps), *logs, shared, x.data_ptr(), _at(y)]
+        numbers += [places.buffer_info()[0], _at(grad), _at(dx), slope_places.buffer_info()[0]]
         built = library("block", dim // heads, dim, hidden)
         assert built is not None
-        return cls(built, line(built, numbers))
+        return cls(built, depth, line(built, numbers), places, slope_places)
 
     def size(self, name: str) -> int:
         """Floats that each sample or thread needs."""

@@ -12,9 +12,9 @@ namespace {
 
 struct EmbedCall {  // in the order of `embed.py`
   int64_t samples, length, features, places, threads;
-  float *x, *y;                                          // (B, N, F), (B, 1 + N, D)
-  float *weight, *bias, *cls, *position;                 // (D, F), (D), (D), (places, D)
-  float *grad;                                           // the way back: flows to y
+  float *x, *y;                           // (B, N, F), (B, 1 + N, D)
+  float *weight, *bias, *cls, *position;  // (D, F), (D), (D), (places, D)
+  float *grad;                            // the way back: flows to y
   float *d_weight, *d_bias, *d_cls, *d_position;
 
   float *tokens(float *of, int64_t b) const { return of + (b * (1 + length) + 1) * D; }  // without CLS

@@ -18,6 +18,9 @@ struct Team {
   template <class Work>
   void deal(int64_t count, Work work) const {
     for (int64_t i = count * me / size; i < count * (me + 1) / size; i++) work(i);
+    wait();
+  }
+  void wait() const {
     if (waits) {
 #pragma omp barrier
     }

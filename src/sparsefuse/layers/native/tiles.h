@@ -48,16 +48,18 @@ template <int K, int M>
 struct Matrix {
   alignas(64) float at[padded(M) / PANEL][K][PANEL], bias[padded(M)] = {};
 
-  // From (K, M), or (M, K) as nn.Linear has it.
-  explicit Matrix(const float *weight) { fill(weight, M, 1); }
+  // From (K, M), or (M, K) as nn.Linear has it; nothing, if there is no weight.
+  explicit Matrix(const float *weight) {
+    if (weight) fill(weight, M, 1);
+  }
   Matrix(const float *weight, const float *added) {
+    if (!weight) return;
     fill(weight, 1, K);
     std::copy(added, added + M, bias);
   }
   void fill(const float *weight, int k_step, int m_step) {
     for (int m = 0; m < padded(M); m++)
-      for (int k = 0; k < K; k++)
-        at[m / PANEL][k][m % PANEL] = m < M ? weight[k * k_step + m * m_step] : 0;
+      for (int k = 0; k < K; k++) at[m / PANEL][k][m % PANEL] = m < M ? weight[k * k_step + m * m_step] : 0;
   }
 };
 
