@@ -52,11 +52,8 @@ class FusionModel(nn.Module):
                 probe(depth, state)
             if not layers:
                 return state
-            if probe is not None:
-                unseen = 1
-            else:  # by anybody, until mixed
-                unseen = mix.depth - depth if mix is not None and mix.depth > depth else len(layers)
-            state, count = leading(layers[:unseen], state)
+            until_mixed = mix.depth - depth if mix is not None and mix.depth > depth else len(layers)
+            state, count = leading(layers[: until_mixed if probe is None else 1], state)
             depth, layers = depth + count, layers[count:]
 
     def voices(self, tokens: dict[str, Tokens], mix: Mix | None = None) -> tuple[Voices, Tensor]:
