@@ -83,7 +83,7 @@ class _Blocks(torch.autograd.Function):
         grad, dx = grads[0].contiguous(), torch.empty_like(x)
         slopes = [None if w is None else torch.empty_like(w) for w in weights]
         call = _Call.of(x, options, eps, hidden, None, weights, learning=True, back=(grad, dx, slopes))
-        flow = x.new_empty(torch.get_num_threads(), call.size("block_flow"))
+        flow = x.new_empty(_at_a_time(x), call.size("block_flow"))
         call.run("block_backward", made, flow)
         return dx, None, None, None, *slopes
 
@@ -94,7 +94,7 @@ def _forward(
     """What comes out, and what samples leave for the way back: (B, blocks, as much as that is)."""
     y = torch.empty_like(x)
     call = _Call.of(x, options, eps, hidden, y, weights, learning=learning)
-    places = (len(x), call.depth) if learning else (torch.get_num_threads(),)
+    places = (len(x), call.depth) if learning else (_at_a_time(x),)
     made = x.new_empty(*places, call.size("block_made"))
     call.run("block_forward", made)
     return y, made
@@ -148,6 +148,11 @@ class _Call(NamedTuple):
         for i, tensor in enumerate(room):
             self.line[i] = tensor.data_ptr()
         getattr(self.built, name)(self.line.buffer_info()[0])
+
+
+def _at_a_time(x: Tensor) -> int:
+    """Samples that threads have in hand."""
+    return min(len(x), torch.get_num_threads())
 
 
 def _at(x: Tensor | None) -> int:
