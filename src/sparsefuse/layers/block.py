@@ -202,6 +202,8 @@ class Pieces(NamedTuple):
 
 def whole(x: Tensor, mask: Tensor, *stack: Pieces) -> Tensor | None:
     """Blocks of SFT's style, one behind another, on x (B, N, D), by one operation; None where there is none."""
+    if not eager(x):
+        return None
     norm, attention, *_ = stack[0]
     parts = [parts for pieces in stack if (parts := pieces.parts) is not None]
     if len(parts) < len(stack) or len({(p.kind, q.sizes) for p, q in zip(stack, parts, strict=True)}) > 1:
