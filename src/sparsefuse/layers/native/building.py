@@ -60,8 +60,14 @@ def library(name: str, *sizes: int) -> ctypes.CDLL | None:
         return _typed(built(name, command, *sizes), SOURCES[name])
     except (OSError, RuntimeError, subprocess.SubprocessError) as error:
         told = getattr(error, "stderr", None) or str(error)
-        log.warning("%s on PyTorch's operations, which is slower: %s", name, told.strip())
+        _tell(told.strip())
         return None
+
+
+@functools.cache
+def _tell(why: str) -> None:
+    """Once, for however many libraries."""
+    log.warning("PyTorch's operations for C++ of ours, which is slower: %s", why)
 
 
 def compiler() -> list[str]:
