@@ -71,12 +71,12 @@ struct Reader {
 };
 
 // Keys in lanes, and what one query has read: each lane by itself, then all together.
-Reader alone(const float *q, Keys keys, Range range, float scale) {
+Reader alone(const float *q, Keys keys, Range range) {
   Reader reader{.places = Places(0)};
   for (int64_t first = range.first; first < range.end(); first += LANES) {
     Range some = within(first, first + LANES, range);
     Vec k[C], v[C];
-    load(k, keys.k, some, scale);
+    load(k, keys.k, some, SCALE);
     load(v, keys.v, some);
     Vec score = product(k, q, keys.weights_of(some));
     reader.shrink(larger(reader.top, score));
@@ -104,7 +104,7 @@ void read(const Call &call, Team team) {
   each(call, team, pattern.groups(), [&](Head head, int64_t place) {
     Group group = pattern.group(place);
     if (!group.rows.count) return;
-    if (place < pattern.cls) return keep(head, group, alone(head.rows(call.q)[0], head.near(), {0, call.keys}, SCALE));
+    if (place < pattern.cls) return keep(head, group, alone(head.rows(call.q)[0], head.near(), {0, call.keys}));
     Reader reader{.places = Places(group.rows.first)};
     load(reader.q, head.rows(call.q), group.rows, SCALE);
     head.seen_by(pattern, place, group.rows, [&](Keys keys, Range some, Band band) { reader.read(keys, some, band); });
@@ -170,8 +170,8 @@ struct Collector {
   Vec k[C], v[C], weights, dk[C]{}, dv[C]{};
   Places places;
 
-  Collector(Keys keys, Range range, float scale) : rows(keys.k), range(range), places(range.first) {
-    load(k, keys.k, range, scale);
+  Collector(Keys keys, Range range) : rows(keys.k), range(range), places(range.first) {
+    load(k, keys.k, range, SCALE);
     load(v, keys.v, range);
     weights = keys.weights_of(range);
   }
@@ -253,7 +253,7 @@ void back(const Call &call, Team team) {
     for (int64_t place = 0; place < pattern.groups(early); place++) {
       Range rows = pattern.group(place, early).rows;
       if (!rows.count) continue;
-      Collector collector(head.near(), rows, SCALE);
+      Collector collector(head.near(), rows);
       if (pattern.cls) collector.read_first(queries, cls);
       head.that_see(pattern, place, rows, [&](Range some, Band band) { collector.read(queries, some, lines, band); });
       store(collector.dk, head.rows(call.dk), rows, STEEPNESS);
@@ -261,7 +261,7 @@ void back(const Call &call, Team team) {
     }
     for (int64_t first = 0; first < call.far; first += LANES) {
       Range rows = within(first, first + LANES, {0, call.far});
-      Collector collector(head.far(), rows, SCALE);
+      Collector collector(head.far(), rows);
       collector.read(queries, pattern.tokens, lines);
       store(collector.dk, head.rows(call.d_far_k), rows, STEEPNESS);
       store(collector.dv, head.rows(call.d_far_v), rows);
@@ -281,7 +281,7 @@ void back(const Call &call, Team team) {
     Keys keys = head.near().every(comb);
     for (int64_t first = 0; first < all.count; first += LANES) {
       Range some = within(first, first + LANES, all);
-      Collector collector(keys, some, SCALE);
+      Collector collector(keys, some);
       collector.read(queries, all, lines, {1, INT64_MAX});
       add(collector.dk, head.rows(call.dk).every(comb), some, STEEPNESS);
       add(collector.dv, head.rows(call.dv).every(comb), some, 1);

@@ -111,8 +111,8 @@ class _Attended(torch.autograd.Function):
         rows = F.linear(x, weight, bias)
         far = None if options.far is None else options.far.share @ rows[:, :, x.shape[2] :]
         read = torch.empty_like(x, memory_format=torch.contiguous_format)
-        kept = kept_for(any(ctx.needs_input_grad) or options.unfinished, x, options.heads)
-        given(rows, far, options).forward(whole(read, options), kept)
+        kept = _kept_for(any(ctx.needs_input_grad) or options.unfinished, x, options.heads)
+        _given(rows, far, options).forward(_view(read, options), kept)
         ctx.save_for_backward(x, weight, out_weight, rows, far, read, kept)
         ctx.options = options
         return F.linear(read, out_weight, out_bias)
@@ -125,10 +125,10 @@ class _Attended(torch.autograd.Function):
         grad = grads[0].flatten(0, 1)
         toward = (grad @ out_weight).view(x.shape)
         slopes, far_slopes = torch.empty_like(rows), None if far is None else torch.empty_like(far)
-        places = parts_of(slopes, 3, options) + (
-            [NOWHERE] * 2 if far_slopes is None else parts_of(far_slopes, 2, options)
+        places = views(slopes, 3, options.heads) + (
+            [NOWHERE] * 2 if far_slopes is None else views(far_slopes, 2, options.heads)
         )
-        given(rows, far, options).backward(whole(read, options), kept, whole(toward, options), places)
+        _given(rows, far, options).backward(_view(read, options), kept, _view(toward, options), places)
         if far_slopes is not None:
             slopes[:, :, width:].baddbmm_(options.far.share.mT.expand(len(x), -1, -1), far_slopes)
         flat = slopes.flatten(0, 1)
@@ -136,23 +136,15 @@ class _Attended(torch.autograd.Function):
         return (flat @ weight).view(x.shape), *to_weights, None
 
 
-def given(rows: Tensor, far: Tensor | None, options: Options) -> Given:
+def _given(rows: Tensor, far: Tensor | None, options: Options) -> Given:
     samples, length, _ = rows.shape
-    q, k, v = parts_of(rows, 3, options)
+    q, k, v = views(rows, 3, options.heads)
     width = rows.shape[2] // 3 // options.heads
     given = Given(samples, options.heads, width, length, length, q, k, v, options.weights, options.kind, options.span)
     if far is None or options.far is None:
         return given
-    k, v = parts_of(far, 2, options)
+    k, v = views(far, 2, options.heads)
     return given._replace(far=far.shape[1], far_k=k, far_v=v, far_weights=options.far.weights)
-
-
-def parts_of(x: Tensor, count: int, options: Options) -> list[View]:
-    return views(x, count, options.heads)
-
-
-def whole(x: Tensor, options: Options) -> View:
-    return views(x, 1, options.heads)[0]
 
 
 class _Dense(torch.autograd.Function):
@@ -161,7 +153,7 @@ class _Dense(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, weights: Tensor | None) -> Tensor:
         x = _rows_like(q)
-        kept = kept_for(any(ctx.needs_input_grad), x.transpose(1, 2), q.shape[1])
+        kept = _kept_for(any(ctx.needs_input_grad), x.transpose(1, 2), q.shape[1])
         _of(q, k, v, weights).forward(view(x), kept)
         ctx.save_for_backward(q, k, v, weights, x, kept)
         return x
@@ -182,12 +174,16 @@ def _of(q: Tensor, k: Tensor, v: Tensor, weights: Tensor | None) -> Given:
     return Given(samples, heads, width, length, k.shape[2], view(q), view(k), view(v), weights)
 
 
+def _view(x: Tensor, options: Options) -> View:
+    return views(x, 1, options.heads)[0]
+
+
 def _rows_like(x: Tensor) -> Tensor:
     """An empty (B, H, N, C), in memory (B, N, H, C)."""
     samples, heads, length, width = x.shape
     return x.new_empty(samples, length, heads, width).transpose(1, 2)
 
 
-def kept_for(learning: bool, x: Tensor, heads: int) -> Tensor | None:
+def _kept_for(learning: bool, x: Tensor, heads: int) -> Tensor | None:
     """Room (2, B, H, N) for what the way back needs of x (B, N, ...)."""
     return x.new_empty(2, x.shape[0], heads, x.shape[1]) if learning else None
