@@ -34,20 +34,14 @@ constexpr int64_t PADDED = padded(D);
 typedef float Channels[PADDED];
 
 // Rows of `y` += features x weights, by feature.
-void add_products(const EmbedCall &call, int64_t b, Range range, const Channels *weights, Tile<D> &y) {
+void add_tokens(const EmbedCall &call, int64_t b, Range range, const Channels *weights, Tile<D> &y) {
   for (int64_t first = 0; first < y.count; first += ROWS) {
     const float *x[ROWS];
     for (int r = 0; r < ROWS; r++) x[r] = call.row(b, range.first + first + r);
-    for (int64_t panel = 0; panel < PADDED; panel += PANEL) {
-      Vec sums[ROWS][VECS];
-      for (int r = 0; r < ROWS; r++)
-        for (int v = 0; v < VECS; v++) sums[r][v] = take(y.at[first + r] + panel + v * LANES);
-      for (int64_t k = 0; k < call.features; k++)
-        for (int r = 0; r < ROWS; r++)
-          for (int v = 0; v < VECS; v++) sums[r][v] += x[r][k] * take(weights[k] + panel + v * LANES);
-      for (int r = 0; r < ROWS; r++)
-        for (int v = 0; v < VECS; v++) put(y.at[first + r] + panel + v * LANES, sums[r][v]);
-    }
+    for (int64_t panel = 0; panel < PADDED; panel += PANEL)
+      add_products(
+          y.at[first] + panel, y.at[first] + panel, PADDED, PADDED, call.features,
+          [&](int64_t k, int r) { return x[r][k]; }, [&](int64_t k) { return weights[k] + panel; });
   }
 }
 
@@ -56,18 +50,11 @@ void add_slopes(const EmbedCall &call, int64_t b, Range range, const Tile<D> &gr
   for (int64_t first = 0; first < call.features; first += ROWS) {
     int64_t at[ROWS];
     for (int i = 0; i < ROWS; i++) at[i] = std::min(first + i, call.features - 1);  // what is made twice is not read
-    for (int64_t panel = 0; panel < PADDED; panel += PANEL) {
-      Vec sums[ROWS][VECS];
-      for (int i = 0; i < ROWS; i++)
-        for (int v = 0; v < VECS; v++) sums[i][v] = take(slopes[first + i] + panel + v * LANES);
-      for (int64_t r = 0; r < grad.count; r++) {
-        const float *x = call.row(b, range.first + r);
-        for (int i = 0; i < ROWS; i++)
-          for (int v = 0; v < VECS; v++) sums[i][v] += x[at[i]] * take(grad.at[r] + panel + v * LANES);
-      }
-      for (int i = 0; i < ROWS; i++)
-        for (int v = 0; v < VECS; v++) put(slopes[first + i] + panel + v * LANES, sums[i][v]);
-    }
+    for (int64_t panel = 0; panel < PADDED; panel += PANEL)
+      add_products(
+          slopes[first] + panel, slopes[first] + panel, PADDED, PADDED, grad.count,
+          [&](int64_t r, int i) { return call.row(b, range.first + r)[at[i]]; },
+          [&](int64_t r) { return grad.at[r] + panel; });
   }
 }
 
@@ -86,7 +73,7 @@ extern "C" void embed_forward(const EmbedCall &call) {
     call.each_tile(team, [&](int64_t b, Range range) {
       Tile<D> y(call.position + D, range);
       y.map([&](float place, int64_t, int i) { return place + call.bias[i]; });
-      add_products(call, b, range, weights.get(), y);
+      add_tokens(call, b, range, weights.get(), y);
       y.store(call.tokens(call.y, b), range.first);
     });
     team.deal(call.samples, [&](int64_t b) {

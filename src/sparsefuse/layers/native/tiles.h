@@ -43,6 +43,20 @@ struct Tile {
   }
 };
 
+// to = from + products, ROWS rows of a panel: in turn i, `left(i, r)` of row r times the panel at `right(i)`.
+template <class Left, class Right>
+inline void add_products(float *to, const float *from, int64_t to_step, int64_t from_step, int64_t turns, Left left,
+                         Right right) {
+  Vec sums[ROWS][VECS];
+  for (int r = 0; r < ROWS; r++)
+    for (int v = 0; v < VECS; v++) sums[r][v] = take(from + r * from_step + v * LANES);
+  for (int64_t i = 0; i < turns; i++)
+    for (int r = 0; r < ROWS; r++)
+      for (int v = 0; v < VECS; v++) sums[r][v] += left(i, r) * take(right(i) + v * LANES);
+  for (int r = 0; r < ROWS; r++)
+    for (int v = 0; v < VECS; v++) put(to + r * to_step + v * LANES, sums[r][v]);
+}
+
 // A matrix K x M, by panels of columns, and what is added to its products.
 template <int K, int M>
 struct Matrix {
@@ -67,16 +81,10 @@ template <int K, int M>
 Tile<M> product(const Tile<K> &x, const Matrix<K, M> &matrix) {
   Tile<M> y(x.count);
   for (int first = 0; first < x.count; first += ROWS)
-    for (int panel = 0; panel < padded(M) / PANEL; panel++) {
-      Vec sums[ROWS][VECS];
-      for (int r = 0; r < ROWS; r++)
-        for (int v = 0; v < VECS; v++) sums[r][v] = take(matrix.bias + panel * PANEL + v * LANES);
-      for (int k = 0; k < K; k++)
-        for (int r = 0; r < ROWS; r++)
-          for (int v = 0; v < VECS; v++) sums[r][v] += x.at[first + r][k] * take(matrix.at[panel][k] + v * LANES);
-      for (int r = 0; r < ROWS; r++)
-        for (int v = 0; v < VECS; v++) put(y.at[first + r] + panel * PANEL + v * LANES, sums[r][v]);
-    }
+    for (int panel = 0; panel < padded(M) / PANEL; panel++)
+      add_products(
+          y.at[first] + panel * PANEL, matrix.bias + panel * PANEL, padded(M), 0, K,
+          [&](int64_t k, int r) { return x.at[first + r][k]; }, [&](int64_t k) { return matrix.at[panel][k]; });
   return y;
 }
 
@@ -89,16 +97,10 @@ struct Slopes {
     for (int r = 0; r < y.count; r++)
       for (int m = 0; m < M; m++) bias[m] += y.at[r][m];
     for (int first = 0; first < M; first += ROWS)
-      for (int panel = 0; panel < padded(K); panel += PANEL) {
-        Vec sums[ROWS][VECS];
-        for (int m = 0; m < ROWS; m++)
-          for (int v = 0; v < VECS; v++) sums[m][v] = take(at[first + m] + panel + v * LANES);
-        for (int r = 0; r < y.count; r++)
-          for (int m = 0; m < ROWS; m++)
-            for (int v = 0; v < VECS; v++) sums[m][v] += y.at[r][first + m] * take(x.at[r] + panel + v * LANES);
-        for (int m = 0; m < ROWS; m++)
-          for (int v = 0; v < VECS; v++) put(at[first + m] + panel + v * LANES, sums[m][v]);
-      }
+      for (int panel = 0; panel < padded(K); panel += PANEL)
+        add_products(
+            at[first] + panel, at[first] + panel, padded(K), padded(K), y.count,
+            [&](int64_t r, int m) { return y.at[r][first + m]; }, [&](int64_t r) { return x.at[r] + panel; });
   }
   void pour(float *weight, float *to_bias, bool anew) const {
     for (int m = 0; m < M; m++) {
