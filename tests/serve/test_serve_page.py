@@ -124,17 +124,47 @@ def test_no_file_but_an_upload_is_served(server: Served, tmp_path: Path) -> None
         assert server.get(path)[0] == 404, path
 
 
-def test_the_page_reads_no_file_that_was_not_uploaded(server: Served, tmp_path: Path) -> None:
-    """Whoever speaks to gradio's queue by hand may name any path or address."""
-    dependency = next(d["id"] for d in json.loads(server.get("/config")[1])["dependencies"] if d["inputs"])
-    for number, path in enumerate((str(server.clip), "http://127.0.0.1:1/a.mp4", "/etc/passwd")):
-        session = f"by-hand-{number}"
-        file = {"path": path, "orig_name": "a.mp4", "meta": {"_type": "gradio.FileData"}}
-        body = json.dumps({"data": [file], "fn_index": dependency, "session_hash": session})
+def by_hand(server: Served, file: object, *, session: str) -> list[str]:
+    """What each endpoint of gradio's queue answers to a request that no page of ours would send."""
+    answers = []
+    for dependency in json.loads(server.get("/config")[1])["dependencies"]:
+        name = f"{session}-{dependency['id']}"
+        data = [file for _ in dependency["inputs"]]
+        body = json.dumps({"data": data, "fn_index": dependency["id"], "session_hash": name})
         assert server.send("POST", "/gradio_api/queue/join", body)[0] == 200
-        answer = server.get(f"/gradio_api/queue/data?session_hash={session}")[1]
-        assert '"success":false' in answer, answer
-        assert "sf-label" not in answer
+        answers.append(server.get(f"/gradio_api/queue/data?session_hash={name}")[1])
+    return answers
+
+
+@pytest.mark.parametrize("more", [{}, {"is_stream": True}, {"is_stream": True, "url": "http://127.0.0.1:1/a.mp4"}])
+@pytest.mark.parametrize("form", [lambda file: file, lambda file: [file], lambda file: {"video": file, "value": file}])
+def test_the_page_reads_no_file_that_was_not_uploaded(server: Served, form, more: dict, tmp_path: Path) -> None:
+    """Whoever speaks to gradio's queue by hand may name any path or address, and set any field beside it."""
+    inside, outside = server.folder / "page" / f"link-{len(more)}.mp4", tmp_path / "secret.mp4"
+    shutil.copy(server.clip, outside)
+    inside.parent.mkdir(exist_ok=True)
+    inside.unlink(missing_ok=True)
+    inside.symlink_to(outside)
+    dots = f"{inside.parent}/../../../../../../..{server.clip}"
+    for number, path in enumerate((str(server.clip), str(inside), dots, "http://127.0.0.1:1/a.mp4", "/etc/passwd")):
+        file = {"path": path, "orig_name": "a.mp4", "meta": {"_type": "gradio.FileData"}, **more}
+        for answer in by_hand(server, form(file), session=f"{tmp_path.name}-{number}"):
+            assert '"success":false' in answer, answer
+            assert "sf-label" not in answer
+            assert "sf-problem" not in answer  # nor what reading it came to
+            assert "root:" not in answer
+
+
+def test_a_file_that_was_uploaded_is_read_by_hand_too(server: Served) -> None:
+    """So the test above fails for the path, not for its form."""
+    content = server.clip.read_bytes()
+    form = b'--b\r\ncontent-disposition: form-data; name="files"; filename="a.mp4"\r\n\r\n' + content + b"\r\n--b--\r\n"
+    with closing(http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)) as connection:
+        connection.request("POST", "/gradio_api/upload", form, {"content-type": "multipart/form-data; boundary=b"})
+        (path,) = json.loads(connection.getresponse().read())
+    file = {"path": path, "orig_name": "a.mp4", "meta": {"_type": "gradio.FileData"}}
+    (answer,) = by_hand(server, file, session="uploaded")
+    assert "sf-label" in answer
 
 
 def test_an_upload_over_the_limit_is_refused(server: Served) -> None:

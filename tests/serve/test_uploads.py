@@ -44,3 +44,13 @@ def test_so_many_uploads_may_come_at_a_time(tmp_path: Path) -> None:
         pass
     with uploads.arriving():
         pass
+
+
+def test_a_link_in_the_folder_is_not_held(tmp_path: Path) -> None:
+    uploads = Uploads(tmp_path / "page", most=1000, places=1)
+    put(uploads, "clip", 1, age=0)
+    clip, link = uploads.folder / "clip" / "clip.mp4", uploads.folder / "link.mp4"
+    link.symlink_to(clip)
+    assert uploads.holds(str(clip))
+    assert not uploads.holds(str(link))
+    assert not uploads.holds(f"{uploads.folder}/clip/../../secret.mp4")

@@ -65,7 +65,7 @@ def _build(gradio: Any, service: Service, uploads: Uploads, url: str) -> None:
         render("serve/foot.html.j2", card=card, limits=service.limits, url=url), elem_id="sf-foot", padding=False
     )
     for component in inputs.values():
-        _keep_local(component, uploads)
+        _accept_only_uploads(component, uploads)
     fields = list(inputs)
 
     async def show(*paths: str | None) -> AsyncIterator[str]:
@@ -102,17 +102,33 @@ def _inputs(gradio: Any, card: Card) -> dict[str, Any]:
     return inputs
 
 
-def _keep_local(component: Any, uploads: Uploads) -> None:
-    """Gradio would fetch a file from any address that a client names; here only what was uploaded is read."""
+def _accept_only_uploads(component: Any, uploads: Uploads) -> None:
+    """The paths that gradio hands on are the client's words; here only what was uploaded is read.
 
-    async def kept(path: str | Path | None) -> str | None:
+    Gradio asks the first of these before it copies or fetches a file, but not for one that the client calls a stream;
+    the second it calls for all, before any code of its own opens them.
+    """
+
+    def check(path: str | Path) -> None:
+        if not uploads.holds(str(path)):
+            raise ValueError("this is not an uploaded file")
+
+    async def keep_in_place(path: str | Path | None) -> str | None:
         if path is None:
             return None
-        if not uploads.holds(str(path)):
-            raise ValueError("this is no uploaded file")
+        check(path)
         return str(path)
 
-    component.async_move_resource_to_block_cache = kept
+    preprocess = component.preprocess
+
+    def preprocess_upload(payload: Any) -> Any:
+        for file in getattr(payload, "root", [payload]):  # a list of files, or one
+            if file is not None:
+                check(file.path)
+        return preprocess(payload)
+
+    component.async_move_resource_to_block_cache = keep_in_place
+    component.preprocess = preprocess_upload
 
 
 async def _shown(service: Service, given: dict[str, Path]) -> AsyncIterator[str]:
@@ -139,7 +155,7 @@ def _taken(field: str, path: Path, folder: Path, index: int) -> Received:
     """The uploaded file under a name of our own."""
     own = folder / f"{index}{suffix_of(path.name)}"
     try:
-        os.link(path, own)
+        os.link(path, own, follow_symlinks=False)
     except FileNotFoundError:
         raise Refusal(422, "the file is no longer here; drop it again") from None
     if own.stat().st_size == 0:

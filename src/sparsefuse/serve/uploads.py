@@ -30,9 +30,9 @@ class Uploads:
         folder.mkdir(parents=True, exist_ok=True)
 
     def holds(self, path: str) -> bool:
-        """Whether the path names something in the folder, after all links and dots."""
+        """Whether the path names something in the folder, after all links and dots, and is no link itself."""
         file = Path(path)
-        return file.is_absolute() and file.resolve().is_relative_to(self.folder.resolve())
+        return file.is_absolute() and not file.is_symlink() and file.resolve().is_relative_to(self.folder.resolve())
 
     @contextmanager
     def arriving(self) -> Iterator[None]:
