@@ -17,17 +17,17 @@ import av
 import torch
 from torch.utils.data import DataLoader
 
+from sparsefuse.cli.demo import FEATURES, OPTIONS, SECONDS
 from sparsefuse.config import Config, Data, Train
+from sparsefuse.cost.measure import train_step
+from sparsefuse.cost.roofline import seconds
 from sparsefuse.data.batches import collate
 from sparsefuse.data.clips import Clips, load_clips
 from sparsefuse.data.demo import render
-from sparsefuse.demo import FEATURES, OPTIONS, SECONDS
 from sparsefuse.features.extract import extract
-from sparsefuse.files import write_text
-from sparsefuse.machine import seconds
-from sparsefuse.measure import train_step
-from sparsefuse.memory import keep_memory
-from sparsefuse.train import new_model
+from sparsefuse.files.whole import write_text
+from sparsefuse.parallel.memory import keep_memory
+from sparsefuse.training.train import new_model
 
 BATCH = 24
 

@@ -19,9 +19,9 @@ import av
 import psutil
 
 from sparsefuse.features.extract import extract
-from sparsefuse.files import write_text
-from sparsefuse.table import csv_text, write_table
-from sparsefuse.workers import cores, each
+from sparsefuse.files.rows import csv_text, write_table
+from sparsefuse.files.whole import write_text
+from sparsefuse.parallel.workers import cores, each
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 SIZE = 224

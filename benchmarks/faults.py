@@ -24,9 +24,9 @@ from typing import Any
 import av
 import numpy as np
 
+from sparsefuse.files.rows import read_table, write_table
+from sparsefuse.files.shard import places
 from sparsefuse.media import write_clip
-from sparsefuse.shard import places
-from sparsefuse.table import read_table, write_table
 
 FEATURES = {
     "picture": {"extractor": "frames", "source": "video", "rate": 5, "size": [16, 24]},

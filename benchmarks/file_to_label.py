@@ -20,7 +20,7 @@ import torch
 from sparsefuse.export.program import Input, pad
 from sparsefuse.export.runner import open_file
 from sparsefuse.features import extractor, resolve
-from sparsefuse.files import read_json
+from sparsefuse.files.whole import read_json
 from sparsefuse.media import read_sound
 from sparsefuse.media.seconds import seconds
 

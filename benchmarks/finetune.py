@@ -22,13 +22,14 @@ from typing import Any, NamedTuple
 import torch
 from jsonargparse import ArgumentParser
 
-from sparsefuse import metrics, replay
+from sparsefuse import metrics
 from sparsefuse.config import Config
-from sparsefuse.evaluate import open_run, outputs
-from sparsefuse.files import read_json, write_text
+from sparsefuse.files.rows import csv_text, read_table, write_table
+from sparsefuse.files.whole import read_json, write_text
 from sparsefuse.finetune import Settings, finetune
-from sparsefuse.table import csv_text, read_table, write_table
-from sparsefuse.train import train
+from sparsefuse.inference.evaluate import open_run, outputs
+from sparsefuse.training import replay
+from sparsefuse.training.train import train
 
 CONFIG = Path("configs/study/utd-mhad.yaml")
 SEEDS = (0, 1, 2)

@@ -27,9 +27,9 @@ from chromium import Chromium, binary, chromium, package
 from sparsefuse.export import clips as sources
 from sparsefuse.export.clips import Given
 from sparsefuse.export.program import Program
-from sparsefuse.files import read_json, write_text
-from sparsefuse.predict import load
-from sparsefuse.table import csv_text
+from sparsefuse.files.rows import csv_text
+from sparsefuse.files.whole import read_json, write_text
+from sparsefuse.inference.predictor import load
 
 RUNTIME = ("ort.wasm.bundle.min.mjs", "ort-wasm-simd-threaded.wasm")
 """What the page fetches of onnxruntime-web."""

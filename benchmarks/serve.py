@@ -32,7 +32,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from sparsefuse.predict import load
+from sparsefuse.inference.predictor import load
 
 BOUNDARY = "load-test-boundary"
 CLOSE = 1e-4

@@ -22,19 +22,19 @@ import torch
 from rich.progress import track
 from torch._functorch import config as functorch
 
-from sparsefuse.compiling import compile_layers
-from sparsefuse.cost import count, random_clips
-from sparsefuse.files import replacing, write_text
+from sparsefuse.cost.count import count, random_clips
+from sparsefuse.cost.measure import forward, peak_bytes, train_step
+from sparsefuse.cost.roofline import seconds
+from sparsefuse.cost.table import PUBLISHED
+from sparsefuse.files.whole import replacing, write_text
 from sparsefuse.layers import attention
 from sparsefuse.layers.native import attention as native
-from sparsefuse.ledger import PUBLISHED
-from sparsefuse.machine import seconds
-from sparsefuse.measure import forward, peak_bytes, train_step
-from sparsefuse.memory import keep_memory
 from sparsefuse.methods import build
 from sparsefuse.model import FusionModel
-from sparsefuse.ranks import device_of
+from sparsefuse.parallel.memory import keep_memory
 from sparsefuse.tokens import Tokens
+from sparsefuse.training.compiling import compile_layers
+from sparsefuse.training.distributed import device_of
 
 
 class Contender(NamedTuple):

@@ -19,7 +19,7 @@ from torch.export import Dim
 from sparsefuse.export.clips import of_run
 from sparsefuse.export.parity import trained_logits
 from sparsefuse.export.program import Program, pad
-from sparsefuse.predict import load
+from sparsefuse.inference.predictor import load
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 parser.add_argument("run", type=Path)

@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
 from sparsefuse.budget import page as search_page
-from sparsefuse.files import write_text
-from sparsefuse.ledger import ledger
+from sparsefuse.cost.table import ledger
+from sparsefuse.files.whole import write_text
 from sparsefuse.methods import fusions, methods
-from sparsefuse.report import read_runs, summarise, table_markdown, write_csv
+from sparsefuse.report.page import read_runs, summarise, table_markdown, write_csv
 from sparsefuse.study import page as study_page
 
 RESULTS = Path("results")

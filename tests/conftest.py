@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from sparsefuse import measure
+from sparsefuse.cost import measure
 from sparsefuse.layers import attention, block, grouped, pool
 from sparsefuse.layers.native import attention as native
 from sparsefuse.layers.native import embed
@@ -26,11 +26,11 @@ FIRST = [
     "ray",
     "budget",
     "first_steps",
-    "experiment",
+    "grid",
     "study",
     "budget_trials",
     "search_views",
-    "torchrun",
+    "distributed",
     "resume",
     "server",
     "extract_faults",
@@ -61,7 +61,7 @@ def _one_core() -> Iterator[None]:
     """A run of a grid or a search sets its own threads. Two that wait for each other on busy cores take ten times as
     long as one."""
     with pytest.MonkeyPatch.context() as patch:
-        for place in ("experiment", "budget.trials"):
+        for place in ("experiments.grid", "budget.trials"):
             patch.setattr(f"sparsefuse.{place}.cores", lambda: 1)
         yield
 
@@ -74,7 +74,7 @@ def made_up_costs(monkeypatch: pytest.MonkeyPatch) -> None:
     def measured(*_: object) -> measure.Measured:
         return measure.Measured(*[next(calls)] * 7, batch=measure.BATCH)
 
-    for place in ("measure", "run", "budget.finals"):
+    for place in ("cost.measure", "runs.folder", "budget.finals"):
         monkeypatch.setattr(f"sparsefuse.{place}.measure", measured)
 
 

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 import tiny
-from sparsefuse import checkpoint, files
-from sparsefuse.skipped import Unusable
-from sparsefuse.train import train
+from sparsefuse.files import checkpoint
+from sparsefuse.files.skipped import Unusable
+from sparsefuse.training.train import train
 
 
 def spoiled(folder: Path) -> Path:
@@ -125,7 +125,7 @@ def test_a_disk_that_is_full_leaves_whole_files_and_the_run_goes_on_later(
     config = tiny.config(tiny.write_set(tmp_path / "data", (5, 3, 3)), "concat", epochs=1)
     whole = train(config, tmp_path / "whole", root=Path(), measured=False)
     wanted = {path.name for path in whole.iterdir()}
-    replace = files.os.replace
+    replace = whole.os.replace
     for point in range(len(wanted)):
         left = point
 
@@ -140,7 +140,7 @@ def test_a_disk_that_is_full_leaves_whole_files_and_the_run_goes_on_later(
 
         run = tmp_path / f"full{point}"
         with monkeypatch.context() as patch:
-            patch.setattr(files.os, "replace", full)
+            patch.setattr(whole.os, "replace", full)
             with pytest.raises(OSError, match="No space left"):
                 train(config, run, root=Path(), measured=False)
         assert len(list(run.iterdir())) == point, "only what was whole is there"

@@ -10,13 +10,13 @@ import yaml
 from jsonargparse import ArgumentParser
 
 import tiny
-from sparsefuse.checks import check_config
 from sparsefuse.config import Config
-from sparsefuse.experiment import grid
-from sparsefuse.files import read_json
+from sparsefuse.config_checks import check_config
+from sparsefuse.experiments.grid import grid
+from sparsefuse.experiments.variants import Variant
+from sparsefuse.files.whole import read_json
 from sparsefuse.methods import build
-from sparsefuse.train import train
-from sparsefuse.variants import Variant
+from sparsefuse.training.train import train
 
 FOLDER = Path(__file__).parent.parent / "configs"
 CONFIGS = sorted(FOLDER.rglob("*.yaml"))

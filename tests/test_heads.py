@@ -17,17 +17,16 @@ from sparsefuse.budget.trials import Goal
 from sparsefuse.config import Config, Split
 from sparsefuse.data.check import check
 from sparsefuse.data.clips import load_clips
-from sparsefuse.evaluate import evaluate
 from sparsefuse.explain import explain
 from sparsefuse.explain.footage import footage
 from sparsefuse.explain.page import Explained, write_page
-from sparsefuse.predict import load
-from sparsefuse.predictions import show
-from sparsefuse.report import rich_table, summarise, table_markdown, write_report
-from sparsefuse.runs import MAIN_METRIC, read_runs
+from sparsefuse.inference.clips import show
+from sparsefuse.inference.evaluate import evaluate
+from sparsefuse.inference.predictor import load
+from sparsefuse.report.page import rich_table, summarise, table_markdown, write_report
+from sparsefuse.runs.summary import MAIN_METRIC, read_runs
 from sparsefuse.study.conduct import check_classes
-from sparsefuse.train import train
-from test_train import TWO_VOICES
+from sparsefuse.training.train import train
 
 VERBS, NOUNS = ("put", "take", "wash"), ("cup", "plate")
 
@@ -166,7 +165,7 @@ def test_mixed_labels_of_each_head_have_their_share_of_the_loss(
     """By hand. Both voices say (2, 0, 0) of verbs and (0, 0) of nouns; all have one partner, whichever it is."""
     method = tmp_path / "one.py"
     said = "tensor([[2.0, 0.0, 0.0, 0.0, 0.0], [2.0, 0.0, 0.0, 0.0, 0.0]])"
-    method.write_text(TWO_VOICES.replace("tensor([[2.0, 0.0, 0.0], [0.0, 0.0, 0.0]])", said))
+    method.write_text(tiny.TWO_VOICES.replace("tensor([[2.0, 0.0, 0.0], [0.0, 0.0, 0.0]])", said))
 
     def draw(tokens, plan, **_):
         lam = dict.fromkeys(tiny.FEATURES, torch.ones(9))

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from sparsefuse.cli import WITH_CONFIG, _parser
-from sparsefuse.shorthand import on_top, spelled_out
+from sparsefuse.cli.app import WITH_CONFIG, _parser
+from sparsefuse.cli.argv import on_top, spelled_out
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md"), *(ROOT / "configs").rglob("*.yaml")])

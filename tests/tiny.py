@@ -93,3 +93,29 @@ def edit(manifest: Path, **cells: dict[str, str]) -> None:
 def environment() -> dict[str, str]:
     """For subprocesses: one thread each, for the tests share the machine."""
     return {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "COLUMNS": "200"}
+
+
+TWO_VOICES = """
+from torch import nn, tensor
+
+from sparsefuse.layers.embed import Embed
+from sparsefuse.model import FusionModel
+from sparsefuse.tokens import Voices
+
+
+class Head(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.said = nn.Parameter(tensor([[2.0, 0.0, 0.0], [0.0, 0.0, 0.0]]))
+
+    def forward(self, state):
+        return self.voices(state).logits.sum(1)
+
+    def voices(self, state):
+        logits = self.said.expand(len(state.streams["rgb"].x), -1, -1)
+        return Voices(logits, tensor([[0.75, 0.25]]).expand(len(logits), -1))
+
+
+def build(features, num_classes, *, lengths=None):
+    return FusionModel(Embed(features, 4), [nn.Identity()], Head(), features=features)
+"""

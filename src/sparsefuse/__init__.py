@@ -9,11 +9,11 @@ __version__ = "0.1.0"
 __all__ = ["Tokens", "build", "load", "methods"]
 
 if TYPE_CHECKING:
+    from sparsefuse.inference.predictor import load
     from sparsefuse.methods import build, methods
-    from sparsefuse.predict import load
     from sparsefuse.tokens import Tokens
 
-_HOMES = {"Tokens": "tokens", "build": "methods", "load": "predict", "methods": "methods"}
+_HOMES = {"Tokens": "tokens", "build": "methods", "load": "inference.predictor", "methods": "methods"}
 
 
 def __getattr__(name: str) -> Any:

@@ -1,5 +1,5 @@
 """`python -m sparsefuse`, as torchrun needs it."""
 
-from sparsefuse.cli import main
+from sparsefuse.cli.app import main
 
 main()

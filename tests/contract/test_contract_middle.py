@@ -3,8 +3,8 @@
 import torch
 from contract_cases import logits_of, model_of, ragged, rows
 
-from sparsefuse import states
 from sparsefuse.tokens import Tokens
+from sparsefuse.training import states
 
 
 def cut(batch, index):

@@ -10,7 +10,7 @@ from sparsefuse.data.lengths import WHOLE
 from sparsefuse.export.onnx import write_onnx
 from sparsefuse.export.program import Program, pad
 from sparsefuse.export.runner import open_file
-from sparsefuse.predict import Predictor
+from sparsefuse.inference.predictor import Predictor
 
 pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from sparsefuse.data.manifest import Manifest, read_manifest
-from sparsefuse.table import write_table
+from sparsefuse.files.rows import write_table
 
 Clips = Callable[..., Manifest]
 

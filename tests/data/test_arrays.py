@@ -6,7 +6,7 @@ import torch
 from safetensors.torch import save_file
 
 from sparsefuse.data.arrays import load, read_array
-from sparsefuse.skipped import Unusable
+from sparsefuse.files.skipped import Unusable
 
 VALUES = np.array([[1, 2, 3], [4, 5, 6.5]])
 

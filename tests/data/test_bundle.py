@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 
 import tiny
+from sparsefuse.cli.verbs.data import export_features as verb
 from sparsefuse.config import Config, Data
 from sparsefuse.data import bundle
 from sparsefuse.data.bundle import export_features
 from sparsefuse.data.clips import load_clips
-from sparsefuse.files import read_json
-from sparsefuse.table import read_table
-from sparsefuse.verbs.data import export_features as verb
+from sparsefuse.files.rows import read_table
+from sparsefuse.files.whole import read_json
 
 LABELS = {"class": "label", "multilabel": "label", "heads": "verb+noun", "regression": "label"}
 TASKS = pytest.mark.parametrize("task", LABELS)

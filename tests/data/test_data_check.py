@@ -10,15 +10,15 @@ import pytest
 from media_sounds import write_sound
 from rich.console import Console
 
+from sparsefuse.cli.verbs.data import check as verb
 from sparsefuse.config import Config, Data, Split
 from sparsefuse.data.check import Report, Size, Spread, check, files, show
 from sparsefuse.data.check.lengths import outliers
 from sparsefuse.data.contents import Fault
 from sparsefuse.data.manifest import Row, read_manifest
 from sparsefuse.data.prepare import prepare
+from sparsefuse.files.rows import write_table
 from sparsefuse.media.probe import Probe
-from sparsefuse.table import write_table
-from sparsefuse.verbs.data import check as verb
 
 
 def rows(num=20):

@@ -12,8 +12,8 @@ from media_sounds import write_sound
 from sparsefuse.config import Data, Split
 from sparsefuse.data.check import check
 from sparsefuse.data.check.rules import RULES
+from sparsefuse.files.rows import write_table
 from sparsefuse.media import write_clip
-from sparsefuse.table import write_table
 
 PAGE = Path(__file__).parents[2] / "docs" / "data-format.md"
 Rows = list[dict[str, Any]]

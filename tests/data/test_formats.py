@@ -12,8 +12,8 @@ from sparsefuse.data import formats
 from sparsefuse.data.arrays import load, read_array
 from sparsefuse.data.formats import av_digits, utd_mhad
 from sparsefuse.data.manifest import read_manifest
-from sparsefuse.skipped import Unusable
-from sparsefuse.table import read_table
+from sparsefuse.files.rows import read_table
+from sparsefuse.files.skipped import Unusable
 
 
 def test_an_unknown_format_gets_the_nearest_name(tmp_path):

@@ -5,7 +5,7 @@ from shared_data import touch
 
 from sparsefuse.data import formats
 from sparsefuse.data.manifest import read_manifest
-from sparsefuse.table import read_table
+from sparsefuse.files.rows import read_table
 
 CLASSES = 'index,mid,display_name\n0,/m/09x0r,"Speech"\n1,/t/dd00088,"Child speech, kid speaking"\n2,/m/07j,Rain\n'
 HEAD = "# Segments csv created Sun Mar  5 10:54:31 2017\n# num_ytids=2, num_segs=2\n"

@@ -8,7 +8,7 @@ from shared_data import shared, touch
 from sparsefuse.data import formats
 from sparsefuse.data.classes import read_class_list
 from sparsefuse.data.manifest import read_manifest
-from sparsefuse.table import read_table
+from sparsefuse.files.rows import read_table
 
 HEADER = (
     "narration_id,participant_id,video_id,narration_timestamp,start_timestamp,stop_timestamp,start_frame,stop_frame"

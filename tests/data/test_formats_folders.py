@@ -5,7 +5,7 @@ from shared_data import shared, touch
 
 from sparsefuse.data import formats
 from sparsefuse.data.manifest import read_manifest
-from sparsefuse.table import read_table
+from sparsefuse.files.rows import read_table
 
 
 def test_folders_are_labels_and_files_of_one_stem_are_one_clip(tmp_path, caplog):

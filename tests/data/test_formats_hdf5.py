@@ -12,7 +12,7 @@ from sparsefuse.data import formats
 from sparsefuse.data.arrays import read_array
 from sparsefuse.data.labels import Labels
 from sparsefuse.data.manifest import read_manifest
-from sparsefuse.table import read_table
+from sparsefuse.files.rows import read_table
 
 h5py = pytest.importorskip("h5py")
 

@@ -11,8 +11,8 @@ import tiny
 from sparsefuse.data import formats
 from sparsefuse.data.arrays import read_array
 from sparsefuse.data.manifest import read_manifest
-from sparsefuse.table import read_table
-from sparsefuse.train import train
+from sparsefuse.files.rows import read_table
+from sparsefuse.training.train import train
 
 WIDTHS = {"text": 4, "audio": 3, "vision": 2}
 LONGEST = {"text": 5, "audio": 9, "vision": 8}

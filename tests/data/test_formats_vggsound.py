@@ -11,7 +11,7 @@ from sparsefuse.data import formats
 from sparsefuse.data.formats import vggsound
 from sparsefuse.data.formats.vggsound import VGGS10
 from sparsefuse.data.manifest import read_manifest
-from sparsefuse.table import read_table
+from sparsefuse.files.rows import read_table
 
 
 def write_list(folder, rows, name="vggsound.csv"):

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from sparsefuse.data import known
-from sparsefuse.files import read_json
-from sparsefuse.table import read_table
+from sparsefuse.files.rows import read_table
+from sparsefuse.files.whole import read_json
 
 
 def rows_of(manifest):

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from sparsefuse.data.labels import Labels, guess_task, task_of
-from sparsefuse.skipped import Unusable
+from sparsefuse.files.skipped import Unusable
 
 
 @pytest.mark.parametrize(

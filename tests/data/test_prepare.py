@@ -6,7 +6,7 @@ import pytest
 from sparsefuse.data.labels import Labels
 from sparsefuse.data.lengths import Lengths
 from sparsefuse.data.prepare import prepare
-from sparsefuse.skipped import Skip, Unusable
+from sparsefuse.files.skipped import Skip, Unusable
 
 GOOD = [
     {"id": "1", "label": "x", "split": "train", "a": np.ones((4, 3)), "b": np.ones((2, 5))},

@@ -9,7 +9,6 @@ import pytest
 import torch
 
 import tiny
-from sparsefuse import charts
 from sparsefuse.data.labels import Labels
 from sparsefuse.data.lengths import Lengths
 from sparsefuse.explain import explain
@@ -17,10 +16,11 @@ from sparsefuse.explain.explanation import Explanation
 from sparsefuse.explain.footage import Footage, footage
 from sparsefuse.explain.page import Explained, explain_clip, page_name, write_page
 from sparsefuse.explain.pictures import draw
+from sparsefuse.inference.predictor import Predictor, load
 from sparsefuse.media import write_clip
 from sparsefuse.methods import build
-from sparsefuse.predict import Predictor, load
-from sparsefuse.train import train
+from sparsefuse.report import charts
+from sparsefuse.training.train import train
 
 
 @pytest.fixture(scope="module")
@@ -226,7 +226,7 @@ def test_no_clip_or_two_is_an_error(run: Path, given: dict, expected: str) -> No
 def test_the_command_writes_page_and_picture(
     run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from sparsefuse.cli import main
+    from sparsefuse.cli.app import main
 
     manifest = run.parent / "data/manifest.csv"
     flags = ["--manifest", str(manifest), "--id", "test0", "--png", str(tmp_path / "a.png")]

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 
 import tiny
-from sparsefuse.cli import main
+from sparsefuse.cli.app import main
 from sparsefuse.export import artefact
 from sparsefuse.export.artefact import export
 from sparsefuse.export.device import profile
-from sparsefuse.predict import load
-from sparsefuse.train import train
+from sparsefuse.inference.predictor import load
+from sparsefuse.training.train import train
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 from chromium import binary, package

@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 import torch
 
-from sparsefuse.calibration import Calibration
 from sparsefuse.data.labels import Labels
 from sparsefuse.data.lengths import Lengths
 from sparsefuse.data.stats import Stats
 from sparsefuse.export.program import Program, pad
 from sparsefuse.export.sound import Wave, of_windows, tapered
 from sparsefuse.features.spectrogram import Extractor, hamming, log_mel
+from sparsefuse.inference.predictor import Predictor
 from sparsefuse.methods import build
-from sparsefuse.predict import Predictor
+from sparsefuse.runs.calibration import Calibration
 
 FEATURES = {"rgb": 5, "sound": 4}
 FITS = {

@@ -18,9 +18,9 @@ import pytest
 from sparsefuse.data.arrays import load
 from sparsefuse.features import _clip, extractor
 from sparsefuse.features.extract import extract
+from sparsefuse.files.references import split_ref
+from sparsefuse.files.skipped import Skip, Unusable
 from sparsefuse.media import write_clip
-from sparsefuse.refs import split_ref
-from sparsefuse.skipped import Skip, Unusable
 
 S = "00000.safetensors"
 PICTURE = {"extractor": "frames", "source": "video", "rate": 5, "size": [2, 4]}

@@ -9,8 +9,8 @@ import pytest
 from sparsefuse.data.arrays import load, read_array
 from sparsefuse.features import extractor
 from sparsefuse.features.extract import Bounds, extract
+from sparsefuse.files.rows import read_table
 from sparsefuse.media import write_clip
-from sparsefuse.table import read_table
 
 PICTURE = {"extractor": "frames", "source": "video", "size": [4, 8], "dtype": "uint8"}
 SOUND = {"extractor": "spectrogram", "source": "video", "bins": 16}

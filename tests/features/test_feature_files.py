@@ -11,7 +11,7 @@ import pytest
 from sparsefuse.data.arrays import read_array
 from sparsefuse.features import _shards
 from sparsefuse.features._shards import Shards, Wanted
-from sparsefuse.shard import save
+from sparsefuse.files.shard import save
 
 ROWS = {"a": 3, "b": 300, "c": 200, "d": 1, "e": 250, "f": 400}  # of 4 bytes
 

@@ -8,8 +8,8 @@ import pytest
 
 from sparsefuse.features import build, extractor
 from sparsefuse.features.flow import Extractor
+from sparsefuse.files.skipped import Unusable
 from sparsefuse.media import Frames, FramesRequest, write_clip
-from sparsefuse.skipped import Unusable
 
 
 def texture(seed: int, height: int, width: int) -> np.ndarray:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from sparsefuse.features import build, extractor
-from sparsefuse.skipped import Unusable
+from sparsefuse.files.skipped import Unusable
 
 series = extractor("series")
 WALK = "t,ax,ay\n0,0,10\n1,1,\n2,2,30\n4,4,50\n"

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from sparsefuse.features import build, extractor, fingerprint
-from sparsefuse.skipped import Unusable
+from sparsefuse.files.skipped import Unusable
 
 text = extractor("text")
 FIVE = "the 1 0\nRain 2 0.5\nrain 3 0.25\nis -1 0\ndon't 4 1e-1\n"

@@ -14,12 +14,13 @@ import torch
 from torch import Tensor
 
 import tiny
-from sparsefuse import checkpoint, replay, states
-from sparsefuse.cli import main
-from sparsefuse.evaluate import evaluate
+from sparsefuse.cli.app import main
+from sparsefuse.files import checkpoint
 from sparsefuse.finetune import Settings, finetune
-from sparsefuse.predict import load
-from sparsefuse.train import train
+from sparsefuse.inference.evaluate import evaluate
+from sparsefuse.inference.predictor import load
+from sparsefuse.training import replay, states
+from sparsefuse.training.train import train
 
 LABELS = "aabb"
 """the user's clips are of two of the three classes"""

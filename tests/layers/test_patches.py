@@ -7,7 +7,7 @@ from torch import nn
 from torch.export import Dim
 
 from sparsefuse import build
-from sparsefuse.cost import count
+from sparsefuse.cost.count import count
 from sparsefuse.features import frames
 from sparsefuse.layers.embed import Embed
 from sparsefuse.layers.patches import Grid, grids

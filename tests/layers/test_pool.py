@@ -7,8 +7,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sparsefuse.cost.measure import peak_of
 from sparsefuse.layers.pool import averages, members, pool, windows
-from sparsefuse.measure import peak_of
 from sparsefuse.tokens import Tokens
 
 

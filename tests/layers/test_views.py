@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import sparsefuse
-from sparsefuse import cost
+from sparsefuse.cost import count
 from sparsefuse.layers.views import (
     FixedViews,
     LearnedViews,
@@ -83,7 +83,7 @@ def scores(method, lengths, num_heads, **options):
     if options.get("fusion", "") == "bottleneck":
         tokens += len(lengths) * options["num_bottlenecks"]
     linear = tokens * 6 * dim**2  # q, k, v, out and the MLP's two
-    return (cost.count(model, raw).layers - linear) / (2 * dim)
+    return (count.count(model, raw).layers - linear) / (2 * dim)
 
 
 def test_learned_views_mix_the_fixed_ones():

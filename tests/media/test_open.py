@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from media_cases import cut_short, paint, remux, sine, write_wav
 
+from sparsefuse.files.skipped import Unusable
 from sparsefuse.media import read_frames, read_sound, write_clip
 from sparsefuse.media.probe import probe
-from sparsefuse.skipped import Unusable
 
 READERS = pytest.mark.parametrize("read", [read_frames, read_sound])
 

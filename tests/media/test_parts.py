@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from media_cases import paint, painted
 
+from sparsefuse.files.skipped import Unusable
 from sparsefuse.media import Frames, FramesRequest, SoundRequest, read, read_sound
-from sparsefuse.skipped import Unusable
 
 RATE = 25
 COUNT = 200  # frames, 8 s

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from media_cases import cut_short, remux, sine, write_wav
 
+from sparsefuse.files.skipped import Unusable
 from sparsefuse.media import write_clip
 from sparsefuse.media.probe import FLOOR, Picture, Probe, Sound, probe
-from sparsefuse.skipped import Unusable
 
 
 def film(path: Path, levels: list[int], *, size: int = 32) -> Path:

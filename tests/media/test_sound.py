@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from media_cases import paint, sine, write_float_wav, write_wav
 
+from sparsefuse.files.skipped import Unusable
 from sparsefuse.media import read_sound, write_clip
-from sparsefuse.skipped import Unusable
 
 
 def pitch(sound: np.ndarray, rate: int) -> float:

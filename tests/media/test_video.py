@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from media_cases import paint, painted, write_wav
 
+from sparsefuse.files.skipped import Unusable
 from sparsefuse.media import read_frames, write_clip
-from sparsefuse.skipped import Unusable
 
 
 def numbers(frames: np.ndarray) -> list[int]:

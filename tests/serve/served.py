@@ -9,7 +9,7 @@ import numpy as np
 import tiny
 from sparsefuse.features import resolve
 from sparsefuse.media import write_clip
-from sparsefuse.train import train
+from sparsefuse.training.train import train
 
 # Frames, but for files that end with a word: decoders do crash and hang, if seldom on demand.
 _EXTRACTOR = """

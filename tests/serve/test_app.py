@@ -16,7 +16,7 @@ import tiny
 pytest.importorskip("fastapi")
 from starlette.testclient import TestClient
 
-from sparsefuse.predict import Predictor, load
+from sparsefuse.inference.predictor import Predictor, load
 from sparsefuse.serve.app import application
 from sparsefuse.serve.limits import Limits
 from sparsefuse.serve.service import Service

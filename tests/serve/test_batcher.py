@@ -8,11 +8,11 @@ import pytest
 import served
 
 import tiny
-from sparsefuse.predict import Predictor, load
+from sparsefuse.inference.predictor import Predictor, load
 from sparsefuse.serve.batcher import Batcher
 from sparsefuse.serve.numbers import Numbers
 from sparsefuse.serve.reader import Features
-from sparsefuse.train import train
+from sparsefuse.training.train import train
 
 
 @pytest.fixture(scope="module")

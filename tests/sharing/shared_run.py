@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import tiny
-from sparsefuse.train import train
+from sparsefuse.training.train import train
 
 
 def trained(folder: Path) -> Path:

@@ -12,7 +12,7 @@ import pytest
 import torch
 from shared_run import edit_json, trained
 
-from sparsefuse import checkpoint
+from sparsefuse.files import checkpoint
 from sparsefuse.sharing import arrival, parcel, pull, push
 
 
@@ -203,8 +203,8 @@ def test_a_source_that_is_not_there_says_what_is_expected(tmp_path: Path) -> Non
 
 
 def test_a_pulled_run_can_be_adapted_with_its_old_clips(shared: Path, tmp_path: Path) -> None:
-    from sparsefuse import replay
-    from sparsefuse.predict import load
+    from sparsefuse.inference.predictor import load
+    from sparsefuse.training import replay
 
     got = pull(str(shared), tmp_path / "got")
     found = replay.load(got, load(got).model)

@@ -10,9 +10,9 @@ import pytest
 import torch
 from shared_run import edit_json, trained
 
-from sparsefuse import checkpoint
-from sparsefuse.cli import main
-from sparsefuse.predict import load
+from sparsefuse.cli.app import main
+from sparsefuse.files import checkpoint
+from sparsefuse.inference.predictor import load
 from sparsefuse.sharing import hub, pull, push
 from sparsefuse.sharing.place import place
 from sparsefuse.sharing.scrubbed import last

@@ -10,14 +10,14 @@ from pathlib import Path
 import pytest
 
 import tiny
-from sparsefuse import experiment
 from sparsefuse.config import Config, Study
 from sparsefuse.data.clips import load_clips
+from sparsefuse.experiments import grid
 from sparsefuse.methods import fusions
 from sparsefuse.study import plan, robustness
 from sparsefuse.study.conduct import conduct
 from sparsefuse.study.results import Results
-from sparsefuse.train import new_model
+from sparsefuse.training.train import new_model
 
 SPEC = Study(seeds=[0, 1], t1_seeds=[0, 1], experiments=["t1", "t2", "t3", "t4", "t5", "f2", "robustness"])
 TRAINED = ["t1", "t5", "robustness"]
@@ -31,7 +31,7 @@ def config_of(folder: Path, **study) -> Config:
 def conduct_small(folder: Path) -> list[str]:
     """The experiments of `TRAINED` with SFT and concat, degraded in one degree of each kind."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(experiment, "_measure", lambda cells: None)  # seconds a variant, and tested elsewhere
+        patch.setattr(grid, "_measure", lambda cells: None)  # seconds a variant, and tested elsewhere
         patch.setattr(plan, "fusions", lambda: ("concat", "sft"))
         patch.setattr(robustness, "LEVELS", {kind: levels[:1] for kind, levels in robustness.LEVELS.items()})
         return conduct(config_of(folder, experiments=TRAINED), folder / "study", root=Path(), jobs=1)
@@ -47,7 +47,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_every_experiment_has_its_runs_and_shares_what_is_alike(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    cells: list[experiment.Cell] = []
+    cells: list[grid.Cell] = []
     monkeypatch.setattr("sparsefuse.study.conduct.run", lambda found, **_: cells.extend(found) or [])
     monkeypatch.setattr(robustness, "measure", lambda *_, **__: None)
     config = config_of(tmp_path)

@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 
 from sparsefuse.config import Config
-from sparsefuse.files import write_text
+from sparsefuse.files.whole import write_text
 
 
 def write_yaml(path: Path, config: Config, root: Path, says: list[str]) -> None:

@@ -12,13 +12,13 @@ from sparsefuse.budget.front import Finalist, order
 from sparsefuse.budget.limits import Limits
 from sparsefuse.budget.trials import Goal, Trial
 from sparsefuse.config import Config
+from sparsefuse.cost.measure import measure
 from sparsefuse.data.clips import Clips
-from sparsefuse.experiment import Cell, grid, run
-from sparsefuse.files import read_json, write_json
-from sparsefuse.measure import measure
-from sparsefuse.ranks import device_of
-from sparsefuse.train import new_model, train
-from sparsefuse.variants import Variant
+from sparsefuse.experiments.grid import Cell, grid, run
+from sparsefuse.experiments.variants import Variant
+from sparsefuse.files.whole import read_json, write_json
+from sparsefuse.training.distributed import device_of
+from sparsefuse.training.train import new_model, train
 
 log = logging.getLogger(__name__)
 

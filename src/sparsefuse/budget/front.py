@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sparsefuse.budget.limits import Limits
 from sparsefuse.budget.trials import Goal, Trial
-from sparsefuse.files import write_text
-from sparsefuse.runs import METRICS, UNITS, Stat, spread
-from sparsefuse.table import csv_text
+from sparsefuse.files.rows import csv_text
+from sparsefuse.files.whole import write_text
+from sparsefuse.runs.summary import METRICS, UNITS, Stat, spread
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -5,12 +5,12 @@ import statistics
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from sparsefuse import cost
+from sparsefuse.cost import count
+from sparsefuse.cost.measure import latencies_ms, memory_mb
 from sparsefuse.data.clips import Clips
-from sparsefuse.files import write_text
-from sparsefuse.measure import latencies_ms, memory_mb
+from sparsefuse.files.whole import write_text
 from sparsefuse.methods import build
-from sparsefuse.runs import UNITS, read_lines
+from sparsefuse.runs.summary import UNITS, read_lines
 
 FLAGS = {"gmacs": "--gmacs", "parameters": "--params", "memory_mb": "--memory-mb", "latency_ms": "--latency-ms"}
 
@@ -91,7 +91,7 @@ class Prices:
         model = build(method, clips.features, clips.labels.num_outputs, lengths=clips.longest, **options)
         costs: dict[str, float] = {"parameters": sum(p.numel() for p in model.parameters())}
         if whole or self.limits.kept(costs):
-            costs["gmacs"] = cost.total(model, clips.typical) / 1e9
+            costs["gmacs"] = count.total(model, clips.typical) / 1e9
         model = model.to(self.device)
         if "memory_mb" in wanted and (whole or self.limits.kept(costs)):
             costs["memory_mb"] = memory_mb(model, clips.typical)

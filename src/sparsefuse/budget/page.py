@@ -4,10 +4,10 @@ import csv
 from pathlib import Path
 from typing import NamedTuple
 
-from sparsefuse import charts
-from sparsefuse.files import read_json, write_text
-from sparsefuse.report import commands, devices, environment, render, table_cells
-from sparsefuse.runs import UNITS, read_runs, summarise
+from sparsefuse.files.whole import read_json, write_text
+from sparsefuse.report import charts
+from sparsefuse.report.page import commands, devices, environment, render, table_cells
+from sparsefuse.runs.summary import UNITS, read_runs, summarise
 
 
 def write_page(folder: str | Path, out: str | Path | None = None) -> Path:

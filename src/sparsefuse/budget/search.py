@@ -28,16 +28,16 @@ from sparsefuse.budget.front import (
 from sparsefuse.budget.limits import Limits, Prices
 from sparsefuse.budget.proposals import Proposals, affordable
 from sparsefuse.budget.trials import Goal, Trials
-from sparsefuse.checks import check_config, check_one_test_split
 from sparsefuse.config import Config
+from sparsefuse.config_checks import check_config, check_one_test_split
 from sparsefuse.data.clips import Clips, load_clips
-from sparsefuse.experiment import usual_jobs
-from sparsefuse.files import read_json, write_json, write_text
-from sparsefuse.ranks import device_of
-from sparsefuse.run import check_same_clips, check_same_settings
-from sparsefuse.runs import MAIN_METRIC, METRICS
-from sparsefuse.train import options_of
-from sparsefuse.variants import check_once
+from sparsefuse.experiments.grid import usual_jobs
+from sparsefuse.experiments.variants import check_once
+from sparsefuse.files.whole import read_json, write_json, write_text
+from sparsefuse.runs.folder import check_same_clips, check_same_settings
+from sparsefuse.runs.summary import MAIN_METRIC, METRICS
+from sparsefuse.training.distributed import device_of
+from sparsefuse.training.train import options_of
 
 ROUND = 4
 """trials that are asked for together, if there are no more jobs than that"""

@@ -8,16 +8,16 @@ from contextlib import closing
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from sparsefuse.board import Board
 from sparsefuse.budget.limits import Limits
 from sparsefuse.budget.proposals import Candidate, Proposals
 from sparsefuse.config import Config
-from sparsefuse.experiment import Cell, run_cell
-from sparsefuse.files import read_json
-from sparsefuse.run import check_same
-from sparsefuse.runs import METRICS, read_lines
-from sparsefuse.variants import Variant
-from sparsefuse.workers import cores, each
+from sparsefuse.experiments.grid import Cell, run_cell
+from sparsefuse.experiments.progress import Board
+from sparsefuse.experiments.variants import Variant
+from sparsefuse.files.whole import read_json
+from sparsefuse.parallel.workers import cores, each
+from sparsefuse.runs.folder import check_same
+from sparsefuse.runs.summary import METRICS, read_lines
 
 log = logging.getLogger(__name__)
 

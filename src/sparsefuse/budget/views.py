@@ -18,13 +18,15 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from sparsefuse import checkpoint, cost
 from sparsefuse.budget.chosen import write_yaml
-from sparsefuse.checks import check_config, check_one_test_split
 from sparsefuse.config import Config
+from sparsefuse.config_checks import check_config, check_one_test_split
+from sparsefuse.cost import count
 from sparsefuse.data.clips import Clips, load_clips
-from sparsefuse.experiment import Cell, grid, run
-from sparsefuse.files import read_json, write_json
+from sparsefuse.experiments.grid import Cell, grid, run
+from sparsefuse.experiments.variants import Variant
+from sparsefuse.files import checkpoint
+from sparsefuse.files.whole import read_json, write_json
 from sparsefuse.layers.views import (
     STRATEGIES,
     Frequencies,
@@ -37,9 +39,8 @@ from sparsefuse.layers.views import (
 )
 from sparsefuse.methods import build
 from sparsefuse.model import FusionModel
-from sparsefuse.run import check_same_settings
-from sparsefuse.train import options_of
-from sparsefuse.variants import Variant
+from sparsefuse.runs.folder import check_same_settings
+from sparsefuse.training.train import options_of
 
 log = logging.getLogger(__name__)
 
@@ -144,7 +145,7 @@ def _room(config: Config, clips: Clips, gmacs: float) -> Room:
     heads = num_heads * len(blocks)
     lengths = {name: clips.typical[name] + 1 for name in names}
     products = [heads * score_products(view, lengths) for view in views_of(names)]
-    most = cost.total(model, clips.typical)
+    most = count.total(model, clips.typical)
     rest = most - 2 * width * products[0]  # q k and weights times v: two multiply-adds per product and channel
     least = rest + 2 * width * min(products)
     if gmacs * 1e9 < least:

@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 
 from sparsefuse.data.matlab import read_mat
-from sparsefuse.names import unknown
-from sparsefuse.refs import FEATURES, MEDIA, REFUSED, split_ref
-from sparsefuse.skipped import Unusable
+from sparsefuse.errors import unknown
+from sparsefuse.files.references import FEATURES, MEDIA, REFUSED, split_ref
+from sparsefuse.files.skipped import Unusable
 
 
 def read_array(ref: str, root: Path) -> np.ndarray:

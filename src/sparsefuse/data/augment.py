@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sparsefuse.config import Data, Picture, SpecAugment
-from sparsefuse.names import unknown
+from sparsefuse.errors import unknown
 from sparsefuse.tokens import Batch, Tokens
 
 SPANS = 12

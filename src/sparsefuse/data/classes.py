@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from sparsefuse.data.manifest import JOIN
-from sparsefuse.names import unknown
-from sparsefuse.table import check_ids, read_table
+from sparsefuse.errors import unknown
+from sparsefuse.files.rows import check_ids, read_table
 
 
 def read_class_lists(paths: Mapping[str, str], root: Path, columns: Sequence[str]) -> dict[str, dict[str, str]]:

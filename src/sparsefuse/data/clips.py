@@ -15,7 +15,7 @@ from sparsefuse.data.manifest import read_manifest
 from sparsefuse.data.prepare import prepare
 from sparsefuse.data.split import split_rows
 from sparsefuse.data.stats import Stats, measure
-from sparsefuse.skipped import Skip
+from sparsefuse.files.skipped import Skip
 
 
 class Clips(NamedTuple):

@@ -7,9 +7,9 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from sparsefuse.data.arrays import load, read_array
+from sparsefuse.files.references import split_ref
+from sparsefuse.files.skipped import Unusable
 from sparsefuse.media.probe import Probe, probe
-from sparsefuse.refs import split_ref
-from sparsefuse.skipped import Unusable
 
 
 class Contents(NamedTuple):

@@ -14,9 +14,9 @@ from pathlib import Path
 import numpy as np
 from rich.progress import track
 
-from sparsefuse.files import replacing
+from sparsefuse.errors import unknown
+from sparsefuse.files.whole import replacing
 from sparsefuse.media.write import write_clip
-from sparsefuse.names import unknown
 
 MOTIONS = ("across", "circle", "updown")
 SOUNDS = ("chirp", "hum", "knock")

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import numpy as np
 
-from sparsefuse.files import replacing, write_json
-from sparsefuse.table import write_table
+from sparsefuse.files.rows import write_table
+from sparsefuse.files.whole import replacing, write_json
 
 LENGTHS = {"left": 32, "right": 64}
 """Tokens of each modality."""

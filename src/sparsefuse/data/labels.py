@@ -13,9 +13,9 @@ from torch import Tensor
 
 from sparsefuse import metrics
 from sparsefuse.data.manifest import JOIN
+from sparsefuse.errors import unknown
+from sparsefuse.files.skipped import Unusable
 from sparsefuse.metrics import Task
-from sparsefuse.names import unknown
-from sparsefuse.skipped import Unusable
 
 log = logging.getLogger(__name__)
 

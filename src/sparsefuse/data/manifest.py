@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from sparsefuse.names import unknown
-from sparsefuse.refs import FEATURES, FILES
-from sparsefuse.table import Table, check_ids, read_table
+from sparsefuse.errors import unknown
+from sparsefuse.files.references import FEATURES, FILES
+from sparsefuse.files.rows import Table, check_ids, read_table
 
 SPLITS = ("train", "valid", "test")
 JOIN = "+"

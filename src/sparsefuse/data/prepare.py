@@ -11,10 +11,10 @@ from sparsefuse.data.arrays import read_array
 from sparsefuse.data.labels import Labels
 from sparsefuse.data.lengths import WHOLE, Lengths
 from sparsefuse.data.manifest import Row
+from sparsefuse.errors import unknown
+from sparsefuse.files.references import MEDIA, suffix
+from sparsefuse.files.skipped import Skip, Unusable
 from sparsefuse.metrics import Task
-from sparsefuse.names import unknown
-from sparsefuse.refs import MEDIA, suffix
-from sparsefuse.skipped import Skip, Unusable
 
 log = logging.getLogger(__name__)
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
-from sparsefuse.files import replacing
-from sparsefuse.shard import save
+from sparsefuse.files.shard import save
+from sparsefuse.files.whole import replacing
 
 SIZE = 64 << 20
 """Bytes of a file; opening one costs time by the number of its arrays."""

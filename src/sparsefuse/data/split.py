@@ -10,8 +10,8 @@ import numpy as np
 from sparsefuse.config import Split
 from sparsefuse.data.labels import parts
 from sparsefuse.data.manifest import JOIN, SPLITS, Manifest, Row
+from sparsefuse.errors import unknown
 from sparsefuse.metrics import Task
-from sparsefuse.names import unknown
 
 log = logging.getLogger(__name__)
 

@@ -7,14 +7,14 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from sparsefuse import windows
 from sparsefuse.data.labels import Labels
 from sparsefuse.explain.occlusion import Occlusion, occlusion
 from sparsefuse.explain.pooled import Pooled, exchanged, pooled
 from sparsefuse.explain.rollout import Rollout, rollout
+from sparsefuse.inference.predictor import Clip, Prediction, Predictor, load
 from sparsefuse.model import FusionModel
-from sparsefuse.predict import Clip, Prediction, Predictor, load
 from sparsefuse.tokens import State
+from sparsefuse.training import multiclip
 
 NUM_WINDOWS = 12
 
@@ -57,7 +57,7 @@ def explain(
     states: list[State] = []
     with torch.no_grad():
         model(tokens, probe=lambda _, state: states.append(state))
-        logits = windows.logits(model, tokens, predictor.fit)
+        logits = multiclip.logits(model, tokens, predictor.fit)
     traced = rollout(model, tokens)
     relevance = {name: _of_frames(model, traced, states[0], name) for name in model.modalities if name not in missing}
     total = sum(float(share.sum()) for share in relevance.values())
@@ -70,7 +70,7 @@ def explain(
         occlusion(model, tokens, _score(predictor, logits), num_windows=num_windows),
         _sharing(pooled(model, traced, states)),
         exchanged(model, states),
-        traced.notes + (WHOLE,) * (len(list(windows.windows(tokens, predictor.fit))) > 1),
+        traced.notes + (WHOLE,) * (len(list(multiclip.windows(tokens, predictor.fit))) > 1),
     )
 
 

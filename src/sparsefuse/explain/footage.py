@@ -7,10 +7,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sparsefuse.features import extractor
+from sparsefuse.files.references import MEDIA, suffix
+from sparsefuse.files.skipped import Unusable
+from sparsefuse.inference.predictor import Clip, Predictor
 from sparsefuse.media import read_frames, read_size
-from sparsefuse.predict import Clip, Predictor
-from sparsefuse.refs import MEDIA, suffix
-from sparsefuse.skipped import Unusable
 
 HEIGHT, RATE = 96, 10.0
 """Pixels and frames a second that are read: enough for a strip, and a long clip fits into memory."""

@@ -6,16 +6,16 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from sparsefuse import charts
 from sparsefuse.explain.explanation import Explanation, explain
 from sparsefuse.explain.footage import Footage, footage
 from sparsefuse.explain.pictures import draw
-from sparsefuse.files import read_json, write_text
-from sparsefuse.predict import Clip, Predictor, load
-from sparsefuse.predictions import named_clips
-from sparsefuse.report import render
-from sparsefuse.skipped import Unusable
-from sparsefuse.table import SUFFIXES
+from sparsefuse.files.rows import SUFFIXES
+from sparsefuse.files.skipped import Unusable
+from sparsefuse.files.whole import read_json, write_text
+from sparsefuse.inference.clips import named_clips
+from sparsefuse.inference.predictor import Clip, Predictor, load
+from sparsefuse.report import charts
+from sparsefuse.report.page import render
 
 MOST_CLASSES = 8
 

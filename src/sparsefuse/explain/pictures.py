@@ -7,10 +7,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from sparsefuse.charts import NUM_COLOURS, Look
 from sparsefuse.explain.explanation import Explanation
 from sparsefuse.explain.footage import Footage
 from sparsefuse.explain.pooled import Pooled
+from sparsefuse.report.charts import NUM_COLOURS, Look
 
 WIDTH = 7.2
 STRIP = (6, 14)

@@ -16,8 +16,8 @@ from sparsefuse.export.parity import BATCH, Parity, Score, exported_logits, pari
 from sparsefuse.export.program import Program, pad
 from sparsefuse.export.runner import Runner, latency, open_file
 from sparsefuse.export.traced import write_pt2
-from sparsefuse.files import read_json, replacing
-from sparsefuse.predict import Predictor, load
+from sparsefuse.files.whole import read_json, replacing
+from sparsefuse.inference.predictor import Predictor, load
 
 log = logging.getLogger(__name__)
 

@@ -5,11 +5,11 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from sparsefuse import cost
+from sparsefuse.cost import count
 from sparsefuse.export.program import Program
 from sparsefuse.export.runner import Latency
-from sparsefuse.files import write_json, write_text
-from sparsefuse.predict import Predictor
+from sparsefuse.files.whole import write_json, write_text
+from sparsefuse.inference.predictor import Predictor
 
 _PACKAGES = ("sparsefuse", "torch", "onnx", "onnxscript", "onnxruntime")
 
@@ -37,7 +37,7 @@ def facts(program: Program, predictor: Predictor, method: str, typical: dict[str
             for given in program.inputs
         ],
         "outputs": program.output_names,
-        "gmacs": cost.total(predictor.model, typical) / 1e9,
+        "gmacs": count.total(predictor.model, typical) / 1e9,
         "versions": {name: found for name in _PACKAGES if (found := _version(name))},
         "machine": f"{platform.system()} {platform.machine()}",
     }

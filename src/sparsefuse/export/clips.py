@@ -10,14 +10,14 @@ from torch import Tensor
 
 from sparsefuse.data.arrays import read_array
 from sparsefuse.data.manifest import read_manifest
-from sparsefuse.evaluate import open_run
 from sparsefuse.export.program import Input
 from sparsefuse.features import PLACE, build
-from sparsefuse.files import read_json
+from sparsefuse.files.rows import read_table
+from sparsefuse.files.skipped import Unusable
+from sparsefuse.files.whole import read_json
+from sparsefuse.inference.evaluate import open_run
+from sparsefuse.inference.predictor import Clip, Predictor
 from sparsefuse.media import read_sound
-from sparsefuse.predict import Clip, Predictor
-from sparsefuse.skipped import Unusable
-from sparsefuse.table import read_table
 
 log = logging.getLogger(__name__)
 

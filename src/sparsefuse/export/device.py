@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sparsefuse.export.artefact import export
-from sparsefuse.files import read_json, write_text
-from sparsefuse.table import write_table
+from sparsefuse.files.rows import write_table
+from sparsefuse.files.whole import read_json, write_text
 
 if TYPE_CHECKING:
     from rich.table import Table

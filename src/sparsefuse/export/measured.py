@@ -67,8 +67,8 @@ def _onnx(task: dict[str, Any]) -> Callable[[], Callable[[], object]]:
 def _torch(task: dict[str, Any]) -> Callable[[], Callable[[], object]]:
     import torch
 
-    from sparsefuse.cost import random_clips
-    from sparsefuse.predict import load
+    from sparsefuse.cost.count import random_clips
+    from sparsefuse.inference.predictor import load
     from sparsefuse.tokens import Tokens
 
     torch.set_num_threads(1)

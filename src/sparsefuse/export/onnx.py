@@ -9,7 +9,7 @@ from typing import Any
 
 from sparsefuse.export.program import Program
 from sparsefuse.export.traced import traced
-from sparsefuse.files import replacing
+from sparsefuse.files.whole import replacing
 
 OPSET = 18
 EXACT = "exact"

@@ -6,12 +6,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from sparsefuse import metrics, windows
+from sparsefuse import metrics
 from sparsefuse.data.labels import Labels
 from sparsefuse.export.clips import Clips, Given
 from sparsefuse.export.program import Input, pad
 from sparsefuse.export.runner import Runner
-from sparsefuse.predict import Predictor
+from sparsefuse.inference.predictor import Predictor
+from sparsefuse.training import multiclip
 
 BATCH = 8
 
@@ -48,7 +49,7 @@ def trained_logits(predictor: Predictor, clips: Sequence[Given]) -> Tensor:
     said = []
     for clip in clips:
         tokens, _ = predictor.tokens(clip.features(predictor))
-        said.append(windows.logits(predictor.model, tokens, predictor.fit).cpu())
+        said.append(multiclip.logits(predictor.model, tokens, predictor.fit).cpu())
     return torch.cat(said)
 
 

@@ -14,8 +14,8 @@ from sparsefuse.data.lengths import Lengths
 from sparsefuse.export.fitting import Fitted
 from sparsefuse.export.sound import Wave
 from sparsefuse.features import PLACE
+from sparsefuse.inference.predictor import Predictor
 from sparsefuse.model import FusionModel
-from sparsefuse.predict import Predictor
 
 
 class Input(NamedTuple):

@@ -6,7 +6,7 @@ import torch
 from torch.export import Dim, ExportedProgram
 
 from sparsefuse.export.program import Program
-from sparsefuse.files import replacing
+from sparsefuse.files.whole import replacing
 
 
 def traced(program: Program) -> ExportedProgram:

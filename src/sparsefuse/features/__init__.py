@@ -35,10 +35,10 @@ from typing import Any, Protocol
 import numpy as np
 
 from sparsefuse import media
+from sparsefuse.errors import unknown
 from sparsefuse.features._options import wrong_option
+from sparsefuse.files.skipped import Unusable
 from sparsefuse.media import File, FileRequest, Request
-from sparsefuse.names import unknown
-from sparsefuse.skipped import Unusable
 
 _RUN = "extract"  # extract.py is the run over a manifest, not an extractor
 _PART = ("start", "end")

@@ -12,11 +12,11 @@ import numpy as np
 
 from sparsefuse import media
 from sparsefuse.features import Extractor, code_version, features, ready
-from sparsefuse.files import replacing
+from sparsefuse.files.shard import save
+from sparsefuse.files.skipped import Unusable
+from sparsefuse.files.whole import replacing
 from sparsefuse.media import FileRequest, Limits
 from sparsefuse.media.fetch import fetched
-from sparsefuse.shard import save
-from sparsefuse.skipped import Unusable
 
 DTYPES = ("float32", "float16", "uint8")
 

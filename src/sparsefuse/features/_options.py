@@ -6,7 +6,7 @@ from pathlib import Path
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin
 
-from sparsefuse.names import unknown
+from sparsefuse.errors import unknown
 
 _WORDS = {
     bool: "true or false",

@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 
 from sparsefuse.features._clip import Clip, Make
 from sparsefuse.features._shards import ROWS, Shards, Wanted, key_names, made_from
+from sparsefuse.files.rows import Table
 from sparsefuse.media import Limits
 from sparsefuse.media.fetch import is_url, version
-from sparsefuse.table import Table
 
 _ASKED_AT_ONCE = 16  # servers, for the versions of files
 _FETCHED = ".fetched"

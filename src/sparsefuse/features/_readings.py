@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from sparsefuse.names import unknown
-from sparsefuse.skipped import Unusable
+from sparsefuse.errors import unknown
+from sparsefuse.files.skipped import Unusable
 
 _NOTHING = ("", "-", "na", "n/a", "nan", "null", "none")
 

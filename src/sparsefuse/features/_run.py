@@ -18,8 +18,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from sparsefuse.features._clip import Clip, Failure, Maker, begin, make
 from sparsefuse.features._plan import Group, Plan
 from sparsefuse.features._shards import ROWS
-from sparsefuse.skipped import Unusable
-from sparsefuse.workers import cores, each
+from sparsefuse.files.skipped import Unusable
+from sparsefuse.parallel.workers import cores, each
 
 Reasons = dict[tuple[str, str], str]
 """(id, modality) -> why it could not be made"""
@@ -51,7 +51,7 @@ def run(plan: Plan, *, jobs: int, engine: str, timeout: float, strict: bool, pro
 def _engine(name: str) -> Any:
     if name == "local":
         return each
-    from sparsefuse.ray_workers import each as each_on_ray
+    from sparsefuse.parallel.ray import each as each_on_ray
 
     return each_on_ray
 

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 from sparsefuse.features._clip import disk_full
-from sparsefuse.files import replacing
-from sparsefuse.shard import Stored, places, save
+from sparsefuse.files.shard import Stored, places, save
+from sparsefuse.files.whole import replacing
 
 ROWS = 64
 """Rows of the manifest per shard."""

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from sparsefuse.names import unknown
-from sparsefuse.skipped import Unusable
+from sparsefuse.errors import unknown
+from sparsefuse.files.skipped import Unusable
 
 _CLOCK = r"(?:(\d+):)?(\d{1,2}):(\d{2})[.,](\d{3})"
 _CUE = re.compile(rf"\s*{_CLOCK}\s*-->\s*{_CLOCK}")

@@ -10,16 +10,16 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+from sparsefuse.errors import unknown
 from sparsefuse.features import PLACE, build, fingerprint, resolve, source_of
 from sparsefuse.features._plan import Plan, Spec, parts_of
 from sparsefuse.features._run import Reasons, run
-from sparsefuse.files import write_json
+from sparsefuse.files.references import FEATURES, MEDIA, TABLES, split_ref, suffix
+from sparsefuse.files.rows import Table, check_ids, read_table, write_table
+from sparsefuse.files.skipped import Skip, Unusable, write_skipped
+from sparsefuse.files.whole import write_json
 from sparsefuse.media import FileRequest, Limits
 from sparsefuse.media.fetch import check_protocol, is_url
-from sparsefuse.names import unknown
-from sparsefuse.refs import FEATURES, MEDIA, TABLES, split_ref, suffix
-from sparsefuse.skipped import Skip, Unusable, write_skipped
-from sparsefuse.table import Table, check_ids, read_table, write_table
 
 _log = logging.getLogger(__name__)
 Engine = Literal["local", "ray"]

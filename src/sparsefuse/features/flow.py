@@ -13,8 +13,8 @@ from typing import Any, Literal
 import numpy as np
 
 from sparsefuse.features.frames import tokens
+from sparsefuse.files.skipped import Unusable
 from sparsefuse.media import Frames, FramesRequest
-from sparsefuse.skipped import Unusable
 
 SOURCE = "video"
 PACKAGES = ("opencv-contrib-python-headless", "opencv-contrib-python")

@@ -8,8 +8,8 @@ from typing import Literal
 import numpy as np
 
 from sparsefuse.features._readings import Readings
+from sparsefuse.files.skipped import Unusable
 from sparsefuse.media import File, FileRequest
-from sparsefuse.skipped import Unusable
 
 SOURCE = "series"
 _MOST = 10_000_000  # tokens; a time column in milliseconds that is read as seconds gives more

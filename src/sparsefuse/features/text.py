@@ -12,8 +12,8 @@ import numpy as np
 from sparsefuse.features import encoder
 from sparsefuse.features._transcript import read_text
 from sparsefuse.features._vectors import Vectors, vectors
+from sparsefuse.files.skipped import Unusable
 from sparsefuse.media import File, FileRequest
-from sparsefuse.skipped import Unusable
 
 SOURCE = "text"
 _WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)*")  # letters and digits, with apostrophes inside: don't

@@ -7,10 +7,9 @@ from pathlib import Path
 
 import torch
 
-from sparsefuse import replay, states
 from sparsefuse.data.lengths import Lengths
 from sparsefuse.data.sample import Sample
-from sparsefuse.files import read_json
+from sparsefuse.files.whole import read_json
 from sparsefuse.finetune.clips import by_class, read_clips
 from sparsefuse.finetune.effort import measured_effort
 from sparsefuse.finetune.fit import HELD_BATCH, Material, fit, state_of, timed
@@ -20,9 +19,10 @@ from sparsefuse.finetune.record import Outcome, write_run
 from sparsefuse.finetune.settings import Settings
 from sparsefuse.finetune.trainable import depth_of, merge
 from sparsefuse.finetune.trial import trial
+from sparsefuse.inference.predictor import load
 from sparsefuse.model import FusionModel
-from sparsefuse.predict import load
 from sparsefuse.tokens import State
+from sparsefuse.training import replay, states
 
 log = logging.getLogger(__name__)
 

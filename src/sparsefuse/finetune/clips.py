@@ -13,11 +13,11 @@ from sparsefuse.data.fingerprint import Fingerprint, fingerprints
 from sparsefuse.data.labels import Labels
 from sparsefuse.data.manifest import Row, read_manifest
 from sparsefuse.data.sample import Sample
+from sparsefuse.errors import unknown
+from sparsefuse.files.rows import read_table
+from sparsefuse.files.skipped import Skip, Unusable
 from sparsefuse.finetune.settings import NEW_CLASS_CLIPS
-from sparsefuse.names import unknown
-from sparsefuse.predict import Predictor
-from sparsefuse.skipped import Skip, Unusable
-from sparsefuse.table import read_table
+from sparsefuse.inference.predictor import Predictor
 
 
 class Clips(NamedTuple):

@@ -5,11 +5,11 @@ from typing import NamedTuple
 
 import torch
 
+from sparsefuse.cost.measure import peak_of
+from sparsefuse.cost.roofline import seconds
 from sparsefuse.finetune.fit import Material, step
 from sparsefuse.finetune.settings import Settings
 from sparsefuse.finetune.trainable import choose
-from sparsefuse.machine import seconds
-from sparsefuse.measure import peak_of
 from sparsefuse.model import FusionModel
 
 STEPS = 5

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from sparsefuse import metrics, states, windows
+from sparsefuse import metrics
 from sparsefuse.data.batches import collate
 from sparsefuse.data.labels import Labels
 from sparsefuse.data.lengths import Lengths
@@ -16,8 +16,9 @@ from sparsefuse.finetune.clips import labels_of
 from sparsefuse.finetune.settings import Settings
 from sparsefuse.finetune.trainable import Trainable, choose, hold_rows
 from sparsefuse.model import FusionModel
-from sparsefuse.replay import Replay
 from sparsefuse.tokens import State
+from sparsefuse.training import multiclip, states
+from sparsefuse.training.replay import Replay
 
 CLIP = 0.8
 """largest norm of the gradient, as in training"""
@@ -101,7 +102,7 @@ def step(
 
 def state_of(model: FusionModel, samples: Sequence[Sample], depth: int, fit: Lengths) -> State:
     """Clips at a depth; of long ones the first window, as in training."""
-    tokens = next(windows.windows(collate(samples, model.features).tokens, fit))
+    tokens = next(multiclip.windows(collate(samples, model.features).tokens, fit))
     return model.through(model.embed(tokens), last=depth)
 
 

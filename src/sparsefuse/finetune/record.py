@@ -6,18 +6,20 @@ import shutil
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from sparsefuse import checkpoint, metrics, replay
+from sparsefuse import metrics
 from sparsefuse.config import Config, Train
-from sparsefuse.cost import count
-from sparsefuse.files import read_json, write_json, write_text
+from sparsefuse.cost.count import count
+from sparsefuse.files import checkpoint
+from sparsefuse.files.skipped import write_skipped
+from sparsefuse.files.whole import read_json, write_json, write_text
 from sparsefuse.finetune.clips import Clips
 from sparsefuse.finetune.effort import Effort
 from sparsefuse.finetune.folds import Found
 from sparsefuse.finetune.settings import Settings
 from sparsefuse.finetune.trial import Trial
 from sparsefuse.model import FusionModel
-from sparsefuse.run import costs, environment, predictions_csv
-from sparsefuse.skipped import write_skipped
+from sparsefuse.runs.folder import costs, environment, predictions_csv
+from sparsefuse.training import replay
 
 
 class Outcome(NamedTuple):

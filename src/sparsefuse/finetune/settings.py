@@ -3,7 +3,7 @@
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
 
-from sparsefuse.names import unknown
+from sparsefuse.errors import unknown
 
 Weights = Literal["head", "fusion", "lora", "all"]
 

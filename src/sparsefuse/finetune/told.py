@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from sparsefuse.files import read_json
-from sparsefuse.runs import MAIN_METRIC, metric
+from sparsefuse.files.whole import read_json
+from sparsefuse.runs.summary import MAIN_METRIC, metric
 
 
 def told(out: Path) -> str:

@@ -6,10 +6,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from sparsefuse import states
 from sparsefuse.finetune.settings import Settings
 from sparsefuse.layers import lora
 from sparsefuse.model import FusionModel
+from sparsefuse.training import states
 
 
 class Trainable(NamedTuple):

@@ -4,13 +4,14 @@ from typing import NamedTuple
 
 import torch
 
-from sparsefuse import metrics, windows
+from sparsefuse import metrics
 from sparsefuse.data.batches import collate
 from sparsefuse.data.lengths import Lengths
 from sparsefuse.finetune.clips import Clips, labels_of
 from sparsefuse.finetune.fit import HELD_BATCH
 from sparsefuse.model import FusionModel
-from sparsefuse.run import Predicted
+from sparsefuse.runs.folder import Predicted
+from sparsefuse.training import multiclip
 
 
 class Trial(NamedTuple):
@@ -34,4 +35,4 @@ def trial(before: FusionModel, after: FusionModel, clips: Clips, fit: Lengths) -
 @torch.inference_mode()
 def _logits(model: FusionModel, clips: Clips, fit: Lengths) -> torch.Tensor:
     parts = [clips.samples[i : i + HELD_BATCH] for i in range(0, len(clips.samples), HELD_BATCH)]
-    return torch.cat([windows.logits(model.eval(), collate(part, model.features).tokens, fit) for part in parts])
+    return torch.cat([multiclip.logits(model.eval(), collate(part, model.features).tokens, fit) for part in parts])

@@ -6,6 +6,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from sparsefuse.errors import unknown
 from sparsefuse.layers.attention import are_few, narrow
 from sparsefuse.layers.few import few
 from sparsefuse.layers.heads import by_channel, check_heads, heads, heard
@@ -16,7 +17,6 @@ from sparsefuse.layers.native.block import Parts
 from sparsefuse.layers.sparse import PATTERNS
 from sparsefuse.layers.tracing import eager
 from sparsefuse.layers.windowed import fits, windowed
-from sparsefuse.names import unknown
 from sparsefuse.tokens import State, Tokens
 
 Pattern = Literal["dense", "strided", "fixed", "local"]

@@ -6,11 +6,11 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
+from sparsefuse.errors import unknown
 from sparsefuse.layers.block import zero_penalty
 from sparsefuse.layers.native.embed import embedded
 from sparsefuse.layers.patches import Grid, Patches, grids, token_lengths
 from sparsefuse.layers.tracing import exporting, full
-from sparsefuse.names import unknown
 from sparsefuse.tokens import State, Tokens
 
 

@@ -3,7 +3,7 @@
 import math
 from typing import Any, TypeVar, get_args
 
-from sparsefuse.names import unknown
+from sparsefuse.errors import unknown
 
 Option = TypeVar("Option", int, float, str)
 

@@ -11,8 +11,8 @@ from dataclasses import dataclass, fields
 import torch
 import torch.nn.functional as F
 
+from sparsefuse.errors import unknown
 from sparsefuse.layers.tracing import exporting, full
-from sparsefuse.names import unknown
 from sparsefuse.tokens import Tokens
 
 Patches = Mapping[str, Mapping[str, int]]

@@ -3,10 +3,10 @@
 import torch
 from torch import Tensor, nn
 
+from sparsefuse.errors import unknown
 from sparsefuse.layers.block import Attention, Norm, PerStream, Pieces, whole
 from sparsefuse.layers.options import per_modality
 from sparsefuse.layers.pool import POOLS, Pool, averages, pool, windows
-from sparsefuse.names import unknown
 from sparsefuse.tokens import Tokens
 
 

@@ -14,10 +14,10 @@ from typing import Any, Literal, NamedTuple, get_args
 import torch
 from torch import Tensor, nn
 
+from sparsefuse.errors import unknown
 from sparsefuse.layers.attention import dense
 from sparsefuse.layers.block import Attention, Mlp, Norm, presence
 from sparsefuse.layers.heads import heads
-from sparsefuse.names import unknown
 from sparsefuse.tokens import State, Tokens
 
 Strategy = Literal["low_self_high_cross", "spread", "bottleneck", "alternating", "random"]

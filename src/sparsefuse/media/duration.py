@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
+from sparsefuse.files.skipped import Unusable
 from sparsefuse.media.open import opened
-from sparsefuse.skipped import Unusable
 
 
 def duration(path: str | Path) -> float:

@@ -7,8 +7,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from sparsefuse.files.skipped import Unusable
 from sparsefuse.media.request import Limits
-from sparsefuse.skipped import Unusable
 
 _CHUNK = 2**20
 _TELLING = ("size", "ETag", "etag", "LastModified", "last_modified", "mtime", "updated", "created", "md5Hash")

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from sparsefuse.skipped import Unusable
+from sparsefuse.files.skipped import Unusable
 
 if TYPE_CHECKING:
     from av.container import InputContainer

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from sparsefuse.files.skipped import Unusable
 from sparsefuse.media.open import STATES_LENGTH, TOLERATED, check_on_disk, find_stream, import_av, opened
-from sparsefuse.skipped import Unusable
 
 if TYPE_CHECKING:
     from av.container import InputContainer

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from sparsefuse.files.skipped import Unusable
 from sparsefuse.media.open import Kind, Track, first_stream, opened, packets, stated_end
 from sparsefuse.media.part import Late, Part, SoundBegin
 from sparsefuse.media.request import File, FileRequest, Found, Frames, FramesRequest, Limits, Request, SoundRequest
 from sparsefuse.media.sound import SoundSink
 from sparsefuse.media.video import FramesSink
-from sparsefuse.skipped import Unusable
 
 if TYPE_CHECKING:
     from av.container import InputContainer

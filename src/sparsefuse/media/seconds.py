@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import Literal
 
+from sparsefuse.files.skipped import Unusable
 from sparsefuse.media.open import import_av
-from sparsefuse.skipped import Unusable
 
 
 def seconds(path: str | Path, kind: Literal["video", "audio"]) -> float:

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from sparsefuse.files.skipped import Unusable
 from sparsefuse.media.part import Late, Part
 from sparsefuse.media.request import SoundRequest
-from sparsefuse.skipped import Unusable
 
 if TYPE_CHECKING:
     from av.audio.frame import AudioFrame

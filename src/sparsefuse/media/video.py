@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from sparsefuse.files.skipped import Unusable
 from sparsefuse.media.open import import_av
 from sparsefuse.media.part import Late, Part
 from sparsefuse.media.request import Frames, FramesRequest
-from sparsefuse.skipped import Unusable
 
 if TYPE_CHECKING:
     from av.video.frame import VideoFrame

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from sparsefuse.files import replacing
+from sparsefuse.files.whole import replacing
 from sparsefuse.media.open import import_av
 
 

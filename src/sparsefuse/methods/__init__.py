@@ -8,7 +8,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from sparsefuse.names import unknown
+from sparsefuse.errors import unknown
 
 if TYPE_CHECKING:  # listing the methods must not load torch
     from sparsefuse.model import FusionModel

@@ -23,13 +23,13 @@ from typing import Literal
 
 from torch import nn
 
+from sparsefuse.errors import unknown
 from sparsefuse.layers.block import Block, Pattern, PerStream
 from sparsefuse.layers.embed import Embed
 from sparsefuse.layers.head import Head
 from sparsefuse.layers.options import span_for
 from sparsefuse.layers.views import STRATEGIES, FixedViews, Frequencies, LearnedViews, Strategy, ViewBlock, by_strategy
 from sparsefuse.model import FusionModel
-from sparsefuse.names import unknown
 
 TEST = {"unimodal_depth": 1, "fusion_depth": 2, "dim": 20, "num_heads": 5}
 

@@ -5,6 +5,7 @@
 The single-modality transformers of Ding et al. 2021 (section 5.3). Other modalities may be given and are not read.
 """
 
+from sparsefuse.errors import unknown
 from sparsefuse.layers.block import Block, Pattern, PerStream
 from sparsefuse.layers.embed import Embed
 from sparsefuse.layers.head import Head
@@ -12,7 +13,6 @@ from sparsefuse.layers.options import span_for
 from sparsefuse.layers.pool import Pool
 from sparsefuse.layers.sparsify import pooling
 from sparsefuse.model import FusionModel
-from sparsefuse.names import unknown
 
 TEST = {"unimodal_depth": 2, "dim": 20, "num_heads": 5}
 

@@ -9,13 +9,13 @@ from typing import NamedTuple
 
 import torch
 
-from sparsefuse import windows
 from sparsefuse.data.batches import collate
 from sparsefuse.data.sample import Sample
-from sparsefuse.predict import Prediction, Predictor
+from sparsefuse.inference.predictor import Prediction, Predictor
 from sparsefuse.serve.numbers import Numbers
 from sparsefuse.serve.reader import Features
 from sparsefuse.tokens import Tokens
+from sparsefuse.training import multiclip
 
 _log = logging.getLogger(__name__)
 
@@ -93,5 +93,5 @@ class Batcher:
         ]
         padded = collate(samples, predictor.model.features).tokens
         tokens = {name: Tokens(t.x.to(predictor.device), t.mask.to(predictor.device)) for name, t in padded.items()}
-        logits = windows.logits(predictor.model, tokens, predictor.fit).cpu()
+        logits = multiclip.logits(predictor.model, tokens, predictor.fit).cpu()
         return [predictor.prediction(row, clip.read.missing) for row, clip in zip(logits, batch, strict=True)]

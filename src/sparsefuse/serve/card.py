@@ -4,8 +4,8 @@ import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from sparsefuse.files import read_json
-from sparsefuse.predict import Predictor
+from sparsefuse.files.whole import read_json
+from sparsefuse.inference.predictor import Predictor
 from sparsefuse.serve.limits import Limits
 from sparsefuse.serve.upload import FILE
 

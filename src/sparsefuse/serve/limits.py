@@ -46,7 +46,9 @@ class Limits:
     @property
     def readers(self) -> int:
         """Processes that read files."""
-        from sparsefuse.workers import cores  # here, for the command line reads the defaults above on every call
+        from sparsefuse.parallel.workers import (
+            cores,  # here, for the command line reads the defaults above on every call
+        )
 
         return min(self.concurrency, cores())
 

@@ -7,7 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sparsefuse.report import render
+from sparsefuse.report.page import render
 from sparsefuse.serve.card import Card
 from sparsefuse.serve.refusal import Refusal
 from sparsefuse.serve.service import Answer, Service
@@ -188,5 +188,5 @@ def _theme(gradio: Any) -> Any:
 
 def _style() -> str:
     """The report's colours, which figures are drawn in, and the page's own rules."""
-    colours = (_HERE.parent / "style.css").read_text(encoding="utf-8").split("* { box-sizing")[0]
+    colours = (_HERE.parent / "report" / "style.css").read_text(encoding="utf-8").split("* { box-sizing")[0]
     return colours + (_HERE / "page.css").read_text(encoding="utf-8")

@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
+from sparsefuse.files.skipped import Unusable
 from sparsefuse.media.open import import_av
 from sparsefuse.serve.upload import FILE, JSON, Received
-from sparsefuse.skipped import Unusable
 
 if TYPE_CHECKING:
-    from sparsefuse.predict import Clip, Predictor
+    from sparsefuse.inference.predictor import Clip, Predictor
 
 MEMORY = 2 * 2**30
 """Bytes that reading one clip may take on top of the model."""
@@ -83,7 +83,7 @@ def serve_tasks(connection: Connection, rules: Rules) -> None:
     for name in (signal.SIGINT, signal.SIGTERM):
         signal.signal(name, signal.SIG_IGN)  # the server ends its readers when their requests are done
     os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = "1"
-    from sparsefuse.predict import load
+    from sparsefuse.inference.predictor import load
 
     sys.modules["torch"].set_num_threads(1)
     predictor = load(rules.run, trust_code=rules.trust_code)
@@ -111,7 +111,7 @@ def _warm_up(predictor: "Predictor") -> None:
 
 def most_tokens(run: Path) -> dict[str, int]:
     """The longest stream that is taken, per modality: memory may grow with its square."""
-    from sparsefuse.files import read_json
+    from sparsefuse.files.whole import read_json
 
     facts = read_json(run / "model.json")
     windowed = facts.get("windows", 1) > 1
@@ -232,10 +232,10 @@ def _why(missing: dict[str, str]) -> str:
 
 
 def _explained(predictor: "Predictor", clip: "Clip") -> Explained:
-    from sparsefuse import charts
     from sparsefuse.explain import explain
     from sparsefuse.explain.footage import footage
     from sparsefuse.explain.pictures import draw
+    from sparsefuse.report import charts
 
     found = explain(predictor, clip)
     seen = footage(predictor, clip, list(found.rollout))

@@ -9,8 +9,8 @@ from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+from sparsefuse.inference.predictor import load
 from sparsefuse.media.open import import_av
-from sparsefuse.predict import load
 from sparsefuse.serve.batcher import Batcher
 from sparsefuse.serve.card import Card
 from sparsefuse.serve.limits import Limits

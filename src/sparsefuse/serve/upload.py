@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator, Collection, Mapping
 from pathlib import Path
 from typing import IO, NamedTuple
 
-from sparsefuse.names import unknown
-from sparsefuse.refs import MEDIA
+from sparsefuse.errors import unknown
+from sparsefuse.files.references import MEDIA
 from sparsefuse.serve.refusal import Refusal
 
 FILE = "file"

@@ -13,7 +13,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch.nn.modules import module as registry
 
-from sparsefuse import cost
+from sparsefuse.cost import count
 from sparsefuse.data.labels import Labels
 from sparsefuse.features import resolve
 from sparsefuse.methods import build
@@ -80,7 +80,7 @@ def _check_weights(facts: dict[str, Any], found: Shapes) -> None:
     lengths = {name: facts["resample"].get(name, length) for name, length in facts["lengths"].items()}
     if facts["max_length"]:
         lengths = {name: min(length, facts["max_length"]) for name, length in lengths.items()}
-    gmacs = cost.total(model, {name: lengths[name] for name in model.modalities}) / 1e9
+    gmacs = count.total(model, {name: lengths[name] for name in model.modalities}) / 1e9
     if gmacs > MOST_GMACS:
         raise ValueError(f"model.json: one clip would cost {gmacs:,.0f} GMACs; expected {MOST_GMACS:,} at most")
 

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from sparsefuse.files import read_json
-from sparsefuse.runs import MAIN_METRIC, METRICS, metric, spread
+from sparsefuse.files.whole import read_json
+from sparsefuse.runs.summary import MAIN_METRIC, METRICS, metric, spread
 
 NOT_STATED = "not stated"
 

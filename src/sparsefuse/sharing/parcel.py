@@ -3,7 +3,7 @@
 import stat
 from pathlib import Path
 
-from sparsefuse.replay import FILE as REPLAY
+from sparsefuse.training.replay import FILE as REPLAY
 
 CARD = "README.md"
 MB = 2**20

@@ -5,7 +5,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from sparsefuse.files import read_json, write_text
+from sparsefuse.files.whole import read_json, write_text
 from sparsefuse.sharing import hub
 from sparsefuse.sharing.arrival import check_run
 from sparsefuse.sharing.card import card

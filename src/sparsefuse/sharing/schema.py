@@ -4,10 +4,10 @@ import json
 from pathlib import Path
 from typing import Any, get_args
 
+from sparsefuse.errors import unknown
 from sparsefuse.features import extractors
 from sparsefuse.methods import methods
 from sparsefuse.metrics import Task
-from sparsefuse.names import unknown
 
 MOST_TOKENS = 65_536
 MOST_FEATURES = 1_000_000

@@ -6,9 +6,9 @@ import re
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
-from sparsefuse.files import read_json, write_json
-from sparsefuse.replay import FILE as REPLAY
+from sparsefuse.files.whole import read_json, write_json
 from sparsefuse.sharing.parcel import LIMITS
+from sparsefuse.training.replay import FILE as REPLAY
 
 _ENV = ("sparsefuse", "torch", "python", "platform", "device", "threads", "commit", "seed")
 _ROOTS = r"(home|root|Users|tmp|work|mnt|var|media|data|opt|srv|private|Volumes|content|scratch)"

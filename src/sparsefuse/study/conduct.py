@@ -8,20 +8,20 @@ from collections.abc import Iterable
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from sparsefuse.checks import check_config
 from sparsefuse.config import Config, Data
+from sparsefuse.config_checks import check_config
 from sparsefuse.data.clips import load_clips
 from sparsefuse.data.labels import task_of
 from sparsefuse.data.manifest import read_manifest
 from sparsefuse.data.split import split_rows
-from sparsefuse.experiment import Cell, Engine, grid, run
-from sparsefuse.files import write_json
+from sparsefuse.errors import unknown
+from sparsefuse.experiments.grid import Cell, Engine, grid, run
+from sparsefuse.experiments.variants import Variant
+from sparsefuse.files.whole import write_json
 from sparsefuse.methods import find
-from sparsefuse.names import unknown
 from sparsefuse.study import robustness
 from sparsefuse.study.plan import EXPERIMENTS, Clip, Entry, entries
-from sparsefuse.train import options_of
-from sparsefuse.variants import Variant
+from sparsefuse.training.train import options_of
 
 log = logging.getLogger(__name__)
 

@@ -4,14 +4,14 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from sparsefuse import charts
-from sparsefuse.files import write_text
-from sparsefuse.report import commands, confusions, environment, render
-from sparsefuse.runs import Stat, spread
+from sparsefuse.files.rows import csv_text
+from sparsefuse.files.whole import write_text
+from sparsefuse.report import charts
+from sparsefuse.report.page import commands, confusions, environment, render
+from sparsefuse.runs.summary import Stat, spread
 from sparsefuse.study.claims import claims
 from sparsefuse.study.results import Place, Results
 from sparsefuse.study.tables import bins, levels, missing, tables
-from sparsefuse.table import csv_text
 
 COSTS = {
     "gmacs": "GMACs per clip, log scale",

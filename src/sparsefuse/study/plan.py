@@ -15,8 +15,8 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, NamedTuple
 
+from sparsefuse.experiments.variants import Variant
 from sparsefuse.methods import fusions
-from sparsefuse.variants import Variant
 
 REDUCTION = 64
 PLAIN: dict[str, Any] = {"train": {"mixup_alpha": 0.0}}

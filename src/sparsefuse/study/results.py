@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from sparsefuse.files import read_json
-from sparsefuse.runs import Row, Run, Stat, by_name, read_runs, spread, summarise
+from sparsefuse.files.whole import read_json
+from sparsefuse.runs.summary import Row, Run, Stat, by_name, read_runs, spread, summarise
 
 
 class Place(NamedTuple):

@@ -10,11 +10,11 @@ from rich.console import Console
 from rich.progress import track
 from torch import Tensor
 
-from sparsefuse.evaluate import open_run, outputs
-from sparsefuse.experiment import Cell
-from sparsefuse.files import write_json
+from sparsefuse.experiments.grid import Cell
+from sparsefuse.files.whole import write_json
+from sparsefuse.inference.evaluate import open_run, outputs
+from sparsefuse.parallel.workers import each
 from sparsefuse.tokens import Batch, Tokens
-from sparsefuse.workers import each
 
 Kind = Literal["noise", "dropped", "missing"]
 LEVELS: dict[Kind, tuple[float, ...]] = {

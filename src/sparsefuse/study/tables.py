@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sparsefuse.report import percent, significant
-from sparsefuse.runs import Stat, spread
+from sparsefuse.report.page import percent, significant
+from sparsefuse.runs.summary import Stat, spread
 from sparsefuse.study import paper
 from sparsefuse.study.claims import Claim
 from sparsefuse.study.results import Results

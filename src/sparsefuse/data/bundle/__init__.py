@@ -20,7 +20,7 @@ from sparsefuse.data.labels import Labels, task_of
 from sparsefuse.data.manifest import JOIN, Row, read_manifest
 from sparsefuse.data.prepare import prepare
 from sparsefuse.data.split import split_rows
-from sparsefuse.skipped import Skip, write_skipped
+from sparsefuse.files.skipped import Skip, write_skipped
 
 Format = Literal["npz", "hf"]
 

@@ -10,7 +10,7 @@ import numpy as np
 from sparsefuse.data.bundle import Bundle
 from sparsefuse.data.manifest import Row
 from sparsefuse.data.prepare import watched
-from sparsefuse.table import write_table
+from sparsefuse.files.rows import write_table
 
 
 def write(bundle: Bundle, folder: Path) -> None:

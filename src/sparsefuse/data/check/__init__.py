@@ -25,8 +25,8 @@ from sparsefuse.data.lengths import WHOLE, Lengths
 from sparsefuse.data.manifest import Manifest, Row, read_manifest
 from sparsefuse.data.prepare import Prepared, prepare
 from sparsefuse.data.split import split_rows
+from sparsefuse.files.rows import read_table
 from sparsefuse.metrics import Task
-from sparsefuse.table import read_table
 
 __all__ = ["Problem", "Report", "Size", "Spread", "check", "show"]
 

@@ -12,10 +12,10 @@ import numpy as np
 from sparsefuse.data.contents import Contents, Fault, contents, media_contents
 from sparsefuse.data.manifest import Row
 from sparsefuse.data.prepare import Shape, watched
+from sparsefuse.files.references import MEDIA, suffix
+from sparsefuse.files.skipped import Unusable
 from sparsefuse.media.probe import Probe
-from sparsefuse.refs import MEDIA, suffix
-from sparsefuse.skipped import Unusable
-from sparsefuse.workers import each
+from sparsefuse.parallel.workers import each
 
 FEW = 5000
 """Feature files that one process reads before others would have started."""

@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 
 from sparsefuse.data.check.rules import Problem, broken
-from sparsefuse.table import Table
+from sparsefuse.files.rows import Table
 
 
 def bad_ids(table: Table) -> list[Problem]:

@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 from sparsefuse.data.check.files import Files
 from sparsefuse.data.check.rules import Problem, broken
+from sparsefuse.files.rows import Table
 from sparsefuse.media.probe import Probe
-from sparsefuse.table import Table
 
 SLACK = 0.5
 """Seconds that a segment may go over its file's end: time stamps of annotators are rounded."""

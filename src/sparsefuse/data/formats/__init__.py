@@ -19,8 +19,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal, get_args, get_origin
 
-from sparsefuse.names import unknown
-from sparsefuse.table import read_table
+from sparsefuse.errors import unknown
+from sparsefuse.files.rows import read_table
 
 log = logging.getLogger(__name__)
 

@@ -5,8 +5,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from sparsefuse.data.shards import Shards
-from sparsefuse.skipped import Skip, Unusable, write_skipped
-from sparsefuse.table import write_table
+from sparsefuse.files.rows import write_table
+from sparsefuse.files.skipped import Skip, Unusable, write_skipped
 
 log = logging.getLogger(__name__)
 

@@ -5,8 +5,8 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from sparsefuse.refs import AUDIO, VIDEO
-from sparsefuse.skipped import Skip, write_skipped
+from sparsefuse.files.references import AUDIO, VIDEO
+from sparsefuse.files.skipped import Skip, write_skipped
 
 log = logging.getLogger(__name__)
 

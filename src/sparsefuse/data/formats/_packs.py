@@ -11,8 +11,8 @@ from sparsefuse.data.formats import demand_one
 from sparsefuse.data.formats._finish import finish
 from sparsefuse.data.pickles import read_pickle
 from sparsefuse.data.shards import Shards
-from sparsefuse.names import unknown
-from sparsefuse.skipped import Skip, Unusable
+from sparsefuse.errors import unknown
+from sparsefuse.files.skipped import Skip, Unusable
 
 log = logging.getLogger(__name__)
 

@@ -11,8 +11,8 @@ from typing import Literal
 
 from sparsefuse.data.formats import demand, demand_cells, demand_columns
 from sparsefuse.data.formats._media import cells, media, report_missing
-from sparsefuse.names import unknown
-from sparsefuse.table import write_table
+from sparsefuse.errors import unknown
+from sparsefuse.files.rows import write_table
 
 
 def prepare(source: Path, out: Path, *, train: Literal["balanced", "unbalanced", "both"] = "balanced") -> Path:

@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 
 from sparsefuse.data.formats import demand
-from sparsefuse.files import replacing
-from sparsefuse.table import write_table
+from sparsefuse.files.rows import write_table
+from sparsefuse.files.whole import replacing
 
 log = logging.getLogger(__name__)
 

@@ -19,8 +19,8 @@ from sparsefuse.data.formats._media import media, refer
 from sparsefuse.data.formats._packs import usable
 from sparsefuse.data.formats._sentiment import targets
 from sparsefuse.data.shards import Shards
-from sparsefuse.names import unknown
-from sparsefuse.skipped import Skip, Unusable
+from sparsefuse.errors import unknown
+from sparsefuse.files.skipped import Skip, Unusable
 
 
 def prepare(source: Path, out: Path, *, labels: str = "") -> Path:

@@ -11,8 +11,8 @@ from typing import Literal
 
 from sparsefuse.data.formats import demand, demand_columns
 from sparsefuse.data.formats._media import media, refer, report_missing
-from sparsefuse.names import unknown
-from sparsefuse.table import write_table
+from sparsefuse.errors import unknown
+from sparsefuse.files.rows import write_table
 
 LISTS = ("EPIC_100_train.csv", "EPIC_100_validation.csv", "EPIC_100_verb_classes.csv", "EPIC_100_noun_classes.csv")
 COLUMNS = ("narration_id", "video_id", "start_timestamp", "stop_timestamp", "verb_class", "noun_class")

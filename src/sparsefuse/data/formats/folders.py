@@ -9,8 +9,8 @@ import logging
 from pathlib import Path
 
 from sparsefuse.data.formats._media import refer, walk
-from sparsefuse.refs import AUDIO, FEATURES, VIDEO
-from sparsefuse.table import write_table
+from sparsefuse.files.references import AUDIO, FEATURES, VIDEO
+from sparsefuse.files.rows import write_table
 
 log = logging.getLogger(__name__)
 

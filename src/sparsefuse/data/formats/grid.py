@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 
 from sparsefuse.data.formats import demand, demand_columns, demand_names
-from sparsefuse.table import write_table
+from sparsefuse.files.rows import write_table
 
 TARGETS = ("command", "color", "preposition", "letter", "digit", "adverb")
 

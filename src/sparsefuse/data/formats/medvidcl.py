@@ -11,9 +11,9 @@ from typing import Any
 
 from sparsefuse.data.formats import demand, demand_names
 from sparsefuse.data.formats._media import cells, media, report_missing
-from sparsefuse.files import write_text
-from sparsefuse.names import unknown
-from sparsefuse.table import write_table
+from sparsefuse.errors import unknown
+from sparsefuse.files.rows import write_table
+from sparsefuse.files.whole import write_text
 
 SPLITS = {"train": "train.json", "valid": "val.json", "test": "test.json"}
 NEEDED = ("video_id", "label")

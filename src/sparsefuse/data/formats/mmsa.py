@@ -15,7 +15,7 @@ import numpy as np
 from sparsefuse.data.formats import _packs
 from sparsefuse.data.formats._packs import Part, read_parts, usable, write
 from sparsefuse.data.formats._sentiment import targets
-from sparsefuse.skipped import Unusable
+from sparsefuse.files.skipped import Unusable
 
 log = logging.getLogger(__name__)
 

@@ -12,8 +12,8 @@ import numpy as np
 
 from sparsefuse.data.formats import demand
 from sparsefuse.data.formats._media import refer
-from sparsefuse.names import unknown
-from sparsefuse.table import write_table
+from sparsefuse.errors import unknown
+from sparsefuse.files.rows import write_table
 
 MODALITIES = ("flow", "rgb", "spect")
 STEMS = {"vggs10": "vgg", "vggs100": "vgg100"}

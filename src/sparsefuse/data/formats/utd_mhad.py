@@ -15,9 +15,9 @@ from torch.nn import functional
 
 from sparsefuse.data.arrays import load
 from sparsefuse.data.formats import demand, demand_columns, demand_names
-from sparsefuse.files import replacing
-from sparsefuse.skipped import Skip, Unusable, write_skipped
-from sparsefuse.table import write_table
+from sparsefuse.files.rows import write_table
+from sparsefuse.files.skipped import Skip, Unusable, write_skipped
+from sparsefuse.files.whole import replacing
 
 log = logging.getLogger(__name__)
 

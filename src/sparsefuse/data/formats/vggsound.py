@@ -16,8 +16,8 @@ from typing import Literal, NamedTuple
 
 from sparsefuse.data.formats import demand, demand_cells
 from sparsefuse.data.formats._media import cells, media, report_missing
-from sparsefuse.names import unknown
-from sparsefuse.table import write_table
+from sparsefuse.errors import unknown
+from sparsefuse.files.rows import write_table
 
 log = logging.getLogger(__name__)
 

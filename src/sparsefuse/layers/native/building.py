@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import torch
 
-from sparsefuse.files import replacing
+from sparsefuse.files.whole import replacing
 
 HERE = Path(__file__).parent
 COMPILERS = ("c++", "g++", "clang++")

@@ -1,0 +1,166 @@
+"""The command line: what was typed in, a call of its verb out; every parameter of a verb is an option."""
+
+import inspect
+import logging
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NoReturn
+
+from jsonargparse import ActionConfigFile, ArgumentParser, set_parsing_settings  # pyright: ignore[reportPrivateImportUsage]
+
+from sparsefuse.cli.argv import on_top, spelled_out
+from sparsefuse.cli.verbs import GUIDES, POSITIONAL, VERBS, WITH_CONFIG
+from sparsefuse.config import Config
+from sparsefuse.errors import unknown
+from sparsefuse.parallel.memory import keep_memory
+
+
+def main() -> None:
+    """Runs `sparsefuse VERB ...`."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=[_Stderr()])
+    keep_memory()
+    argv = spelled_out(sys.argv[1:], WITH_CONFIG)
+    parser = _parser(argv)
+    argv = on_top(argv, lambda rest: vars(parser.parse_args(rest)[rest[0]]))
+    found = parser.instantiate(parser.parse_args(argv))
+    verb = found.verb
+    # jsonargparse marks names that its namespace has methods of, as `values`
+    arguments = {name.lstrip("\u200b"): value for name, value in vars(found[verb]).items()}
+    arguments.pop("config", None)
+    if verb in WITH_CONFIG:
+        fields = {name: arguments.pop(name) for name in Config.__dataclass_fields__}
+        arguments["config"] = _rooted(Config(**fields), argv)
+    try:
+        VERBS[verb](**arguments)
+    except (ValueError, FileNotFoundError, FileExistsError, ImportError) as error:
+        raise SystemExit(f"error: {error}") from error
+    except OSError as error:
+        raise SystemExit(f"error: {error}; what was written is whole, a rerun continues") from error
+    except KeyboardInterrupt:
+        raise SystemExit("stopped; a rerun (for train: with --resume) continues") from None
+
+
+def _parser(argv: list[str]) -> "_Parser":
+    """The parser; only the verb that is asked for gets its options, which keeps every call quick."""
+    set_parsing_settings(docstring_parse_attribute_docstrings=True)
+    from sparsefuse import __version__
+
+    parser = _Parser(prog="sparsefuse", description="Accurate and cheap classifiers for clips with several streams.")
+    parser.add_argument("--version", action="version", version=f"sparsefuse {__version__}")
+    verbs = parser.add_subcommands(dest="verb", required=True)
+    asked = argv[0] if argv else ""
+    for name, verb in VERBS.items():
+        first_line = (verb.__doc__ or "").splitlines()[0]
+        places = " ".join(["[CONFIG.yaml]"] * (name in WITH_CONFIG and name != "extract") + [
+            argument.upper() + " ..." * (argument == "files") for argument in POSITIONAL.get(name, ())
+        ])  # fmt: skip
+        sub = _Parser(description=first_line, usage=f"sparsefuse {name} {places} [options]".replace("  ", " "))
+        if name == asked:
+            _add_arguments(sub, name, verb)
+            sub.guide = GUIDES[name](argv[1]) if name in GUIDES and len(argv) > 1 else ""
+        verbs.add_subcommand(name, sub, help=first_line)
+    return parser
+
+
+def _add_arguments(parser: "_Parser", name: str, verb: Callable[..., None]) -> None:
+    """One argument per parameter of the verb's function; the help is its line in the docstring."""
+    if name in WITH_CONFIG:
+        where = "YAML, one per data set; may also stand first, without --config"
+        parser.add_argument("--config", action=ActionConfigFile, help=where)
+        parser.add_class_arguments(Config, None)
+        _list_methods(parser, "; auto = see --methods" if name == "budget" else "")
+    for argument, parameter in inspect.signature(verb, eval_str=True).parameters.items():
+        found = re.search(rf"^\s+{argument}: (.+)$", verb.__doc__ or "", re.MULTILINE)
+        text = found[1] if found else ""
+        if argument in POSITIONAL.get(name, ()):
+            many = {"nargs": "+", "type": Path} if argument == "files" else {"type": parameter.annotation}
+            if parameter.default is None:
+                many["nargs"] = "?"
+            parser.add_argument(argument, help=text, **many)
+        elif parameter.annotation is bool:
+            parser.add_argument(f"--{argument}", action="store_true", help=text)
+        elif argument != "config":
+            required = parameter.default is parameter.empty
+            default = {} if required else {"default": parameter.default}
+            parser.add_argument(f"--{argument}", type=parameter.annotation, required=required, help=text, **default)
+
+
+def _rooted(config: Config, argv: list[str]) -> Config:
+    """Files named in the YAML are relative to the YAML's folder; those named by a flag, to the current one."""
+    import dataclasses
+
+    import yaml
+
+    if "--config" not in argv:
+        return config
+    flags = argv[argv.index("--config") :]
+    path = Path(flags[1])
+    tree = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    written, data, train = tree.get("data") or {}, config.data, config.train
+    if data.manifest and data.manifest == written.get("manifest") and "--data.manifest" not in flags:
+        data = dataclasses.replace(data, manifest=str(path.parent / data.manifest))
+    listed = written.get("classes") or {}
+    classes = {
+        name: str(path.parent / file) if file == listed.get(name) and f"--data.classes.{name}" not in flags else file
+        for name, file in data.classes.items()
+    }
+    start = (tree.get("train") or {}).get("pretrained")
+    if start and start == train.pretrained and "--train.pretrained" not in flags and (path.parent / start).is_dir():
+        train = dataclasses.replace(train, pretrained=str(path.parent / start))  # no name on the hub
+    return dataclasses.replace(config, data=dataclasses.replace(data, classes=classes), train=train)
+
+
+def _list_methods(parser: "_Parser", more: str) -> None:
+    from sparsefuse.methods import methods
+
+    action = next(action for action in parser._actions if action.dest == "method")
+    action.help = f"a fusion method ({', '.join(methods())}), or a .py file that defines `build`{more}"
+
+
+class _Stderr(logging.StreamHandler):
+    """Writes to what is sys.stderr at the time: a live progress bar stands in for it, and prints lines above itself."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.stream = sys.stderr
+        super().emit(record)
+
+
+class _Parser(ArgumentParser):
+    """An argument parser whose errors are two lines: what is wrong with the nearest match, and where help is."""
+
+    guide = ""
+    """stands below the options in --help"""
+
+    def format_help(self, *args: Any, **kwargs: Any) -> str:
+        return super().format_help(*args, **kwargs) + (f"\n{self.guide}\n" if self.guide else "")
+
+    def error(self, message: str, *args: Any, **kwargs: Any) -> NoReturn:
+        verb = re.search(r"invalid choice: '([^']*)' \(choose from '?demo", message)
+        found = re.search(r"unrecognized arguments: (\S+)|does not accept option '([^']+)'|Key '([^']+)'", message)
+        name = next((group for group in found.groups() if group), "") if found else ""
+        missing = re.search(r"arguments are required: (.+)", message)
+        choice = re.search(r"key \"(\w+)\":\s+Expected a typing\.Literal\[(.+)\]\. Got value: (.*)", message)
+        help_of = self.prog.replace(" [options]", "")
+        if verb:
+            message = unknown("verb", verb[1], VERBS)
+        elif choice:
+            message = unknown(f"--{choice[1]}", choice[3], re.findall(r"'([^']+)'", choice[2]))
+        elif missing:
+            asked = [argument.split(".", 1) for argument in missing[1].split(", ")]
+            names = [part[-1] if part[-1] in POSITIONAL.get(part[0], ()) else f"--{part[-1]}" for part in asked]
+            message = f"missing: {', '.join(names)}"
+            help_of += f" {asked[0][0]}" if asked[0][0] in VERBS else ""
+        elif name:
+            known = {a.dest for p in self._every_parser() for a in p._actions if a.dest not in ("help", "verb")}
+            if found and found[1]:
+                known |= {f"--{dest}" for dest in known}
+            near = {k for k in known if k.startswith("--") == name.startswith("--")}
+            message = unknown("option", name, near).split(" available:")[0].rstrip(".")
+        sys.stderr.write(f"error: {message.strip()}\nhelp:  {help_of} --help\n")
+        raise SystemExit(2)
+
+    def _every_parser(self) -> list[ArgumentParser]:
+        subs = [p for action in self._actions if isinstance(action.choices, dict) for p in action.choices.values()]
+        return [self, *(p for p in subs if isinstance(p, ArgumentParser))]

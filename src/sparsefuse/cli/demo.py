@@ -1,0 +1,65 @@
+"""`sparsefuse demo`: renders clips, then does what a user would do: extract, compare, report, predict."""
+
+import logging
+import time
+from pathlib import Path
+
+from rich.console import Console
+
+from sparsefuse.config import Config, Data, Train
+from sparsefuse.data.demo import CLASSES, fresh_clip, render
+from sparsefuse.experiments.grid import compare
+from sparsefuse.features.extract import extract
+from sparsefuse.files.whole import read_json, write_json, write_text
+from sparsefuse.inference.predictor import load
+from sparsefuse.report.page import read_runs, rich_table, summarise, table_markdown, write_csv, write_report
+
+FEATURES = {
+    "picture": {"extractor": "frames", "source": "video", "size": [16, 16], "difference": True},
+    "sound": {"extractor": "spectrogram", "source": "video"},
+}
+OPTIONS = {"sft": {"keep": 12}}
+SECONDS = 3.0
+METHODS = ("concat", "late", "unimodal", "sft")  # the long runs first, so that no core waits for them
+
+
+def run(out: Path, *, clips: int, epochs: int, seed: int) -> None:
+    """All stages below the folder `out`; a rerun skips what is there. Raises ValueError if that is another demo's."""
+    console, start = Console(), time.monotonic()
+    logging.getLogger().setLevel(logging.WARNING)
+    console.print(f"[bold]1. Clips[/bold]  {clips} short films with sound -> {out / 'clips'}")
+    manifest = _clips(out, clips=clips, seed=seed)
+    console.print(f"[bold]2. Features[/bold]  {', '.join(FEATURES)} -> {out / 'features'}")
+    made = extract(manifest, out / "features", features=FEATURES)
+    console.print(f"   {made.done} made, {made.reused} reused, {len(made.skipped)} skipped")
+    console.print(f"[bold]3. Compare[/bold]  {', '.join(METHODS)} -> {out / 'runs'}")
+    config = Config(
+        data=Data(manifest=str(made.manifest)), options=OPTIONS, train=Train(epochs=epochs), features=FEATURES
+    )
+    failed = compare(config, METHODS, [seed], out / "runs", root=Path())
+    if failed:
+        raise RuntimeError("\n".join(["these runs failed:", *failed]))
+    rows = summarise(read_runs(out / "runs"))
+    write_csv(rows, out / "compare.csv")
+    write_text(out / "compare.md", table_markdown(rows))
+    console.print(rich_table(rows))
+    console.print(f"[bold]4. Report[/bold]  {write_report(out / 'runs', out / 'report.html')}")
+    label = CLASSES[seed % len(CLASSES)]
+    clip = fresh_clip(out / "fresh.mp4", label=label, seed=seed, seconds=SECONDS)
+    found = load(out / "runs" / f"sft-seed{seed}").predict_one(clip)
+    share = found.probabilities[found.label]
+    console.print(f"[bold]5. Predict[/bold]  {clip} shows {label}; sft says {found.label} ({share:.2f})")
+    console.print(f"Done in {time.monotonic() - start:.0f} s.")
+
+
+def _clips(out: Path, *, clips: int, seed: int) -> Path:
+    """The manifest of the clips, rendered unless they are there; demo.json notes what they were rendered with."""
+    manifest, noted = out / "manifest.csv", out / "demo.json"
+    settings = {"clips": clips, "seed": seed, "seconds": SECONDS}
+    if not manifest.exists() or not noted.exists():
+        render(out, clips=clips, seconds=SECONDS, seed=seed)
+        write_json(noted, settings)
+    elif read_json(noted) != settings:
+        before, now = (", ".join(f"{k} {v}" for k, v in found.items()) for found in (read_json(noted), settings))
+        raise ValueError(f"{out} holds a demo with {before}, not {now}; give another --out, or remove the folder")
+    return manifest

@@ -1,0 +1,34 @@
+"""The verbs of the command line: a function each, one per stage. Heavy imports stay inside, so that --help is quick."""
+
+from collections.abc import Callable
+
+from sparsefuse.cli.verbs.adapting import finetune, pull, push, remember
+from sparsefuse.cli.verbs.data import check, demo, export_features, extract, generate, prepare, recipes
+from sparsefuse.cli.verbs.studies import ablate, budget, compare, cost, search_views, study
+from sparsefuse.cli.verbs.training import eval, report, train
+from sparsefuse.cli.verbs.using import explain, export, predict, serve
+
+_DATA = (demo, prepare, generate, extract, check, export_features)
+_RUNS = (train, eval, report, compare, ablate, study, budget, search_views, cost)
+_USE = (predict, explain, export, serve)
+_ADAPT = (finetune, remember, push, pull)
+_ALL = (*_DATA, *_RUNS, *_USE, *_ADAPT)
+VERBS: dict[str, Callable[..., None]] = {verb.__name__.replace("_", "-"): verb for verb in _ALL}
+WITH_CONFIG = ("extract", "check", "export-features", "train", "compare", "ablate", "study", "budget", "search-views")
+POSITIONAL = {
+    "prepare": ("data_set", "source"),
+    "extract": ("manifest",),
+    "eval": ("run",),
+    "report": ("folder",),
+    "predict": ("run", "files"),
+    "explain": ("run", "clip"),
+    "export": ("run",),
+    "serve": ("run",),
+    "finetune": ("run", "clips"),
+    "remember": ("run",),
+    "push": ("run", "target"),
+    "pull": ("source", "out"),
+}
+"""The arguments of a verb that are given by place."""
+GUIDES: dict[str, Callable[[str], str]] = {"prepare": recipes}
+"""What --help says below the options, given the first word after the verb."""

@@ -1,0 +1,99 @@
+"""Verbs that adapt a trained model, and share it."""
+
+from pathlib import Path
+from typing import Literal
+
+
+def finetune(
+    run: Path,
+    clips: Path,
+    out: Path,
+    weights: Literal["head", "fusion", "lora", "all"] = "fusion",
+    epochs: int = 10,
+    lr: float | None = None,
+    rank: int = 4,
+    no_replay: bool = False,
+    new_classes: bool = False,
+    test: Path | None = None,
+    seed: int = 0,
+    trust_code: bool = False,
+) -> None:
+    """Adapts a trained model to one user's few clips. The model stays as it is; a new run folder is written.
+
+    Args:
+        run: the run folder of the model
+        clips: a CSV or JSONL manifest of features or media with their labels; two clips per class are enough
+        out: the new run folder
+        weights: what learns: the head alone; fusion layers and head; the same through low-rank changes; everything
+        epochs: the most passes over the clips; how many is decided on held-out ones
+        lr: learning rate; by default the one found for the choice of weights
+        rank: rank of the low-rank changes
+        no_replay: do not rehearse the old clips that the run keeps
+        new_classes: allow classes that the model does not know, of two clips or more
+        test: a manifest of clips that are not learnt from, to score the model on before and after
+        seed: seed of the order of clips and of who is held out when
+        trust_code: allow a run whose method or extractor is a .py file
+    """
+    from sparsefuse.finetune import Settings
+    from sparsefuse.finetune import finetune as adapt
+    from sparsefuse.finetune.told import told
+
+    settings = Settings(weights, epochs, lr, rank, replay=not no_replay, seed=seed)
+    print(told(adapt(run, clips, out, settings=settings, test=test, new_classes=new_classes, trust_code=trust_code)))
+
+
+def remember(run: Path, clips: int = 4, trust_code: bool = False) -> None:
+    """Lets a run keep a few of its training clips, as `train` does by itself, so that finetune can rehearse them.
+
+    Args:
+        run: the run folder; its training clips must be where they were
+        clips: how many per class
+        trust_code: allow a run whose method or extractor is a .py file
+    """
+    from sparsefuse.inference.evaluate import open_run
+    from sparsefuse.training import replay
+
+    if clips < 1:
+        raise ValueError(f"--clips is {clips}; expected 1 or more")
+    opened = open_run(run, split="train", trust_code=trust_code)
+    count = replay.keep(run, opened.predictor.model, opened.data, clips)
+    print(f"{run / replay.FILE}: {count} clips, {(run / replay.FILE).stat().st_size / 1e6:.2f} MB")
+
+
+def push(
+    run: Path,
+    target: str,
+    private: bool = False,
+    license: str | None = None,
+    data: str | None = None,
+    with_replay: bool = False,
+    dry_run: bool = False,
+) -> None:
+    """Shares a run with a model card: on the Hugging Face hub, or as a folder. Prints every file before it goes.
+
+    Args:
+        run: the run folder
+        target: owner/name on the hub, or a folder (./name)
+        private: make the repository a private one
+        license: the licence of the weights, as the hub names it, such as apache-2.0
+        data: a sentence on the data it was trained on, for the card
+        with_replay: share the old clips that the run keeps for finetune, too; they say something of those clips
+        dry_run: list what would be sent, and send nothing
+    """
+    from sparsefuse.sharing import push
+
+    sent = push(run, target, private=private, license=license, data=data, with_replay=with_replay, dry_run=dry_run)
+    print(sent)
+
+
+def pull(source: str, out: Path, revision: str | None = None) -> None:
+    """Gets a run from the Hugging Face hub or a folder, and checks it before it is used. Nothing in it is executed.
+
+    Args:
+        source: owner/name on the hub, or a folder
+        out: the new run folder
+        revision: a commit, branch or tag of the hub
+    """
+    from sparsefuse.sharing import pull
+
+    print(pull(source, out, revision=revision))

@@ -1,0 +1,153 @@
+"""Verbs that make and check data: files in, feature files and a manifest out."""
+
+from pathlib import Path
+from typing import Any, Literal
+
+from sparsefuse.config import Config
+
+
+def demo(out: Path = Path("sparsefuse-demo"), clips: int = 360, epochs: int = 16, seed: int = 0) -> None:
+    """Renders clips with sound, then does all a user would: extract, compare, report, predict one fresh clip.
+
+    Args:
+        out: folder for clips, features, runs and the report
+        clips: how many clips to render
+        epochs: passes over the training clips
+        seed: seed of the clips and of the models
+    """
+    from sparsefuse.cli.demo import run
+
+    run(out, clips=clips, epochs=epochs, seed=seed)
+
+
+def prepare(data_set: str, source: Path, out: Path, options: dict[str, Any] = {}) -> None:  # noqa: B006
+    """Turns a data set, as it is distributed, into feature files and a manifest.
+
+    Args:
+        data_set: name of a recipe, see below; `sparsefuse prepare NAME --help` has its layout and options
+        source: folder with the unpacked data set, an archive of it (.zip, .tar.gz ...), or for some data sets one file
+        out: folder for the manifest and what it names
+        options: options of the recipe, as --options.subset vggs10
+    """
+    from sparsefuse.data.formats import prepare
+
+    print(prepare(data_set, source, out, options))
+
+
+def recipes(word: str) -> str:
+    """The recipes of `prepare`, a line each; or all about one, if the word names it."""
+    from sparsefuse.data.formats import guide
+
+    return guide(word)
+
+
+def generate(
+    out: Path,
+    clips: int = 1200,
+    parts: int = 3,
+    redundancy: float = 0.25,
+    one: float = 0.25,
+    both: float = 0.25,
+    lengths: dict[str, int] = {"left": 32, "right": 64},  # noqa: B006
+    seed: int = 0,
+) -> None:
+    """Makes feature files of two modalities whose redundancy and complementarity are known.
+
+    Args:
+        out: folder for the features, manifest.csv and truth.json
+        clips: how many
+        parts: a class is a pair of parts; this many of each make parts x parts classes
+        redundancy: share of a stream's tokens that show something of the class
+        one: share of the clips in which one modality shows the class and the other nothing
+        both: share of the clips in which each modality shows half of the class; in the rest each shows all of it
+        lengths: tokens of the two modalities, as left=32,right=64
+        seed: seed of the clips
+    """
+    from sparsefuse.data.known import generate
+
+    print(
+        generate(out, clips=clips, parts=parts, redundancy=redundancy, one=one, both=both, lengths=lengths, seed=seed)
+    )
+
+
+def extract(
+    manifest: Path,
+    out: Path,
+    config: Config,
+    jobs: int = 0,
+    strict: bool = False,
+    engine: Literal["local", "ray"] = "local",
+    timeout: float = 600.0,
+    max_minutes: float = 60.0,
+    max_gb: float = 20.0,
+    max_frames_gb: float = 4.0,
+) -> None:
+    """Makes feature files from the media files of a manifest, and a new manifest that names them.
+
+    Args:
+        manifest: CSV or JSONL with id, one column per media or feature file, and labels; `start` and `end` (seconds)
+            name the part of its film that a clip is
+        out: folder for the features; a rerun makes only what is missing
+        jobs: processes; 0 = one per core; 1 = this one alone, which no time-out ends and a crash does
+        strict: stop at the first clip that cannot be used
+        engine: local, or ray: a Ray cluster (RAY_ADDRESS, else one on this machine)
+        timeout: seconds after which a clip is given up
+        max_minutes: longest film, or part of one, that is read
+        max_gb: largest file that is read
+        max_frames_gb: most memory for the frames of one clip
+    """
+    from sparsefuse.features.extract import Bounds, extract
+
+    bounds = Bounds(timeout, max_minutes, max_gb, max_frames_gb)
+    found = extract(manifest, out, features=config.features, jobs=jobs, strict=strict, engine=engine, bounds=bounds)
+    print(f"{found.done} made, {found.reused} reused, {len(found.skipped)} skipped -> {found.manifest}")
+    if found.skipped:
+        print(f"skipped: see {out / 'skipped.jsonl'}; the first is {found.skipped[0].id}: {found.skipped[0].reason}")
+
+
+def check(
+    config: Config, json: Path | None = None, report: Path | None = None, jobs: int = 0, strict: bool = False
+) -> None:
+    """Reads all data a configuration names and says what would go wrong. Exit code 1 if there are errors, else 0.
+
+    Args:
+        json: write the findings to this file too
+        report: write a page with pictures to this file, such as data.html
+        jobs: processes that look into media; 0 = one per core
+        strict: exit code 1 if there are warnings, too
+    """
+    from sparsefuse.config_checks import check_config
+    from sparsefuse.data.check import check, show
+    from sparsefuse.files.whole import write_json
+
+    check_config(config)
+    if report and report.suffix.lower() not in (".html", ".htm"):
+        raise ValueError(f"report is {report}, expected the name of a page, such as {report.stem}.html")
+    found = check(config.data, Path(), jobs=jobs)
+    show(found)
+    if json:
+        write_json(json, found.to_json())
+    if report:
+        from sparsefuse.report.check_page import write_page
+
+        print(write_page(found, report))
+    if found.counts["error"] or (strict and found.counts["warning"]):
+        raise SystemExit(1)
+
+
+def export_features(config: Config, out: Path, format: Literal["npz", "hf"] = "npz") -> None:
+    """Writes the features and labels of a configuration for other tools: numpy, or Hugging Face's datasets.
+
+    Args:
+        out: folder to write, which is new or empty
+        format: npz = one file per split, and a manifest that trains as it is; hf = for datasets.load_from_disk
+    """
+    from sparsefuse.config_checks import check_config
+    from sparsefuse.data.bundle import export_features
+
+    check_config(config)
+    found = export_features(config.data, Path(), out, format)
+    counts = ", ".join(f"{split} {len(rows)}" for split, rows in found.rows.items())
+    print(f"{counts} clips, {len(found.skips)} skipped -> {out}")
+    if found.skips:
+        print(f"skipped: see {out / 'skipped.jsonl'}; the first is {found.skips[0].id}: {found.skips[0].reason}")

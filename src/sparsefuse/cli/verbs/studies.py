@@ -1,0 +1,219 @@
+"""Verbs that train many models: what is better, what is cheaper, what a budget buys."""
+
+from pathlib import Path
+from typing import Any, Literal
+
+from sparsefuse.cli.verbs._tables import print_run, print_table
+from sparsefuse.config import Config
+
+
+def compare(
+    config: Config,
+    methods: list[str] = [],  # noqa: B006
+    seeds: list[int] = [0, 1, 2],  # noqa: B006
+    out: Path = Path("runs/compare"),
+    untested: bool = False,
+    jobs: int = 0,
+    engine: Literal["local", "ray"] = "local",
+) -> None:
+    """Trains methods x seeds and puts accuracy (mean ± std) beside cost in one table. A rerun does what is missing.
+
+    Args:
+        methods: names (as --method) or .py files, all if not given; unimodal stands for each modality alone
+        seeds: one run per method and seed
+        out: folder for the run folders, compare.csv, compare.md and report.html
+        untested: leave the test split alone, while options are chosen; the table is the validation split's
+        jobs: runs at a time; 0 = one per core, or one at a time on a GPU
+        engine: local = processes of this machine; ray = tasks of a Ray cluster that sees the same files
+    """
+    from sparsefuse.experiments.grid import compare
+    from sparsefuse.methods import methods as every
+    from sparsefuse.report.charts import need_matplotlib
+
+    need_matplotlib()
+    failed = compare(config, methods or every(), seeds, out, root=Path(), tested=not untested, jobs=jobs, engine=engine)
+    print_table(out, "compare", failed)
+
+
+def ablate(
+    config: Config,
+    option: str,
+    values: list[Any],
+    seeds: list[int] = [0, 1, 2],  # noqa: B006
+    out: Path = Path("runs/ablate"),
+    untested: bool = False,
+    jobs: int = 0,
+    engine: Literal["local", "ray"] = "local",
+) -> None:
+    """Trains one method with one option at several values x seeds, in one table. A rerun does what is missing.
+
+    Args:
+        option: an option of the method (pool), of training (train.lr) or of the data (data.noise)
+        values: its values, as avg,max,attn
+        seeds: one run per value and seed
+        out: folder for the run folders, ablate.csv, ablate.md and report.html
+        untested: leave the test split alone, while options are chosen; the table is the validation split's
+        jobs: runs at a time; 0 = one per core, or one at a time on a GPU
+        engine: local = processes of this machine; ray = tasks of a Ray cluster that sees the same files
+    """
+    from sparsefuse.experiments.grid import grid, run
+    from sparsefuse.experiments.variants import values_of
+    from sparsefuse.report.charts import need_matplotlib
+
+    need_matplotlib()
+    cells = grid(config, values_of(config, option, values), seeds, out, root=Path(), tested=not untested)
+    print_table(out, "ablate", run(cells, jobs=jobs, engine=engine))
+
+
+def study(
+    config: Config,
+    out: Path = Path("runs/study"),
+    jobs: int = 0,
+    engine: Literal["local", "ray"] = "local",
+) -> None:
+    """Runs the SFT paper's experiments (tables 1-5, figure 2) on a configuration's data. A rerun does what is missing.
+
+    Args:
+        out: folder for the runs, the tables and report.html
+        jobs: runs at a time; 0 = one per core, or one at a time on a GPU
+        engine: local = processes of this machine; ray = tasks of a Ray cluster that sees the same files
+    """
+    from sparsefuse.report.charts import need_matplotlib
+    from sparsefuse.study.conduct import conduct
+    from sparsefuse.study.page import write_page
+
+    need_matplotlib()
+    failed = conduct(config, out, root=Path(), jobs=jobs, engine=engine)
+    print(write_page(out))
+    if failed:
+        raise SystemExit("\n".join([f"{len(failed)} runs failed:", *failed]))
+
+
+def budget(
+    config: Config,
+    gmacs: float | None = None,
+    latency_ms: float | None = None,
+    memory_mb: float | None = None,
+    params: float | None = None,
+    methods: list[str] = [],  # noqa: B006
+    trials: int = 30,
+    epochs: int | None = None,
+    seeds: list[int] = [1, 2, 3],  # noqa: B006
+    finalists: int = 3,
+    out: Path = Path("runs/budget"),
+    jobs: int = 0,
+) -> None:
+    """Searches the method's options under a budget; gives the Pareto front, the chosen options and a trained model.
+
+    Args:
+        gmacs: most multiply-adds per clip, in units of 1e9; give at least one of these four, all that are given hold
+        latency_ms: longest time for one clip on this machine (median), in milliseconds
+        memory_mb: most memory for activations of a training step, per clip, in MB
+        params: most trained numbers
+        methods: names or .py files to choose from; with --method auto, all but unimodal
+        trials: candidates to train; what is over the budget does not count as one
+        epochs: passes over the training split per trial; as in training if not given
+        seeds: seeds that the finalists are trained with, beside the one of the trials (--seed); with test groups, each
+            draws other validation clips
+        finalists: how many of the best trials are trained with all seeds; of several methods, always the best of each
+        out: folder for the search; a rerun continues it
+        jobs: runs at a time; 0 = one per core, or one at a time on a GPU
+    """
+    from rich.console import Console
+
+    from sparsefuse.budget.limits import Limits
+    from sparsefuse.budget.page import write_page
+    from sparsefuse.budget.search import search
+    from sparsefuse.methods import fusions
+    from sparsefuse.report.charts import need_matplotlib
+
+    need_matplotlib()
+    if config.method == "auto" and not methods:
+        methods = fusions()
+    limits = Limits(gmacs, params, memory_mb, latency_ms)
+    found = search(
+        config,
+        limits,
+        out,
+        root=Path(),
+        methods=methods,
+        trials=trials,
+        epochs=epochs,
+        seeds=seeds,
+        finalists=finalists,
+        jobs=jobs,
+    )
+    Console().print(found.front.rich(), found.finalists.rich(), sep="\n")
+    print_run(found.chosen)
+    print(f"{out / 'front.csv'}  {write_page(out)}  {found.yaml}  {found.chosen}")
+
+
+def search_views(
+    config: Config,
+    gmacs: float,
+    price: float = 0.1,
+    seeds: list[int] = [0, 1, 2],  # noqa: B006
+    draws: int = 2,
+    out: Path = Path("runs/views"),
+    jobs: int = 0,
+) -> None:
+    """Searches which heads of LoCoMT read which modalities under a budget, beside strategies that cost as much.
+
+    Args:
+        gmacs: most multiply-adds per clip, in units of 1e9
+        price: what the expected cost of attention adds to the loss while views are learned, in parts of reading oneself
+        seeds: one run per choice of views and seed
+        draws: random choices of views to compare with
+        out: folder for views.yaml (the configuration found) and runs/, with views.csv, views.md and report.html
+        jobs: runs at a time; 0 = one per core, or one at a time on a GPU
+    """
+    from sparsefuse.budget.views import search_views
+    from sparsefuse.report.charts import need_matplotlib
+
+    need_matplotlib()
+    found = search_views(config, gmacs, out, root=Path(), price=price, seeds=seeds, draws=draws, jobs=jobs)
+    for layer, views in enumerate(found.views):
+        print(f"layer {layer + 1}: " + ", ".join(f"{view} {heads}" for view, heads in views.items()))
+    print(found.yaml)
+    print_table(out / "runs", "views", found.failed)
+
+
+def cost(
+    lengths: dict[str, int] = {},  # noqa: B006
+    features: dict[str, int] = {},  # noqa: B006
+    methods: list[str] = [],  # noqa: B006
+    num_classes: int = 10,
+    options: dict[str, dict[str, Any]] = {},  # noqa: B006
+    shapes: Literal["vggs", "mosei"] | None = None,
+    measure: bool = False,
+    json: bool = False,
+    device_profile: list[Path] = [],  # noqa: B006
+    memory_mb: int = 256,
+    trust_code: bool = False,
+) -> None:
+    """Counts multiply-adds and parameters of methods; with --measure also memory and latency on this machine.
+
+    Args:
+        lengths: tokens per modality, as rgb=38,flow=38,spectrogram=1200
+        features: feature size per modality, as rgb=1024,flow=1024,spectrogram=128
+        methods: names or .py files; all but unimodal if not given
+        num_classes: outputs of the head
+        options: per method, as sft.sparse=dense
+        shapes: the SFT paper's shapes and options in place of lengths, features and num_classes; adds its figures
+        measure: measure memory and latency too
+        json: print JSON
+        device_profile: run folders, .onnx files or a budget's folder (its front), A,B: what they take on one thread, as
+            float32, bfloat16 and int8
+        memory_mb: with --device-profile, the most that a process with onnxruntime may use; 0 = no cap
+        trust_code: with --device-profile, allow a run whose method or extractor is a .py file
+    """
+    if device_profile:
+        from sparsefuse.export.device import profiles
+
+        profiles(device_profile, memory_mb=memory_mb, as_json=json, trust_code=trust_code)
+        return
+    from sparsefuse.cost.table import ledger, show
+    from sparsefuse.methods import fusions
+
+    lines = ledger(methods or fusions(), lengths, features, num_classes, options, shapes=shapes, measured=measure)
+    show(lines, as_json=json)

@@ -1,0 +1,60 @@
+"""Verbs that make one run, or show runs that are there."""
+
+from pathlib import Path
+from typing import Literal
+
+from sparsefuse.cli.verbs._tables import print_run
+from sparsefuse.config import Config
+
+
+def train(config: Config, out: Path = Path("runs/train"), resume: bool = False) -> None:
+    """Trains one model and tests its best checkpoint. Under torchrun, all processes train together.
+
+    Args:
+        out: the run folder
+        resume: continue a run that was stopped, to the same weights
+    """
+    from sparsefuse.training.train import train
+
+    train(config, out, root=Path(), resume=resume)
+    if (out / "result.json").exists():
+        print_run(out)
+
+
+def eval(
+    run: Path,
+    split: Literal["train", "valid", "test"] = "test",
+    manifest: Path | None = None,
+    calibrate: bool = False,
+    trust_code: bool = False,
+) -> None:
+    """Scores a finished run on a split of its own data, or on all of another manifest.
+
+    Args:
+        run: the run folder
+        split: which split of the run's data
+        manifest: another manifest with the same modalities; all its labelled clips are scored
+        calibrate: fit the run's temperature to these clips, for probabilities; training fits it to the validation split
+        trust_code: allow a run whose method or extractor is a .py file
+    """
+    from sparsefuse.inference.evaluate import evaluate
+
+    found = evaluate(run, split=split, manifest=manifest, calibrated=calibrate, trust_code=trust_code)
+    for name, value in found.items():
+        print(f"{name:>9}  {value:.4f}" if isinstance(value, float) else f"{name:>9}  {value}")
+
+
+def report(folder: Path, out: Path | None = None) -> None:
+    """Writes one HTML page about all runs below a folder, a study, or a search; it opens from disk, without a network.
+
+    Args:
+        folder: a run folder, a folder of run folders, or a folder that `study` or `budget` wrote
+        out: the page; <folder>/report.html by default
+    """
+    from sparsefuse.budget import page as search_page
+    from sparsefuse.report.page import write_report
+    from sparsefuse.study import page as study_page
+
+    pages = {"study.json": study_page.write_page, "search.json": search_page.write_page}
+    write = next((page for name, page in pages.items() if (folder / name).is_file()), write_report)
+    print(write(folder, out))

@@ -1,0 +1,144 @@
+"""Verbs that put a trained model to use."""
+
+from pathlib import Path
+from typing import Literal
+
+from sparsefuse.serve.limits import Limits
+
+
+def predict(
+    run: Path,
+    files: list[Path],
+    top: int = 3,
+    json: bool = False,
+    window: float | None = None,
+    hop: float | None = None,
+    trust_code: bool = False,
+) -> None:
+    """Predicts the label of media files, or of all clips in a manifest. Exit code 1 if a file could not be read.
+
+    Prints a table on a terminal, plain lines into a pipe or a file.
+
+    Args:
+        run: the run folder of the model
+        files: media files, a manifest of clips, or - for standard input: a path or {"sound": path} a line
+        top: how many classes to print
+        json: print one JSON object a line
+        window: seconds; long recordings are predicted window by window, as a timeline
+        hop: seconds from window to window; half a window if not given
+        trust_code: allow a run whose method or extractor is a .py file
+    """
+    from sparsefuse.inference.clips import Windows, show
+
+    if hop is not None and window is None:
+        raise ValueError("--hop needs --window, in seconds")
+    windows = None if window is None else Windows(window, window / 2 if hop is None else hop)
+    if show(run, files, top=top, as_json=json, trust_code=trust_code, windows=windows):
+        raise SystemExit(1)
+
+
+def export(
+    run: Path,
+    format: Literal["onnx", "pt2"] = "onnx",
+    int8: bool = False,
+    with_features: bool = False,
+    out: Path | None = None,
+    tolerance: float = 1e-4,
+    manifest: Path | None = None,
+    test: bool = False,
+    force: bool = False,
+    trust_code: bool = False,
+) -> None:
+    """Writes a run's model as one file that runs without this library, checked against it, with a card beside it.
+
+    Args:
+        run: the run folder of the model
+        format: onnx = for onnxruntime, on a phone or in a browser too; pt2 = for torch.export.load
+        int8: weights as 8-bit integers (ONNX only)
+        with_features: take sound in place of the features that the extractor spectrogram makes of it
+        out: the file; <run>/export/model.<format> by default. The card is beside it, as .json and .md
+        tolerance: largest difference of a logit from the trained model's
+        manifest: clips to check it on, features or media files; the run's validation split if not given
+        test: check it on the run's test split too
+        force: write the file even if it is not what was trained; the card says so
+        trust_code: allow a run whose method or extractor is a .py file
+    """
+    from sparsefuse.export.artefact import export
+
+    made = export(
+        run,
+        format=format,
+        int8=int8,
+        with_features=with_features,
+        out=out,
+        tolerance=tolerance,
+        manifest=manifest,
+        test=test,
+        force=force,
+        trust_code=trust_code,
+    )
+    print(made.file.with_suffix(".md").read_text(encoding="utf-8"))
+    print(made.file, made.file.with_suffix(".json"))
+
+
+def explain(
+    run: Path,
+    clip: Path | None = None,
+    manifest: Path | None = None,
+    id: str | None = None,
+    out: Path | None = None,
+    png: Path | None = None,
+    trust_code: bool = False,
+) -> None:
+    """Shows what a model looked at in a clip, and what it could not do without, as one HTML page.
+
+    Args:
+        run: the run folder of the model
+        clip: a media file
+        manifest: in place of a media file, a CSV or JSONL manifest that names the clip's files
+        id: which clip of the manifest
+        out: the page; <run>/explain/<clip>.html by default
+        png: write the figure alone to this file too
+        trust_code: allow a run whose method or extractor is a .py file
+    """
+    from sparsefuse.explain.page import explain_clip, page_name, write_page, write_picture
+
+    found = explain_clip(run, clip, manifest=manifest, id=id, trust_code=trust_code)
+    print(found.found.prediction.label, *(f"{name} {share:.2f}" for name, share in found.found.shares.items()))
+    if png:
+        print(write_picture(found, png))
+    print(write_page(found, out or run / "explain" / page_name(found)))
+
+
+def serve(
+    run: Path,
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    max_mb: float = Limits.max_mb,
+    max_seconds: float = Limits.max_seconds,
+    concurrency: int = Limits.concurrency,
+    timeout: float = Limits.timeout,
+    batch: int = Limits.batch,
+    wait_ms: float = Limits.wait_ms,
+    no_page: bool = False,
+    trust_code: bool = False,
+) -> None:
+    """Answers over HTTP: POST /predict takes clips, / is a web page for people. Ctrl-C ends it.
+
+    Args:
+        run: the run folder of the model
+        host: the address to listen on; others than this machine reach it only if you name one of its own, or 0.0.0.0
+        port: the port to listen on; 0 = any that is free
+        max_mb: largest request, in MB
+        max_seconds: longest media file, in seconds
+        concurrency: clips that are worked on at a time; four times as many may wait, more get status 503
+        timeout: seconds from the first byte of a request to its answer
+        batch: clips that go through the model together, at most
+        wait_ms: milliseconds for which the first clip of a batch waits for others
+        no_page: leave out the web page (and gradio)
+        trust_code: allow a run whose method or extractor is a .py file
+    """
+    from sparsefuse.serve.server import serve as serve_run
+
+    limits = Limits(max_mb, max_seconds, concurrency, timeout, batch, wait_ms)
+    serve_run(run, host=host, port=port, limits=limits, page=not no_page, trust_code=trust_code)

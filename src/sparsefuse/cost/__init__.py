@@ -1,0 +1,1 @@
+"""What a model costs: counted, measured, and set beside what others cost."""

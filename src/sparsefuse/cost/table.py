@@ -1,0 +1,146 @@
+"""The ledger of costs: methods and shapes in, a table of multiply-adds, parameters, memory and latency out."""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from sparsefuse.cost.count import Cost, count
+from sparsefuse.cost.measure import Measured, measure
+from sparsefuse.errors import unknown
+from sparsefuse.methods import build
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+
+class Shapes(NamedTuple):
+    """Clips of a published study, and what it reports for them."""
+
+    lengths: dict[str, int]
+    features: dict[str, int]
+    num_classes: int
+    options: dict[str, dict[str, Any]]
+    reported: dict[str, float]
+    """GMACs per method in table 2 of the SFT paper (called GFlops there)"""
+
+
+_RELEASED = {"sparse": "dense"}  # what the released layer computes, and what the paper charges for it
+
+_SPLIT = {"cross_depth": 1, "fusion_depth": 11}  # of the study's twelve layers
+
+PUBLISHED = {
+    "vggs": Shapes(
+        {"flow": 38, "rgb": 38, "spectrogram": 1200},
+        {"flow": 1024, "rgb": 1024, "spectrogram": 128},
+        10,
+        {"sft": {"keep": {"flow": 12, "rgb": 12, "spectrogram": 20}, **_RELEASED}, "mult": _SPLIT},
+        {"concat": 1.68, "late": 1.51, "mult": 2.64, "mbt": 1.52, "sft": 0.25},
+    ),
+    "mosei": Shapes(
+        {"audio": 500, "text": 50, "vision": 500},
+        {"audio": 74, "text": 300, "vision": 35},
+        7,
+        {"sft": {"keep": {"audio": 10, "text": 25, "vision": 10}, **_RELEASED}, "mult": _SPLIT},
+        {"concat": 1.16, "late": 0.59, "mult": 1.03, "mbt": 0.59, "sft": 0.10},
+    ),
+}
+
+
+class Line(NamedTuple):
+    """One method's entry."""
+
+    method: str
+    cost: Cost
+    measured: Measured | None
+    reported: float | None
+
+
+def ledger(
+    methods: Sequence[str],
+    lengths: Mapping[str, int],
+    features: Mapping[str, int],
+    num_classes: int,
+    options: Mapping[str, Mapping[str, Any]],
+    *,
+    shapes: str | None = None,
+    measured: bool = False,
+) -> list[Line]:
+    """Costs of one clip per method. `shapes` takes lengths, features, classes and options from a published study;
+    `options` go on top. Lengths of a published study get its figures beside ours, whatever the modalities' names."""
+    for name in options:
+        if name not in methods:
+            raise ValueError(f"options: {unknown('method', name, methods)}")
+    if shapes is not None:
+        found = PUBLISHED[shapes]
+        lengths, features, num_classes = found.lengths, found.features, found.num_classes
+        options = {m: {**found.options.get(m, {}), **options.get(m, {})} for m in {*found.options, *options}}
+    if not lengths:
+        raise ValueError("give --lengths, as rgb=38,spectrogram=1200, with --features; or --shapes vggs")
+    for name in {*lengths, *features}:
+        if name not in lengths or name not in features:
+            raise ValueError(f"modality {name!r} needs both a length and a feature size; got {lengths} and {features}")
+    same = next((p for p in PUBLISHED.values() if sorted(p.lengths.values()) == sorted(lengths.values())), None)
+    lines = []
+    for method in methods:
+        model = build(method, dict(features), num_classes, lengths=dict(lengths), **options.get(method, {}))
+        figures = measure(model, dict(lengths)) if measured else None
+        lines.append(Line(method, count(model, dict(lengths)), figures, same.reported.get(method) if same else None))
+    return lines
+
+
+def show(lines: Sequence[Line], *, as_json: bool) -> None:
+    """Prints the ledger as a table, or as JSON."""
+    if as_json:
+        print(json.dumps([_plain(line) for line in lines], indent=2))
+        return
+    from rich.console import Console
+
+    reported = any(line.reported for line in lines)
+    Console().print(_counted(lines, reported))
+    print("inputs, layers, head: matrix products as computed. formula: the layers by SFT's appendix A.2")
+    print("(attention charged as dense, 4 N D per block for norms)." + " paper: what its table 2 reports." * reported)
+    if lines[0].measured:
+        Console().print(_timed(lines, lines[0].measured.batch))
+        print("latency: median at batch 1, ± half its 10-90 % range. MB: peak activations of a training step.")
+        print("x floor: times what the slower of this machine's matrix products and memory needs at best.")
+
+
+def _counted(lines: Sequence[Line], reported: bool) -> "Table":
+    table = _table("Cost of one clip, GMACs (multiply-add = 1)", "method", "inputs", "layers", "head", "formula")
+    for title in ["paper"] * reported + ["parameters"]:
+        table.add_column(title, justify="right")
+    for line in lines:
+        cost = line.cost
+        cells = [line.method, *(f"{value / 1e9:.4f}" for value in (cost.embed, cost.layers, cost.head, cost.paper))]
+        cells += ["-" if line.reported is None else f"{line.reported:.2f}"] * reported
+        table.add_row(*cells, f"{cost.parameters:,}")
+    return table
+
+
+def _timed(lines: Sequence[Line], batch: int) -> "Table":
+    title = f"Measured on this machine, per clip; batches of {batch}"
+    table = _table(title, "method", "latency ms", "±", "x floor", "batch ms", "x floor", "train ms", "MB")
+    for line in lines:
+        assert line.measured is not None
+        m = line.measured
+        alone = [f"{m.latency_ms:.2f}", f"{m.latency_spread_ms:.2f}", f"{m.latency_ms / m.floor_ms:.0f}"]
+        together = [f"{m.batch_ms:.2f}", f"{m.batch_ms / m.batch_floor_ms:.0f}", f"{m.train_ms:.2f}"]
+        table.add_row(line.method, *alone, *together, f"{m.memory_mb:.2f}")
+    return table
+
+
+def _table(title: str, *columns: str) -> "Table":
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left")
+    for i, column in enumerate(columns):
+        table.add_column(column, justify="right" if i else "left")
+    return table
+
+
+def _plain(line: Line) -> dict[str, Any]:
+    cost = line.cost
+    gmacs = {"embed": cost.embed, "layers": cost.layers, "head": cost.head, "total": cost.total, "paper": cost.paper}
+    found: dict[str, Any] = {"method": line.method, "gmacs": {k: v / 1e9 for k, v in gmacs.items()}}
+    found |= {"parameters": cost.parameters, "reported_gmacs": line.reported}
+    return found | ({"measured": line.measured._asdict()} if line.measured else {})

@@ -1,0 +1,1 @@
+"""Grids of runs: methods and seeds, or the values of one option."""

@@ -1,0 +1,221 @@
+"""Experiments: variants of a configuration, folds and seeds in; one run folder per cell of that grid out.
+
+A finished cell is never run again; a stopped one is resumed; a failed one is reported and costs the others nothing.
+"""
+
+import dataclasses
+import logging
+import re
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from sparsefuse.config import Config
+from sparsefuse.experiments.progress import Board
+from sparsefuse.experiments.variants import Variant, check_once, methods_of
+from sparsefuse.files.whole import read_json, write_json
+from sparsefuse.parallel.memory import keep_memory
+from sparsefuse.parallel.workers import cores, each
+from sparsefuse.runs.folder import check_same, finished
+
+log = logging.getLogger(__name__)
+
+Engine = Literal["local", "ray"]
+
+
+class Cell(NamedTuple):
+    """One run of the grid."""
+
+    name: str
+    """its variant's"""
+    config: Config
+    folder: Path
+    root: Path
+    threads: int = 1
+    tested: bool = True
+    """whether the test split is scored at the end"""
+    stop: Callable[[Path], bool] | None = None
+    """asked after each epoch whether training ends there (see `train`); must be picklable"""
+
+
+def compare(
+    config: Config,
+    methods: Sequence[str],
+    seeds: Sequence[int],
+    out: Path,
+    *,
+    root: Path,
+    tested: bool = True,
+    jobs: int = 0,
+    engine: Engine = "local",
+) -> list[str]:
+    """Runs every method with every seed (and fold) below `out`; returns a line for each cell that failed.
+
+    `unimodal` stands for one run per modality. With `tested` off the test split is left alone. For the rest see `run`.
+    """
+    from sparsefuse.config_checks import check_config
+
+    for method in methods:
+        check_config(dataclasses.replace(config, method=method))
+    cells = grid(config, methods_of(config, methods, root), seeds, out, root=root, tested=tested)
+    return run(cells, jobs=jobs, engine=engine)
+
+
+def grid(
+    config: Config, variants: Sequence[Variant], seeds: Sequence[int], out: Path, *, root: Path, tested: bool = True
+) -> list[Cell]:
+    """The cells of an experiment. Raises ValueError for whatever no cell could follow, before anything runs."""
+    from sparsefuse.config_checks import check_config
+
+    places = [re.sub(r"[^\w.-]+", "-", variant.name).strip("-") for variant in variants]
+    check_once("variants", places)
+    check_once("seeds", map(str, seeds))
+    cells = []
+    folds = config.data.split.folds or [None]
+    for variant in variants:
+        check_config(variant.of(config, 0))
+    for seed in seeds:
+        for variant, place in zip(variants, places, strict=True):
+            for k, fold in enumerate(folds):
+                cell = variant.of(config, seed)
+                if fold is not None:
+                    split = dataclasses.replace(config.data.split, by="group", test_groups=fold)
+                    cell = dataclasses.replace(cell, data=dataclasses.replace(cell.data, split=split))
+                where = place + (f"-fold{k}" if fold is not None else "")
+                cells.append(Cell(variant.name, cell, out / f"{where}-seed{seed}", root, tested=tested))
+    return cells
+
+
+def run(cells: Sequence[Cell], *, jobs: int = 0, engine: Engine = "local") -> list[str]:
+    """Trains all cells that are not finished; returns a line for each that failed.
+
+    `jobs` processes share the cores (0 = one per core, one for a GPU); a cell gets its own threads. With the engine
+    `ray` they are tasks of a Ray cluster instead, which must see the same files. Costs are measured afterwards, here,
+    when the machine is quiet, variant by variant. Raises ValueError if a cell is there already with another
+    configuration.
+    """
+    for cell in cells:
+        if (cell.folder / "config.json").exists():
+            check_same(cell.config, cell.folder)
+    jobs = min(jobs or usual_jobs(cells[0].config.train.device), len(cells))
+    cells = [cell._replace(threads=max(cores() // jobs, 1)) for cell in cells]
+    if engine == "ray":  # its workers may stand in another folder
+        cells = [cell._replace(folder=cell.folder.resolve(), root=cell.root.resolve()) for cell in cells]
+    open_cells = [cell for cell in cells if not finished(cell.folder, tested=cell.tested)]
+    if len(open_cells) < len(cells):
+        log.info("%d of %d cells are finished already", len(cells) - len(open_cells), len(cells))
+    failed, told = [], set[str]()
+    board = Board({cell.folder: cell.config.train.epochs for cell in cells})
+    with board, closing(_engine(engine)(run_cell, open_cells, jobs, waiting=board.update)) as ended:
+        for cell, found in ended:
+            error, warnings = found or ("its process died", [])
+            for warning in warnings:  # most are about the data, and every cell has the same to say
+                if (text := warning.replace(str(cell.folder), "")) not in told:
+                    log.warning("%s: %s", cell.folder.name, warning)
+                    told.add(text)
+            if error:
+                failed.append(f"{cell.folder}: {error}")
+                log.error("%s", failed[-1])
+            else:
+                log.info("%s is finished", cell.folder)
+            board.update()
+    _measure([cell for cell in cells if (cell.folder / "result.json").exists()])
+    return failed
+
+
+def _engine(name: Engine) -> Any:
+    """`workers.each`, or the same on a Ray cluster."""
+    if name == "local":
+        return each
+    from sparsefuse.parallel.ray import each as each_on_ray
+
+    return each_on_ray
+
+
+def usual_jobs(device: str) -> int:
+    """Runs on one GPU would wait for each other, and may not fit beside each other."""
+    from sparsefuse.training.distributed import device_of
+
+    return cores() if device_of(device) == "cpu" else 1
+
+
+class Ended(NamedTuple):
+    """How a cell ended."""
+
+    error: str
+    """what went wrong; empty if nothing did"""
+    warnings: list[str]
+    """what it warned of; in another process, a line of its own would tear the progress bar"""
+
+
+def run_cell(cell: Cell) -> Ended:
+    """Trains a cell, in a worker process as a rule, without a word on the screen."""
+    import torch
+
+    from sparsefuse.training.train import train
+
+    keep_memory()
+    torch.set_num_threads(cell.threads)
+    error = ""
+    with _Collected() as warnings:
+        try:
+            train(
+                cell.config,
+                cell.folder,
+                root=cell.root,
+                resume=True,
+                name=cell.name,
+                measured=False,
+                tested=cell.tested,
+                shown=False,
+                stop=cell.stop,
+            )
+        except Exception as raised:  # whatever a method file of the user's raises
+            error = f"{type(raised).__name__}: {raised}"
+    return Ended(error, warnings)
+
+
+class _Collected(logging.Handler):
+    """Keeps the library's warnings, in place of whoever would show them."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.texts: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.texts.append(record.getMessage())
+
+    def __enter__(self) -> list[str]:
+        self.above = logging.getLogger("sparsefuse")
+        self.above.addHandler(self)
+        self.above.propagate = False
+        return self.texts
+
+    def __exit__(self, *_: object) -> None:
+        self.above.removeHandler(self)
+        self.above.propagate = True
+
+
+def _measure(cells: Sequence[Cell]) -> None:
+    """Latency and memory, once per name; its other cells get the same figures, for they are the same model."""
+    from sparsefuse.cost.measure import Measured, measure
+    from sparsefuse.methods import build
+    from sparsefuse.training.distributed import device_of
+
+    known: dict[str, dict[str, Any]] = {}
+    for cell in cells:
+        result = read_json(cell.folder / "result.json")
+        if "latency_ms" in result["cost"]:
+            known.setdefault(cell.name, {k: v for k, v in result["cost"].items() if k in Measured._fields})
+    for cell in cells:
+        result, facts = read_json(cell.folder / "result.json"), read_json(cell.folder / "model.json")
+        if "latency_ms" in result["cost"]:
+            continue
+        if cell.name not in known:
+            outputs = len(facts["labels"]["classes"]) or 1
+            model = build(facts["method"], facts["features"], outputs, lengths=facts["lengths"], **facts["options"])
+            model.to(device_of(cell.config.train.device))
+            known[cell.name] = measure(model, facts["typical"])._asdict()
+        result["cost"] |= known[cell.name]
+        write_json(cell.folder / "result.json", result)

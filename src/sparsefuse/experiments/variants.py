@@ -1,0 +1,129 @@
+"""What an experiment compares: a configuration in, named variants of it out."""
+
+import dataclasses
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+
+from sparsefuse.config import Config
+from sparsefuse.errors import unknown
+
+
+class Variant(NamedTuple):
+    """A configuration with something changed."""
+
+    name: str
+    """what tables call it: the method, `unimodal (rgb)`, `sft, pool=max`"""
+    method: str
+    options: dict[str, Any] = {}  # noqa: RUF012  # never changed
+    """further options of the method"""
+    train: dict[str, Any] = {}  # noqa: RUF012
+    """fields of `train`"""
+    data: dict[str, Any] = {}  # noqa: RUF012
+    """fields of `data`"""
+
+    def of(self, config: Config, seed: int) -> Config:
+        """The configuration of one run."""
+        options = {**config.options, self.method: {**config.options.get(self.method, {}), **self.options}}
+        train = dataclasses.replace(config.train, **self.train)
+        data = dataclasses.replace(config.data, **self.data)
+        return dataclasses.replace(config, method=self.method, seed=seed, options=options, train=train, data=data)
+
+
+def methods_of(config: Config, methods: Sequence[str], root: Path) -> list[Variant]:
+    """One variant per method; `unimodal` stands for one per modality. Raises ValueError for a name given twice."""
+    from sparsefuse.methods import find
+
+    check_once("methods", (Path(method).stem for method in methods))
+    found = []
+    for method in methods:
+        find(method)
+        found += unimodal(config, root) if method == "unimodal" else [Variant(Path(method).stem, method)]
+    return found
+
+
+def unimodal(config: Config, root: Path) -> list[Variant]:
+    """Each modality alone."""
+    return [Variant(f"unimodal ({name})", "unimodal", {"modality": name}) for name in modalities_of(config, root)]
+
+
+def modalities_of(config: Config, root: Path) -> tuple[str, ...]:
+    """The modalities that the configuration names, or else those of its manifest."""
+    from sparsefuse.data.manifest import read_manifest
+
+    path = root / config.data.manifest
+    return read_manifest(path, label=config.data.label, modalities=config.data.modalities).modalities
+
+
+def values_of(config: Config, option: str, values: Sequence[Any]) -> list[Variant]:
+    """One variant per value of one option: the method's (`pool`), or `train.NAME`, `data.NAME` or `data.split.NAME`.
+
+    Several options that change together are joined by +, as are their values: `unimodal_depth+fusion_depth` at `8+4`.
+    Raises ValueError for an option that nobody knows or a value given twice.
+    """
+    from sparsefuse.methods import option_names
+
+    places = {"train": config.train, "data": config.data, "data.split": config.data.split}
+    known = [*option_names(config.method), *(f"{p}.{f.name}" for p in places for f in dataclasses.fields(places[p]))]
+    options = option.split("+")
+    check_once("option", options)
+    for name in options:
+        if name not in known:
+            raise ValueError(unknown(f"option of {config.method}", name, known))
+    check_once("values", map(str, values))
+    found = []
+    for value in values:
+        each = [value] if len(options) == 1 else [_typed(part) for part in str(value).split("+")]
+        if len(each) != len(options):
+            raise ValueError(f"{option} takes {len(options)} values joined by +; got {value!r}")
+        changes = _changes(config, dict(zip(options, each, strict=True)))
+        found.append(Variant(f"{Path(config.method).stem}, {option}={value}", config.method, **changes))
+    return found
+
+
+def _changes(config: Config, values: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Options by their dotted names, as the fields of a `Variant`."""
+    found: dict[str, dict[str, Any]] = {"options": {}, "train": {}, "data": {}, "data.split": {}}
+    for name, value in values.items():
+        part, _, field = name.rpartition(".")
+        found[part or "options"][field] = _checked(name, value) if part else value
+    if split := found.pop("data.split"):
+        found["data"]["split"] = dataclasses.replace(config.data.split, **split)
+    return found
+
+
+def _typed(text: str) -> Any:
+    """A value as it is typed in a YAML; also 1e-3, which YAML takes for text."""
+    try:
+        return float(text) if "e" in text.lower() else yaml.safe_load(text)
+    except ValueError:
+        return yaml.safe_load(text)
+
+
+def _checked(name: str, value: Any) -> Any:
+    """The value of a field of `Config` by its dotted name, as its type. Raises ValueError if it is of another."""
+    from jsonargparse import ArgumentError, ArgumentParser  # pyright: ignore[reportPrivateImportUsage]
+
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_class_arguments(Config, None)
+    *parts, field = name.split(".")
+    tree: Any = {field: value}
+    for part in reversed(parts):
+        tree = {part: tree}
+    try:
+        found: Any = parser.instantiate(parser.parse_object(tree))
+    except (ArgumentError, TypeError) as error:
+        raise ValueError(f"{name} cannot be {value!r}: {' '.join(str(error).split())}") from error
+    for part in (*parts, field):
+        found = found[part] if isinstance(found, dict) or not hasattr(found, part) else getattr(found, part)
+    return found
+
+
+def check_once(what: str, names: Iterable[str]) -> None:
+    """Raises ValueError for a name that stands there twice: two runs would write to one folder."""
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    if twice:
+        raise ValueError(f"{what}: {twice[0]!r} stands there twice; name each once (a file by another name)")

@@ -1,0 +1,1 @@
+"""What lies on disk, knowing no model: whole files, references, rows, shards, checkpoints."""

@@ -1,0 +1,80 @@
+"""Checkpoints: tensors and plain facts in one safetensors file, written whole. Nothing is pickled."""
+
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from sparsefuse.files.whole import replacing
+
+
+class Checkpoint(NamedTuple):
+    """What a file holds."""
+
+    tensors: dict[str, Tensor]
+    facts: dict[str, Any]
+
+
+def save(path: Path, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
+    """Writes tensors by name and JSON-able facts. Raises OSError if the file cannot be written."""
+    with replacing(path) as temporary:
+        whole = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
+        try:
+            save_file(whole, temporary, metadata={"facts": json.dumps(facts)})
+        except SafetensorError as error:
+            raise OSError(f"{path} cannot be written ({error}); is the disk full?") from error
+
+
+def load(path: Path) -> Checkpoint:
+    """Reads what `save` wrote. Raises FileNotFoundError, or ValueError for a file that is none of ours."""
+    if not path.is_file():
+        raise FileNotFoundError(f"no checkpoint at {path}; expected a file that `sparsefuse train` wrote")
+    try:
+        with safe_open(path, framework="pt") as file:
+            facts = json.loads((file.metadata() or {}).get("facts", "{}"))
+            return Checkpoint({name: file.get_tensor(name) for name in file.keys()}, facts)  # noqa: SIM118
+    except SafetensorError as error:
+        raise ValueError(f"{path} is not a whole safetensors file ({error}); take another checkpoint") from error
+
+
+def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """The optimizer's state as flat names: `optimizer/<parameter>/<what>`."""
+    state = optimizer.state_dict()["state"]
+    return {f"optimizer/{i}/{key}": t for i, entry in state.items() for key, t in entry.items()}
+
+
+def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor], lr: float) -> None:
+    """Puts back what `optimizer_tensors` gave, and the learning rate."""
+    state: dict[int, dict[str, Tensor]] = {}
+    for name, tensor in tensors.items():
+        if name.startswith("optimizer/"):
+            _, index, key = name.split("/")
+            state.setdefault(int(index), {})[key] = tensor
+    whole = optimizer.state_dict()
+    for group in whole["param_groups"]:
+        group["lr"] = lr
+    optimizer.load_state_dict({"state": state, "param_groups": whole["param_groups"]})
+
+
+def model_tensors(model: nn.Module, prefix: str = "model/") -> dict[str, Tensor]:
+    """The model's weights as `model/<name>`."""
+    return {prefix + name: tensor for name, tensor in model.state_dict().items()}
+
+
+def restore_model(model: nn.Module, tensors: dict[str, Tensor], prefix: str = "model/") -> None:
+    """Puts back what `model_tensors` gave. Raises ValueError, naming the first, if names or shapes differ."""
+    given = {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
+    shapes, wanted = ({n: tuple(t.shape) for n, t in found.items()} for found in (given, model.state_dict()))
+    differing = [name for name in wanted | shapes if shapes.get(name) != wanted.get(name)]
+    if differing:
+        name = differing[0]
+        raise ValueError(
+            f"the checkpoint does not fit the model: {len(differing)} weights differ, the first is {name} (shape "
+            f"{shapes.get(name, 'none')}, expected {wanted.get(name, 'none')}); it was made with other options or by "
+            "an older version, so train again"
+        )
+    model.load_state_dict(given)

@@ -1,0 +1,153 @@
+"""A manifest's cells: a CSV or JSONL file in, rows of text with their line numbers out; rows in, a CSV file out."""
+
+import csv
+import io
+import json
+from collections.abc import Iterable, Iterator, Sequence, Set
+from pathlib import Path
+from typing import NamedTuple
+
+from sparsefuse.errors import unknown
+from sparsefuse.files.references import suffix
+from sparsefuse.files.whole import write_text
+
+_JSONL = (".jsonl", ".ndjson")
+SUFFIXES = (".csv", *_JSONL)
+_NEVER_FILES = ("id", "label", "split", "group")  # a group is often the name of the video a clip was cut from
+
+
+class Table(NamedTuple):
+    """All cells as text, an absent one empty; with the line that each row begins on, for error messages."""
+
+    columns: list[str]
+    rows: list[dict[str, str]]
+    lines: list[int]
+
+    def holds(self, column: str, kinds: Set[str]) -> bool:
+        """Whether the column's cells are files with a suffix among `kinds`, such as `refs.FEATURES`.
+
+        Most cells that are not empty decide: one that says `n/a` must not make a modality vanish.
+        """
+        if column in _NEVER_FILES:
+            return False
+        cells = [row[column] for row in self.rows if row[column]]
+        return 2 * sum(suffix(cell) in kinds for cell in cells) > len(cells)
+
+
+def read_table(path: str | Path) -> Table:
+    """Reads every column of a CSV (with a header) or JSONL file as text; lists in JSONL are joined with |.
+
+    Raises FileNotFoundError, or ValueError with the line that is broken.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"manifest {path} not found{_neighbour(path)}")
+    try:
+        text = path.read_text(encoding="utf-8-sig")  # spreadsheets write a byte-order mark
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: not UTF-8 text (byte {error.start}); expected CSV or JSONL") from error
+    if not text.strip():
+        raise ValueError(f"{path}: the table is empty; expected a header and one row per sample")
+    return _read_jsonl(path, text) if path.suffix.lower() in _JSONL else _read_csv(path, text)
+
+
+def check_ids(path: Path, table: Table) -> None:
+    """Raises ValueError unless there are rows and every one has an id of its own."""
+    if "id" not in table.columns:
+        raise ValueError(f"{path}: no 'id' column; {unknown('column', 'id', table.columns)}")
+    if not table.rows:
+        raise ValueError(f"{path}: no rows, only a header; expected one row per sample")
+    seen: dict[str, int] = {}
+    for line, row in zip(table.lines, table.rows, strict=True):
+        if not row["id"]:
+            raise ValueError(f"{path}, line {line}: the id is empty; every row needs one")
+        if row["id"] in seen:
+            raise ValueError(f"{path}: id {row['id']!r} stands on lines {seen[row['id']]} and {line}; ids are unique")
+        seen[row["id"]] = line
+
+
+def csv_text(lines: Iterable[Iterable[object]]) -> str:
+    """Lines of cells as the text of a CSV file."""
+    out = io.StringIO(newline="")
+    csv.writer(out, lineterminator="\n").writerows(lines)
+    return out.getvalue()
+
+
+def write_table(path: str | Path, rows: Sequence[dict[str, str]]) -> Path:
+    """Writes rows (all with the first one's columns) as CSV, whole; returns the path."""
+    out = io.StringIO(newline="")
+    writer = csv.DictWriter(out, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_text(path, out.getvalue())
+    return Path(path)
+
+
+def _read_csv(path: Path, text: str) -> Table:
+    records = _records(path, text)
+    header, columns = next(records, (1, []))
+    if "" in columns:
+        number = columns.index("") + 1
+        raise ValueError(f"{path}, line {header}: column {number} has no name; name it or take it out")
+    twice = sorted({name for name in columns if columns.count(name) > 1})
+    if twice:
+        raise ValueError(f"{path}, line {header}: column {twice[0]!r} stands twice in the header; rename one")
+    rows, lines = [], []
+    for line, cells in records:
+        if len(cells) != len(columns):
+            raise ValueError(
+                f"{path}, line {line}: {len(cells)} cells, the header has {len(columns)}; "
+                "put cells that hold a comma in double quotes"
+            )
+        rows.append(dict(zip(columns, cells, strict=True)))
+        lines.append(line)
+    return Table(columns, rows, lines)
+
+
+def _records(path: Path, text: str) -> Iterator[tuple[int, list[str]]]:
+    """(line it begins on, cells) of every record that is not blank; a quoted cell may go over several lines."""
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)  # else an open quote swallows all rows below it
+    begin = 1
+    try:
+        for cells in reader:
+            cells = [cell.strip() for cell in cells]
+            if any(cells):
+                yield begin, cells
+            begin = reader.line_num + 1
+    except csv.Error as error:
+        raise ValueError(f"{path}, line {begin}: not CSV ({error}); is a double quote open?") from error
+
+
+def _read_jsonl(path: Path, text: str) -> Table:
+    columns: dict[str, None] = {}
+    rows, lines = [], []
+    for number, line in enumerate(text.split("\n"), start=1):  # splitlines() would also break at U+2028 in a text
+        if not line.strip():
+            continue
+        try:
+            value = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise ValueError(f"{path}, line {number}: not JSON ({error}); expected one object a line") from error
+        if not isinstance(value, dict):
+            raise ValueError(f"{path}, line {number}: got {line.strip()[:40]}, expected one object {{...}} a line")
+        rows.append({name: _text(cell) for name, cell in value.items()})
+        lines.append(number)
+        columns.update(dict.fromkeys(value))
+    return Table(list(columns), [{name: row.get(name, "") for name in columns} for row in rows], lines)
+
+
+def _text(cell: object) -> str:
+    """A JSON value as a CSV cell."""
+    if cell is None:
+        return ""
+    if isinstance(cell, list):
+        return "|".join(map(_text, cell))
+    return cell.strip() if isinstance(cell, str) else json.dumps(cell, ensure_ascii=False)
+
+
+def _neighbour(path: Path) -> str:
+    """A hint at what the folder does hold."""
+    if not path.parent.is_dir():
+        return f"; the folder {path.parent} does not exist either"
+    near = sorted(p.name for p in path.parent.iterdir() if p.suffix.lower() in SUFFIXES)
+    return f"; {path.parent} holds {', '.join(near[:5])}" if near else f"; {path.parent} holds no CSV or JSONL file"

@@ -1,0 +1,26 @@
+"""What was left out, and why: every unusable file or sample is named once in `skipped.jsonl`."""
+
+import json
+from pathlib import Path
+from typing import NamedTuple
+
+from sparsefuse.files.whole import write_text
+
+
+class Unusable(ValueError):
+    """A file or sample that cannot be used. The message says what, where, got, expected: it is what the user reads."""
+
+
+class Skip(NamedTuple):
+    """One line of `skipped.jsonl`."""
+
+    id: str
+    """The sample's id in the manifest."""
+    modality: str
+    """The modality that could not be used; empty when the whole sample is unusable."""
+    reason: str
+
+
+def write_skipped(path: str | Path, skips: list[Skip]) -> None:
+    """Writes one JSON object a line, whole; an empty list writes an empty file, so that a rerun clears old reports."""
+    write_text(path, "".join(json.dumps(skip._asdict(), ensure_ascii=False) + "\n" for skip in skips))

@@ -1,0 +1,1 @@
+"""A run folder and clips in, predictions, timelines and scores out."""

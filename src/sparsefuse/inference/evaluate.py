@@ -1,0 +1,131 @@
+"""Scoring a finished run again: a run folder and a split or a manifest in, scores out."""
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+from sparsefuse import metrics
+from sparsefuse.config import Data, Split
+from sparsefuse.data.batches import LengthBuckets, collate
+from sparsefuse.data.dataset import ClipDataset
+from sparsefuse.data.fingerprint import difference, fingerprints
+from sparsefuse.data.manifest import Row, read_manifest
+from sparsefuse.data.prepare import prepare
+from sparsefuse.data.split import split_rows
+from sparsefuse.files.whole import read_json
+from sparsefuse.inference.predictor import Predictor, load
+from sparsefuse.runs.calibration import calibrate, write_calibration
+from sparsefuse.tokens import Batch
+from sparsefuse.training import multiclip
+
+log = logging.getLogger(__name__)
+
+
+class Opened(NamedTuple):
+    """A finished run with clips to score it on."""
+
+    predictor: Predictor
+    data: ClipDataset
+    batches: list[list[int]]
+    skipped: int
+
+
+def evaluate(
+    run: Path,
+    *,
+    split: str = "test",
+    manifest: Path | None = None,
+    batch_size: int = 24,
+    calibrated: bool = False,
+    trust_code: bool = False,
+) -> dict[str, Any]:
+    """Scores of the run's best model, with the number of clips (`clips`) and of those left out (`skipped`).
+
+    Reads the run's own data as its config.json names it (relative to the current folder), or all rows of `manifest`.
+    `calibrated` fits the run's temperature to these clips and notes it in the run. Raises ValueError if the run's own
+    data is not what it was when the run began, or to fit to its test split. `trust_code`: see `predict.load`.
+    """
+    if calibrated and manifest is None and split != "valid":
+        raise ValueError(
+            f"the temperature must not be fitted to the {split} split; give --split valid, or --manifest with new clips"
+        )
+    opened = open_run(run, split=split, manifest=manifest, batch_size=batch_size, trust_code=trust_code)
+    logits, labels = outputs(opened)
+    known = opened.predictor.labels
+    scores: dict[str, Any] = dict(metrics.scores(logits, labels, known.task, heads=known.heads))
+    if calibrated and (found := calibrate(logits, labels, known)):
+        write_calibration(run, found)
+        scores |= {"temperature": found.temperature, "calibrated_loss": found.loss}
+    return {**scores, "clips": len(opened.data), "skipped": opened.skipped}
+
+
+def open_run(
+    run: Path,
+    *,
+    root: Path = Path(),
+    split: str = "test",
+    manifest: Path | None = None,
+    batch_size: int = 24,
+    trust_code: bool = False,
+) -> Opened:
+    """The run's best model and a split of its own data, or all rows of `manifest`; see `evaluate`.
+
+    `root` is the folder that the path of the run's manifest is relative to.
+    """
+    predictor = load(run, trust_code=trust_code)
+    spec = read_json(run / "config.json")["data"]
+    spec["split"] = Split(**spec["split"])
+    data = Data(**spec)
+    path = manifest or root / data.manifest
+    found = read_manifest(path, label=data.label, modalities=list(predictor.model.features))
+    rows: dict[str, list[Row]] = {"all": found.rows}
+    if manifest is None:
+        rows = {split: split_rows(found, data.split, predictor.labels.task)[split]}
+    prepared = prepare(
+        rows,
+        found.root,
+        modalities=found.modalities,
+        labels=predictor.labels,
+        features=predictor.model.features,
+        fit=predictor.fit,
+    )
+    ((name, usable),) = prepared.rows.items()
+    if prepared.skips:
+        first = prepared.skips[0]
+        log.warning(
+            "%d samples or modalities left out; the first is %s: %s", len(prepared.skips), first.id, first.reason
+        )
+    before = read_json(run / "model.json").get("clips")
+    changed = difference(before, fingerprints(prepared.rows)) if manifest is None and before else ""
+    if changed:
+        raise ValueError(
+            f"{found.path} is not what {run} was trained with ({changed}), so that clips it learnt from may be scored "
+            "as new; restore the manifest and its files, or score clips that you know to be new with --manifest"
+        )
+    dataset = ClipDataset(
+        usable,
+        predictor.labels,
+        found.root,
+        modalities=tuple(predictor.model.features),
+        stats=predictor.stats,
+        fit=predictor.fit,
+    )
+    batches = LengthBuckets(prepared.lengths[name], batch_size, seed=0, shuffle=False).epoch(0)
+    return Opened(predictor, dataset, batches, len(prepared.skips))
+
+
+@torch.inference_mode()
+def outputs(
+    opened: Opened, change: Callable[[Batch], Batch] = lambda batch: batch
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Logits (n, C) and labels of the clips, batch by batch, each changed before the model sees it."""
+    predictor = opened.predictor
+    logits, labels = [], []
+    for indices in opened.batches:
+        batch = change(collate([opened.data[i] for i in indices], predictor.model.features))
+        logits.append(multiclip.logits(predictor.model, batch.tokens, predictor.fit))
+        labels.append(batch.labels)
+    return torch.cat(logits), torch.cat(labels)

@@ -1,0 +1,205 @@
+"""Prediction: a run folder and clips in, labels with probabilities out. The run folder is all that is needed."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sparsefuse import metrics
+from sparsefuse.data.arrays import read_array
+from sparsefuse.data.batches import collate
+from sparsefuse.data.labels import Labels
+from sparsefuse.data.lengths import Lengths
+from sparsefuse.data.sample import Sample
+from sparsefuse.data.stats import Stats
+from sparsefuse.errors import unknown
+from sparsefuse.features import PLACE, extractor, source_of
+from sparsefuse.files import checkpoint
+from sparsefuse.files.references import FEATURES, MEDIA, TABLES, suffix
+from sparsefuse.files.skipped import Unusable
+from sparsefuse.files.whole import read_json
+from sparsefuse.methods import build
+from sparsefuse.model import FusionModel
+from sparsefuse.runs.calibration import Calibration, read_calibration
+from sparsefuse.tokens import Tokens
+from sparsefuse.training import multiclip
+
+Stream = np.ndarray | Tensor | str | Path
+"""One modality of a clip: its features (N, F), the file that holds them, or the media file they are made from."""
+Clip = str | Path | Mapping[str, Stream]
+"""One media file for all modalities; or a stream per modality, or per manifest column that features were made from."""
+
+
+class Prediction(NamedTuple):
+    """What the model says of one clip."""
+
+    label: str
+    """the likeliest class; several classes joined by | (those above 1/2); the likeliest of each head joined by +; the
+    number, for regression"""
+    probabilities: dict[str, float]
+    """per class (`verb:take` if there are heads), calibrated if the run is; empty for regression"""
+    missing: dict[str, str]
+    """modalities the clip lacks, and why"""
+
+
+def load(run: str | Path, *, device: str = "cpu", trust_code: bool = False) -> "Predictor":
+    """Loads the best model of a run folder. Raises FileNotFoundError if there is none.
+
+    A run whose method or extractor is a .py file is refused unless `trust_code`: loading must not execute what came
+    with it.
+    """
+    run = Path(run)
+    if not (run / "model.json").is_file():
+        raise FileNotFoundError(f"{run} is no run folder: it has no model.json; expected what `sparsefuse train` wrote")
+    facts = read_json(run / "model.json")
+    extracted = (facts["extract"] or {}).get("features", {})
+    for code in [facts["method"], *(spec["extractor"] for spec in extracted.values())]:
+        if code.endswith(".py") and not trust_code:
+            raise ValueError(f"{run} needs the code in {code}; read it, then load with trust_code=True (--trust-code)")
+    found = checkpoint.load(run / "model.safetensors")
+    labels = Labels.from_json(facts["labels"])
+    model = build(facts["method"], facts["features"], labels.num_outputs, lengths=facts["lengths"], **facts["options"])
+    checkpoint.restore_model(model, found.tensors)
+    stats = Stats.from_tensors(found.tensors) if facts["normalised"] else None
+    fit = Lengths(facts["max_length"], facts["resample"], facts.get("windows", 1))  # older runs have one
+    return Predictor(model.to(device).eval(), labels, stats, extracted, fit, read_calibration(run))
+
+
+class Predictor:
+    """A trained model with its labels, its normalisation and its way from files to features."""
+
+    def __init__(
+        self,
+        model: FusionModel,
+        labels: Labels,
+        stats: Stats | None,
+        extract: Mapping[str, Mapping[str, Any]],
+        fit: Lengths,
+        calibration: Calibration | None = None,
+    ):
+        self.model, self.labels, self.stats = model, labels, stats
+        self.extract, self.fit = extract, fit
+        self.calibration = calibration
+        self.device = next(model.parameters()).device
+
+    def predict(self, clips: Clip | Sequence[Clip]) -> "Prediction | list[Prediction]":
+        """One clip gives one prediction, a list of clips a list. Each is a batch of its own, so memory stays small.
+
+        Raises Unusable for a clip of which no modality can be read, ValueError for unknown modalities.
+        """
+        if isinstance(clips, str | Path | Mapping):
+            return self.predict_one(clips)
+        return [self.predict_one(clip) for clip in clips]
+
+    @property
+    def temperature(self) -> float:
+        """What logits are divided by before they become probabilities; 1 if the run was never calibrated."""
+        return self.calibration.temperature if self.calibration else 1.0
+
+    @property
+    def columns(self) -> list[str]:
+        """What a clip may name: the modalities, and the manifest columns that those the model reads are made from."""
+        sources = (self._source(name) for name in self.model.modalities)
+        return list(dict.fromkeys([*self.model.features, *filter(None, sources)]))
+
+    @torch.inference_mode()
+    def predict_one(self, clip: Clip) -> Prediction:
+        """The prediction for one clip; see `predict`."""
+        tokens, missing = self.tokens(clip)
+        return self.prediction(multiclip.logits(self.model, tokens, self.fit)[0].cpu(), missing)
+
+    def tokens(self, clip: Clip) -> tuple[dict[str, Tokens], dict[str, str]]:
+        """What the model reads of one clip, as a batch of one, and why modalities are missing. Raises Unusable."""
+        features, missing = self.features(clip)
+        if not features:
+            if isinstance(clip, str | Path) and len(set(missing.values())) == 1:
+                raise Unusable(next(iter(missing.values())))  # of one file, once is enough
+            raise Unusable("; ".join(f"{name}: {why}" for name, why in missing.items()) or "the clip has no modality")
+        batch = collate([Sample(features, torch.tensor(0), "")], self.model.features)
+        return {name: Tokens(t.x.to(self.device), t.mask.to(self.device)) for name, t in batch.tokens.items()}, missing
+
+    def features(self, clip: Clip) -> tuple[dict[str, Tensor], dict[str, str]]:
+        """Normalised features (N, F) per modality of a clip, and why the others are missing."""
+        if isinstance(clip, str | Path):
+            clip = dict.fromkeys(self.model.modalities, clip)
+        for name in clip:
+            if name not in self.columns:
+                raise ValueError(unknown("modality", name, self.columns))
+        found: dict[str, Tensor] = {}
+        missing: dict[str, str] = {}
+        for name in self.model.modalities:
+            try:
+                found[name] = self._normalised(name, self.read(name, clip))
+            except Unusable as error:
+                missing[name] = str(error)
+        return found, missing
+
+    def media(self, name: str, clip: Clip) -> Path | None:
+        """The media file that a modality of a clip is made from; None if its features are given, or nothing is."""
+        if isinstance(clip, str | Path):
+            clip = {name: clip}
+        column = name if name in clip else self._source(name)
+        stream = clip.get(column)
+        if not isinstance(stream, str | Path):
+            return None
+        kind = suffix(str(stream))
+        if kind in TABLES:
+            raw = column != name or self._reads_tables(name)
+        else:
+            raw = kind in MEDIA or (column != name and kind not in FEATURES)
+        return Path(stream) if raw else None
+
+    def _reads_tables(self, name: str) -> bool:
+        """Whether the modality is made from what may be a table, such as readings, and not from films."""
+        return name in self.extract and source_of(self.extract[name]["extractor"]) not in ("video", "audio")
+
+    def read(self, name: str, clip: Clip) -> Tensor:
+        """A modality's features (N, F) as they are before cutting, resampling and normalising. Raises Unusable."""
+        if isinstance(clip, str | Path):
+            clip = {name: clip}
+        file = self.media(name, clip)
+        if file is not None:
+            return torch.from_numpy(self._extracted(name, file))
+        if name not in clip:
+            source = self._source(name)
+            raise Unusable(f"not given, and {source!r} is no media file" if source in clip else "not given")
+        stream = clip[name]
+        if isinstance(stream, str | Path):
+            return torch.from_numpy(read_array(str(stream), Path()))
+        return torch.as_tensor(stream, dtype=torch.float32)
+
+    def _source(self, name: str) -> str:
+        """The manifest column that the modality's features were made from; empty if they were made elsewhere."""
+        return self.extract.get(name, {}).get("source", "")
+
+    def _extracted(self, name: str, path: Path) -> np.ndarray:
+        if name not in self.extract:
+            raise Unusable(
+                f"{path} is a media file, but {name!r} was trained on features made elsewhere; give its features"
+            )
+        spec = {k: v for k, v in self.extract[name].items() if k not in PLACE}
+        make = self.extract[name]["extractor"]
+        return extractor(make)(path, **spec)
+
+    def _normalised(self, name: str, x: Tensor) -> Tensor:
+        width = self.model.features[name]
+        if x.ndim != 2 or x.shape[1] != width or not len(x):
+            raise Unusable(f"{name} must be (N, {width}) with N >= 1; got {tuple(x.shape)}")
+        if not x.isfinite().all():
+            raise Unusable(f"{name} has NaN or infinite values")
+        x = self.fit.fit(name, x)
+        return self.stats.normalise(name, x) if self.stats else x
+
+    def prediction(self, logits: Tensor, missing: dict[str, str]) -> Prediction:
+        """What logits (C,) say."""
+        labels = self.labels
+        shares = self.probabilities(logits[None])[0].tolist()
+        label = labels.text(labels.likeliest(logits))
+        return Prediction(label, dict(zip(labels.classes, shares[: len(labels.classes)], strict=True)), missing)
+
+    def probabilities(self, logits: Tensor) -> Tensor:
+        """Calibrated probabilities (B, C) of logits (B, C); see `calibration`."""
+        return metrics.probabilities(logits / self.temperature, self.labels.task, heads=self.labels.heads)

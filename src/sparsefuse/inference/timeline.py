@@ -1,0 +1,130 @@
+"""Long recordings: a clip and a window in seconds in; what is where in it, out.
+
+Features are made of the whole recording, then cut: token i of N lies at the share i / N of the stream's seconds. What
+an extractor joins to a token from before and after it may so reach over a window's edge.
+"""
+
+import itertools
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from torch import Tensor
+
+from sparsefuse.features import source_of
+from sparsefuse.files.skipped import Unusable
+from sparsefuse.inference.predictor import Clip, Prediction, Predictor
+from sparsefuse.media.seconds import seconds
+
+
+class Moment(NamedTuple):
+    """What the model says of one window."""
+
+    start: float
+    """seconds"""
+    end: float
+    prediction: Prediction
+
+    @property
+    def probability(self) -> float | None:
+        """Of the label; None if it is none of the classes, as a number or several labels are."""
+        return self.prediction.probabilities.get(self.prediction.label)
+
+
+class Segment(NamedTuple):
+    """Windows one after another with one label."""
+
+    start: float
+    end: float
+    label: str
+    probability: float | None
+    """mean over its windows"""
+
+
+class Timeline(NamedTuple):
+    """A recording from start to end."""
+
+    seconds: float
+    moments: list[Moment]
+    missing: dict[str, str]
+
+    @property
+    def segments(self) -> list[Segment]:
+        """Windows of equal label joined. Between two windows the border is halfway between their middles."""
+        middles = [(moment.start + moment.end) / 2 for moment in self.moments]
+        borders = [0.0, *((a + b) / 2 for a, b in itertools.pairwise(middles)), self.seconds]
+        found = []
+        for label, group in itertools.groupby(range(len(self.moments)), lambda i: self.moments[i].prediction.label):
+            part = list(group)
+            shares = [share for i in part if (share := self.moments[i].probability) is not None]
+            mean = sum(shares) / len(shares) if shares else None
+            found.append(Segment(borders[part[0]], borders[part[-1] + 1], label, mean))
+        return found
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain lists and numbers."""
+        windows = [{"start": m.start, "end": m.end, **m.prediction._asdict()} for m in self.moments]
+        return {"seconds": self.seconds, "segments": [s._asdict() for s in self.segments], "windows": windows}
+
+
+class Recording(NamedTuple):
+    """One modality of a whole recording."""
+
+    x: Tensor
+    """(N, F) features as extracted"""
+    seconds: float
+
+    def cut(self, start: float, end: float) -> Tensor | None:
+        """The tokens between two times; None beyond its end."""
+        first, last = (round(len(self.x) * time / self.seconds) for time in (start, end))
+        return self.x[first : max(last, first + 1)] if first < len(self.x) else None
+
+
+def timeline(predictor: Predictor, clip: Clip, *, window: float, hop: float) -> Timeline:
+    """Predicts every window of `window` seconds, `hop` seconds apart; the last one ends with the recording.
+
+    Raises Unusable if no modality of the clip is made from a media file that can be read.
+    """
+    check_windows(window, hop)
+    streams, missing = _streams(predictor, clip)
+    whole = max(stream.seconds for stream in streams.values())
+    moments = []
+    for start, end in spans(whole, window, hop):
+        parts = {name: part for name, s in streams.items() if (part := s.cut(start, end)) is not None}
+        moments.append(Moment(start, end, predictor.predict_one(parts)))
+    return Timeline(whole, moments, missing)
+
+
+def check_windows(window: float, hop: float) -> None:
+    """Raises ValueError unless the windows leave nothing out."""
+    if not 0 < hop <= window:
+        raise ValueError(f"expected 0 < --hop <= --window, in seconds; got --window {window:g} --hop {hop:g}")
+
+
+def spans(whole: float, window: float, hop: float) -> Iterator[tuple[float, float]]:
+    """Start and end of every window, in seconds; a shorter recording is one window."""
+    start = 0.0
+    for i in itertools.count():
+        start = i * hop
+        if start + window >= whole - 1e-6:
+            break
+        yield start, start + window
+    yield max(whole - window, 0.0), whole
+
+
+def _streams(predictor: Predictor, clip: Clip) -> tuple[dict[str, Recording], dict[str, str]]:
+    """Every modality of the recording that can be read, and why the others cannot."""
+    found, missing = {}, {}
+    for name in predictor.model.modalities:
+        try:
+            file = predictor.media(name, clip)
+            if file is None:
+                predictor.read(name, clip)  # says what is wrong if there is nothing at all
+                raise Unusable("features do not say how many seconds they are; windows need the media file")
+            x = predictor.read(name, clip)
+            kind = source_of(predictor.extract[name]["extractor"])
+            found[name] = Recording(x, seconds(file, "audio" if kind == "audio" else "video"))
+        except Unusable as error:
+            missing[name] = str(error)
+    if not found:
+        raise Unusable("; ".join(f"{name}: {why}" for name, why in missing.items()))
+    return found, missing

@@ -1,0 +1,1 @@
+"""Tasks on many processes or machines."""

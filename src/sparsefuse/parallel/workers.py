@@ -1,0 +1,217 @@
+"""Tasks come in, their results come out in the order they finish; a worker that crashes or hangs costs one task."""
+
+import atexit
+import math
+import os
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import suppress
+from multiprocessing import get_context, parent_process
+from multiprocessing.connection import Connection, wait
+from typing import Any, Generic, TypeVar
+
+from sparsefuse.parallel.memory import keep_memory
+
+Task = TypeVar("Task")
+Result = TypeVar("Result")
+
+
+def cores() -> int:
+    """The cores this process may use; in a container or under taskset, fewer than the machine has."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def each(
+    work: Callable[[Task], Result],
+    tasks: Iterable[Task],
+    jobs: int,
+    *,
+    waiting: Callable[[], None] | None = None,
+    begin: Callable[[], None] | None = None,
+    timeout: float = math.inf,
+    late: Result | None = None,
+) -> Generator[tuple[Task, Result | None], None, None]:
+    """Gives (task, its result) in any order; the result is None when the process that did it died.
+
+    `jobs`: number of processes; 0 = one per core; 1 = no other process, this one, which no time-out ends. What `work`
+    raises is raised here. `waiting` is called about once a second while other processes work: for progress within long
+    tasks. `begin`: what a process does once before its first task. A task that takes longer than `timeout` seconds is
+    ended with its process, and its result is `late`.
+    Close the generator (`contextlib.closing`) when leaving it early: that ends tasks that have begun.
+    """
+    if jobs == 1:
+        if begin:
+            begin()
+        yield from ((task, work(task)) for task in tasks)
+        return
+    pool = _Pool[Task, Result]((work, begin), jobs or cores(), timeout, late)
+    try:
+        yield from pool.run(iter(tasks), waiting)
+    finally:
+        pool.end()
+
+
+class _Pool(Generic[Task, Result]):
+    """Worker processes, each with a pipe and one task at a time: so it is known which task a dead one had."""
+
+    def __init__(self, orders: "_Orders", jobs: int, timeout: float, late: Result | None) -> None:
+        self._orders, self._jobs, self._timeout, self._late = orders, jobs, timeout, late
+        self._workers: list[_Worker] = []
+
+    def run(
+        self, tasks: Iterator[Task], waiting: Callable[[], None] | None
+    ) -> Generator[tuple[Task, Result | None], None, None]:
+        """As `each`."""
+        while True:
+            self._hand_out(tasks)
+            busy = [worker for worker in self._workers if worker.busy]
+            if not busy:
+                return
+            left = min(worker.deadline for worker in busy) - time.monotonic()
+            left = max(0.0, min(left, 1.0 if waiting else math.inf))
+            heard = wait([worker.pipe for worker in busy], None if left == math.inf else left)
+            if waiting:
+                waiting()
+            for worker in busy:
+                task = worker.task
+                if worker.pipe in heard:
+                    answer = self._hear(worker)
+                    if worker.busy:  # it has begun
+                        continue
+                elif time.monotonic() >= worker.deadline:
+                    self._remove(worker)
+                    answer = self._late
+                else:
+                    continue
+                yield task, answer
+
+    def end(self) -> None:
+        """Ends all processes where they are, for a task may take an hour."""
+        for worker in list(self._workers):
+            self._remove(worker)
+
+    def _hand_out(self, tasks: Iterator[Task]) -> None:
+        """Gives every idle worker a task; starts a worker where there is a task and no one for it."""
+        while True:
+            idle = [worker for worker in self._workers if not worker.busy]
+            if not idle and len(self._workers) >= self._jobs:
+                return
+            task: Any = next(tasks, _NOTHING)
+            if task is _NOTHING:
+                return
+            if not idle:
+                idle = [_Worker(self._orders)]
+                self._workers += idle
+            idle[0].give(task, self._timeout)
+
+    def _hear(self, worker: "_Worker") -> Any:
+        """The result of its task, which it has no longer then; None if it died. What the task raised is raised here."""
+        try:
+            kind, value = worker.pipe.recv()
+        except (EOFError, OSError) as error:
+            self._remove(worker)
+            if worker.begun:
+                return None
+            raise RuntimeError(
+                "worker processes cannot start: a script calls this under `if __name__ == '__main__':`, or use jobs=1"
+            ) from error
+        if kind == "begun":
+            worker.begun, worker.deadline = True, time.monotonic() + self._timeout
+            return None
+        worker.task, worker.deadline = _NOTHING, math.inf
+        if kind == "error":
+            raise value
+        return value
+
+    def _remove(self, worker: "_Worker") -> None:
+        worker.end()
+        self._workers.remove(worker)
+
+
+_Orders = tuple[Callable[[Any], Any], Callable[[], None] | None]  # work, begin
+_NOTHING: Any = object()
+
+
+class _Worker:
+    """One process, and the task it has."""
+
+    def __init__(self, orders: _Orders) -> None:
+        # Spawned, not forked: a fork of a process that has used threads (torch, FFmpeg) can hang.
+        context = get_context("spawn")
+        self.pipe, theirs = context.Pipe()
+        self.process = context.Process(target=_serve, args=(theirs,))
+        self.process.start()
+        atexit.register(self.process.terminate)  # else Python waits for it if the generator is not closed
+        theirs.close()
+        self.task, self.deadline, self.begun = _NOTHING, math.inf, False
+        self._send(orders)
+
+    @property
+    def busy(self) -> bool:
+        """Whether it has a task."""
+        return self.task is not _NOTHING
+
+    def give(self, task: Any, timeout: float) -> None:
+        """Its next task; the first one's time begins when the process has begun."""
+        self.task = task
+        if self.begun:
+            self.deadline = time.monotonic() + timeout
+        self._send(task)
+
+    def end(self) -> None:
+        """Ends the process where it is."""
+        self.task, self.deadline = _NOTHING, math.inf
+        self.pipe.close()
+        self.process.terminate()
+        self.process.join(5)
+        self.process.kill()
+        self.process.join()
+        atexit.unregister(self.process.terminate)
+
+    def _send(self, what: Any) -> None:
+        with suppress(OSError):  # the process is dead: reading from the pipe says so
+            self.pipe.send(what)
+
+
+def _serve(pipe: "Connection[Any, Any]") -> None:
+    """A worker's life: orders come first, then tasks, and for each an answer goes back."""
+    _start()
+    work, begin = pipe.recv()
+    if begin:
+        begin()
+    pipe.send(("begun", None))
+    while True:
+        try:
+            task = pipe.recv()
+        except EOFError:
+            return
+        try:
+            answer = "result", work(task)
+        except BaseException as error:
+            error.add_note("".join(traceback.format_exception(error)))
+            answer = "error", error
+        pipe.send(answer)
+
+
+def _start() -> None:
+    """A worker computes with one thread, keeps its memory, leaves Ctrl-C to its parent, and does not outlive it."""
+    os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = "1"  # read when torch is imported,
+    os.environ["OPENCV_FOR_THREADS_NUM"] = "1"
+    if "torch" in sys.modules:  # which a user's script may have done already
+        sys.modules["torch"].set_num_threads(1)
+    keep_memory()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_die_with_parent, daemon=True).start()
+
+
+def _die_with_parent() -> None:
+    parent = parent_process()
+    assert parent is not None, "a worker has a parent"
+    parent.join()
+    os._exit(1)

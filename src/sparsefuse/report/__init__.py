@@ -1,0 +1,1 @@
+"""Run folders in, tables, charts and pages out."""

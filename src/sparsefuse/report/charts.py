@@ -1,0 +1,347 @@
+"""Numbers come in, inline SVG figures go out.
+
+The colours in the SVG are CSS variables of the page (--ink, --soft, --line, --c0 ... --c7), so that one figure
+serves light and dark. Text stays text: it can be selected, and takes the page's font.
+"""
+
+import functools
+import io
+import itertools
+import re
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, NamedTuple, ParamSpec
+
+import numpy as np
+
+from sparsefuse.files.whole import replacing
+
+NUM_COLOURS = 8
+P = ParamSpec("P")
+
+# Stand-ins that matplotlib draws with; `_svg` puts the page's variables in their place.
+_INK, _SOFT, _LINE, _PAGE = "#010101", "#020202", "#030303", "#040404"
+_SERIES = [f"#0505{i:02x}" for i in range(NUM_COLOURS)]
+_VARIABLES = {_INK: "--ink", _SOFT: "--soft", _LINE: "--line", _PAGE: "--page"} | {
+    colour: f"--c{i}" for i, colour in enumerate(_SERIES)
+}
+# A heat map is a picture and cannot follow a variable: one blue that reads on white and on black.
+_HEAT = (0.22, 0.45, 0.72)
+
+
+class Look(NamedTuple):
+    """The colours of a figure."""
+
+    ink: str
+    soft: str
+    line: str
+    page: str
+    series: list[str]
+
+
+STAND_INS = Look(_INK, _SOFT, _LINE, _PAGE, _SERIES)
+
+
+class Point(NamedTuple):
+    """One method in the plot of accuracy against cost."""
+
+    name: str
+    cost: float
+    value: float
+    error: float | None
+    """Standard deviation over seeds; None for one seed."""
+    series: int
+    """The method's place in the table, which gives it its colour everywhere."""
+
+
+class Line(NamedTuple):
+    """A curve: places, means and deviations."""
+
+    x: list[float]
+    mean: list[float]
+    std: list[float]
+
+
+def _styled(draw: Callable[P, Any]) -> Callable[P, str]:
+    """Runs `draw` in the page's style and gives its figure as SVG. (Up here because decorators must come first.)"""
+
+    @functools.wraps(draw)
+    def styled(*args: P.args, **kwargs: P.kwargs) -> str:
+        with _style(STAND_INS, salt=draw.__name__):
+            return _svg(draw(*args, **kwargs))
+
+    return styled
+
+
+def need_matplotlib() -> None:
+    """Raises ImportError if nothing can be drawn. What trains for hours asks before, not when the page is due."""
+    if find_spec("matplotlib") is None:
+        raise ImportError("figures need matplotlib: pip install 'sparsefuse[report]'")
+
+
+def _style(look: "Look", *, salt: str = "") -> Any:
+    """The page's style, in the colours given."""
+    need_matplotlib()
+    import matplotlib as mpl
+
+    style: dict[Any, Any] = {
+        "font.size": 9, "text.parse_math": False, "text.color": look.ink,
+        "axes.edgecolor": look.line, "axes.labelcolor": look.soft, "axes.facecolor": "none", "axes.axisbelow": True,
+        "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True,
+        "grid.color": look.line, "grid.linewidth": 0.6, "xtick.color": look.line, "ytick.color": look.line,
+        "xtick.labelcolor": look.soft, "ytick.labelcolor": look.soft, "figure.facecolor": "none",
+        # Text stays text. The salt makes ids the same on every run; on one page figures share an id only with a
+        # shape that is the same.
+        "svg.fonttype": "none", "svg.hashsalt": salt,
+    }  # fmt: skip
+    return mpl.rc_context(style)
+
+
+def svg(draw: "Callable[[Look], Any]", salt: str) -> str:
+    """A figure drawn in the colours given it, for a page."""
+    with _style(STAND_INS, salt=salt):
+        return _svg(draw(STAND_INS))
+
+
+def png(draw: "Callable[[Look], Any]", path: str | Path) -> None:
+    """The same figure as a picture file, in the page's light colours."""
+    look = light()
+    with _style(look), replacing(path) as temporary:
+        draw(look).savefig(temporary, format="png", dpi=160, facecolor=look.page)
+
+
+@_styled
+def trade_off(
+    points: list[Point],
+    *,
+    ylabel: str,
+    xlabel: str = "GMACs per clip (one multiply-add = 1), log scale",
+    higher_is_better: bool = True,
+    limit: float | None = None,
+) -> Any:
+    """Accuracy against a cost on a log axis, with the Pareto front: the methods no other beats on both counts.
+
+    A point without a name stays small; `limit` is drawn as a line.
+    """
+    figure, (axes,) = _figure(7.2, 4.2, 1)
+    sign = 1 if higher_is_better else -1
+    front = pareto_front([(p.cost, sign * p.value) for p in points])
+    axes.set_xscale("log")
+    axes.plot([points[i].cost for i in front], [points[i].value for i in front], color=_SOFT, lw=1, ls=(0, (4, 3)))
+    for point in points:
+        colour = _SERIES[point.series % NUM_COLOURS]
+        error = None if point.error is None else [point.error]
+        axes.errorbar(point.cost, point.value, yerr=error, color=colour, marker="o", ms=7 if point.name else 4, lw=1.4,
+                      capsize=3, zorder=3)  # fmt: skip
+    _pad(axes, points)
+    if limit is not None:
+        axes.axvline(limit, color=_SOFT, lw=1)
+    axes.set_xlabel(xlabel)
+    axes.set_ylabel(ylabel)
+    _label_points(figure, axes, points, front)
+    return figure
+
+
+@_styled
+def learning(panels: dict[str, dict[str, list[list[float]]]], names: list[str]) -> Any:
+    """One panel per quantity: {title: {method: one list of values per seed}}; mean and band of one deviation.
+
+    `names` are all methods in the table's order, which gives each its colour.
+    """
+    figure, all_axes = _figure(7.2, 3.0, len(panels))
+    for axes, (title, curves) in zip(all_axes, panels.items(), strict=True):
+        for name, seeds in curves.items():
+            look = _look(name, names)
+            # Seeds may have stopped at different epochs: only epochs that all of them reached have a mean.
+            values = np.array([seed[: min(map(len, seeds))] for seed in seeds])
+            epochs, mean = np.arange(1, values.shape[1] + 1), values.mean(0)
+            marker = "o" if len(epochs) == 1 else None
+            axes.plot(epochs, mean, lw=1.6, marker=marker, label=name, **look)
+            if len(values) > 1:
+                std = values.std(0, ddof=1)
+                axes.fill_between(epochs, mean - std, mean + std, color=look["color"], alpha=0.15, lw=0)
+        axes.set_title(title, loc="left", fontsize=10, color=_INK)
+        axes.set_xlabel("epoch")
+        axes.xaxis.get_major_locator().set_params(integer=True)
+    return figure
+
+
+@_styled
+def confusion(shares: np.ndarray, classes: list[str]) -> Any:
+    """Shares of each true class (rows) predicted as each class (columns), in [0, 1]."""
+    figure, (axes,) = _figure(4.1, 3.9, 1)
+    heat = np.empty((*shares.shape, 4))
+    heat[..., :3], heat[..., 3] = _HEAT, shares.clip(0, 1)
+    axes.imshow(heat, interpolation="nearest")
+    axes.grid(False)
+    num_classes = len(classes)
+    if num_classes <= 12:
+        for (row, column), share in np.ndenumerate(shares):
+            if share >= 0.005:
+                colour = "white" if share > 0.5 else _INK
+                axes.text(column, row, f"{100 * share:.0f}", ha="center", va="center", color=colour, fontsize=8)
+    if num_classes <= 40:
+        names = [name if len(name) <= 18 else f"{name[:17]}…" for name in classes]
+        size = 8 if num_classes <= 16 else 5
+        axes.set_xticks(range(num_classes), names, rotation=90, fontsize=size)
+        axes.set_yticks(range(num_classes), names, fontsize=size)
+    else:
+        axes.set_xticks([])
+        axes.set_yticks([])
+    axes.set_xlabel("predicted, % of the true class")
+    axes.set_ylabel("true")
+    return figure
+
+
+@_styled
+def lines(
+    panels: dict[str, dict[str, Line]],
+    names: list[str],
+    *,
+    xlabel: str,
+    ylabel: str,
+    powers_of_two: bool = False,
+    legend: bool = False,
+) -> Any:
+    """One panel per title, curves by name with bars of one deviation; `names` in order give each its colour.
+
+    A page has a legend of its own; a figure that stands alone wants one.
+    """
+    figure, all_axes = _figure(7.2, 3.1, len(panels))
+    for axes, (title, curves) in zip(all_axes, panels.items(), strict=True):
+        for name, line in curves.items():
+            look = {"marker": "o", "ms": 4, "lw": 1.5, "capsize": 2, "label": name, **_look(name, names)}
+            axes.errorbar(line.x, line.mean, yerr=line.std, **look)
+        if powers_of_two:
+            axes.set_xscale("log", base=2)
+            axes.xaxis.set_major_formatter("{x:g}")
+        axes.set_title(title, loc="left", fontsize=10, color=_INK)
+        axes.set_xlabel(xlabel)
+    all_axes[0].set_ylabel(ylabel)
+    if legend:
+        figure.legend(*all_axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=5, frameon=False)
+    return figure
+
+
+@_styled
+def reliability(curves: dict[str, tuple[list[float], list[float]]], names: list[str]) -> Any:
+    """Accuracy against confidence, one line per method; on the diagonal a model is as sure as it is right."""
+    figure, (axes,) = _figure(4.4, 4.0, 1)
+    axes.plot([0, 1], [0, 1], color=_SOFT, lw=1, ls=(0, (4, 3)))
+    for name, (confidence, accuracy) in curves.items():
+        axes.plot(confidence, accuracy, marker="o", ms=3.5, lw=1.3, **_look(name, names))
+    axes.set_xlim(0, 1)
+    axes.set_ylim(0, 1)
+    axes.set_xlabel("confidence")
+    axes.set_ylabel("accuracy")
+    return figure
+
+
+def standalone(svg: str) -> str:
+    """A figure as a file of its own: with the page's light colours in place of its variables."""
+    colours = _light_colours()
+    svg = re.sub(r"var\((--\w+)\)", lambda match: colours.get(match[1], "sans-serif"), svg)
+    return svg.replace("<svg", '<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink"', 1)
+
+
+def light() -> Look:
+    """The page's light colours."""
+    colours = _light_colours()
+    series = [colours[f"--c{i}"] for i in range(NUM_COLOURS)]
+    return Look(colours["--ink"], colours["--soft"], colours["--line"], colours["--page"], series)
+
+
+def _light_colours() -> dict[str, str]:
+    style = (Path(__file__).parent / "style.css").read_text(encoding="utf-8")
+    return dict(re.findall(r"(--\w+): (#\w+);", style.split("@media")[0]))
+
+
+def pareto_front(points: list[tuple[float, float]]) -> list[int]:
+    """Indices of the (cost, value) points that no other beats in one and matches in the other, cheapest first."""
+    front, best = [], -np.inf
+    for i in sorted(range(len(points)), key=lambda i: (points[i][0], -points[i][1])):
+        if points[i][1] > best:
+            front.append(i)
+            best = points[i][1]
+    return front
+
+
+def _look(name: str, names: list[str]) -> dict[str, str]:
+    """Colour and dashes of a line, by its place among all names."""
+    place = names.index(name)
+    return {"color": _SERIES[place % NUM_COLOURS], "ls": "-" if place < NUM_COLOURS else "--"}
+
+
+def _figure(width: float, height: float, columns: int) -> tuple[Any, list[Any]]:
+    """A figure made without pyplot, which would keep it and choose a window system."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    return figure, list(figure.subplots(1, columns, squeeze=False)[0])
+
+
+def _pad(axes: Any, points: list[Point]) -> None:
+    """Room around the points for their labels, and plain numbers on the log axis."""
+    from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
+
+    low, high = min(p.cost for p in points), max(p.cost for p in points)
+    margin = max((high / low) ** 0.15, 1.8)
+    axes.set_xlim(low / margin, high * margin)
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.margins(y=0.15)
+
+
+def _label_points(figure: Any, axes: Any, points: list[Point], front: list[int]) -> None:
+    """Writes each name beside its point, at the first of many places where it covers no point, bar, line or name."""
+    figure.draw_without_rendering()  # the layout must be final before sizes in pixels mean anything
+    corners = axes.transData.transform([(points[i].cost, points[i].value) for i in front])
+    steps = np.linspace(0, 1, 60)[:, None]
+    line = [a + steps * (b - a) for a, b in itertools.pairwise(corners)]
+    taken = [(x - 2, y - 2, x + 2, y + 2) for segment in line for x, y in segment]
+    for p in points:
+        (x, low), (_, high) = axes.transData.transform(
+            [(p.cost, p.value - (p.error or 0)), (p.cost, p.value + (p.error or 0))]
+        )
+        taken.append((x - 6, low - 6, x + 6, high + 6))
+    frame = axes.get_window_extent()
+    places = [(r * np.cos(a), r * np.sin(a)) for r in (11, 16, 24, 34, 48) for a in np.pi / 8 * np.array(_ANGLES)]
+    # From the right: of points in a bunch, the rightmost then has its name on its right.
+    for point in sorted((p for p in points if p.name), key=lambda point: -point.cost):
+        name, at = point.name, (point.cost, point.value)
+        colour = _SERIES[point.series % NUM_COLOURS]
+        text = axes.annotate(name, at, xytext=(0, 0), textcoords="offset points", color=colour)
+        for place in places:
+            text.xyann = place
+            text.set_ha("left" if place[0] > 1 else "right" if place[0] < -1 else "center")
+            text.set_va("center" if abs(place[1]) < 6 else "bottom" if place[1] > 0 else "top")
+            box = text.get_window_extent().extents
+            inside = frame.x0 <= box[0] and box[2] <= frame.x1 and frame.y0 <= box[1] and box[3] <= frame.y1
+            if inside and not any(_overlap(box, other) for other in taken):
+                break
+        taken.append(tuple(text.get_window_extent().extents))
+
+
+# In eighths of a half turn: right first, then above, left, below, and the diagonals.
+_ANGLES = (0, 4, 8, 12, 2, 14, 6, 10, 1, 15, 7, 9)
+
+
+def _overlap(a: Any, b: Any) -> bool:
+    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
+
+
+def _svg(figure: Any) -> str:
+    """The figure as an SVG element for an HTML page: no XML header, no metadata, the page's colours and font."""
+    buffer = io.StringIO()
+    figure.savefig(buffer, format="svg")
+    text = buffer.getvalue()
+    text = text[text.index("<svg") :]
+    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.S)
+    text = re.sub(r'(<g|<svg)((?: [\w:]+="[^"]*")*?) id="[^"]*"', r"\1\2", text)
+    text = re.sub(r' xmlns(:xlink)?="[^"]*"', "", text)
+    text = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", text, count=1)
+    text = re.sub(r'(<svg[^>]*?) width="[^"]*"', r'\1 role="img"', text, count=1)
+    text = re.sub(r"(font: [\d.]+px )'DejaVu Sans'[^;\"<>]*", r"\1var(--sans)", text)
+    return re.sub("|".join(_VARIABLES), lambda match: f"var({_VARIABLES[match[0]]})", text)

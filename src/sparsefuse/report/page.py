@@ -1,0 +1,345 @@
+"""A folder of run folders comes in; tables (terminal, Markdown, CSV) and one self-contained HTML page come out."""
+
+import csv
+import json
+import math
+import shlex
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from sparsefuse.files.whole import replacing, write_text
+from sparsefuse.report import charts
+from sparsefuse.runs.summary import METRICS, Row, Run, Stat, by_name, every_class, mean, metric, read_runs, summarise
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+__all__ = [
+    "percent",
+    "read_runs",
+    "rich_table",
+    "significant",
+    "summarise",
+    "table_cells",
+    "table_markdown",
+    "write_csv",
+    "write_report",
+]
+
+_SPLITS = {"test": "test", "valid": "validation"}
+_NONE, _TIMES = "\N{EN DASH}", "\N{MULTIPLICATION SIGN}"
+
+
+def table_markdown(rows: list[Row]) -> str:
+    """The results as a Markdown table."""
+    titles, lines = table_cells(rows)
+    lines = [[cell.replace("|", "\\|") for cell in line] for line in lines]
+    rule = [":--", *["--:"] * (len(titles) - 1)]
+    return "".join(f"| {' | '.join(line)} |\n" for line in [titles, rule, *lines])
+
+
+def write_csv(rows: list[Row], path: str | Path) -> None:
+    """The results as CSV with unrounded numbers; what was not measured is an empty cell."""
+    metrics = _shown_metrics(rows)
+    valid = "valid_" if rows[0].split == "valid" else ""
+    costs = [part for part in Row._fields[Row._fields.index("gmacs") :] if part != "reference"]
+    with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        table = csv.writer(file)
+        stats = [f"{valid}{m}_{part}" for m in metrics for part in Stat._fields]
+        table.writerow(["name", "n", "seeds", *stats, *costs])
+        for row in rows:
+            stats = [value for m in metrics for value in row.metrics.get(m, (None, None))]
+            table.writerow([row.name, row.n, " ".join(map(str, row.seeds)), *stats, *(getattr(row, c) for c in costs)])
+
+
+def rich_table(rows: list[Row]) -> "Table":
+    """The results for a terminal of 80 columns: the main metric and the costs; its best is bold. The files hold all."""
+    from rich.box import SIMPLE_HEAD
+    from rich.markup import escape
+    from rich.table import Table
+
+    titles, lines = table_cells(rows)
+    main = 2 + _shown_metrics(rows).index(rows[0].main) if rows[0].main in _shown_metrics(rows) else None
+    shown = [i for i in range(len(titles)) if i < 2 or i == main or i >= len(titles) - 5]
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1), collapse_padding=True, pad_edge=False)
+    for i in shown:
+        table.add_column({"Memory MB": "MB", "Latency ms": "ms", "Parameters": "Params"}.get(titles[i], titles[i]),
+                         justify="right" if i else "left", no_wrap=True)  # fmt: skip
+    best = _best(rows)
+    for row, line in zip(rows, lines, strict=True):
+        cells = [escape(cell) for cell in line]
+        if main is not None and row.main in row.metrics and row.metrics[row.main].mean == best[row.main]:
+            cells[main] = f"[bold]{cells[main]}[/bold]"
+        table.add_row(*(cells[i] for i in shown))
+    return table
+
+
+def write_report(folder: str | Path, out: str | Path | None = None) -> Path:
+    """Writes one HTML page about the runs in `folder`, which opens without a network; `<folder>/report.html`."""
+    folder = Path(folder)
+    out = Path(out) if out else folder / "report.html"
+    runs = read_runs(folder)
+    write_text(out, render("report/page.html.j2", **_page(folder, runs, summarise(runs))))
+    return out
+
+
+def render(template: str, **values: Any) -> str:
+    """A template of the package, filled in."""
+    try:
+        from jinja2 import Environment, PackageLoader, StrictUndefined
+    except ImportError as error:
+        raise ImportError("the report needs jinja2: pip install 'sparsefuse[report]'") from error
+    pages = Environment(loader=PackageLoader("sparsefuse", "."), autoescape=True, undefined=StrictUndefined,
+                        trim_blocks=True, lstrip_blocks=True)  # fmt: skip
+    pages.filters |= {"sig": significant, "dump": lambda value: json.dumps(value, indent=2, ensure_ascii=False)}
+    return pages.get_template(template).render(values)
+
+
+def table_cells(rows: list[Row]) -> tuple[list[str], list[list[str]]]:
+    """Titles and cells as text; units are in the titles."""
+    metrics = _shown_metrics(rows)
+    valid = "Valid " if rows[0].split == "valid" else ""
+    units = [f"{valid}{metric(m).title}{' %' if metric(m).share else ''}" for m in metrics]
+    titles = ["Method", "n", *units, "GMACs", f"{_TIMES} {rows[0].reference}", "Parameters", "Memory MB",
+              "Latency ms"]  # fmt: skip
+    lines = []
+    for row in rows:
+        relative = _NONE if row.relative is None else f"{significant(row.relative, 2)}{_TIMES}"
+        parameters = _NONE if row.parameters is None else f"{row.parameters:,.0f}"
+        lines.append([row.name, str(row.n), *(_stat(m, row.metrics.get(m)) for m in metrics), significant(row.gmacs),
+                      relative, parameters, significant(row.memory_mb), significant(row.latency_ms)])  # fmt: skip
+    return titles, lines
+
+
+def percent(stat: Stat | None) -> str:
+    """`91.2 ± 0.4`; no ± for one seed."""
+    return _with_spread(stat, 100, 1)
+
+
+def _stat(name: str, stat: Stat | None) -> str:
+    """As `percent` for a share; with three decimals for another number."""
+    return _with_spread(stat, 100, 1) if metric(name).share else _with_spread(stat, 1, 3)
+
+
+def _with_spread(stat: Stat | None, scale: float, digits: int) -> str:
+    if stat is None:
+        return _NONE
+    return " ± ".join(f"{scale * value:.{digits}f}" for value in stat if value is not None)
+
+
+def significant(value: float | None, digits: int = 3) -> str:
+    """So many significant digits, trailing zeros too, and never in powers of ten."""
+    if not value:
+        return _NONE if value is None else "0"
+    decimals = max(digits - 1 - math.floor(math.log10(abs(value))), 0)
+    return f"{value:,.{decimals}f}"
+
+
+def _shown_metrics(rows: list[Row]) -> list[str]:
+    of_heads = dict.fromkeys(name for row in rows for name in row.metrics if name not in METRICS)
+    return [name for name in [*METRICS, *of_heads] if any(name in row.metrics for row in rows)]
+
+
+def _best(rows: list[Row]) -> dict[str, float]:
+    """The best mean of every metric."""
+    best = {}
+    for name in _shown_metrics(rows):
+        means = [row.metrics[name].mean for row in rows if name in row.metrics]
+        best[name] = max(means) if metric(name).higher_is_better else min(means)
+    return best
+
+
+def _page(folder: Path, runs: list[Run], rows: list[Row]) -> dict[str, Any]:
+    """What the template shows."""
+    groups = {row.name: by_name(runs)[row.name] for row in rows}  # best first, as the table
+    finished = [run for group in groups.values() for run in group]
+    first, classes = finished[0].result, every_class(finished)
+    heads = {head: _of_head(classes, head) for head in first.get("heads", {})}
+    folds = len({run.result["fold"] for run in finished if run.result.get("fold") is not None})
+    costed = [row for row in rows if row.gmacs and row.main in row.metrics]
+    titles, lines = table_cells(rows)
+    return {
+        "folder": shlex.quote(folder.name), "title": folder.resolve().name, "data": first.get("data", ""),
+        "task": first["task"], "classes": classes, "heads": heads, "splits": first.get("splits", {}),
+        "rows": rows, "split": _SPLITS[rows[0].split], "main": METRICS[rows[0].main],
+        "seeds": sorted({run.result["seed"] for run in finished}),
+        "unit": "seed", "folds": folds, "over": "seeds and folds" if folds else "seeds",
+        "same_split": all(run.result.get("splits") == first.get("splits") for run in finished),
+        "metrics": _shown_metrics(rows), "titles": titles, "lines": lines, "stat": _stat, "best": _best(rows),
+        "trade_off": _trade_off(rows) if costed else "", "front": _front(costed),
+        "learning": _learning(groups, rows[0].main),
+        "confusions": _confusions_of(groups, heads) if heads else confusions(groups, classes),
+        "per_class": _per_class(groups, classes), "devices": devices(run.folder for run in runs),
+        "skipped": _skipped(runs), "num_skipped": {name: _counts(group, "skipped") for name, group in groups.items()},
+        "unfinished": [(run.folder.relative_to(folder), run.name, len(run.epochs)) for run in runs if not run.result],
+        "environment": environment(finished), "commands": commands(finished),
+        "configs": [(name, group[0].config) for name, group in groups.items() if group[0].config],
+        "chosen": {name: _counts(group, "best_epoch") for name, group in groups.items()},
+        "seconds": {name: mean(run.result.get("seconds") for run in group) for name, group in groups.items()},
+    }  # fmt: skip
+
+
+def _front(rows: list[Row]) -> list[str]:
+    """Names of the methods that none beats in both GMACs and the main metric."""
+    sign = 1 if rows and METRICS[rows[0].main].higher_is_better else -1
+    points = [(row.gmacs or 0.0, sign * row.metrics[row.main].mean) for row in rows]
+    return [rows[i].name for i in charts.pareto_front(points)]
+
+
+def _trade_off(rows: list[Row]) -> str:
+    main = METRICS[rows[0].main]
+    scale = 100 if main.share else 1
+    points = []
+    for i, row in enumerate(rows):
+        if not row.gmacs or row.main not in row.metrics:
+            continue
+        stat = row.metrics[row.main]
+        error = None if stat.std is None else scale * stat.std
+        points.append(charts.Point(row.name, row.gmacs, scale * stat.mean, error, i))
+    ylabel = f"{main.title} on the {_SPLITS[rows[0].split]} split{', %' if main.share else ''}"
+    return charts.trade_off(points, ylabel=ylabel, higher_is_better=main.higher_is_better)
+
+
+def _learning(groups: dict[str, list[Run]], main: str) -> str:
+    """Curves of the loss and of the main metric on the validation split, where every seed logged them."""
+    panels = {}
+    for key, title in (("valid_loss", "Validation loss"), (f"valid_{main}", f"Validation {METRICS[main].title}")):
+        scale = 100 if METRICS[main].share and key != "valid_loss" else 1
+        curves = {}
+        for name, group in groups.items():
+            seeds: dict[int, list[list[float]]] = {}
+            for run in group:
+                values = [scale * epoch[key] for epoch in run.epochs if epoch.get(key) is not None]
+                seeds.setdefault(run.result["seed"], []).append(values)
+            if all(all(folds) for folds in seeds.values()):
+                # The mean over folds, of the epochs that all of them reached.
+                curves[name] = [list(map(mean, zip(*folds, strict=False))) for folds in seeds.values()]
+        if curves:
+            panels[title + (", %" if scale == 100 else "")] = curves
+    return charts.learning(panels, list(groups)) if panels else ""
+
+
+def confusions(groups: dict[str, list[Run]], classes: list[str]) -> list[tuple[str, str, str]]:
+    """Name, number of runs in words and figure of every method with a confusion matrix."""
+    figures = []
+    for name, group in groups.items():
+        group = [run for run in group if run.result.get("confusion")]
+        if group:
+            counts = np.sum([_placed(run, "confusion", classes, 0) for run in group], axis=0)
+            figures.append((name, _in_words(group), charts.confusion(_row_shares(counts), classes)))
+    return figures
+
+
+def _confusions_of(groups: dict[str, list[Run]], heads: dict[str, list[str]]) -> list[tuple[str, str, str]]:
+    """As `confusions`, a figure for every head, which the name tells."""
+    figures = []
+    for head, classes in heads.items():
+        alone = {name: [_alone(run, head) for run in group] for name, group in groups.items()}
+        figures += [(f"{name}: {head}", runs, figure) for name, runs, figure in confusions(alone, classes)]
+    return figures
+
+
+def _alone(run: Run, head: str) -> Run:
+    """The run as if it had one head only."""
+    counts = run.result.get("confusions", {}).get(head)
+    return run._replace(result={**run.result, "confusion": counts, "classes": _of_head(run.result["classes"], head)})
+
+
+def _of_head(classes: list[str], head: str) -> list[str]:
+    """[verb:take, noun:plate], verb -> [take]."""
+    return [name.removeprefix(f"{head}:") for name in classes if name.startswith(f"{head}:")]
+
+
+def _in_words(group: list[Run]) -> str:
+    """`3 seeds`, or `9 runs (3 seeds x 3 folds)`."""
+    seeds, folds = ({run.result.get(key) for run in group} for key in ("seed", "fold"))
+    text = f"{len(seeds)} seed{'s' * (len(seeds) != 1)}"
+    if folds == {None}:
+        return text
+    join = f" {_TIMES} " if len(group) == len(seeds) * len(folds) else ", "  # a cell may be missing
+    text = f"{text}{join}{len(folds)} fold{'s' * (len(folds) != 1)}"
+    return f"{len(group)} run{'s' * (len(group) != 1)} ({text})"
+
+
+def _placed(run: Run, key: str, classes: list[str], absent: float) -> np.ndarray:
+    """Values per class of one run (a vector or a square matrix), where they belong among all classes."""
+    values = np.array(run.result[key], dtype=float)
+    whole = np.full((len(classes),) * values.ndim, absent, dtype=float)
+    places = [classes.index(name) for name in run.result["classes"]]
+    whole[np.ix_(*[places] * values.ndim)] = values
+    return whole
+
+
+def _row_shares(counts: np.ndarray) -> np.ndarray:
+    """Counts over the sum of their row; a class without test clips has zeros."""
+    return counts / np.maximum(counts.sum(1, keepdims=True), 1)
+
+
+def _per_class(groups: dict[str, list[Run]], classes: list[str]) -> dict[str, Any]:
+    """Per class: one share per method, mean over seeds; average precision, or F1 where only counts are known."""
+    finished = [run for group in groups.values() for run in group]
+    if all(run.result.get("per_class_ap") for run in finished):
+        title, values = "average precision", lambda run: _placed(run, "per_class_ap", classes, np.nan)
+    elif all(run.result.get("confusion") for run in finished):
+        title, values = "F1", lambda run: _f1(_placed(run, "confusion", classes, np.nan))
+    else:
+        return {}
+    means = {name: _mean_where_known(np.array([values(run) for run in group])) for name, group in groups.items()}
+    table = [(label, [float(means[name][c]) for name in means]) for c, label in enumerate(classes)]
+    return {"title": title, "names": list(means), "table": table}
+
+
+def _mean_where_known(values: np.ndarray) -> np.ndarray:
+    """Mean over the first axis of what is not NaN; NaN where all are."""
+    known = ~np.isnan(values)
+    return np.where(known.any(0), np.where(known, values, 0).sum(0) / np.maximum(known.sum(0), 1), np.nan)
+
+
+def _f1(counts: np.ndarray) -> np.ndarray:
+    """F1 per class; NaN for a class whose counts are."""
+    hits, either = counts.diagonal(), np.nansum(counts, 0) + np.nansum(counts, 1)
+    return 2 * hits / np.maximum(either, 1)
+
+
+def _counts(group: list[Run], key: str) -> list[int]:
+    return [run.result[key] for run in group if run.result.get(key) is not None]
+
+
+def devices(folders: Iterable[Path]) -> list[dict[str, str]]:
+    """What `cost --device-profile` measured of exported runs: the rows of their export/device.csv, numbers rounded."""
+    found = []
+    for path in (folder / "export" / "device.csv" for folder in folders):
+        if path.is_file():
+            with path.open(newline="", encoding="utf-8") as file:
+                found += [row | {key: _rounded(row[key]) for key in _MEASURED} for row in csv.DictReader(file)]
+    return found
+
+
+_MEASURED = ("size_kb", "gmacs", "latency_ms", "spread_ms", "memory_mb")
+
+
+def _rounded(cell: str) -> str:
+    return significant(float(cell)) if cell else _NONE
+
+
+def _skipped(runs: list[Run]) -> list[tuple[str, str, str]]:
+    """What any run left out, each once."""
+    skips = {
+        (str(s.get("id", "")), str(s.get("modality", "")), str(s.get("reason", ""))) for r in runs for s in r.skipped
+    }
+    return sorted(skips)
+
+
+def environment(runs: list[Run]) -> list[tuple[str, str]]:
+    """Every fact of env.json with the values the runs have; command and seed differ by design and stand elsewhere."""
+    keys = dict.fromkeys(key for run in runs for key in run.env if key not in ("command", "seed"))
+    return [(key, ", ".join(dict.fromkeys(str(run.env[key]) for run in runs if key in run.env))) for key in keys]
+
+
+def commands(runs: list[Run]) -> list[str]:
+    """The commands that made the runs, each once; a list of arguments is quoted for the shell."""
+    commands = [run.env["command"] for run in runs if run.env.get("command")]
+    return list(dict.fromkeys(c if isinstance(c, str) else shlex.join(c) for c in commands))

@@ -1,0 +1,85 @@
+"""How sure a model may be: validation logits and labels in, one temperature out (Guo et al. 2017).
+
+Logits divided by it have the lowest validation loss that a single number can give them; the likeliest class stays. The
+labels of n clips are smoothed by 1/(n + 1), as if one more had been seen whose label nobody knows (Platt 1999, for two
+classes): few clips that are all right would else ask for certainty. With several labels or heads one temperature serves
+all classes and heads. Regression has none.
+"""
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from torch import Tensor
+
+from sparsefuse import metrics
+from sparsefuse.data.labels import Labels
+from sparsefuse.files.whole import read_json, write_json
+
+FILE = "calibration.json"
+RANGE = (0.05, 20.0)
+"""Temperatures that are tried."""
+_STEPS = 60  # golden section: the interval shrinks to 0.618^60, far below what the loss can tell apart
+
+
+class Calibration(NamedTuple):
+    """What was fitted, and what it did on the clips it was fitted to."""
+
+    temperature: float
+    clips: int
+    loss_before: float
+    """mean loss of the validation clips as trained, labels smoothed"""
+    loss: float
+    """and with the temperature: never higher"""
+
+
+def calibrate(logits: Tensor, labels: Tensor, known: Labels) -> Calibration | None:
+    """The temperature that is best for logits (n, C) of these labels; None for regression, or without clips."""
+    if known.task == "regression" or not len(labels):
+        return None
+    logits, labels = logits.float().cpu(), labels.cpu()
+    unknown = 1 / (len(labels) + 1)
+    if known.task == "multilabel":
+        labels = (1 - unknown) * labels + unknown / 2
+
+    def loss(log: float) -> float:
+        each = metrics.losses(logits / math.exp(log), labels, known.task, heads=known.heads, label_smoothing=unknown)
+        return float(each.double().mean())
+
+    before = loss(0.0)
+    best = _golden(loss, *map(math.log, RANGE))
+    if loss(best) >= before:
+        best = 0.0
+    return Calibration(math.exp(best), len(labels), before, loss(best))
+
+
+def write_calibration(run: Path, found: Calibration | None) -> None:
+    """As <run>/calibration.json; nothing if there is nothing to say."""
+    if found:
+        write_json(run / FILE, found._asdict())
+
+
+def read_calibration(run: Path) -> Calibration | None:
+    """What `write_calibration` wrote; None for a run of regression, without validation clips, or older than this."""
+    return Calibration(**read_json(run / FILE)) if (run / FILE).is_file() else None
+
+
+def _golden(loss: Callable[[float], float], low: float, high: float) -> float:
+    """Where a function with one valley is lowest; cross entropy has one in the logarithm of the temperature's inverse.
+
+    Golden section: no derivative, no step size, the same answer on every machine.
+    """
+    ratio = (math.sqrt(5) - 1) / 2
+    a, b = high - ratio * (high - low), low + ratio * (high - low)
+    at_a, at_b = loss(a), loss(b)
+    for _ in range(_STEPS):
+        if at_a <= at_b:
+            high, b, at_b = b, a, at_a
+            a = high - ratio * (high - low)
+            at_a = loss(a)
+        else:
+            low, a, at_a = a, b, at_b
+            b = low + ratio * (high - low)
+            at_b = loss(b)
+    return (low + high) / 2

@@ -1,0 +1,122 @@
+"""What a run keeps of its training clips, so that whoever adapts the model can rehearse the old ones without the data.
+
+A few clips per class, as they are inside the trained model where its streams begin to meet (Pellegrini et al. 2020,
+"Latent Replay"): the layers above can go on learning from them. For SFT that is after pooling, so a clip is small.
+"""
+
+import hashlib
+import logging
+from collections import Counter
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from sparsefuse.data.batches import collate
+from sparsefuse.data.dataset import ClipDataset
+from sparsefuse.files import checkpoint
+from sparsefuse.model import FusionModel
+from sparsefuse.tokens import State, Tokens
+from sparsefuse.training import multiclip, states
+
+log = logging.getLogger(__name__)
+
+FILE = "replay.safetensors"
+LIMIT = 16_000_000
+"""bytes that the file may have, about"""
+OF_NUMBERS = 100
+"""clips that a regression keeps, which has no classes"""
+_BATCH = 8
+_SEED = 0
+
+
+class Replay(NamedTuple):
+    """Clips as they are inside the model, and their labels."""
+
+    state: State
+    """of n clips at `depth`"""
+    labels: Tensor
+    """as `Labels.encode` gives them, of the classes of the run"""
+    depth: int
+
+
+def keep(folder: Path, model: FusionModel, data: ClipDataset, per_class: int) -> int:
+    """Writes the run's replay.safetensors from its training clips; returns how many it holds. Replaces an older one."""
+    depth = states.fusion_depth(model)
+    chosen = _choose(data, per_class)
+    parts: list[State] = []
+    for i in range(0, len(chosen), _BATCH):
+        parts.append(_half(_state(model, data, chosen[i : i + _BATCH], depth)))
+        room = LIMIT * min(len(chosen), _BATCH) // _bytes(parts[0])
+        if i + _BATCH >= room and len(chosen) > room:
+            log.info("%s: %d of %d clips are kept, as many as fit into %d MB", FILE, room, len(chosen), LIMIT // 10**6)
+            chosen = chosen[: max(room, 1)]
+            break
+    state = states.take(states.join(parts), torch.arange(len(chosen)))
+    labels = torch.stack([data.labels.encode(data.rows[i].label) for i in chosen])
+    tensors = {**states.to_tensors(state), "labels": labels}
+    checkpoint.save(folder / FILE, tensors, {"depth": depth, "below": fingerprint(model, depth)})
+    return len(chosen)
+
+
+def load(folder: Path, model: FusionModel) -> Replay | None:
+    """What the run keeps, or None if it keeps nothing. Raises ValueError if it was made by other weights."""
+    if not (folder / FILE).is_file():
+        return None
+    found = checkpoint.load(folder / FILE)
+    depth = states.fusion_depth(model)
+    if found.facts.get("depth") != depth or found.facts.get("below") != fingerprint(model, depth):
+        raise ValueError(
+            f"{folder / FILE} was made by other weights than those of {folder}; make it again where the training clips "
+            f"are (sparsefuse remember {folder}), or remove it"
+        )
+    return Replay(states.from_tensors(found.tensors), found.tensors["labels"], depth)
+
+
+def fingerprint(model: FusionModel, depth: int) -> str:
+    """Tells the weights that make the states at `depth` from others."""
+    digest = hashlib.sha256()
+    for part in (model.embed, *model.layers[:depth]):
+        for name, tensor in part.state_dict().items():
+            digest.update(name.encode() + tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+@torch.inference_mode()
+def _state(model: FusionModel, data: ClipDataset, chosen: list[int], depth: int) -> State:
+    """The clips at a depth, on the CPU; of long ones the first window, as in training."""
+    batch = collate([data[i] for i in chosen], model.features)
+    device = next(model.parameters()).device
+    tokens = next(multiclip.windows(batch.tokens, data.fit))
+    tokens = {name: Tokens(t.x.to(device), t.mask.to(device)) for name, t in tokens.items()}
+    state = model.eval().through(model.embed(tokens), last=depth)
+    return State({name: Tokens(t.x.cpu(), t.mask.cpu()) for name, t in state.streams.items()}, torch.zeros(()))
+
+
+def _half(state: State) -> State:
+    """Half as large; values beyond what that can hold are cut."""
+    most = torch.finfo(torch.half).max
+    return State(
+        {name: Tokens(t.x.clamp(-most, most).half(), t.mask) for name, t in state.streams.items()}, state.penalty
+    )
+
+
+def _bytes(state: State) -> int:
+    return sum(t.x.nbytes + t.mask.nbytes for t in state.streams.values())
+
+
+def _choose(data: ClipDataset, per_class: int) -> list[int]:
+    """Up to `per_class` clips of every class, drawn by lot; the first of each class come first, then the second."""
+    order = torch.randperm(len(data), generator=torch.Generator().manual_seed(_SEED)).tolist()
+    if data.labels.task == "regression":
+        return order[:OF_NUMBERS] if per_class else []
+    seen: Counter[int] = Counter()
+    found: list[tuple[int, int]] = []
+    for i in order:
+        classes = data.labels.indices(data.rows[i].label)
+        turn = min((seen[c] for c in classes), default=seen[-1])
+        if turn < per_class:
+            seen.update(classes or [-1])  # a clip of no class, where labels are several
+            found.append((turn, i))
+    return [i for _, i in sorted(found, key=lambda pair: pair[0])]

@@ -1,0 +1,352 @@
+"""Training: a configuration in, a run folder out. One loop, alone or under torchrun.
+
+A run folder holds config.json, env.json, metrics.jsonl (a line per epoch), last.safetensors (where to resume),
+model.safetensors + model.json (the best weights by validation loss, and all that prediction needs), calibration.json
+(the temperature of its probabilities), replay.safetensors (see `replay`), skipped.jsonl, predictions.csv and
+result.json (test scores; written last, so its presence means the run is whole).
+
+Everything random in a step follows from the seed and the step's number: a resumed run needs no memory of dice.
+"""
+
+import contextlib
+import json
+import math
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.utils.data import DataLoader
+
+from sparsefuse import metrics, mixup
+from sparsefuse.config import Config
+from sparsefuse.config_checks import check_config, check_one_test_split
+from sparsefuse.cost import count
+from sparsefuse.data.augment import augment
+from sparsefuse.data.batches import LengthBuckets, collate
+from sparsefuse.data.clips import Clips, load_clips
+from sparsefuse.files import checkpoint
+from sparsefuse.files.whole import write_text
+from sparsefuse.methods import build, option_names
+from sparsefuse.model import FusionModel
+from sparsefuse.runs.folder import Predicted, check_same, finished, write_result, write_setup
+from sparsefuse.tokens import Batch, Tokens, Voices
+from sparsefuse.training import distributed, multiclip, pretrained, replay
+from sparsefuse.training.progress import Watch
+from sparsefuse.training.schedule import Schedule, new_optimizer
+
+
+def train(
+    config: Config,
+    out: Path,
+    *,
+    root: Path,
+    resume: bool = False,
+    name: str = "",
+    measured: bool = True,
+    tested: bool = True,
+    shown: bool = True,
+    stop: Callable[[Path], bool] | None = None,
+) -> Path:
+    """Trains one model and writes its run folder `out`; `root` is the folder that the manifest's path is relative to.
+
+    `resume` continues a run that was stopped, to the same weights; a finished run is left as it is, unless its test
+    split is still to be scored. With `tested` off it never is. `stop` is asked after each epoch; if it says True of
+    the run folder, training ends there, and the run stays unfinished. Raises FileExistsError when `out` holds a run and
+    `resume` is off, ValueError for a configuration that cannot be run or is not the one that the run in `out` was
+    started with.
+    """
+    check_config(config)
+    check_one_test_split(config)
+    rank = distributed.join(config.train.device)
+    if rank.first and (out / "config.json").exists():
+        if not resume:
+            raise FileExistsError(f"{out} holds a run already; continue it with --resume, or give another folder")
+        check_same(config, out)
+    distributed.wait(rank)  # the first process must not write before the others have looked
+    if finished(out, tested=tested):
+        distributed.leave()
+        return out
+    clips = load_clips(config.data, root)
+    model = new_model(config, clips).to(rank.device)
+    counted = count.count(model, clips.typical)  # now: a method that cannot be counted should not be trained
+    run = _Run(config, clips, model, rank, out)
+    if rank.first:
+        write_setup(out, config, clips, options_of(config), name or config.method)
+    with Watch(config.train.epochs, shown=shown and rank.first) as watch:
+        whole = run.fit(watch, resume, stop)
+    if not whole:
+        distributed.leave()
+        return out
+    distributed.wait(rank)
+    model = run.scored
+    checkpoint.restore_model(model, checkpoint.load(out / "model.safetensors").tensors)
+    test = run.predict("test") if tested and len(clips.splits["test"]) else None
+    if rank.first:
+        if tested and config.train.replay:  # a run whose test is left out is a trial
+            replay.keep(out, model, clips.splits["train"], config.train.replay)
+        write_result(out, config, clips, model, run.predict_alone("valid"), test, counted, measured=measured)
+    distributed.leave()
+    return out
+
+
+def new_model(config: Config, clips: Clips) -> FusionModel:
+    """The model a configuration asks for, with the weights its seed gives or the checkpoint it starts from."""
+    torch.manual_seed(config.seed)
+    outputs = clips.labels.num_outputs
+    model = build(config.method, clips.features, outputs, lengths=clips.longest, **options_of(config))
+    if config.train.pretrained:
+        pretrained.start(model, config.train.pretrained)
+    return model
+
+
+def options_of(config: Config) -> dict[str, Any]:
+    """The options for this run's method: those under its name, and those of `all` that it knows."""
+    shared = {k: v for k, v in config.options.get("all", {}).items() if k in option_names(config.method)}
+    return {**shared, **config.options.get(config.method, {})}
+
+
+class _Progress(NamedTuple):
+    """Where training stands; what a checkpoint must remember besides tensors."""
+
+    epoch: int = 0
+    batch: int = 0
+    """batches of this epoch that are done"""
+    loss_sum: float = 0.0
+    seconds: float = 0.0
+    best_loss: float = float("inf")
+    best_epoch: int = 0
+
+
+class _Run:
+    """The training loop and what it needs."""
+
+    def __init__(self, config: Config, clips: Clips, model: FusionModel, rank: distributed.Rank, out: Path):
+        self.config, self.clips, self.model, self.rank, self.out = config, clips, model, rank, out
+        spec = config.train
+        self.task: metrics.Task = clips.labels.task
+        self.heads = clips.labels.heads
+        self.network: nn.Module = _Network(model)
+        if rank.world > 1:
+            self.network = DistributedDataParallel(self.network)
+        self.optimizer = new_optimizer(model.parameters(), spec)
+        self.schedule = Schedule(self.optimizer, spec)
+        self.mean = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(spec.ema)) if spec.ema else None
+        self.plan = mixup.plan(model)
+        self.buckets = LengthBuckets(clips.sizes["train"], spec.batch_size, seed=config.seed, shuffle=True)
+        self.saved_at = time.monotonic()
+
+    @property
+    def scored(self) -> FusionModel:
+        """The model that is validated, tested and saved: the weights' running mean if there is one."""
+        model = self.mean.module if self.mean else self.model
+        assert isinstance(model, FusionModel)
+        return model
+
+    def fit(self, watch: Watch, resume: bool, stop: Callable[[Path], bool] | None = None) -> bool:
+        """Epochs until the end, or until `stop` (then False); the best weights by validation loss are saved."""
+        at = self._restore() if resume else _Progress()
+        for epoch in range(at.epoch, self.config.train.epochs):
+            at = self._epoch(at._replace(epoch=epoch), watch)
+            train_loss = at.loss_sum / len(self.clips.splits["train"])
+            valid = self._valid_scores()
+            loss = self._demand_finite(valid.get("loss", train_loss), epoch)
+            if loss < at.best_loss or epoch == 0:
+                at = at._replace(best_loss=loss, best_epoch=epoch + 1)
+                self._save_best(at)
+            line = {"epoch": epoch + 1, "lr": self.schedule.now, "train_loss": train_loss}
+            line |= {f"valid_{key}": value for key, value in valid.items()} | {"seconds": round(at.seconds, 3)}
+            self.schedule.after_epoch(loss)
+            at = at._replace(epoch=epoch + 1, batch=0, loss_sum=0.0)
+            self._note(line)
+            self._save(at)
+            watch.epoch(line)
+            if stop and stop(self.out):
+                return False
+        return True
+
+    def _epoch(self, at: _Progress, watch: Watch) -> _Progress:
+        """The batches of one epoch that are not done yet."""
+        batches = self.buckets.epoch(at.epoch)
+        for batch in self._load("train", batches[at.batch :]):
+            start = time.monotonic()
+            loss = self._step(at, batch, total=len(batches[at.batch]), count=len(batches))
+            self._demand_finite(loss, at.epoch)
+            at = at._replace(batch=at.batch + 1, loss_sum=at.loss_sum + loss)
+            at = at._replace(seconds=at.seconds + time.monotonic() - start)
+            watch.step(at.epoch, at.batch, len(batches))
+            if time.monotonic() - self.saved_at > 60 * self.config.train.save_minutes:
+                self._save(at)
+        return at
+
+    def _step(self, at: _Progress, batch: Batch, *, total: int, count: int) -> float:
+        """One update; `total` samples over all processes. Returns their summed loss."""
+        spec = self.config.train
+        # Processes must draw different dropout, but each the same again after a resume.
+        seed = (self.config.seed * 1_000_003 + at.epoch * count + at.batch) * self.rank.world + self.rank.rank
+        torch.manual_seed(seed)
+        generator = torch.Generator().manual_seed(seed)
+        batch = augment(batch, self.config.data, generator)
+        mixing = spec.mixup_alpha > 0 and at.epoch >= spec.mixup_warmup
+        mix = None
+        if mixing:
+            mix = mixup.draw(batch.tokens, self.plan, alpha=spec.mixup_alpha, generator=generator, at=spec.mixup)
+        self.network.train()
+        self.optimizer.zero_grad(set_to_none=True)
+        with self._precision():
+            voices, penalty = self.network(batch.tokens, mix)
+        each = torch.zeros((), device=batch.labels.device)
+        for i, (logits, weight) in enumerate(zip(voices.logits.unbind(1), voices.weights.unbind(1), strict=True)):
+            own = mix and (mix.shares[voices.streams[i]] if voices.streams else mix.label)
+            each = each + weight * self._losses(logits, batch.labels, mix and mix._replace(label=own))
+        count_here = len(batch.ids)
+        if total <= self.rank.rank:  # this process got a stand-in, see `_load`
+            each, count_here = each * 0, 0
+        # DDP averages gradients over processes: this makes the average the mean over the whole batch.
+        ((each.sum() + penalty * count_here) * (self.rank.world / total)).backward()
+        if spec.clip:
+            nn.utils.clip_grad_norm_(self.model.parameters(), spec.clip)
+        self.schedule.before_step(at.epoch * count + at.batch, count)
+        self.optimizer.step()
+        if self.mean:
+            self.mean.update_parameters(self.model)
+        return float(distributed.sum_over(each.detach().sum(), self.rank))
+
+    def _losses(self, logits: Tensor, labels: Tensor, mix: mixup.Mix | None) -> Tensor:
+        """(B,) the loss of each sample, or of two mixed ones (SFT eq. 11)."""
+        if mix is not None and self.task == "regression":  # SFT eq. 8: here a mixed label is a label
+            labels = torch.lerp(labels[mix.partner], labels, mix.label)
+
+        def losses(labels: Tensor) -> Tensor:
+            smoothing = self.config.train.label_smoothing
+            return metrics.losses(logits, labels, self.task, heads=self.heads, label_smoothing=smoothing)
+
+        each = losses(labels)
+        if mix is not None and self.task != "regression":  # the same for classes: cross entropy is linear in the label
+            each = mix.label * each + (1 - mix.label) * losses(labels[mix.partner])
+        return each
+
+    def _load(self, split: str, batches: list[list[int]]) -> Iterator[Batch]:
+        """This process's share of each batch, on its device.
+
+        A batch of fewer samples than processes leaves some without any; they get its first one as a stand-in, because
+        all must run backward together.
+        """
+        rank, spec = self.rank, self.config.train
+        shares = [batch[rank.rank :: rank.world] or batch[:1] for batch in batches]
+        loader = DataLoader(
+            self.clips.splits[split],
+            batch_sampler=shares,
+            num_workers=spec.workers,
+            collate_fn=_Collate(self.clips.features),
+            pin_memory=rank.device.type == "cuda",
+        )
+        for batch in loader:
+            yield to_device(batch, rank.device)
+
+    def predict(self, split: str) -> Predicted:
+        """Outputs for a split, shared among the processes; each gets all of them."""
+        return self._predict(split, self.rank)
+
+    def predict_alone(self, split: str) -> Predicted | None:
+        """Outputs for a split by this process alone; None for an empty split."""
+        if not len(self.clips.splits[split]):
+            return None
+        return self._predict(split, distributed.Rank(0, 1, self.rank.device))
+
+    @torch.inference_mode()
+    def _predict(self, split: str, rank: distributed.Rank) -> Predicted:
+        data = self.clips.splits[split]
+        size = self.config.train.batch_size
+        batches = LengthBuckets(self.clips.sizes[split], size, seed=0, shuffle=False).epoch(0)
+        mine = [share for batch in batches if (share := batch[rank.rank :: rank.world])]
+        logits = torch.zeros(len(data), self.clips.labels.num_outputs, device=rank.device)
+        labels = torch.stack([data.labels.encode(row.label) for row in data.rows]).to(rank.device)
+        model = self.scored.eval()
+        for share in mine:
+            batch = to_device(collate([data[i] for i in share], self.clips.features), rank.device)
+            with self._precision():
+                logits[torch.tensor(share, device=rank.device)] = multiclip.logits(model, batch.tokens, data.fit)
+        return Predicted(distributed.sum_over(logits, rank), labels, [row.id for row in data.rows])
+
+    def _valid_scores(self) -> dict[str, float]:
+        if not len(self.clips.splits["valid"]):
+            return {}
+        found = self.predict("valid")
+        return metrics.scores(found.logits, found.labels, self.task, heads=self.heads)
+
+    def _precision(self) -> contextlib.AbstractContextManager[Any]:
+        return torch.autocast(self.rank.device.type, torch.bfloat16, enabled=self.config.train.precision == "bfloat16")
+
+    def _demand_finite(self, loss: float, epoch: int) -> float:
+        """Stops before weights of no use are saved."""
+        if not math.isfinite(loss):
+            raise ValueError(f"the loss is {loss} in epoch {epoch + 1}; lower train.lr (now {self.config.train.lr:g})")
+        return loss
+
+    def _save(self, at: _Progress) -> None:
+        """What a resumed run needs; the first process writes it for all, for they hold the same."""
+        self.saved_at = time.monotonic()
+        if self.rank.first:
+            facts = {"progress": at._asdict(), **self.schedule.facts()}
+            tensors = {**checkpoint.model_tensors(self.model), **checkpoint.optimizer_tensors(self.optimizer)}
+            tensors |= checkpoint.model_tensors(self.mean, "mean/") if self.mean else {}
+            checkpoint.save(self.out / "last.safetensors", tensors, facts)
+
+    def _save_best(self, at: _Progress) -> None:
+        if self.rank.first:
+            stats = self.clips.stats.to_tensors() if self.clips.stats else {}
+            facts = {"epoch": at.best_epoch, "valid_loss": at.best_loss}
+            checkpoint.save(self.out / "model.safetensors", {**checkpoint.model_tensors(self.scored), **stats}, facts)
+
+    def _restore(self) -> _Progress:
+        path = self.out / "last.safetensors"
+        if not path.exists():
+            return _Progress()
+        found = checkpoint.load(path)
+        checkpoint.restore_model(self.model, found.tensors)
+        if self.mean:
+            checkpoint.restore_model(self.mean, found.tensors, "mean/")
+        checkpoint.restore_optimizer(self.optimizer, found.tensors, found.facts["lr"])
+        self.schedule.restore(found.facts)
+        return _Progress(**found.facts["progress"])
+
+    def _note(self, line: dict[str, Any]) -> None:
+        """Adds an epoch's line to metrics.jsonl; lines of epochs that a killed run did after its checkpoint go."""
+        if self.rank.first:
+            path = self.out / "metrics.jsonl"
+            lines = path.read_text().splitlines(keepends=True)[: line["epoch"] - 1] if path.exists() else []
+            write_text(path, "".join([*lines, json.dumps(line) + "\n"]))
+
+
+class _Network(nn.Module):
+    """The model as training calls it; processes synchronise around a module's `forward`."""
+
+    def __init__(self, model: FusionModel):
+        super().__init__()
+        self.model = model
+
+    def forward(self, tokens: dict[str, Tokens], mix: mixup.Mix | None) -> tuple[Voices, Tensor]:
+        return self.model.voices(tokens, mix)
+
+
+class _Collate:
+    """Collates on worker processes too, so it must be picklable: a class, not a closure."""
+
+    def __init__(self, features: dict[str, int]):
+        self.features = features
+
+    def __call__(self, samples: list[Any]) -> Batch:
+        return collate(samples, self.features)
+
+
+def to_device(batch: Batch, device: torch.device) -> Batch:
+    """The batch on another device; the ids stay."""
+    if device.type == "cpu":
+        return batch
+    tokens = {n: Tokens(*(t.to(device, non_blocking=True) for t in stream)) for n, stream in batch.tokens.items()}
+    return batch._replace(tokens=tokens, labels=batch.labels.to(device, non_blocking=True))

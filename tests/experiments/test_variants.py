@@ -1,0 +1,91 @@
+"""What an experiment compares, by name."""
+
+from pathlib import Path
+
+import pytest
+
+import tiny
+from sparsefuse.config import Config
+from sparsefuse.data.clips import load_clips
+from sparsefuse.experiments.variants import Variant, values_of
+from sparsefuse.training.train import new_model, options_of
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Config:
+    return tiny.config(tiny.write_set(tmp_path / "data"))
+
+
+def test_a_variant_keeps_all_other_settings(config: Config) -> None:
+    other = Variant("x", "unimodal", {"modality": "rgb"}).of(config, 7)
+    assert (other.method, other.seed, other.data, other.train) == ("unimodal", 7, config.data, config.train)
+    assert options_of(other)["modality"] == "rgb"
+    assert options_of(Variant("sft", "sft").of(other, 0)) == options_of(config)
+
+
+def test_a_variant_changes_training_and_data(config: Config) -> None:
+    other = Variant("x", "sft", train={"lr": 0.5}, data={"noise": 0.25}).of(config, 0)
+    assert (other.train.lr, other.data.noise) == (0.5, 0.25)
+    assert (other.train.epochs, other.data.manifest) == (config.train.epochs, config.data.manifest)
+
+
+@pytest.mark.parametrize(
+    ("option", "values", "place"),
+    [
+        ("pool", ["avg", "max"], lambda c: options_of(c)["pool"]),
+        ("train.lr", [0.1, 0.01], lambda c: c.train.lr),
+        ("data.crop", [0.0, 0.5], lambda c: c.data.crop),
+        ("data.split.train_share", [0.5, 1.0], lambda c: c.data.split.train_share),
+        (
+            "unimodal_depth+train.lr",
+            ["1+0.1", "2+0.001"],
+            lambda c: f"{options_of(c)['unimodal_depth']}+{c.train.lr}",
+        ),
+    ],
+)
+def test_each_value_of_an_option_is_a_variant(config: Config, option: str, values: list, place) -> None:
+    variants = values_of(config, option, values)
+    assert [variant.name for variant in variants] == [f"sft, {option}={value}" for value in values]
+    assert [place(variant.of(config, 0)) for variant in variants] == values
+
+
+@pytest.mark.parametrize(
+    ("option", "values", "message"),
+    [
+        ("pol", ["avg"], "unknown option of sft 'pol'; did you mean 'pool'"),
+        ("train.lrr", [1], "unknown option of sft 'train.lrr'; did you mean 'train.lr'"),
+        ("unimodal_depth+fusion_depth", ["8+4", "12"], r"takes 2 values joined by \+; got '12'"),
+        ("train.schedule", ["cosin"], "train.schedule cannot be 'cosin'"),
+        ("data.split", [3], "data.split cannot be 3"),
+        ("drop+drop", ["0+1"], "option: 'drop' stands there twice"),
+        ("pool", ["avg", "avg"], "values: 'avg' stands there twice"),
+    ],
+)
+def test_wrong_options_and_values_are_errors(config: Config, option: str, values: list, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        values_of(config, option, values)
+
+
+@pytest.mark.parametrize(
+    ("option", "values"),
+    [
+        ("unimodal_depth+fusion_depth", ["0+2", "1+1", "2+0"]),  # the fusion layer
+        ("num_bottlenecks", [1, 2]),
+        ("data.max_length", [2, 4]),  # the clip span
+        ("data.split.train_share", [0.5, 1.0]),
+        ("shared", [False, True]),
+        ("fusion", ["bottleneck", "vanilla", "cross"]),
+    ],
+)
+def test_the_sweeps_of_mbts_paper_are_ablations(tmp_path: Path, option: str, values: list) -> None:
+    """Each changes the model or the clips that it learns from."""
+    config = tiny.config(tiny.write_set(tmp_path / "data"), "mbt")
+    seen = []
+    for variant in values_of(config, option, values):
+        changed = variant.of(config, 0)
+        clips = load_clips(changed.data, Path())
+        model = new_model(changed, clips)
+        sizes = [tuple(p.shape) for p in model.parameters()], clips.longest, len(clips.splits["train"])
+        layers = [type(layer).__name__ for layer in model.layers]
+        seen.append(str((sizes, layers)))
+    assert len(set(seen)) == len(values)

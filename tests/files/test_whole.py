@@ -1,0 +1,62 @@
+"""A file is whole or not there, whatever stops its writing."""
+
+import errno
+import json
+from pathlib import Path
+
+import pytest
+
+from sparsefuse.files import whole
+from sparsefuse.files.whole import read_json, replacing, write_json, write_text
+
+
+def full_disk(*_: object) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_text_and_json_come_back_as_they_were(tmp_path: Path) -> None:
+    write_text(tmp_path / "deep" / "a.txt", "ü\n")
+    assert (tmp_path / "deep" / "a.txt").read_bytes() == "ü\n".encode()
+    write_json(tmp_path / "a.json", {"ü": [1, None, 2.5]})
+    assert read_json(tmp_path / "a.json") == {"ü": [1, None, 2.5]}
+    assert "ü" in (tmp_path / "a.json").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("stopped_by", [OSError, KeyboardInterrupt])
+def test_a_stopped_writer_leaves_the_old_file_and_no_other(tmp_path: Path, stopped_by: type[BaseException]) -> None:
+    write_text(tmp_path / "a.txt", "old")
+
+    def write() -> None:
+        with replacing(tmp_path / "a.txt") as temporary:
+            temporary.write_text("half of the ne")
+            raise stopped_by
+
+    with pytest.raises(stopped_by):
+        write()
+    assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
+    assert (tmp_path / "a.txt").read_text() == "old"
+
+
+def test_a_full_disk_at_the_rename_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_text(tmp_path / "a.txt", "old")
+    monkeypatch.setattr(whole.os, "replace", full_disk)
+    with pytest.raises(OSError, match="No space left"):
+        write_text(tmp_path / "a.txt", "new")
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"a.txt": "old"}
+
+
+def test_the_file_appears_only_when_it_is_whole(tmp_path: Path) -> None:
+    with replacing(tmp_path / "a.csv") as temporary:
+        temporary.write_text("half")
+        assert not (tmp_path / "a.csv").exists()
+        assert temporary.parent == tmp_path, "a rename works within one file system only"
+        assert temporary.suffix == ".csv"
+        assert temporary.name.startswith("."), "a listing or a glob does not find it"
+    assert (tmp_path / "a.csv").read_text() == "half"
+
+
+def test_what_cannot_be_json_does_not_touch_the_file(tmp_path: Path) -> None:
+    write_json(tmp_path / "a.json", {"old": 1})
+    with pytest.raises(TypeError):
+        write_json(tmp_path / "a.json", {"new": object()})
+    assert json.loads((tmp_path / "a.json").read_text()) == {"old": 1}

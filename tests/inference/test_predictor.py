@@ -1,0 +1,346 @@
+"""A run folder is all that prediction needs, and it says what the trained model says."""
+
+import csv
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import tiny
+from sparsefuse.cli.app import main
+from sparsefuse.files.skipped import Unusable
+from sparsefuse.inference.clips import show
+from sparsefuse.inference.evaluate import evaluate
+from sparsefuse.inference.predictor import Prediction, load
+from sparsefuse.training.train import train
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("predict")
+    config = tiny.config(tiny.write_set(folder / "data"), epochs=6, lr=0.01)
+    return train(config, folder / "run", root=Path(), measured=False)
+
+
+def clip(run: Path, name: str) -> dict[str, Path]:
+    """The feature files of a clip."""
+    files = {modality: run.parent / f"data/features/{name}-{modality}.npy" for modality in tiny.FEATURES}
+    return {modality: file for modality, file in files.items() if file.exists()}
+
+
+def arrays(run: Path, name: str) -> dict[str, np.ndarray]:
+    return {modality: np.load(file) for modality, file in clip(run, name).items()}
+
+
+def test_predictions_are_those_of_the_trained_model(run: Path) -> None:
+    """predictions.csv comes from training, in batches, without a temperature; test1 lacks a modality."""
+    predictor = load(run)
+    predictor.calibration = None
+    for row in csv.DictReader((run / "predictions.csv").read_text().splitlines()):
+        found = predictor.predict_one(clip(run, row["id"]))
+        assert found.label == row["predicted"]
+        assert found.probabilities == pytest.approx({name: float(row[name]) for name in "abc"}, abs=1e-5)
+
+
+KINDS = {"array": np.asarray, "tensor": torch.from_numpy, "double": lambda x: torch.from_numpy(x).double()}
+
+
+@pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
+def test_arrays_and_tensors_give_what_their_files_give(run: Path, kind) -> None:
+    predictor = load(run)
+    given = {name: kind(x) for name, x in arrays(run, "test0").items()}
+    assert predictor.predict(given) == predictor.predict(clip(run, "test0"))
+
+
+def test_files_may_be_named_by_text(run: Path) -> None:
+    predictor = load(run)
+    files = clip(run, "test2")
+    assert predictor.predict({name: str(file) for name, file in files.items()}) == predictor.predict(files)
+
+
+def test_a_list_gives_a_list_in_its_order(run: Path) -> None:
+    predictor = load(run)
+    clips = [clip(run, f"test{i}") for i in range(4)]
+    found = predictor.predict(clips)
+    assert found == [predictor.predict(one) for one in clips]
+    assert isinstance(predictor.predict(clips[0]), Prediction)
+    assert predictor.predict([]) == []
+
+
+def test_one_token_is_enough(run: Path) -> None:
+    found = load(run).predict_one({name: x[:1] for name, x in arrays(run, "test0").items()})
+    assert sum(found.probabilities.values()) == pytest.approx(1)
+
+
+def test_a_missing_modality_is_named_and_the_rest_predicts(run: Path) -> None:
+    predictor = load(run)
+    whole = predictor.predict_one(clip(run, "test0"))
+    assert whole.missing == {}
+    part = predictor.predict_one({"sound": clip(run, "test0")["sound"]})
+    assert part.missing == {"rgb": "not given"}
+    assert part.probabilities != whole.probabilities
+    assert predictor.predict_one(clip(run, "test1")).missing == {"rgb": "not given"}
+
+
+@pytest.mark.parametrize(
+    ("bad", "reason"),
+    [
+        (np.full((3, 5), np.nan, dtype=np.float32), "NaN"),
+        (np.zeros((3, 6), dtype=np.float32), r"\(N, 5\) with N >= 1; got \(3, 6\)"),
+        (np.zeros((0, 5), dtype=np.float32), r"got \(0, 5\)"),
+        (np.zeros(5, dtype=np.float32), r"got \(5,\)"),
+        ("nowhere.npy", "not found"),
+    ],
+    ids=["NaN", "width", "empty", "axes", "file"],
+)
+def test_an_unusable_modality_is_left_out_with_the_reason(run: Path, bad, reason: str) -> None:
+    predictor = load(run)
+    sound = clip(run, "test0")["sound"]
+    found = predictor.predict_one({"rgb": bad, "sound": sound})
+    assert found.probabilities == predictor.predict_one({"sound": sound}).probabilities
+    with pytest.raises(Unusable, match=reason):
+        predictor.predict_one({"rgb": bad})
+
+
+def test_an_unknown_modality_is_an_error_with_the_nearest_match(run: Path) -> None:
+    with pytest.raises(ValueError, match="unknown modality 'rbg'; did you mean 'rgb'"):
+        load(run).predict_one({"rbg": np.zeros((3, 5))})
+
+
+def test_a_media_file_is_refused_by_a_model_of_features_made_elsewhere(run: Path, tmp_path: Path) -> None:
+    (tmp_path / "a.mp4").write_bytes(b"x")
+    with pytest.raises(Unusable, match="trained on features made elsewhere"):
+        load(run).predict_one(tmp_path / "a.mp4")
+
+
+EXTRACTOR = """
+import numpy as np
+SOURCE = "video"
+def extract(path, *, width: int):
+    number, = path.read_text().split()
+    return np.full((3, width), float(number), dtype=np.float32)
+"""
+
+
+@pytest.fixture
+def raw(run: Path, tmp_path: Path) -> Path:
+    """The run as if rgb were made from the column `video` and sound from `audio`, and files that hold one number."""
+    (tmp_path / "mine.py").write_text(EXTRACTOR)
+    made = {
+        name: {"extractor": str(tmp_path / "mine.py"), "source": source, "width": tiny.FEATURES[name]}
+        for name, source in {"rgb": "video", "sound": "audio"}.items()
+    }
+    shutil.copytree(run, tmp_path / "raw")
+    facts = json.loads((run / "model.json").read_text()) | {"extract": {"features": made}}
+    (tmp_path / "raw" / "model.json").write_text(json.dumps(facts))
+    for name, number in {"a.mp4": 1, "b.mp4": -1, "a.wav": 2, "b.wav": -2}.items():
+        (tmp_path / name).write_text(str(number))
+    return tmp_path / "raw"
+
+
+def filled(rgb: float | None, sound: float | None) -> dict[str, np.ndarray]:
+    values = {"rgb": rgb, "sound": sound}
+    return {name: np.full((3, tiny.FEATURES[name]), x) for name, x in values.items() if x is not None}
+
+
+def test_each_modality_of_a_raw_manifest_is_made_from_its_own_column(raw: Path, capsys) -> None:
+    manifest = raw.parent / "new.csv"
+    manifest.write_text("id,cover,audio,video\none,c.jpg,a.wav,b.mp4\ntwo,c.jpg,,a.mp4\nthree,c.jpg,,\n")
+    assert show(raw, [manifest], top=1, as_json=True, trust_code=True) == 1
+    one, two, three = map(json.loads, capsys.readouterr().out.splitlines())
+    predictor = load(raw, trust_code=True)
+    assert one == {"clip": "one", **predictor.predict_one(filled(-1, 2))._asdict()}
+    assert two == {"clip": "two", **predictor.predict_one(filled(1, None))._asdict()}
+    assert two["missing"] == {"sound": "not given"}
+    assert three == {"clip": "three", "error": "rgb: not given; sound: not given"}
+
+
+def test_a_manifest_without_a_column_that_the_model_reads_is_an_error(raw: Path, tmp_path: Path) -> None:
+    (tmp_path / "new.csv").write_text("id,film\none,a.mp4\n")
+    with pytest.raises(ValueError, match=r"no column is one of rgb, sound, video, audio, .* columns: id, film"):
+        show(raw, [tmp_path / "new.csv"], top=1, as_json=True, trust_code=True)
+
+
+def test_a_clip_may_name_the_columns_that_features_were_made_from(raw: Path) -> None:
+    predictor = load(raw, trust_code=True)
+    given = {"video": raw.parent / "a.mp4", "audio": str(raw.parent / "b.wav")}
+    assert predictor.predict_one(given) == predictor.predict_one(filled(1, -2))
+    features = filled(3, None)
+    assert predictor.predict_one(given | features) == predictor.predict_one(filled(3, -2)), "features come first"
+    found = predictor.predict_one(features | {"audio": np.zeros((3, 4))})
+    assert found.missing == {"sound": "not given, and 'audio' is no media file"}
+
+
+def test_a_csv_is_read_as_its_source_where_readings_are_one(raw: Path) -> None:
+    """sound is made from the column `wrist`; rgb is made from films, so its .csv holds features."""
+    sensor = {"extractor": "series", "columns": None, "rate": None}
+    facts = json.loads((raw / "model.json").read_text())
+    facts["extract"]["features"]["sound"] = sensor | {"source": "wrist", "columns": ["a", "a", "a", "a"]}
+    (raw / "model.json").write_text(json.dumps(facts))
+    (raw.parent / "x.csv").write_text("a,note\n2,1\n2,1\n2,1\n")
+    (raw.parent / "rgb.csv").write_text("1,1,1,1,1\n" * 3)
+    predictor = load(raw, trust_code=True)
+    expected = predictor.predict_one(filled(1, 2))
+    for column in ("sound", "wrist"):
+        assert predictor.predict_one({"rgb": raw.parent / "rgb.csv", column: raw.parent / "x.csv"}) == expected
+
+
+def test_a_moved_run_predicts_without_its_data(run: Path, tmp_path: Path) -> None:
+    given = arrays(run, "test0")
+    before = load(run).predict_one(given)
+    moved = tmp_path / "elsewhere"
+    moved.mkdir()
+    for name in ("model.json", "model.safetensors", "calibration.json"):
+        shutil.copy(run / name, moved / name)
+    assert load(moved).predict_one(given) == before
+
+
+def test_probabilities_are_calibrated_on_the_validation_split_and_labels_stay(run: Path) -> None:
+    noted = json.loads((run / "calibration.json").read_text())
+    assert noted["clips"] == 4
+    assert noted["loss"] <= noted["loss_before"]
+    predictor, raw = load(run), load(run)
+    raw.calibration = None
+    assert predictor.temperature == noted["temperature"] != 1
+    given = clip(run, "test0")
+    said, plain = predictor.predict_one(given), raw.predict_one(given)
+    assert said.label == plain.label
+    scaled = (torch.tensor(list(plain.probabilities.values())).log() / noted["temperature"]).softmax(0)
+    assert list(said.probabilities.values()) == pytest.approx(scaled.tolist(), abs=1e-5)
+
+
+def test_an_older_run_is_calibrated_by_eval_but_not_on_its_test_split(run: Path, tmp_path: Path) -> None:
+    noted = json.loads((run / "calibration.json").read_text())
+    old = shutil.copytree(run, tmp_path / "old")
+    (old / "calibration.json").unlink()
+    assert load(old).temperature == 1
+    with pytest.raises(ValueError, match="must not be fitted to the test split"):
+        evaluate(old, calibrated=True)
+    assert evaluate(old, split="valid", calibrated=True)["temperature"] == pytest.approx(noted["temperature"], rel=1e-3)
+    assert load(old).temperature == pytest.approx(noted["temperature"], rel=1e-3)
+
+
+def test_clips_longer_than_any_in_training_are_predicted(run: Path) -> None:
+    found = load(run).predict_one({name: np.tile(x, (9, 1)) for name, x in arrays(run, "test0").items()})
+    assert all(np.isfinite(share) for share in found.probabilities.values())
+
+
+def test_long_clips_are_cut_as_in_training(tmp_path: Path) -> None:
+    config = tiny.with_data(tiny.config(tiny.write_set(tmp_path / "data"), epochs=1), max_length=3)
+    run = train(config, tmp_path / "run", root=Path(), measured=False)
+    given = arrays(run, "test0")
+    assert len(given["sound"]) > 3
+    predictor = load(run)
+    assert predictor.predict_one(given) == predictor.predict_one({name: x[:3] for name, x in given.items()})
+
+
+def test_clips_are_resampled_as_in_training(tmp_path: Path) -> None:
+    config = tiny.with_data(tiny.config(tiny.write_set(tmp_path / "data"), epochs=1), resample={"sound": 4})
+    run = train(config, tmp_path / "run", root=Path(), measured=False)
+    given = arrays(run, "test0")
+    assert len(given["sound"]) != 4
+    predictor = load(run)
+    features, _ = predictor.features(given)
+    assert len(features["sound"]) == 4
+    ends = predictor.features({**given, "sound": given["sound"][[0, -1]]})[0]["sound"]
+    torch.testing.assert_close(features["sound"][[0, -1]], ends[[0, -1]])
+
+
+def test_without_normalisation_features_stay_as_they_are(tmp_path: Path) -> None:
+    config = tiny.with_data(tiny.config(tiny.write_set(tmp_path / "data"), epochs=1), normalise=False)
+    run = train(config, tmp_path / "run", root=Path(), measured=False)
+    predictor = load(run)
+    features, _ = predictor.features(clip(run, "test0"))
+    assert {name: x.tolist() for name, x in features.items()} == {
+        name: x.tolist() for name, x in arrays(run, "test0").items()
+    }
+
+
+@pytest.mark.parametrize("task", ["multilabel", "regression"])
+def test_other_tasks_predict_what_training_predicted(tmp_path: Path, task: str) -> None:
+    config = tiny.config(tiny.write_set(tmp_path / "data", task=task), epochs=2)
+    run = train(config, tmp_path / "run", root=Path(), measured=False)
+    predictor = load(run)
+    predictor.calibration = None
+    for row in csv.DictReader((run / "predictions.csv").read_text().splitlines()):
+        found = predictor.predict_one(clip(run, row["id"]))
+        if task == "multilabel":
+            assert found.label == row["predicted"]
+            assert found.probabilities == pytest.approx({name: float(row[name]) for name in "abc"}, abs=1e-5)
+        else:
+            assert float(found.label) == pytest.approx(float(row["predicted"]), abs=1e-4)
+            assert found.probabilities == {}
+
+
+METHOD = """
+from sparsefuse.methods.concat import build
+raise_if_executed = {flag}
+if raise_if_executed:
+    raise SystemExit("executed")
+"""
+
+
+def test_a_run_with_code_of_its_own_is_refused_before_the_code_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    method = tmp_path / "mine.py"
+    method.write_text(METHOD.format(flag=False))
+    config = tiny.config(
+        tiny.write_set(tmp_path / "data"),
+        str(method),
+        options={"dim": 10, "num_heads": 2, "fusion_depth": 1},
+        epochs=1,
+    )
+    run = train(config, tmp_path / "run", root=Path(), measured=False)
+    given = arrays(run, "test0")
+    assert load(run, trust_code=True).predict_one(given).label in "abc"
+    monkeypatch.setattr("sys.argv", ["sparsefuse", "eval", str(run), "--trust-code"])
+    main()
+    assert evaluate(run, trust_code=True)["clips"] == 4
+    method.write_text(METHOD.format(flag=True))
+    with pytest.raises(ValueError, match=r"mine\.py; read it, then load with trust_code=True"):
+        load(run)
+    with pytest.raises(ValueError, match=r"\(--trust-code\)"):
+        evaluate(run)
+
+
+@pytest.mark.parametrize("missing", ["folder", "model.json", "model.safetensors"])
+def test_what_is_no_run_folder_is_an_error_that_says_so(run: Path, tmp_path: Path, missing: str) -> None:
+    copy = tmp_path / "run"
+    if missing != "folder":
+        shutil.copytree(run, copy)
+        (copy / missing).unlink()
+    with pytest.raises(FileNotFoundError, match="no run folder" if missing != "model.safetensors" else "no checkpoint"):
+        load(copy)
+
+
+def test_evaluating_the_test_split_gives_the_scores_of_training(run: Path) -> None:
+    found = evaluate(run)
+    assert (found.pop("clips"), found.pop("skipped")) == (4, 0)
+    assert found == pytest.approx(json.loads((run / "result.json").read_text())["test"], abs=1e-5)
+    valid = evaluate(run, split="valid")
+    assert valid["loss"] == pytest.approx(json.loads((run / "result.json").read_text())["valid"]["loss"], abs=1e-5)
+
+
+def test_another_manifest_is_scored_whole_and_what_is_unusable_is_counted(run: Path, tmp_path: Path, caplog) -> None:
+    other = tiny.write_set(tmp_path / "other", (2, 2, 3), seed=5)
+    tiny.edit(other, train0={"label": "never seen"}, test2={"sound": "features/none.npy"})
+    found = evaluate(run, manifest=other)
+    assert (found["clips"], found["skipped"]) == (6, 2)
+    assert "2 samples or modalities left out; the first is test2: features/none.npy" in caplog.text
+
+
+def test_one_file_for_all_that_gives_nothing_says_why_once(run: Path, monkeypatch) -> None:
+    predictor = load(run)
+
+    def missing(*_):
+        raise Unusable("gone.mp4: missing")
+
+    monkeypatch.setattr(predictor, "read", missing)
+    with pytest.raises(Unusable, match=r"^gone\.mp4: missing$"):
+        predictor.predict_one("gone.mp4")
+    with pytest.raises(Unusable, match=r"^rgb: gone\.mp4: missing; sound: gone"):
+        predictor.predict_one({"rgb": "gone.mp4", "sound": "gone.mp4"})
