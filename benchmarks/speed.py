@@ -28,7 +28,7 @@ from sparsefuse.cost.roofline import seconds
 from sparsefuse.cost.table import PUBLISHED
 from sparsefuse.files.whole import replacing, write_text
 from sparsefuse.layers import attention
-from sparsefuse.layers.native import attention as native
+from sparsefuse.layers.ops.native import attention as native
 from sparsefuse.methods import build
 from sparsefuse.model import FusionModel
 from sparsefuse.parallel.memory import keep_memory

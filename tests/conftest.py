@@ -10,8 +10,8 @@ import torch
 
 from sparsefuse.cost import measure
 from sparsefuse.layers import attention, block, grouped, pool
-from sparsefuse.layers.native import attention as native
-from sparsefuse.layers.native import embed
+from sparsefuse.layers.ops.native import attention as native
+from sparsefuse.layers.ops.native import embed
 
 os.environ["TORCH_FAKE_TENSOR_DISPATCH_CACHE"] = "0"  # read by torch._dynamo; it hardly hits, and doubles torch.export
 os.environ["OMP_NUM_THREADS"] = "1"  # for the processes that tests start

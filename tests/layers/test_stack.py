@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from sparsefuse.layers.block import Block, PerStream
-from sparsefuse.layers.native import building
+from sparsefuse.layers.ops.native import building
 from sparsefuse.layers.stack import leading
 from sparsefuse.methods import build
 from sparsefuse.mixup import Mix

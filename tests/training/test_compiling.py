@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from sparsefuse.layers.native import building
+from sparsefuse.layers.ops.native import building
 from sparsefuse.methods import build
 from sparsefuse.training import compiling
 from sparsefuse.training.compiling import compile_layers

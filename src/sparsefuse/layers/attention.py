@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from sparsefuse.layers.native import attention as native
+from sparsefuse.layers.ops.native import attention as native
 from sparsefuse.layers.powers import MASKED, relative, small
 from sparsefuse.layers.tiled import by_head, tiled
 from sparsefuse.layers.tracing import eager, exporting, full

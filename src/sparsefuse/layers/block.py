@@ -10,10 +10,10 @@ from sparsefuse.errors import unknown
 from sparsefuse.layers.attention import are_few, narrow
 from sparsefuse.layers.few import few
 from sparsefuse.layers.heads import by_channel, check_heads, heads, heard
-from sparsefuse.layers.native import attention as native
-from sparsefuse.layers.native import block as native_block
-from sparsefuse.layers.native.attention import Options
-from sparsefuse.layers.native.block import Parts
+from sparsefuse.layers.ops.native import attention as native
+from sparsefuse.layers.ops.native import block as native_block
+from sparsefuse.layers.ops.native.attention import Options
+from sparsefuse.layers.ops.native.block import Parts
 from sparsefuse.layers.sparse import PATTERNS
 from sparsefuse.layers.tracing import eager
 from sparsefuse.layers.windowed import fits, windowed

@@ -3,8 +3,8 @@
 from torch import nn
 
 from sparsefuse.layers.block import Attention
-from sparsefuse.layers.native import attention as native
-from sparsefuse.layers.native.building import library
+from sparsefuse.layers.ops.native import attention as native
+from sparsefuse.layers.ops.native.building import library
 from sparsefuse.layers.sparsify import Sparsify
 from sparsefuse.model import FusionModel
 

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from sparsefuse.layers.block import Attention, CrossAttention
 from sparsefuse.layers.heads import heads
-from sparsefuse.layers.native import attention as native
-from sparsefuse.layers.native import building
+from sparsefuse.layers.ops.native import attention as native
+from sparsefuse.layers.ops.native import building
 from sparsefuse.layers.sparse import PATTERNS
 
 built = pytest.mark.skipif(building.library("attention", 4) is None, reason="no C++ compiler here")

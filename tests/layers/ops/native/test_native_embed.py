@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from sparsefuse.layers.embed import Embed
-from sparsefuse.layers.native import building, embed
+from sparsefuse.layers.ops.native import building, embed
 from sparsefuse.tokens import Tokens
 
 pytestmark = pytest.mark.skipif(building.library("attention", 4) is None, reason="no C++ compiler here")

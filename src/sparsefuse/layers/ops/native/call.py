@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from sparsefuse.layers.native.building import library
+from sparsefuse.layers.ops.native.building import library
 
 View = tuple[int, int, int, int]
 """Rows (B, H, N, C) of float32, channels side by side: an address, and how far samples, heads and tokens lie apart."""

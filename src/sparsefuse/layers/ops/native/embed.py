@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from sparsefuse.layers.heads import heard
-from sparsefuse.layers.native import block
-from sparsefuse.layers.native.attention import refuse_graph
-from sparsefuse.layers.native.building import library
-from sparsefuse.layers.native.call import line
+from sparsefuse.layers.ops.native import block
+from sparsefuse.layers.ops.native.attention import refuse_graph
+from sparsefuse.layers.ops.native.building import library
+from sparsefuse.layers.ops.native.call import line
 from sparsefuse.layers.tracing import eager
 
 WIDEST = 384

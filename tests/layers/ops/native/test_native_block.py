@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from sparsefuse.layers import lora
 from sparsefuse.layers.block import Attention, Block
-from sparsefuse.layers.native import building
-from sparsefuse.layers.native.attention import Options
-from sparsefuse.layers.native.block import Parts, passed
+from sparsefuse.layers.ops.native import building
+from sparsefuse.layers.ops.native.attention import Options
+from sparsefuse.layers.ops.native.block import Parts, passed
 from sparsefuse.layers.sparsify import Sparsify
 from sparsefuse.tokens import Tokens
 

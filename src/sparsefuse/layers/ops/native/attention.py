@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sparsefuse.layers.means import means
-from sparsefuse.layers.native.building import library
-from sparsefuse.layers.native.call import NOWHERE, Given, Kind, View, view, views
+from sparsefuse.layers.ops.native.building import library
+from sparsefuse.layers.ops.native.call import NOWHERE, Given, Kind, View, view, views
 from sparsefuse.layers.tracing import eager, full
 
 WIDEST = 16

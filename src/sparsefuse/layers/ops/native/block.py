@@ -12,10 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from sparsefuse.layers.heads import heard
-from sparsefuse.layers.native import attention
-from sparsefuse.layers.native.attention import Options, refuse_graph
-from sparsefuse.layers.native.building import library
-from sparsefuse.layers.native.call import bits, line
+from sparsefuse.layers.ops.native import attention
+from sparsefuse.layers.ops.native.attention import Options, refuse_graph
+from sparsefuse.layers.ops.native.building import library
+from sparsefuse.layers.ops.native.call import bits, line
 
 WIDEST = 128
 """Channels of a token, and in the MLP, up to which this was measured."""
