@@ -31,10 +31,8 @@ MODULES = {module_name(path): path for path in ROOT.rglob("*.py") if path.parent
 
 
 def imports(tree):
-    """Dotted names below `sparsefuse` that a module imports, in functions too, but not for type checking alone."""
+    """Dotted names below `sparsefuse` that a module imports, in functions and for type checking too."""
     for node in ast.iter_child_nodes(tree):
-        if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
-            continue
         if isinstance(node, ast.ImportFrom):
             assert node.level == 0, "imports are absolute"
             if (node.module or "").split(".")[0] == "sparsefuse":

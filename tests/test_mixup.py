@@ -202,4 +202,12 @@ def test_plan_of_a_model():
     model = build("sft", **MODEL, keep=1)
     before, joined = ("a", "b"), ("fused",)
     # embedding, one block, sparsify; join, two blocks
-    assert mixup.plan(model) == mixup.Plan(("a", "b"), (before, before, before, joined, joined, joined))
+    assert model.mixup_plan() == mixup.Plan(("a", "b"), (before, before, before, joined, joined, joined))
+
+
+def test_looking_for_streams_leaves_every_module_in_its_mode() -> None:
+    model = build("sft", {"a": 3, "b": 4}, 2, keep=2)
+    model.train().embed.eval()
+    model.stream_names()
+    assert model.training
+    assert not model.embed.training

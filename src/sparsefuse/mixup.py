@@ -5,16 +5,12 @@ modalities are joined only one stream is left, and the rule is eqs. 8-9. Streams
 (bottlenecks, `target<-source`) take the mean while there are modality streams beside them.
 """
 
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
 from sparsefuse.tokens import State, Tokens
-
-if TYPE_CHECKING:
-    from sparsefuse.model import FusionModel
-
 
 LEAST = 1e-3
 
@@ -38,22 +34,7 @@ class Plan(NamedTuple):
 
     modalities: tuple[str, ...]
     streams: tuple[tuple[str, ...], ...]
-    """by depth, 0 = after the embedding"""
-
-
-def plan(model: "FusionModel") -> Plan:
-    """Reads the streams at every depth off one pass of a tiny clip through the model."""
-    device = next(model.parameters()).device
-    clip = {
-        name: Tokens(torch.zeros(1, 2, width, device=device), torch.ones(1, 2, dtype=torch.bool, device=device))
-        for name, width in model.embed.features.items()
-    }
-    streams: list[tuple[str, ...]] = []
-    training = model.training
-    with torch.no_grad():
-        model.eval()(clip, probe=lambda _, state: streams.append(tuple(state.streams)))
-    model.train(training)
-    return Plan(model.modalities, tuple(streams))
+    """by depth, 0 = after the embedding; see `FusionModel.stream_names`"""
 
 
 def draw(

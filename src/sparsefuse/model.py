@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from sparsefuse.layers.embed import Embed, check_free, check_known
 from sparsefuse.layers.stack import leading
-from sparsefuse.mixup import Mix, mix_state
+from sparsefuse.mixup import Mix, Plan, mix_state
 from sparsefuse.tokens import Output, State, Tokens, Voices
 
 Probe = Callable[[int, State], None]
@@ -55,6 +55,25 @@ class FusionModel(nn.Module):
             until_mixed = mix.depth - depth if mix is not None and mix.depth > depth else len(layers)
             state, count = leading(layers[: until_mixed if probe is None else 1], state)
             depth, layers = depth + count, layers[count:]
+
+    def stream_names(self) -> tuple[tuple[str, ...], ...]:
+        """The names of the streams at every depth, as a tiny clip meets them on its way."""
+        weight = next(self.parameters())
+        clip = {
+            name: Tokens(weight.new_zeros(1, 2, width), weight.new_ones(1, 2, dtype=torch.bool))
+            for name, width in self.embed.features.items()
+        }
+        streams: list[tuple[str, ...]] = []
+        modes = [(module, module.training) for module in self.modules()]
+        with torch.no_grad():
+            self.eval()(clip, probe=lambda _, state: streams.append(tuple(state.streams)))
+        for module, training in modes:
+            module.training = training
+        return tuple(streams)
+
+    def mixup_plan(self) -> Plan:
+        """What `mixup.draw` must know of this model."""
+        return Plan(self.modalities, self.stream_names())
 
     def voices(self, tokens: dict[str, Tokens], mix: Mix | None = None) -> tuple[Voices, Tensor]:
         """What training looks at: the head's voices, if it defines `voices`, else its logits as the only one."""

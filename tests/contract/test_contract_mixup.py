@@ -17,7 +17,7 @@ def model(request, case):
 
 
 def mixed(model, depth, lam):
-    plan = mixup.plan(model)
+    plan = model.mixup_plan()
     return logits_of(model, ragged(), mix=mixup.fixed(ragged(), plan, depth=depth, partner=PARTNER, lam=lam))
 
 
@@ -47,7 +47,7 @@ def test_lambda_between_gives_something_else_at_every_depth(model):
 
 
 def test_mixing_with_oneself_changes_nothing(model):
-    plan, own = mixup.plan(model), logits_of(model, ragged())
+    plan, own = model.mixup_plan(), logits_of(model, ragged())
     for depth in depths(model):
         mix = mixup.fixed(ragged(), plan, depth=depth, partner=torch.arange(5), lam=0.3)
         torch.testing.assert_close(
@@ -58,7 +58,7 @@ def test_mixing_with_oneself_changes_nothing(model):
 def test_the_plan_names_the_streams_after_every_layer(model):
     seen = []
     model(ragged(), probe=lambda depth, state: seen.append((depth, tuple(state.streams))))
-    plan = mixup.plan(model)
+    plan = model.mixup_plan()
     assert seen == list(enumerate(plan.streams))
     assert len(seen) == len(model.layers) + 1
     assert plan.modalities == model.modalities
@@ -66,13 +66,13 @@ def test_the_plan_names_the_streams_after_every_layer(model):
 
 def test_planning_leaves_the_model_in_the_mode_it_was_in(case):
     model = model_of(case).train()
-    mixup.plan(model)
+    model.mixup_plan()
     assert all(module.training for module in model.modules())
 
 
 def test_padding_does_not_change_mixed_logits(case):
     model = model_of(case)
-    plan = mixup.plan(model)
+    plan = model.mixup_plan()
     for depth in depths(model):
         a, b = (
             logits_of(model, batch, mix=mixup.fixed(batch, plan, depth=depth, partner=PARTNER, lam=0.3))
@@ -83,7 +83,7 @@ def test_padding_does_not_change_mixed_logits(case):
 
 def test_every_parameter_gets_a_finite_gradient_under_mixup_at_every_depth(case):
     model = model_of(case).train()
-    plan = mixup.plan(model)
+    plan = model.mixup_plan()
     for depth in depths(model):
         model.zero_grad()
         mix = mixup.fixed(ragged(), plan, depth=depth, partner=PARTNER, lam=0.4)
@@ -96,7 +96,7 @@ def test_every_parameter_gets_a_finite_gradient_under_mixup_at_every_depth(case)
 def test_a_lambda_of_its_own_per_modality_reaches_only_that_modality(case, reads):
     """After the embedding, lambda 0 for one modality and 1 for the rest = the partner's modality put in its place."""
     model = model_of(case)
-    plan = mixup.plan(model)
+    plan = model.mixup_plan()
     for name in reads:
         mix = mixup.fixed(ragged(), plan, depth=0, partner=PARTNER, lam=1.0)
         mix.lam[name] = torch.zeros(5)

@@ -136,7 +136,7 @@ class _Run:
         self.optimizer = new_optimizer(model.parameters(), spec)
         self.schedule = Schedule(self.optimizer, spec)
         self.mean = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(spec.ema)) if spec.ema else None
-        self.plan = mixup.plan(model)
+        self.plan = model.mixup_plan()
         self.buckets = LengthBuckets(clips.sizes["train"], spec.batch_size, seed=config.seed, shuffle=True)
         self.saved_at = time.monotonic()
 
