@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from sparsefuse.layers.embed import Embed, check_free, check_known
-from sparsefuse.layers.stack import leading
+from sparsefuse.layers.streams import leading
 from sparsefuse.mixup import Mix, Plan, mix_state
 from sparsefuse.tokens import Output, State, Tokens, Voices
 

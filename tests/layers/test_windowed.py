@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from sparsefuse.layers import block, powers, windowed
 from sparsefuse.layers.block import Attention
 from sparsefuse.layers.heads import heads
-from sparsefuse.layers.sparse import local
+from sparsefuse.layers.ops.torch.attention import local
 
 
 def layer(span, *, num_heads=3, seed=0):

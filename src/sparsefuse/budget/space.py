@@ -16,7 +16,7 @@ import math
 from collections.abc import Iterator
 from typing import Any, Literal, NamedTuple, get_args, get_origin
 
-from sparsefuse.layers.sparse import PATTERNS
+from sparsefuse.layers.ops.torch.attention import PATTERNS
 from sparsefuse.methods import find
 
 KEPT = 16

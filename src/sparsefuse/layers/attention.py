@@ -11,9 +11,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sparsefuse.layers.ops.native import attention as native
+from sparsefuse.layers.ops.tracing import eager, exporting, full
 from sparsefuse.layers.powers import MASKED, relative, small
 from sparsefuse.layers.tiled import by_head, tiled
-from sparsefuse.layers.tracing import eager, exporting, full
 
 FEW = 128**2
 """Scores of a head up to which plain products take half to three quarters of the time of PyTorch's kernel; they are

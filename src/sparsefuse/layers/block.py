@@ -14,8 +14,8 @@ from sparsefuse.layers.ops.native import attention as native
 from sparsefuse.layers.ops.native import block as native_block
 from sparsefuse.layers.ops.native.attention import Options
 from sparsefuse.layers.ops.native.block import Parts
-from sparsefuse.layers.sparse import PATTERNS
-from sparsefuse.layers.tracing import eager
+from sparsefuse.layers.ops.torch.attention import PATTERNS
+from sparsefuse.layers.ops.tracing import eager
 from sparsefuse.layers.windowed import fits, windowed
 from sparsefuse.tokens import State, Tokens
 

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from sparsefuse.errors import unknown
 from sparsefuse.layers.block import zero_penalty
 from sparsefuse.layers.ops.native.embed import embedded
+from sparsefuse.layers.ops.tracing import exporting, full
 from sparsefuse.layers.patches import Grid, Patches, grids, token_lengths
-from sparsefuse.layers.tracing import exporting, full
 from sparsefuse.tokens import State, Tokens
 
 

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from sparsefuse.layers.heads import Projection
+from sparsefuse.layers.ops.tracing import full
 from sparsefuse.layers.powers import MASKED, divide, product, relative, scale, trusted, weigh
-from sparsefuse.layers.tracing import full
 
 
 def few(x: Tensor, mask: Tensor, qkv: nn.Linear, out: nn.Linear, num_heads: int) -> Tensor:

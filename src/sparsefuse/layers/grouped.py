@@ -15,9 +15,9 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.utils.checkpoint import checkpoint
 
-from sparsefuse.layers.groups import Group
+from sparsefuse.layers.ops.torch.groups import Group
+from sparsefuse.layers.ops.tracing import eager
 from sparsefuse.layers.powers import CACHED, divide, flowing, relative, small, weighed
-from sparsefuse.layers.tracing import eager
 
 
 def attend(groups: Sequence[Group], q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:

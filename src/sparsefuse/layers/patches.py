@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 
 from sparsefuse.errors import unknown
-from sparsefuse.layers.tracing import exporting, full
+from sparsefuse.layers.ops.tracing import exporting, full
 from sparsefuse.tokens import Tokens
 
 Patches = Mapping[str, Mapping[str, int]]

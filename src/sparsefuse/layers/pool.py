@@ -6,7 +6,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from sparsefuse.layers.tracing import eager, exporting, full
+from sparsefuse.layers.ops.tracing import eager, exporting, full
 from sparsefuse.tokens import Tokens
 
 Pool = Literal["avg", "max", "attn"]

@@ -15,9 +15,9 @@ from torch.autograd.function import once_differentiable
 
 from sparsefuse.layers.heads import Projection
 from sparsefuse.layers.line import Line
-from sparsefuse.layers.means import means
+from sparsefuse.layers.ops.tracing import full
+from sparsefuse.layers.ops.windows import means
 from sparsefuse.layers.powers import CACHED, asked, asking, divide, product, relative, scale, trusted, weigh
-from sparsefuse.layers.tracing import full
 
 
 def fits(x: Tensor, mask: Tensor, span: int) -> bool:

@@ -12,7 +12,7 @@ from sparsefuse.layers.block import Attention, CrossAttention
 from sparsefuse.layers.heads import heads
 from sparsefuse.layers.ops.native import attention as native
 from sparsefuse.layers.ops.native import building
-from sparsefuse.layers.sparse import PATTERNS
+from sparsefuse.layers.ops.torch.attention import PATTERNS
 
 built = pytest.mark.skipif(building.library("attention", 4) is None, reason="no C++ compiler here")
 

@@ -10,10 +10,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sparsefuse.layers.means import means
 from sparsefuse.layers.ops.native.building import library
 from sparsefuse.layers.ops.native.call import NOWHERE, Given, Kind, View, view, views
-from sparsefuse.layers.tracing import eager, full
+from sparsefuse.layers.ops.tracing import eager, full
+from sparsefuse.layers.ops.windows import means
 
 WIDEST = 16
 """Width of a head up to which this is faster than PyTorch's kernel."""

@@ -14,7 +14,7 @@ from sparsefuse.layers.ops.native import block
 from sparsefuse.layers.ops.native.attention import refuse_graph
 from sparsefuse.layers.ops.native.building import library
 from sparsefuse.layers.ops.native.call import line
-from sparsefuse.layers.tracing import eager
+from sparsefuse.layers.ops.tracing import eager
 
 WIDEST = 384
 """Features up to which this is faster than PyTorch's product."""

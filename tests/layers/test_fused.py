@@ -5,7 +5,7 @@ import torch
 
 from sparsefuse.layers.block import Block, PerStream
 from sparsefuse.layers.ops.native import building
-from sparsefuse.layers.stack import leading
+from sparsefuse.layers.streams import leading
 from sparsefuse.methods import build
 from sparsefuse.mixup import Mix
 from sparsefuse.tokens import State, Tokens

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sparsefuse.layers.attention import key_bias
-from sparsefuse.layers.means import MEANS, mean_tokens, means
+from sparsefuse.layers.ops.windows import MEANS, mean_tokens, means
 from sparsefuse.layers.pool import num_windows
 from sparsefuse.layers.powers import MASKED, powers
 

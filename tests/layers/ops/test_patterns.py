@@ -11,9 +11,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from sparsefuse.layers import attention, grouped, tiled
 from sparsefuse.layers.attention import dense
 from sparsefuse.layers.block import Attention, CrossAttention
-from sparsefuse.layers.groups import EXPRESSIVITY, MEANS
+from sparsefuse.layers.ops.torch.attention import PATTERNS, fixed, local, strided
+from sparsefuse.layers.ops.torch.groups import EXPRESSIVITY, MEANS
 from sparsefuse.layers.options import span_for
-from sparsefuse.layers.sparse import PATTERNS, fixed, local, strided
 
 
 def sees(pattern, i, j, span):

@@ -16,8 +16,8 @@ from torch import Tensor
 
 from sparsefuse.layers.attention import Attended, dense
 from sparsefuse.layers.grouped import attend, received
-from sparsefuse.layers.groups import Fixed, Group, Local, Near, Residue
-from sparsefuse.layers.tracing import exporting
+from sparsefuse.layers.ops.torch.groups import Fixed, Group, Local, Near, Residue
+from sparsefuse.layers.ops.tracing import exporting
 
 
 def strided(q: Tensor, k: Tensor, v: Tensor, mask: Tensor, *, span: int, want_received: bool = False) -> Attended:

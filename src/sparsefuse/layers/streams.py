@@ -6,7 +6,7 @@ from torch import nn
 
 from sparsefuse.layers.block import Block, PerStream, whole
 from sparsefuse.layers.heads import heard
-from sparsefuse.layers.tracing import eager
+from sparsefuse.layers.ops.tracing import eager
 from sparsefuse.tokens import State, Tokens
 
 

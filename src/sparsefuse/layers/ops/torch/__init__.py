@@ -1,0 +1,1 @@
+"""The operations by PyTorch's own."""
