@@ -12,8 +12,8 @@ import csv
 import io
 import math
 import statistics
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -27,8 +27,7 @@ from sparsefuse.cost.measure import forward, peak_bytes, train_step
 from sparsefuse.cost.roofline import seconds
 from sparsefuse.cost.table import PUBLISHED
 from sparsefuse.files.whole import replacing, write_text
-from sparsefuse.layers import attention
-from sparsefuse.layers.ops.native import attention as native
+from sparsefuse.layers import ops
 from sparsefuse.methods import build
 from sparsefuse.model import FusionModel
 from sparsefuse.parallel.memory import keep_memory
@@ -43,7 +42,7 @@ class Contender(NamedTuple):
     method: str
     options: dict[str, Any]
     pytorch: bool = False
-    """attention by PyTorch's kernel, as published code runs it, where ours is faster"""
+    """by PyTorch's kernels, as published code runs it, where a backend of ours is faster"""
     compiled: bool = False
     """the layers that gain by it through torch.compile"""
 
@@ -175,7 +174,7 @@ def compared(
     evals, trains = (paired(run, models, clips, rounds, shape) for run in (forward, train_step))
     memory = {}
     for name, model in models.items():
-        with _kernel(MODELS[name]):
+        with _backend(MODELS[name]):
             memory[name] = peak_bytes(model, clips, device)
     return [
         Line(
@@ -207,7 +206,7 @@ def paired(
 
     def timed(name: str) -> float:
         once = partial(seconds, partial(run, models[name], clips), device, warmup=0)
-        with _kernel(MODELS[name]):
+        with _backend(MODELS[name]):
             found = once(1)
             return statistics.median(found + once(int(TURN / found[0])))
 
@@ -218,16 +217,9 @@ def paired(
     return {name: [turn[name] for turn in found] for name in models}
 
 
-@contextmanager
-def _kernel(entry: Contender) -> Iterator[None]:
-    """Turns our dense attention off where a row is to have PyTorch's."""
-    ours = attention.NARROW, attention.FEW, native.WIDEST
-    if entry.pytorch:
-        attention.NARROW = attention.FEW = native.WIDEST = 0
-    try:
-        yield
-    finally:
-        attention.NARROW, attention.FEW, native.WIDEST = ours
+def _backend(entry: Contender) -> AbstractContextManager[None]:
+    """PyTorch's operations where a row is to have them, else whatever is fastest here."""
+    return ops.backend("torch" if entry.pytorch else "auto")
 
 
 def slopes(lines: Sequence[Line]) -> dict[str, float]:

@@ -9,9 +9,7 @@ import pytest
 import torch
 
 from sparsefuse.cost import measure
-from sparsefuse.layers import attention, block, grouped, pool
-from sparsefuse.layers.ops.native import attention as native
-from sparsefuse.layers.ops.native import embed
+from sparsefuse.layers import ops
 
 os.environ["TORCH_FAKE_TENSOR_DISPATCH_CACHE"] = "0"  # read by torch._dynamo; it hardly hits, and doubles torch.export
 os.environ["OMP_NUM_THREADS"] = "1"  # for the processes that tests start
@@ -79,7 +77,7 @@ def made_up_costs(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def plain_softmax(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Layers as elsewhere than on a processor: there, sums and averages are products that are no part of a method."""
-    for module in (attention, block, embed, grouped, native, pool):
-        monkeypatch.setattr(module, "eager", lambda x: False)
+def definition() -> Iterator[None]:
+    """Every operation by PyTorch's own: what is counted then is what a method is, whoever computes it elsewhere."""
+    with ops.backend("torch"):
+        yield

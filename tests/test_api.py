@@ -129,12 +129,12 @@ def test_a_method_file_without_build_is_refused(tmp_path):
 
 
 def test_an_unknown_name_of_the_package_says_what_there_is():
-    with pytest.raises(AttributeError, match="no attribute 'biuld'; it has Tokens, build, load, methods"):
+    with pytest.raises(AttributeError, match="no attribute 'biuld'; it has Tokens, backend, build, load, methods"):
         _ = sparsefuse.biuld
 
 
 def test_public_names_are_all_there():
-    assert set(sparsefuse.__all__) == {"Tokens", "build", "load", "methods"}
-    code = "from sparsefuse import *; import sparsefuse; Tokens, build, load, methods"
+    assert set(sparsefuse.__all__) == {"Tokens", "backend", "build", "load", "methods"}
+    code = "from sparsefuse import *; import sparsefuse; Tokens, backend, build, load, methods"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

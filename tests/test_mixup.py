@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from sparsefuse import build, mixup
-from sparsefuse.layers.block import sum_present
+from sparsefuse.layers.streams import sum_present
 from sparsefuse.tokens import State, Tokens
 
 MODEL = {"features": {"a": 3, "b": 2}, "num_classes": 2, "dim": 10, "fusion_depth": 2}

@@ -6,14 +6,21 @@
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
-__all__ = ["Tokens", "build", "load", "methods"]
+__all__ = ["Tokens", "backend", "build", "load", "methods"]
 
 if TYPE_CHECKING:
     from sparsefuse.inference.predictor import load
+    from sparsefuse.layers.ops import backend
     from sparsefuse.methods import build, methods
     from sparsefuse.tokens import Tokens
 
-_HOMES = {"Tokens": "tokens", "build": "methods", "load": "inference.predictor", "methods": "methods"}
+_HOMES = {
+    "Tokens": "tokens",
+    "backend": "layers.ops",
+    "build": "methods",
+    "load": "inference.predictor",
+    "methods": "methods",
+}
 
 
 def __getattr__(name: str) -> Any:

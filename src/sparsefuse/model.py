@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from sparsefuse.layers.embed import Embed, check_free, check_known
-from sparsefuse.layers.streams import leading
+from sparsefuse.layers.streams import run_layers
 from sparsefuse.mixup import Mix, Plan, mix_state
 from sparsefuse.tokens import Output, State, Tokens, Voices
 
@@ -44,17 +44,20 @@ class FusionModel(nn.Module):
         self, state: State, first: int = 0, last: int | None = None, mix: Mix | None = None, probe: Probe | None = None
     ) -> State:
         """The state at depth `last` (the end, if None) from the one at depth `first`; both depths can mix and probe."""
-        depth, layers = first, list(self.layers)[first:last]
+        layers = list(self.layers)[:last]
+        depth = first
         while True:
             if mix is not None and mix.depth == depth:
                 state = mix_state(state, mix)
             if probe is not None:
                 probe(depth, state)
-            if not layers:
+            if depth == len(layers):
                 return state
-            until_mixed = mix.depth - depth if mix is not None and mix.depth > depth else len(layers)
-            state, count = leading(layers[: until_mixed if probe is None else 1], state)
-            depth, layers = depth + count, layers[count:]
+            until = depth + 1 if probe is not None else len(layers)
+            if mix is not None and depth < mix.depth < until:
+                until = mix.depth
+            state = run_layers(layers[depth:until], state)
+            depth = until
 
     def stream_names(self) -> tuple[tuple[str, ...], ...]:
         """The names of the streams at every depth, as a tiny clip meets them on its way."""

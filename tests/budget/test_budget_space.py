@@ -106,7 +106,7 @@ def test_half_way_to_the_cheapest_is_half_way_of_the_logarithm() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("plain_softmax")
+@pytest.mark.usefixtures("definition")
 def test_no_candidate_is_over_the_budget(clips: Clips, tmp_path: Path) -> None:
     """Counted by PyTorch's own counter, which takes a multiply-add for 2."""
     limits = {"gmacs": 1e-5, "parameters": 2500}

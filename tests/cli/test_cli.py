@@ -426,3 +426,14 @@ def test_cost_without_lengths_says_what_to_give(monkeypatch: pytest.MonkeyPatch)
 def test_what_is_missing_or_no_choice_is_named_as_it_is_typed(monkeypatch, capsys, typed: list[str], message: str):
     assert call(monkeypatch, *typed) == 2
     assert capsys.readouterr().err == message
+
+
+def test_env_says_which_backend_is_used(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("SPARSEFUSE_BACKEND", "torch")
+    assert call(monkeypatch, "env") == 0
+    lines = dict(line.strip().split("  ", 1) for line in capsys.readouterr().out.splitlines())
+    assert lines["asked for"] == "SPARSEFUSE_BACKEND=torch"
+    assert lines["backend torch"] == "used: the definition, by PyTorch's operations"
+    assert lines["backend native"].startswith("not used: ")
+    monkeypatch.setenv("SPARSEFUSE_BACKEND", "nativ")
+    assert "did you mean 'native'" in str(call(monkeypatch, "env"))

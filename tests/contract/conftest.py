@@ -1,12 +1,32 @@
-"""Every test with a `case` runs over all methods and variants."""
+"""Every test with a `case` runs over all methods and variants; those of a model as it is, over every backend too."""
+
+from collections.abc import Iterator
 
 import pytest
 from contract_cases import CASES, FEATURES, case_id
+
+from sparsefuse.layers import ops
+from sparsefuse.layers.ops import native
+
+BACKENDS = ("torch", "native")
+COMPUTED = ("test_contract", "test_contract_middle", "test_contract_mixup")
+"""files of tests that run a model as it is; compiled and exported ones always hold the definition"""
 
 
 def pytest_generate_tests(metafunc):
     if "case" in metafunc.fixturenames:
         metafunc.parametrize("case", CASES, ids=case_id)
+    if metafunc.module.__name__.split(".")[-1] in COMPUTED:
+        metafunc.parametrize("_backend", BACKENDS, indirect=True)
+
+
+@pytest.fixture(autouse=True)
+def _backend(request: pytest.FixtureRequest) -> Iterator[None]:
+    name = getattr(request, "param", "auto")
+    if name == "native" and (reason := native.unavailable()):
+        pytest.skip(reason)
+    with ops.backend(name):
+        yield
 
 
 @pytest.fixture

@@ -8,12 +8,13 @@ from torch import nn
 
 from contract.contract_cases import BASE, CASES, FEATURES, case_id, clips, model_of, ragged, rows
 from sparsefuse.explain.rollout import MEAN_OF_MAX, rollout
-from sparsefuse.layers.attention import dense
-from sparsefuse.layers.block import Attention, Block, PerStream
+from sparsefuse.layers import ops
+from sparsefuse.layers.block import Attention, Block
 from sparsefuse.layers.embed import Embed
 from sparsefuse.layers.exchange import Score
 from sparsefuse.layers.head import Head
 from sparsefuse.layers.heads import heads
+from sparsefuse.layers.streams import PerStream
 from sparsefuse.methods import build, find
 from sparsefuse.model import FusionModel
 from sparsefuse.tokens import Tokens
@@ -366,9 +367,9 @@ class _Views(nn.Module):
         x, mask, size = torch.cat([a.x, b.x], 1), torch.cat([a.mask, b.mask], 1), a.x.shape[1]
         q, k, v = heads(self.attention.qkv(x), 3, 2)
         parts = (slice(size), slice(size, None))
-        own = [dense(q[:, :1, s], k[:, :1, s], v[:, :1, s], mask[:, s]).x for s in parts]
-        cross = dense(q[:, 1:, :size], k[:, 1:, size:], v[:, 1:, size:], b.mask).x
-        back = dense(q[:, 1:, size:], k[:, 1:, :size], v[:, 1:, :size], a.mask).x
+        own = [ops.attention(q[:, :1, s], k[:, :1, s], v[:, :1, s], mask[:, s]) for s in parts]
+        cross = ops.attention(q[:, 1:, :size], k[:, 1:, size:], v[:, 1:, size:], b.mask)
+        back = ops.attention(q[:, 1:, size:], k[:, 1:, :size], v[:, 1:, :size], a.mask)
         y = torch.cat([torch.cat(own, 2), torch.cat([cross, back], 2)], 1)
         x = x + self.attention.out(y.transpose(1, 2).flatten(2))
         return state._replace(streams={"a": Tokens(x[:, :size], a.mask), "b": Tokens(x[:, size:], b.mask)})

@@ -7,8 +7,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sparsefuse.cost.measure import peak_of
-from sparsefuse.layers.pool import averages, members, pool, windows
+from sparsefuse.layers.ops.windows import members
+from sparsefuse.layers.pool import pool, windows
 from sparsefuse.tokens import Tokens
 
 
@@ -67,29 +67,6 @@ def test_pooling_equals_a_loop(how, lengths, extra, size, by_keep, fractional, s
     torch.testing.assert_close(pooled.x, expected)
     assert pooled.mask.dtype == mask.dtype
     torch.testing.assert_close(pooled.mask.double(), there)
-
-
-@pytest.mark.parametrize("cut", [{"keep": 3}, {"keep": 9}, {"stride": 2}, {"stride": 3}])
-def test_averages_of_whole_clips_equal_those_of_any(cut):
-    x = torch.randn(2, 8, 3, dtype=torch.float64, requires_grad=True)  # CLS first
-    whole = Tokens(x, torch.ones(2, 8, dtype=torch.bool))
-    quick, rest = averages(whole, **cut), Tokens(x[:, 1:], whole.mask[:, 1:])
-    slow = pool(rest, *windows(rest.mask, **cut), how="avg")
-    torch.testing.assert_close(quick.x, torch.cat([x[:, :1], slow.x], 1))
-    assert torch.equal(quick.mask, torch.cat([whole.mask[:, :1], slow.mask], 1))
-    towards = torch.randn_like(slow.x)
-    slopes = [torch.autograd.grad((found * towards).sum(), x)[0] for found in (quick.x[:, 1:], slow.x)]
-    torch.testing.assert_close(*slopes)
-
-
-def test_averages_of_a_long_clip_hold_no_square_of_its_length():
-    long = Tokens(torch.randn(1, 4999, 2), torch.ones(1, 4999, dtype=torch.bool))
-    assert peak_of(lambda: averages(long, keep=4), torch.device("cpu")) < 4 * 4999**2 / 50
-
-
-@pytest.mark.parametrize("mask", [torch.tensor([[True, True, False]]), torch.ones(1, 3), torch.ones(1, 1, dtype=bool)])
-def test_averages_leave_alone_what_may_be_padded(mask):
-    assert averages(Tokens(torch.ones(*mask.shape, 2), mask), keep=2) is None
 
 
 def test_average_of_windows_by_stride_by_hand():

@@ -8,9 +8,10 @@ import torch
 
 import tiny
 from sparsefuse.files import checkpoint
-from sparsefuse.layers.block import Block, PerStream
+from sparsefuse.layers.block import Block
 from sparsefuse.layers.embed import Embed
 from sparsefuse.layers.head import Head
+from sparsefuse.layers.streams import PerStream
 from sparsefuse.methods import build
 from sparsefuse.model import FusionModel
 from sparsefuse.tokens import Tokens

@@ -16,7 +16,7 @@ import math
 from collections.abc import Iterator
 from typing import Any, Literal, NamedTuple, get_args, get_origin
 
-from sparsefuse.layers.ops.torch.attention import PATTERNS
+from sparsefuse.layers.ops import PATTERNS
 from sparsefuse.methods import find
 
 KEPT = 16
@@ -97,7 +97,7 @@ def _axes(
         value = start[name]
         if name == tokens:
             yield from _token_axes(name, kind, value, lengths)
-        elif get_origin(kind) is Literal and len(PATTERNS.keys() & set(get_args(kind))) > 1:
+        elif get_origin(kind) is Literal and len(set(PATTERNS) & set(get_args(kind))) > 1:
             yield name, Choice(get_args(kind), value)
         elif not isinstance(value, int) or isinstance(value, bool) or value < 1:
             continue

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 
 from sparsefuse.explain.rollout import Rollout
-from sparsefuse.layers.block import PerStream
 from sparsefuse.layers.pool import windows
 from sparsefuse.layers.sparsify import Sparsify
+from sparsefuse.layers.streams import PerStream
 from sparsefuse.model import FusionModel
 from sparsefuse.tokens import State
 

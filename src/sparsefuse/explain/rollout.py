@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from sparsefuse.explain.shadow import Said, check_traceable, filled, recorded, shadowed
-from sparsefuse.layers.block import presence
+from sparsefuse.layers.streams import presence
 from sparsefuse.model import FusionModel
 from sparsefuse.tokens import State, Tokens
 

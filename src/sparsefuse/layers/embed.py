@@ -7,10 +7,10 @@ import torch
 from torch import Tensor, nn
 
 from sparsefuse.errors import unknown
-from sparsefuse.layers.block import zero_penalty
-from sparsefuse.layers.ops.native.embed import embedded
-from sparsefuse.layers.ops.tracing import exporting, full
+from sparsefuse.layers.fused import run_embedding
+from sparsefuse.layers.ops.tracing import all_real, exporting
 from sparsefuse.layers.patches import Grid, Patches, grids, token_lengths
+from sparsefuse.layers.streams import zero_penalty
 from sparsefuse.tokens import State, Tokens
 
 
@@ -69,11 +69,11 @@ class Embed(nn.Module):
         """CLS and tokens (B, 1 + N, D), their positions (B or 1, 1 + N, D) if not yet added, their mask (B, 1 + N)."""
         x, mask = tokens if grid is None else grid.cut(tokens)
         # Padding may hold anything, NaN too: it must not reach a product with a zero weight.
-        if not full(mask):
+        if not all_real(mask):
             x = torch.where(mask[..., None], x, torch.zeros((), dtype=x.dtype, device=x.device))
         features, mask = x, torch.cat([mask.any(1, keepdim=True), mask], 1)
         if self.position is not None and grid is None and not self.keep_positions:
-            x = embedded(features, self.project[i], self.cls[i], self.position[i])
+            x = run_embedding(features, self.project[i], self.cls[i], self.position[i])
             if x is not None:
                 return x, None, mask
         x = self.project[i](features)

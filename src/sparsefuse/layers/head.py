@@ -5,7 +5,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from sparsefuse.layers.block import presence, sum_present
+from sparsefuse.layers.streams import presence, sum_present
 from sparsefuse.tokens import State, Voices
 
 

@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from sparsefuse.layers.block import presence, sum_present
+from sparsefuse.layers.streams import presence, sum_present
 from sparsefuse.tokens import State, Tokens
 
 

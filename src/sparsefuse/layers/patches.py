@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 
 from sparsefuse.errors import unknown
-from sparsefuse.layers.ops.tracing import exporting, full
+from sparsefuse.layers.ops.tracing import all_real, exporting
 from sparsefuse.tokens import Tokens
 
 Patches = Mapping[str, Mapping[str, int]]
@@ -121,7 +121,7 @@ def _tubelets(tokens: Tokens, time: int) -> Tokens:
     count = length // time + 2 if exporting() else max(length // time, 1)
     if exporting() or length < time:
         x, mask = F.pad(x, (0, 0, 0, 3 * time)), F.pad(mask, (0, 3 * time))
-    elif full(mask):
+    elif all_real(mask):
         return Tokens(x[:, : count * time], mask[:, : count * time : time])
     whole = mask[:, : count * time].unflatten(1, (-1, time)).all(2)
     made = ~whole.any(1, keepdim=True) & mask.any(1, keepdim=True) & (torch.arange(count, device=mask.device) == 0)

@@ -1,18 +1,15 @@
 """Pooling a stream over windows of its real length: N tokens in, K tokens out (SFT eq. 4)."""
 
-import functools
 from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
-from sparsefuse.layers.ops.tracing import eager, exporting, full
+from sparsefuse.layers.ops.windows import num_windows
 from sparsefuse.tokens import Tokens
 
 Pool = Literal["avg", "max", "attn"]
 POOLS: tuple[Pool, ...] = get_args(Pool)
-FEW = 64
-"""Windows up to which averages are a product with all tokens."""
 
 
 def windows(mask: Tensor, *, keep: int | None = None, stride: int | None = None) -> tuple[Tensor, int]:
@@ -27,52 +24,6 @@ def windows(mask: Tensor, *, keep: int | None = None, stride: int | None = None)
         return (rank * keep // real.clamp_min(keep)).clamp(0, keep - 1), keep
     assert stride is not None
     return (rank // stride).clamp_min(0), num_windows(mask.shape[1], stride)
-
-
-def members(mask: Tensor, keep: int) -> Tensor:
-    """Whether a real token under `mask` (B, N) is in each of the `keep` windows of `windows` -> (B, K, N) bool.
-
-    By comparing: compiled, each of K N answers would divide anew, and integers divide slowly.
-    """
-    real = (mask > 0).long()
-    place = ((real.cumsum(1) - 1) * keep)[:, None]  # (B, 1, N)
-    length = real.sum(1).clamp_min(keep)[:, None, None]
-    start = torch.arange(keep, device=mask.device)[:, None] * length  # (B, K, 1)
-    return (place >= start) & (place < start + length)
-
-
-def averages(tokens: Tokens, *, keep: int | None = None, stride: int | None = None) -> Tokens | None:
-    """CLS and the averages of the others' `windows`, (B, 1 + N, D) -> (B, 1 + K, D), by one product.
-
-    None unless windows are few and all tokens known to be real.
-    """
-    x, mask = tokens
-    length = mask.shape[1] - 1
-    count = keep if keep is not None else num_windows(length, stride or 1)
-    if not eager(x) or not 0 < count <= FEW or length < 1 or not full(mask):
-        return None
-    share, kept = _shares(length, keep, stride, x.dtype)
-    return Tokens(share @ x, kept.expand(len(x), -1))
-
-
-@functools.lru_cache(maxsize=16)
-def _shares(length: int, keep: int | None, stride: int | None, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """(1 + K, 1 + N): which share CLS and each of N tokens has in CLS and each window; their mask (1, 1 + K)."""
-    with torch.inference_mode(False):  # or they could not be used in training later
-        index, count = windows(torch.ones(1, length, dtype=torch.bool, device="cpu"), keep=keep, stride=stride)
-        inside = index == torch.arange(count, device="cpu")[:, None]
-        inside = torch.block_diag(torch.ones(1, 1), inside.to(dtype))
-        size = inside.sum(1, keepdim=True)
-        return inside.to(dtype) / size.clamp_min(1), (size > 0).T
-
-
-def num_windows(length: int, size: int) -> int:
-    """Windows of `size` that hold `length` tokens; one more, left empty, in an exported model.
-
-    torch.export treats a count of 1 as another program: without the empty window, a model exported on long clips would
-    refuse short ones.
-    """
-    return (length - 1) // size + (2 if exporting() else 1)
 
 
 def pool(tokens: Tokens, index: Tensor, count: int, *, how: Pool, significance: Tensor | None = None) -> Tokens:

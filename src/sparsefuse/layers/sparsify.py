@@ -1,12 +1,14 @@
 """A stream to fewer tokens: attention to each other first, then pooling (SFT section 3.2)."""
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from sparsefuse.errors import unknown
-from sparsefuse.layers.block import Attention, Norm, PerStream, Pieces, whole
+from sparsefuse.layers.block import Attention, Norm
+from sparsefuse.layers.fused import run_attention
 from sparsefuse.layers.options import per_modality
-from sparsefuse.layers.pool import POOLS, Pool, averages, pool, windows
+from sparsefuse.layers.pool import POOLS, Pool, pool, windows
+from sparsefuse.layers.streams import PerStream
 from sparsefuse.tokens import Tokens
 
 
@@ -38,28 +40,16 @@ class Sparsify(nn.Module):
         self.keep, self.stride = keep, stride
 
     def forward(self, tokens: Tokens) -> Tokens:
-        x, mask = tokens
         significance = None
-        if self.attention is not None and (y := self._whole(x, mask)) is not None:
-            x = y
+        if self.attention is not None and self.pool == "attn":
+            attended = self.attention(self.norm(tokens.x), tokens.mask, want_received=True)
+            tokens = Tokens(tokens.x + self.drop(attended.x), tokens.mask)
+            significance = attended.received[:, 1:]  # SFT eq. 12
         elif self.attention is not None:
-            attended = self.attention(self.norm(x), mask, want_received=self.pool == "attn")
-            x = x + self.drop(attended.x)
-            significance = None if attended.received is None else attended.received[:, 1:]  # SFT eq. 12
-        return self._pooled(Tokens(x, mask), significance)  # SFT eq. 4
-
-    def _whole(self, x: Tensor, mask: Tensor) -> Tensor | None:
-        """Attention with norm and residual by one operation, where there is one."""
-        if self.attention is None or not isinstance(self.norm, Norm) or self.pool == "attn":
-            return None
-        return whole(x, mask, Pieces(self.norm, self.attention, self.drop))
-
-    def _pooled(self, tokens: Tokens, significance: Tensor | None) -> Tokens:
-        if self.pool == "avg" and (kept := averages(tokens, keep=self.keep, stride=self.stride)):
-            return kept
+            tokens = run_attention(self.norm, self.attention, self.drop, tokens)
         (cls, x), (cls_mask, mask) = (t.split([1, t.shape[1] - 1], 1) for t in tokens)
         index, count = windows(mask, keep=self.keep, stride=self.stride)
-        kept = pool(Tokens(x, mask), index, count, how=self.pool, significance=significance)
+        kept = pool(Tokens(x, mask), index, count, how=self.pool, significance=significance)  # SFT eq. 4
         return Tokens(torch.cat([cls, kept.x], 1), torch.cat([cls_mask, kept.mask], 1))
 
 

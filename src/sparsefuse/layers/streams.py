@@ -1,50 +1,77 @@
-"""Layers one behind another, several at once where that is one operation."""
+"""Layers over named streams: a state in, a state out."""
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Callable, Iterable, Sequence
+from typing import cast
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
-from sparsefuse.layers.block import Block, PerStream, whole
-from sparsefuse.layers.heads import heard
-from sparsefuse.layers.ops.tracing import eager
+from sparsefuse.layers.fused import is_as_made, may_fuse, register, run_blocks
 from sparsefuse.tokens import State, Tokens
 
 
-def leading(layers: Sequence[nn.Module], state: State) -> tuple[State, int]:
-    """The state behind the first of `layers`, and behind how many: as many as go at once, at least one."""
-    stacks = _stacks(layers) if all(eager(tokens.x) for tokens in state.streams.values()) else {}
-    streams = {}
-    for name, blocks in stacks.items():
-        x, mask = tokens = state.streams[name]
-        y = whole(x, mask, *(block.pieces for block in blocks))
-        if y is None and not streams:
-            break
-        streams[name] = _one_by_one(blocks, tokens) if y is None else Tokens(y, mask)
-    if streams:
-        return state._replace(streams={**state.streams, **streams}), len(next(iter(stacks.values())))
-    return layers[0](state), 1
+class PerStream(nn.Module):
+    """A layer that gives each named stream its own block, or all the same, and leaves the other streams as they are.
+
+    A list, not an `nn.ModuleDict`: a modality may be called `type` or `a.b`, which are no module names.
+    """
+
+    def __init__(self, names: Iterable[str], make: Callable[[str], nn.Module], *, shared: bool = False):
+        super().__init__()
+        self.names = tuple(names)
+        self.blocks = nn.ModuleList(make(name) for name in self.names[: 1 if shared else None])
+
+    def forward(self, state: State) -> State:
+        changed = {name: run_blocks([block], state.streams[name]) for name, block in self.named_blocks()}
+        return state._replace(streams={**state.streams, **changed})
+
+    def each(self) -> list[nn.Module]:
+        """The block of each of `names`."""
+        return [self.blocks[i % len(self.blocks)] for i in range(len(self.names))]
+
+    def named_blocks(self) -> list[tuple[str, nn.Module]]:
+        """Each stream's name with its block."""
+        return list(zip(self.names, self.each(), strict=True))
 
 
-def _stacks(layers: Sequence[nn.Module]) -> dict[str, list[Block]]:
-    """The blocks of SFT's style that each stream passes in the first layers, if those are more than one."""
-    stacks: dict[str, list[Block]] = {}
-    for layer in layers:
-        if type(layer) is not PerStream or not _plain(layer) or (stacks and layer.names != tuple(stacks)):
-            break
-        for name, block in layer.named_blocks():
-            assert isinstance(block, Block)
-            stacks.setdefault(name, []).append(block)
-    return stacks if any(len(blocks) > 1 for blocks in stacks.values()) else {}
+register(PerStream)
 
 
-def _plain(layer: PerStream) -> bool:
-    """Whether a layer is nothing but blocks of SFT's style, to which nobody listens."""
-    blocks = list(layer.blocks)
-    alone = layer._compiled_call_impl is None and not heard(layer, *blocks)
-    return alone and all(type(block) is Block and block.style == "sft" for block in blocks)
+def run_layers(layers: Sequence[nn.Module], state: State) -> State:
+    """The state behind layers, one after another; blocks of a stream that follow each other may be one operation."""
+    fuse = all(may_fuse(tokens.x) for tokens in state.streams.values())
+    for names, group in itertools.groupby(layers, key=lambda layer: _names(layer) if fuse else None):
+        if names is None:
+            for layer in group:
+                state = layer(state)
+            continue
+        stacks = zip(*(cast(PerStream, layer).each() for layer in group), strict=True)
+        streams = {name: run_blocks(blocks, state.streams[name]) for name, blocks in zip(names, stacks, strict=True)}
+        state = state._replace(streams={**state.streams, **streams})
+    return state
 
 
-def _one_by_one(blocks: Sequence[Block], tokens: Tokens) -> Tokens:
-    for block in blocks:
-        tokens = block(tokens)
-    return tokens
+def _names(layer: nn.Module) -> tuple[str, ...] | None:
+    """The streams of a layer that is nothing but blocks of its streams; None for another."""
+    return layer.names if isinstance(layer, PerStream) and is_as_made(layer, PerStream) else None
+
+
+def presence(tokens: Tokens) -> Tensor:
+    """(B, 1, 1): 1 where a sample has this stream, 0 where it is missing (the weight of CLS, token 0)."""
+    return tokens.mask[:, :1, None].to(tokens.x.dtype)
+
+
+def sum_present(values: Tensor, weights: Tensor) -> Tensor:
+    """Sum of (B, M, D) over those of M streams that a sample has, by their presence (B, M, 1) -> (B, D).
+
+    Presence is a fraction only while mixup blends a sample with one that has other modalities: then it says how the sum
+    is shared, not how large it is.
+    """
+    total = (values * weights).sum(1)
+    return total * ((weights > 0).sum(1) / weights.sum(1).clamp_min(torch.finfo(values.dtype).tiny)).to(values.dtype)
+
+
+def zero_penalty(x: Tensor) -> Tensor:
+    """() zero on x's device."""
+    return torch.zeros((), dtype=torch.float32, device=x.device)

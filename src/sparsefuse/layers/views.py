@@ -15,9 +15,10 @@ import torch
 from torch import Tensor, nn
 
 from sparsefuse.errors import unknown
-from sparsefuse.layers.attention import dense
-from sparsefuse.layers.block import Attention, Mlp, Norm, presence
+from sparsefuse.layers import ops
+from sparsefuse.layers.block import Attention, Mlp, Norm
 from sparsefuse.layers.heads import heads
+from sparsefuse.layers.streams import presence
 from sparsefuse.tokens import State, Tokens
 
 Strategy = Literal["low_self_high_cross", "spread", "bottleneck", "alternating", "random"]
@@ -127,7 +128,7 @@ class Asked(NamedTuple):
             return torch.zeros_like(asking)
         source = pair[1] if name == pair[0] else pair[0]
         tokens = self.streams[source]
-        x = dense(asking, self.k[source][:, some], self.v[source][:, some], tokens.mask).x
+        x = ops.attention(asking, self.k[source][:, some], self.v[source][:, some], tokens.mask)
         return x if view == "self" else x * presence(tokens)[..., None].to(x.dtype)  # nothing from what is not there
 
 

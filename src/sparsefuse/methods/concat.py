@@ -6,12 +6,13 @@ The "Concat" baseline of Ding et al. 2021 (section 4.3). Cost grows with the squ
 released code, which reads the first modality's CLS, the CLS tokens are summed, so any modality may be missing.
 """
 
-from sparsefuse.layers.block import Block, PerStream
+from sparsefuse.layers.block import Block
 from sparsefuse.layers.embed import Embed
 from sparsefuse.layers.head import Head
 from sparsefuse.layers.join import Join
 from sparsefuse.layers.pool import Pool
 from sparsefuse.layers.sparsify import pooling
+from sparsefuse.layers.streams import PerStream
 from sparsefuse.model import FusionModel
 
 TEST = {"fusion_depth": 2, "dim": 20, "num_heads": 5}

@@ -6,12 +6,14 @@
 The "LF" baseline of Ding et al. 2021 (section 4.3); the classifier is shared as in the released code.
 """
 
-from sparsefuse.layers.block import Block, Pattern, PerStream
+from sparsefuse.layers.block import Block
 from sparsefuse.layers.embed import Embed
 from sparsefuse.layers.head import Head
+from sparsefuse.layers.ops import Pattern
 from sparsefuse.layers.options import span_for
 from sparsefuse.layers.pool import Pool
 from sparsefuse.layers.sparsify import pooling
+from sparsefuse.layers.streams import PerStream
 from sparsefuse.model import FusionModel
 
 TEST = {"unimodal_depth": 2, "dim": 20, "num_heads": 5}

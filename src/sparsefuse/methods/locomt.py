@@ -24,10 +24,12 @@ from typing import Literal
 from torch import nn
 
 from sparsefuse.errors import unknown
-from sparsefuse.layers.block import Block, Pattern, PerStream
+from sparsefuse.layers.block import Block
 from sparsefuse.layers.embed import Embed
 from sparsefuse.layers.head import Head
+from sparsefuse.layers.ops import Pattern
 from sparsefuse.layers.options import span_for
+from sparsefuse.layers.streams import PerStream
 from sparsefuse.layers.views import STRATEGIES, FixedViews, Frequencies, LearnedViews, Strategy, ViewBlock, by_strategy
 from sparsefuse.model import FusionModel
 

@@ -16,11 +16,14 @@ from typing import Literal
 import torch
 from torch import nn
 
-from sparsefuse.layers.block import Block, CrossBlock, Pattern, PerStream, Style, presence
+from sparsefuse.layers.block import Block, CrossBlock, Style
 from sparsefuse.layers.embed import Embed
+from sparsefuse.layers.fused import run_blocks
 from sparsefuse.layers.head import Head
+from sparsefuse.layers.ops import Pattern
 from sparsefuse.layers.options import check_choice, span_for
 from sparsefuse.layers.patches import Patches, grids, token_lengths
+from sparsefuse.layers.streams import PerStream, presence
 from sparsefuse.model import FusionModel
 from sparsefuse.tokens import State, Tokens
 
@@ -123,7 +126,7 @@ class ThroughBottleneck(nn.Module):
         for name, block in self.each.named_blocks():
             tokens = streams[name]
             length = tokens.x.shape[1]
-            x = block(side_by_side(tokens, bottleneck)).x
+            x = run_blocks([block], side_by_side(tokens, bottleneck)).x
             streams[name] = Tokens(x[:, :length], tokens.mask)
             # A modality that a sample lacks leaves the bottleneck as it was.
             if self.update == "sequential":
@@ -147,7 +150,9 @@ class AllToAll(nn.Module):
 
     def forward(self, state: State) -> State:
         streams = {name: state.streams[name] for name in self.modalities}
-        parts = self.block(side_by_side(*streams.values())).x.split([t.x.shape[1] for t in streams.values()], 1)
+        parts = run_blocks([self.block], side_by_side(*streams.values())).x.split(
+            [t.x.shape[1] for t in streams.values()], 1
+        )
         new = {name: Tokens(x, t.mask) for (name, t), x in zip(streams.items(), parts, strict=True)}
         return state._replace(streams={**state.streams, **new})
 

@@ -13,8 +13,9 @@ last time step, which in a padded batch may not exist. A single modality has no 
 import torch
 from torch import Tensor, nn
 
-from sparsefuse.layers.block import Block, CrossBlock, PerStream, presence
+from sparsefuse.layers.block import Block, CrossBlock
 from sparsefuse.layers.embed import Embed
+from sparsefuse.layers.streams import PerStream, presence
 from sparsefuse.model import FusionModel
 from sparsefuse.tokens import State, Tokens
 

@@ -9,19 +9,21 @@ Ding et al. 2021, "Sparse Fusion for Multimodal Transformers".
 Defaults are the paper's: L 1, T 11, width 40, 5 heads, average pooling. Where the paper is silent, the released code
 decides: MLP ratio 1, CLS joins after the sparse layer, no position is added after pooling. Unlike the released code,
 `sparse="strided"` and `"fixed"` compute their pattern; there they run dense, which is `sparse="dense"` here. `"local"`,
-ours, reads a token's surroundings and means of the whole clip (`layers.ops.torch.attention`); `"none"` without mixup is SFT-PO. In
+ours, reads a token's surroundings and means of the whole clip (`layers.ops`); `"none"` without mixup is SFT-PO. In
 all of them CLS sees all and is seen by all.
 """
 
 from typing import Literal
 
-from sparsefuse.layers.block import Attention, Block, Pattern, PerStream
+from sparsefuse.layers.block import Attention, Block
 from sparsefuse.layers.embed import Embed
 from sparsefuse.layers.head import Head
 from sparsefuse.layers.join import Join
+from sparsefuse.layers.ops import Pattern
 from sparsefuse.layers.options import per_modality, span_for
 from sparsefuse.layers.pool import Pool
 from sparsefuse.layers.sparsify import Sparsify
+from sparsefuse.layers.streams import PerStream
 from sparsefuse.model import FusionModel
 
 TEST = {"unimodal_depth": 1, "fusion_depth": 2, "dim": 20, "num_heads": 5, "keep": 3}

@@ -25,10 +25,11 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from sparsefuse.layers.block import Attention, Block, Mlp, PerStream, presence
+from sparsefuse.layers.block import Attention, Block, Mlp
 from sparsefuse.layers.embed import Embed
 from sparsefuse.layers.exchange import Donors, Projection, Score, Source, allot
 from sparsefuse.layers.options import check_choice
+from sparsefuse.layers.streams import PerStream, presence
 from sparsefuse.model import FusionModel
 from sparsefuse.tokens import State, Tokens, Voices
 

@@ -14,7 +14,7 @@ def fusion_depth(model: FusionModel) -> int:
 
     A method whose streams meet in the head only (`late`) is cut in half instead.
     """
-    from sparsefuse.layers.block import PerStream
+    from sparsefuse.layers.streams import PerStream
 
     meet = (depth for depth, layer in enumerate(model.layers) if not isinstance(layer, PerStream))
     return next(meet, len(model.layers) // 2)

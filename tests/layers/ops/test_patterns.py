@@ -8,12 +8,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from sparsefuse.layers import attention, grouped, tiled
-from sparsefuse.layers.attention import dense
+from sparsefuse.layers import ops
 from sparsefuse.layers.block import Attention, CrossAttention
-from sparsefuse.layers.ops.torch.attention import PATTERNS, fixed, local, strided
-from sparsefuse.layers.ops.torch.groups import EXPRESSIVITY, MEANS
+from sparsefuse.layers.ops import PATTERNS
+from sparsefuse.layers.ops.torch.groups import EXPRESSIVITY
+from sparsefuse.layers.ops.windows import MEANS
 from sparsefuse.layers.options import span_for
+
+
+def attend(pattern, q, k, v, mask, span=0):
+    return ops.attention(q, k, v, mask, pattern=pattern, span=span)
+
+
+def received_by(pattern, q, k, mask, span=0):
+    return ops.received(q, k, mask, pattern=pattern, span=span)
 
 
 def sees(pattern, i, j, span):
@@ -121,100 +129,54 @@ def check_pattern(pattern, lengths, padded, span, fractional, seed, gap=0):
     q, k, v, weight = made(seed, lengths, padded, fractional=fractional, gap=gap)
     mask = weight if fractional else weight.bool()
     leaves = [t.requires_grad_() for t in (q, k, v)]
-    got = PATTERNS[pattern](q, k, v, mask, span=span, want_received=True)
+    got, gets = attend(pattern, q, k, v, mask, span), received_by(pattern, q, k, mask, span)
     x, received = reference(pattern, q, k, v, weight, span)
     real = (weight > 0)[:, None, :, None]
     close = {"rtol": 1e-5, "atol": 1e-6}  # log-weights are taken in float32
-    torch.testing.assert_close(got.x * real, x * real, **close)
-    torch.testing.assert_close(got.received * (weight > 0), received, **close)
-    assert got.x.isfinite().all()
-    without = PATTERNS[pattern](q, k, v, mask, span=span)
-    assert without.received is None
-    torch.testing.assert_close(without.x, got.x, **close)
+    torch.testing.assert_close(got * real, x * real, **close)
+    torch.testing.assert_close(gets * (weight > 0), received, **close)
+    assert got.isfinite().all()
     generator = torch.Generator().manual_seed(seed)
     towards = torch.randn(x.shape, dtype=x.dtype, generator=generator) * real
     given = torch.randn(weight.shape, dtype=x.dtype, generator=generator) * (weight > 0)
-    ours = torch.autograd.grad((without.x * towards).sum() + (got.received * given).sum(), leaves)
+    ours = torch.autograd.grad((got * towards).sum() + (gets * given).sum(), leaves)
     theirs = torch.autograd.grad((x * towards).sum() + (received * given).sum(), leaves)
     for mine, expected in zip(ours, theirs, strict=True):
         torch.testing.assert_close(mine, expected, **close)
 
 
-@pytest.mark.parametrize("fractional", [False, True])
-@pytest.mark.parametrize("parts", [1, 3000, 5000, 8000, 10**6])
-def test_work_in_parts_equals_work_at_once(parts, fractional, monkeypatch):
-    """Dense attention by tiles and sparse patterns by samples, against PyTorch's kernel and the whole batch."""
-    q, k, v, weight = made(1, [38, 25, 31], 39, heads=3, fractional=fractional)
-    mask = weight if fractional else weight.bool()
-    towards = torch.randn(q.shape, generator=torch.Generator().manual_seed(2), dtype=q.dtype)
-    leaves = [t.requires_grad_() for t in (q, k, v)]
-
-    def outcome(pattern):
-        x = PATTERNS[pattern](q, k, v, mask, span=6).x
-        return [x, *torch.autograd.grad((x * towards).sum(), leaves)]
-
-    monkeypatch.setattr(attention, "FEW", 0)
-    monkeypatch.setattr(attention, "NARROW", 0)
-    whole = {pattern: outcome(pattern) for pattern in PATTERNS}
-    monkeypatch.setattr(attention, "NARROW", 8)
-    monkeypatch.setattr(tiled, "TILE", parts)
-    monkeypatch.setattr(tiled, "ROWS", 16)
-    monkeypatch.setattr(grouped, "CACHED", parts)
-    for pattern in PATTERNS:
-        for mine, expected in zip(outcome(pattern), whole[pattern], strict=True):
-            torch.testing.assert_close(mine, expected, rtol=1e-9, atol=1e-10)
-
-
-@pytest.mark.parametrize("queries", [1, 40])
-def test_tiles_read_from_another_stream(queries, monkeypatch):
-    monkeypatch.setattr(tiled, "TILE", 900)
-    q, k, v, weight = made(5, [30, 17], 30, heads=3)
-    asking = torch.randn(2, 3, queries, 3, dtype=q.dtype, generator=torch.Generator().manual_seed(6))
-    monkeypatch.setattr(attention, "FEW", 0)
-    bias = attention.key_bias(weight, q.dtype)[:, None, None]
-    expected = torch.nn.functional.scaled_dot_product_attention(asking, k, v, bias)
-    torch.testing.assert_close(dense(asking, k, v, weight).x, expected)
-    assert dense(asking[:0], k[:0], v[:0], weight[:0]).x.shape == (0, 3, queries, 3)
-
-
-def test_a_mask_that_learns_gets_its_gradient(monkeypatch):
-    monkeypatch.setattr(attention, "FEW", 0)
+def test_a_mask_that_learns_gets_its_gradient():
     q, k, v, weight = made(7, [20], 20, fractional=True)
     grads = []
-    for narrow in (8, 0):
-        monkeypatch.setattr(attention, "NARROW", narrow)
+    for pattern, span in (("dense", 0), ("strided", 40)):  # in one block all tokens are near
         learnt = weight.clone().requires_grad_()
-        dense(q, k, v, learnt).x.square().sum().backward()
+        attend(pattern, q, k, v, learnt, span).square().sum().backward()
         grads.append(learnt.grad)
-    torch.testing.assert_close(*grads)
-    learnt = weight.clone().requires_grad_()
-    strided(q, k, v, learnt, span=40).x.square().sum().backward()  # one block: all tokens are near
-    torch.testing.assert_close(learnt.grad, grads[0], rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(*grads, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("pattern", PATTERNS)
 def test_long_streams_trace_as_one_graph(pattern):
     torch._dynamo.reset()
     q, k, v, weight = made(8, [199], 199)
-    attend = torch.compile(PATTERNS[pattern], backend="eager", fullgraph=True)
-    torch.testing.assert_close(
-        attend(q, k, v, weight.bool(), span=16).x, PATTERNS[pattern](q, k, v, weight.bool(), span=16).x
-    )
+    compiled = torch.compile(attend, backend="eager", fullgraph=True)
+    mask = weight.bool()
+    torch.testing.assert_close(compiled(pattern, q, k, v, mask, 16), attend(pattern, q, k, v, mask, 16))
 
 
-@pytest.mark.parametrize("pattern", [dense, strided, fixed, local])
+@pytest.mark.parametrize("pattern", PATTERNS)
 def test_attention_received_sums_to_one(pattern):
-    q, k, v, weight = made(0, [30, 17], 33)
-    received = pattern(q, k, v, weight.bool(), span=6, want_received=True).received
+    q, k, _, weight = made(0, [30, 17], 33)
+    received = received_by(pattern, q, k, weight.bool(), 6)
     torch.testing.assert_close(received.sum(1), torch.ones(2, dtype=torch.float64))
     assert not received[weight == 0].any()
 
 
-def pattern_of(attend, count, span):
+def pattern_of(pattern, count, span):
     """(1 + N, 1 + N) bool: equal scores and one-hot values show who sees whom."""
     zero = torch.zeros(1, 1, count, 4, dtype=torch.float64)
     eye = torch.eye(count, dtype=torch.float64)[None, None]
-    return attend(zero, zero, eye, torch.ones(1, count, dtype=torch.bool), span=span).x[0, 0] > 0
+    return attend(pattern, zero, zero, eye, torch.ones(1, count, dtype=torch.bool), span)[0, 0] > 0
 
 
 @pytest.mark.parametrize("count", [39, 51, 101, 501])
@@ -232,13 +194,13 @@ def test_fixed_is_the_closed_form_of_the_released_layer(count):
     assert abs(float(expected.double().mean()) - density) < 0.0006
     expected[0] = True
     expected[:, 0] = True
-    assert torch.equal(pattern_of(fixed, count, span), expected)
+    assert torch.equal(pattern_of("fixed", count, span), expected)
 
 
 def test_strided_by_hand():
     rows = ["111111", "111101", "111110", "111111", "101111", "110111"]  # CLS and five tokens, span 2
     expected = torch.tensor([[c == "1" for c in row] for row in rows])
-    assert torch.equal(pattern_of(strided, 6, 2), expected)
+    assert torch.equal(pattern_of("strided", 6, 2), expected)
 
 
 class Largest(TorchDispatchMode):
@@ -263,24 +225,23 @@ def test_sparse_patterns_form_no_square_matrix():
     for name, span in {"dense": 0, "strided": 23, "fixed": 32, "local": 22}.items():
         with Largest() as largest, torch.enable_grad():
             q.requires_grad_()
-            attended = PATTERNS[name](q, k, v, weight.bool(), span=span, want_received=True)
-            (attended.x.sum() + attended.received.sum()).backward()
+            received = received_by(name, q, k, weight.bool(), span)
+            (attend(name, q, k, v, weight.bool(), span).sum() + received.sum()).backward()
         sizes[name] = largest.numel
-    assert sizes["dense"] >= length**2  # the watch works
+    assert sizes["dense"] >= (length - 1) * length  # the watch works
     assert sizes["strided"] < length**2 / 4
     assert sizes["fixed"] < length**2 / 2
     assert sizes["local"] < length**2 / 4
 
 
 @pytest.mark.parametrize("larger", [1, 1000])
-@pytest.mark.parametrize("pattern", [strided, fixed, local])
+@pytest.mark.parametrize("pattern", ["strided", "fixed", "local"])
 def test_no_scores_are_held_between_the_passes(pattern, larger):
-    """Neither by powers of two, nor where scores are too large for them."""
     q, k, v, weight = made(0, [299], 299)
     leaves = [t.requires_grad_() for t in (q, k, v)]
     held = []
     with torch.autograd.graph.saved_tensors_hooks(lambda t: held.append(t.numel()) or t, lambda t: t):
-        x = pattern(larger * q, k, v, weight.bool(), span=16).x
+        x = attend(pattern, larger * q, k, v, weight.bool(), 16)
     assert sum(held) < 2 * 300 * 48 * 2  # two heads of 300 queries, each of which sees 48 keys or more
     assert all(slope.isfinite().all() for slope in torch.autograd.grad(x.sum(), leaves))
 
@@ -292,7 +253,8 @@ def test_the_largest_tensor_grows_with_a_power_of_the_length(pattern, power):
         q, k, v, weight = made(0, [length], length, heads=1, dim=2)
         span = span_for("a", {"a": length}, pattern)
         with Largest() as largest:
-            PATTERNS[pattern](q, k, v, weight.bool(), span=span, want_received=True)
+            attend(pattern, q, k, v, weight.bool(), span)
+            received_by(pattern, q, k, weight.bool(), span)
         sizes.append(largest.numel)
     assert sizes[1] / sizes[0] == pytest.approx(4**power, rel=0.1)
 
@@ -301,10 +263,11 @@ def test_the_largest_tensor_grows_with_a_power_of_the_length(pattern, power):
 def test_a_stream_that_is_not_there_stays_finite(pattern):
     q, k, v, _ = made(0, [5], 5)
     leaves = [t.requires_grad_() for t in (q, k, v)]
-    attended = PATTERNS[pattern](q, k, v, torch.zeros(1, 6, dtype=torch.bool), span=2, want_received=True)
-    (attended.x.sum() + attended.received.sum()).backward()
-    assert attended.x.isfinite().all()
-    assert attended.received.isfinite().all()
+    mask = torch.zeros(1, 6, dtype=torch.bool)
+    x, received = attend(pattern, q, k, v, mask, 2), received_by(pattern, q, k, mask, 2)
+    (x.sum() + received.sum()).backward()
+    assert x.isfinite().all()
+    assert received.isfinite().all()
     assert all(t.grad.isfinite().all() for t in leaves)
 
 
@@ -312,8 +275,8 @@ def test_a_weight_of_one_half_counts_as_half_a_token():
     """Two keys of weight 1/2 with equal content = one key of weight 1."""
     q, k, v, _ = made(0, [3], 3)
     k[:, :, 3], v[:, :, 3] = k[:, :, 2], v[:, :, 2]
-    halves = dense(q, k, v, torch.tensor([[1.0, 1.0, 0.5, 0.5]])).x
-    whole = dense(q, k, v, torch.tensor([[1.0, 1.0, 1.0, 0.0]])).x
+    halves = ops.attention(q, k, v, torch.tensor([[1.0, 1.0, 0.5, 0.5]]))
+    whole = ops.attention(q, k, v, torch.tensor([[1.0, 1.0, 1.0, 0.0]]))
     torch.testing.assert_close(halves, whole, rtol=1e-6, atol=1e-6)
 
 
@@ -358,3 +321,6 @@ def test_attention_options_are_checked():
         Attention(40, 3)
     with pytest.raises(ValueError, match="unknown attention pattern 'stridet'; did you mean 'strided'"):
         Attention(40, 5, pattern="stridet")
+    q, k, v, weight = made(0, [9], 9)
+    with pytest.raises(ValueError, match="the span of local attention must be even; got 3"):
+        attend("local", q, k, v, weight, 3)

@@ -6,11 +6,11 @@ from sparsefuse.cli.verbs.adapting import finetune, pull, push, remember
 from sparsefuse.cli.verbs.data import check, demo, export_features, extract, generate, prepare, recipes
 from sparsefuse.cli.verbs.studies import ablate, budget, compare, cost, search_views, study
 from sparsefuse.cli.verbs.training import eval, report, train
-from sparsefuse.cli.verbs.using import explain, export, predict, serve
+from sparsefuse.cli.verbs.using import env, explain, export, predict, serve
 
 _DATA = (demo, prepare, generate, extract, check, export_features)
 _RUNS = (train, eval, report, compare, ablate, study, budget, search_views, cost)
-_USE = (predict, explain, export, serve)
+_USE = (predict, explain, export, serve, env)
 _ADAPT = (finetune, remember, push, pull)
 _ALL = (*_DATA, *_RUNS, *_USE, *_ADAPT)
 VERBS: dict[str, Callable[..., None]] = {verb.__name__.replace("_", "-"): verb for verb in _ALL}

@@ -142,3 +142,26 @@ def serve(
 
     limits = Limits(max_mb, max_seconds, concurrency, timeout, batch, wait_ms)
     serve_run(run, host=host, port=port, limits=limits, page=not no_page, trust_code=trust_code)
+
+
+def env() -> None:
+    """Prints versions, the machine, and what computes the layers of models here, or why not something faster."""
+    import platform
+
+    import torch
+
+    from sparsefuse import __version__
+    from sparsefuse.layers import ops
+
+    facts = {
+        "sparsefuse": __version__,
+        "Python": platform.python_version(),
+        "PyTorch": torch.__version__,
+        "system": f"{platform.system()} {platform.machine()}, {torch.backends.cpu.get_cpu_capability()}",
+        "threads": str(torch.get_num_threads()),
+        "CUDA": torch.cuda.get_device_name() if torch.cuda.is_available() else "none",
+        "asked for": f"{ops.VARIABLE}={ops.requested()}",
+        **{f"backend {name}": text for name, text in ops.status().items()},
+    }
+    for name, text in facts.items():
+        print(f"{name:>14}  {text}")

@@ -1,1 +1,73 @@
-"""The seam for speed: what is computed here has more than one implementation, and nothing else has."""
+"""The seam for speed: operations with one contract and several backends. Nothing outside asks who computes them.
+
+`torch` is the definition, readable and complete; every other backend is tested against it. `SPARSEFUSE_BACKEND` or
+`backend(...)` choose one; `choose` says who computes a call. What is not finite in the definition is not finite in any
+backend. Second derivatives, torch.func and forward-mode derivatives are the definition's alone.
+"""
+
+from collections.abc import Sequence
+from typing import Literal, get_args
+
+from torch import Tensor
+
+from sparsefuse.layers.ops import torch as definition
+from sparsefuse.layers.ops.backends import VARIABLE, backend, choose, has_alternative, requested, status
+from sparsefuse.layers.ops.weights import BlockWeights
+
+__all__ = [
+    "PATTERNS", "VARIABLE", "BlockWeights", "Pattern", "attention", "backend", "blocks", "choose", "definition",
+    "embedding", "has_alternative", "received", "requested", "status",
+]  # fmt: skip
+
+Pattern = Literal["dense", "strided", "fixed", "local"]
+PATTERNS: tuple[Pattern, ...] = get_args(Pattern)
+
+
+def attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor, *, pattern: Pattern = "dense", span: int = 0) -> Tensor:
+    """Scaled dot-product attention over a pattern: queries (B, H, N, C), keys and values (B, H, N', C) -> (B, H, N, C).
+
+    `mask` (B, N') is bool, True = a real key, or a weight in [0, 1] whose logarithm is added to the scores, so that 1/2
+    counts as half a token. A row without any visible key gives finite values that mean nothing. The patterns, and
+    what `span` is in them, are those of `torch/attention.py`; all but `dense` need N = N', CLS first.
+
+    Raises ValueError for an odd `span` of `local`. Native: float32, C up to 16, no gradient of the mask, not `fixed`.
+    """
+    if pattern == "local" and span % 2:
+        raise ValueError(f"the span of local attention must be even; got {span}")
+    backend = choose("attention", q, k, v, mask, pattern=pattern)
+    return backend.attention(q, k, v, mask, pattern=pattern, span=span)
+
+
+def received(q: Tensor, k: Tensor, mask: Tensor, *, pattern: Pattern = "dense", span: int = 0) -> Tensor:
+    """(B, N) the mean attention that each token gets, over heads and real queries other than CLS; see `attention`."""
+    return definition.received(q, k, mask, pattern=pattern, span=span)
+
+
+def blocks(
+    x: Tensor,
+    mask: Tensor,
+    stack: Sequence[BlockWeights],
+    *,
+    num_heads: int,
+    pattern: Pattern = "dense",
+    span: int = 0,
+    eps: float = 1e-5,
+) -> Tensor:
+    """Tokens x (B, N, D) through pre-norm blocks of SFT's style, one behind another -> (B, N, D).
+
+    `mask` (B, N) as in `attention`. Nothing is dropped. Native: float32, D and the MLP's width up to 128, blocks of
+    one shape, and what `attention` supports.
+    """
+    options = {"num_heads": num_heads, "pattern": pattern}
+    backend = choose("blocks", x, mask, stack, **options)
+    return backend.blocks(x, mask, stack, **options, span=span, eps=eps)
+
+
+def embedding(x: Tensor, weight: Tensor, bias: Tensor, cls: Tensor, position: Tensor) -> Tensor:
+    """Features x (B, N, F) to tokens (B, 1 + N, D): CLS, and projections, each with its row of `position`.
+
+    `weight` (D, F) and `bias` (D) as nn.Linear has them, `cls` (D), `position` (at least 1 + N, D). Native: float32,
+    F up to 384, D up to 128, no gradient of x.
+    """
+    backend = choose("embedding", x, weight, bias, cls, position)
+    return backend.embedding(x, weight, bias, cls, position)

@@ -1,12 +1,33 @@
-"""Means of a clip's parts, which stand for what is far in local attention."""
+"""Windows of a stream: which tokens are in which, and their means, which stand for what is far in local attention."""
 
 import torch
 from torch import Tensor
 
-from sparsefuse.layers.pool import members
+from sparsefuse.layers.ops.tracing import exporting
 
 MEANS = 15
 """Means of a clip: with CLS, 16 keys that all blocks see."""
+
+
+def num_windows(length: int, size: int) -> int:
+    """Windows of `size` that hold `length` tokens; one more, left empty, in an exported model.
+
+    torch.export treats a count of 1 as another program: without the empty window, a model exported on long clips would
+    refuse short ones.
+    """
+    return (length - 1) // size + (2 if exporting() else 1)
+
+
+def members(mask: Tensor, keep: int) -> Tensor:
+    """Whether a real token under `mask` (B, N) is in each of `keep` windows of equal length (B, K, N) bool.
+
+    By comparing: compiled, each of K N answers would divide anew, and integers divide slowly.
+    """
+    real = (mask > 0).long()
+    place = ((real.cumsum(1) - 1) * keep)[:, None]  # (B, 1, N)
+    length = real.sum(1).clamp_min(keep)[:, None, None]
+    start = torch.arange(keep, device=mask.device)[:, None] * length  # (B, K, 1)
+    return (place >= start) & (place < start + length)
 
 
 def means(mask: Tensor, span: int) -> tuple[Tensor, Tensor]:
@@ -18,9 +39,3 @@ def means(mask: Tensor, span: int) -> tuple[Tensor, Tensor]:
     beyond = torch.arange(tokens.shape[2], device=mask.device) >= span
     further = ((tokens > 0) & beyond).any(-1)  # (B, 1): a clip of one block needs no means
     return share, inside.amax(2) * further
-
-
-def mean_tokens(share: Tensor, tokens: Tensor) -> Tensor:
-    """Shares (B or 1, M, N) of tokens (B, H, D/H, N) -> (B, H, D/H, M)."""
-    rows = tokens.permute(0, 3, 1, 2).flatten(2)  # (B, N, D), as they lie in memory
-    return (share.to(tokens.dtype) @ rows).unflatten(2, tokens.shape[1:3]).permute(0, 2, 3, 1)

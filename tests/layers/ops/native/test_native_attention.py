@@ -8,13 +8,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sparsefuse.layers import ops
 from sparsefuse.layers.block import Attention, CrossAttention
 from sparsefuse.layers.heads import heads
-from sparsefuse.layers.ops.native import attention as native
+from sparsefuse.layers.ops import native
 from sparsefuse.layers.ops.native import building
-from sparsefuse.layers.ops.torch.attention import PATTERNS
 
-built = pytest.mark.skipif(building.library("attention", 4) is None, reason="no C++ compiler here")
+built = pytest.mark.skipif(bool(native.unavailable()), reason=native.unavailable())
 
 
 def layer(pattern, num_heads=3, width=4, span=4, larger=1.0):
@@ -35,10 +35,15 @@ def clips(lengths, padded, width=12, *, fractional=False, seed=0):
     return x, mask * (0.1 + 0.9 * torch.rand(mask.shape, generator=generator)) if fractional else mask
 
 
+def qkv(made, x):
+    return heads(made.qkv(x), 3, made.num_heads)
+
+
 def defined(made, x, mask):
-    """By the functions that `test_sparse_patterns` holds against a loop over queries and keys."""
-    q, k, v = heads(made.qkv(x), 3, made.num_heads)
-    return made.out(PATTERNS[made.pattern](q, k, v, mask, span=made.span).x.transpose(1, 2).flatten(2))
+    """By the functions that `test_patterns` holds against a loop over queries and keys."""
+    q, k, v = qkv(made, x)
+    x = ops.definition.attention(q, k, v, mask, pattern=made.pattern, span=made.span)
+    return made.out(x.transpose(1, 2).flatten(2))
 
 
 def outcome(attend, made, x, mask):
@@ -71,7 +76,7 @@ def check(made, x, mask, rtol=1e-4):
 def test_it_equals_the_definition(pattern, lengths, extra, span, num_heads, larger, fractional):
     made = layer(pattern, num_heads, span=span, larger=larger)
     x, mask = clips(lengths, max(lengths) + extra, 4 * num_heads, fractional=fractional)
-    assert type(made(x.requires_grad_(), mask).x.grad_fn).__name__ == "_AttendedBackward"  # it is this that runs
+    assert ops.choose("attention", *qkv(made, x), mask, pattern=pattern) is native
     check(made, x.detach(), mask, rtol=1e-5 * larger)
 
 
@@ -82,7 +87,6 @@ def test_heads_of_any_width_up_to_the_widest(pattern, width):
     made = layer(pattern, 2, width, span=6)
     x, mask = clips([70, 40], 70, 2 * width)
     check(made, x, mask)
-    assert not native.possible(x, mask, native.WIDEST + 1)
 
 
 @built
@@ -153,39 +157,46 @@ def test_neither_threads_nor_company_change_a_bit():
     def slopes(threads, clips):
         torch.set_num_threads(threads)
         parts = [t.detach()[clips].requires_grad_() for t in (q, k, v)]
-        y = native.dense(*parts, mask[clips])
+        y = native.attention(*parts, mask[clips], pattern="dense", span=0)
         return [y, *torch.autograd.grad(y.square().sum(), parts)]
 
     alone, together = slopes(1, slice(1, 2)), slopes(2, slice(0, 3))
     assert all(a.equal(b[1:2]) for a, b in zip(alone, together, strict=True))
 
 
+def dense(q, k, v, mask):
+    return native.attention(q, k, v, mask, pattern="dense", span=0)
+
+
 @built
 def test_gradients_that_lie_oddly_are_read_right():
     q, k, v = (torch.randn(2, 3, 9, 4, requires_grad=True) for _ in range(3))
     mask = torch.ones(2, 9, dtype=torch.bool)
-    summed = torch.autograd.grad(native.dense(q, k, v, mask).sum(), [q, k, v])  # flows in as one number, expanded
-    weighed = torch.autograd.grad((native.dense(q, k, v, mask) * torch.ones(2, 3, 9, 4)).sum(), [q, k, v])
-    turned = native.dense(*(t.mT.contiguous().mT for t in (q, k, v)), mask)
+    summed = torch.autograd.grad(dense(q, k, v, mask).sum(), [q, k, v])  # flows in as one number, expanded
+    weighed = torch.autograd.grad((dense(q, k, v, mask) * torch.ones(2, 3, 9, 4)).sum(), [q, k, v])
+    turned = dense(*(t.mT.contiguous().mT for t in (q, k, v)), mask)
     for got, wanted in zip(summed, weighed, strict=True):
         torch.testing.assert_close(got, wanted)
-    torch.testing.assert_close(turned, native.dense(q, k, v, mask))
+    torch.testing.assert_close(turned, dense(q, k, v, mask))
 
 
 @built
 @pytest.mark.parametrize(
-    "other",
+    ("change", "pattern"),
     [
-        lambda x, mask: (x.double(), mask, 4),
-        lambda x, mask: (x, mask.float().requires_grad_(), 4),
-        lambda x, mask: (x.bfloat16(), mask, 4),
-        lambda x, mask: (x, mask, 17),
+        (lambda q, mask: (q.double(), mask), "dense"),
+        (lambda q, mask: (q, mask.float().requires_grad_()), "dense"),
+        (lambda q, mask: (q.bfloat16(), mask), "dense"),
+        (lambda q, mask: (torch.randn(1, 3, 10, 17), mask), "dense"),
+        (lambda q, mask: (q, mask), "fixed"),
     ],
+    ids=["double", "mask", "bfloat16", "wide", "fixed"],
 )
-def test_what_it_does_not_know_runs_elsewhere(other):
-    x, mask = clips([9], 9)
-    assert native.possible(x, mask, 4)
-    assert not native.possible(*other(x, mask))
+def test_what_it_does_not_support_is_the_definitions(change, pattern):
+    q, mask = torch.randn(1, 3, 10, 4), torch.ones(1, 10, dtype=torch.bool)
+    assert ops.choose("attention", q, q, q, mask, pattern="dense") is native
+    q, mask = change(q, mask)
+    assert ops.choose("attention", q, q, q, mask, pattern=pattern) is ops.definition
 
 
 def test_without_a_compiler_the_same_comes_out_and_the_log_says_why(monkeypatch, caplog):

@@ -1,7 +1,4 @@
-"""Whole pre-norm blocks, one behind another, by `block.cpp`: tokens in, tokens out, with their way back.
-
-Gradients of gradients, of the mask, and torch.func, are not known.
-"""
+"""Pre-norm blocks, one behind another, by `block.cpp`: forward and backward."""
 
 from array import array
 from collections.abc import Sequence
@@ -11,62 +8,49 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from sparsefuse.layers.heads import heard
-from sparsefuse.layers.ops.native import attention
-from sparsefuse.layers.ops.native.attention import Options, refuse_graph
+from sparsefuse.layers.ops.native.attention import Options, fits, refuse_graph
 from sparsefuse.layers.ops.native.building import library
 from sparsefuse.layers.ops.native.call import bits, line
+from sparsefuse.layers.ops.weights import BlockWeights
 
 WIDEST = 128
 """Channels of a token, and in the MLP, up to which this was measured."""
+WEIGHTS = len(BlockWeights._fields)
 
 
-WEIGHTS = 10
-"""Of a block, there or not."""
-
-
-class Parts(NamedTuple):
-    """What a block is made of; without an MLP, the last three are None."""
-
-    qkv: nn.Linear
-    out: nn.Linear
-    norm: nn.LayerNorm | None = None
-    """the MLP's"""
-    first: nn.Linear | None = None
-    second: nn.Linear | None = None
-
-    @property
-    def sizes(self) -> tuple[int, int]:
-        """Channels of a token, and in the MLP."""
-        return self.out.out_features, 0 if self.first is None else self.first.out_features
-
-    def weights(self) -> list[Tensor | None]:
-        """In the order of `Tensors` in block.cpp."""
-        return [weight for part in self for weight in ((None, None) if part is None else (part.weight, part.bias))]
-
-
-def possible(x: Tensor, mask: Tensor, heads: int, stack: Sequence[Parts], *passed_over: nn.Module) -> bool:
-    """Whether blocks of one size can run here; nobody may listen to modules that they pass over."""
-    dim, hidden = stack[0].sizes
-    if x.shape[2] != dim or max(dim, hidden) > WIDEST or not attention.possible(x, mask, dim // heads):
+def supports(x: Tensor, mask: Tensor, stack: Sequence[BlockWeights], *, num_heads: int, pattern: str) -> bool:
+    """Whether `blocks` can compute this call."""
+    if pattern == "fixed" or mask.requires_grad or x.dtype != torch.float32:
         return False
-    listening = heard(*passed_over, *(part for parts in stack for part in parts if part is not None))
-    return not listening and library("block", dim // heads, dim, hidden) is not None
+    dim, hidden = _sizes(stack[0])
+    if x.shape[2] != dim or max(dim, hidden) > WIDEST or not fits(dim // num_heads):
+        return False
+    if any(weights.shapes != stack[0].shapes for weights in stack):
+        return False
+    there = (weight for weights in stack for weight in weights if weight is not None)
+    if not all(type(w) in (nn.Parameter, Tensor) and w.dtype == torch.float32 and w.is_contiguous() for w in there):
+        return False
+    return library("block", dim // num_heads, dim, hidden) is not None
 
 
-def passed(x: Tensor, stack: Sequence[Parts], options: Options, eps: float) -> Tensor | None:
-    """x (B, N, D) through blocks of one size -> (B, N, D); None if the weights are not as they have to be."""
-    weights, hidden = [weight for parts in stack for weight in parts.weights()], stack[0].sizes[1]
-    there = weights if hidden else [weight for parts in stack for weight in parts.weights()[:4]]
-    if any(w is None or w.dtype != x.dtype or not w.is_contiguous() for w in there):
-        return None
+def blocks(
+    x: Tensor, mask: Tensor, stack: Sequence[BlockWeights], *, num_heads: int, pattern: str, span: int, eps: float
+) -> Tensor:
+    """See `ops.blocks`."""
+    options, (_, hidden) = Options.of(mask, num_heads, pattern, span), _sizes(stack[0])
+    weights = [weight for each in stack for weight in each]
     if torch.is_grad_enabled():
         return _Blocks.apply(x.contiguous(), options, eps, hidden, *weights)  # pyright: ignore[reportReturnType]
     return _forward(x.contiguous(), options, eps, hidden, weights, learning=False)[0]
 
 
+def _sizes(weights: BlockWeights) -> tuple[int, int]:
+    """Channels of a token, and in the MLP."""
+    return len(weights.out), 0 if weights.first is None else len(weights.first)
+
+
 class _Blocks(torch.autograd.Function):
-    """Tokens (B, N, D) and the weights of each block's `Parts` -> (B, N, D)."""
+    """Tokens (B, N, D) and all `BlockWeights`, flat -> (B, N, D)."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, options: Options, eps: float, hidden: int, *weights: Tensor | None) -> Tensor:

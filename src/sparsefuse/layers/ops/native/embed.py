@@ -1,7 +1,4 @@
-"""Features to tokens by `embed.cpp`: one projection, CLS and a table of positions; with its way back.
-
-Gradients of gradients, of the features, and torch.func, are not known.
-"""
+"""Features to tokens by `embed.cpp`: one projection, CLS and a table of positions; forward and backward."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,30 +6,28 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sparsefuse.layers.heads import heard
 from sparsefuse.layers.ops.native import block
 from sparsefuse.layers.ops.native.attention import refuse_graph
 from sparsefuse.layers.ops.native.building import library
 from sparsefuse.layers.ops.native.call import line
-from sparsefuse.layers.ops.tracing import eager
 
 WIDEST = 384
 """Features up to which this is faster than PyTorch's product."""
 
 
-def embedded(x: Tensor, project: nn.Module, cls: Tensor, position: Tensor) -> Tensor | None:
-    """Features (B, N, F), CLS (D) and positions (at least 1 + N, D) -> (B, 1 + N, D); None if it cannot run here."""
-    if not isinstance(project, nn.Linear) or heard(project):
-        return None
-    weights = [project.weight, project.bias, cls, position]
-    known = eager(x) and not x.requires_grad and x.shape[2] <= WIDEST
-    if not known or x.shape[1] == 0 or len(cls) > block.WIDEST or x.shape[1] >= len(position):
-        return None
-    if any(t.dtype != torch.float32 or not t.is_contiguous() for t in [x, *weights]):
-        return None
-    if library("embed", len(cls)) is None:
-        return None
-    return _Embedded.apply(x, *weights)  # pyright: ignore[reportReturnType]
+def supports(x: Tensor, weight: Tensor, bias: Tensor, cls: Tensor, position: Tensor) -> bool:
+    """Whether `embedding` can compute this call."""
+    if x.requires_grad or not 0 < x.shape[1] < len(position) or x.shape[2] > WIDEST or len(cls) > block.WIDEST:
+        return False
+    weights = [weight, bias, cls, position]
+    if not all(type(w) in (nn.Parameter, Tensor) and w.is_contiguous() for w in weights):
+        return False
+    return all(t.dtype == torch.float32 for t in [x, *weights]) and library("embed", len(cls)) is not None
+
+
+def embedding(x: Tensor, weight: Tensor, bias: Tensor, cls: Tensor, position: Tensor) -> Tensor:
+    """See `ops.embedding`."""
+    return _Embedded.apply(x.contiguous(), weight, bias, cls, position)  # pyright: ignore[reportReturnType]
 
 
 class _Embedded(torch.autograd.Function):

@@ -1,1 +1,6 @@
-"""The operations by PyTorch's own."""
+"""The operations by PyTorch's own: the definition that every other backend is tested against."""
+
+from sparsefuse.layers.ops.torch.attention import attention, received
+from sparsefuse.layers.ops.torch.blocks import blocks, embedding
+
+__all__ = ["attention", "blocks", "embedding", "received"]

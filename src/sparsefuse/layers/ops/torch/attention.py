@@ -1,60 +1,105 @@
-"""Sparse self-attention, computed by blocks: no N x N matrix is ever formed.
+"""Attention over a pattern, from queries, keys, values and a key mask: dense, or by blocks without an N x N matrix.
 
 Two bidirectional patterns of Child et al. 2019 (`strided`, `fixed`) and one that reads what is far by its means
-(`local`, close to LongT5's transient global attention, Guo et al. 2022). The first token is CLS and is global: it
-attends to every token and every token to it (cost N). The others are numbered 0 .. N-1, `span` is l:
+(`local`, close to LongT5's transient global attention, Guo et al. 2022). In all of them the first token is CLS and is
+global: it attends to every token and every token to it (cost N). The others are numbered 0 .. N-1, `span` is l:
 
   strided   i sees j  if |i - j| < l,  or  i = j mod l
   fixed     i sees j  if both are in one block of l,  or  j is among the last c + 1 of its block
   local     i sees j  if j is in i's block of l or within l / 2 of that block;  and 15 means of the clip's parts
 
 `fixed` with l = 32, c = 8 is what the layer named in SFT's released code is meant to compute (there it runs dense).
+Keys of all groups share one softmax. Between the passes only queries, keys and values are held; scores are made again.
 """
 
+import functools
+from collections.abc import Callable, Sequence
+
 import torch
+import torch.nn.functional as F
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
-from sparsefuse.layers.attention import Attended, dense
-from sparsefuse.layers.grouped import attend, received
-from sparsefuse.layers.ops.torch.groups import Fixed, Group, Local, Near, Residue
-from sparsefuse.layers.ops.tracing import exporting
-
-
-def strided(q: Tensor, k: Tensor, v: Tensor, mask: Tensor, *, span: int, want_received: bool = False) -> Attended:
-    """Own neighbourhood and every `span`-th token; shapes as in `attention.dense`. Work: N (3 l + N / l)."""
-    return _with_cls([Near(mask, span), Residue(mask, span)], q, k, v, mask, want_received)
+from sparsefuse.layers.ops.torch.groups import Fixed, Group, Local, Near, Residue, key_bias
+from sparsefuse.layers.ops.tracing import all_real, dispatched, exporting, watched
 
 
-def fixed(q: Tensor, k: Tensor, v: Tensor, mask: Tensor, *, span: int, want_received: bool = False) -> Attended:
-    """Own block and the last tokens of every block; shapes as in `attention.dense`. Work: N (l + 9 N / l)."""
-    return _with_cls([Fixed(mask, span)], q, k, v, mask, want_received)
-
-
-def local(q: Tensor, k: Tensor, v: Tensor, mask: Tensor, *, span: int, want_received: bool = False) -> Attended:
-    """Own surroundings and means of the whole clip; shapes as in `attention.dense`. Work: N (2 l + 16).
-
-    The means are of windows of equal length (`pool.windows`); a clip of one block needs none. `span` must be
-    even.
-    """
-    if span % 2:
-        raise ValueError(f"the span of local attention must be even; got {span}")
-    if not exporting() and q.shape[2] - 1 <= span:
-        return dense(q, k, v, mask, want_received=want_received)  # one block: the same, and cheaper
-    return _with_cls([Local(mask, span)], q, k, v, mask, want_received)
-
-
-PATTERNS = {"dense": dense, "strided": strided, "fixed": fixed, "local": local}
-
-
-def _with_cls(groups: list[Group], q: Tensor, k: Tensor, v: Tensor, mask: Tensor, want_received: bool) -> Attended:
-    """Tokens attend by groups, CLS to everything."""
-    cls = dense(q[:, :, :1], k, v, mask).x
+def attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor, *, pattern: str, span: int) -> Tensor:
+    """See `ops.attention`."""
+    if _is_dense(q, pattern, span):
+        return _dense(q, k, v, mask)
+    groups = GROUPS[pattern](mask, span)
+    cls = _dense(q[:, :, :1], k, v, mask)
     queries, keys, values = (t.transpose(2, 3) for t in (q[:, :, 1:], k, v))
-    x = torch.cat([cls.transpose(1, 2), attend(groups, queries, keys, values, mask).permute(0, 3, 1, 2)], 1).transpose(
-        1, 2
+    if torch.is_grad_enabled() and not watched(q):
+        x = checkpoint(_attend, groups, queries, keys, values, use_reentrant=False, preserve_rng_state=False)
+    else:
+        x = _attend(groups, queries, keys, values)
+    assert isinstance(x, Tensor)  # (B, H, D/H, N)
+    return torch.cat([cls.transpose(1, 2), x.permute(0, 3, 1, 2)], 1).transpose(1, 2)
+
+
+def received(q: Tensor, k: Tensor, mask: Tensor, *, pattern: str, span: int) -> Tensor:
+    """See `ops.received`."""
+    asked_by = mask[:, 1:].to(torch.promote_types(q.dtype, torch.float32))
+    asked_by = (asked_by / asked_by.sum(1, keepdim=True).clamp_min(1) / q.shape[1]).to(q.dtype)  # real queries
+    if _is_dense(q, pattern, span):
+        scores = (q[:, :, 1:] * q.shape[-1] ** -0.5) @ k.mT  # without CLS's
+        weights = (scores + key_bias(mask, q.dtype)[:, None, None]).softmax(-1)  # (B, H, N, 1 + N)
+        return (weights * asked_by[:, None, :, None]).sum((1, 2))
+    groups, heads = GROUPS[pattern](mask, span), q.shape[1]
+    weights = _weights(groups, q[:, :, 1:].transpose(2, 3), k.transpose(2, 3))
+    parts = []
+    for group, share in zip(groups, _by_group(groups, weights), strict=True):
+        asking = group.cut(asked_by[:, None, None].expand(-1, heads, -1, -1))  # (n, 1, L)
+        parts.append(group.spread(asking @ share, heads).sum((1, 2)))
+    return _sum(parts)
+
+
+GROUPS: dict[str, Callable[[Tensor, int], list[Group]]] = {
+    "strided": lambda mask, span: [Near(mask, span), Residue(mask, span)],
+    "fixed": lambda mask, span: [Fixed(mask, span)],
+    "local": lambda mask, span: [Local(mask, span)],
+}
+
+
+def _is_dense(q: Tensor, pattern: str, span: int) -> bool:
+    """A clip of one block of `local` is dense too, and cheaper so; an exported model must hold for longer ones."""
+    return pattern == "dense" or (pattern == "local" and not exporting() and q.shape[2] - 1 <= span)
+
+
+def _dense(q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
+    bias = None if all_real(mask) else key_bias(mask, q.dtype)[:, None, None]  # (B, 1, 1, N')
+    if dispatched():
+        scores = (q * q.shape[-1] ** -0.5) @ k.mT
+        return (scores if bias is None else scores + bias).softmax(-1) @ v
+    q, k, v = (t if t.stride(-1) == 1 else t.contiguous() for t in (q, k, v))  # or the kernel forms all scores at once
+    return F.scaled_dot_product_attention(q, k, v, bias)
+
+
+def _attend(groups: Sequence[Group], q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """Queries (B, H, D/H, N) over keys and values (B, H, D/H, 1 + N) -> (B, H, D/H, N)."""
+    shares = _by_group(groups, _weights(groups, q, k))
+    return _sum(
+        [g.join(g.gather(v) @ share.transpose(1, 2), q.shape[1]) for g, share in zip(groups, shares, strict=True)]
     )
-    if not want_received:
-        return Attended(x, None)
-    asked_by = mask[:, 1:].to(torch.float32)
-    asked_by = asked_by / (q.shape[1] * asked_by.sum(1, keepdim=True).clamp_min(1))
-    return Attended(x, received(groups, queries, keys, asked_by.to(q.dtype)))
+
+
+def _weights(groups: Sequence[Group], q: Tensor, k: Tensor) -> Tensor:
+    """One softmax over the keys of all groups (B, H, G, l, sum of S)."""
+    heads, q = q.shape[1], q * q.shape[2] ** -0.5
+    scores = []
+    for group in groups:
+        products = torch.baddbmm(group.bias(heads).to(q.dtype), group.cut(q).transpose(1, 2), group.gather(k))
+        scores.append(group.by_block(products, heads))
+    return torch.cat(scores, -1).softmax(-1)
+
+
+def _by_group(groups: Sequence[Group], weights: Tensor) -> list[Tensor]:
+    """(B, H, G, l, sum of S) -> per group (n, L, S)."""
+    parts = weights.split([group.size for group in groups], -1)
+    return [group.by_group(part) for group, part in zip(groups, parts, strict=True)]
+
+
+def _sum(parts: list[Tensor]) -> Tensor:
+    return functools.reduce(torch.add, parts)

@@ -11,13 +11,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from sparsefuse.layers.attention import key_bias
-from sparsefuse.layers.ops.windows import MEANS, mean_tokens, means
-from sparsefuse.layers.pool import num_windows
-from sparsefuse.layers.powers import MASKED, powers
+from sparsefuse.layers.ops.windows import MEANS, means, num_windows
 
 EXPRESSIVITY = 8
 """c of the fixed pattern, as released."""
+# Finite, so that a row without any visible key (a missing modality) stays finite in every kernel; far enough
+# below any score that no weight is left where at least one key is visible.
+MASKED = -1e4
+
+
+def key_bias(mask: Tensor, dtype: torch.dtype) -> Tensor:
+    """(B, N) mask or weights -> (B, N) log-weights to add to the scores; `MASKED` where nothing is there."""
+    return mask.to(torch.promote_types(dtype, torch.float32)).log().clamp_min(MASKED).to(dtype)
 
 
 class Group(ABC):
@@ -26,33 +31,19 @@ class Group(ABC):
     size: int
     """S, keys of a group"""
     unseen: Tensor | None = None
-    """(L, S) added to the scores: `MASKED` where a query does not see a key of its group"""
-    of_tokens = True
-    """whether keys weigh what their tokens do"""
+    """(L, S): `MASKED` where a query does not see a key of its group"""
 
     def __init__(self, length: int, span: int):
         self.length, self.span, self.count = length, span, num_windows(length, span)
 
     def bias(self, heads: int) -> Tensor:
-        """(n, 1, S) log-weights of the keys."""
-        return self.logs()[:, None].expand(-1, heads, -1, -1).flatten(0, 2)[:, None]
+        """(n, L or 1, S) added to the scores: log-weights of the keys, `MASKED` where a query does not see one."""
+        bias = self.logs()[:, None].expand(-1, heads, -1, -1).flatten(0, 2)[:, None]
+        return bias if self.unseen is None else bias + self.unseen
 
     @abstractmethod
     def logs(self) -> Tensor:
         """(B, G, S) log-weights of the keys, `MASKED` where nothing is there."""
-
-    def powers(self, q: Tensor, k: Tensor) -> Tensor:
-        """Queries (B, H, C, N) and keys (B, H, C, 1 + N) of small scores -> 2 to their power (n, L, S)."""
-        unseen = None if self.unseen is None else self.unseen.to(q.dtype)
-        return powers(self.cut(q), self.gather(k), unseen)
-
-    def values(self, x: Tensor) -> Tensor:
-        """Weighed values (B, H, C, 1 + N) -> (n, C, S), 0 where no query of the group sees them."""
-        return self.seen(self.gather(x))
-
-    def seen(self, x: Tensor) -> Tensor:
-        """(n, C, S) with 0 where no query of the group sees the key."""
-        return x
 
     @abstractmethod
     def cut(self, x: Tensor) -> Tensor:
@@ -156,8 +147,6 @@ class Near(Window):
 class Local(Window):
     """The local pattern: l / 2 tokens either side of the block, and means of `MEANS` windows of the clip."""
 
-    of_tokens = False
-
     def __init__(self, mask: Tensor, span: int):
         self.share, self.of_means = means(mask, span)
         super().__init__(mask, span, pieces=2, shared=MEANS)
@@ -168,7 +157,8 @@ class Local(Window):
         return logs
 
     def shared(self, tokens: Tensor) -> Tensor:
-        return mean_tokens(self.share, tokens)
+        rows = tokens.permute(0, 3, 1, 2).flatten(2)  # (B, N, D), as they lie in memory
+        return (self.share.to(tokens.dtype) @ rows).unflatten(2, tokens.shape[1:3]).permute(0, 2, 3, 1)
 
     def unshared(self, x: Tensor) -> Tensor:
         return (x.flatten(1, 2) @ self.share.to(x.dtype)).unflatten(1, x.shape[1:3])
@@ -183,9 +173,6 @@ class Fixed(Window):
 
     def weights(self, mask: Tensor) -> Tensor:
         return super().weights(mask) * self._others(mask)
-
-    def seen(self, x: Tensor) -> Tensor:
-        return (x.unflatten(0, (-1, self.count)) * self._others(x)[:, None]).flatten(0, 1)
 
     def _others(self, like: Tensor) -> Tensor:
         """(G, S): 0 for the tails of a block itself, which are in the block already."""

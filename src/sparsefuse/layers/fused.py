@@ -1,0 +1,148 @@
+"""Modules whose work one operation of `ops` does, where a backend has it and each of them is exactly as it was made.
+
+An operation reads weights and calls no module. So a module that was subclassed, parametrised (LoRA), quantised, hooked,
+compiled, or given another `forward` is called, always, and with it those beside it.
+"""
+
+import itertools
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, TypeGuard, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from sparsefuse.layers import ops
+from sparsefuse.layers.block import Attention, Block, Mlp, Norm
+from sparsefuse.layers.ops import BlockWeights
+from sparsefuse.tokens import Tokens
+
+_FORWARDS: dict[type[nn.Module], Callable[..., Any]] = {}
+_CALL = nn.Module.__call__
+M = TypeVar("M", bound=nn.Module)
+
+
+def register(*kinds: type[nn.Module]) -> None:
+    """Remembers what these classes do when they are called, as of now."""
+    _FORWARDS.update((kind, kind.forward) for kind in kinds)
+
+
+register(nn.Linear, nn.LayerNorm, nn.Dropout, nn.ReLU, Norm, Attention, Mlp, Block)
+
+
+def is_as_made(module: nn.Module, kind: type[M]) -> TypeGuard[M]:
+    """Whether calling the module does what its class was written to do, and nothing else."""
+    return (
+        type(module) is kind  # a parametrisation makes a subclass
+        and kind.forward is _FORWARDS[kind]
+        and "forward" not in module.__dict__
+        and module._compiled_call_impl is None
+        and not (module._forward_hooks or module._forward_pre_hooks)
+        and not (module._backward_hooks or module._backward_pre_hooks)
+    )
+
+
+def may_fuse(x: Tensor) -> bool:
+    """Whether a backend may do what modules do, and nobody watches all modules (global hooks, a replaced __call__)."""
+    return ops.has_alternative(x) and nn.Module.__call__ is _CALL and not torch.nn.modules.module._has_any_global_hook()
+
+
+def run_blocks(blocks: Sequence[nn.Module], tokens: Tokens) -> Tokens:
+    """Tokens through blocks one after another; those of SFT's style that follow each other as one operation."""
+    if not may_fuse(tokens.x):
+        for block in blocks:
+            tokens = block(tokens)
+        return tokens
+    fusable = [(_fusable_block(block), block) for block in blocks]
+    for options, group in itertools.groupby(fusable, key=lambda pair: pair[0] and pair[0].options):
+        stack, modules = zip(*group, strict=True)
+        if options and (x := _fused([fusable.weights for fusable in stack], options, tokens)) is not None:
+            tokens = Tokens(x, tokens.mask)
+            continue
+        for block in modules:
+            tokens = block(tokens)
+    return tokens
+
+
+def run_attention(norm: nn.Module, attention: nn.Module, drop: nn.Module, tokens: Tokens) -> Tokens:
+    """x + drop(attention(norm(x))) (SFT eq. 2), as one operation where that is possible."""
+    x, mask = tokens
+    if may_fuse(x) and (fusable := _fusable(norm, attention, drop)) is not None:
+        fused = _fused([fusable.weights], fusable.options, tokens)
+        if fused is not None:
+            return Tokens(fused, mask)
+    return Tokens(x + drop(attention(norm(x), mask).x), mask)
+
+
+def run_embedding(x: Tensor, project: nn.Module, cls: Tensor, position: Tensor) -> Tensor | None:
+    """Features (B, N, F) to tokens with their positions (B, 1 + N, D) as one operation; None where there is none."""
+    if not may_fuse(x) or not is_as_made(project, nn.Linear):
+        return None
+    weights = project.weight, project.bias, cls, position
+    if weights[1] is None or ops.choose("embedding", x, *weights) is ops.definition:
+        return None
+    return ops.embedding(x, *weights)
+
+
+class _Options(NamedTuple):
+    """What blocks that run as one have in common."""
+
+    num_heads: int
+    pattern: ops.Pattern
+    span: int
+    eps: float
+    hidden: int
+
+
+class _Fusable(NamedTuple):
+    weights: BlockWeights
+    options: _Options
+
+
+def _fused(stack: Sequence[BlockWeights], options: _Options, tokens: Tokens) -> Tensor | None:
+    num_heads, pattern, span, eps, _ = options
+    x, mask = tokens
+    if ops.choose("blocks", x, mask, stack, num_heads=num_heads, pattern=pattern) is ops.definition:
+        return None
+    return ops.blocks(x, mask, stack, num_heads=num_heads, pattern=pattern, span=span, eps=eps)
+
+
+def _fusable_block(block: nn.Module) -> _Fusable | None:
+    if not is_as_made(block, Block) or block.style != "sft":
+        return None
+    return _fusable(block.norm, block.attention, block.drop, block.mlp)
+
+
+def _fusable(norm: nn.Module, attention: nn.Module, drop: nn.Module, mlp: nn.Module | None = None) -> _Fusable | None:
+    """The weights of the modules of a block; None unless all of them are as they were made, and drop nothing."""
+    if not (is_as_made(norm, Norm) and is_as_made(attention, Attention) and _is_idle(drop)):
+        return None
+    own = _weights_of(attention.qkv, attention.out)
+    options = _Options(attention.num_heads, attention.pattern, attention.span, norm.eps, hidden=0)
+    if own is None or mlp is None:
+        return None if own is None else _Fusable(BlockWeights(*own), options)
+    if not is_as_made(mlp, Mlp) or len(mlp) != 5:
+        return None
+    second_norm, first, inner_drop, activation, second = mlp
+    if not (is_as_made(second_norm, nn.LayerNorm) and second_norm.eps == norm.eps and second_norm.bias is not None):
+        return None
+    if not (_is_idle(inner_drop) and is_as_made(activation, nn.ReLU)):
+        return None
+    of_mlp = _weights_of(first, second)
+    if of_mlp is None:
+        return None
+    weights = BlockWeights(*own, second_norm.weight, second_norm.bias, *of_mlp)
+    return _Fusable(weights, options._replace(hidden=len(of_mlp[0])))
+
+
+def _weights_of(first: nn.Module, second: nn.Module) -> tuple[Tensor, Tensor, Tensor, Tensor] | None:
+    """Both weights and biases; None unless both are nn.Linear as it was made, with a bias."""
+    if not (is_as_made(first, nn.Linear) and is_as_made(second, nn.Linear)):
+        return None
+    if first.bias is None or second.bias is None:
+        return None
+    return first.weight, first.bias, second.weight, second.bias
+
+
+def _is_idle(drop: nn.Module) -> bool:
+    """Whether a dropout drops nothing."""
+    return is_as_made(drop, nn.Dropout) and (not drop.training or drop.p == 0)

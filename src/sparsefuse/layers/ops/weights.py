@@ -1,0 +1,38 @@
+"""What a fused block reads instead of calling modules."""
+
+from typing import NamedTuple
+
+from torch import Tensor
+
+
+class BlockWeights(NamedTuple):
+    """The weights of one pre-norm block of SFT's style, as nn.Linear and nn.LayerNorm have them.
+
+    D channels of a token, E in the MLP. Without an MLP, all that belongs to it is None.
+    """
+
+    qkv: Tensor
+    """(3 D, D)"""
+    qkv_bias: Tensor
+    """(3 D)"""
+    out: Tensor
+    """(D, D)"""
+    out_bias: Tensor
+    """(D)"""
+    norm: Tensor | None = None
+    """(D) of the MLP's norm; attention's has no weights"""
+    norm_bias: Tensor | None = None
+    """(D)"""
+    first: Tensor | None = None
+    """(E, D)"""
+    first_bias: Tensor | None = None
+    """(E)"""
+    second: Tensor | None = None
+    """(D, E)"""
+    second_bias: Tensor | None = None
+    """(D)"""
+
+    @property
+    def shapes(self) -> tuple[object, ...]:
+        """What blocks have in common that may be run by one operation."""
+        return tuple(None if weight is None else weight.shape for weight in self)
