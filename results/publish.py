@@ -49,7 +49,7 @@ def file_under(runs: Path, name: str) -> None:
     if (runs / "search.json").is_file():
         search_page.write_page(runs)
     if (runs / "study.json").is_file() or (runs / "search.json").is_file():
-        for path in sorted(path for path in runs.iterdir() if path.suffix in (".csv", ".md", ".html", ".svg")):
+        for path in sorted(path for path in runs.iterdir() if path.suffix in (".csv", ".md", ".svg")):
             write_text(RESULTS / name / path.name, path.read_text(encoding="utf-8"))
         runs = runs / "chosen"
         if not runs.is_dir():  # of a search, the one run that was tested
