@@ -78,9 +78,8 @@ def run_embedding(x: Tensor, project: nn.Module, cls: Tensor, position: Tensor) 
     if not may_fuse(x) or not is_as_made(project, nn.Linear):
         return None
     weights = project.weight, project.bias, cls, position
-    if weights[1] is None or ops.choose("embedding", x, *weights) is ops.definition:
-        return None
-    return ops.embedding(x, *weights)
+    backend = None if project.bias is None else ops.alternative("embedding", x, *weights)
+    return backend and backend.embedding(x, *weights)
 
 
 class _Options(NamedTuple):
@@ -101,9 +100,8 @@ class _Fusable(NamedTuple):
 def _fused(stack: Sequence[BlockWeights], options: _Options, tokens: Tokens) -> Tensor | None:
     num_heads, pattern, span, eps, _ = options
     x, mask = tokens
-    if ops.choose("blocks", x, mask, stack, num_heads=num_heads, pattern=pattern) is ops.definition:
-        return None
-    return ops.blocks(x, mask, stack, num_heads=num_heads, pattern=pattern, span=span, eps=eps)
+    backend = ops.alternative("blocks", x, mask, stack, num_heads=num_heads, pattern=pattern)
+    return backend and backend.blocks(x, mask, stack, num_heads=num_heads, pattern=pattern, span=span, eps=eps)
 
 
 def _fusable_block(block: nn.Module) -> _Fusable | None:

@@ -34,19 +34,21 @@ def pool(tokens: Tokens, index: Tensor, count: int, *, how: Pool, significance: 
     """
     x, mask = tokens
     kept = _kept(mask, index, count, x.dtype)
-    wide = index[..., None].expand_as(x)
     if how == "max":
         low = torch.finfo(x.dtype).min
         top = x.new_full((x.shape[0], count, x.shape[2]), low)
-        top = top.scatter_reduce(1, wide, x.masked_fill((mask == 0)[..., None], low), "amax")
+        top = top.scatter_reduce(1, index[..., None].expand_as(x), x.masked_fill((mask == 0)[..., None], low), "amax")
         return Tokens(top.masked_fill(kept.unsqueeze(-1) == 0, 0), kept)
     weight = mask.to(x.dtype)
     if how == "attn":
         assert significance is not None
         weight = weight * significance
     total = weight.new_zeros(weight.shape[0], count).scatter_add(1, index, weight)  # (B, K)
-    summed = x.new_zeros(x.shape[0], count, x.shape[2]).scatter_add(1, wide, x * weight[..., None])
-    return Tokens(summed / total.clamp_min(torch.finfo(x.dtype).tiny)[..., None], kept)
+    # As rows of all samples: three times as fast as along the second dimension.
+    rows = (index + count * torch.arange(x.shape[0], device=x.device)[:, None]).flatten()[:, None]  # (B N, 1)
+    summed = x.new_zeros(x.shape[0] * count, x.shape[2])
+    summed = summed.scatter_add(0, rows.expand(-1, x.shape[2]), (x * weight[..., None]).flatten(0, 1))
+    return Tokens(summed.unflatten(0, (-1, count)) / total.clamp_min(torch.finfo(x.dtype).tiny)[..., None], kept)
 
 
 def _kept(mask: Tensor, index: Tensor, count: int, dtype: torch.dtype) -> Tensor:

@@ -54,7 +54,12 @@ def has_alternative(x: Tensor) -> bool:
 
 def choose(operation: str, x: Tensor, *call: Any, **options: Any) -> ModuleType:
     """The module that computes an operation of `ops` for this call: the definition, where no other supports it."""
-    return native if has_alternative(x) and native.SUPPORTS[operation](x, *call, **options) else definition
+    return (has_alternative(x) and alternative(operation, x, *call, **options)) or definition
+
+
+def alternative(operation: str, x: Tensor, *call: Any, **options: Any) -> ModuleType | None:
+    """The module that computes this call where `has_alternative(x)`; None if none supports it."""
+    return native if native.SUPPORTS[operation](x, *call, **options) else None
 
 
 def status() -> dict[str, str]:

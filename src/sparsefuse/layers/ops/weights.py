@@ -33,6 +33,6 @@ class BlockWeights(NamedTuple):
     """(D)"""
 
     @property
-    def shapes(self) -> tuple[object, ...]:
-        """What blocks have in common that may be run by one operation."""
-        return tuple(None if weight is None else weight.shape for weight in self)
+    def sizes(self) -> tuple[int, int]:
+        """D, and E (0 without an MLP)."""
+        return len(self.out), 0 if self.first is None else len(self.first)

@@ -9,7 +9,6 @@ from torch import Tensor
 
 from sparsefuse.layers.ops.native.building import library
 from sparsefuse.layers.ops.native.call import NOWHERE, Given, Kind, View, view
-from sparsefuse.layers.ops.tracing import all_real
 from sparsefuse.layers.ops.windows import means
 
 WIDEST = 16
@@ -87,7 +86,7 @@ class Options(NamedTuple):
     @classmethod
     def of(cls, mask: Tensor, heads: int, pattern: str, span: int) -> "Options":
         """`pattern` and `span` as in `ops.attention`, for tokens under `mask` (B, N)."""
-        kind, known = Kind[pattern.upper()], all_real(mask)
+        kind, known = Kind[pattern.upper()], mask.dtype == torch.bool and bool(mask.all())
         if kind is not Kind.DENSE and mask.shape[1] - 1 <= span:
             kind = Kind.DENSE  # one block
         far = None if kind is not Kind.LOCAL else _full_far(mask.shape[1], span) if known else Far.of(mask, span)

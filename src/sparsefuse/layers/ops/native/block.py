@@ -22,14 +22,15 @@ def supports(x: Tensor, mask: Tensor, stack: Sequence[BlockWeights], *, num_head
     """Whether `blocks` can compute this call."""
     if pattern == "fixed" or mask.requires_grad or x.dtype != torch.float32:
         return False
-    dim, hidden = _sizes(stack[0])
+    dim, hidden = stack[0].sizes
     if x.shape[2] != dim or max(dim, hidden) > WIDEST or not fits(dim // num_heads):
         return False
-    if any(weights.shapes != stack[0].shapes for weights in stack):
+    if any(weights.sizes != (dim, hidden) for weights in stack):
         return False
-    there = (weight for weights in stack for weight in weights if weight is not None)
-    if not all(type(w) in (nn.Parameter, Tensor) and w.dtype == torch.float32 and w.is_contiguous() for w in there):
-        return False
+    for weights in stack:
+        for w in weights[: 10 if hidden else 4]:
+            if w is None or type(w) not in (nn.Parameter, Tensor) or w.dtype != torch.float32 or not w.is_contiguous():
+                return False
     return library("block", dim // num_heads, dim, hidden) is not None
 
 
@@ -37,16 +38,11 @@ def blocks(
     x: Tensor, mask: Tensor, stack: Sequence[BlockWeights], *, num_heads: int, pattern: str, span: int, eps: float
 ) -> Tensor:
     """See `ops.blocks`."""
-    options, (_, hidden) = Options.of(mask, num_heads, pattern, span), _sizes(stack[0])
+    options, (_, hidden) = Options.of(mask, num_heads, pattern, span), stack[0].sizes
     weights = [weight for each in stack for weight in each]
     if torch.is_grad_enabled():
         return _Blocks.apply(x.contiguous(), options, eps, hidden, *weights)  # pyright: ignore[reportReturnType]
     return _forward(x.contiguous(), options, eps, hidden, weights, learning=False)[0]
-
-
-def _sizes(weights: BlockWeights) -> tuple[int, int]:
-    """Channels of a token, and in the MLP."""
-    return len(weights.out), 0 if weights.first is None else len(weights.first)
 
 
 class _Blocks(torch.autograd.Function):
