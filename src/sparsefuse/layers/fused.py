@@ -34,6 +34,7 @@ def is_as_made(module: nn.Module, kind: type[M]) -> TypeGuard[M]:
     return (
         type(module) is kind  # a parametrisation makes a subclass
         and kind.forward is _FORWARDS[kind]
+        and kind.__call__ is _CALL
         and "forward" not in module.__dict__
         and module._compiled_call_impl is None
         and not (module._forward_hooks or module._forward_pre_hooks)
@@ -42,8 +43,8 @@ def is_as_made(module: nn.Module, kind: type[M]) -> TypeGuard[M]:
 
 
 def may_fuse(x: Tensor) -> bool:
-    """Whether a backend may do what modules do, and nobody watches all modules (global hooks, a replaced __call__)."""
-    return ops.has_alternative(x) and nn.Module.__call__ is _CALL and not torch.nn.modules.module._has_any_global_hook()
+    """Whether a backend may do what modules do on `x`, and no hook is on all modules."""
+    return ops.has_alternative(x) and not torch.nn.modules.module._has_any_global_hook()
 
 
 def run_blocks(blocks: Sequence[nn.Module], tokens: Tokens) -> Tokens:

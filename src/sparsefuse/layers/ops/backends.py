@@ -65,9 +65,9 @@ def alternative(operation: str, x: Tensor, *call: Any, **options: Any) -> Module
 def status() -> dict[str, str]:
     """Each backend, and whether it is used here or why not."""
     reason = native.unavailable()
-    used = "torch" if requested() == "torch" or reason else "native"
-    texts = {"torch": "the definition, by PyTorch's operations", "native": reason or native.description()}
-    return {name: f"{'used' if name == used else 'not used'}: {text}" for name, text in texts.items()}
+    if reason or requested() == "torch":
+        return {"torch": "used", "native": f"not used: {reason or 'torch was asked for'}"}
+    return {"torch": "used for what no other supports", "native": f"used: {native.description()}"}
 
 
 def _checked(what: str, name: str) -> str:
