@@ -106,7 +106,7 @@ def _fused(stack: Sequence[BlockWeights], options: _Options, tokens: Tokens) -> 
 
 
 def _fusable_block(block: nn.Module) -> _Fusable | None:
-    if not is_as_made(block, Block) or block.style != "sft":
+    if not is_as_made(block, Block):
         return None
     return _fusable(block.norm, block.attention, block.drop, block.mlp)
 
