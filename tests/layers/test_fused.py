@@ -93,6 +93,9 @@ def test_blocks_run_as_one_around_what_is_not_alike():
     for place in (2, 4):
         layers[place] = stack(1, pattern="local")[0]
     assert fused(layers, found) == 5  # 2, local, 1, local, 2
+    layers[6] = stack(1, mlp_ratio=2.0)[0]
+    assert fused(layers, found) == 6
+    layers[6] = layers[5]
     layers[3] = stack(1, style="vit")[0]
     assert fused(layers, found) == 4
     layers[3] = torch.nn.Identity()
@@ -286,12 +289,13 @@ def test_a_class_whose_forward_was_replaced_is_called(monkeypatch):
         lambda block: block.mlp.append(torch.nn.Linear(12, 12)),
         lambda block: setattr(block, "norm", torch.nn.LayerNorm(12)),
         lambda block: setattr(block.attention, "qkv", torch.nn.Linear(12, 36, bias=False)),
+        lambda block: block.mlp.__setitem__(4, torch.nn.Linear(12, 12, bias=False)),
         lambda block: setattr(block, "drop", torch.nn.Dropout(0.5)),
         lambda block: block.mlp.__setitem__(2, torch.nn.Dropout(0.5)),
         lambda block: block.compile(backend="eager"),
         lambda block: block.double(),
     ],
-    ids=["GELU", "eps", "longer", "norm", "bias", "drop", "inner drop", "compiled", "double"],
+    ids=["GELU", "eps", "longer", "norm", "bias", "second bias", "drop", "inner drop", "compiled", "double"],
 )
 def test_what_an_operation_does_not_know_is_left_to_modules(change):
     layers, found = stack(1), state()

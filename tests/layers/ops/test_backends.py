@@ -86,6 +86,17 @@ def test_what_watches_operations_gets_the_definition():
     assert vmap(lambda x: torch.tensor(float(chosen(x[None]) is native)) + 0 * x.sum())(q).item() == 0
 
 
+@needs_native
+@pytest.mark.filterwarnings("ignore:.*torch.jit.*:DeprecationWarning")
+def test_a_trace_holds_pytorchs_operations():
+    q, mask = torch.randn(1, 3, 9, 4), torch.ones(1, 9, dtype=torch.bool)
+    traced = torch.jit.trace(lambda q: ops.attention(q, q, q, mask), q)
+    assert "aten::" in str(traced.graph)
+    assert "PythonOp" not in str(traced.graph)
+    other = torch.randn(1, 3, 9, 4)
+    torch.testing.assert_close(traced(other), ops.attention(other, other, other, mask), rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize("options", [{}, SPARSE], ids=["dense", "sparse"])
 @pytest.mark.parametrize("method", ["sft", "late", "mbt", "mult"])
 def test_a_flop_counter_sees_what_cost_reports(method, options):
