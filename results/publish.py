@@ -54,18 +54,20 @@ def file_under(runs: Path, name: str) -> None:
         runs = runs / "chosen"
         if not runs.is_dir():  # of a search, the one run that was tested
             return
-    found = [run for run in read_runs(runs) if run.result]
+    found = [run for run in read_runs(runs) if run.outcome]
     env, config = found[0].env, found[0].config
-    device = "cpu" if "CPU" in env["device"] else re.sub(r"\W+", "-", env["device"].lower())
-    version = ".".join(env["torch"].split("+")[0].split(".")[:2])
-    place = RESULTS / name / f"{device}-torch{version}-{config['train']['precision']}"
+    assert env is not None
+    assert config is not None
+    device = "cpu" if "CPU" in env.device else re.sub(r"\W+", "-", env.device.lower())
+    version = ".".join(env.torch.split("+")[0].split(".")[:2])
+    place = RESULTS / name / f"{device}-torch{version}-{config.train.precision}"
     place.parent.mkdir(parents=True, exist_ok=True)
     rows = summarise(found)
     write_csv(rows, Path(f"{place}.csv"))
-    commits = ", ".join(sorted({run.env["commit"] for run in found}))
-    sizes = ", ".join(f"{split} {count}" for split, count in found[0].result["splits"].items())
-    commands = " and ".join(sorted({f"`{run.env['command']}`" for run in found}))
-    minutes = sum(run.result["seconds"] for run in found) / 60
+    commits = ", ".join(sorted({run.env.commit for run in found if run.env}))
+    sizes = ", ".join(f"{split} {count}" for split, count in found[0].result.splits.items())
+    commands = " and ".join(sorted({f"`{run.env.command}`" for run in found if run.env}))
+    minutes = sum(run.result.seconds for run in found) / 60
     text = f"# {name}\n\n{table_markdown(rows)}\n"
     text += f"Clips: {sizes}. Commands: {commands}. Commit: {commits}. Training took {minutes:.0f} core minutes.\n"
     write_text(Path(f"{place}.md"), text)

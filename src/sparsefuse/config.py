@@ -3,6 +3,9 @@
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+Task = Literal["class", "multilabel", "heads", "regression"]
+"""what is predicted of a clip"""
+
 
 @dataclass(frozen=True)
 class Split:

@@ -6,13 +6,12 @@ side, so wherever logits are read `heads` must say how many classes each has, in
 
 import statistics
 from collections.abc import Mapping, Sequence
-from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-Task = Literal["class", "multilabel", "heads", "regression"]
+from sparsefuse.config import Task
 
 
 def losses(

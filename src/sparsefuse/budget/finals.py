@@ -4,7 +4,8 @@ import dataclasses
 import logging
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,11 +17,20 @@ from sparsefuse.cost.measure import measure
 from sparsefuse.data.clips import Clips
 from sparsefuse.experiments.grid import Cell, grid, run
 from sparsefuse.experiments.variants import Variant
-from sparsefuse.files.whole import read_json, write_json
+from sparsefuse.files.typed import read, write
+from sparsefuse.runs.folder import Result
 from sparsefuse.training.distributed import device_of
 from sparsefuse.training.train import new_model, train
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """What chosen.json holds: the trial, and what its model costs now."""
+
+    trial: int
+    cost: Mapping[str, float]
 
 
 class Finals(NamedTuple):
@@ -41,9 +51,9 @@ class Finals(NamedTuple):
         failed = run(cells, jobs=jobs)
         finalists = []
         for trial in trials:
-            folders = [cell.folder for cell in cells if cell.name == trial.name]
-            if all((folder / "result.json").exists() for folder in folders):
-                scores = [read_json(folder / "result.json")["valid"][self.goal.name] for folder in folders]
+            runs = [cell.run for cell in cells if cell.name == trial.name]
+            if all(run.finished for run in runs):
+                scores = [run.read(Result).valid[self.goal.name] for run in runs]
                 finalists.append(Finalist(trial, scores))
         if not finalists:
             raise ValueError("\n".join([f"no finalist finished; {len(failed)} runs failed:", *failed]))
@@ -56,14 +66,14 @@ class Finals(NamedTuple):
         """
         noted = self.out / "chosen.json"
         if noted.exists():
-            return next(f for f in finalists if f.trial.number == read_json(noted)["trial"])
+            return next(f for f in finalists if f.trial.number == read(Chosen, noted).trial)
         over = []
         for finalist in finalists:
             config = self._cells([finalist.trial])[0].config
             model = new_model(config, clips).to(device_of(config.train.device))
             costs = {**finalist.trial.candidate.costs, **measure(model, clips.typical)._asdict()}
             if self.limits.kept(costs):
-                write_json(noted, {"trial": finalist.trial.number, "cost": costs})
+                write(noted, Chosen(finalist.trial.number, costs))
                 return finalist
             over.append(f"{finalist.trial.name} measures {self.limits.say(costs)}")
             log.warning("%s now, over the budget; the next best is taken", over[-1])
@@ -79,12 +89,11 @@ class Finals(NamedTuple):
         if not folder.exists():
             half = self.out / ".chosen"
             shutil.rmtree(half, ignore_errors=True)  # of a search that was killed here
-            shutil.copytree(cell.folder, half, ignore=shutil.ignore_patterns("result.json"))
+            shutil.copytree(cell.folder, half, ignore=shutil.ignore_patterns(cell.run.file(Result).name))
             os.replace(half, folder)
-        train(cell.config, folder, root=cell.root, resume=True, name=cell.name, measured=False, shown=False)
-        result = read_json(folder / "result.json")
-        result["cost"] |= read_json(self.out / "chosen.json")["cost"]
-        write_json(folder / "result.json", result)
+        costs = read(Chosen, self.out / "chosen.json").cost
+        name = cell.name
+        train(cell.config, folder, root=cell.root, resume=True, name=name, measured=False, costs=costs, shown=False)
         return folder
 
     def whole_config(self, chosen: Finalist, config: Config) -> Config:

@@ -2,15 +2,18 @@
 
 import json
 import statistics
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from sparsefuse.cost import count
 from sparsefuse.cost.measure import latencies_ms, memory_mb
 from sparsefuse.data.clips import Clips
-from sparsefuse.files.whole import write_text
+from sparsefuse.files.typed import from_json, to_json
+from sparsefuse.files.whole import read_lines, write_text
 from sparsefuse.methods import build
-from sparsefuse.runs.summary import UNITS, read_lines
+from sparsefuse.runs.summary import UNITS
 
 FLAGS = {"gmacs": "--gmacs", "parameters": "--params", "memory_mb": "--memory-mb", "latency_ms": "--latency-ms"}
 
@@ -57,6 +60,15 @@ class Limits(NamedTuple):
         )
 
 
+@dataclass(frozen=True)
+class Priced:
+    """A line of candidates.jsonl."""
+
+    method: str
+    options: Mapping[str, object]
+    costs: dict[str, float]
+
+
 class Prices:
     """What models cost on clips of median length; each is priced once and noted in `path`, a JSONL file.
 
@@ -69,9 +81,10 @@ class Prices:
         self.limits, self.clips, self.device, self.path = limits, clips, device, path
         lines = read_lines(path)  # without a line that a kill cut off, which the next would be glued to
         write_text(path, "".join(json.dumps(line) + "\n" for line in lines))
-        self.known = {_key(line["method"], line["options"]): line["costs"] for line in lines}
+        priced = (from_json(Priced, line, str(path)) for line in lines)
+        self.known = {_key(one.method, one.options): one.costs for one in priced}
 
-    def of(self, method: str, options: dict[str, Any], *, whole: bool = False) -> dict[str, float]:
+    def of(self, method: str, options: Mapping[str, object], *, whole: bool = False) -> dict[str, float]:
         """Costs by name. Once one is over its limit, the rest is not looked at, unless the `whole` price is wanted.
 
         Raises what `build` raises.
@@ -81,12 +94,12 @@ class Prices:
         missing = {"gmacs", "parameters", *self.limits.given} - known.keys()
         if missing and (whole or self.limits.kept(known)):
             self.known[key] = self._price(method, options, whole)
-            line = {"method": method, "options": options, "costs": self.known[key]}
+            line = to_json(Priced(method, options, self.known[key]))
             with self.path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(line) + "\n")
         return self.known[key]
 
-    def _price(self, method: str, options: dict[str, Any], whole: bool) -> dict[str, float]:
+    def _price(self, method: str, options: Mapping[str, object], whole: bool) -> dict[str, float]:
         clips, wanted = self.clips, self.limits.given
         model = build(method, clips.features, clips.labels.num_outputs, lengths=clips.longest, **options)
         costs: dict[str, float] = {"parameters": sum(p.numel() for p in model.parameters())}
@@ -100,5 +113,5 @@ class Prices:
         return costs
 
 
-def _key(method: str, options: dict[str, Any]) -> str:
+def _key(method: str, options: Mapping[str, object]) -> str:
     return json.dumps([method, options], sort_keys=True)

@@ -9,10 +9,10 @@ Below `out`: search.json (what was asked for), candidates.jsonl (all candidates 
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from sparsefuse.budget.chosen import write_yaml
 from sparsefuse.budget.finals import Finals
@@ -31,8 +31,10 @@ from sparsefuse.budget.trials import Goal, Trials
 from sparsefuse.config import Config
 from sparsefuse.config_checks import check_config, check_one_test_split
 from sparsefuse.data.clips import Clips, load_clips
+from sparsefuse.data.fingerprint import Fingerprint
 from sparsefuse.experiments.grid import usual_jobs
 from sparsefuse.experiments.variants import check_once
+from sparsefuse.files.typed import from_json
 from sparsefuse.files.whole import read_json, write_json, write_text
 from sparsefuse.runs.folder import check_same_clips, check_same_settings
 from sparsefuse.runs.summary import MAIN_METRIC, METRICS
@@ -135,16 +137,18 @@ def _check(
     check_one_test_split(config)
 
 
-def _begin(out: Path, settings: dict[str, Any], clips: Clips, together: int) -> int:
+def _begin(out: Path, settings: Mapping[str, object], clips: Clips, together: int) -> int:
     """Notes in search.json what was asked for; gives the trials per round, of the first call if it is continued."""
     path = out / "search.json"
     if not path.exists():
-        write_json(path, {**settings, "clips": clips.fingerprints, "round": together})
+        prints = {split: asdict(found) for split, found in clips.fingerprints.items()}
+        write_json(path, {**settings, "clips": prints, "round": together})
         return together
     started = read_json(path)
-    check_same_clips(clips, out, path.name)
-    check_same_settings({k: v for k, v in started.items() if k not in ("clips", "round")}, settings, out)
-    return started["round"]
+    check_same_clips(from_json(dict[str, Fingerprint], started.pop("clips"), str(path)), clips.fingerprints, out)
+    together = started.pop("round")
+    check_same_settings(started, settings, out)
+    return together
 
 
 def _says(config: Config, best: Finalist, finals: Finals, trials: int) -> list[str]:

@@ -14,10 +14,9 @@ from sparsefuse.config import Config
 from sparsefuse.experiments.grid import Cell, run_cell
 from sparsefuse.experiments.progress import Board
 from sparsefuse.experiments.variants import Variant
-from sparsefuse.files.whole import read_json
 from sparsefuse.parallel.workers import cores, each
-from sparsefuse.runs.folder import check_same
-from sparsefuse.runs.summary import METRICS, read_lines
+from sparsefuse.runs.folder import Result, RunFolder
+from sparsefuse.runs.summary import METRICS
 
 log = logging.getLogger(__name__)
 
@@ -38,8 +37,8 @@ class Goal(NamedTuple):
     def curve(self, folder: Path) -> tuple[float, ...]:
         """The best score up to each epoch of the run in `folder`."""
         best, curve = -math.inf, []
-        for line in read_lines(folder / "metrics.jsonl"):
-            best = max(best, self.sign * line[f"valid_{self.name}"])
+        for epoch in RunFolder(folder).epochs():
+            best = max(best, self.sign * epoch.scores[f"valid_{self.name}"])
             curve.append(self.sign * best)
         return tuple(curve)
 
@@ -155,9 +154,9 @@ class Trials(NamedTuple):
         places = {cell.folder: k for k, cell in enumerate(cells)}
         open_cells = []
         for cell in cells:
-            if (cell.folder / "config.json").exists():
-                check_same(cell.config, cell.folder)
-            if _is_whole(cell) or (cell.stop and cell.stop(cell.folder)):
+            if cell.run.started:
+                cell.run.check_same(cell.config)
+            if cell.run.finished or (cell.stop and cell.stop(cell.folder)):
                 yield places[cell.folder], ""
             else:
                 open_cells.append(cell)
@@ -172,9 +171,9 @@ class Trials(NamedTuple):
         if error:
             log.error("%s: %s", cell.folder, error)
             return Trial(number, candidate, "failed", math.nan, ())
-        if not _is_whole(cell):
+        if not cell.run.finished:
             return Trial(number, candidate, "stopped", curve[-1], curve)
-        score = read_json(cell.folder / "result.json")["valid"][self.goal.name]
+        score = cell.run.read(Result).valid[self.goal.name]
         return Trial(number, candidate, "finished", score, curve)
 
     def _say(self, trial: Trial) -> str:
@@ -189,7 +188,3 @@ class Trials(NamedTuple):
         scores = [self.goal.sign * trial.score for trial in done if trial.state == "finished"]
         best = f"best {abs(max(scores)):.3f}, " if scores else ""
         return f"{best}{sum(trial.state == 'stopped' for trial in done)} stopped, {rejected} over budget"
-
-
-def _is_whole(cell: Cell) -> bool:
-    return (cell.folder / "result.json").exists()

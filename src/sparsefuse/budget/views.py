@@ -10,10 +10,10 @@ folder), runs/ (a run folder per choice and seed), views.yaml (the configuration
 import dataclasses
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -25,7 +25,6 @@ from sparsefuse.cost import count
 from sparsefuse.data.clips import Clips, load_clips
 from sparsefuse.experiments.grid import Cell, grid, run
 from sparsefuse.experiments.variants import Variant
-from sparsefuse.files import checkpoint
 from sparsefuse.files.whole import read_json, write_json
 from sparsefuse.layers.views import (
     STRATEGIES,
@@ -40,6 +39,7 @@ from sparsefuse.layers.views import (
 from sparsefuse.methods import build
 from sparsefuse.model import FusionModel
 from sparsefuse.runs.folder import check_same_settings
+from sparsefuse.runs.weights import load_model
 from sparsefuse.training.train import options_of
 
 log = logging.getLogger(__name__)
@@ -119,7 +119,7 @@ def search_views(
     failed = run([cell], jobs=1)
     if failed:
         raise ValueError(f"the relaxed model failed: {failed[0]}")
-    views = harden(preferences(cell, clips), room)
+    views = harden(preferences(cell), room)
     says = [f"Views found by sparsefuse search-views for at most {gmacs:g} GMACs a clip."]
     chosen = Variant("found", "locomt", {"views": views})
     write_yaml(out / "views.yaml", chosen.of(config, config.seed), root, says)
@@ -156,7 +156,7 @@ def _room(config: Config, clips: Clips, gmacs: float) -> Room:
     return Room(names, lengths, num_heads, len(blocks), math.floor((gmacs * 1e9 - rest) / (2 * width)))
 
 
-def _model(clips: Clips, options: dict[str, Any]) -> FusionModel:
+def _model(clips: Clips, options: Mapping[str, object]) -> FusionModel:
     return build("locomt", clips.features, clips.labels.num_outputs, lengths=clips.longest, **options)
 
 
@@ -164,11 +164,9 @@ def _blocks(model: FusionModel) -> list[ViewBlock]:
     return [layer for layer in model.layers if isinstance(layer, ViewBlock)]
 
 
-def preferences(cell: Cell, clips: Clips) -> list[Tensor]:
+def preferences(cell: Cell) -> list[Tensor]:
     """The shares (H, V) that the heads of each fusion layer of a trained relaxed model give to the views."""
-    model = _model(clips, options_of(cell.config))
-    checkpoint.restore_model(model, checkpoint.load(cell.folder / "model.safetensors").tensors)
-    learned = [block.views for block in _blocks(model)]
+    learned = [block.views for block in _blocks(load_model(cell.run).model)]
     return [views.preference.detach().softmax(1) for views in learned if isinstance(views, LearnedViews)]
 
 

@@ -7,7 +7,7 @@ activations, softmax and pooling are left out; the paper's formula charges 4 N D
 
 import copy
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import torch
@@ -39,7 +39,7 @@ class Cost(NamedTuple):
         return self.embed + self.layers + self.head
 
 
-def count(model: FusionModel, lengths: dict[str, int]) -> Cost:
+def count(model: FusionModel, lengths: Mapping[str, int]) -> Cost:
     """Counts the multiply-adds of one clip with `lengths` tokens per modality."""
     model = copy.deepcopy(model).to("meta").eval()
     pointwise = _Pointwise(model)
@@ -53,12 +53,12 @@ def count(model: FusionModel, lengths: dict[str, int]) -> Cost:
     return Cost(embed, layers, head, paper, sum(p.numel() for p in model.parameters()))
 
 
-def total(model: FusionModel, lengths: dict[str, int]) -> int:
+def total(model: FusionModel, lengths: Mapping[str, int]) -> int:
     """`count(...).total` alone, in less than half the time: for those who count many models."""
     return sum(_products(copy.deepcopy(model).to("meta").eval(), lengths))
 
 
-def _products(model: FusionModel, lengths: dict[str, int]) -> tuple[int, int, int]:
+def _products(model: FusionModel, lengths: Mapping[str, int]) -> tuple[int, int, int]:
     marks: list[int] = []
 
     def probe(depth: int, state: State) -> None:
@@ -139,7 +139,7 @@ class _Pointwise:
         self.total += 4 * out.numel()
 
 
-def random_clips(model: FusionModel, lengths: dict[str, int], batch: int, device: torch.device) -> dict[str, Tokens]:
+def random_clips(model: FusionModel, lengths: Mapping[str, int], batch: int, device: torch.device) -> dict[str, Tokens]:
     """A batch of noise, all tokens real. Raises ValueError if `lengths` lacks a modality that the model reads."""
     missing = [name for name in model.modalities if name not in lengths]
     if missing:

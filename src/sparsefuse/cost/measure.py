@@ -3,7 +3,7 @@
 import copy
 import os
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import torch
@@ -38,7 +38,7 @@ class Measured(NamedTuple):
     """clips per batch in batch_ms, train_ms and memory_mb"""
 
 
-def measure(model: FusionModel, lengths: dict[str, int], *, batch: int = BATCH, runs: int = MIN_RUNS) -> Measured:
+def measure(model: FusionModel, lengths: Mapping[str, int], *, batch: int = BATCH, runs: int = MIN_RUNS) -> Measured:
     """Times forward passes and training steps on the model's device, after a warm-up; `runs` of each."""
     device = next(model.parameters()).device
     model = copy.deepcopy(model)
@@ -62,14 +62,14 @@ def measure(model: FusionModel, lengths: dict[str, int], *, batch: int = BATCH, 
     )
 
 
-def latencies_ms(model: FusionModel, lengths: dict[str, int], runs: int = MIN_RUNS) -> list[float]:
+def latencies_ms(model: FusionModel, lengths: Mapping[str, int], runs: int = MIN_RUNS) -> list[float]:
     """The times of forward passes at batch 1, after a warm-up."""
     device = next(model.parameters()).device
     clip = random_clips(model, lengths, 1, device)
     return _times(lambda: forward(model, clip), device, runs)
 
 
-def memory_mb(model: FusionModel, lengths: dict[str, int], *, batch: int = BATCH) -> float:
+def memory_mb(model: FusionModel, lengths: Mapping[str, int], *, batch: int = BATCH) -> float:
     """Peak activation memory of a training step per clip, in MB (1e6 bytes)."""
     device = next(model.parameters()).device
     return peak_bytes(model, random_clips(model, lengths, batch, device), device) / batch / 1e6

@@ -3,12 +3,13 @@
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from typing import TypedDict
+from dataclasses import dataclass
 
 from sparsefuse.data.manifest import Row
 
 
-class Fingerprint(TypedDict):
+@dataclass(frozen=True)
+class Fingerprint:
     """One split, as model.json and result.json hold it."""
 
     count: int
@@ -18,18 +19,18 @@ class Fingerprint(TypedDict):
 
 def fingerprints(rows: Mapping[str, Sequence[Row]]) -> dict[str, Fingerprint]:
     """Split -> how many usable clips it has, and a hash that other clips or labels change."""
-    return {split: Fingerprint(count=len(part), hash=_hash(part)) for split, part in rows.items()}
+    return {split: Fingerprint(len(part), _hash(part)) for split, part in rows.items()}
 
 
 def difference(before: Mapping[str, Fingerprint], now: Mapping[str, Fingerprint]) -> str:
     """`train 9 -> 10 clips, test 4 clips with other ids or labels`, over the splits of `now`; empty if none."""
     found = []
     for split, new in now.items():
-        old = before[split]
-        if old["count"] != new["count"]:
-            found.append(f"{split} {old['count']} -> {new['count']} clips")
-        elif old["hash"] != new["hash"]:
-            found.append(f"{split} {new['count']} clips with other ids or labels")
+        old = before.get(split, Fingerprint(0, ""))
+        if old.count != new.count:
+            found.append(f"{split} {old.count} -> {new.count} clips")
+        elif old.hash != new.hash:
+            found.append(f"{split} {new.count} clips with other ids or labels")
     return ", ".join(found)
 
 

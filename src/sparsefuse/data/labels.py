@@ -3,19 +3,18 @@
 import logging
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import cached_property
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Literal
 
-import torch
-from torch import Tensor
-
-from sparsefuse import metrics
+from sparsefuse.config import Task
 from sparsefuse.data.manifest import JOIN
 from sparsefuse.errors import unknown
 from sparsefuse.files.skipped import Unusable
-from sparsefuse.metrics import Task
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 log = logging.getLogger(__name__)
 
@@ -87,12 +86,14 @@ class Labels:
             groups[name] = range(start, start + count)
         return groups
 
-    def encode(self, text: str) -> Tensor:
+    def encode(self, text: str) -> "Tensor":
         """The label as the loss takes it: () long, (C,) float, (H,) long or () float. Raises Unusable for one that it
         cannot encode.
 
         With several labels, an empty text means that none of the classes is there.
         """
+        import torch
+
         if self.task == "multilabel":
             return torch.zeros(len(self.classes)).index_fill(0, torch.tensor(self.indices(text)).long(), 1.0)
         if not text:
@@ -115,7 +116,7 @@ class Labels:
             raise Unusable(f"label {text!r} has {len(names)} parts; expected one of each of {', '.join(self.heads)}")
         return [self._index(name, head) for name, head in zip(names, self.heads, strict=True)]
 
-    def text(self, chosen: Tensor) -> str:
+    def text(self, chosen: "Tensor") -> str:
         """The inverse of `encode`, by the names of the classes; for regression with six digits."""
         if self.task == "regression":
             return f"{float(chosen):.6g}"
@@ -126,11 +127,13 @@ class Labels:
         spans = zip(self.groups.items(), chosen.tolist(), strict=True)
         return JOIN.join(self.classes[span[i]].removeprefix(f"{head}:") for (head, span), i in spans)
 
-    def likeliest(self, logits: Tensor) -> Tensor:
+    def likeliest(self, logits: "Tensor") -> "Tensor":
         """What one sample's logits (C,) say, as `encode` would give it."""
         if self.task == "regression":
             return logits[0]
         if self.task == "heads":
+            from sparsefuse import metrics
+
             return metrics.likeliest(logits[None], self.heads)[0]
         return logits.argmax() if self.task == "class" else logits > 0
 
@@ -153,15 +156,6 @@ class Labels:
             known[head] = {self.classes[i].removeprefix(f"{head}:") if head else self.classes[i]: i for i in span}
             known[head] |= {self.ids[i]: i for i in span if self.ids and self.ids[i]}
         return known
-
-    def to_json(self) -> dict[str, Any]:
-        """As plain lists and strings."""
-        return {**asdict(self), "classes": list(self.classes), "ids": list(self.ids)}
-
-    @classmethod
-    def from_json(cls, value: dict[str, Any]) -> "Labels":
-        """The inverse of `to_json`; older runs have no heads."""
-        return cls(value["task"], tuple(value["classes"]), value.get("heads", {}), tuple(value.get("ids", ())))
 
 
 def task_of(given: Literal[Task, "auto"], labels: Iterable[str], columns: Sequence[str]) -> Task:

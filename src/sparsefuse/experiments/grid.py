@@ -14,10 +14,9 @@ from typing import Any, Literal, NamedTuple
 from sparsefuse.config import Config
 from sparsefuse.experiments.progress import Board
 from sparsefuse.experiments.variants import Variant, check_once, methods_of
-from sparsefuse.files.whole import read_json, write_json
 from sparsefuse.parallel.memory import keep_memory
 from sparsefuse.parallel.workers import cores, each
-from sparsefuse.runs.folder import check_same, finished
+from sparsefuse.runs.folder import ModelFacts, Result, RunFolder
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +35,17 @@ class Cell(NamedTuple):
     tested: bool = True
     """whether the test split is scored at the end"""
     stop: Callable[[Path], bool] | None = None
-    """asked after each epoch whether training ends there (see `train`); must be picklable"""
+    """called after each epoch: whether training ends there (see `train`); must be picklable"""
+
+    @property
+    def run(self) -> RunFolder:
+        """What was written."""
+        return RunFolder(self.folder)
+
+    @property
+    def ended(self) -> bool:
+        """Whether it has all its results."""
+        return self.run.tested if self.tested else self.run.finished
 
 
 def compare(
@@ -96,31 +105,31 @@ def run(cells: Sequence[Cell], *, jobs: int = 0, engine: Engine = "local") -> li
     configuration.
     """
     for cell in cells:
-        if (cell.folder / "config.json").exists():
-            check_same(cell.config, cell.folder)
+        if cell.run.started:
+            cell.run.check_same(cell.config)
     jobs = min(jobs or usual_jobs(cells[0].config.train.device), len(cells))
     cells = [cell._replace(threads=max(cores() // jobs, 1)) for cell in cells]
     if engine == "ray":  # its workers may stand in another folder
         cells = [cell._replace(folder=cell.folder.resolve(), root=cell.root.resolve()) for cell in cells]
-    open_cells = [cell for cell in cells if not finished(cell.folder, tested=cell.tested)]
+    open_cells = [cell for cell in cells if not cell.ended]
     if len(open_cells) < len(cells):
         log.info("%d of %d cells are finished already", len(cells) - len(open_cells), len(cells))
-    failed, told = [], set[str]()
+    failed, shown = [], set[str]()
     board = Board({cell.folder: cell.config.train.epochs for cell in cells})
     with board, closing(_engine(engine)(run_cell, open_cells, jobs, waiting=board.update)) as ended:
         for cell, found in ended:
             error, warnings = found or ("its process died", [])
             for warning in warnings:  # most are about the data, and every cell has the same to say
-                if (text := warning.replace(str(cell.folder), "")) not in told:
+                if (text := warning.replace(str(cell.folder), "")) not in shown:
                     log.warning("%s: %s", cell.folder.name, warning)
-                    told.add(text)
+                    shown.add(text)
             if error:
                 failed.append(f"{cell.folder}: {error}")
                 log.error("%s", failed[-1])
             else:
                 log.info("%s is finished", cell.folder)
             board.update()
-    _measure([cell for cell in cells if (cell.folder / "result.json").exists()])
+    _measure([cell for cell in cells if cell.run.finished])
     return failed
 
 
@@ -200,22 +209,19 @@ class _Collected(logging.Handler):
 def _measure(cells: Sequence[Cell]) -> None:
     """Latency and memory, once per name; its other cells get the same figures, for they are the same model."""
     from sparsefuse.cost.measure import Measured, measure
-    from sparsefuse.methods import build
+    from sparsefuse.runs.weights import build_model
     from sparsefuse.training.distributed import device_of
 
-    known: dict[str, dict[str, Any]] = {}
-    for cell in cells:
-        result = read_json(cell.folder / "result.json")
-        if "latency_ms" in result["cost"]:
-            known.setdefault(cell.name, {k: v for k, v in result["cost"].items() if k in Measured._fields})
-    for cell in cells:
-        result, facts = read_json(cell.folder / "result.json"), read_json(cell.folder / "model.json")
-        if "latency_ms" in result["cost"]:
+    results = [cell.run.read(Result) for cell in cells]
+    known: dict[str, dict[str, object]] = {}
+    for cell, result in zip(cells, results, strict=True):
+        if result.cost.latency_ms is not None:
+            known.setdefault(cell.name, {name: getattr(result.cost, name) for name in Measured._fields})
+    for cell, result in zip(cells, results, strict=True):
+        if result.cost.latency_ms is not None:
             continue
         if cell.name not in known:
-            outputs = len(facts["labels"]["classes"]) or 1
-            model = build(facts["method"], facts["features"], outputs, lengths=facts["lengths"], **facts["options"])
-            model.to(device_of(cell.config.train.device))
-            known[cell.name] = measure(model, facts["typical"])._asdict()
-        result["cost"] |= known[cell.name]
-        write_json(cell.folder / "result.json", result)
+            facts = cell.run.read(ModelFacts)
+            model = build_model(facts).to(device_of(cell.config.train.device))
+            known[cell.name] = measure(model, facts.typical)._asdict()
+        cell.run.write(dataclasses.replace(result, cost=dataclasses.replace(result.cost, **known[cell.name])))

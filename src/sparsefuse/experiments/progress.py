@@ -7,6 +7,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from sparsefuse.runs.folder import RunFolder
+
 
 class Board:
     """A line on the screen; `epochs` says how many each run folder will have."""
@@ -39,12 +41,9 @@ class Board:
         self.read_at = time.monotonic()
         done = finished = 0
         for folder, epochs in self.epochs.items():
-            ended = folder in self.ended or (folder / "result.json").exists()
+            run = RunFolder(folder)
+            ended = folder in self.ended or run.finished
             finished += ended
-            done += epochs if ended else _lines(folder / "metrics.jsonl")
+            done += epochs if ended else run.num_epochs
         text = f"{finished} of {len(self.epochs)} {self.what}{self.note and ', '}{self.note}"
         self.progress.update(self.task, completed=done, description=text)
-
-
-def _lines(path: Path) -> int:
-    return path.read_bytes().count(b"\n") if path.exists() else 0

@@ -11,11 +11,12 @@ from sparsefuse.explain.footage import Footage, footage
 from sparsefuse.explain.pictures import draw
 from sparsefuse.files.rows import SUFFIXES
 from sparsefuse.files.skipped import Unusable
-from sparsefuse.files.whole import read_json, write_text
+from sparsefuse.files.whole import write_text
 from sparsefuse.inference.clips import named_clips
 from sparsefuse.inference.predictor import Clip, Predictor, load
 from sparsefuse.report import charts
 from sparsefuse.report.page import render
+from sparsefuse.runs.folder import ModelFacts, RunFolder
 
 MOST_CLASSES = 8
 
@@ -44,9 +45,7 @@ def explain_clip(
             raise ValueError(f"{clip} is a table, not a media file; name one of its clips: --manifest {clip} --id ID")
         name, chosen = clip.name, clip
     found = explain(predictor, chosen)
-    return Explained(
-        name, read_json(run / "model.json")["name"], found, footage(predictor, chosen, list(found.rollout))
-    )
+    return Explained(name, RunFolder(run).read(ModelFacts).name, found, footage(predictor, chosen, list(found.rollout)))
 
 
 def page_name(explained: Explained) -> str:

@@ -16,8 +16,9 @@ from sparsefuse.export.parity import BATCH, Parity, Score, exported_logits, pari
 from sparsefuse.export.program import Program, pad
 from sparsefuse.export.runner import Runner, latency, open_file
 from sparsefuse.export.traced import write_pt2
-from sparsefuse.files.whole import read_json, replacing
+from sparsefuse.files.whole import replacing
 from sparsefuse.inference.predictor import Predictor, load
+from sparsefuse.runs.folder import ModelFacts, RunFolder
 
 log = logging.getLogger(__name__)
 
@@ -75,8 +76,8 @@ def export(
             made = Path(folder) / "int8.onnx"
             quantise(plain, made)
         card: dict[str, Any] = {"file": out.name, "format": format, "precision": "int8" if int8 else "float32"}
-        known = read_json(run / "model.json")
-        card |= facts(program, predictor, known["method"], known["typical"])
+        known = RunFolder(run).read(ModelFacts)
+        card |= facts(program, predictor, known.method, known.typical)
         card |= _checked(predictor, program, splits, plain, made, tolerance)
         card |= {"bytes": made.stat().st_size, "fp32_bytes": plain.stat().st_size}
         card |= {"opset": OPSET} if format == "onnx" else {}

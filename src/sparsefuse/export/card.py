@@ -1,6 +1,7 @@
 """What an exported file says of itself: <name>.json for programs, <name>.md for people."""
 
 import platform
+from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from sparsefuse.inference.predictor import Predictor
 _PACKAGES = ("sparsefuse", "torch", "onnx", "onnxscript", "onnxruntime")
 
 
-def facts(program: Program, predictor: Predictor, method: str, typical: dict[str, int]) -> dict[str, Any]:
+def facts(program: Program, predictor: Predictor, method: str, typical: Mapping[str, int]) -> dict[str, Any]:
     """What a consumer must know: labels, inputs, outputs; and what the model is."""
     labels = program.labels
     return {

@@ -8,16 +8,17 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from sparsefuse.config import Config
 from sparsefuse.data.arrays import read_array
 from sparsefuse.data.manifest import read_manifest
 from sparsefuse.export.program import Input
 from sparsefuse.features import PLACE, build
 from sparsefuse.files.rows import read_table
 from sparsefuse.files.skipped import Unusable
-from sparsefuse.files.whole import read_json
 from sparsefuse.inference.evaluate import open_run
 from sparsefuse.inference.predictor import Clip, Predictor
 from sparsefuse.media import read_sound
+from sparsefuse.runs.folder import ModelFacts, RunFolder
 
 log = logging.getLogger(__name__)
 
@@ -82,7 +83,7 @@ def of_manifest(path: Path, run: Path, predictor: Predictor, inputs: Sequence[In
     Raises ValueError if none is left.
     """
     columns = [name for name in read_table(path).columns if name in predictor.columns]
-    label = read_json(run / "config.json")["data"]["label"]
+    label = RunFolder(run).read(Config).data.label
     manifest = read_manifest(path, label=label, modalities=columns)
     clips, reasons = [], []
     for row in manifest.rows:
@@ -101,7 +102,7 @@ def of_manifest(path: Path, run: Path, predictor: Predictor, inputs: Sequence[In
 def made(run: Path, predictor: Predictor, inputs: Sequence[Input]) -> Clips:
     """Noise in place of clips, spread as the training clips are and about as long; every fourth lacks a modality."""
     generator = torch.Generator().manual_seed(0)
-    typical = read_json(run / "model.json")["typical"]
+    typical = RunFolder(run).read(ModelFacts).typical
     clips = []
     for i in range(MADE):
         streams = {}

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from sparsefuse.export.artefact import export
 from sparsefuse.files.rows import write_table
 from sparsefuse.files.whole import read_json, write_text
+from sparsefuse.runs.folder import ModelFacts, RunFolder
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -56,7 +57,7 @@ def profile(given: Path, *, memory_mb: int, trust_code: bool = False) -> list[Li
         lines = [_of_file(given, str(given), memory_mb)]
         _write(lines, given.with_suffix(""), ".device")
         return lines
-    if not (given / "model.json").is_file():
+    if not RunFolder(given).has(ModelFacts):
         raise ValueError(f"{given} is neither a run folder (it has no model.json) nor an .onnx file")
     cards = [_exported(given, int8, trust_code) for int8 in (False, True)]
     plain, int8 = (_of_file(file, given.name, memory_mb) for file in cards)
@@ -114,7 +115,7 @@ def table(lines: Sequence[Line], memory_mb: int) -> "Table":
 def _exported(run: Path, int8: bool, trust_code: bool) -> Path:
     """The run's exported file; made if it is not there or older than the weights."""
     file = run / "export" / f"model{'-int8' * int8}.onnx"
-    if file.is_file() and file.stat().st_mtime >= (run / "model.safetensors").stat().st_mtime:
+    if file.is_file() and file.stat().st_mtime >= RunFolder(run).weights.stat().st_mtime:
         return file
     return export(run, int8=int8, out=file, force=int8, trust_code=trust_code).file
 
@@ -130,8 +131,8 @@ def _of_file(file: Path, name: str, memory_mb: int) -> Line:
 
 def _bfloat16(run: Path, plain: Line, trust_code: bool) -> Line:
     """The model in PyTorch, on features as the model sees them; PyTorch itself is larger than any sensible cap."""
-    facts = read_json(run / "model.json")
-    task = {"runtime": "torch", "path": str(run), "precision": "bfloat16", "clip": facts["typical"]}
+    clip = dict(RunFolder(run).read(ModelFacts).typical)
+    task = {"runtime": "torch", "path": str(run), "precision": "bfloat16", "clip": clip}
     found = _measured(task | {"memory_mb": 0, "trust_code": trust_code})
     size = 2 * sum(count for count in _parameters(run)) / 1e3
     note = found.get("error", "not capped; without resampling and normalising")
@@ -141,7 +142,7 @@ def _bfloat16(run: Path, plain: Line, trust_code: bool) -> Line:
 def _parameters(run: Path) -> list[int]:
     from safetensors import safe_open
 
-    with safe_open(run / "model.safetensors", "np") as file:
+    with safe_open(RunFolder(run).weights, "np") as file:
         names = [name for name in file.keys() if name.startswith("model/")]  # noqa: SIM118
         shapes = [file.get_slice(name).get_shape() for name in names]
     counts = []

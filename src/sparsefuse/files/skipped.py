@@ -1,8 +1,8 @@
 """What was left out, and why: every unusable file or sample is named once in `skipped.jsonl`."""
 
 import json
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 from sparsefuse.files.whole import write_text
 
@@ -11,7 +11,8 @@ class Unusable(ValueError):
     """A file or sample that cannot be used. The message says what, where, got, expected: it is what the user reads."""
 
 
-class Skip(NamedTuple):
+@dataclass(frozen=True)
+class Skip:
     """One line of `skipped.jsonl`."""
 
     id: str
@@ -23,4 +24,4 @@ class Skip(NamedTuple):
 
 def write_skipped(path: str | Path, skips: list[Skip]) -> None:
     """Writes one JSON object a line, whole; an empty list writes an empty file, so that a rerun clears old reports."""
-    write_text(path, "".join(json.dumps(skip._asdict(), ensure_ascii=False) + "\n" for skip in skips))
+    write_text(path, "".join(json.dumps(asdict(skip), ensure_ascii=False) + "\n" for skip in skips))

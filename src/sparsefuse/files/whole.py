@@ -37,3 +37,16 @@ def write_json(path: str | Path, value: Any) -> None:
 def read_json(path: str | Path) -> Any:
     """Reads a JSON file."""
     return json.loads(Path(path).read_text(encoding="utf-8"))
+
+
+def read_lines(path: Path) -> list[object]:
+    """The values of a JSONL file, none if there is none; a last line cut off by a kill is left out."""
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    values = []
+    for number, line in enumerate(lines, 1):
+        try:
+            values.append(json.loads(line))
+        except (ValueError, RecursionError) as error:
+            if number < len(lines):
+                raise ValueError(f"{path}, line {number} is not JSON: {str(error)[:100]}") from error
+    return values

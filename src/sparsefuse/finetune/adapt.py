@@ -7,9 +7,9 @@ from pathlib import Path
 
 import torch
 
+from sparsefuse.config import Config
 from sparsefuse.data.lengths import Lengths
 from sparsefuse.data.sample import Sample
-from sparsefuse.files.whole import read_json
 from sparsefuse.finetune.clips import by_class, read_clips
 from sparsefuse.finetune.effort import measured_effort
 from sparsefuse.finetune.fit import HELD_BATCH, Material, fit, state_of, timed
@@ -21,6 +21,7 @@ from sparsefuse.finetune.trainable import depth_of, merge
 from sparsefuse.finetune.trial import trial
 from sparsefuse.inference.predictor import load
 from sparsefuse.model import FusionModel
+from sparsefuse.runs.folder import ModelFacts, RunFolder
 from sparsefuse.tokens import State
 from sparsefuse.training import replay, states
 
@@ -47,30 +48,32 @@ def finetune(
     settings = settings or Settings()
     check_out(run, out)
     predictor = load(run, trust_code=trust_code)
-    label = read_json(run / "config.json")["data"].get("label", "label")
-    facts = read_json(run / "model.json")
+    folder = RunFolder(run)
+    label, facts = folder.read(Config).data.label, folder.read(ModelFacts)
     clips = read_clips(predictor, manifest, predictor.labels, label=label, new_classes=new_classes)
     held = read_clips(predictor, test, clips.labels, label=label) if test else None
     before, now = predictor.labels.num_outputs, clips.labels.num_outputs
     with torch.random.fork_rng():
         torch.manual_seed(settings.seed)  # dropout's
         model = grown(predictor.model, facts, before, now)
-        old = _old(run, predictor.model, model, settings) if settings.replay else None
+        old = _old(folder, predictor.model, model, settings) if settings.replay else None
         rows = class_weights(facts, before) if predictor.labels.task != "regression" else []
         depth = depth_of(model, settings)
         state = None if settings.weights == "all" else _states(model, clips.samples, depth, predictor.fit)
         given = Material(clips.samples, state, old, clips.labels, rows, predictor.fit)
-        found = cross_validate(model, given, settings, by_class(clips))
-        if not found.lines:
-            log.warning("no two clips share a class, so none is held out: %d epochs, whatever they bring", found.epochs)
+        validated = cross_validate(model, given, settings, by_class(clips))
+        if not validated.lines:
+            log.warning(
+                "no two clips share a class, so none is held out: %d epochs, whatever they bring", validated.epochs
+            )
         adapted = copy.deepcopy(model)
-        seconds = [s for _, s in timed(fit(adapted, given, settings, epochs=found.epochs, new=(), old=()))]
+        seconds = [s for _, s in timed(fit(adapted, given, settings, epochs=validated.epochs, new=(), old=()))]
         effort = measured_effort(copy.deepcopy(model), given, settings) if measured else None
         merge(adapted)
         adapted.requires_grad_(True).eval()
     tried = trial(model, adapted, held, predictor.fit) if held else None
-    outcome = Outcome(adapted, clips, found, effort, tried, sum(seconds))
-    write_run(run, out, outcome, settings, manifest=manifest, measured=measured)
+    outcome = Outcome(adapted, predictor.stats, clips, validated, effort, tried, sum(seconds))
+    write_run(folder, RunFolder(out), outcome, settings, manifest=manifest, measured=measured)
     return out
 
 
@@ -85,13 +88,13 @@ def check_out(run: Path, out: Path) -> None:
         raise FileExistsError(f"{out} is not empty; give another folder for the new run")
 
 
-def _old(run: Path, original: FusionModel, model: FusionModel, settings: Settings) -> replay.Replay | None:
+def _old(folder: RunFolder, original: FusionModel, model: FusionModel, settings: Settings) -> replay.Replay | None:
     """The old clips, at the depth from which is learnt."""
-    found = replay.load(run, original)
+    found = replay.load(folder, original)
     if found is None:
         log.warning(
             "%s keeps no old clips, so only the few epochs guard what the model knew; where its training clips are, "
-            "`sparsefuse remember %s` adds them", run, run,
+            "`sparsefuse remember %s` adds them", folder.path, folder.path,
         )  # fmt: skip
         return None
     depth = depth_of(model, settings)

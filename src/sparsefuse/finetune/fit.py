@@ -8,7 +8,6 @@ import torch
 from torch import Tensor, nn
 
 from sparsefuse import metrics
-from sparsefuse.data.batches import collate
 from sparsefuse.data.labels import Labels
 from sparsefuse.data.lengths import Lengths
 from sparsefuse.data.sample import Sample
@@ -102,7 +101,7 @@ def step(
 
 def state_of(model: FusionModel, samples: Sequence[Sample], depth: int, fit: Lengths) -> State:
     """Clips at a depth; of long ones the first window, as in training."""
-    tokens = next(multiclip.windows(collate(samples, model.features).tokens, fit))
+    tokens = next(multiclip.windows(multiclip.streams(model, samples), fit))
     return model.through(model.embed(tokens), last=depth)
 
 

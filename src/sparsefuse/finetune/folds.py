@@ -3,7 +3,7 @@
 import copy
 import statistics
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -13,17 +13,18 @@ from sparsefuse.finetune.clips import labels_of
 from sparsefuse.finetune.fit import Material, fit, timed
 from sparsefuse.finetune.settings import UNWATCHED_EPOCHS, Settings
 from sparsefuse.model import FusionModel
+from sparsefuse.runs.folder import Epoch
 
 MOST = 5
 
 
-class Found(NamedTuple):
+class Validated(NamedTuple):
     """What cross-validation says."""
 
     epochs: int
     """the best number of them; 0 = the model is best left alone"""
-    lines: list[dict[str, Any]]
-    """one per epoch, as metrics.jsonl holds them; empty if nothing could be held out"""
+    lines: list[Epoch]
+    """of metrics.jsonl; empty if nothing could be held out"""
     before: dict[str, float]
     """scores of the new clips, each when it was held out"""
     after: dict[str, float]
@@ -32,7 +33,9 @@ class Found(NamedTuple):
     old_after: dict[str, float]
 
 
-def cross_validate(model: FusionModel, given: Material, settings: Settings, groups: Sequence[Sequence[int]]) -> Found:
+def cross_validate(
+    model: FusionModel, given: Material, settings: Settings, groups: Sequence[Sequence[int]]
+) -> Validated:
     """Fits once per fold, each time without a part of the clips. `groups`: the numbers of the clips of each class.
 
     The best epoch has the lowest loss, that of the held-out new clips plus that of the held-out old ones: what is
@@ -40,7 +43,7 @@ def cross_validate(model: FusionModel, given: Material, settings: Settings, grou
     """
     folds = divided(groups, settings.seed)
     if not folds:
-        return Found(min(UNWATCHED_EPOCHS, settings.epochs), [], {}, {}, {}, {})
+        return Validated(min(UNWATCHED_EPOCHS, settings.epochs), [], {}, {}, {}, {})
     count = len(given.old.labels) if given.old else 0
     old = [list(range(i, count, len(folds))) for i in range(len(folds))]  # one class after the other: each in all folds
     fits = [
@@ -50,17 +53,17 @@ def cross_validate(model: FusionModel, given: Material, settings: Settings, grou
     labels = labels_of([given.samples[i] for fold in folds for i in fold])
     old_labels = given.old.labels[[i for kept in old for i in kept]] if given.old else None
     scored: list[tuple[dict[str, float], dict[str, float]]] = []
-    lines: list[dict[str, Any]] = []
+    lines: list[Epoch] = []
     for number, parts in enumerate(zip(*fits, strict=True)):
         scores = _scores(given, torch.cat([epoch.new for epoch, _ in parts]), labels)
         rehearsed = {} if old_labels is None else _scores(given, torch.cat([e.old for e, _ in parts]), old_labels)
         scored.append((scores, rehearsed))
-        line = {"epoch": number, "lr": settings.rate, "train_loss": statistics.fmean(e.train_loss for e, _ in parts)}
-        line |= {f"valid_{name}": value for name, value in scores.items()}
-        line |= {f"old_{name}": value for name, value in rehearsed.items()}
-        lines.append(line | {"seconds": round(sum(seconds for _, seconds in parts), 3)})
+        both = {f"valid_{name}": value for name, value in scores.items()}
+        both |= {f"old_{name}": value for name, value in rehearsed.items()}
+        loss, seconds = statistics.fmean(e.train_loss for e, _ in parts), sum(seconds for _, seconds in parts)
+        lines.append(Epoch(number, settings.rate, loss, round(seconds, 3), both))
     best = min(range(len(scored)), key=lambda i: scored[i][0]["loss"] + scored[i][1].get("loss", 0.0))
-    return Found(best, lines[1:], scored[0][0], scored[best][0], scored[0][1], scored[best][1])
+    return Validated(best, lines[1:], scored[0][0], scored[best][0], scored[0][1], scored[best][1])
 
 
 def _scores(given: Material, logits: Tensor, labels: Tensor) -> dict[str, float]:

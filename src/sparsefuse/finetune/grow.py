@@ -1,47 +1,39 @@
 """The weights that have a row per class: which they are, and a model that has more of them."""
 
 import copy
-from typing import Any
 
 import torch
 
-from sparsefuse.methods import build
 from sparsefuse.model import FusionModel
+from sparsefuse.runs.folder import ModelFacts
+from sparsefuse.runs.weights import build_model
 
 
-def class_weights(facts: dict[str, Any], num_outputs: int) -> list[str]:
+def class_weights(facts: ModelFacts, num_outputs: int) -> list[str]:
     """Names of the weights with a row per class: those that another number of outputs gives another shape.
 
-    `facts` is what a run's model.json says. Raises ValueError if the classes are not the first dimension of them.
-    """
+    Raises ValueError if the classes are not the first dimension of them."""
     one, other = (_shapes(facts, count) for count in (num_outputs, num_outputs + 1))
     names = [name for name in one if one[name] != other[name]]
     for name in names:
         if one[name] != torch.Size((num_outputs, *other[name][1:])):
-            raise ValueError(
-                f"{facts['method']}: weight {name} {tuple(one[name])} has no row per class; it cannot grow"
-            )
+            raise ValueError(f"{facts.method}: weight {name} {tuple(one[name])} has no row per class; it cannot grow")
     return names
 
 
-def _shapes(facts: dict[str, Any], num_outputs: int) -> dict[str, torch.Size]:
+def _shapes(facts: ModelFacts, num_outputs: int) -> dict[str, torch.Size]:
     with torch.device("meta"):
-        return {name: t.shape for name, t in _built(facts, num_outputs).state_dict().items()}
+        return {name: t.shape for name, t in build_model(facts, num_outputs).state_dict().items()}
 
 
-def grown(model: FusionModel, facts: dict[str, Any], before: int, now: int) -> FusionModel:
+def grown(model: FusionModel, facts: ModelFacts, before: int, now: int) -> FusionModel:
     """The model with `now` outputs in place of `before`: new rows are the mean of the others, which favours none."""
     if now == before:
         return copy.deepcopy(model)
-    names, larger = class_weights(facts, before), _built(facts, now)
+    names, larger = class_weights(facts, before), build_model(facts, now)
     weights = model.state_dict()
     for name in names:
         mean = weights[name].mean(0, keepdim=True)
         weights[name] = torch.cat([weights[name], mean.expand(now - before, *mean.shape[1:])])
     larger.load_state_dict(weights)
     return larger.eval()
-
-
-def _built(facts: dict[str, Any], num_outputs: int) -> FusionModel:
-    """A model as model.json describes it, with another number of outputs."""
-    return build(facts["method"], facts["features"], num_outputs, lengths=facts["lengths"], **facts["options"])

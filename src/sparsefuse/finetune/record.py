@@ -1,110 +1,91 @@
 """The new run folder: what the old one says, what was learnt, and how, in; the same files as training writes, out."""
 
 import hashlib
-import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from sparsefuse import metrics
-from sparsefuse.config import Config, Train
+from sparsefuse.config import Config
 from sparsefuse.cost.count import count
-from sparsefuse.files import checkpoint
-from sparsefuse.files.skipped import write_skipped
-from sparsefuse.files.whole import read_json, write_json, write_text
+from sparsefuse.data.stats import Stats
 from sparsefuse.finetune.clips import Clips
 from sparsefuse.finetune.effort import Effort
-from sparsefuse.finetune.folds import Found
+from sparsefuse.finetune.folds import Validated
 from sparsefuse.finetune.settings import Settings
 from sparsefuse.finetune.trial import Trial
 from sparsefuse.model import FusionModel
-from sparsefuse.runs.folder import costs, environment, predictions_csv
-from sparsefuse.training import replay
+from sparsefuse.runs.folder import Change, Finetune, ModelFacts, Origin, Result, RunFolder
+from sparsefuse.runs.result import cost_of, write_result
+from sparsefuse.runs.weights import write_weights
+from sparsefuse.training.setup import environment
 
 
 class Outcome(NamedTuple):
     """What adaptation gave."""
 
     model: FusionModel
+    stats: Stats | None
+    """the normalisation, which stays"""
     clips: Clips
-    found: Found
+    validated: Validated
     effort: Effort | None
     trial: Trial | None
     seconds: float
     """of the last fit, on all clips"""
 
 
-def write_run(run: Path, out: Path, done: Outcome, settings: Settings, *, manifest: Path, measured: bool) -> None:
+def write_run(
+    run: RunFolder, out: RunFolder, done: Outcome, settings: Settings, *, manifest: Path, measured: bool
+) -> None:
     """Writes all files of the new run; result.json last, so its presence means the run is whole.
 
     config.json stays the old run's, so that `eval` still finds the clips that it was trained and tested on.
     """
-    facts = read_json(run / "model.json")
-    origin = {
-        "name": facts["name"],
-        "weights": hashlib.sha256((run / "model.safetensors").read_bytes()).hexdigest(),
-        "clips": done.clips.fingerprint,
-    }
-    facts |= {"name": f"{facts['name']}-finetuned", "labels": done.clips.labels.to_json(), "finetuned_from": origin}
-    write_json(out / "config.json", read_json(run / "config.json"))
-    write_json(out / "env.json", environment(Config(train=Train(device="cpu"), seed=settings.seed)))
-    write_json(out / "model.json", facts)
-    write_skipped(out / "skipped.jsonl", [*done.clips.skips, *(done.trial.clips.skips if done.trial else ())])
-    write_text(out / "metrics.jsonl", "".join(json.dumps(line) + "\n" for line in done.found.lines))
-    _write_weights(run, out, done)
-    if settings.weights != "all" and (run / replay.FILE).is_file():  # below the kept states nothing has changed
-        shutil.copyfile(run / replay.FILE, out / replay.FILE)
-    if done.trial:
-        write_text(out / "predictions.csv", predictions_csv(done.trial.predicted, done.clips.labels))
-    write_json(out / "result.json", _result(run, facts, done, settings, manifest=manifest, measured=measured))
-
-
-def _write_weights(run: Path, out: Path, done: Outcome) -> None:
-    """The weights beside the old run's normalisation, which stays."""
-    old = checkpoint.load(run / "model.safetensors")
-    stats = {name: tensor for name, tensor in old.tensors.items() if not name.startswith("model/")}
-    tensors = {**checkpoint.model_tensors(done.model), **stats}
-    checkpoint.save(out / "model.safetensors", tensors, {"epoch": done.found.epochs})
+    facts = run.read(ModelFacts)
+    weights = hashlib.sha256(run.weights.read_bytes()).hexdigest()
+    origin = Origin(facts.name, weights, done.clips.fingerprint)
+    facts = replace(facts, name=f"{facts.name}-finetuned", labels=done.clips.labels, finetuned_from=origin)
+    out.write(run.read(Config))
+    out.write(environment("cpu", settings.seed))
+    out.write(facts)
+    out.write_skips([*done.clips.skips, *(done.trial.clips.skips if done.trial else ())])
+    out.write_epochs(done.validated.lines)
+    write_weights(out, done.model, done.stats, {"epoch": done.validated.epochs})
+    if settings.weights != "all" and run.replay.is_file():  # below the kept states nothing has changed
+        shutil.copyfile(run.replay, out.replay)
+    result = _result(run, facts, done, settings, manifest=manifest, measured=measured)
+    write_result(out, result, done.trial.predicted if done.trial else None, done.clips.labels)
 
 
 def _result(
-    run: Path, facts: dict[str, Any], done: Outcome, settings: Settings, *, manifest: Path, measured: bool
-) -> dict[str, Any]:
-    found, tried, labels = done.found, done.trial, done.clips.labels
-    lengths = facts.get("typical", facts["lengths"])
-    result: dict[str, Any] = {
-        "method": facts["method"],
-        "name": facts["name"],
-        "seed": settings.seed,
-        "fold": None,
-        "task": labels.task,
-        "classes": list(labels.classes),
-        "data": str(manifest),
-        "epochs": found.epochs,
-        "best_epoch": found.epochs,
-        "seconds": round(done.seconds, 3),
-        "valid": found.after,
-        "test": tried.after if tried else {},
-        "splits": {"train": len(done.clips.samples), "valid": 0, "test": len(tried.clips.samples) if tried else 0},
-        "clips": {"train": done.clips.fingerprint} | ({"test": tried.clips.fingerprint} if tried else {}),
-        "skipped": len(done.clips.skips),
-        "cost": costs(done.model, lengths, count(done.model, lengths), measured=measured),
-        "finetune": {
-            "from": run.name,
-            "settings": settings.to_json(),
-            "held_out": {"before": found.before, "after": found.after},
-            "old": {"before": found.old_before, "after": found.old_after},
-            "test": {"before": tried.before, "after": tried.after} if tried else {},
-            "effort": done.effort._asdict() if done.effort else {},
-        },
-    }
-    if labels.heads:
-        result["heads"] = labels.heads
-    if tried and labels.task != "regression":
-        said = (tried.predicted.logits, tried.predicted.labels)
-        result["per_class_ap"] = metrics.per_class_ap(*said, labels.task, heads=labels.heads)
-        if labels.task == "class":
-            result["confusion"] = metrics.confusion(*said)
-        if labels.heads:
-            result["confusions"] = metrics.confusions(*said, labels.heads)
-    return result
+    run: RunFolder, facts: ModelFacts, done: Outcome, settings: Settings, *, manifest: Path, measured: bool
+) -> Result:
+    validated, trial, labels = done.validated, done.trial, done.clips.labels
+    return Result(
+        method=facts.method,
+        name=facts.name,
+        seed=settings.seed,
+        fold=None,
+        task=labels.task,
+        classes=list(labels.classes),
+        data=str(manifest),
+        epochs=validated.epochs,
+        best_epoch=validated.epochs,
+        seconds=round(done.seconds, 3),
+        valid=validated.after,
+        test={},
+        splits={"train": len(done.clips.samples), "valid": 0, "test": len(trial.clips.samples) if trial else 0},
+        clips={"train": done.clips.fingerprint} | ({"test": trial.clips.fingerprint} if trial else {}),
+        skipped=len(done.clips.skips),
+        cost=cost_of(done.model, facts.typical, count(done.model, facts.typical), measured=measured),
+        finetune=Finetune(
+            settings=settings.to_json(),
+            held_out=Change(validated.before, validated.after),
+            old=Change(validated.old_before, validated.old_after),
+            test=Change(trial.before, trial.after) if trial else Change(),
+            effort=done.effort._asdict() if done.effort else {},
+            from_=run.path.name,
+        ),
+        heads=labels.heads or None,
+    )

@@ -1,7 +1,7 @@
 """How a trained model is adapted."""
 
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 from sparsefuse.errors import unknown
 
@@ -49,6 +49,6 @@ class Settings:
         """The learning rate."""
         return RATES[self.weights] if self.lr is None else self.lr
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """As result.json holds it."""
         return {**asdict(self), "lr": self.rate}

@@ -3,22 +3,21 @@
 import logging
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 
 from sparsefuse import metrics
-from sparsefuse.config import Data, Split
-from sparsefuse.data.batches import LengthBuckets, collate
+from sparsefuse.config import Config
+from sparsefuse.data.batches import LengthBuckets
 from sparsefuse.data.dataset import ClipDataset
 from sparsefuse.data.fingerprint import difference, fingerprints
 from sparsefuse.data.manifest import Row, read_manifest
 from sparsefuse.data.prepare import prepare
 from sparsefuse.data.split import split_rows
-from sparsefuse.files.whole import read_json
 from sparsefuse.inference.predictor import Predictor, load
-from sparsefuse.runs.calibration import calibrate, write_calibration
-from sparsefuse.tokens import Batch
+from sparsefuse.runs.calibration import calibrate
+from sparsefuse.runs.folder import ModelFacts, RunFolder
 from sparsefuse.training import multiclip
 
 log = logging.getLogger(__name__)
@@ -41,7 +40,7 @@ def evaluate(
     batch_size: int = 24,
     calibrated: bool = False,
     trust_code: bool = False,
-) -> dict[str, Any]:
+) -> dict[str, float]:
     """Scores of the run's best model, with the number of clips (`clips`) and of those left out (`skipped`).
 
     Reads the run's own data as its config.json names it (relative to the current folder), or all rows of `manifest`.
@@ -55,9 +54,9 @@ def evaluate(
     opened = open_run(run, split=split, manifest=manifest, batch_size=batch_size, trust_code=trust_code)
     logits, labels = outputs(opened)
     known = opened.predictor.labels
-    scores: dict[str, Any] = dict(metrics.scores(logits, labels, known.task, heads=known.heads))
+    scores = metrics.scores(logits, labels, known.task, heads=known.heads)
     if calibrated and (found := calibrate(logits, labels, known)):
-        write_calibration(run, found)
+        RunFolder(run).write(found)
         scores |= {"temperature": found.temperature, "calibrated_loss": found.loss}
     return {**scores, "clips": len(opened.data), "skipped": opened.skipped}
 
@@ -76,9 +75,7 @@ def open_run(
     `root` is the folder that the path of the run's manifest is relative to.
     """
     predictor = load(run, trust_code=trust_code)
-    spec = read_json(run / "config.json")["data"]
-    spec["split"] = Split(**spec["split"])
-    data = Data(**spec)
+    data = RunFolder(run).read(Config).data
     path = manifest or root / data.manifest
     found = read_manifest(path, label=data.label, modalities=list(predictor.model.features))
     rows: dict[str, list[Row]] = {"all": found.rows}
@@ -98,8 +95,8 @@ def open_run(
         log.warning(
             "%d samples or modalities left out; the first is %s: %s", len(prepared.skips), first.id, first.reason
         )
-    before = read_json(run / "model.json").get("clips")
-    changed = difference(before, fingerprints(prepared.rows)) if manifest is None and before else ""
+    before = RunFolder(run).read(ModelFacts).clips
+    changed = difference(before, fingerprints(prepared.rows)) if manifest is None else ""
     if changed:
         raise ValueError(
             f"{found.path} is not what {run} was trained with ({changed}), so that clips it learnt from may be scored "
@@ -117,15 +114,12 @@ def open_run(
     return Opened(predictor, dataset, batches, len(prepared.skips))
 
 
-@torch.inference_mode()
 def outputs(
-    opened: Opened, change: Callable[[Batch], Batch] = lambda batch: batch
+    opened: Opened, change: Callable[[multiclip.Streams], multiclip.Streams] = lambda tokens: tokens
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Logits (n, C) and labels of the clips, batch by batch, each changed before the model sees it."""
-    predictor = opened.predictor
-    logits, labels = [], []
-    for indices in opened.batches:
-        batch = change(collate([opened.data[i] for i in indices], predictor.model.features))
-        logits.append(multiclip.logits(predictor.model, batch.tokens, predictor.fit))
-        labels.append(batch.labels)
-    return torch.cat(logits), torch.cat(labels)
+    predictor, data = opened.predictor, opened.data
+    logits = multiclip.predict(
+        predictor.model, data, predictor.fit, predictor.labels.num_outputs, batches=opened.batches, change=change
+    )
+    return logits, torch.stack([data.labels.encode(row.label) for row in data.rows])

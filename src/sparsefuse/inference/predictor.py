@@ -10,20 +10,17 @@ from torch import Tensor
 
 from sparsefuse import metrics
 from sparsefuse.data.arrays import read_array
-from sparsefuse.data.batches import collate
 from sparsefuse.data.labels import Labels
 from sparsefuse.data.lengths import Lengths
 from sparsefuse.data.sample import Sample
 from sparsefuse.data.stats import Stats
 from sparsefuse.errors import unknown
 from sparsefuse.features import PLACE, extractor, source_of
-from sparsefuse.files import checkpoint
 from sparsefuse.files.references import FEATURES, MEDIA, TABLES, suffix
 from sparsefuse.files.skipped import Unusable
-from sparsefuse.files.whole import read_json
-from sparsefuse.methods import build
 from sparsefuse.model import FusionModel
-from sparsefuse.runs.calibration import Calibration, read_calibration
+from sparsefuse.runs.folder import Calibration, ModelFacts, RunFolder
+from sparsefuse.runs.weights import load_model
 from sparsefuse.tokens import Tokens
 from sparsefuse.training import multiclip
 
@@ -52,20 +49,14 @@ def load(run: str | Path, *, device: str = "cpu", trust_code: bool = False) -> "
     with it.
     """
     run = Path(run)
-    if not (run / "model.json").is_file():
-        raise FileNotFoundError(f"{run} is no run folder: it has no model.json; expected what `sparsefuse train` wrote")
-    facts = read_json(run / "model.json")
-    extracted = (facts["extract"] or {}).get("features", {})
-    for code in [facts["method"], *(spec["extractor"] for spec in extracted.values())]:
+    facts = RunFolder(run).read(ModelFacts)
+    for code in [facts.method, *(spec["extractor"] for spec in facts.extractors.values())]:
         if code.endswith(".py") and not trust_code:
             raise ValueError(f"{run} needs the code in {code}; read it, then load with trust_code=True (--trust-code)")
-    found = checkpoint.load(run / "model.safetensors")
-    labels = Labels.from_json(facts["labels"])
-    model = build(facts["method"], facts["features"], labels.num_outputs, lengths=facts["lengths"], **facts["options"])
-    checkpoint.restore_model(model, found.tensors)
-    stats = Stats.from_tensors(found.tensors) if facts["normalised"] else None
-    fit = Lengths(facts["max_length"], facts["resample"], facts.get("windows", 1))  # older runs have one
-    return Predictor(model.to(device).eval(), labels, stats, extracted, fit, read_calibration(run))
+    _, model, stats = load_model(RunFolder(run), facts)
+    fit = Lengths(facts.max_length, facts.resample, facts.windows)
+    calibration = RunFolder(run).get(Calibration)
+    return Predictor(model.to(device).eval(), facts.labels, stats, facts.extractors, fit, calibration)
 
 
 class Predictor:
@@ -118,8 +109,7 @@ class Predictor:
             if isinstance(clip, str | Path) and len(set(missing.values())) == 1:
                 raise Unusable(next(iter(missing.values())))  # of one file, once is enough
             raise Unusable("; ".join(f"{name}: {why}" for name, why in missing.items()) or "the clip has no modality")
-        batch = collate([Sample(features, torch.tensor(0), "")], self.model.features)
-        return {name: Tokens(t.x.to(self.device), t.mask.to(self.device)) for name, t in batch.tokens.items()}, missing
+        return multiclip.streams(self.model, [Sample(features, torch.tensor(0), "")]), missing
 
     def features(self, clip: Clip) -> tuple[dict[str, Tensor], dict[str, str]]:
         """Normalised features (N, F) per modality of a clip, and why the others are missing."""

@@ -4,7 +4,8 @@ import csv
 import json
 import math
 import shlex
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -157,28 +158,29 @@ def _page(folder: Path, runs: list[Run], rows: list[Row]) -> dict[str, Any]:
     groups = {row.name: by_name(runs)[row.name] for row in rows}  # best first, as the table
     finished = [run for group in groups.values() for run in group]
     first, classes = finished[0].result, every_class(finished)
-    heads = {head: _of_head(classes, head) for head in first.get("heads", {})}
-    folds = len({run.result["fold"] for run in finished if run.result.get("fold") is not None})
+    heads = {head: _of_head(classes, head) for head in first.heads or {}}
+    folds = len({run.result.fold for run in finished if run.result.fold is not None})
     costed = [row for row in rows if row.gmacs and row.main in row.metrics]
     titles, lines = table_cells(rows)
     return {
-        "folder": shlex.quote(folder.name), "title": folder.resolve().name, "data": first.get("data", ""),
-        "task": first["task"], "classes": classes, "heads": heads, "splits": first.get("splits", {}),
+        "folder": shlex.quote(folder.name), "title": folder.resolve().name, "data": first.data,
+        "task": first.task, "classes": classes, "heads": heads, "splits": first.splits,
         "rows": rows, "split": _SPLITS[rows[0].split], "main": METRICS[rows[0].main],
-        "seeds": sorted({run.result["seed"] for run in finished}),
+        "seeds": sorted({run.result.seed for run in finished}),
         "unit": "seed", "folds": folds, "over": "seeds and folds" if folds else "seeds",
-        "same_split": all(run.result.get("splits") == first.get("splits") for run in finished),
+        "same_split": all(run.result.splits == first.splits for run in finished),
         "metrics": _shown_metrics(rows), "titles": titles, "lines": lines, "stat": _stat, "best": _best(rows),
         "trade_off": _trade_off(rows) if costed else "", "front": _front(costed),
         "learning": _learning(groups, rows[0].main),
         "confusions": _confusions_of(groups, heads) if heads else confusions(groups, classes),
         "per_class": _per_class(groups, classes), "devices": devices(run.folder for run in runs),
-        "skipped": _skipped(runs), "num_skipped": {name: _counts(group, "skipped") for name, group in groups.items()},
-        "unfinished": [(run.folder.relative_to(folder), run.name, len(run.epochs)) for run in runs if not run.result],
+        "skipped": _skipped(runs),
+        "num_skipped": {name: [run.result.skipped for run in group] for name, group in groups.items()},
+        "unfinished": [(run.folder.relative_to(folder), run.name, len(run.epochs)) for run in runs if not run.outcome],
         "environment": environment(finished), "commands": commands(finished),
-        "configs": [(name, group[0].config) for name, group in groups.items() if group[0].config],
-        "chosen": {name: _counts(group, "best_epoch") for name, group in groups.items()},
-        "seconds": {name: mean(run.result.get("seconds") for run in group) for name, group in groups.items()},
+        "configs": [(name, asdict(config)) for name, group in groups.items() if (config := group[0].config)],
+        "chosen": {name: [run.result.best_epoch for run in group] for name, group in groups.items()},
+        "seconds": {name: mean(run.result.seconds for run in group) for name, group in groups.items()},
     }  # fmt: skip
 
 
@@ -212,8 +214,8 @@ def _learning(groups: dict[str, list[Run]], main: str) -> str:
         for name, group in groups.items():
             seeds: dict[int, list[list[float]]] = {}
             for run in group:
-                values = [scale * epoch[key] for epoch in run.epochs if epoch.get(key) is not None]
-                seeds.setdefault(run.result["seed"], []).append(values)
+                values = [scale * epoch.scores[key] for epoch in run.epochs if key in epoch.scores]
+                seeds.setdefault(run.result.seed, []).append(values)
             if all(all(folds) for folds in seeds.values()):
                 # The mean over folds, of the epochs that all of them reached.
                 curves[name] = [list(map(mean, zip(*folds, strict=False))) for folds in seeds.values()]
@@ -226,9 +228,9 @@ def confusions(groups: dict[str, list[Run]], classes: list[str]) -> list[tuple[s
     """Name, number of runs in words and figure of every method with a confusion matrix."""
     figures = []
     for name, group in groups.items():
-        group = [run for run in group if run.result.get("confusion")]
+        group = [run for run in group if run.result.confusion]
         if group:
-            counts = np.sum([_placed(run, "confusion", classes, 0) for run in group], axis=0)
+            counts = np.sum([_placed(run, run.result.confusion, classes, 0) for run in group], axis=0)
             figures.append((name, _in_words(group), charts.confusion(_row_shares(counts), classes)))
     return figures
 
@@ -244,8 +246,8 @@ def _confusions_of(groups: dict[str, list[Run]], heads: dict[str, list[str]]) ->
 
 def _alone(run: Run, head: str) -> Run:
     """The run as if it had one head only."""
-    counts = run.result.get("confusions", {}).get(head)
-    return run._replace(result={**run.result, "confusion": counts, "classes": _of_head(run.result["classes"], head)})
+    counts, classes = (run.result.confusions or {}).get(head), _of_head(run.result.classes, head)
+    return run._replace(outcome=replace(run.result, confusion=counts, classes=classes, per_class_ap=None))
 
 
 def _of_head(classes: list[str], head: str) -> list[str]:
@@ -255,7 +257,7 @@ def _of_head(classes: list[str], head: str) -> list[str]:
 
 def _in_words(group: list[Run]) -> str:
     """`3 seeds`, or `9 runs (3 seeds x 3 folds)`."""
-    seeds, folds = ({run.result.get(key) for run in group} for key in ("seed", "fold"))
+    seeds, folds = ({getattr(run.result, key) for run in group} for key in ("seed", "fold"))
     text = f"{len(seeds)} seed{'s' * (len(seeds) != 1)}"
     if folds == {None}:
         return text
@@ -264,13 +266,13 @@ def _in_words(group: list[Run]) -> str:
     return f"{len(group)} run{'s' * (len(group) != 1)} ({text})"
 
 
-def _placed(run: Run, key: str, classes: list[str], absent: float) -> np.ndarray:
+def _placed(run: Run, of_run: Sequence[object] | None, classes: list[str], absent: float) -> np.ndarray:
     """Values per class of one run (a vector or a square matrix), where they belong among all classes."""
-    values = np.array(run.result[key], dtype=float)
-    whole = np.full((len(classes),) * values.ndim, absent, dtype=float)
-    places = [classes.index(name) for name in run.result["classes"]]
-    whole[np.ix_(*[places] * values.ndim)] = values
-    return whole
+    values = np.array(of_run, dtype=float)
+    placed = np.full((len(classes),) * values.ndim, absent, dtype=float)
+    places = [classes.index(name) for name in run.result.classes]
+    placed[np.ix_(*[places] * values.ndim)] = values
+    return placed
 
 
 def _row_shares(counts: np.ndarray) -> np.ndarray:
@@ -281,10 +283,10 @@ def _row_shares(counts: np.ndarray) -> np.ndarray:
 def _per_class(groups: dict[str, list[Run]], classes: list[str]) -> dict[str, Any]:
     """Per class: one share per method, mean over seeds; average precision, or F1 where only counts are known."""
     finished = [run for group in groups.values() for run in group]
-    if all(run.result.get("per_class_ap") for run in finished):
-        title, values = "average precision", lambda run: _placed(run, "per_class_ap", classes, np.nan)
-    elif all(run.result.get("confusion") for run in finished):
-        title, values = "F1", lambda run: _f1(_placed(run, "confusion", classes, np.nan))
+    if all(run.result.per_class_ap for run in finished):
+        title, values = "average precision", lambda run: _placed(run, run.result.per_class_ap, classes, np.nan)
+    elif all(run.result.confusion for run in finished):
+        title, values = "F1", lambda run: _f1(_placed(run, run.result.confusion, classes, np.nan))
     else:
         return {}
     means = {name: _mean_where_known(np.array([values(run) for run in group])) for name, group in groups.items()}
@@ -302,10 +304,6 @@ def _f1(counts: np.ndarray) -> np.ndarray:
     """F1 per class; NaN for a class whose counts are."""
     hits, either = counts.diagonal(), np.nansum(counts, 0) + np.nansum(counts, 1)
     return 2 * hits / np.maximum(either, 1)
-
-
-def _counts(group: list[Run], key: str) -> list[int]:
-    return [run.result[key] for run in group if run.result.get(key) is not None]
 
 
 def devices(folders: Iterable[Path]) -> list[dict[str, str]]:
@@ -327,19 +325,16 @@ def _rounded(cell: str) -> str:
 
 def _skipped(runs: list[Run]) -> list[tuple[str, str, str]]:
     """What any run left out, each once."""
-    skips = {
-        (str(s.get("id", "")), str(s.get("modality", "")), str(s.get("reason", ""))) for r in runs for s in r.skipped
-    }
-    return sorted(skips)
+    return sorted({(skip.id, skip.modality, skip.reason) for run in runs for skip in run.skipped})
 
 
 def environment(runs: list[Run]) -> list[tuple[str, str]]:
     """Every fact of env.json with the values the runs have; command and seed differ by design and stand elsewhere."""
-    keys = dict.fromkeys(key for run in runs for key in run.env if key not in ("command", "seed"))
-    return [(key, ", ".join(dict.fromkeys(str(run.env[key]) for run in runs if key in run.env))) for key in keys]
+    envs = [asdict(run.env) for run in runs if run.env]
+    keys = [key for key in envs[0] if key not in ("command", "seed")] if envs else []
+    return [(key, ", ".join(dict.fromkeys(str(env[key]) for env in envs))) for key in keys]
 
 
 def commands(runs: list[Run]) -> list[str]:
-    """The commands that made the runs, each once; a list of arguments is quoted for the shell."""
-    commands = [run.env["command"] for run in runs if run.env.get("command")]
-    return list(dict.fromkeys(c if isinstance(c, str) else shlex.join(c) for c in commands))
+    """The commands that made the runs, each once."""
+    return list(dict.fromkeys(run.env.command for run in runs if run.env and run.env.command))

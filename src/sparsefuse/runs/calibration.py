@@ -8,30 +8,16 @@ all classes and heads. Regression has none.
 
 import math
 from collections.abc import Callable
-from pathlib import Path
-from typing import NamedTuple
 
 from torch import Tensor
 
 from sparsefuse import metrics
 from sparsefuse.data.labels import Labels
-from sparsefuse.files.whole import read_json, write_json
+from sparsefuse.runs.folder import Calibration
 
-FILE = "calibration.json"
 RANGE = (0.05, 20.0)
 """Temperatures that are tried."""
 _STEPS = 60  # golden section: the interval shrinks to 0.618^60, far below what the loss can tell apart
-
-
-class Calibration(NamedTuple):
-    """What was fitted, and what it did on the clips it was fitted to."""
-
-    temperature: float
-    clips: int
-    loss_before: float
-    """mean loss of the validation clips as trained, labels smoothed"""
-    loss: float
-    """and with the temperature: never higher"""
 
 
 def calibrate(logits: Tensor, labels: Tensor, known: Labels) -> Calibration | None:
@@ -52,17 +38,6 @@ def calibrate(logits: Tensor, labels: Tensor, known: Labels) -> Calibration | No
     if loss(best) >= before:
         best = 0.0
     return Calibration(math.exp(best), len(labels), before, loss(best))
-
-
-def write_calibration(run: Path, found: Calibration | None) -> None:
-    """As <run>/calibration.json; nothing if there is nothing to say."""
-    if found:
-        write_json(run / FILE, found._asdict())
-
-
-def read_calibration(run: Path) -> Calibration | None:
-    """What `write_calibration` wrote; None for a run of regression, without validation clips, or older than this."""
-    return Calibration(**read_json(run / FILE)) if (run / FILE).is_file() else None
 
 
 def _golden(loss: Callable[[float], float], low: float, high: float) -> float:

@@ -1,88 +1,451 @@
-"""What a run folder says besides weights: set-up before the first step, scores and predictions after the last."""
+"""The run folder: the one place that names, reads and writes its files, each as a frozen dataclass. Needs no torch.
 
-import csv
-import io
+config.json         Config        what was to be done
+env.json            Environment   with which versions, where
+model.json          ModelFacts    all that prediction needs besides the weights
+skipped.jsonl       Skip          a line per clip or modality that was left out
+metrics.jsonl       Epoch         a line per epoch
+model.safetensors                 the best weights by validation loss, and the normalisation (see `weights`)
+last.safetensors                  where to resume
+calibration.json    Calibration   the temperature of its probabilities
+replay.safetensors                a few old clips (see `training.replay`)
+predictions.csv                   what it says of every test clip
+result.json         Result        scores and cost; written last, so its presence means the run is whole
+"""
+
 import json
-import logging
-import os
-import platform
-import shlex
-import subprocess
-import sys
-from dataclasses import asdict
-from importlib.metadata import version
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, TypeVar
 
-import torch
-from torch import Tensor
-
-from sparsefuse import metrics
-from sparsefuse.config import Config
-from sparsefuse.cost.count import Cost
-from sparsefuse.cost.measure import measure
-from sparsefuse.data.clips import Clips
-from sparsefuse.data.fingerprint import difference
+from sparsefuse.config import Config, Task
+from sparsefuse.data.fingerprint import Fingerprint, difference
 from sparsefuse.data.labels import Labels
-from sparsefuse.files.skipped import write_skipped
-from sparsefuse.files.whole import read_json, write_json, write_text
-from sparsefuse.model import FusionModel
-from sparsefuse.runs.calibration import calibrate, write_calibration
+from sparsefuse.files.skipped import Skip, write_skipped
+from sparsefuse.files.typed import from_json, read, write
+from sparsefuse.files.whole import read_lines, write_text
 
-log = logging.getLogger(__name__)
+MOST_TOKENS = 1_000_000
+MOST_FEATURES = 1_000_000
+MOST_CLASSES = 100_000
+MOST_MODALITIES = 64
+MOST_WINDOWS = 1000
 
-
-class Predicted(NamedTuple):
-    """The outputs for one split, in the order of its samples."""
-
-    logits: Tensor
-    """(n, C)"""
-    labels: Tensor
-    """(n,), (n, C) or (n, H)"""
-    ids: list[str]
+Scores = Mapping[str, float]
+"""By the names that `metrics.scores` gives."""
 
 
-def write_setup(out: Path, config: Config, clips: Clips, options: dict[str, Any], name: str) -> None:
-    """All that is known before the first step: config.json, env.json, model.json and skipped.jsonl.
+@dataclass(frozen=True)
+class Environment:
+    """Versions, machine, commit and command: what a rerun needs to know."""
 
-    Raises ValueError, before it writes, if the run in `out` was started with other clips.
-    """
-    check_same_clips(clips, out)
-    check_same_labels(clips, out)
-    out.mkdir(parents=True, exist_ok=True)
-    write_json(out / "config.json", asdict(config))
-    write_json(out / "env.json", environment(config))
-    write_skipped(out / "skipped.jsonl", clips.skips)
-    extracted = clips.splits["train"].root / "features.json"
-    facts = {
-        "name": name,
-        "method": config.method,
-        "options": options,
-        "features": clips.features,
-        "lengths": clips.longest,
-        "typical": clips.typical,
-        "labels": clips.labels.to_json(),
-        "clips": clips.fingerprints,
-        "normalised": clips.stats is not None,
-        "max_length": config.data.max_length,
-        "resample": config.data.resample,
-        "windows": config.data.windows,
-        "extract": read_json(extracted) if extracted.is_file() else None,
-    }
-    write_json(out / "model.json", facts)
-    if clips.skips:
-        log.warning("%d samples or modalities left out; %s names them", len(clips.skips), out / "skipped.jsonl")
+    sparsefuse: str
+    torch: str
+    python: str
+    platform: str
+    device: str
+    threads: int
+    commit: str
+    seed: int
+    command: str | None = None
+    """None in a run that was shared"""
 
 
-def check_same(config: Config, out: Path) -> None:
-    """Raises ValueError, naming what differs, if the run in `out` was started with another configuration."""
-    check_same_settings(read_json(out / "config.json"), asdict(config), out)
+@dataclass(frozen=True)
+class Extract:
+    """How features were made, as features.json beside the manifest holds it."""
+
+    features: Mapping[str, Mapping[str, Any]]
+    """modality -> its extractor, the manifest's column that it read (source), and its options"""
+    versions: Mapping[str, str] | None = None
+
+    def __post_init__(self) -> None:
+        for name, spec in self.features.items():
+            for key, value in (("extractor", spec.get("extractor")), ("source", spec.get("source", ""))):
+                if not isinstance(value, str):
+                    raise ValueError(f"features.{name[:60]}.{key} is {str(value)[:60]}; expected a text")
 
 
-def check_same_settings(started: dict[str, Any], given: dict[str, Any], out: Path) -> None:
+@dataclass(frozen=True)
+class Origin:
+    """The run that this one was adapted from."""
+
+    name: str
+    weights: str
+    """SHA-256 of its model.safetensors"""
+    clips: Fingerprint
+    """of those that it was adapted to"""
+
+
+@dataclass(frozen=True)
+class ModelFacts:
+    """All that prediction needs besides the weights. Raises ValueError for sizes that no model can have."""
+
+    name: str
+    method: str
+    options: Mapping[str, object]
+    """of the method's `build`"""
+    features: Mapping[str, int]
+    """modality -> width"""
+    lengths: Mapping[str, int]
+    """modality -> tokens of the longest training clip"""
+    typical: Mapping[str, int]
+    """modality -> median tokens of the training clips"""
+    labels: Labels
+    clips: Mapping[str, Fingerprint]
+    """split -> what tells its clips from others"""
+    normalised: bool
+    max_length: int
+    resample: Mapping[str, int]
+    windows: int
+    extract: Extract | None
+    """None for features that were made elsewhere"""
+    finetuned_from: Origin | None = None
+
+    @property
+    def extractors(self) -> Mapping[str, Mapping[str, Any]]:
+        """modality -> its extractor and options; empty for features that were made elsewhere."""
+        return self.extract.features if self.extract else {}
+
+    def __post_init__(self) -> None:
+        if not 1 <= len(self.features) <= MOST_MODALITIES:
+            raise ValueError(f"features names {len(self.features)} modalities; expected 1 to {MOST_MODALITIES}")
+        _check_counts("features", self.features, MOST_FEATURES)
+        for name, lengths in (("lengths", self.lengths), ("typical", self.typical)):
+            if lengths.keys() != self.features.keys():
+                raise ValueError(
+                    f"{name} is of {sorted(lengths)}, features of {sorted(self.features)}; expected the same"
+                )
+            _check_counts(name, lengths, MOST_TOKENS)
+        _check_counts("resample", self.resample, MOST_TOKENS)
+        _check_count("max_length", self.max_length, MOST_TOKENS, least=0)
+        _check_count("windows", self.windows, MOST_WINDOWS)
+        _check_labels(self.labels)
+
+
+def _check_labels(labels: Labels) -> None:
+    num, heads = len(labels.classes), labels.heads
+    _check_counts("labels.heads", heads, MOST_CLASSES)
+    if num > MOST_CLASSES:
+        raise ValueError(f"labels.classes has {num:,} names; expected {MOST_CLASSES:,} at most")
+    if (labels.task == "regression") != (not num):
+        raise ValueError(f"labels has {num} classes, which task {labels.task} cannot have")
+    if (labels.task == "heads") != bool(heads) or (heads and sum(heads.values()) != num):
+        raise ValueError(f"labels has heads {heads} of {num} classes, task {labels.task}")
+    if labels.ids and len(labels.ids) != num:
+        raise ValueError(f"labels has {len(labels.ids)} ids of {num} classes")
+    if len(set(labels.classes)) != num:
+        raise ValueError("labels names a class twice")
+
+
+def _check_counts(name: str, counts: Mapping[str, int], most: int) -> None:
+    for key, value in counts.items():
+        _check_count(f"{name}.{key}", value, most)
+
+
+def _check_count(name: str, value: int, most: int, *, least: int = 1) -> None:
+    if not least <= value <= most:
+        raise ValueError(f"{name} is {value}; expected a whole number, {least} to {most:,}")
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """A line of metrics.jsonl; there, scores stand beside the rest."""
+
+    epoch: int
+    """counted from 1"""
+    lr: float
+    train_loss: float
+    seconds: float
+    """of training, up to its end"""
+    scores: Scores
+    """valid_loss, valid_top1, ...; of an adapted run also old_loss, ..., of the clips that the old run keeps"""
+
+    @property
+    def loss(self) -> float:
+        """What the best epoch has least of: the validation loss, or the training loss without validation clips."""
+        return self.scores.get("valid_loss", self.train_loss)
+
+    def line(self) -> str:
+        """As metrics.jsonl holds it."""
+        plain = {"epoch": self.epoch, "lr": self.lr, "train_loss": self.train_loss, **self.scores}
+        return json.dumps(plain | {"seconds": self.seconds}) + "\n"
+
+    @classmethod
+    def of_json(cls, value: object, place: str) -> "Epoch":
+        """The inverse of `line`."""
+        line = from_json(dict[str, float], value, place)
+        own = {name: line.pop(name) for name in ("epoch", "lr", "train_loss", "seconds") if name in line}
+        return from_json(cls, {**own, "scores": line}, place)
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """The temperature that was fitted, and what it did on the clips it was fitted to."""
+
+    temperature: float
+    clips: int
+    loss_before: float
+    """mean loss of the validation clips as trained, labels smoothed"""
+    loss: float
+    """and with the temperature: never higher"""
+
+    def __post_init__(self) -> None:
+        if not self.temperature > 0:
+            raise ValueError(f"temperature is {self.temperature:g}; expected more than 0")
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one clip of typical length costs. What is measured, not counted, is None until it was (see
+    `cost.measure.Measured`)."""
+
+    gmacs: float
+    """multiply-adds / 1e9, from features to logits"""
+    layers_gmacs: float
+    """of the layers alone"""
+    paper_gmacs: float
+    """of the layers, by SFT's appendix A.2"""
+    parameters: int
+    lengths: Mapping[str, int]
+    """modality -> tokens of the clip"""
+    memory_mb: float | None = None
+    latency_ms: float | None = None
+    latency_spread_ms: float | None = None
+    batch_ms: float | None = None
+    train_ms: float | None = None
+    floor_ms: float | None = None
+    batch_floor_ms: float | None = None
+    batch: int | None = None
+
+
+@dataclass(frozen=True)
+class Change:
+    """Scores of the old model and of the adapted one; None if there were no clips."""
+
+    before: Scores | None = None
+    after: Scores | None = None
+
+
+@dataclass(frozen=True)
+class Finetune:
+    """How a run was adapted, and what that brought."""
+
+    settings: Mapping[str, object]
+    held_out: Change
+    """new clips, each when it was held out"""
+    old: Change
+    """old clips that the run keeps"""
+    test: Change
+    effort: Mapping[str, float]
+    """of one step (see `finetune.effort`); empty if it was not measured"""
+    from_: str | None = None
+    """name of the folder of the old run; None in a run that was shared"""
+
+
+@dataclass(frozen=True)
+class Result:
+    """Scores and cost of the best checkpoint."""
+
+    method: str
+    name: str
+    seed: int
+    fold: int | None
+    """which of the configuration's folds is its test split"""
+    task: Task
+    classes: list[str]
+    data: str
+    """the manifest"""
+    epochs: int
+    best_epoch: int
+    """the first with the lowest validation (else training) loss"""
+    seconds: float
+    """of training"""
+    valid: Scores
+    """empty without validation clips"""
+    test: Scores
+    """empty if the test split was not scored"""
+    splits: Mapping[str, int]
+    """split -> clips"""
+    clips: Mapping[str, Fingerprint]
+    skipped: int
+    cost: Cost
+    finetune: Finetune | None = None
+    heads: dict[str, int] | None = None
+    """head -> number of its classes"""
+    per_class_ap: list[float | None] | None = None
+    """of the test split; None for a class without a clip there"""
+    confusion: list[list[int]] | None = None
+    """a row per true class, a column per predicted class"""
+    confusions: dict[str, list[list[int]]] | None = None
+    """the same of every head"""
+
+    def scores(self, split: str) -> Scores:
+        """Those of test or valid."""
+        return self.test if split == "test" else self.valid
+
+    def __post_init__(self) -> None:
+        size, heads = len(self.classes), self.heads or {}
+        if self.per_class_ap is not None and len(self.per_class_ap) != size:
+            raise ValueError(f"per_class_ap has {len(self.per_class_ap)} values; expected {size}, one a class")
+        counts = {"confusion": (self.confusion, size)}
+        for head, found in (self.confusions or {}).items():
+            counts[f"confusions.{head}"] = (found, heads.get(head, 0))
+        for name, (found, side) in counts.items():
+            if found is not None and (len(found) != side or any(len(row) != side for row in found)):
+                raise ValueError(f"{name} is not {side} x {side}, a row and a column for each class")
+
+
+Record = Config | Environment | ModelFacts | Calibration | Result
+T = TypeVar("T", bound=Record)
+NAMES: dict[type, str] = {
+    Config: "config.json",
+    Environment: "env.json",
+    ModelFacts: "model.json",
+    Calibration: "calibration.json",
+    Result: "result.json",
+}
+WEIGHTS, CHECKPOINT, REPLAY = "model.safetensors", "last.safetensors", "replay.safetensors"
+EPOCHS, SKIPPED, PREDICTIONS = "metrics.jsonl", "skipped.jsonl", "predictions.csv"
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """A run folder by its path. A file that does not hold what it should is a ValueError that says what is wrong."""
+
+    path: Path
+
+    def file(self, kind: type) -> Path:
+        """Where a dataclass of this kind lies."""
+        return self.path / NAMES[kind]
+
+    def has(self, kind: type) -> bool:
+        """Whether that file is there."""
+        return self.file(kind).is_file()
+
+    def read(self, kind: type[T]) -> T:
+        """Reads its file. Raises FileNotFoundError if it is not there."""
+        if not self.has(kind):
+            raise FileNotFoundError(
+                f"{self.path} is no run folder: it has no {NAMES[kind]}; expected what `sparsefuse train` wrote"
+            )
+        return read(kind, self.file(kind))
+
+    def get(self, kind: type[T]) -> T | None:
+        """As `read`; None if the file is not there."""
+        return self.read(kind) if self.has(kind) else None
+
+    def write(self, record: Record) -> None:
+        """Writes its file, whole."""
+        write(self.file(type(record)), record)
+
+    @property
+    def weights(self) -> Path:
+        """The best weights; see `runs.weights`."""
+        return self.path / WEIGHTS
+
+    @property
+    def checkpoint(self) -> Path:
+        """Where to resume."""
+        return self.path / CHECKPOINT
+
+    @property
+    def replay(self) -> Path:
+        """The old clips that the run keeps."""
+        return self.path / REPLAY
+
+    @property
+    def predictions(self) -> Path:
+        """What it says of every test clip."""
+        return self.path / PREDICTIONS
+
+    @property
+    def skip_list(self) -> Path:
+        """What was left out."""
+        return self.path / SKIPPED
+
+    def skips(self) -> list[Skip]:
+        """What was left out; nothing in a run that was shared."""
+        return [from_json(Skip, line, place) for line, place in _lines(self.skip_list)]
+
+    def write_skips(self, skips: list[Skip]) -> None:
+        """Writes skipped.jsonl."""
+        write_skipped(self.skip_list, skips)
+
+    def epochs(self) -> list[Epoch]:
+        """The epochs that are done."""
+        return [Epoch.of_json(line, place) for line, place in _lines(self.path / EPOCHS)]
+
+    def write_epochs(self, epochs: list[Epoch]) -> None:
+        """Writes metrics.jsonl anew."""
+        write_text(self.path / EPOCHS, "".join(epoch.line() for epoch in epochs))
+
+    def add_epoch(self, epoch: Epoch) -> None:
+        """Adds a line; lines of epochs that a killed run did after its checkpoint go."""
+        self.write_epochs([*self.epochs()[: epoch.epoch - 1], epoch])
+
+    @property
+    def num_epochs(self) -> int:
+        """How many epochs are done, without a look at them."""
+        path = self.path / EPOCHS
+        return path.read_bytes().count(b"\n") if path.exists() else 0
+
+    @property
+    def best_epoch(self) -> int:
+        """The epoch whose weights were kept: the first with the lowest validation (else training) loss."""
+        return min(self.epochs(), key=lambda epoch: epoch.loss).epoch
+
+    @property
+    def started(self) -> bool:
+        """Whether a run began here."""
+        return self.has(Config)
+
+    @property
+    def finished(self) -> bool:
+        """Whether the run has its results."""
+        return self.has(Result)
+
+    @property
+    def tested(self) -> bool:
+        """Whether it has those of the test split too, if there is one."""
+        result = self.get(Result)
+        return result is not None and bool(result.test or not result.splits.get("test"))
+
+    def check_same(self, config: Config) -> None:
+        """Raises ValueError, naming what differs, if the run was started with another configuration."""
+        check_same_settings(asdict(self.read(Config)), asdict(config), self.path)
+
+    def check_same_clips(self, clips: Mapping[str, Fingerprint], labels: Labels) -> None:
+        """Raises ValueError, saying what differs, if the run was started with other clips, splits or classes."""
+        facts = self.get(ModelFacts)
+        if facts is None:
+            return
+        check_same_clips(facts.clips, clips, self.path)
+        if facts.labels != labels:
+            raise ValueError(
+                f"{self.path} was started with other classes: a list that data.classes names changed since; restore "
+                "it, give another folder, or remove this one"
+            )
+
+
+def _lines(path: Path) -> list[tuple[object, str]]:
+    """The lines of a JSONL file, each with its place."""
+    return [(line, f"{path}, line {number}") for number, line in enumerate(read_lines(path), 1)]
+
+
+def check_same_clips(before: Mapping[str, Fingerprint], now: Mapping[str, Fingerprint], out: Path) -> None:
+    """Raises ValueError, saying what differs, if what is in `out` was started with other clips."""
+    if changed := difference(before, now):
+        raise ValueError(
+            f"{out} was started with other clips ({changed}): the manifest or its files changed since; "
+            "restore them, give another folder, or remove this one"
+        )
+
+
+def check_same_settings(started: Mapping[str, object], given: Mapping[str, object], out: Path) -> None:
     """Raises ValueError, naming the first setting that differs from those that what is in `out` was started with."""
-    usual = _flat(asdict(Config()))  # of a setting that the version which started it did not have
-    before, now = usual | _flat(started), usual | _flat(json.loads(json.dumps(given)))
+    before, now = (_flat(json.loads(json.dumps(settings))) for settings in (started, given))
     changed = [key for key in before | now if before.get(key) != now.get(key) and not key.startswith(_FREE)]
     if changed:
         key = changed[0]
@@ -93,159 +456,13 @@ def check_same_settings(started: dict[str, Any], given: dict[str, Any], out: Pat
         )
 
 
-def check_same_clips(clips: Clips, out: Path, noted: str = "model.json") -> None:
-    """Raises ValueError, saying what differs, if what is in `out` was started with other clips, labels or splits.
-
-    `noted`: the file that holds them.
-    """
-    before = read_json(out / noted).get("clips") if (out / noted).is_file() else None
-    changed = difference(before, clips.fingerprints) if before else ""
-    if changed:
-        raise ValueError(
-            f"{out} was started with other clips ({changed}): the manifest or its files changed since; "
-            "restore them, give another folder, or remove this one"
-        )
-
-
-def check_same_labels(clips: Clips, out: Path) -> None:
-    """Raises ValueError if the run in `out` was started with other classes: equal clips, but another list of them."""
-    before = read_json(out / "model.json")["labels"] if (out / "model.json").is_file() else None
-    if before and Labels.from_json(before) != clips.labels:
-        raise ValueError(
-            f"{out} was started with other classes: a list that data.classes names changed since; restore it, give "
-            "another folder, or remove this one"
-        )
-
-
 # What changes how a run goes, not where it ends.
 _FREE = ("train.workers", "train.save_minutes", "train.device", "data.cache_mb", "study.")
 
 
-def _flat(tree: dict[str, Any], above: str = "") -> dict[str, Any]:
+def _flat(tree: Mapping[str, object], above: str = "") -> dict[str, object]:
     """{a: {b: 1}} -> {a.b: 1}."""
-    flat: dict[str, Any] = {}
+    flat: dict[str, object] = {}
     for key, value in tree.items():
         flat |= _flat(value, f"{above}{key}.") if isinstance(value, dict) else {above + key: value}
     return flat
-
-
-def finished(folder: Path, *, tested: bool = True) -> bool:
-    """Whether a run has all its results; `tested`: those of the test split too, if it has one."""
-    if not (folder / "result.json").exists():
-        return False
-    result = read_json(folder / "result.json")
-    return not tested or bool(result["test"]) or not result["splits"]["test"]
-
-
-def write_result(
-    out: Path,
-    config: Config,
-    clips: Clips,
-    model: FusionModel,
-    valid: Predicted | None,
-    test: Predicted | None,
-    counted: Cost,
-    *,
-    measured: bool,
-) -> None:
-    """Scores and costs of the best checkpoint, in predictions.csv and result.json, and calibration.json; the test split
-    is used here only."""
-    task, heads = clips.labels.task, clips.labels.heads
-    best = json.loads((out / "metrics.jsonl").read_text().splitlines()[-1])
-    facts = read_json(out / "model.json")
-    if valid:
-        write_calibration(out, calibrate(valid.logits, valid.labels, clips.labels))
-    result: dict[str, Any] = {
-        "method": config.method,
-        "name": facts["name"],
-        "seed": config.seed,
-        "fold": fold_of(config),
-        "task": task,
-        "classes": list(clips.labels.classes),
-        "data": config.data.manifest,
-        "epochs": best["epoch"],
-        "best_epoch": best_epoch(out),
-        "seconds": best["seconds"],
-        "valid": metrics.scores(valid.logits, valid.labels, task, heads=heads) if valid else {},
-        "test": metrics.scores(test.logits, test.labels, task, heads=heads) if test else {},
-        "splits": {name: len(data) for name, data in clips.splits.items()},
-        "clips": clips.fingerprints,
-        "skipped": len(clips.skips),
-        "cost": costs(model, clips.typical, counted, measured=measured),
-    }
-    if heads:
-        result["heads"] = heads
-    if test and task != "regression":
-        result["per_class_ap"] = metrics.per_class_ap(test.logits, test.labels, task, heads=heads)
-    if test and task == "class":
-        result["confusion"] = metrics.confusion(test.logits, test.labels)
-    if test and heads:
-        result["confusions"] = metrics.confusions(test.logits, test.labels, heads)
-    if test:
-        write_text(out / "predictions.csv", predictions_csv(test, clips.labels))
-    write_json(out / "result.json", result)
-
-
-def fold_of(config: Config) -> int | None:
-    """Which of the configuration's folds is its test split."""
-    split = config.data.split
-    return split.folds.index(split.test_groups) if split.test_groups in split.folds else None
-
-
-def best_epoch(out: Path) -> int:
-    """The epoch whose weights were kept: the first with the lowest validation (else training) loss."""
-    lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
-    return min(lines, key=lambda line: line.get("valid_loss", line["train_loss"]))["epoch"]
-
-
-def costs(model: FusionModel, lengths: dict[str, int], counted: Cost, *, measured: bool) -> dict[str, Any]:
-    """Cost of one clip of typical length, as result.json holds it; latency and memory only if `measured`."""
-    found: dict[str, Any] = {
-        "gmacs": counted.total / 1e9,
-        "layers_gmacs": counted.layers / 1e9,
-        "paper_gmacs": counted.paper / 1e9,
-        "parameters": counted.parameters,
-        "lengths": {name: lengths[name] for name in model.modalities},
-    }
-    return found | (measure(model, lengths)._asdict() if measured else {})
-
-
-def predictions_csv(found: Predicted, labels: Labels) -> str:
-    """One line per test sample: id, label, prediction and the probability of each class (the value for regression), as
-    trained: without the temperature, so that studies can say how sure methods are of themselves."""
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["id", "label", "predicted", *labels.classes])
-    logits = found.logits.float().cpu()
-    shares = metrics.probabilities(logits, labels.task, heads=labels.heads)[:, : len(labels.classes)]
-    for name, truth, row, share in zip(found.ids, found.labels.cpu(), logits, shares, strict=True):
-        said = [labels.text(truth), labels.text(labels.likeliest(row))]
-        writer.writerow([name, *said, *(f"{float(p):.6f}" for p in share)])
-    return text.getvalue()
-
-
-def environment(config: Config) -> dict[str, Any]:
-    """Versions, machine, commit and command: what a rerun needs to know."""
-    device = config.train.device
-    device = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
-    return {
-        "sparsefuse": version("sparsefuse"),
-        "torch": torch.__version__,
-        "python": platform.python_version(),
-        "platform": f"{platform.system()} {platform.machine()}",
-        "device": torch.cuda.get_device_name() if device.startswith("cuda") else f"{os.cpu_count()} CPU cores",
-        "threads": torch.get_num_threads(),
-        "commit": _commit(),
-        "command": shlex.join(["sparsefuse", *sys.argv[1:]]),
-        "seed": config.seed,
-    }
-
-
-def _commit() -> str:
-    """The commit of the code that runs, with + if it is changed; empty outside a repository."""
-    here = Path(__file__).parent
-    try:
-        call = ["git", "-C", str(here), "describe", "--always", "--dirty=+", "--abbrev=12", "--exclude=*"]
-        return subprocess.run(call, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
-    except (OSError, subprocess.SubprocessError):
-        return ""

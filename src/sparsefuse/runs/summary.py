@@ -1,34 +1,41 @@
 """A folder of run folders comes in; runs, and one row per method over its seeds, come out."""
 
-import json
 import math
 import statistics
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+from sparsefuse.config import Config
 from sparsefuse.data.fingerprint import difference
-from sparsefuse.files.whole import read_json
+from sparsefuse.files.skipped import Skip
+from sparsefuse.runs.folder import EPOCHS, Environment, Epoch, Result, RunFolder
 
-RUN_FILES = ("result.json", "metrics.jsonl", "config.json")
+RUN_FILES = ("result.json", EPOCHS, "config.json")
 
 
 class Run(NamedTuple):
     """One run folder."""
 
     folder: Path
-    result: dict[str, Any]
-    """result.json; empty when the run did not finish."""
-    epochs: list[dict[str, Any]]
-    """metrics.jsonl, one entry per epoch."""
-    config: dict[str, Any]
-    env: dict[str, Any]
-    skipped: list[dict[str, Any]]
-    """skipped.jsonl: id, modality, reason."""
+    outcome: Result | None
+    """None if the run did not finish"""
+    epochs: list[Epoch]
+    config: Config | None
+    env: Environment | None
+    skipped: list[Skip]
+
+    @property
+    def result(self) -> Result:
+        """That of a finished run."""
+        assert self.outcome, f"{self.folder} has no result"
+        return self.outcome
 
     @property
     def name(self) -> str:
-        return self.result.get("name") or self.result.get("method") or self.config.get("method") or self.folder.name
+        if self.outcome:
+            return self.outcome.name
+        return self.config.method if self.config else self.folder.name
 
 
 class Stat(NamedTuple):
@@ -65,13 +72,13 @@ def metric(name: str) -> Metric:
     """How a metric is shown, that of one head too (`top1_verb`)."""
     if name in METRICS:
         return METRICS[name]
-    whole, _, head = name.partition("_")
-    return METRICS[whole]._replace(title=f"{METRICS[whole].title} {head}")
+    main, _, head = name.partition("_")
+    return METRICS[main]._replace(title=f"{METRICS[main].title} {head}")
 
 
-def metric_names(run: Run) -> list[str]:
+def metric_names(result: Result) -> list[str]:
     """The metrics that a run may have, in the order in which they are shown."""
-    return [*METRICS, *(f"{name}_{head}" for head in run.result.get("heads", {}) for name in ("top1", "top5"))]
+    return [*METRICS, *(f"{name}_{head}" for head in result.heads or {} for name in ("top1", "top5"))]
 
 
 class Row(NamedTuple):
@@ -107,29 +114,29 @@ class Row(NamedTuple):
 
 
 def read_runs(folder: str | Path) -> list[Run]:
-    """Every run folder at or below `folder`, by path; a killed run is one with an empty result."""
+    """Every run folder at or below `folder`, by path; a killed run is one without a result."""
     folder = Path(folder)
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder} is not a folder; expected one that holds run folders")
-    found = sorted({path.parent for name in RUN_FILES for path in folder.rglob(name)})
-    if not found:
+    folders = sorted({path.parent for name in RUN_FILES for path in folder.rglob(name)})
+    if not folders:
         raise FileNotFoundError(f"no runs in {folder}: no folder in it holds any of {', '.join(RUN_FILES)}")
-    runs = [_read_run(path) for path in found]
-    _check_comparable([run for run in runs if run.result])
+    runs = [_read_run(path) for path in folders]
+    _check_comparable([run for run in runs if run.outcome])
     return runs
 
 
 def by_name(runs: list[Run]) -> dict[str, list[Run]]:
     """Finished runs grouped by name, each group in the order of its seeds."""
     groups: dict[str, list[Run]] = {}
-    for run in sorted((run for run in runs if run.result), key=lambda run: run.result["seed"]):
+    for run in sorted((run for run in runs if run.outcome), key=lambda run: run.result.seed):
         groups.setdefault(run.name, []).append(run)
     return groups
 
 
 def every_class(runs: list[Run]) -> list[str]:
     """The classes of all runs; those of one fold may lack some that another has."""
-    lists = [run.result.get("classes") or [] for run in runs]
+    lists = [run.result.classes for run in runs]
     if all(names == lists[0] for names in lists):
         return lists[0]
     return sorted({name for names in lists for name in names})
@@ -146,12 +153,12 @@ def summarise(runs: list[Run]) -> list[Row]:
     gmacs = {name: _cost(group, "gmacs") for name, group in groups.items()}
     known = {name: value for name, value in gmacs.items() if value}
     reference = "sft" if "sft" in known else min(known, key=lambda name: known[name], default="")
-    split = "test" if any(run.result["test"] for group in groups.values() for run in group) else "valid"
+    split = "test" if any(run.result.test for group in groups.values() for run in group) else "valid"
     rows = []
     for name, group in groups.items():
         relative = known[name] / known[reference] if name in known else None
         costs = {part: _cost(group, part) for part in Row._fields[-6:]}
-        seeds, main = sorted({run.result["seed"] for run in group}), MAIN_METRIC[group[0].result["task"]]
+        seeds, main = sorted({run.result.seed for run in group}), MAIN_METRIC[group[0].result.task]
         rows.append(Row(name, seeds, _metrics(group, split), split, main, gmacs[name], relative, reference, **costs))
     return sorted(rows, key=_worst_last)
 
@@ -168,58 +175,41 @@ def mean(values: Iterable[float | None]) -> float | None:
 
 
 def _read_run(folder: Path) -> Run:
-    def read(name: str) -> dict[str, Any]:
-        return read_json(folder / name) if (folder / name).exists() else {}
-
-    return Run(folder, read("result.json"), read_lines(folder / "metrics.jsonl"), read("config.json"),
-               read("env.json"), read_lines(folder / "skipped.jsonl"))  # fmt: skip
-
-
-def read_lines(path: Path) -> list[dict[str, Any]]:
-    """The objects of a JSONL file; a last line cut off by a kill is left out."""
-    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-    objects = []
-    for number, line in enumerate(lines, 1):
-        try:
-            objects.append(json.loads(line))
-        except json.JSONDecodeError as error:
-            if number < len(lines):
-                raise ValueError(f"{path}, line {number} is not JSON: {error}") from error
-    return objects
+    run = RunFolder(folder)
+    return Run(folder, run.get(Result), run.epochs(), run.get(Config), run.get(Environment), run.skips())
 
 
 def _check_comparable(finished: list[Run]) -> None:
     """One page compares methods on one data set, and the runs of one method differ in seed or fold."""
     seen: dict[tuple[str, int, str], Path] = {}
-    alike: dict[str, Run] = {}  # the first run of each fold that notes its clips
     firsts: dict[str, Run] = {}  # the first run of each fold; another fold may train on other classes
     for run in finished:
-        fold = str(run.result.get("fold"))
+        result, fold = run.result, str(run.result.fold)
+        like = firsts.setdefault(fold, run)
         for key in ("data", "task", "classes"):
-            first = firsts.setdefault(fold, run) if key == "classes" else finished[0]
-            if run.result.get(key) != first.result.get(key):
+            first = like if key == "classes" else finished[0]
+            before, now = getattr(first.result, key), getattr(result, key)
+            if before != now:
                 raise ValueError(
-                    f"{first.folder} and {run.folder} differ in {key!r} ({_short(first.result.get(key))} and "
-                    f"{_short(run.result.get(key))}) and cannot be compared: report on one experiment at a time"
+                    f"{first.folder} and {run.folder} differ in {key!r} ({_short(before)} and {_short(now)}) and "
+                    "cannot be compared: report on one experiment at a time"
                 )
-        clips = run.result.get("clips", {})  # versions before 0.1 did not note them
-        like = alike.setdefault(fold, run) if clips else run
-        changed = difference(like.result["clips"], clips) if clips else ""
+        changed = difference(like.result.clips, result.clips)
         if changed:
             raise ValueError(
                 f"{like.folder} and {run.folder} were not made with the same clips ({changed}): the manifest or its "
                 "files changed between them; remove the older one and train it again, or report on each alone"
             )
-        cell = (run.name, run.result["seed"], fold)
+        cell = (run.name, result.seed, fold)
         if cell in seen:
             raise ValueError(
-                f"{seen[cell]} and {run.folder} are both {run.name!r} with seed {run.result['seed']}: "
+                f"{seen[cell]} and {run.folder} are both {run.name!r} with seed {result.seed}: "
                 "report on one experiment at a time, or remove one"
             )
         seen[cell] = run.folder
 
 
-def _short(value: Any) -> str:
+def _short(value: object) -> str:
     text = repr(value)
     return text if len(text) <= 60 else f"{text[:57]}..."
 
@@ -230,10 +220,12 @@ def _metrics(group: list[Run], split: str) -> dict[str, Stat]:
     Folds are averaged within a seed first: the deviation is over seeds, never over different test clips.
     """
     metrics = {}
-    few = group[0].result["task"] == "class" and len(every_class(group)) <= 5
-    for name in metric_names(group[0]):
-        scores = [(run.result["seed"], run.result[split].get(name)) for run in group]
-        if any(value is None for _, value in scores) or (name == "top5" and few):
+    few = group[0].result.task == "class" and len(every_class(group)) <= 5
+    for name in metric_names(group[0].result):
+        scores = [
+            (run.result.seed, run.result.scores(split)[name]) for run in group if name in run.result.scores(split)
+        ]
+        if len(scores) < len(group) or (name == "top5" and few):
             continue
         values = [statistics.fmean(v for s, v in scores if s == seed) for seed in sorted({s for s, _ in scores})]
         metrics[name] = spread(values)
@@ -241,7 +233,7 @@ def _metrics(group: list[Run], split: str) -> dict[str, Stat]:
 
 
 def _cost(group: list[Run], part: str) -> float | None:
-    return mean(run.result.get("cost", {}).get(part) for run in group)
+    return mean(getattr(run.result.cost, part) for run in group)
 
 
 def _worst_last(row: Row) -> float:

@@ -9,12 +9,10 @@ from typing import NamedTuple
 
 import torch
 
-from sparsefuse.data.batches import collate
 from sparsefuse.data.sample import Sample
 from sparsefuse.inference.predictor import Prediction, Predictor
 from sparsefuse.serve.numbers import Numbers
 from sparsefuse.serve.reader import Features
-from sparsefuse.tokens import Tokens
 from sparsefuse.training import multiclip
 
 _log = logging.getLogger(__name__)
@@ -91,7 +89,5 @@ class Batcher:
             Sample({name: torch.from_numpy(x) for name, x in clip.read.features.items()}, torch.tensor(0), "")
             for clip in batch
         ]
-        padded = collate(samples, predictor.model.features).tokens
-        tokens = {name: Tokens(t.x.to(predictor.device), t.mask.to(predictor.device)) for name, t in padded.items()}
-        logits = multiclip.logits(predictor.model, tokens, predictor.fit).cpu()
+        logits = multiclip.logits(predictor.model, multiclip.streams(predictor.model, samples), predictor.fit).cpu()
         return [predictor.prediction(row, clip.read.missing) for row, clip in zip(logits, batch, strict=True)]

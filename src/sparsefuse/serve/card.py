@@ -4,8 +4,9 @@ import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from sparsefuse.files.whole import read_json
+from sparsefuse.files.typed import to_json
 from sparsefuse.inference.predictor import Predictor
+from sparsefuse.runs.folder import Environment, ModelFacts, Result, RunFolder
 from sparsefuse.serve.limits import Limits
 from sparsefuse.serve.upload import FILE
 
@@ -33,18 +34,19 @@ class Card(NamedTuple):
     @classmethod
     def of(cls, run: Path, predictor: Predictor, limits: Limits, most: dict[str, int]) -> "Card":
         """Reads the run folder."""
-        facts = read_json(run / "model.json")
+        folder = RunFolder(run)
+        facts, env = folder.read(ModelFacts), folder.get(Environment)
         modalities = {name: _modality(name, predictor) for name in predictor.model.modalities}
         return cls(
-            facts["name"],
-            Path(facts["method"]).stem,
+            facts.name,
+            Path(facts.method).stem,
             modalities,
             {"task": predictor.labels.task, "classes": list(predictor.labels.classes), "heads": predictor.labels.heads},
-            facts["lengths"],
+            dict(facts.lengths),
             _inputs(modalities),
             {"mb": limits.max_mb, "seconds": limits.max_seconds, "timeout": limits.timeout, "tokens": most},
-            _results(run),
-            read_json(run / "env.json") if (run / "env.json").is_file() else {},
+            _results(folder.get(Result)),
+            to_json(env) if env else {},
         )
 
     @property
@@ -105,8 +107,5 @@ def _inputs(modalities: dict[str, dict[str, Any]]) -> dict[str, str]:
     return inputs
 
 
-def _results(run: Path) -> dict[str, Any]:
-    if not (run / "result.json").is_file():
-        return {}
-    found = read_json(run / "result.json")
-    return {name: found[name] for name in ("valid", "test", "splits", "cost") if found.get(name) is not None}
+def _results(result: Result | None) -> dict[str, Any]:
+    return {name: to_json(result)[name] for name in ("valid", "test", "splits", "cost")} if result else {}

@@ -18,6 +18,7 @@ import numpy as np
 
 from sparsefuse.files.skipped import Unusable
 from sparsefuse.media.open import import_av
+from sparsefuse.runs.folder import ModelFacts, RunFolder
 from sparsefuse.serve.upload import FILE, JSON, Received
 
 if TYPE_CHECKING:
@@ -111,15 +112,9 @@ def _warm_up(predictor: "Predictor") -> None:
 
 def most_tokens(run: Path) -> dict[str, int]:
     """The longest stream that is taken, per modality: memory may grow with its square."""
-    from sparsefuse.files.whole import read_json
-
-    facts = read_json(run / "model.json")
-    windowed = facts.get("windows", 1) > 1
-    return {
-        name: max(FEW, TIMES * length)
-        for name, length in facts["lengths"].items()
-        if not windowed or name in facts["resample"]
-    }
+    facts = RunFolder(run).read(ModelFacts)
+    read = (name for name in facts.lengths if facts.windows == 1 or name in facts.resample)
+    return {name: max(FEW, TIMES * facts.lengths[name]) for name in read}
 
 
 def result_of(task: Task, predictor: "Predictor", most: dict[str, int], max_seconds: float) -> Result:

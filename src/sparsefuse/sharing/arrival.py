@@ -4,22 +4,22 @@ Nothing in it is executed, and nothing is allocated before its size is known: mo
 the model is built without memory and no larger than the header of the weights says, and a pass of it is counted.
 """
 
-from collections.abc import Iterator, Mapping
+import os
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from torch.nn.modules import module as registry
 
+from sparsefuse.config import Config
 from sparsefuse.cost import count
-from sparsefuse.data.labels import Labels
 from sparsefuse.features import resolve
-from sparsefuse.methods import build
-from sparsefuse.model import FusionModel
+from sparsefuse.runs.folder import Calibration, Environment, ModelFacts, Result, RunFolder
+from sparsefuse.runs.weights import build_model
 from sparsefuse.sharing.parcel import CARD
-from sparsefuse.sharing.schema import check_model, read_object
+from sparsefuse.sharing.schema import check_model
 
 MOST_GMACS = 10_000
 """multiply-adds in 1e9 that a clip of typical length may cost: more than any published video model's"""
@@ -32,22 +32,27 @@ def check_run(folder: Path, names: list[str]) -> None:
 
     `names` are the files to look at, which must be plain files of allowed size (see `parcel`).
     """
+    run = RunFolder(folder)
     for name in names:
-        if name.endswith(".json"):
-            read_object(folder / name)
-        elif name.endswith(".safetensors"):
+        if name.endswith(".safetensors"):
             shapes(folder / name)
-        elif name == CARD or name.endswith(".jsonl"):
+        elif name == CARD:
             _check_text(folder / name)
-    facts = read_object(folder / "model.json")
+    try:
+        facts = run.read(ModelFacts)
+        for kind in (Config, Environment, Calibration, Result):
+            run.get(kind)
+        run.epochs()
+    except ValueError as error:
+        raise ValueError(str(error).replace(f"{folder}{os.sep}", "")) from error  # where it lies is no help
     check_model(facts)
-    for name, spec in (facts.get("extract") or {}).get("features", {}).items():
+    for name, spec in facts.extractors.items():
         options = {key: value for key, value in spec.items() if key not in ("extractor", "source")}
         try:
             resolve(spec["extractor"], options)
         except ValueError as error:
             raise ValueError(f"model.json: extract.features.{name}: {error}") from error
-    _check_weights(facts, shapes(folder / "model.safetensors"))
+    _check_weights(facts, shapes(run.weights))
 
 
 def shapes(path: Path) -> Shapes:
@@ -59,16 +64,14 @@ def shapes(path: Path) -> Shapes:
         raise ValueError(f"{path.name} is no whole safetensors file ({error})") from error
 
 
-def _check_weights(facts: dict[str, Any], found: Shapes) -> None:
+def _check_weights(facts: ModelFacts, found: Shapes) -> None:
     """The weights are those of the model that model.json describes, and a clip of it can be paid for."""
-    labels = Labels.from_json(facts["labels"])
     given = {name.removeprefix("model/"): shape for name, shape in found.items() if name.startswith("model/")}
-    model = _built(facts, labels.num_outputs, 100 + 2 * len(given))
+    with torch.device("meta"), _at_most(100 + 2 * len(given)):  # without memory; given up if it is far larger
+        model = build_model(facts)
     wanted = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
-    if facts["normalised"]:
-        statistics = {
-            f"{kind}/{name}": (width,) for name, width in facts["features"].items() for kind in ("mean", "std")
-        }
+    if facts.normalised:
+        statistics = {f"{kind}/{name}": (width,) for name, width in facts.features.items() for kind in ("mean", "std")}
         wanted |= statistics
         given |= {name: found[name] for name in statistics if name in found}
     for name in sorted(wanted.keys() | given.keys()):
@@ -77,21 +80,12 @@ def _check_weights(facts: dict[str, Any], found: Shapes) -> None:
                 f"model.safetensors does not hold the model that model.json describes: {name} has shape "
                 f"{given.get(name, 'none')}, expected {wanted.get(name, 'none')}"
             )
-    lengths = {name: facts["resample"].get(name, length) for name, length in facts["lengths"].items()}
-    if facts["max_length"]:
-        lengths = {name: min(length, facts["max_length"]) for name, length in lengths.items()}
+    lengths = {name: facts.resample.get(name, length) for name, length in facts.lengths.items()}
+    if facts.max_length:
+        lengths = {name: min(length, facts.max_length) for name, length in lengths.items()}
     gmacs = count.total(model, {name: lengths[name] for name in model.modalities}) / 1e9
     if gmacs > MOST_GMACS:
         raise ValueError(f"model.json: one clip would cost {gmacs:,.0f} GMACs; expected {MOST_GMACS:,} at most")
-
-
-def _built(facts: Mapping[str, Any], outputs: int, most: int) -> FusionModel:
-    """The model, without memory; given up as soon as it has more than `most` weights, which is about the file's."""
-    try:
-        with torch.device("meta"), _at_most(most):
-            return build(facts["method"], facts["features"], outputs, lengths=facts["lengths"], **facts["options"])
-    except (ValueError, TypeError, RuntimeError, AttributeError, OverflowError, ZeroDivisionError) as error:
-        raise ValueError(f"model.json describes no model that can be built: {error}") from error
 
 
 @contextmanager

@@ -3,31 +3,32 @@
 import stat
 from pathlib import Path
 
-from sparsefuse.training.replay import FILE as REPLAY
+from sparsefuse.config import Config
+from sparsefuse.runs.folder import EPOCHS, NAMES, REPLAY, WEIGHTS, Calibration, Environment, ModelFacts, Result
 
 CARD = "README.md"
 MB = 2**20
 LIMITS = {
-    "model.safetensors": 8192 * MB,
-    "model.json": 8 * MB,
-    "config.json": MB,
-    "env.json": MB,
-    "result.json": 16 * MB,
-    "calibration.json": MB,
-    "metrics.jsonl": 32 * MB,
+    WEIGHTS: 8192 * MB,
+    NAMES[ModelFacts]: 8 * MB,
+    NAMES[Config]: MB,
+    NAMES[Environment]: MB,
+    NAMES[Result]: 16 * MB,
+    NAMES[Calibration]: MB,
+    EPOCHS: 32 * MB,
     REPLAY: 64 * MB,
     CARD: MB,
 }
 """file -> bytes at most"""
-NEEDED = ("model.safetensors", "model.json", "config.json")
+NEEDED = (WEIGHTS, NAMES[ModelFacts], NAMES[Config])
 """without these a run is none"""
 
 
 def check_size(name: str, size: int | None) -> None:
     """Raises ValueError for a file that is larger than it may be, or whose size is not known."""
     if size is None or size > LIMITS[name]:
-        told = "of unknown size" if size is None else f"{size:,} bytes"
-        raise ValueError(f"{name} is {told}; expected {LIMITS[name]:,} at most; nothing was taken")
+        shown = "of unknown size" if size is None else f"{size:,} bytes"
+        raise ValueError(f"{name} is {shown}; expected {LIMITS[name]:,} at most; nothing was taken")
 
 
 def check_needed(names: list[str], where: str) -> None:

@@ -5,7 +5,8 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from sparsefuse.files.whole import read_json, write_text
+from sparsefuse.files.whole import write_text
+from sparsefuse.runs.folder import ModelFacts, RunFolder
 from sparsefuse.sharing import hub
 from sparsefuse.sharing.arrival import check_run
 from sparsefuse.sharing.card import card
@@ -40,7 +41,7 @@ def push(
     with tempfile.TemporaryDirectory() as folder:
         staged = Path(folder)
         copy_scrubbed(run, staged, with_replay=with_replay)
-        text = card(run, title=read_json(run / "model.json")["name"], source=name, license=license, data=data)
+        text = card(run, title=RunFolder(run).read(ModelFacts).name, source=name, license=license, data=data)
         write_text(staged / CARD, text)
         check_no_paths(staged)
         taken, _ = plain_files(staged)

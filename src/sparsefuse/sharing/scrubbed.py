@@ -1,16 +1,14 @@
 """What of a run is shared: a run folder in; the same files without paths, commands and names of groups out."""
 
-import json
 import os
 import re
+import shutil
+from dataclasses import replace
 from pathlib import Path, PurePosixPath, PureWindowsPath
-from typing import Any
 
-from sparsefuse.files.whole import read_json, write_json
-from sparsefuse.sharing.parcel import LIMITS
-from sparsefuse.training.replay import FILE as REPLAY
+from sparsefuse.config import Config
+from sparsefuse.runs.folder import Calibration, Environment, ModelFacts, Result, RunFolder
 
-_ENV = ("sparsefuse", "torch", "python", "platform", "device", "threads", "commit", "seed")
 _ROOTS = r"(home|root|Users|tmp|work|mnt|var|media|data|opt|srv|private|Volumes|content|scratch)"
 _PATH = rf"(?<![\w/.])/{_ROOTS}/[^\s\"']+|\b[A-Za-z]:\\+[^\s\"']+|~/[^\s\"']+"
 
@@ -21,14 +19,20 @@ def copy_scrubbed(run: Path, to: Path, *, with_replay: bool) -> None:
 
     Raises ValueError, naming the place, if a path is left after all.
     """
-    for name in sorted(LIMITS):
-        path = run / name
-        if not path.is_file() or (name == REPLAY and not with_replay) or name == "README.md":
-            continue
-        if path.suffix == ".json":
-            write_json(to / name, _scrub(name, read_json(path)))
-        else:
-            (to / name).write_bytes(path.read_bytes())
+    old, new = RunFolder(run), RunFolder(to)
+    new.write(old.read(ModelFacts))
+    new.write(_config(old.read(Config)))
+    if env := old.get(Environment):
+        new.write(replace(env, command=None))
+    if result := old.get(Result):  # a user's manifest, or folder, may be called by his name
+        tuned = replace(result.finetune, from_=None) if result.finetune else None
+        new.write(replace(result, data=_manifest(result.data), finetune=tuned))
+    if calibration := old.get(Calibration):
+        new.write(calibration)
+    new.write_epochs(old.epochs())
+    shutil.copyfile(old.weights, new.weights)
+    if with_replay and old.replay.is_file():
+        shutil.copyfile(old.replay, new.replay)
     check_no_paths(to)
 
 
@@ -45,27 +49,18 @@ def check_no_paths(folder: Path) -> None:
                 )
 
 
-def _scrub(name: str, value: dict[str, Any]) -> dict[str, Any]:
-    if name == "env.json":
-        return {key: value[key] for key in _ENV if key in value}
-    if name == "result.json":  # a user's manifest, or folder, may be called by his name
-        tuned = {key: part for key, part in value.get("finetune", {}).items() if key != "from"}
-        return {**value, "data": _manifest(value.get("data", ""))} | ({"finetune": tuned} if tuned else {})
-    if name == "config.json":
-        return _config(value)
-    return value
-
-
-def _config(config: dict[str, Any]) -> dict[str, Any]:
-    data, train = dict(config.get("data", {})), dict(config.get("train", {}))
-    data["manifest"] = _manifest(data.get("manifest", ""))
-    data["classes"] = {column: last(path) for column, path in data.get("classes", {}).items()}
-    if "split" in data:  # groups are persons, or films
-        data["split"] = {**data["split"], "test_groups": [], "folds": []}
-    start = train.get("pretrained", "")
+def _config(config: Config) -> Config:
+    """Without folders, and without groups: they are persons, or films."""
+    start = config.train.pretrained
     if start and (os.path.isabs(start) or start.startswith((".", "~")) or Path(start).exists()):
-        train["pretrained"] = last(start)
-    return json.loads(json.dumps({**config, "data": data, "train": train}))
+        start = last(start)
+    data = replace(
+        config.data,
+        manifest=_manifest(config.data.manifest),
+        classes={column: last(path) for column, path in config.data.classes.items()},
+        split=replace(config.data.split, test_groups=[], folds=[]),
+    )
+    return replace(config, data=data, train=replace(config.train, pretrained=start))
 
 
 def last(path: str) -> str:

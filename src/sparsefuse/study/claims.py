@@ -160,7 +160,7 @@ def _effect(
 
 def _above_chance(results: Results, name: str) -> bool:
     """Whether a variant is certainly better than naming the commonest class."""
-    labels = [run.result["confusion"] for run in results.by_name[name]]
+    labels = [np.array(run.result.confusion) for run in results.by_name[name]]
     commonest = max(float(np.max(np.sum(counts, 1)) / np.sum(counts)) for counts in labels)
     hits = results.hits(name)
     return interval(float(hits[name].mean()), resampled(hits)[name]).low > commonest

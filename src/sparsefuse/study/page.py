@@ -53,10 +53,10 @@ def write_page(folder: str | Path, out: str | Path | None = None) -> Path:
 def _lead(results: Results) -> str:
     finished = results.finished
     first = finished[0].result
-    sizes = ", ".join(f"{count} {split}" for split, count in first["splits"].items())
-    seconds = sum(run.result["seconds"] for run in finished)
+    sizes = ", ".join(f"{count} {split}" for split, count in first.splits.items())
+    seconds = sum(run.result.seconds for run in finished)
     return (
-        f"{len(results.by_name)} variants in {len(finished)} runs on {first['data']}: {len(first['classes'])} classes, "
+        f"{len(results.by_name)} variants in {len(finished)} runs on {first.data}: {len(first.classes)} classes, "
         f"clips: {sizes}. Mean ± standard deviation over seeds; validation chose the checkpoints, the test clips were "
         f"scored once. Training took {seconds / 60:.0f} core minutes.\n"
     )
@@ -67,7 +67,7 @@ def _groups(results: Results, experiment: str) -> dict[str, list]:
 
 
 def _classes(results: Results) -> list[str]:
-    return results.finished[0].result["classes"]
+    return results.finished[0].result.classes
 
 
 def _figures(results: Results) -> dict[str, Any]:

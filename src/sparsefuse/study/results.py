@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sparsefuse.files.whole import read_json
+from sparsefuse.runs.folder import RunFolder
 from sparsefuse.runs.summary import Row, Run, Stat, by_name, read_runs, spread, summarise
 
 
@@ -74,7 +75,7 @@ class Results:
 
     def valid_top1(self, name: str) -> float:
         """Mean over runs on the validation split, which may choose."""
-        return float(np.mean([run.result["valid"]["top1"] for run in self.by_name[name]]))
+        return float(np.mean([run.result.valid["top1"] for run in self.by_name[name]]))
 
     def hits(self, *names: str) -> dict[str, np.ndarray]:
         """1 for a right answer, (S, N): the seeds that all names have, and the clips that all of them were asked.
@@ -97,13 +98,13 @@ class Results:
         """Seed -> clip -> whether it was right."""
         found: dict[int, dict[str, bool]] = {}
         for run in self.by_name[name]:
-            found.setdefault(run.result["seed"], {}).update(self.answers(run).right)
+            found.setdefault(run.result.seed, {}).update(self.answers(run).right)
         return found
 
     def answers(self, run: Run) -> Answers:
         """predictions.csv of a run; read once, for most claims and tables ask for it."""
         if run.folder not in self._read:
-            self._read[run.folder] = _answers(run.folder / "predictions.csv")
+            self._read[run.folder] = _answers(RunFolder(run.folder).predictions)
         return self._read[run.folder]
 
     def robustness(self, name: str) -> list[list[dict[str, Any]]]:

@@ -14,7 +14,9 @@ from sparsefuse.experiments.grid import Cell
 from sparsefuse.files.whole import write_json
 from sparsefuse.inference.evaluate import open_run, outputs
 from sparsefuse.parallel.workers import each
-from sparsefuse.tokens import Batch, Tokens
+from sparsefuse.runs.folder import RunFolder
+from sparsefuse.tokens import Tokens
+from sparsefuse.training.multiclip import Streams
 
 Kind = Literal["noise", "dropped", "missing"]
 LEVELS: dict[Kind, tuple[float, ...]] = {
@@ -37,7 +39,7 @@ class Point(NamedTuple):
 
 def measure(cells: Sequence[Cell], *, jobs: int = 0) -> None:
     """Writes robustness.json into the folder of every finished cell that has none yet."""
-    todo = [(c.folder, c.root) for c in cells if (c.folder / "result.json").exists() and not (c.folder / FILE).exists()]
+    todo = [(c.folder, c.root) for c in cells if RunFolder(c.folder).finished and not (c.folder / FILE).exists()]
     jobs = min(jobs, len(todo)) if jobs else 0
     with closing(each(_write, todo, jobs)) as ended:
         for (folder, _), done in track(
@@ -68,9 +70,9 @@ def curves(run: Path, root: Path) -> list[Point]:
     return found
 
 
-def degrade(batch: Batch, modality: str, kind: Kind, level: float, generator: torch.Generator) -> Batch:
-    """The batch with one of its streams made worse; a stream that loses tokens keeps at least one."""
-    x, mask = batch.tokens[modality]
+def degrade(tokens: Streams, modality: str, kind: Kind, level: float, generator: torch.Generator) -> Streams:
+    """A batch with one of its streams made worse; a stream that loses tokens keeps at least one."""
+    x, mask = tokens[modality]
     if kind == "noise":
         x = x + level * torch.randn(x.shape, generator=generator) * mask[..., None]
     elif kind == "dropped":
@@ -79,7 +81,7 @@ def degrade(batch: Batch, modality: str, kind: Kind, level: float, generator: to
         mask = mask & (draw >= level).scatter(1, best, True)
     else:
         mask = torch.zeros_like(mask)
-    return batch._replace(tokens={**batch.tokens, modality: Tokens(x * mask[..., None], mask)})
+    return {**tokens, modality: Tokens(x * mask[..., None], mask)}
 
 
 def _write(task: tuple[Path, Path]) -> bool:

@@ -157,7 +157,7 @@ def calibration(results: Results) -> Table:
 
 def bins(results: Results, name: str, seed: int | None = None) -> list:
     """The reliability bins of a variant: one seed's, or all seeds' together."""
-    found = [results.answers(run) for run in results.by_name[name] if seed is None or run.result["seed"] == seed]
+    found = [results.answers(run) for run in results.by_name[name] if seed is None or run.result.seed == seed]
     confidence = np.concatenate([list(answers.confidence.values()) for answers in found])
     right = np.concatenate([list(answers.right.values()) for answers in found])
     return reliability(confidence, right)

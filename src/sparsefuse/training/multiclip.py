@@ -1,19 +1,53 @@
-"""Logits of long clips: the mean over several windows of each (multi-clip testing, as MBT's)."""
+"""Prediction: a model and samples in, their logits out; of long clips the mean over several windows of each (multi-clip
+testing, as MBT's)."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import torch
 from torch import Tensor
 
+from sparsefuse.data.batches import collate
+from sparsefuse.data.dataset import ClipDataset
 from sparsefuse.data.lengths import Lengths
+from sparsefuse.data.sample import Sample
 from sparsefuse.model import FusionModel
 from sparsefuse.tokens import Tokens
 
+Streams = dict[str, Tokens]
 
-def logits(model: FusionModel, tokens: dict[str, Tokens], fit: Lengths) -> Tensor:
+
+@torch.inference_mode()
+def predict(
+    model: FusionModel,
+    samples: ClipDataset | Sequence[Sample],
+    fit: Lengths,
+    num_outputs: int,
+    *,
+    batches: Iterable[Sequence[int]],
+    change: Callable[[Streams], Streams] = lambda tokens: tokens,
+) -> Tensor:
+    """(n, C) logits of the samples, in their order, batch by batch; 0 for those that are in none of the `batches`.
+
+    `change` is made to each batch before the model sees it.
+    """
+    found = torch.zeros(len(samples), num_outputs, device=next(model.parameters()).device)
+    for batch in batches:
+        tokens = change(streams(model.eval(), [samples[i] for i in batch]))
+        found[torch.tensor(batch, device=found.device)] = logits(model, tokens, fit)
+    return found
+
+
+def streams(model: FusionModel, samples: Sequence[Sample]) -> Streams:
+    """What the model reads of the samples as one padded batch, on its device."""
+    device = next(model.parameters()).device
+    tokens = collate(samples, model.features).tokens
+    return {name: Tokens(t.x.to(device), t.mask.to(device)) for name, t in tokens.items()}
+
+
+def logits(model: FusionModel, tokens: Streams, fit: Lengths) -> Tensor:
     """(B, C) logits of whole clips, the mean over `fit.windows` windows; see `windows`."""
-    said = [model(window).logits.float() for window in windows(tokens, fit)]
-    return said[0] if len(said) == 1 else torch.stack(said).mean(0)
+    each = [model(window).logits.float() for window in windows(tokens, fit)]
+    return each[0] if len(each) == 1 else torch.stack(each).mean(0)
 
 
 def windows(tokens: dict[str, Tokens], fit: Lengths) -> Iterator[dict[str, Tokens]]:

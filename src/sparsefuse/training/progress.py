@@ -2,10 +2,11 @@
 
 import logging
 import sys
-from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from sparsefuse.runs.folder import Epoch
 
 log = logging.getLogger(__name__)
 
@@ -41,11 +42,11 @@ class Watch:
         """After each batch."""
         self.progress.update(self.task, completed=epoch + batch / batches)
 
-    def epoch(self, line: dict[str, Any]) -> None:
+    def epoch(self, line: Epoch) -> None:
         """After each epoch, with its line of metrics.jsonl."""
-        scores = {k.removeprefix("valid_"): v for k, v in line.items() if k.startswith("valid_")}
-        text = f"train loss {line['train_loss']:.3f}"
+        scores = {k.removeprefix("valid_"): v for k, v in line.scores.items() if k.startswith("valid_")}
+        text = f"train loss {line.train_loss:.3f}"
         text += "".join(f"  {name} {value:.3f}" for name, value in list(scores.items())[:2])
-        self.progress.update(self.task, completed=line["epoch"], description=text)
+        self.progress.update(self.task, completed=line.epoch, description=text)
         if self.shown:
-            log.info("epoch %d: %s", line["epoch"], text)
+            log.info("epoch %d: %s", line.epoch, text)

@@ -7,22 +7,20 @@ A few clips per class, as they are inside the trained model where its streams be
 import hashlib
 import logging
 from collections import Counter
-from pathlib import Path
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from sparsefuse.data.batches import collate
 from sparsefuse.data.dataset import ClipDataset
 from sparsefuse.files import checkpoint
 from sparsefuse.model import FusionModel
+from sparsefuse.runs.folder import RunFolder
 from sparsefuse.tokens import State, Tokens
 from sparsefuse.training import multiclip, states
 
 log = logging.getLogger(__name__)
 
-FILE = "replay.safetensors"
 LIMIT = 16_000_000
 """bytes that the file may have, about"""
 OF_NUMBERS = 100
@@ -41,8 +39,8 @@ class Replay(NamedTuple):
     depth: int
 
 
-def keep(folder: Path, model: FusionModel, data: ClipDataset, per_class: int) -> int:
-    """Writes the run's replay.safetensors from its training clips; returns how many it holds. Replaces an older one."""
+def keep(folder: RunFolder, model: FusionModel, data: ClipDataset, per_class: int) -> int:
+    """Writes the run's old clips anew, from its training clips; returns how many they are."""
     depth = states.fusion_depth(model)
     chosen = _choose(data, per_class)
     parts: list[State] = []
@@ -50,26 +48,26 @@ def keep(folder: Path, model: FusionModel, data: ClipDataset, per_class: int) ->
         parts.append(_half(_state(model, data, chosen[i : i + _BATCH], depth)))
         room = LIMIT * min(len(chosen), _BATCH) // _bytes(parts[0])
         if i + _BATCH >= room and len(chosen) > room:
-            log.info("%s: %d of %d clips are kept, as many as fit into %d MB", FILE, room, len(chosen), LIMIT // 10**6)
+            log.info("%d of %d old clips are kept, as many as fit into %d MB", room, len(chosen), LIMIT // 10**6)
             chosen = chosen[: max(room, 1)]
             break
     state = states.take(states.join(parts), torch.arange(len(chosen)))
     labels = torch.stack([data.labels.encode(data.rows[i].label) for i in chosen])
     tensors = {**states.to_tensors(state), "labels": labels}
-    checkpoint.save(folder / FILE, tensors, {"depth": depth, "below": fingerprint(model, depth)})
+    checkpoint.save(folder.replay, tensors, {"depth": depth, "below": fingerprint(model, depth)})
     return len(chosen)
 
 
-def load(folder: Path, model: FusionModel) -> Replay | None:
+def load(folder: RunFolder, model: FusionModel) -> Replay | None:
     """What the run keeps, or None if it keeps nothing. Raises ValueError if it was made by other weights."""
-    if not (folder / FILE).is_file():
+    if not folder.replay.is_file():
         return None
-    found = checkpoint.load(folder / FILE)
+    found = checkpoint.load(folder.replay)
     depth = states.fusion_depth(model)
     if found.facts.get("depth") != depth or found.facts.get("below") != fingerprint(model, depth):
         raise ValueError(
-            f"{folder / FILE} was made by other weights than those of {folder}; make it again where the training clips "
-            f"are (sparsefuse remember {folder}), or remove it"
+            f"{folder.replay} was made by other weights than those of {folder.path}; make it again where the training "
+            f"clips are (sparsefuse remember {folder.path}), or remove it"
         )
     return Replay(states.from_tensors(found.tensors), found.tensors["labels"], depth)
 
@@ -86,10 +84,7 @@ def fingerprint(model: FusionModel, depth: int) -> str:
 @torch.inference_mode()
 def _state(model: FusionModel, data: ClipDataset, chosen: list[int], depth: int) -> State:
     """The clips at a depth, on the CPU; of long ones the first window, as in training."""
-    batch = collate([data[i] for i in chosen], model.features)
-    device = next(model.parameters()).device
-    tokens = next(multiclip.windows(batch.tokens, data.fit))
-    tokens = {name: Tokens(t.x.to(device), t.mask.to(device)) for name, t in tokens.items()}
+    tokens = next(multiclip.windows(multiclip.streams(model, [data[i] for i in chosen]), data.fit))
     state = model.eval().through(model.embed(tokens), last=depth)
     return State({name: Tokens(t.x.cpu(), t.mask.cpu()) for name, t in state.streams.items()}, torch.zeros(()))
 

@@ -1,19 +1,15 @@
 """Training: a configuration in, a run folder out. One loop, alone or under torchrun.
 
-A run folder holds config.json, env.json, metrics.jsonl (a line per epoch), last.safetensors (where to resume),
-model.safetensors + model.json (the best weights by validation loss, and all that prediction needs), calibration.json
-(the temperature of its probabilities), replay.safetensors (see `replay`), skipped.jsonl, predictions.csv and
-result.json (test scores; written last, so its presence means the run is whole).
-
 Everything random in a step follows from the seed and the step's number: a resumed run needs no memory of dice.
 """
 
 import contextlib
-import json
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import torch
@@ -30,14 +26,17 @@ from sparsefuse.data.augment import augment
 from sparsefuse.data.batches import LengthBuckets, collate
 from sparsefuse.data.clips import Clips, load_clips
 from sparsefuse.files import checkpoint
-from sparsefuse.files.whole import write_text
 from sparsefuse.methods import build, option_names
 from sparsefuse.model import FusionModel
-from sparsefuse.runs.folder import Predicted, check_same, finished, write_result, write_setup
+from sparsefuse.runs.calibration import calibrate
+from sparsefuse.runs.folder import Cost, Epoch, Result, RunFolder, Scores
+from sparsefuse.runs.result import Predicted, cost_of, scores, write_result
+from sparsefuse.runs.weights import read_weights, write_weights
 from sparsefuse.tokens import Batch, Tokens, Voices
 from sparsefuse.training import distributed, multiclip, pretrained, replay
 from sparsefuse.training.progress import Watch
 from sparsefuse.training.schedule import Schedule, new_optimizer
+from sparsefuse.training.setup import write_setup
 
 
 def train(
@@ -48,6 +47,7 @@ def train(
     resume: bool = False,
     name: str = "",
     measured: bool = True,
+    costs: Mapping[str, float] = MappingProxyType({}),
     tested: bool = True,
     shown: bool = True,
     stop: Callable[[Path], bool] | None = None,
@@ -55,41 +55,43 @@ def train(
     """Trains one model and writes its run folder `out`; `root` is the folder that the manifest's path is relative to.
 
     `resume` continues a run that was stopped, to the same weights; a finished run is left as it is, unless its test
-    split is still to be scored. With `tested` off it never is. `stop` is asked after each epoch; if it says True of
-    the run folder, training ends there, and the run stays unfinished. Raises FileExistsError when `out` holds a run and
-    `resume` is off, ValueError for a configuration that cannot be run or is not the one that the run in `out` was
-    started with.
+    split is still to be scored. With `tested` off it never is. `costs` take the place of what is counted and measured.
+    `stop` is asked after each epoch; if it says True of the run folder, training ends there, and the run stays
+    unfinished. Raises FileExistsError when `out` holds a run and `resume` is off, ValueError for a configuration that
+    cannot be run or is not the one that the run in `out` was started with.
     """
     check_config(config)
     check_one_test_split(config)
     rank = distributed.join(config.train.device)
-    if rank.first and (out / "config.json").exists():
+    folder = RunFolder(out)
+    if rank.first and folder.started:
         if not resume:
             raise FileExistsError(f"{out} holds a run already; continue it with --resume, or give another folder")
-        check_same(config, out)
+        folder.check_same(config)
     distributed.wait(rank)  # the first process must not write before the others have looked
-    if finished(out, tested=tested):
+    if folder.tested if tested else folder.finished:
         distributed.leave()
         return out
     clips = load_clips(config.data, root)
     model = new_model(config, clips).to(rank.device)
     counted = count.count(model, clips.typical)  # now: a method that cannot be counted should not be trained
-    run = _Run(config, clips, model, rank, out)
+    run = _Run(config, clips, model, rank, folder)
     if rank.first:
-        write_setup(out, config, clips, options_of(config), name or config.method)
+        write_setup(folder, config, clips, options_of(config), name or config.method)
     with Watch(config.train.epochs, shown=shown and rank.first) as watch:
-        whole = run.fit(watch, resume, stop)
-    if not whole:
+        ended = run.fit(watch, resume, stop)
+    if not ended:
         distributed.leave()
         return out
     distributed.wait(rank)
     model = run.scored
-    checkpoint.restore_model(model, checkpoint.load(out / "model.safetensors").tensors)
+    read_weights(folder, model)
     test = run.predict("test") if tested and len(clips.splits["test"]) else None
     if rank.first:
         if tested and config.train.replay:  # a run whose test is left out is a trial
-            replay.keep(out, model, clips.splits["train"], config.train.replay)
-        write_result(out, config, clips, model, run.predict_alone("valid"), test, counted, measured=measured)
+            replay.keep(folder, model, clips.splits["train"], config.train.replay)
+        cost = replace(cost_of(model, clips.typical, counted, measured=measured), **costs)
+        run.write_result(name or config.method, run.predict_alone("valid"), test, cost)
     distributed.leave()
     return out
 
@@ -125,8 +127,8 @@ class _Progress(NamedTuple):
 class _Run:
     """The training loop and what it needs."""
 
-    def __init__(self, config: Config, clips: Clips, model: FusionModel, rank: distributed.Rank, out: Path):
-        self.config, self.clips, self.model, self.rank, self.out = config, clips, model, rank, out
+    def __init__(self, config: Config, clips: Clips, model: FusionModel, rank: distributed.Rank, folder: RunFolder):
+        self.config, self.clips, self.model, self.rank, self.folder = config, clips, model, rank, folder
         spec = config.train
         self.task: metrics.Task = clips.labels.task
         self.heads = clips.labels.heads
@@ -158,14 +160,15 @@ class _Run:
             if loss < at.best_loss or epoch == 0:
                 at = at._replace(best_loss=loss, best_epoch=epoch + 1)
                 self._save_best(at)
-            line = {"epoch": epoch + 1, "lr": self.schedule.now, "train_loss": train_loss}
-            line |= {f"valid_{key}": value for key, value in valid.items()} | {"seconds": round(at.seconds, 3)}
+            valid = {f"valid_{name}": value for name, value in valid.items()}
+            line = Epoch(epoch + 1, self.schedule.now, train_loss, round(at.seconds, 3), valid)
             self.schedule.after_epoch(loss)
             at = at._replace(epoch=epoch + 1, batch=0, loss_sum=0.0)
-            self._note(line)
+            if self.rank.first:
+                self.folder.add_epoch(line)
             self._save(at)
             watch.epoch(line)
-            if stop and stop(self.out):
+            if stop and stop(self.folder.path):
                 return False
         return True
 
@@ -264,20 +267,39 @@ class _Run:
         size = self.config.train.batch_size
         batches = LengthBuckets(self.clips.sizes[split], size, seed=0, shuffle=False).epoch(0)
         mine = [share for batch in batches if (share := batch[rank.rank :: rank.world])]
-        logits = torch.zeros(len(data), self.clips.labels.num_outputs, device=rank.device)
         labels = torch.stack([data.labels.encode(row.label) for row in data.rows]).to(rank.device)
-        model = self.scored.eval()
-        for share in mine:
-            batch = to_device(collate([data[i] for i in share], self.clips.features), rank.device)
-            with self._precision():
-                logits[torch.tensor(share, device=rank.device)] = multiclip.logits(model, batch.tokens, data.fit)
+        with self._precision():
+            logits = multiclip.predict(self.scored, data, data.fit, self.clips.labels.num_outputs, batches=mine)
         return Predicted(distributed.sum_over(logits, rank), labels, [row.id for row in data.rows])
 
-    def _valid_scores(self) -> dict[str, float]:
-        if not len(self.clips.splits["valid"]):
-            return {}
-        found = self.predict("valid")
-        return metrics.scores(found.logits, found.labels, self.task, heads=self.heads)
+    def _valid_scores(self) -> Scores:
+        return scores(self.predict("valid") if len(self.clips.splits["valid"]) else None, self.clips.labels)
+
+    def write_result(self, name: str, valid: Predicted | None, test: Predicted | None, cost: Cost) -> None:
+        """The end of a run: calibration.json, predictions.csv and result.json, by the outputs of its best weights."""
+        clips, split, last = self.clips, self.config.data.split, self.folder.epochs()[-1]
+        if valid and (calibration := calibrate(valid.logits, valid.labels, clips.labels)):
+            self.folder.write(calibration)
+        result = Result(
+            method=self.config.method,
+            name=name,
+            seed=self.config.seed,
+            fold=split.folds.index(split.test_groups) if split.test_groups in split.folds else None,
+            task=self.task,
+            classes=list(clips.labels.classes),
+            data=self.config.data.manifest,
+            epochs=last.epoch,
+            best_epoch=self.folder.best_epoch,
+            seconds=last.seconds,
+            valid=scores(valid, clips.labels),
+            test={},
+            splits={name: len(data) for name, data in clips.splits.items()},
+            clips=clips.fingerprints,
+            skipped=len(clips.skips),
+            cost=cost,
+            heads=self.heads or None,
+        )
+        write_result(self.folder, result, test, clips.labels)
 
     def _precision(self) -> contextlib.AbstractContextManager[Any]:
         return torch.autocast(self.rank.device.type, torch.bfloat16, enabled=self.config.train.precision == "bfloat16")
@@ -295,16 +317,15 @@ class _Run:
             facts = {"progress": at._asdict(), **self.schedule.facts()}
             tensors = {**checkpoint.model_tensors(self.model), **checkpoint.optimizer_tensors(self.optimizer)}
             tensors |= checkpoint.model_tensors(self.mean, "mean/") if self.mean else {}
-            checkpoint.save(self.out / "last.safetensors", tensors, facts)
+            checkpoint.save(self.folder.checkpoint, tensors, facts)
 
     def _save_best(self, at: _Progress) -> None:
         if self.rank.first:
-            stats = self.clips.stats.to_tensors() if self.clips.stats else {}
             facts = {"epoch": at.best_epoch, "valid_loss": at.best_loss}
-            checkpoint.save(self.out / "model.safetensors", {**checkpoint.model_tensors(self.scored), **stats}, facts)
+            write_weights(self.folder, self.scored, self.clips.stats, facts)
 
     def _restore(self) -> _Progress:
-        path = self.out / "last.safetensors"
+        path = self.folder.checkpoint
         if not path.exists():
             return _Progress()
         found = checkpoint.load(path)
@@ -314,13 +335,6 @@ class _Run:
         checkpoint.restore_optimizer(self.optimizer, found.tensors, found.facts["lr"])
         self.schedule.restore(found.facts)
         return _Progress(**found.facts["progress"])
-
-    def _note(self, line: dict[str, Any]) -> None:
-        """Adds an epoch's line to metrics.jsonl; lines of epochs that a killed run did after its checkpoint go."""
-        if self.rank.first:
-            path = self.out / "metrics.jsonl"
-            lines = path.read_text().splitlines(keepends=True)[: line["epoch"] - 1] if path.exists() else []
-            write_text(path, "".join([*lines, json.dumps(line) + "\n"]))
 
 
 class _Network(nn.Module):

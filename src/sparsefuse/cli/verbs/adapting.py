@@ -36,10 +36,10 @@ def finetune(
     """
     from sparsefuse.finetune import Settings
     from sparsefuse.finetune import finetune as adapt
-    from sparsefuse.finetune.told import told
+    from sparsefuse.finetune.summary import summary
 
     settings = Settings(weights, epochs, lr, rank, replay=not no_replay, seed=seed)
-    print(told(adapt(run, clips, out, settings=settings, test=test, new_classes=new_classes, trust_code=trust_code)))
+    print(summary(adapt(run, clips, out, settings=settings, test=test, new_classes=new_classes, trust_code=trust_code)))
 
 
 def remember(run: Path, clips: int = 4, trust_code: bool = False) -> None:
@@ -51,13 +51,15 @@ def remember(run: Path, clips: int = 4, trust_code: bool = False) -> None:
         trust_code: allow a run whose method or extractor is a .py file
     """
     from sparsefuse.inference.evaluate import open_run
+    from sparsefuse.runs.folder import RunFolder
     from sparsefuse.training import replay
 
     if clips < 1:
         raise ValueError(f"--clips is {clips}; expected 1 or more")
     opened = open_run(run, split="train", trust_code=trust_code)
-    count = replay.keep(run, opened.predictor.model, opened.data, clips)
-    print(f"{run / replay.FILE}: {count} clips, {(run / replay.FILE).stat().st_size / 1e6:.2f} MB")
+    folder = RunFolder(run)
+    count = replay.keep(folder, opened.predictor.model, opened.data, clips)
+    print(f"{folder.replay}: {count} clips, {folder.replay.stat().st_size / 1e6:.2f} MB")
 
 
 def push(

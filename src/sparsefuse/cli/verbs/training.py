@@ -14,10 +14,11 @@ def train(config: Config, out: Path = Path("runs/train"), resume: bool = False) 
         out: the run folder
         resume: continue a run that was stopped, to the same weights
     """
+    from sparsefuse.runs.folder import RunFolder
     from sparsefuse.training.train import train
 
     train(config, out, root=Path(), resume=resume)
-    if (out / "result.json").exists():
+    if RunFolder(out).finished:
         print_run(out)
 
 

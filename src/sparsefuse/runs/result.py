@@ -1,0 +1,75 @@
+"""What a model scores and costs: logits and labels of a split in; parts of result.json, and predictions.csv, out."""
+
+import csv
+import io
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import NamedTuple
+
+from torch import Tensor
+
+from sparsefuse import metrics
+from sparsefuse.cost import count
+from sparsefuse.cost.measure import measure
+from sparsefuse.data.labels import Labels
+from sparsefuse.files.whole import write_text
+from sparsefuse.model import FusionModel
+from sparsefuse.runs.folder import Cost, Result, RunFolder, Scores
+
+
+class Predicted(NamedTuple):
+    """The outputs for one split, in the order of its samples."""
+
+    logits: Tensor
+    """(n, C)"""
+    labels: Tensor
+    """(n,), (n, C) or (n, H)"""
+    ids: list[str]
+
+
+def write_result(folder: RunFolder, result: Result, test: Predicted | None, labels: Labels) -> None:
+    """Writes result.json with the scores of the test split, if there are any, and predictions.csv before it."""
+    if test is not None:
+        task, heads, outputs = labels.task, labels.heads, (test.logits, test.labels)
+        write_text(folder.predictions, predictions_csv(test, labels))
+        result = replace(
+            result,
+            test=scores(test, labels),
+            per_class_ap=None if task == "regression" else metrics.per_class_ap(*outputs, task, heads=heads),
+            confusion=metrics.confusion(*outputs) if task == "class" else None,
+            confusions=metrics.confusions(*outputs, heads) if heads else None,
+        )
+    folder.write(result)
+
+
+def scores(predicted: Predicted | None, labels: Labels) -> Scores:
+    """The scores of a split; none of an empty one."""
+    if predicted is None:
+        return {}
+    return metrics.scores(predicted.logits, predicted.labels, labels.task, heads=labels.heads)
+
+
+def cost_of(model: FusionModel, lengths: Mapping[str, int], counted: count.Cost, *, measured: bool) -> Cost:
+    """Cost of one clip of typical length; latency and memory only if `measured`."""
+    cost = Cost(
+        gmacs=counted.total / 1e9,
+        layers_gmacs=counted.layers / 1e9,
+        paper_gmacs=counted.paper / 1e9,
+        parameters=counted.parameters,
+        lengths={name: lengths[name] for name in model.modalities},
+    )
+    return replace(cost, **measure(model, lengths)._asdict()) if measured else cost
+
+
+def predictions_csv(found: Predicted, labels: Labels) -> str:
+    """One line per test sample: id, label, prediction and the probability of each class (the value for regression), as
+    trained: without the temperature, so that studies can say how sure methods are of themselves."""
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["id", "label", "predicted", *labels.classes])
+    logits = found.logits.float().cpu()
+    shares = metrics.probabilities(logits, labels.task, heads=labels.heads)[:, : len(labels.classes)]
+    for name, truth, row, share in zip(found.ids, found.labels.cpu(), logits, shares, strict=True):
+        answers = [labels.text(truth), labels.text(labels.likeliest(row))]
+        writer.writerow([name, *answers, *(f"{float(p):.6f}" for p in share)])
+    return text.getvalue()

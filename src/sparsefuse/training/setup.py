@@ -1,0 +1,77 @@
+"""What a run folder says before the first step: a configuration and its clips in; config, env, model and skips out."""
+
+import logging
+import os
+import platform
+import shlex
+import subprocess
+import sys
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+
+from sparsefuse.config import Config
+from sparsefuse.data.clips import Clips
+from sparsefuse.files.typed import read
+from sparsefuse.runs.folder import Environment, Extract, ModelFacts, RunFolder
+from sparsefuse.training.distributed import device_of
+
+log = logging.getLogger(__name__)
+
+
+def write_setup(folder: RunFolder, config: Config, clips: Clips, options: Mapping[str, object], name: str) -> None:
+    """Writes config.json, env.json, model.json and skipped.jsonl.
+
+    Raises ValueError, before it writes, if the run was started with other clips.
+    """
+    folder.check_same_clips(clips.fingerprints, clips.labels)
+    extracted = clips.splits["train"].root / "features.json"
+    facts = ModelFacts(
+        name=name,
+        method=config.method,
+        options=options,
+        features=clips.features,
+        lengths=clips.longest,
+        typical=clips.typical,
+        labels=clips.labels,
+        clips=clips.fingerprints,
+        normalised=clips.stats is not None,
+        max_length=config.data.max_length,
+        resample=config.data.resample,
+        windows=config.data.windows,
+        extract=read(Extract, extracted) if extracted.is_file() else None,
+    )
+    folder.write(config)
+    folder.write(environment(config.train.device, config.seed))
+    folder.write_skips(clips.skips)
+    folder.write(facts)
+    if clips.skips:
+        log.warning("%d samples or modalities left out; %s names them", len(clips.skips), folder.skip_list)
+
+
+def environment(device: str, seed: int) -> Environment:
+    """That of this process."""
+    cuda = device_of(device).startswith("cuda")
+    return Environment(
+        sparsefuse=version("sparsefuse"),
+        torch=torch.__version__,
+        python=platform.python_version(),
+        platform=f"{platform.system()} {platform.machine()}",
+        device=torch.cuda.get_device_name() if cuda else f"{os.cpu_count()} CPU cores",
+        threads=torch.get_num_threads(),
+        commit=_commit(),
+        seed=seed,
+        command=shlex.join(["sparsefuse", *sys.argv[1:]]),
+    )
+
+
+def _commit() -> str:
+    """The commit of the code that runs, with + if it is changed; empty outside a repository."""
+    here = Path(__file__).parent
+    try:
+        call = ["git", "-C", str(here), "describe", "--always", "--dirty=+", "--abbrev=12", "--exclude=*"]
+        return subprocess.run(call, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return ""
