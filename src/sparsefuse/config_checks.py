@@ -1,6 +1,6 @@
 """A configuration comes in; a ValueError says what in it no run could follow, before anything is read."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -105,7 +105,7 @@ def _check_names(kind: str, given: Iterable[str], known: Iterable[str]) -> None:
             raise ValueError(unknown(kind, name, known))
 
 
-def _check_features(modality: str, given: dict[str, Any]) -> None:
+def _check_features(modality: str, given: Mapping[str, Any]) -> None:
     """An extractor that comes with sparsefuse, and its options; a user's file need not be here to train."""
     if "extractor" not in given:
         raise ValueError(f"features: {modality!r} names no extractor; got {', '.join(given) or 'nothing'}")

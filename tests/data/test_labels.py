@@ -6,6 +6,7 @@ import torch
 
 from sparsefuse.data.labels import Labels, guess_task, task_of
 from sparsefuse.files.skipped import Unusable
+from sparsefuse.files.typed import from_json, to_json
 
 
 @pytest.mark.parametrize(
@@ -87,7 +88,7 @@ def test_labels_nothing_can_be_learnt_from_are_an_error(texts, task, message):
 
 @pytest.mark.parametrize("labels", [Labels("class", ("a", "b")), Labels("regression")])
 def test_json_gives_the_same_labels(labels):
-    assert Labels.from_json(json.loads(json.dumps(labels.to_json()))) == labels
+    assert from_json(Labels, json.loads(json.dumps(to_json(labels))), "") == labels
 
 
 PAIRS = Labels.from_rows(["take+plate", "put+plate", "10+cup", "9+cup", "wash+"], columns=("verb", "noun"))
@@ -142,7 +143,7 @@ def test_a_label_that_a_head_does_not_know_is_unusable(labels, text, message):
 
 @pytest.mark.parametrize("labels", [PAIRS, LISTED])
 def test_labels_of_heads_survive_json(labels):
-    assert Labels.from_json(json.loads(json.dumps(labels.to_json()))) == labels
+    assert from_json(Labels, json.loads(json.dumps(to_json(labels))), "") == labels
 
 
 @pytest.mark.parametrize(

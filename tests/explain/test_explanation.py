@@ -47,7 +47,7 @@ def predictor() -> Predictor:
     """An untrained model of a video's patches and sound."""
     torch.manual_seed(0)
     model = build("sft", {"rgb": 16, "sound": 48}, 3, dim=10, num_heads=2, unimodal_depth=1, fusion_depth=1, keep=4)
-    labels = Labels.from_json({"task": "class", "classes": ["<b>", "c", "d"]})
+    labels = Labels("class", ("<b>", "c", "d"))
     return Predictor(model.eval(), labels, None, SPECS, Lengths())
 
 
@@ -67,7 +67,7 @@ def test_patches_of_the_same_frames_are_added_up(run: Path) -> None:
     patches = {"sound": {"height": 4, "patch": 1, "time": 2}}
     sizes = {"dim": 10, "num_heads": 2, "unimodal_depth": 1, "fusion_depth": 1}
     model = build("mbt", tiny.FEATURES, 3, patches=patches, shared=True, **sizes).eval()
-    labels = Labels.from_json({"task": "class", "classes": ["a", "b", "c"]})
+    labels = Labels("class", ("a", "b", "c"))
     clip = files(run, "test0")
     found = explain(Predictor(model, labels, None, {}, Lengths()), clip)
     assert len(found.rollout["sound"]) == 3

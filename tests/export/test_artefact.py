@@ -89,10 +89,10 @@ def test_a_consumer_of_numpy_and_onnxruntime_says_what_predict_says(run: Path, f
 @pytest.mark.usefixtures("once")
 def test_int8_is_smaller_and_its_card_compares(run: Path, file: Path, tmp_path: Path) -> None:
     made = export(run, int8=True, test=True, out=tmp_path / "small.onnx")
-    assert made.card["precision"] == "int8"
-    assert made.card["fp32_bytes"] == file.stat().st_size
-    assert made.card["int8"]["max_difference"] > made.card["parity"]["max_difference"]
-    assert {split: score["clips"] for split, score in made.card["scores"].items()} == {"valid": 12, "test": 4}
+    assert made.card.precision == "int8"
+    assert made.card.fp32_bytes == file.stat().st_size
+    assert made.card.int8.max_difference > made.card.parity.max_difference
+    assert {split: score.clips for split, score in made.card.scores.items()} == {"valid": 12, "test": 4}
     assert "int8: logits differ" in (tmp_path / "small.md").read_text()
 
 
@@ -103,7 +103,7 @@ def test_what_differs_by_more_than_the_tolerance_is_refused_unless_forced(run: P
         export(run, out=out, tolerance=1e-12)
     assert not list(tmp_path.iterdir())
     card = export(run, out=out, tolerance=1e-12, force=True).card
-    assert "more than the tolerance 1e-12" in card["failures"][0]
+    assert "more than the tolerance 1e-12" in card.failures[0]
     assert "Refused, written with --force" in out.with_suffix(".md").read_text()
 
 
@@ -127,19 +127,19 @@ def test_without_the_data_made_clips_are_used_and_int8_is_not_judged(run: Path, 
     config["data"]["manifest"] = str(tmp_path / "gone.csv")
     (moved / "config.json").write_text(json.dumps(config))
     card = export(moved, out=tmp_path / "m.onnx").card
-    assert (card["real_clips"], card["clips_from"], card["scores"]) == (False, "16 clips of noise", {})
+    assert (card.real_clips, card.clips_from, card.scores) == (False, "16 clips of noise", {})
     assert "the run's data is not here" in caplog.text
     with pytest.raises(ValueError, match="int8 cannot be judged without labelled clips; give --manifest"):
         export(moved, out=tmp_path / "q.onnx", int8=True)
     manifest = run.parent / "data" / "manifest.csv"
     assert (
-        export(moved, out=tmp_path / "q.onnx", int8=True, manifest=manifest).card["scores"]["manifest"]["clips"] == 25
+        export(moved, out=tmp_path / "q.onnx", int8=True, manifest=manifest).card.scores["manifest"].clips == 25
     )
 
 
 def test_pt2_says_the_same_and_needs_no_library(run: Path, tmp_path: Path) -> None:
     made = export(run, format="pt2", out=tmp_path / "m.pt2")
-    assert made.card["parity"]["same_labels"] == 12
+    assert made.card.parity.same_labels == 12
     code = (
         "import sys, torch; p = torch.export.load(sys.argv[1]).module();"
         "print(p(torch.ones(1, 3, 5), torch.tensor([3]), torch.ones(1, 2, 4), torch.tensor([2]))[1].tolist());"

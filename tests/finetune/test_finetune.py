@@ -19,6 +19,7 @@ from sparsefuse.files import checkpoint
 from sparsefuse.finetune import Settings, finetune
 from sparsefuse.inference.evaluate import evaluate
 from sparsefuse.inference.predictor import load
+from sparsefuse.runs.folder import RunFolder
 from sparsefuse.training import replay, states
 from sparsefuse.training.train import train
 
@@ -157,7 +158,7 @@ def test_a_class_without_new_clips_keeps_its_weights(run: Path, user: Path, tmp_
 
 def test_kept_clips_are_rehearsed(run: Path, user: Path, tmp_path: Path) -> None:
     """After steps that are far too large, those who rehearse lose less."""
-    found = replay.load(run, load(run).model)
+    found = replay.load(RunFolder(run), load(run).model)
     assert found is not None
     losses = {}
     for rehearse in (True, False):
@@ -199,7 +200,7 @@ def test_a_run_that_keeps_no_clips_is_adapted_with_a_warning(
     import shutil
 
     old = shutil.copytree(run, tmp_path / "old")
-    (old / replay.FILE).unlink()
+    RunFolder(old).replay.unlink()
     new = adapt(old, user, tmp_path / "new", epochs=1)
     assert "keeps no old clips" in caplog.text
     assert json.loads((new / "result.json").read_text())["finetune"]["old"] == {"before": {}, "after": {}}
@@ -208,7 +209,7 @@ def test_a_run_that_keeps_no_clips_is_adapted_with_a_warning(
 @pytest.mark.parametrize("choice", ["fusion", "all"])
 def test_kept_clips_go_along_while_they_are_right(run: Path, user: Path, tmp_path: Path, choice: str) -> None:
     new = adapt(run, user, tmp_path / "new", weights=choice, epochs=1, lr=0.01)
-    assert (replay.load(new, load(new).model) is not None) == (choice == "fusion")
+    assert (replay.load(RunFolder(new), load(new).model) is not None) == (choice == "fusion")
 
 
 def test_new_classes_come_after_the_others(run: Path, tmp_path: Path) -> None:

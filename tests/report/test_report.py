@@ -37,14 +37,14 @@ def write_run(folder, name="sft", seed=0, *, top1=0.9, classes=CLASSES, cost=Non
     test = {"top1": top1, "top5": min(1, top1 + 0.03), "map": top1 - 0.01, "macro_f1": top1 - 0.005, "loss": 1 - top1}
     gmacs, parameters, memory, latency = cost or METHODS.get(name, METHODS["sft"])[1:]
     write_json_to(folder, "result.json", {
-        "method": name.split()[0], "name": name, "seed": seed, "task": "class", "classes": classes, "data": "manifest",
-        "best_epoch": epochs - 1, "seconds": 81.2, "valid": test, "test": test, "confusion": confusion.tolist(),
+        "method": name.split()[0], "name": name, "seed": seed, "fold": None, "task": "class", "classes": classes,
+        "data": "manifest", "epochs": epochs, "best_epoch": epochs - 1, "seconds": 81.2, "valid": test, "test": test, "confusion": confusion.tolist(),
         "per_class_ap": rng.uniform(top1 - 0.1, 1, len(classes)).clip(0, 1).tolist(),
-        "cost": {"gmacs": gmacs, "paper_gmacs": gmacs, "parameters": parameters, "memory_mb": memory,
+        "cost": {"gmacs": gmacs, "layers_gmacs": gmacs, "paper_gmacs": gmacs, "lengths": {}, "parameters": parameters, "memory_mb": memory,
                  "latency_ms": latency, "latency_spread_ms": latency / 15, "batch": 1},
-        "splits": {"train": 216, "valid": 54, "test": 90}, "skipped": 0, **more})  # fmt: skip
+        "splits": {"train": 216, "valid": 54, "test": 90}, "clips": {}, "skipped": 0, **more})  # fmt: skip
     write_json_to(folder, "config.json", {"method": name.split()[0], "seed": seed, "train": {"epochs": epochs}})
-    write_json_to(folder, "env.json", {"sparsefuse": "0.1.0", "torch": "2.13.0", "python": "3.11.9", "device": "cpu",
+    write_json_to(folder, "env.json", {"sparsefuse": "0.1.0", "torch": "2.13.0", "python": "3.11.9", "platform": "Linux x86_64", "device": "cpu",
                                        "threads": 2, "commit": "88563ee", "seed": seed,
                                        "command": "sparsefuse compare configs/demo.yaml --seeds 0 1 2"})  # fmt: skip
     lines = [{"epoch": e, "lr": 1e-3, "train_loss": 2.2 * 0.75**e, "seconds": 6.1,
@@ -64,7 +64,9 @@ def write_experiment(folder):
     result = json.loads((folder / "mult-0" / "result.json").read_text())
     write_json_to(folder / "mult-0", "result.json", result | {"skipped": 1})
     write_json_to(folder / "locomt-0", "config.json", {"method": "locomt", "seed": 0})
-    (folder / "locomt-0" / "metrics.jsonl").write_text('{"epoch": 1, "valid_loss": 1.0}\n{"epoch": 2, "val')
+    (folder / "locomt-0" / "metrics.jsonl").write_text(
+        '{"epoch": 1, "lr": 0.1, "train_loss": 1.0, "valid_loss": 1.0, "seconds": 1.0}\n{"epoch": 2, "val'
+    )
 
 
 @pytest.fixture(scope="module")
@@ -132,7 +134,7 @@ def test_terminal_table_marks_only_the_best(experiment):
 
 
 def test_killed_run_is_listed_as_unfinished(experiment):
-    runs = [run for run in read_runs(experiment) if not run.result]
+    runs = [run for run in read_runs(experiment) if not run.outcome]
     assert [(run.name, len(run.epochs)) for run in runs] == [("locomt", 1)]  # the second line was cut off
     page = (experiment / "report.html").read_text(encoding="utf-8")
     assert "1 run did not finish" in page
@@ -202,8 +204,9 @@ def test_many_classes_are_drawn_without_their_names(tmp_path):
 
 
 def test_result_without_optional_parts_still_makes_a_page(tmp_path):
-    result = {"method": "sft", "name": "sft", "seed": 0, "task": "class", "classes": ["a", "b"], "test": {"top1": 0.5}}
-    write_json_to(tmp_path / "bare", "result.json", result)
+    write_run(tmp_path / "bare", test={"top1": 0.5}, confusion=None, per_class_ap=None)
+    for name in ("config.json", "env.json", "metrics.jsonl"):
+        (tmp_path / "bare" / name).unlink()
     assert "50.0" in page_of(tmp_path)
 
 
@@ -257,7 +260,8 @@ def test_learning_curves_average_folds_within_a_seed(tmp_path, monkeypatch):
     for (seed, fold), values in losses.items():
         folder = tmp_path / f"{seed}-{fold}"
         write_run(folder, seed=seed, fold=fold)
-        lines = [{"epoch": e, "valid_loss": value} for e, value in enumerate(values, 1)]
+        fixed = {"lr": 0.1, "train_loss": 1.0, "seconds": 1.0}
+        lines = [{"epoch": e, "valid_loss": value, **fixed} for e, value in enumerate(values, 1)]
         (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     seen = []
     monkeypatch.setattr("sparsefuse.report.charts.learning", lambda panels, names: seen.append(panels) or "")

@@ -1,6 +1,5 @@
 """A folder from elsewhere: what is no run is left, what is hostile is refused in a line, and nothing of it is run."""
 
-import json
 import os
 import pickle
 import shutil
@@ -73,7 +72,7 @@ HOSTILE = {
     "method is a file": ({"method": "../evil.py"}, r"method is the code '../evil.py'"),
     "method is a file in capitals": ({"method": "/x/EVIL.PY"}, "method is the code"),
     "method is a module": ({"method": "os"}, "unknown method 'os'"),
-    "method is no text": ({"method": ["sft"]}, "method is list; expected str"),
+    "method is no text": ({"method": ["sft"]}, "method is a list; expected a text"),
     "extractor is a file": ({"extract": {"features": {"rgb": {"extractor": "evil.py"}}}}, r"is the code 'evil.py'"),
     "extractor is unknown": ({"extract": {"features": {"rgb": {"extractor": "os"}}}}, "extractor 'os'"),
     "extractor option": (
@@ -89,7 +88,7 @@ HOSTILE = {
     "depth": ({"options": {"fusion_depth": 60_000}}, "more weights than model.safetensors"),
     "unknown option": ({"options": {"dims": 10}}, "unknown option of sft 'dims'"),
     "option of another kind": ({"options": {"dim": "wide"}}, "describes no model that can be built"),
-    "option is infinite": ({"options": {"drop": float("inf")}}, "options.drop is inf"),
+    "option is infinite": ({"options": {"drop": float("inf")}}, "options.drop is inf; expected a finite number"),
     "options are deep": ({"options": {"keep": DEEP}}, "nested more than"),
     "features": ({"features": {"rgb": 10**9, "sound": 4}}, r"features.rgb is 1000000000; expected a whole number"),
     "features are negative": ({"features": {"rgb": -1, "sound": 4}}, "features.rgb is -1"),
@@ -99,16 +98,16 @@ HOSTILE = {
     "resample": ({"resample": {"rgb": 10**9}}, "resample.rgb is 1000000000"),
     "max_length": ({"max_length": -5}, "max_length is -5"),
     "windows": ({"windows": 10**9}, "windows is 1000000000"),
-    "normalised": ({"normalised": "yes"}, "normalised is str; expected bool"),
+    "normalised": ({"normalised": "yes"}, "normalised is a text; expected true or false"),
     "task": ({"labels": {"task": "clas", "classes": ["a", "b", "c"]}}, "unknown task 'clas'; did you mean 'class'"),
-    "classes": ({"labels": {"task": "class", "classes": "abc"}}, "labels.classes is str"),
+    "classes": ({"labels": {"task": "class", "classes": "abc"}}, "labels.classes is a text; expected a list"),
     "other classes": ({"labels": {"task": "class", "classes": ["a", "b"]}}, r"bias has shape \(3,\), expected \(2,\)"),
     "class twice": ({"labels": {"task": "class", "classes": ["a", "b", "a"]}}, "names a class twice"),
     "heads": (
         {"labels": {"task": "heads", "classes": ["a", "b", "c"], "heads": {"x": 10**9}}},
         "heads.x is 1000000000",
     ),
-    "no labels": ({"labels": None}, "labels is NoneType; expected dict"),
+    "no labels": ({"labels": None}, "labels is null; expected an object"),
 }  # fmt: skip
 
 
@@ -204,10 +203,11 @@ def test_a_source_that_is_not_there_says_what_is_expected(tmp_path: Path) -> Non
 
 def test_a_pulled_run_can_be_adapted_with_its_old_clips(shared: Path, tmp_path: Path) -> None:
     from sparsefuse.inference.predictor import load
+    from sparsefuse.runs.folder import RunFolder
     from sparsefuse.training import replay
 
     got = pull(str(shared), tmp_path / "got")
-    found = replay.load(got, load(got).model)
+    found = replay.load(RunFolder(got), load(got).model)
     assert found is not None
     assert len(found.labels) == 9
 
@@ -220,7 +220,7 @@ def test_building_without_memory_leaves_torch_as_it_was(shared: Path, tmp_path: 
     assert torch.zeros(1).device.type == "cpu"
 
 
-def test_unknown_facts_are_kept_for_later_versions(shared: Path, tmp_path: Path) -> None:
-    edit_json(shared / "model.json", lambda facts: facts.update(later={"x": 1}))
-    got = pull(str(shared), tmp_path / "got")
-    assert json.loads((got / "model.json").read_text())["later"] == {"x": 1}
+@pytest.mark.parametrize("name", ["model.json", "config.json", "env.json", "result.json", "calibration.json"])
+def test_a_file_with_an_unknown_field_is_refused(shared: Path, tmp_path: Path, name: str) -> None:
+    edit_json(shared / name, lambda facts: facts.update(later={"x": 1}))
+    refused(shared, tmp_path, f"^{name}: unknown field 'later'")

@@ -68,7 +68,7 @@ def test_no_path_command_or_group_is_sent(run: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("path", ["/home/anna/model", "/tmp/x", "C:\\Users\\anna", "~/anna"])
 def test_a_path_that_is_left_stops_the_push(run: Path, tmp_path: Path, path: str) -> None:
-    edit_json(run / "result.json", lambda result: result.update(note=f"see {path}"))
+    edit_json(run / "result.json", lambda result: result.update(name=f"see {path}"))
     with pytest.raises(ValueError, match=r"result.json would give away the path"):
         push(run, str(tmp_path / "shared"))
     assert not (tmp_path / "shared").exists()

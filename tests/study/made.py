@@ -53,11 +53,13 @@ def write_run(runs: Path, name: str, seed: int, accuracy: float) -> None:
         lines.append(",".join([f"clip{i}", CLASSES[label], CLASSES[said], *shares]))
     (run / "predictions.csv").write_text("\n".join(lines) + "\n")
     top1 = len(right) / CLIPS
-    cost = {"gmacs": 0.01 if name.startswith("sft") else 0.1, "memory_mb": 1.0, "latency_ms": 2.0, "parameters": 1000}
+    gmacs = 0.01 if name.startswith("sft") else 0.1
+    cost = {"gmacs": gmacs, "layers_gmacs": gmacs, "paper_gmacs": gmacs, "parameters": 1000, "memory_mb": 1.0}
+    cost |= {"lengths": {"depth": 4, "sound": 4}, "latency_ms": 2.0}
     result = {
         "method": name, "name": name, "seed": seed, "fold": None, "task": "class", "classes": list(CLASSES),
         "data": "made", "epochs": 1, "best_epoch": 1, "seconds": 6.0, "valid": {"top1": top1}, "test": {"top1": top1},
-        "splits": {"train": 9, "valid": 9, "test": CLIPS}, "skipped": 0, "cost": cost, "confusion": counts.tolist(),
+        "splits": {"train": 9, "valid": 9, "test": CLIPS}, "clips": {}, "skipped": 0, "cost": cost, "confusion": counts.tolist(),
     }  # fmt: skip
     (run / "result.json").write_text(json.dumps(result))
     points = [

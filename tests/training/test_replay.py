@@ -13,6 +13,7 @@ from sparsefuse.cli.app import main
 from sparsefuse.files import checkpoint
 from sparsefuse.inference.evaluate import Opened, open_run
 from sparsefuse.inference.predictor import Clip
+from sparsefuse.runs.folder import RunFolder
 from sparsefuse.training import replay, states
 from sparsefuse.training.train import train
 
@@ -31,7 +32,7 @@ def opened(run: Path) -> Opened:
 
 def test_training_keeps_clips_of_every_class_evenly(run: Path, opened: Opened) -> None:
     """Four of each class are there, and four are kept by default."""
-    found = replay.load(run, opened.predictor.model)
+    found = replay.load(RunFolder(run), opened.predictor.model)
     assert found is not None
     assert Counter(found.labels.tolist()) == {0: 4, 1: 4, 2: 4}
 
@@ -39,8 +40,8 @@ def test_training_keeps_clips_of_every_class_evenly(run: Path, opened: Opened) -
 def test_kept_clips_go_on_to_the_logits_of_their_files(opened: Opened, tmp_path: Path) -> None:
     """All clips are kept here; the numbers are halved, so three digits are left."""
     model = opened.predictor.model
-    assert replay.keep(tmp_path, model, opened.data, 99) == 12
-    found = replay.load(tmp_path, model)
+    assert replay.keep(RunFolder(tmp_path), model, opened.data, 99) == 12
+    found = replay.load(RunFolder(tmp_path), model)
     assert found is not None
     with torch.no_grad():
         said = model.head(model.through(found.state, found.depth))
@@ -56,18 +57,18 @@ def _raw(opened: Opened, i: int) -> Clip:
 
 @pytest.mark.parametrize(("per_class", "kept"), [(1, 3), (3, 9)])
 def test_fewer_per_class_are_kept_if_asked_for(opened: Opened, tmp_path: Path, per_class: int, kept: int) -> None:
-    assert replay.keep(tmp_path, opened.predictor.model, opened.data, per_class) == kept
+    assert replay.keep(RunFolder(tmp_path), opened.predictor.model, opened.data, per_class) == kept
 
 
 def test_what_does_not_fit_is_left_out_class_by_class(opened: Opened, tmp_path: Path, monkeypatch, caplog) -> None:
-    replay.keep(tmp_path, opened.predictor.model, opened.data, 4)
-    found = replay.load(tmp_path, opened.predictor.model)
+    replay.keep(RunFolder(tmp_path), opened.predictor.model, opened.data, 4)
+    found = replay.load(RunFolder(tmp_path), opened.predictor.model)
     assert found is not None
     each = sum(t.x.nbytes // 2 + t.mask.nbytes for t in found.state.streams.values()) // 12
     monkeypatch.setattr(replay, "LIMIT", 5 * each + each // 2)
     caplog.set_level("INFO")
-    assert replay.keep(tmp_path, opened.predictor.model, opened.data, 4) == 5
-    found = replay.load(tmp_path, opened.predictor.model)
+    assert replay.keep(RunFolder(tmp_path), opened.predictor.model, opened.data, 4) == 5
+    found = replay.load(RunFolder(tmp_path), opened.predictor.model)
     assert found is not None
     assert sorted(Counter(found.labels.tolist()).values()) == [1, 2, 2]
     assert "5 of 12 clips are kept" in caplog.text
@@ -79,15 +80,15 @@ def test_clips_of_other_weights_are_refused(run: Path, opened: Opened, tmp_path:
     name = "model/embed.project.0.bias"
     checkpoint.save(other / "model.safetensors", {**found.tensors, name: found.tensors[name] + 1}, found.facts)
     with pytest.raises(ValueError, match=r"made by other weights .*sparsefuse remember"):
-        replay.load(other, open_run(other, split="train").predictor.model)
+        replay.load(RunFolder(other), open_run(other, split="train").predictor.model)
 
 
 def test_remember_gives_an_old_run_what_training_would_have(run: Path, tmp_path: Path, monkeypatch, capsys) -> None:
     old = shutil.copytree(run, tmp_path / "run")
-    (old / replay.FILE).unlink()
+    RunFolder(old).replay.unlink()
     monkeypatch.setattr("sys.argv", ["sparsefuse", "remember", str(old)])
     main()
-    assert (old / replay.FILE).read_bytes() == (run / replay.FILE).read_bytes()
+    assert RunFolder(old).replay.read_bytes() == RunFolder(run).replay.read_bytes()
     assert "12 clips" in capsys.readouterr().out
 
 
@@ -98,7 +99,7 @@ def test_other_tasks_keep_clips_too(tmp_path: Path, task: str) -> None:
     config = tiny.with_data(config, label="verb+noun") if task == "heads" else config
     run = train(config, tmp_path / "run", root=Path(), measured=False)
     opened = open_run(run, split="train")
-    found = replay.load(run, opened.predictor.model)
+    found = replay.load(RunFolder(run), opened.predictor.model)
     assert found is not None
     assert states.size(found.state) == len(found.labels) >= 3
     kept = {json.dumps(label) for label in found.labels.tolist()}
@@ -108,4 +109,4 @@ def test_other_tasks_keep_clips_too(tmp_path: Path, task: str) -> None:
 def test_a_run_of_a_trial_keeps_none(tmp_path: Path) -> None:
     config = tiny.config(tiny.write_set(tmp_path / "data"), epochs=1)
     run = train(config, tmp_path / "run", root=Path(), measured=False, tested=False)
-    assert not (run / replay.FILE).exists()
+    assert not RunFolder(run).replay.exists()

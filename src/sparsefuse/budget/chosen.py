@@ -1,6 +1,7 @@
 """The configuration of what was chosen: a Config in, a YAML file that `sparsefuse train` takes out."""
 
 import os
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -35,7 +36,7 @@ def write_yaml(path: Path, config: Config, root: Path, says: list[str]) -> None:
     write_text(path, notes + yaml.safe_dump({"method": tree["method"], **changed}, sort_keys=False))
 
 
-def _changed(tree: dict[str, Any], default: dict[str, Any]) -> dict[str, Any]:
+def _changed(tree: Mapping[str, Any], default: Mapping[str, Any]) -> dict[str, object]:
     """What is not as it is by default, tuples as lists."""
     found = {}
     for name, value in tree.items():

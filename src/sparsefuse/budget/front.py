@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from sparsefuse.budget.limits import Limits
 from sparsefuse.budget.trials import Goal, Trial
@@ -129,7 +129,7 @@ def _score(goal: Goal, value: float) -> str:
     return f"{100 * value:.1f}" if METRICS[goal.name].share else f"{value:.4g}"
 
 
-def _options(options: Mapping[str, Any]) -> str:
+def _options(options: Mapping[str, object]) -> str:
     """`keep=(rgb=12, sound=20), sparse=local`."""
     parts = {
         name: "(" + ", ".join(f"{k}={v}" for k, v in value.items()) + ")" if isinstance(value, Mapping) else value

@@ -24,7 +24,7 @@ class Candidate(NamedTuple):
     """Options that keep the budget."""
 
     method: str
-    options: dict[str, Any]
+    options: Mapping[str, object]
     costs: dict[str, float]
 
 
@@ -88,7 +88,7 @@ class Proposals:
         else:
             self.study.tell(trial, [score, *self.prices.limits.shares(candidate.costs).values()])
 
-    def _suggest(self, trial: "optuna.Trial") -> tuple[str, dict[str, Any]]:
+    def _suggest(self, trial: "optuna.Trial") -> tuple[str, dict[str, object]]:
         method = trial.suggest_categorical("method", list(self.spaces))
         space, point = self.spaces[method], {}
         for name, axis in space.axes.items():
@@ -100,7 +100,7 @@ class Proposals:
 
 
 def affordable(
-    methods: Mapping[str, dict[str, Any]], prices: Prices
+    methods: Mapping[str, Mapping[str, object]], prices: Prices
 ) -> tuple[dict[str, Space], list[tuple[str, Point]]]:
     """The spaces of the methods (name -> configured options) that the budget allows, and where to begin in each.
 

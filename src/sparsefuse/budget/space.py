@@ -13,7 +13,7 @@ All other options stay as configured.
 
 import inspect
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, Literal, NamedTuple, get_args, get_origin
 
 from sparsefuse.layers.ops import PATTERNS
@@ -53,7 +53,7 @@ class Space(NamedTuple):
     """The options of one method that a search may change, by axis: `fusion_depth`, `keep.rgb`."""
 
     axes: dict[str, Range | Choice]
-    fixed: dict[str, Any]
+    fixed: Mapping[str, Any]
     """configured options that are not searched"""
     head_size: int
     """width of an attention head; 0 if `dim` is not tied to `num_heads`"""
@@ -76,7 +76,7 @@ class Space(NamedTuple):
         }
 
 
-def space_of(method: str, configured: dict[str, Any], lengths: dict[str, int]) -> Space:
+def space_of(method: str, configured: Mapping[str, Any], lengths: dict[str, int]) -> Space:
     """The space of a method. `configured`: its options in the configuration; `lengths`: tokens of a clip."""
     parameters = inspect.signature(find(method).build, eval_str=True).parameters
     start = {name: configured.get(name, p.default) for name, p in parameters.items()}

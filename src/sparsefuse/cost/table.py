@@ -138,9 +138,9 @@ def _table(title: str, *columns: str) -> "Table":
     return table
 
 
-def _plain(line: Line) -> dict[str, Any]:
+def _plain(line: Line) -> dict[str, object]:
     cost = line.cost
     gmacs = {"embed": cost.embed, "layers": cost.layers, "head": cost.head, "total": cost.total, "paper": cost.paper}
-    found: dict[str, Any] = {"method": line.method, "gmacs": {k: v / 1e9 for k, v in gmacs.items()}}
+    found: dict[str, object] = {"method": line.method, "gmacs": {k: v / 1e9 for k, v in gmacs.items()}}
     found |= {"parameters": cost.parameters, "reported_gmacs": line.reported}
     return found | ({"measured": line.measured._asdict()} if line.measured else {})

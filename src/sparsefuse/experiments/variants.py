@@ -2,8 +2,9 @@
 
 import dataclasses
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import yaml
@@ -18,11 +19,11 @@ class Variant(NamedTuple):
     name: str
     """what tables call it: the method, `unimodal (rgb)`, `sft, pool=max`"""
     method: str
-    options: dict[str, Any] = {}  # noqa: RUF012  # never changed
+    options: Mapping[str, object] = MappingProxyType({})
     """further options of the method"""
-    train: dict[str, Any] = {}  # noqa: RUF012
+    train: Mapping[str, object] = MappingProxyType({})
     """fields of `train`"""
-    data: dict[str, Any] = {}  # noqa: RUF012
+    data: Mapping[str, object] = MappingProxyType({})
     """fields of `data`"""
 
     def of(self, config: Config, seed: int) -> Config:
@@ -79,20 +80,21 @@ def values_of(config: Config, option: str, values: Sequence[Any]) -> list[Varian
         each = [value] if len(options) == 1 else [_typed(part) for part in str(value).split("+")]
         if len(each) != len(options):
             raise ValueError(f"{option} takes {len(options)} values joined by +; got {value!r}")
-        changes = _changes(config, dict(zip(options, each, strict=True)))
-        found.append(Variant(f"{Path(config.method).stem}, {option}={value}", config.method, **changes))
+        name = f"{Path(config.method).stem}, {option}={value}"
+        found.append(_changed(config, name, dict(zip(options, each, strict=True))))
     return found
 
 
-def _changes(config: Config, values: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """Options by their dotted names, as the fields of a `Variant`."""
-    found: dict[str, dict[str, Any]] = {"options": {}, "train": {}, "data": {}, "data.split": {}}
+def _changed(config: Config, variant: str, values: Mapping[str, object]) -> Variant:
+    """The configuration with options by their dotted names."""
+    options, train, data, split = {}, {}, {}, {}
+    places = {"": options, "train": train, "data": data, "data.split": split}
     for name, value in values.items():
         part, _, field = name.rpartition(".")
-        found[part or "options"][field] = _checked(name, value) if part else value
-    if split := found.pop("data.split"):
-        found["data"]["split"] = dataclasses.replace(config.data.split, **split)
-    return found
+        places[part][field] = _checked(name, value) if part else value
+    if split:
+        data["split"] = dataclasses.replace(config.data.split, **split)
+    return Variant(variant, config.method, options, train, data)
 
 
 def _typed(text: str) -> Any:

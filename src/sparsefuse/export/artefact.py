@@ -3,12 +3,13 @@
 import logging
 import tempfile
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 from torch import Tensor
 
+from sparsefuse.cost import count
 from sparsefuse.export import clips as sources
-from sparsefuse.export.card import facts, timed, write_card
+from sparsefuse.export.card import Card, Timing, inputs, machine, versions, write_card
 from sparsefuse.export.clips import Clips
 from sparsefuse.export.int8 import quantise
 from sparsefuse.export.onnx import OPSET, write_onnx
@@ -32,7 +33,7 @@ class Exported(NamedTuple):
     """What was written."""
 
     file: Path
-    card: dict[str, Any]
+    card: Card
 
 
 def export(
@@ -75,64 +76,89 @@ def export(
         if int8:
             made = Path(folder) / "int8.onnx"
             quantise(plain, made)
-        card: dict[str, Any] = {"file": out.name, "format": format, "precision": "int8" if int8 else "float32"}
-        known = RunFolder(run).read(ModelFacts)
-        card |= facts(program, predictor, known.method, known.typical)
-        card |= _checked(predictor, program, splits, plain, made, tolerance)
-        card |= {"bytes": made.stat().st_size, "fp32_bytes": plain.stat().st_size}
-        card |= {"opset": OPSET} if format == "onnx" else {}
-        if card["failures"] and not force:
-            raise ValueError(f"{out} not written: {'; '.join(card['failures'])}; --force writes it nevertheless")
+        facts = RunFolder(run).read(ModelFacts)
+        checked = _checked(predictor, program, splits, plain, made)
+        failures = _failures(checked, tolerance, int8=int8)
+        if failures and not force:
+            raise ValueError(f"{out} not written: {'; '.join(failures)}; --force writes it nevertheless")
+        card = Card(
+            file=out.name,
+            format=format,
+            precision="int8" if int8 else "float32",
+            method=facts.method,
+            task=facts.labels.task,
+            labels=facts.labels.classes,
+            heads=facts.labels.heads,
+            calibrated=predictor.calibration is not None,
+            temperature=predictor.temperature,
+            inputs=inputs(program, predictor),
+            outputs=program.output_names,
+            gmacs=count.total(predictor.model, facts.typical) / 1e9,
+            versions=versions(),
+            machine=machine(),
+            clips_from=" and ".join(clips.source for clips in splits.values()),
+            real_clips=all(clips.real for clips in splits.values()),
+            tolerance=tolerance,
+            parity=checked.parity,
+            scores=checked.scores,
+            failures=failures,
+            latency=checked.latency,
+            bytes=made.stat().st_size,
+            fp32_bytes=plain.stat().st_size,
+            int8=checked.int8,
+            opset=OPSET if format == "onnx" else None,
+        )
         with replacing(out) as temporary:
             temporary.write_bytes(made.read_bytes())
     write_card(out, card)
     return Exported(out, card)
 
 
-def _checked(
-    predictor: Predictor, program: Program, splits: dict[str, Clips], plain: Path, made: Path, tolerance: float
-) -> dict[str, Any]:
-    """What the card says of parity, scores and time."""
+class _Checked(NamedTuple):
+    """What the exported model does on clips."""
+
+    parity: Parity
+    """of the float32 graph"""
+    int8: Parity | None
+    scores: dict[str, Score]
+    latency: Timing
+
+
+def _checked(predictor: Predictor, program: Program, splits: dict[str, Clips], plain: Path, made: Path) -> _Checked:
     labels, given = predictor.labels, [clip for clips in splits.values() for clip in clips.given]
     log.info("comparing it with the trained model on %d clips ...", len(given))
     trained, runner = trained_logits(predictor, given), open_file(plain)
-    said = _said(runner, program, given)
-    same = parity(trained, *said, labels)
-    found: dict[str, Any] = {"clips_from": " and ".join(clips.source for clips in splits.values())}
-    found |= {"real_clips": all(clips.real for clips in splits.values())}
-    found |= {"tolerance": tolerance, "parity": same._asdict()}
-    quantised = None
+    alone, together = _outputs(runner, program, given)
+    same, quantised = parity(trained, alone, together, labels), None
     if made != plain:
         runner = open_file(made)
-        said = _said(runner, program, given)
-        quantised = parity(trained, *said, labels)
-        found["int8"] = quantised._asdict()
+        alone, together = _outputs(runner, program, given)
+        quantised = parity(trained, alone, together, labels)
     scores, start = {}, 0
     for split, clips in splits.items():
         part = slice(start, start + len(clips.given))
         start = part.stop
-        if one := score(trained[part], said[0][part], clips, labels):
+        if one := score(trained[part], alone[part], clips, labels):
             scores[split] = one
-    found["scores"] = {split: {**one._asdict(), "loss": one.loss} for split, one in scores.items()}
-    found["failures"] = _failures(same, tolerance, quantised, scores)
     middle = sorted(given, key=lambda clip: sum(map(len, clip.streams.values())))[len(given) // 2]
     time = latency(runner, pad([middle.streams], program.inputs))
-    return found | {"latency": timed(time, {name: len(x) for name, x in middle.streams.items()})}
+    timing = Timing(*time, threads=1, batch=1, clip={name: len(x) for name, x in middle.streams.items()})
+    return _Checked(same, quantised, scores, timing)
 
 
-def _said(runner: Runner, program: Program, given: list[sources.Given]) -> tuple[Tensor, Tensor]:
+def _outputs(runner: Runner, program: Program, given: list[sources.Given]) -> tuple[Tensor, Tensor]:
     """Logits of every clip alone, and in padded batches."""
-    return tuple(exported_logits(runner, program.inputs, given, batch) for batch in (1, BATCH))  # pyright: ignore[reportReturnType]
+    return exported_logits(runner, program.inputs, given), exported_logits(runner, program.inputs, given, BATCH)
 
 
-def _failures(same: Parity, tolerance: float, quantised: Parity | None, scores: dict[str, Score]) -> list[str]:
+def _failures(checked: _Checked, tolerance: float, *, int8: bool) -> list[str]:
     """Why the file should not be used; empty if it may."""
-    found = []
+    found, same, scores = [], checked.parity, checked.scores
     if not same.max_difference <= tolerance:
         found.append(f"logits differ by {same.max_difference:.2g}, more than the tolerance {tolerance:g}")
     if same.same_labels < same.clips:
         found.append(f"{same.clips - same.same_labels} of {same.clips} labels differ")
-    if quantised is None:
+    if not int8:
         return found
     if not scores:
         found.append("int8 cannot be judged without labelled clips; give --manifest")

@@ -2,121 +2,176 @@
 
 import platform
 from collections.abc import Mapping
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
 
-from sparsefuse.cost import count
+from sparsefuse.config import Task
+from sparsefuse.export.parity import Parity, Score
 from sparsefuse.export.program import Program
-from sparsefuse.export.runner import Latency
-from sparsefuse.files.whole import write_json, write_text
+from sparsefuse.files.typed import write
+from sparsefuse.files.whole import write_text
 from sparsefuse.inference.predictor import Predictor
 
 _PACKAGES = ("sparsefuse", "torch", "onnx", "onnxscript", "onnxruntime")
 
 
-def facts(program: Program, predictor: Predictor, method: str, typical: Mapping[str, int]) -> dict[str, Any]:
-    """What a consumer must know: labels, inputs, outputs; and what the model is."""
-    labels = program.labels
-    return {
-        "method": method,
-        "task": labels.task,
-        "labels": list(labels.classes),
-        "heads": labels.heads,
-        "calibrated": predictor.calibration is not None,
-        "temperature": predictor.temperature,
-        "inputs": [
-            {
-                "name": given.name,
-                "length": given.tensors[1],
-                "kind": given.kind,
-                "width": given.width,
-                "tokens": given.tokens,
-                "rate": given.rate,
-                "extract": predictor.extract.get(given.name),
-            }
-            for given in program.inputs
-        ],
-        "outputs": program.output_names,
-        "gmacs": count.total(predictor.model, typical) / 1e9,
-        "versions": {name: found for name in _PACKAGES if (found := _version(name))},
-        "machine": f"{platform.system()} {platform.machine()}",
-    }
+@dataclass(frozen=True)
+class Argument:
+    """An input; see `program.Input`."""
+
+    name: str
+    length: str
+    """name of the input that says how much of it is real"""
+    kind: str
+    width: int
+    tokens: int | None
+    rate: int | None
+    extract: Mapping[str, object] | None
+    """how its features were made; None if elsewhere"""
 
 
-def timed(latency: Latency, tokens: dict[str, int]) -> dict[str, Any]:
-    """The time of one clip, as the card says it."""
-    return {**latency._asdict(), "threads": 1, "batch": 1, "clip": tokens}
+@dataclass(frozen=True)
+class Timing:
+    """The time of one clip."""
+
+    median_ms: float
+    spread_ms: float
+    """half the distance between the 10th and the 90th percentile"""
+    runs: int
+    threads: int
+    batch: int
+    clip: Mapping[str, int]
+    """modality -> its length"""
 
 
-def write_card(path: Path, card: dict[str, Any]) -> Path:
-    """Writes both beside the exported file `path`; returns the JSON's path."""
+@dataclass(frozen=True)
+class Card:
+    """All that a consumer must know."""
+
+    file: str
+    format: str
+    precision: str
+    method: str
+    task: Task
+    labels: tuple[str, ...]
+    heads: Mapping[str, int]
+    calibrated: bool
+    temperature: float
+    inputs: list[Argument]
+    outputs: list[str]
+    gmacs: float
+    versions: Mapping[str, str]
+    machine: str
+    clips_from: str
+    real_clips: bool
+    tolerance: float
+    parity: Parity
+    """of the float32 graph"""
+    scores: Mapping[str, Score]
+    """by split"""
+    failures: list[str]
+    """why it should not be used"""
+    latency: Timing
+    bytes: int
+    fp32_bytes: int
+    int8: Parity | None = None
+    opset: int | None = None
+    """of ONNX"""
+
+
+def inputs(program: Program, predictor: Predictor) -> list[Argument]:
+    """The inputs of a program."""
+    return [
+        Argument(
+            name=given.name,
+            length=given.tensors[1],
+            kind=given.kind,
+            width=given.width,
+            tokens=given.tokens,
+            rate=given.rate,
+            extract=predictor.extract.get(given.name),
+        )
+        for given in program.inputs
+    ]
+
+
+def versions() -> dict[str, str]:
+    """Of the packages that take part."""
+    return {name: found for name in _PACKAGES if (found := _version(name))}
+
+
+def machine() -> str:
+    """What runs here."""
+    return f"{platform.system()} {platform.machine()}"
+
+
+def write_card(path: Path, card: Card) -> None:
+    """Writes both beside the exported file `path`."""
     write_text(path.with_suffix(".md"), markdown(card))
-    write_json(path.with_suffix(".json"), card)
-    return path.with_suffix(".json")
+    write(path.with_suffix(".json"), card)
 
 
-def markdown(card: dict[str, Any]) -> str:
+def markdown(card: Card) -> str:
     """The card for people."""
-    int8 = card["precision"] == "int8"
-    size = f"{card['bytes'] / 1e3:.0f} kB"
-    if int8:
-        size += f", {card['bytes'] / card['fp32_bytes']:.2f} of float32's"
-    labels = f", of {', '.join(card['labels'])}" if card["labels"] else ""
-    clip = ", ".join(f"{name} {count}" for name, count in card["latency"]["clip"].items())
-    latency = card["latency"]
+    size = f"{card.bytes / 1e3:.0f} kB"
+    if card.int8:
+        size += f", {card.bytes / card.fp32_bytes:.2f} of float32's"
+    labels = f", of {', '.join(card.labels)}" if card.labels else ""
+    latency = card.latency
+    clip = ", ".join(f"{name} {count}" for name, count in latency.clip.items())
     lines = [
-        f"# {card['file']}",
+        f"# {card.file}",
         "",
-        f"`{card['method']}` as {card['format']}, {card['precision']}, {size}. Task: {card['task']}. "
-        + (f"Temperature {card['temperature']:.3g}." if card["calibrated"] else "Not calibrated."),
+        f"`{card.method}` as {card.format}, {card.precision}, {size}. Task: {card.task}. "
+        + (f"Temperature {card.temperature:.3g}." if card.calibrated else "Not calibrated."),
         "",
         "| input | shape | what |",
         "|---|---|---|",
-        *(line for given in card["inputs"] for line in _input_lines(given)),
+        *(line for given in card.inputs for line in _input_lines(given)),
         "",
-        f"Outputs: {' and '.join(card['outputs'])} (batch, {max(len(card['labels']), 1)}){labels}.",
+        f"Outputs: {' and '.join(card.outputs)} (batch, {max(len(card.labels), 1)}){labels}.",
         "",
         "## Is it what was trained?",
         "",
-        f"Checked on {card['parity']['clips']} clips ({card['clips_from']}), each alone and in padded batches.",
+        f"Checked on {card.parity.clips} clips ({card.clips_from}), each alone and in padded batches.",
         "",
-        _parity_line("float32 graph" if int8 else "Graph", card["parity"]) + f"; tolerance {card['tolerance']:g}.",
-        *([_parity_line("int8", card["int8"]) + "."] if int8 else []),
-        *(_score_line(split, found) for split, found in card["scores"].items()),
-        *(f"**Refused, written with --force: {reason}.**" for reason in card["failures"]),
+        _parity_line("float32 graph" if card.int8 else "Graph", card.parity) + f"; tolerance {card.tolerance:g}.",
+        *([_parity_line("int8", card.int8) + "."] if card.int8 else []),
+        *(_score_line(split, score) for split, score in card.scores.items()),
+        *(f"**Refused, written with --force: {reason}.**" for reason in card.failures),
         "",
         "## What it takes",
         "",
-        f"One clip ({clip}): {latency['median_ms']:.2f} ms ± {latency['spread_ms']:.2f} (median of {latency['runs']}, "
-        f"half the 10-90 % range), one thread, {card['machine']}.",
-        f"{card['gmacs']:.4f} GMACs for a typical clip, from features on.",
+        f"One clip ({clip}): {latency.median_ms:.2f} ms ± {latency.spread_ms:.2f} (median of {latency.runs}, "
+        f"half the 10-90 % range), one thread, {card.machine}.",
+        f"{card.gmacs:.4f} GMACs for a typical clip, from features on.",
         "",
-        "Made with " + ", ".join(f"{name} {number}" for name, number in card["versions"].items()) + ".",
+        "Made with " + ", ".join(f"{name} {number}" for name, number in card.versions.items()) + ".",
     ]
     return "\n".join(lines) + "\n"
 
 
-def _input_lines(given: dict[str, Any]) -> list[str]:
-    sees = f"; the model sees {given['tokens']} tokens, whatever comes in" if given["tokens"] else ""
-    if given["kind"] == "sound":
-        shape, what = "(batch, samples) float32", f"sound from -1 to 1, {given['rate']} samples a second"
+def _input_lines(given: Argument) -> list[str]:
+    sees = f"; the model sees {given.tokens} tokens, whatever comes in" if given.tokens else ""
+    if given.kind == "sound":
+        shape, what = "(batch, samples) float32", f"sound from -1 to 1, {given.rate} samples a second"
     else:
-        shape, what = f"(batch, tokens, {given['width']}) float32", "features as extracted, not normalised"
-    length = f"| {given['length']} | (batch,) int64 | how much of it is real; 0 = the clip lacks it |"
-    return [f"| {given['name']} | {shape} | {what}{sees} |", length]
+        shape, what = f"(batch, tokens, {given.width}) float32", "features as extracted, not normalised"
+    length = f"| {given.length} | (batch,) int64 | how much of it is real; 0 = the clip lacks it |"
+    return [f"| {given.name} | {shape} | {what}{sees} |", length]
 
 
-def _parity_line(what: str, found: dict[str, Any]) -> str:
+def _parity_line(what: str, parity: Parity) -> str:
     return (
-        f"{what}: logits differ from the trained model's by at most {found['max_difference']:.2g}; "
-        f"{found['same_labels']} of {found['clips']} labels are the same"
+        f"{what}: logits differ from the trained model's by at most {parity.max_difference:.2g}; "
+        f"{parity.same_labels} of {parity.clips} labels are the same"
     )
 
 
-def _score_line(split: str, found: dict[str, Any]) -> str:
-    trained, exported = f"{found['trained']:.4f} as trained", f"{found['exported']:.4f} as exported"
-    return f"{found['metric']} on {split}, {found['clips']} clips: {trained}, {exported}."
+def _score_line(split: str, score: Score) -> str:
+    trained, exported = f"{score.trained:.4f} as trained", f"{score.exported:.4f} as exported"
+    return f"{score.metric} on {split}, {score.clips} clips: {trained}, {exported}."
 
 
 def _version(package: str) -> str:

@@ -10,12 +10,16 @@ import os
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from sparsefuse.export.artefact import export
+from sparsefuse.export.card import Card
+from sparsefuse.export.measured import Figures, Given, Task
 from sparsefuse.files.rows import write_table
-from sparsefuse.files.whole import read_json, write_text
+from sparsefuse.files.typed import read
+from sparsefuse.files.whole import write_text
 from sparsefuse.runs.folder import ModelFacts, RunFolder
 
 if TYPE_CHECKING:
@@ -121,22 +125,21 @@ def _exported(run: Path, int8: bool, trust_code: bool) -> Path:
 
 
 def _of_file(file: Path, name: str, memory_mb: int) -> Line:
-    card = read_json(file.with_suffix(".json"))
-    task = {"runtime": "onnxruntime", "path": str(file), "inputs": card["inputs"], "clip": card["latency"]["clip"]}
-    found = _measured(task | {"memory_mb": memory_mb})
-    scores = ", ".join(f"{score['metric']} {score['exported']:.3f} ({on})" for on, score in card["scores"].items())
-    note = "; ".join(filter(None, [found.get("error", ""), *card["failures"]]))
-    return _line(name, card["precision"], "onnxruntime", card["bytes"] / 1e3, card["gmacs"], found, scores, note)
+    card = read(Card, file.with_suffix(".json"))
+    given = [Given(one.name, one.length, one.kind, one.width) for one in card.inputs]
+    found = _measured(Task("onnxruntime", str(file), dict(card.latency.clip), RUNS, memory_mb, inputs=given))
+    scores = ", ".join(f"{score.metric} {score.exported:.3f} ({on})" for on, score in card.scores.items())
+    note = "; ".join(filter(None, [found.error, *card.failures]))
+    return Line(name, card.precision, "onnxruntime", card.bytes / 1e3, card.gmacs, *found.figures, scores, note)
 
 
 def _bfloat16(run: Path, plain: Line, trust_code: bool) -> Line:
     """The model in PyTorch, on features as the model sees them; PyTorch itself is larger than any sensible cap."""
     clip = dict(RunFolder(run).read(ModelFacts).typical)
-    task = {"runtime": "torch", "path": str(run), "precision": "bfloat16", "clip": clip}
-    found = _measured(task | {"memory_mb": 0, "trust_code": trust_code})
+    found = _measured(Task("torch", str(run), clip, RUNS, 0, precision="bfloat16", trust_code=trust_code))
     size = 2 * sum(count for count in _parameters(run)) / 1e3
-    note = found.get("error", "not capped; without resampling and normalising")
-    return _line(run.name, "bfloat16", "PyTorch", size, plain.gmacs, found, "", note)
+    note = found.error or "not capped; without resampling and normalising"
+    return Line(run.name, "bfloat16", "PyTorch", size, plain.gmacs, *found.figures, "", note)
 
 
 def _parameters(run: Path) -> list[int]:
@@ -154,11 +157,11 @@ def _parameters(run: Path) -> list[int]:
     return counts
 
 
-def _measured(task: dict[str, Any]) -> dict[str, Any]:
+def _measured(task: Task) -> Figures:
     one = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     done = subprocess.run(
         [sys.executable, "-m", "sparsefuse.export.measured"],
-        input=json.dumps({"runs": RUNS, **task}),
+        input=json.dumps(asdict(task)),
         env={**os.environ, **one},
         capture_output=True,
         text=True,
@@ -166,17 +169,8 @@ def _measured(task: dict[str, Any]) -> dict[str, Any]:
     )
     if done.returncode:
         last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
-        return {"error": f"did not run: {last[:200]}"}
-    return json.loads(done.stdout)
-
-
-def _line(
-    model: str, precision: str, runtime: str, size: float, gmacs: float, found: dict[str, Any], score: str, note: str
-) -> Line:
-    latency, spread, memory, whole = (
-        found.get(name) for name in ("latency_ms", "spread_ms", "memory_mb", "process_mb")
-    )
-    return Line(model, precision, runtime, size, gmacs, latency, spread, memory, whole, score, note)
+        return Figures(error=f"did not run: {last[:200]}")
+    return Figures(**json.loads(done.stdout))
 
 
 _TITLES = ("model", "precision", "runtime", "kB", "GMACs", "ms", "±", "MB", "MB process", "score", "note")

@@ -9,41 +9,80 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
 WARMUP = 5
 _UNIT = 1 if sys.platform == "darwin" else 1024  # of ru_maxrss, in bytes
 
 
+@dataclass(frozen=True)
+class Given:
+    """An input of the exported model; see `card.Argument`."""
+
+    name: str
+    length: str
+    kind: str
+    width: int
+
+
+@dataclass(frozen=True)
+class Task:
+    """What to run."""
+
+    runtime: Literal["onnxruntime", "torch"]
+    path: str
+    clip: dict[str, int]
+    """modality -> its length"""
+    runs: int
+    memory_mb: int
+    """the cap; 0 = none"""
+    inputs: list[Given] = field(default_factory=list)
+    """for onnxruntime"""
+    precision: str = ""
+    """for torch"""
+    trust_code: bool = False
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What came out; None if there was an error."""
+
+    latency_ms: float | None = None
+    spread_ms: float | None = None
+    memory_mb: float | None = None
+    process_mb: float | None = None
+    error: str = ""
+
+    @property
+    def figures(self) -> tuple[float | None, float | None, float | None, float | None]:
+        """All but the error."""
+        return self.latency_ms, self.spread_ms, self.memory_mb, self.process_mb
+
+
 def main() -> None:
     """Reads the task, prints the figures."""
-    task: dict[str, Any] = json.load(sys.stdin)
-    open_model = _onnx if task["runtime"] == "onnxruntime" else _torch
-    start = open_model(task)
-    if task["memory_mb"]:
-        resource.setrlimit(resource.RLIMIT_DATA, (task["memory_mb"] * 2**20,) * 2)
+    values = json.load(sys.stdin)
+    task = Task(**{**values, "inputs": [Given(**given) for given in values["inputs"]]})
+    start = (_onnx if task.runtime == "onnxruntime" else _torch)(task)
+    if task.memory_mb:
+        cap = task.memory_mb * 2**20
+        resource.setrlimit(resource.RLIMIT_DATA, (cap, cap))
     before = _reset_peak()
     try:
         run = start()
-        times = [_milliseconds(run) for _ in range(WARMUP + task["runs"])][WARMUP:]
+        times = [_milliseconds(run) for _ in range(WARMUP + task.runs)][WARMUP:]
     except (MemoryError, RuntimeError) as error:
-        print(json.dumps({"error": f"{type(error).__name__}: {str(error)[:200]}"}))
+        print(json.dumps(asdict(Figures(error=f"{type(error).__name__}: {str(error)[:200]}"))))
         return
     deciles = statistics.quantiles(times, n=10)
-    print(
-        json.dumps(
-            {
-                "latency_ms": statistics.median(times),
-                "spread_ms": (deciles[-1] - deciles[0]) / 2,
-                "memory_mb": (_peak() - before) / 1e6,
-                "process_mb": _peak() / 1e6,
-            }
-        )
-    )
+    spread = (deciles[-1] - deciles[0]) / 2
+    found = Figures(statistics.median(times), spread, (_peak() - before) / 1e6, _peak() / 1e6)
+    print(json.dumps(asdict(found)))
 
 
-def _onnx(task: dict[str, Any]) -> Callable[[], Callable[[], object]]:
+def _onnx(task: Task) -> Callable[[], Callable[[], object]]:
     """What opens the model, with all that is no model's loaded."""
     import numpy as np
     import onnxruntime
@@ -52,19 +91,19 @@ def _onnx(task: dict[str, Any]) -> Callable[[], Callable[[], object]]:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         options.log_severity_level = 3
-        session = onnxruntime.InferenceSession(task["path"], options, providers=["CPUExecutionProvider"])
+        session = onnxruntime.InferenceSession(task.path, options, providers=["CPUExecutionProvider"])
         rng, given = np.random.default_rng(0), {}
-        for one in task["inputs"]:
-            size = task["clip"].get(one["name"], 0)
-            shape = (1, max(size, 1)) if one["kind"] == "sound" else (1, max(size, 1), one["width"])
-            given[one["name"]] = rng.normal(size=shape).astype(np.float32)
-            given[one["length"]] = np.array([size])
+        for one in task.inputs:
+            size = task.clip.get(one.name, 0)
+            shape = (1, max(size, 1)) if one.kind == "sound" else (1, max(size, 1), one.width)
+            given[one.name] = rng.normal(size=shape).astype(np.float32)
+            given[one.length] = np.array([size])
         return lambda: session.run(None, given)
 
     return start
 
 
-def _torch(task: dict[str, Any]) -> Callable[[], Callable[[], object]]:
+def _torch(task: Task) -> Callable[[], Callable[[], object]]:
     import torch
 
     from sparsefuse.cost.count import random_clips
@@ -74,9 +113,9 @@ def _torch(task: dict[str, Any]) -> Callable[[], Callable[[], object]]:
     torch.set_num_threads(1)
 
     def start() -> Callable[[], object]:
-        dtype = getattr(torch, task["precision"])
-        model = load(task["path"], trust_code=task["trust_code"]).model.to(dtype)
-        clips = random_clips(model, task["clip"], 1, torch.device("cpu"))
+        dtype = getattr(torch, task.precision)
+        model = load(task.path, trust_code=task.trust_code).model.to(dtype)
+        clips = random_clips(model, task.clip, 1, torch.device("cpu"))
         clips = {name: Tokens(t.x.to(dtype), t.mask) for name, t in clips.items()}
 
         @torch.inference_mode()

@@ -1,7 +1,7 @@
 """Whether what was exported is what was trained: the same clips through both, their logits side by side."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -12,12 +12,14 @@ from sparsefuse.export.clips import Clips, Given
 from sparsefuse.export.program import Input, pad
 from sparsefuse.export.runner import Runner
 from sparsefuse.inference.predictor import Predictor
+from sparsefuse.runs.summary import MAIN_METRIC
 from sparsefuse.training import multiclip
 
 BATCH = 8
 
 
-class Parity(NamedTuple):
+@dataclass(frozen=True)
+class Parity:
     """What differs on some clips."""
 
     clips: int
@@ -27,20 +29,16 @@ class Parity(NamedTuple):
     """clips of which both say the same"""
 
 
-class Score(NamedTuple):
+@dataclass(frozen=True)
+class Score:
     """What the exported model makes of labelled clips, beside what the trained one does."""
 
     clips: int
     metric: str
     trained: float
     exported: float
-
-    @property
-    def loss(self) -> float:
-        """How much worse the exported model is, in points of 1 (of the error itself for regression)."""
-        if self.metric == "mae":
-            return self.exported / self.trained - 1 if self.trained else float(self.exported > 0)
-        return self.trained - self.exported
+    loss: float
+    """how much worse the exported model is, in points of 1 (of the error itself for regression)"""
 
 
 @torch.inference_mode()
@@ -71,9 +69,14 @@ def score(trained: Tensor, exported: Tensor, clips: Clips, labels: Labels) -> Sc
     truth = clips.labels
     if truth is None:
         return None
-    metric = {"class": "top1", "heads": "top1", "multilabel": "map", "regression": "mae"}[labels.task]
-    both = [metrics.scores(said, truth, labels.task, heads=labels.heads).get(metric) for said in (trained, exported)]
-    return Score(len(truth), metric, *both) if None not in both else None  # pyright: ignore[reportArgumentType]
+    metric = MAIN_METRIC[labels.task]
+    both = [metrics.scores(logits, truth, labels.task, heads=labels.heads) for logits in (trained, exported)]
+    if any(metric not in scores for scores in both):
+        return None
+    before, now = (scores[metric] for scores in both)
+    if metric == "mae":
+        return Score(len(truth), metric, before, now, now / before - 1 if before else float(now > 0))
+    return Score(len(truth), metric, before, now, before - now)
 
 
 def _same(labels: Labels, one: Tensor, other: Tensor) -> bool:

@@ -1,6 +1,7 @@
 """Checkpoints: tensors and plain facts in one safetensors file, written whole. Nothing is pickled."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,7 +20,7 @@ class Checkpoint(NamedTuple):
     facts: dict[str, Any]
 
 
-def save(path: Path, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
+def save(path: Path, tensors: dict[str, Tensor], facts: Mapping[str, object]) -> None:
     """Writes tensors by name and JSON-able facts. Raises OSError if the file cannot be written."""
     with replacing(path) as temporary:
         whole = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
@@ -74,7 +75,7 @@ def restore_model(model: nn.Module, tensors: dict[str, Tensor], prefix: str = "m
         name = differing[0]
         raise ValueError(
             f"the checkpoint does not fit the model: {len(differing)} weights differ, the first is {name} (shape "
-            f"{shapes.get(name, 'none')}, expected {wanted.get(name, 'none')}); it was made with other options or by "
-            "an older version, so train again"
+            f"{shapes.get(name, 'none')}, expected {wanted.get(name, 'none')}); it was made with "
+            "other options, so train again"
         )
     model.load_state_dict(given)

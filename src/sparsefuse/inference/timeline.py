@@ -6,7 +6,7 @@ an extractor joins to a token from before and after it may so reach over a windo
 
 import itertools
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from torch import Tensor
 
@@ -60,7 +60,7 @@ class Timeline(NamedTuple):
             found.append(Segment(borders[part[0]], borders[part[-1] + 1], label, mean))
         return found
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """As plain lists and numbers."""
         windows = [{"start": m.start, "end": m.end, **m.prediction._asdict()} for m in self.moments]
         return {"seconds": self.seconds, "segments": [s._asdict() for s in self.segments], "windows": windows}

@@ -4,7 +4,7 @@ import csv
 import json
 import math
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -153,7 +153,7 @@ def _best(rows: list[Row]) -> dict[str, float]:
     return best
 
 
-def _page(folder: Path, runs: list[Run], rows: list[Row]) -> dict[str, Any]:
+def _page(folder: Path, runs: list[Run], rows: list[Row]) -> Mapping[str, object]:
     """What the template shows."""
     groups = {row.name: by_name(runs)[row.name] for row in rows}  # best first, as the table
     finished = [run for group in groups.values() for run in group]
@@ -280,7 +280,7 @@ def _row_shares(counts: np.ndarray) -> np.ndarray:
     return counts / np.maximum(counts.sum(1, keepdims=True), 1)
 
 
-def _per_class(groups: dict[str, list[Run]], classes: list[str]) -> dict[str, Any]:
+def _per_class(groups: dict[str, list[Run]], classes: list[str]) -> Mapping[str, object]:
     """Per class: one share per method, mean over seeds; average precision, or F1 where only counts are known."""
     finished = [run for group in groups.values() for run in group]
     if all(run.result.per_class_ap for run in finished):

@@ -1,5 +1,6 @@
 """The model of a run: a run folder in, the model with its weights out; and the way back."""
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from sparsefuse.data.stats import Stats
@@ -46,7 +47,7 @@ def read_weights(folder: RunFolder, model: FusionModel) -> Stats | None:
     return stats if stats.mean else None
 
 
-def write_weights(folder: RunFolder, model: FusionModel, stats: Stats | None, facts: dict[str, float]) -> None:
+def write_weights(folder: RunFolder, model: FusionModel, stats: Stats | None, facts: Mapping[str, float]) -> None:
     """Writes them, with what is to be known of the epoch they are of."""
     tensors = {**checkpoint.model_tensors(model), **(stats.to_tensors() if stats else {})}
     checkpoint.save(folder.weights, tensors, facts)

@@ -2,10 +2,11 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, MutableMapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, MutableMapping, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
+from sparsefuse.files.typed import to_json
 from sparsefuse.serve.guard import App, Guard, read_body
 from sparsefuse.serve.numbers import TYPE
 from sparsefuse.serve.refusal import Refusal
@@ -68,7 +69,7 @@ def routes(service: Service, *, meanwhile: Callable[[], Coroutine[None, None, No
     # Its own pages of documentation load their code from elsewhere; the schema needs none.
     app = FastAPI(
         title=f"sparsefuse: {card.name}",
-        description=f"Predicts {_what(card.labels)} of clips with {', '.join(card.modalities)}.",
+        description=f"Predicts {_what(card.labels.classes)} of clips with {', '.join(card.modalities)}.",
         lifespan=lifespan,
         docs_url=None,
         redoc_url=None,
@@ -103,7 +104,7 @@ def routes(service: Service, *, meanwhile: Callable[[], Coroutine[None, None, No
 
     @app.get("/card", summary="The model: method, modalities, labels, what /predict takes, results, limits")
     async def card_of() -> Response:
-        return JSONResponse(card.as_json())
+        return JSONResponse(to_json(card))
 
     @app.get("/metrics", summary="Prometheus text", response_class=PlainTextResponse)
     async def numbers() -> Response:
@@ -112,8 +113,7 @@ def routes(service: Service, *, meanwhile: Callable[[], Coroutine[None, None, No
     return app
 
 
-def _what(labels: dict[str, Any]) -> str:
-    classes = labels["classes"]
+def _what(classes: Sequence[str]) -> str:
     return f"one of {', '.join(classes[:8])}{', ...' if len(classes) > 8 else ''}" if classes else "a number"
 
 
@@ -135,7 +135,7 @@ def _add_predict(app: "FastAPI", predict: Callable[..., Awaitable[Any]], service
             "example": card.example_json(),
         },
     }
-    classes = card.labels["classes"]
+    classes = card.labels.classes
     example = {
         "label": classes[0] if classes else "0.5",
         "probabilities": {name: round(1 / len(classes), 4) for name in classes},

@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -84,7 +84,7 @@ def _build(gradio: Any, service: Service, uploads: Uploads, url: str) -> None:
     )
 
 
-def _inputs(gradio: Any, card: Card) -> dict[str, Any]:
+def _inputs(gradio: Any, card: Card) -> Mapping[str, Any]:
     """Field -> the component that fills it: one for media, one for each modality whose features come ready-made."""
     inputs: dict[str, Any] = {}
     if "video" in card.sources:
@@ -95,7 +95,7 @@ def _inputs(gradio: Any, card: Card) -> dict[str, Any]:
         inputs[FILE] = gradio.File(label="Clip", type="filepath", elem_id="sf-clip")
     if not inputs:
         for name in card.ready_made:
-            width = card.modalities[name]["width"]
+            width = card.modalities[name].width
             inputs[name] = gradio.File(
                 label=f"{name}: .npy of (N, {width})", type="filepath", file_types=[".npy"], height=140
             )

@@ -1,8 +1,7 @@
 """A study's folder in; its tables in Markdown and CSV, and one HTML page that opens from disk, out. Needs no torch."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
 
 from sparsefuse.files.rows import csv_text
 from sparsefuse.files.whole import write_text
@@ -11,7 +10,7 @@ from sparsefuse.report.page import commands, confusions, environment, render
 from sparsefuse.runs.summary import Stat, spread
 from sparsefuse.study.claims import claims
 from sparsefuse.study.results import Place, Results
-from sparsefuse.study.tables import bins, levels, missing, tables
+from sparsefuse.study.tables import Levels, bins, levels, missing, tables
 
 COSTS = {
     "gmacs": "GMACs per clip, log scale",
@@ -70,9 +69,9 @@ def _classes(results: Results) -> list[str]:
     return results.finished[0].result.classes
 
 
-def _figures(results: Results) -> dict[str, Any]:
+def _figures(results: Results) -> Mapping[str, object]:
     """Every figure with the names of its lines, in the order of their colours."""
-    found: dict[str, Any] = {}
+    found: dict[str, object] = {}
     names = [place.name for place in results.places("t1")]
     for part, label in COSTS.items():
         points = [
@@ -127,7 +126,7 @@ def _relative(results: Results, curves: dict[str, list[Place]]) -> dict[str, cha
     return found
 
 
-def _degradation(degraded: dict[str, Any], modality: str, names: list[str]) -> str:
+def _degradation(degraded: Mapping[str, Levels], modality: str, names: list[str]) -> str:
     """One panel per kind that has more than one level."""
     panels: dict[str, dict[str, charts.Line]] = {}
     titles = {"noise": "noise, standard deviations", "dropped": "share of tokens dropped"}

@@ -19,7 +19,7 @@ from sparsefuse.experiments.variants import Variant
 from sparsefuse.methods import fusions
 
 REDUCTION = 64
-PLAIN: dict[str, Any] = {"train": {"mixup_alpha": 0.0}}
+PLAIN: Mapping[str, Mapping[str, object]] = {"train": {"mixup_alpha": 0.0}}
 DROP = {"drop": 0.2}
 
 
@@ -112,5 +112,5 @@ def _named(name: str, factor: int) -> str:
     return name if factor == 1 else f"{name}, factor {factor}"
 
 
-def _windows(factor: int) -> dict[str, Any]:
+def _windows(factor: int) -> dict[str, object]:
     return {"keep": None, "stride": factor, "pool": "max"}

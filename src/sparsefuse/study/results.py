@@ -1,18 +1,21 @@
 """A study's folder comes in; its finished runs, experiment by experiment, come out. Needs no torch."""
 
 import csv
+from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 
-from sparsefuse.files.whole import read_json
+from sparsefuse.files.typed import read
 from sparsefuse.runs.folder import RunFolder
 from sparsefuse.runs.summary import Row, Run, Stat, by_name, read_runs, spread, summarise
 
 
-class Place(NamedTuple):
+@dataclass(frozen=True)
+class Place:
     """A variant in an experiment; see `plan.Entry`."""
 
     name: str
@@ -20,8 +23,32 @@ class Place(NamedTuple):
     factor: int
 
 
+Kind = Literal["noise", "dropped", "missing"]
+ROBUSTNESS = "robustness.json"
+
+
+@dataclass(frozen=True)
+class Point:
+    """The accuracy of a run under one degradation of its test clips."""
+
+    modality: str
+    kind: Kind
+    level: float
+    """0 = as it is"""
+    top1: float
+
+
+@dataclass(frozen=True)
+class _Study:
+    """study.json; see `conduct.facts`."""
+
+    experiments: Mapping[str, list[Place]]
+    modalities: list[str]
+    margin: float
+
+
 class Answers(NamedTuple):
-    """What a run said of the test clips, by id."""
+    """What a run predicted of the test clips, by id."""
 
     right: dict[str, bool]
     confidence: dict[str, float]
@@ -34,10 +61,8 @@ class Results:
     def __init__(self, folder: Path):
         if not (folder / "study.json").is_file():
             raise FileNotFoundError(f"{folder} is no study: no study.json; expected what `sparsefuse study` wrote")
-        facts = read_json(folder / "study.json")
-        self.margin: float = facts["margin"]
-        self.modalities: list[str] = facts["modalities"]
-        self.plan = {name: [Place(**place) for place in places] for name, places in facts["experiments"].items()}
+        study = read(_Study, folder / "study.json")
+        self.margin, self.modalities, self.plan = study.margin, study.modalities, study.experiments
         self.runs: list[Run] = read_runs(folder / "runs")
         self.by_name = by_name(self.runs)
         self._read: dict[Path, Answers] = {}
@@ -107,10 +132,10 @@ class Results:
             self._read[run.folder] = _answers(RunFolder(run.folder).predictions)
         return self._read[run.folder]
 
-    def robustness(self, name: str) -> list[list[dict[str, Any]]]:
+    def robustness(self, name: str) -> list[list[Point]]:
         """robustness.json of every run that has one."""
-        files = (run.folder / "robustness.json" for run in self.by_name[name])
-        return [read_json(path) for path in files if path.is_file()]
+        files = (run.folder / ROBUSTNESS for run in self.by_name[name])
+        return [read(list[Point], path) for path in files if path.is_file()]
 
 
 def _answers(path: Path) -> Answers:

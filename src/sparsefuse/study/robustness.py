@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 from contextlib import closing
+from dataclasses import asdict
 from pathlib import Path
-from typing import Literal, NamedTuple
 
 import torch
 from rich.console import Console
@@ -15,31 +15,20 @@ from sparsefuse.files.whole import write_json
 from sparsefuse.inference.evaluate import open_run, outputs
 from sparsefuse.parallel.workers import each
 from sparsefuse.runs.folder import RunFolder
+from sparsefuse.study.results import ROBUSTNESS, Kind, Point
 from sparsefuse.tokens import Tokens
 from sparsefuse.training.multiclip import Streams
 
-Kind = Literal["noise", "dropped", "missing"]
 LEVELS: dict[Kind, tuple[float, ...]] = {
     "noise": (0.5, 1.0, 2.0, 4.0),  # standard deviations of the training features
     "dropped": (0.25, 0.5, 0.75, 0.9),  # share of tokens
     "missing": (1.0,),  # the whole modality
 }
-FILE = "robustness.json"
-
-
-class Point(NamedTuple):
-    """The accuracy of a run under one degradation of its test clips."""
-
-    modality: str
-    kind: Kind
-    level: float
-    """0 = as it is"""
-    top1: float
 
 
 def measure(cells: Sequence[Cell], *, jobs: int = 0) -> None:
     """Writes robustness.json into the folder of every finished cell that has none yet."""
-    todo = [(c.folder, c.root) for c in cells if RunFolder(c.folder).finished and not (c.folder / FILE).exists()]
+    todo = [(c.folder, c.root) for c in cells if RunFolder(c.folder).finished and not (c.folder / ROBUSTNESS).exists()]
     jobs = min(jobs, len(todo)) if jobs else 0
     with closing(each(_write, todo, jobs)) as ended:
         for (folder, _), done in track(
@@ -86,7 +75,7 @@ def degrade(tokens: Streams, modality: str, kind: Kind, level: float, generator:
 
 def _write(task: tuple[Path, Path]) -> bool:
     run, root = task
-    write_json(run / FILE, [point._asdict() for point in curves(run, root)])
+    write_json(run / ROBUSTNESS, [asdict(point) for point in curves(run, root)])
     return True
 
 

@@ -163,13 +163,17 @@ def bins(results: Results, name: str, seed: int | None = None) -> list:
     return reliability(confidence, right)
 
 
-def levels(results: Results, name: str) -> dict[tuple[str, str], dict[float, list[float]]]:
-    """(modality, kind) -> level -> top-1 of every run."""
-    found: dict[tuple[str, str], dict[float, list[float]]] = {}
+Levels = dict[tuple[str, str], dict[float, list[float]]]
+"""(modality, kind) -> level -> top-1 of every run"""
+
+
+def levels(results: Results, name: str) -> Levels:
+    """Those of a variant."""
+    found: Levels = {}
     for run in results.robustness(name):
         for point in run:
-            curve = found.setdefault((point["modality"], point["kind"]), {})
-            curve.setdefault(point["level"], []).append(point["top1"])
+            curve = found.setdefault((point.modality, point.kind), {})
+            curve.setdefault(point.level, []).append(point.top1)
     return found
 
 

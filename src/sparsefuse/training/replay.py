@@ -48,7 +48,7 @@ def keep(folder: RunFolder, model: FusionModel, data: ClipDataset, per_class: in
         parts.append(_half(_state(model, data, chosen[i : i + _BATCH], depth)))
         room = LIMIT * min(len(chosen), _BATCH) // _bytes(parts[0])
         if i + _BATCH >= room and len(chosen) > room:
-            log.info("%d of %d old clips are kept, as many as fit into %d MB", room, len(chosen), LIMIT // 10**6)
+            log.info("%d of %d clips are kept for replay, as many as fit into %d MB", room, len(chosen), LIMIT // 10**6)
             chosen = chosen[: max(room, 1)]
             break
     state = states.take(states.join(parts), torch.arange(len(chosen)))

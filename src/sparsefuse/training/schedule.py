@@ -56,7 +56,7 @@ class Schedule:
             self.plateau.step(loss)
             self.rate = self.now
 
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> dict[str, object]:
         """What a checkpoint must remember."""
         return {"plateau": self.plateau.state_dict(), "lr": self.rate}
 

@@ -4,7 +4,7 @@ import dataclasses
 from collections import Counter
 from collections.abc import Sequence
 from statistics import median
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -97,7 +97,7 @@ class Report:
             kinds.setdefault(problem.kind, []).append(problem)
         return kinds
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """As plain dicts and lists; `fixes` has the nearest fix for every kind of problem found."""
         return {
             "manifest": self.manifest,
