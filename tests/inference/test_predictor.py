@@ -4,6 +4,7 @@ import csv
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ import torch
 
 import tiny
 from sparsefuse.cli.app import main
+from sparsefuse.files import checkpoint
 from sparsefuse.files.skipped import Unusable
 from sparsefuse.inference.clips import show
 from sparsefuse.inference.evaluate import evaluate
@@ -212,7 +214,7 @@ def test_probabilities_are_calibrated_on_the_validation_split_and_labels_stay(ru
     assert list(said.probabilities.values()) == pytest.approx(scaled.tolist(), abs=1e-5)
 
 
-def test_an_older_run_is_calibrated_by_eval_but_not_on_its_test_split(run: Path, tmp_path: Path) -> None:
+def test_a_run_without_a_temperature_is_calibrated_by_eval_but_not_on_its_test_split(run: Path, tmp_path: Path) -> None:
     noted = json.loads((run / "calibration.json").read_text())
     old = shutil.copytree(run, tmp_path / "old")
     (old / "calibration.json").unlink()
@@ -314,6 +316,33 @@ def test_what_is_no_run_folder_is_an_error_that_says_so(run: Path, tmp_path: Pat
         shutil.copytree(run, copy)
         (copy / missing).unlink()
     with pytest.raises(FileNotFoundError, match="no run folder" if missing != "model.safetensors" else "no checkpoint"):
+        load(copy)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"windows": ...}, r"model\.json: windows is missing"),
+        ({"features": {"rgb": 10**9, "sound": 4}}, r"features\.rgb is 1000000000; expected a whole number"),
+        ({"options": {"dim": "wide"}}, r"model\.json describes no model that can be built"),
+        ({"options": {"dims": 4}}, r"describes no model that can be built: .*'dims'"),
+        ({"options": {"dim": 12, "num_heads": 2}}, "the checkpoint does not fit the model"),
+    ],
+)
+def test_a_damaged_model_json_is_a_sentence(run: Path, tmp_path: Path, change: dict[str, Any], message: str) -> None:
+    copy = shutil.copytree(run, tmp_path / "run")
+    facts = json.loads((copy / "model.json").read_text()) | change
+    (copy / "model.json").write_text(json.dumps({name: value for name, value in facts.items() if value is not ...}))
+    with pytest.raises(ValueError, match=message):
+        load(copy)
+
+
+def test_weights_without_the_normalisation_are_refused(run: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(run, tmp_path / "run")
+    found = checkpoint.load(copy / "model.safetensors")
+    tensors = {name: t for name, t in found.tensors.items() if name != "std/rgb"}
+    checkpoint.save(copy / "model.safetensors", tensors, found.facts)
+    with pytest.raises(ValueError, match="lacks the mean and std of features"):
         load(copy)
 
 

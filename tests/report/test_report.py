@@ -38,13 +38,16 @@ def write_run(folder, name="sft", seed=0, *, top1=0.9, classes=CLASSES, cost=Non
     gmacs, parameters, memory, latency = cost or METHODS.get(name, METHODS["sft"])[1:]
     write_json_to(folder, "result.json", {
         "method": name.split()[0], "name": name, "seed": seed, "fold": None, "task": "class", "classes": classes,
-        "data": "manifest", "epochs": epochs, "best_epoch": epochs - 1, "seconds": 81.2, "valid": test, "test": test, "confusion": confusion.tolist(),
+        "data": "manifest", "epochs": epochs, "best_epoch": epochs - 1, "seconds": 81.2, "valid": test, "test": test,
+        "confusion": confusion.tolist(),
         "per_class_ap": rng.uniform(top1 - 0.1, 1, len(classes)).clip(0, 1).tolist(),
-        "cost": {"gmacs": gmacs, "layers_gmacs": gmacs, "paper_gmacs": gmacs, "lengths": {}, "parameters": parameters, "memory_mb": memory,
+        "cost": {"gmacs": gmacs, "layers_gmacs": gmacs, "paper_gmacs": gmacs, "lengths": {},
+                 "parameters": parameters, "memory_mb": memory,
                  "latency_ms": latency, "latency_spread_ms": latency / 15, "batch": 1},
         "splits": {"train": 216, "valid": 54, "test": 90}, "clips": {}, "skipped": 0, **more})  # fmt: skip
     write_json_to(folder, "config.json", {"method": name.split()[0], "seed": seed, "train": {"epochs": epochs}})
-    write_json_to(folder, "env.json", {"sparsefuse": "0.1.0", "torch": "2.13.0", "python": "3.11.9", "platform": "Linux x86_64", "device": "cpu",
+    write_json_to(folder, "env.json", {"sparsefuse": "0.1.0", "torch": "2.13.0", "python": "3.11.9",
+                                       "platform": "Linux x86_64", "device": "cpu",
                                        "threads": 2, "commit": "88563ee", "seed": seed,
                                        "command": "sparsefuse compare configs/demo.yaml --seeds 0 1 2"})  # fmt: skip
     lines = [{"epoch": e, "lr": 1e-3, "train_loss": 2.2 * 0.75**e, "seconds": 6.1,

@@ -59,7 +59,8 @@ def write_run(runs: Path, name: str, seed: int, accuracy: float) -> None:
     result = {
         "method": name, "name": name, "seed": seed, "fold": None, "task": "class", "classes": list(CLASSES),
         "data": "made", "epochs": 1, "best_epoch": 1, "seconds": 6.0, "valid": {"top1": top1}, "test": {"top1": top1},
-        "splits": {"train": 9, "valid": 9, "test": CLIPS}, "clips": {}, "skipped": 0, "cost": cost, "confusion": counts.tolist(),
+        "splits": {"train": 9, "valid": 9, "test": CLIPS}, "clips": {}, "skipped": 0,
+        "cost": cost, "confusion": counts.tolist(),
     }  # fmt: skip
     (run / "result.json").write_text(json.dumps(result))
     points = [

@@ -9,13 +9,13 @@ from torch import Tensor
 
 from sparsefuse.cost import count
 from sparsefuse.export import clips as sources
-from sparsefuse.export.card import Card, Timing, inputs, machine, versions, write_card
+from sparsefuse.export.card import Card, machine, versions, write_card
 from sparsefuse.export.clips import Clips
 from sparsefuse.export.int8 import quantise
 from sparsefuse.export.onnx import OPSET, write_onnx
 from sparsefuse.export.parity import BATCH, Parity, Score, exported_logits, parity, score, trained_logits
-from sparsefuse.export.program import Program, pad
-from sparsefuse.export.runner import Runner, latency, open_file
+from sparsefuse.export.program import Program
+from sparsefuse.export.runner import Latency, Runner, latency, open_file
 from sparsefuse.export.traced import write_pt2
 from sparsefuse.files.whole import replacing
 from sparsefuse.inference.predictor import Predictor, load
@@ -91,7 +91,7 @@ def export(
             heads=facts.labels.heads,
             calibrated=predictor.calibration is not None,
             temperature=predictor.temperature,
-            inputs=inputs(program, predictor),
+            inputs=list(program.inputs),
             outputs=program.output_names,
             gmacs=count.total(predictor.model, facts.typical) / 1e9,
             versions=versions(),
@@ -121,7 +121,7 @@ class _Checked(NamedTuple):
     """of the float32 graph"""
     int8: Parity | None
     scores: dict[str, Score]
-    latency: Timing
+    latency: Latency
 
 
 def _checked(predictor: Predictor, program: Program, splits: dict[str, Clips], plain: Path, made: Path) -> _Checked:
@@ -141,9 +141,7 @@ def _checked(predictor: Predictor, program: Program, splits: dict[str, Clips], p
         if one := score(trained[part], alone[part], clips, labels):
             scores[split] = one
     middle = sorted(given, key=lambda clip: sum(map(len, clip.streams.values())))[len(given) // 2]
-    time = latency(runner, pad([middle.streams], program.inputs))
-    timing = Timing(*time, threads=1, batch=1, clip={name: len(x) for name, x in middle.streams.items()})
-    return _Checked(same, quantised, scores, timing)
+    return _Checked(same, quantised, scores, latency(runner, middle.streams, program.inputs))
 
 
 def _outputs(runner: Runner, program: Program, given: list[sources.Given]) -> tuple[Tensor, Tensor]:

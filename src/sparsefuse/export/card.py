@@ -8,41 +8,12 @@ from pathlib import Path
 
 from sparsefuse.config import Task
 from sparsefuse.export.parity import Parity, Score
-from sparsefuse.export.program import Program
+from sparsefuse.export.program import Input
+from sparsefuse.export.runner import Latency
 from sparsefuse.files.typed import write
 from sparsefuse.files.whole import write_text
-from sparsefuse.inference.predictor import Predictor
 
 _PACKAGES = ("sparsefuse", "torch", "onnx", "onnxscript", "onnxruntime")
-
-
-@dataclass(frozen=True)
-class Argument:
-    """An input; see `program.Input`."""
-
-    name: str
-    length: str
-    """name of the input that says how much of it is real"""
-    kind: str
-    width: int
-    tokens: int | None
-    rate: int | None
-    extract: Mapping[str, object] | None
-    """how its features were made; None if elsewhere"""
-
-
-@dataclass(frozen=True)
-class Timing:
-    """The time of one clip."""
-
-    median_ms: float
-    spread_ms: float
-    """half the distance between the 10th and the 90th percentile"""
-    runs: int
-    threads: int
-    batch: int
-    clip: Mapping[str, int]
-    """modality -> its length"""
 
 
 @dataclass(frozen=True)
@@ -58,7 +29,7 @@ class Card:
     heads: Mapping[str, int]
     calibrated: bool
     temperature: float
-    inputs: list[Argument]
+    inputs: list[Input]
     outputs: list[str]
     gmacs: float
     versions: Mapping[str, str]
@@ -72,28 +43,12 @@ class Card:
     """by split"""
     failures: list[str]
     """why it should not be used"""
-    latency: Timing
+    latency: Latency
     bytes: int
     fp32_bytes: int
     int8: Parity | None = None
     opset: int | None = None
     """of ONNX"""
-
-
-def inputs(program: Program, predictor: Predictor) -> list[Argument]:
-    """The inputs of a program."""
-    return [
-        Argument(
-            name=given.name,
-            length=given.tensors[1],
-            kind=given.kind,
-            width=given.width,
-            tokens=given.tokens,
-            rate=given.rate,
-            extract=predictor.extract.get(given.name),
-        )
-        for given in program.inputs
-    ]
 
 
 def versions() -> dict[str, str]:
@@ -152,7 +107,7 @@ def markdown(card: Card) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _input_lines(given: Argument) -> list[str]:
+def _input_lines(given: Input) -> list[str]:
     sees = f"; the model sees {given.tokens} tokens, whatever comes in" if given.tokens else ""
     if given.kind == "sound":
         shape, what = "(batch, samples) float32", f"sound from -1 to 1, {given.rate} samples a second"

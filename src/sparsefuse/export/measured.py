@@ -19,7 +19,7 @@ _UNIT = 1 if sys.platform == "darwin" else 1024  # of ru_maxrss, in bytes
 
 @dataclass(frozen=True)
 class Given:
-    """An input of the exported model; see `card.Argument`."""
+    """An input of the exported model; see `program.Input`."""
 
     name: str
     length: str

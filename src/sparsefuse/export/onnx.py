@@ -59,7 +59,7 @@ def save(model: Any, path: Path) -> None:
 
 def tidied(model: Any, program: Program) -> Any:
     """The same graph without what only a debugger reads, which is twice the size of a small model; axes get names."""
-    free = {given.tensors[0]: ("batch", f"{given.name} {_UNIT[given.kind]}") for given in program.inputs}
+    free = {given.name: ("batch", f"{given.name} {_UNIT[given.kind]}") for given in program.inputs}
     for value in (*model.graph.input, *model.graph.output):
         axes = value.type.tensor_type.shape.dim
         for axis, name in zip(axes, free.get(value.name, ("batch",)), strict=False):

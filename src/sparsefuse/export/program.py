@@ -4,38 +4,37 @@ Cutting, resampling, normalising, windows and the temperature are inside; see `i
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from sparsefuse import metrics
-from sparsefuse.data.lengths import Lengths
 from sparsefuse.export.fitting import Fitted
 from sparsefuse.export.sound import Wave
 from sparsefuse.features import PLACE
 from sparsefuse.inference.predictor import Predictor
-from sparsefuse.model import FusionModel
 
 
-class Input(NamedTuple):
-    """One modality as the exported model takes it, with a second input `<name>.length` (B,): how much is real, 0 where
-    the modality is missing."""
+@dataclass(frozen=True)
+class Input:
+    """One modality as the exported model takes it, with a second input (B,): how much is real, 0 where the modality is
+    missing."""
 
     name: str
+    length: str
+    """name of the second input"""
     kind: str
     """features (B, N, F) as extracted, or sound (B, S): samples from -1 to 1"""
     width: int
     """F; 1 for sound"""
     tokens: int | None
     """how many tokens the model sees, whatever comes in: they are resampled, cut or padded to it; None = all"""
-    rate: int | None = None
-    """samples a second"""
-
-    @property
-    def tensors(self) -> tuple[str, str]:
-        """The names of its two inputs."""
-        return self.name, f"{self.name}.length"
+    rate: int | None
+    """samples a second, of sound"""
+    extract: Mapping[str, object] | None
+    """how its features are made; None if elsewhere"""
 
 
 class Program(nn.Module):
@@ -48,7 +47,7 @@ class Program(nn.Module):
         self.temperature = predictor.temperature
         names = predictor.model.modalities
         waves = {name: wave_of(predictor.extract.get(name)) for name in names} if with_features else {}
-        self.inputs = tuple(_input(name, self.model, predictor.fit, waves.get(name)) for name in names)
+        self.inputs = tuple(_input(name, predictor, waves.get(name)) for name in names)
         self.sounds = nn.ModuleList(waves.get(name) or nn.Identity() for name in names)
         self.fitted = nn.ModuleList(Fitted(name, predictor.fit, predictor.stats) for name in names)
 
@@ -72,7 +71,7 @@ class Program(nn.Module):
     @property
     def input_names(self) -> list[str]:
         """The names of the arguments."""
-        return [name for given in self.inputs for name in given.tensors]
+        return [name for given in self.inputs for name in (given.name, given.length)]
 
     @property
     def output_names(self) -> list[str]:
@@ -100,11 +99,12 @@ def wave_of(spec: Mapping[str, Any] | None) -> Wave | None:
     return Wave(**{name: value for name, value in spec.items() if name not in PLACE})
 
 
-def _input(name: str, model: FusionModel, fit: Lengths, wave: Wave | None) -> Input:
-    tokens = fit.resample.get(name) or fit.max_length or None
+def _input(name: str, predictor: Predictor, wave: Wave | None) -> Input:
+    width, extract = predictor.model.features[name], predictor.extract.get(name)
+    tokens = predictor.fit.resample.get(name) or predictor.fit.max_length or None
     if wave is not None:
-        return Input(name, "sound", 1, tokens, wave.rate)
-    return Input(name, "features", model.features[name], tokens)
+        return Input(name, f"{name}.length", "sound", 1, tokens, wave.rate, extract)
+    return Input(name, f"{name}.length", "features", width, tokens, None, extract)
 
 
 def pad(clips: Sequence[dict[str, Tensor]], inputs: Sequence[Input]) -> tuple[Tensor, ...]:

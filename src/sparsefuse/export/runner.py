@@ -2,25 +2,32 @@
 
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
+
+from sparsefuse.export.program import Input, pad
 
 Runner = Callable[[Sequence[Tensor]], Tensor]
 """Arguments as `Program.forward` takes them -> logits (B, C)"""
 RUNS = 50
 
 
-class Latency(NamedTuple):
+@dataclass(frozen=True)
+class Latency:
     """The time of one clip."""
 
     median_ms: float
     spread_ms: float
     """half the distance between the 10th and the 90th percentile"""
     runs: int
+    clip: Mapping[str, int]
+    """modality -> how long it is"""
+    threads: int = 1
+    batch: int = 1
 
 
 def open_file(path: Path) -> Runner:
@@ -28,16 +35,17 @@ def open_file(path: Path) -> Runner:
     return _onnx(path) if path.suffix == ".onnx" else _pt2(path)
 
 
-def latency(runner: Runner, arguments: Sequence[Tensor], runs: int = RUNS) -> Latency:
-    """How long these arguments take, after a warm-up."""
-    times = []
+def latency(runner: Runner, clip: dict[str, Tensor], inputs: Sequence[Input], runs: int = RUNS) -> Latency:
+    """How long a clip takes, after a warm-up."""
+    arguments, times = pad([clip], inputs), []
     for i in range(runs + 5):
         start = time.perf_counter()
         runner(arguments)
         if i >= 5:
             times.append(1e3 * (time.perf_counter() - start))
     deciles = statistics.quantiles(times, n=10)
-    return Latency(statistics.median(times), (deciles[-1] - deciles[0]) / 2, runs)
+    lengths = {name: len(x) for name, x in clip.items()}
+    return Latency(statistics.median(times), (deciles[-1] - deciles[0]) / 2, runs, lengths)
 
 
 def _onnx(path: Path) -> Runner:

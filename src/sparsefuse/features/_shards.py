@@ -245,5 +245,4 @@ def _entries(path: Path) -> Iterator[dict[str, Any]]:
                 entry = json.loads(line)
             except json.JSONDecodeError:
                 continue  # empty, or torn by a kill
-            if "alone" in entry:  # else of an older version, whose features are made again
-                yield entry
+            yield entry

@@ -74,7 +74,6 @@ class Predictor:
         self.model, self.labels, self.stats = model, labels, stats
         self.extract, self.fit = extract, fit
         self.calibration = calibration
-        self.device = next(model.parameters()).device
 
     def predict(self, clips: Clip | Sequence[Clip]) -> "Prediction | list[Prediction]":
         """One clip gives one prediction, a list of clips a list. Each is a batch of its own, so memory stays small.

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from sparsefuse.config import Task
+from sparsefuse.data.labels import Labels
 from sparsefuse.files.typed import JSON, to_json
 from sparsefuse.inference.predictor import Predictor
 from sparsefuse.runs.folder import Cost, Environment, ModelFacts, Result, RunFolder, Scores
@@ -24,15 +24,6 @@ class Modality:
     column: str | None = None
     kind: str | None = None
     """of the media that it is made from"""
-
-
-@dataclass(frozen=True)
-class Outputs:
-    """What the model predicts."""
-
-    task: Task
-    classes: tuple[str, ...]
-    heads: Mapping[str, int]
 
 
 @dataclass(frozen=True)
@@ -62,7 +53,7 @@ class Card:
     name: str
     method: str
     modalities: Mapping[str, Modality]
-    labels: Outputs
+    labels: Labels
     longest: Mapping[str, int]
     """tokens of the longest stream in training"""
     inputs: dict[str, str]
@@ -81,7 +72,7 @@ class Card:
             facts.name,
             Path(facts.method).stem,
             modalities,
-            Outputs(facts.labels.task, facts.labels.classes, facts.labels.heads),
+            facts.labels,
             facts.lengths,
             _inputs(modalities),
             Bounds(limits.max_mb, limits.max_seconds, limits.timeout, most),
