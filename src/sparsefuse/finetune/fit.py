@@ -39,7 +39,7 @@ class Material(NamedTuple):
     fit: Lengths
 
 
-class Epoch(NamedTuple):
+class HeldOut(NamedTuple):
     """What is known after an epoch; before the first one, of the model as it came."""
 
     train_loss: float
@@ -52,10 +52,10 @@ class Epoch(NamedTuple):
 
 def fit(
     model: FusionModel, given: Material, settings: Settings, *, epochs: int, new: Sequence[int], old: Sequence[int]
-) -> Iterator[Epoch]:
-    """Trains on all clips but the held-out ones (`new` and `old`, by number) for `epochs`; gives one more `Epoch`.
+) -> Iterator[HeldOut]:
+    """Trains on all clips but the held-out ones (`new` and `old`, by number) for `epochs`; gives one more `HeldOut`.
 
-    The model is in eval mode whenever an `Epoch` is given, and its low-rank changes are not merged.
+    The model is in eval mode whenever an `HeldOut` is given, and its low-rank changes are not merged.
     """
     trained = choose(model, settings)
     hold_rows(model, given.class_weights, _learnt(given.labels, given.samples))
@@ -63,13 +63,13 @@ def fit(
     generator = torch.Generator().manual_seed(settings.seed)
     train = torch.tensor([i for i in range(len(given.samples)) if i not in set(new)])
     kept = torch.tensor([i for i in range(len(given.old.labels)) if i not in set(old)] if given.old else [])
-    yield Epoch(float("nan"), *_held_out(model, given, trained.depth, new, old))
+    yield HeldOut(float("nan"), *_held_out(model, given, trained.depth, new, old))
     for _ in range(epochs):
         loss = 0.0
         for chosen in train[torch.randperm(len(train), generator=generator)].split(settings.batch):
             drawn = kept[torch.randint(len(kept), (settings.batch,), generator=generator)] if len(kept) else kept
             loss += step(model, given, trained, optimizer, chosen, drawn) * len(chosen)
-        yield Epoch(loss / len(train), *_held_out(model, given, trained.depth, new, old))
+        yield HeldOut(loss / len(train), *_held_out(model, given, trained.depth, new, old))
 
 
 def step(
@@ -105,7 +105,7 @@ def state_of(model: FusionModel, samples: Sequence[Sample], depth: int, fit: Len
     return model.through(model.embed(tokens), last=depth)
 
 
-def timed(run: Iterator[Epoch]) -> Iterator[tuple[Epoch, float]]:
+def timed(run: Iterator[HeldOut]) -> Iterator[tuple[HeldOut, float]]:
     """Every epoch with the seconds since the one before."""
     start = time.perf_counter()
     for epoch in run:

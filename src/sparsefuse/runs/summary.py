@@ -9,9 +9,9 @@ from typing import NamedTuple
 from sparsefuse.config import Config
 from sparsefuse.data.fingerprint import difference
 from sparsefuse.files.skipped import Skip
-from sparsefuse.runs.folder import EPOCHS, Environment, Epoch, Result, RunFolder
+from sparsefuse.runs.folder import EPOCHS, NAMES, Environment, Epoch, Result, RunFolder
 
-RUN_FILES = ("result.json", EPOCHS, "config.json")
+RUN_FILES = (NAMES[Result], EPOCHS, NAMES[Config])
 
 
 class Run(NamedTuple):

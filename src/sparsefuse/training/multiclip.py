@@ -30,11 +30,11 @@ def predict(
 
     `change` is made to each batch before the model sees it.
     """
-    found = torch.zeros(len(samples), num_outputs, device=next(model.parameters()).device)
+    outputs = torch.zeros(len(samples), num_outputs, device=next(model.parameters()).device)
     for batch in batches:
         tokens = change(streams(model.eval(), [samples[i] for i in batch]))
-        found[torch.tensor(batch, device=found.device)] = logits(model, tokens, fit)
-    return found
+        outputs[torch.tensor(batch, device=outputs.device)] = logits(model, tokens, fit)
+    return outputs
 
 
 def streams(model: FusionModel, samples: Sequence[Sample]) -> Streams:
