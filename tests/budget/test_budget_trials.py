@@ -13,6 +13,7 @@ from sparsefuse.budget.front import finalists_of, front_of, sheet_of_trials
 from sparsefuse.budget.limits import Limits
 from sparsefuse.budget.proposals import Candidate
 from sparsefuse.budget.trials import Goal, Poor, Trial, Trials
+from sparsefuse.runs.folder import Epoch, RunFolder
 
 LIMITS = Limits(gmacs=1.0)
 TOP1, MAE = Goal("top1"), Goal("mae")
@@ -28,7 +29,8 @@ def trial(score: float, gmacs: float, *, number: int = 0, method: str = "late", 
 
 def write_scores(folder: Path, *scores: float, name: str = "top1") -> Path:
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "metrics.jsonl").write_text("".join(json.dumps({f"valid_{name}": score}) + "\n" for score in scores))
+    epochs = [Epoch(i, 0.1, 1.0, 1.0, {f"valid_{name}": score}) for i, score in enumerate(scores, 1)]
+    RunFolder(folder).write_epochs(epochs)
     return folder
 
 
