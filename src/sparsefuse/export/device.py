@@ -6,6 +6,7 @@ fails there, as it would on the device. Multiply-adds stand for energy.
 
 import csv
 import json
+import math
 import os
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from sparsefuse.export.artefact import export
 from sparsefuse.export.card import Card
 from sparsefuse.export.measured import Figures, Given, Task
+from sparsefuse.files import checkpoint
 from sparsefuse.files.rows import write_table
 from sparsefuse.files.typed import read
 from sparsefuse.files.whole import write_text
@@ -137,24 +139,10 @@ def _bfloat16(run: Path, plain: Line, trust_code: bool) -> Line:
     """The model in PyTorch, on features as the model sees them; PyTorch itself is larger than any sensible cap."""
     clip = dict(RunFolder(run).read(ModelFacts).typical)
     found = _measured(Task("torch", str(run), clip, RUNS, 0, precision="bfloat16", trust_code=trust_code))
-    size = 2 * sum(count for count in _parameters(run)) / 1e3
+    weights = checkpoint.shapes(RunFolder(run).weights)
+    size = 2 * sum(math.prod(shape) for name, shape in weights.items() if name.startswith("model/")) / 1e3
     note = found.error or "not capped; without resampling and normalising"
     return Line(run.name, "bfloat16", "PyTorch", size, plain.gmacs, *found.figures, "", note)
-
-
-def _parameters(run: Path) -> list[int]:
-    from safetensors import safe_open
-
-    with safe_open(RunFolder(run).weights, "np") as file:
-        names = [name for name in file.keys() if name.startswith("model/")]  # noqa: SIM118
-        shapes = [file.get_slice(name).get_shape() for name in names]
-    counts = []
-    for shape in shapes:
-        count = 1
-        for size in shape:
-            count *= size
-        counts.append(count)
-    return counts
 
 
 def _measured(task: Task) -> Figures:

@@ -42,6 +42,15 @@ def load(path: Path) -> Checkpoint:
         raise ValueError(f"{path} is not a whole safetensors file ({error}); take another checkpoint") from error
 
 
+def shapes(path: Path) -> dict[str, tuple[int, ...]]:
+    """Names and shapes of the tensors in a file, by its header alone. Raises ValueError if it is none of ours."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+    except SafetensorError as error:
+        raise ValueError(f"{path.name} is no whole safetensors file ({error})") from error
+
+
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     """The optimizer's state as flat names: `optimizer/<parameter>/<what>`."""
     state = optimizer.state_dict()["state"]

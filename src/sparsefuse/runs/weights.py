@@ -34,7 +34,9 @@ def load_model(folder: RunFolder, facts: ModelFacts | None = None) -> Loaded:
     facts = facts or folder.read(ModelFacts)
     model = build_model(facts)
     stats = read_weights(folder, model)
-    if facts.normalised and not (stats and stats.mean.keys() == stats.std.keys() == facts.features.keys()):
+    widths = {name: (width,) for name, width in facts.features.items()}
+    kinds = (stats.mean, stats.std) if stats else ({},)
+    if facts.normalised and any({name: tuple(x.shape) for name, x in kind.items()} != widths for kind in kinds):
         raise ValueError(f"{folder.weights} lacks the mean and std of features, which model.json calls normalised")
     return Loaded(facts, model, stats if facts.normalised else None)
 

@@ -5,17 +5,17 @@ the model is built without memory and no larger than the header of the weights s
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch.nn.modules import module as registry
 
 from sparsefuse.config import Config
 from sparsefuse.cost import count
 from sparsefuse.features import resolve
+from sparsefuse.files import checkpoint
 from sparsefuse.runs.folder import Calibration, Environment, ModelFacts, Result, RunFolder
 from sparsefuse.runs.weights import build_model
 from sparsefuse.sharing.parcel import CARD
@@ -23,8 +23,6 @@ from sparsefuse.sharing.schema import check_model
 
 MOST_GMACS = 10_000
 """multiply-adds in 1e9 that a clip of typical length may cost: more than any published video model's"""
-
-Shapes = dict[str, tuple[int, ...]]
 
 
 def check_run(folder: Path, names: list[str]) -> None:
@@ -35,7 +33,7 @@ def check_run(folder: Path, names: list[str]) -> None:
     run = RunFolder(folder)
     for name in names:
         if name.endswith(".safetensors"):
-            shapes(folder / name)
+            checkpoint.shapes(folder / name)
         elif name == CARD:
             _check_text(folder / name)
     try:
@@ -52,19 +50,10 @@ def check_run(folder: Path, names: list[str]) -> None:
             resolve(spec["extractor"], options)
         except ValueError as error:
             raise ValueError(f"model.json: extract.features.{name}: {error}") from error
-    _check_weights(facts, shapes(run.weights))
+    _check_weights(facts, checkpoint.shapes(run.weights))
 
 
-def shapes(path: Path) -> Shapes:
-    """Names and shapes of the tensors in a safetensors file, by its header alone. Raises ValueError if it is none."""
-    try:
-        with safe_open(path, framework="pt") as file:
-            return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
-    except SafetensorError as error:
-        raise ValueError(f"{path.name} is no whole safetensors file ({error})") from error
-
-
-def _check_weights(facts: ModelFacts, found: Shapes) -> None:
+def _check_weights(facts: ModelFacts, found: Mapping[str, tuple[int, ...]]) -> None:
     """The weights are those of the model that model.json describes, and a clip of it can be paid for."""
     given = {name.removeprefix("model/"): shape for name, shape in found.items() if name.startswith("model/")}
     with torch.device("meta"), _at_most(100 + 2 * len(given)):  # without memory; given up if it is far larger
