@@ -12,6 +12,7 @@ import tiny
 from sparsefuse import build
 from sparsefuse.config_checks import check_config
 from sparsefuse.data.lengths import Lengths
+from sparsefuse.data.sample import Sample
 from sparsefuse.inference import evaluate
 from sparsefuse.inference.predictor import load
 from sparsefuse.tokens import Tokens
@@ -99,3 +100,20 @@ def test_windows_without_a_length_are_an_error() -> None:
     config = tiny.with_data(tiny.config(Path("m.csv")), windows=2)
     with pytest.raises(ValueError, match=r"data.windows is 2, but data.max_length, the length of one, is 0"):
         check_config(config)
+
+
+def test_predictions_keep_the_order_of_the_samples_whatever_the_batches() -> None:
+    torch.manual_seed(0)
+    model = build("concat", {"a": 3}, 2, lengths={"a": 5}, dim=4, num_heads=1, fusion_depth=1)
+    samples = [Sample({"a": torch.randn(n, 3)}, torch.tensor(0), str(n)) for n in (2, 5, 3, 4)]
+    alone = torch.cat([multiclip.predict(model, [s], Lengths(), 2, batches=[[0]]) for s in samples])
+    together = multiclip.predict(model, samples, Lengths(), 2, batches=[[3, 1], [0]])
+    torch.testing.assert_close(together[[0, 1, 3]], alone[[0, 1, 3]])
+    assert together[2].tolist() == [0, 0]  # in no batch
+
+    def without_end(tokens: multiclip.Streams) -> multiclip.Streams:
+        return {name: Tokens(t.x, t.mask & (torch.arange(t.mask.shape[1]) < 2)) for name, t in tokens.items()}
+
+    changed = multiclip.predict(model, samples, Lengths(), 2, batches=[range(4)], change=without_end)
+    torch.testing.assert_close(changed[0], alone[0])
+    assert not changed[1].allclose(alone[1])

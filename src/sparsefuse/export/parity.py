@@ -44,11 +44,11 @@ class Score:
 @torch.inference_mode()
 def trained_logits(predictor: Predictor, clips: Sequence[Given]) -> Tensor:
     """(n, C) of the model as `predict` runs it, clip by clip."""
-    said = []
+    logits = []
     for clip in clips:
         tokens, _ = predictor.tokens(clip.features(predictor))
-        said.append(multiclip.logits(predictor.model, tokens, predictor.fit).cpu())
-    return torch.cat(said)
+        logits.append(multiclip.logits(predictor.model, tokens, predictor.fit).cpu())
+    return torch.cat(logits)
 
 
 def exported_logits(runner: Runner, inputs: Sequence[Input], clips: Sequence[Given], batch: int = 1) -> Tensor:
@@ -59,7 +59,7 @@ def exported_logits(runner: Runner, inputs: Sequence[Input], clips: Sequence[Giv
 
 def parity(trained: Tensor, alone: Tensor, together: Tensor, labels: Labels) -> Parity:
     """Compares logits (n, C)."""
-    different = max(float((trained - said).abs().max()) for said in (alone, together))
+    different = max(float((trained - exported).abs().max()) for exported in (alone, together))
     same = sum(_same(labels, *pair) for pair in zip(trained, alone, strict=True))
     return Parity(len(trained), different, same)
 

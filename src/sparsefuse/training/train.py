@@ -56,7 +56,7 @@ def train(
 
     `resume` continues a run that was stopped, to the same weights; a finished run is left as it is, unless its test
     split is still to be scored. With `tested` off it never is. `costs` take the place of what is counted and measured.
-    `stop` is asked after each epoch; if it says True of the run folder, training ends there, and the run stays
+    `stop` is called with the run folder after each epoch; if it gives True, training ends there, and the run stays
     unfinished. Raises FileExistsError when `out` holds a run and `resume` is off, ValueError for a configuration that
     cannot be run or is not the one that the run in `out` was started with.
     """
