@@ -28,6 +28,7 @@ from sparsefuse.data.clips import load_clips
 from sparsefuse.export.device import members
 from sparsefuse.files.rows import write_table
 from sparsefuse.inference.predictor import load
+from sparsefuse.runs.folder import RunFolder
 
 LIMITS = Limits(gmacs=2e-5, parameters=4000)
 MINE = """
@@ -189,9 +190,9 @@ def test_a_killed_search_repeats_no_finished_run_and_ends_the_same(
     real = train.write_result
 
     def killed_after(number: int):
-        def write(folder: Path, *args, **kwargs) -> None:
+        def write(folder: RunFolder, *args, **kwargs) -> None:
             real(folder, *args, **kwargs)
-            finished.append(f"{folder.parent.name}/{folder.name}")
+            finished.append(f"{folder.path.parent.name}/{folder.path.name}")
             if len(finished) == number:
                 raise Killed
 

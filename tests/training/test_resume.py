@@ -13,7 +13,7 @@ import torch
 import tiny
 from command import call
 from sparsefuse.config import Config, Picture, SpecAugment
-from sparsefuse.files import checkpoint
+from sparsefuse.files import checkpoint, whole
 from sparsefuse.inference.evaluate import evaluate
 from sparsefuse.training.train import train
 
@@ -78,8 +78,10 @@ class Killed(BaseException):
 def test_a_run_killed_after_any_file_it_writes_resumes_to_the_same_run(
     config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = train(config, tmp_path / "whole", root=Path(), measured=False)
-    assert len({line["lr"] for line in tiny.epochs(whole)}) > 1, "the plateau decay must act for this test to say much"
+    complete = train(config, tmp_path / "complete", root=Path(), measured=False)
+    assert len({line["lr"] for line in tiny.epochs(complete)}) > 1, (
+        "the plateau decay must act for this test to say much"
+    )
     replace = whole.os.replace
     points = 0
     while True:
@@ -100,7 +102,7 @@ def test_a_run_killed_after_any_file_it_writes_resumes_to_the_same_run(
         except Killed:
             monkeypatch.setattr(whole.os, "replace", replace)
             train(config, run, root=Path(), resume=True, measured=False)
-            assert_same_run(run, whole)
+            assert_same_run(run, complete)
         else:
             break
     # 4 files of set-up; 3 batches, best, metrics, last an epoch (best not always); predictions, result
