@@ -1,6 +1,7 @@
 """Typed JSON: a frozen dataclass and what was read in; the object, or one sentence that says what is wrong, out."""
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, fields, is_dataclass
 from functools import cache
@@ -15,7 +16,7 @@ T = TypeVar("T")
 JSON = None | bool | int | float | str | list["JSON"] | dict[str, "JSON"]
 
 LARGEST = 2**53
-"""of a number; beyond it a float is no longer exact"""
+"""of a whole number; beyond it a float is no longer exact"""
 DEEPEST = 16
 """levels of nesting where a field takes any JSON"""
 
@@ -127,9 +128,10 @@ def _of(kind: type, value: Any, place: str, path: str) -> Any:
 
 def _number(value: Any, place: str, path: str) -> Any:
     """The value, unless it is a number that is not finite or absurdly large."""
-    if isinstance(value, int | float) and not abs(value) <= LARGEST:
-        text = f"{value:g}" if isinstance(value, float) else str(value)[:30]
-        raise ValueError(f"{_at(place, path)} is {text}; expected a finite number, {LARGEST:,} at most")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"{_at(place, path)} is {value:g}; expected a finite number")
+    if isinstance(value, int) and abs(value) > LARGEST:
+        raise ValueError(f"{_at(place, path)} is {str(value)[:30]}...; expected {LARGEST:,} at most")
     return value
 
 

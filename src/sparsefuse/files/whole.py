@@ -41,7 +41,7 @@ def read_json(path: str | Path) -> Any:
 
 def read_lines(path: Path) -> list[object]:
     """The values of a JSONL file, none if there is none; a last line cut off by a kill is left out."""
-    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    lines = path.read_bytes().splitlines() if path.exists() else []
     values = []
     for number, line in enumerate(lines, 1):
         try:
