@@ -13,7 +13,6 @@ from sparsefuse.layers import ops
 
 os.environ["TORCH_FAKE_TENSOR_DISPATCH_CACHE"] = "0"  # read by torch._dynamo; it hardly hits, and doubles torch.export
 os.environ["OMP_NUM_THREADS"] = "1"  # for the processes that tests start
-os.environ["CXXFLAGS"] = "-O1"  # a third of the time to build; tests need thirty sizes
 torch.set_num_threads(1)  # for what is made once for a whole file, before the first test
 
 FIRST = [

@@ -1,7 +1,6 @@
-"""Attention in C++ equals the patterns' definition, alone or in company; where it cannot be built, we say so."""
+"""Attention in C++ equals the patterns' definition, alone or in company."""
 
 import copy
-import logging
 
 import pytest
 import torch
@@ -12,7 +11,6 @@ from sparsefuse.layers import ops
 from sparsefuse.layers.block import Attention, CrossAttention
 from sparsefuse.layers.heads import heads
 from sparsefuse.layers.ops import native
-from sparsefuse.layers.ops.native import building
 
 built = pytest.mark.skipif(bool(native.unavailable()), reason=native.unavailable())
 
@@ -197,40 +195,3 @@ def test_what_it_does_not_support_is_the_definitions(change, pattern):
     assert ops.choose("attention", q, q, q, mask, pattern="dense") is native
     q, mask = change(q, mask)
     assert ops.choose("attention", q, q, q, mask, pattern=pattern) is ops.definition
-
-
-def test_without_a_compiler_the_same_comes_out_and_the_log_says_why(monkeypatch, caplog):
-    made, (x, mask) = layer("local"), clips([30, 12], 30)
-    here = made(x, mask).x
-    building.library.cache_clear()
-    monkeypatch.delenv("CXX", raising=False)
-    monkeypatch.setattr(building.shutil, "which", lambda name: None)
-    with caplog.at_level(logging.WARNING):
-        there = made(x, mask).x
-        building.library("attention", 5)
-    building.library.cache_clear()
-    torch.testing.assert_close(here[mask], there[mask], rtol=1e-4, atol=1e-5)
-    if torch.backends.cpu.get_cpu_capability() in building.FOR:
-        told = "no C++ compiler among c++, g++, clang++; install one, or name it in CXX"
-        assert caplog.text.count(told) == 1  # for both
-
-
-@built
-def test_what_a_compiler_says_is_told_and_nothing_half_built_stays(monkeypatch, caplog, tmp_path):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setitem(building.FOR, torch.backends.cpu.get_cpu_capability(), "-DLANES=nonsense")
-    building.library.cache_clear()
-    with caplog.at_level(logging.WARNING):
-        assert building.library("attention", 4) is None
-    building.library.cache_clear()
-    assert "nonsense" in caplog.text
-    assert not list((tmp_path / "sparsefuse" / "native").iterdir())
-
-
-@built
-def test_it_is_built_once(monkeypatch, tmp_path):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    command = ["c++", *building.FLAGS, *building.FOR[torch.backends.cpu.get_cpu_capability()].split(), "-DWIDTH=4"]
-    first = building.built("attention", command)
-    monkeypatch.setattr(building.subprocess, "run", lambda *given, **options: pytest.fail("built again"))
-    assert building.built("attention", command) == first

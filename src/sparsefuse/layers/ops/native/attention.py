@@ -1,4 +1,4 @@
-"""Attention with narrow heads by `attention.cpp`, forward and backward."""
+"""Attention with narrow heads by `attention.h`, forward and backward."""
 
 import functools
 from typing import Any, NamedTuple
@@ -7,7 +7,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from sparsefuse.layers.ops.native.building import library
 from sparsefuse.layers.ops.native.call import NOWHERE, Given, Kind, View, view
 from sparsefuse.layers.ops.windows import means
 
@@ -18,12 +17,7 @@ WIDEST = 16
 def supports(q: Tensor, k: Tensor, v: Tensor, mask: Tensor, *, pattern: str) -> bool:
     """Whether `attention` can compute this call."""
     known = pattern in ("dense", "local", "strided") and not mask.requires_grad
-    return known and all(t.dtype == torch.float32 for t in (q, k, v)) and fits(q.shape[3])
-
-
-def fits(width: int) -> bool:
-    """Whether there is a library for heads of this width."""
-    return width <= WIDEST and library("attention", width) is not None
+    return known and all(t.dtype == torch.float32 for t in (q, k, v)) and q.shape[3] <= WIDEST
 
 
 def attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor, *, pattern: str, span: int) -> Tensor:
@@ -43,8 +37,13 @@ def refuse_graph() -> None:
         )
 
 
+MASKED = -1e38
+"""Logarithm of a weight of 0: finite, so that a query without any real key, which reads nothing, is told from one whose
+scores are all -inf, which is NaN in the definition."""
+
+
 def _logs(weights: Tensor) -> Tensor:
-    return weights.to(torch.float32).log2().contiguous()
+    return weights.to(torch.float32).log2().clamp_min(MASKED).contiguous()
 
 
 class Far(NamedTuple):

@@ -1,17 +1,15 @@
-"""What attention.cpp is called with, as a line of 64-bit numbers: the fields of `Call` in patterns.h, in its order."""
+"""Attention in C++, called: queries, keys and values as tensors lie in memory."""
 
-from array import array
 from collections.abc import Sequence
-from ctypes import CDLL
 from enum import IntEnum
 from itertools import chain
-from struct import pack, unpack
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from sparsefuse.layers.ops.native.building import library
+from sparsefuse.layers.ops.native.arguments import NUM_VIEWS, VIEW, AttentionArguments, run
+from sparsefuse.layers.ops.native.library import library
 
 View = tuple[int, int, int, int]
 """Rows (B, H, N, C) of float32, channels side by side: an address, and how far samples, heads and tokens lie apart."""
@@ -59,46 +57,34 @@ class Given(NamedTuple):
     far_weights: Tensor | None = None
 
     def forward(self, x: View, kept: Tensor | None) -> None:
-        """What is read goes to x; what the way back needs, to `kept` (2, B, H, N)."""
-        run("forward", self.width, self.numbers(x, kept) + NO_WAY_BACK)
+        """What is attended to goes to x; what the backward pass needs, to `kept` (2, B, H, N)."""
+        self._run("attention_forward", x, kept, _NO_BACKWARD)
 
-    def backward(self, x: View, kept: Tensor, grad: View, slopes: Sequence[View]) -> None:
-        """`slopes`, of q, k, v, far k and far v, by what flows to x."""
-        run("backward", self.width, [*self.numbers(x, kept), *back(grad, slopes)])
+    def backward(self, x: View, kept: Tensor, grad: View, gradients: Sequence[View]) -> None:
+        """`gradients`, of q, k, v, far k and far v, by `grad`, that of x."""
+        self._run("attention_backward", x, kept, [*grad, *chain.from_iterable(gradients)])
 
-    def numbers(self, x: View, kept: Tensor | None) -> list[int]:
-        """The line's first part; `back` or `NO_WAY_BACK` comes next."""
-        sizes = [self.kind, self.samples, self.heads, self.queries, self.keys, self.far, self.span]
-        views = [*self.q, *self.k, *self.v, *self.far_k, *self.far_v, *x]
-        weights = [0 if tensor is None else tensor.data_ptr() for tensor in (self.weights, self.far_weights)]
+    def _run(self, name: str, x: View, kept: Tensor | None, backward: Sequence[int]) -> None:
         at, step = (0, 0) if kept is None else (kept.data_ptr(), kept.stride(0) * 4)
-        return [*sizes, torch.get_num_threads(), *views, *weights, at, at + step]
+        arguments = AttentionArguments(
+            kind=self.kind,
+            samples=self.samples,
+            heads=self.heads,
+            head_dim=self.width,
+            queries=self.queries,
+            keys=self.keys,
+            far=self.far,
+            span=self.span,
+            threads=torch.get_num_threads(),
+            log_weights=0 if self.weights is None else self.weights.data_ptr(),
+            far_log_weights=0 if self.far_weights is None else self.far_weights.data_ptr(),
+            row_max=at,
+            inv_sum=at + step,
+            views=[*self.q, *self.k, *self.v, *self.far_k, *self.far_v, *x, *backward],
+        )
+        found = library()
+        assert found is not None
+        run(found, name, arguments.packed())
 
 
-def back(grad: View, slopes: Sequence[View]) -> list[int]:
-    """The line's second part, for the way back."""
-    return [*grad, *chain.from_iterable(slopes)]
-
-
-NO_WAY_BACK = [0] * 6 * len(NOWHERE)
-"""The second part, where there is no way back."""
-
-
-def run(name: str, width: int, numbers: Sequence[int]) -> None:
-    """Calls a function of the library for heads of `width`."""
-    found = library("attention", width)
-    assert found is not None
-    read = line(found, numbers)  # by this name it outlives the call
-    getattr(found, name)(read.buffer_info()[0])
-
-
-def line(found: CDLL, numbers: Sequence[int]) -> "array[int]":
-    """As the library reads them."""
-    line = array("q", numbers)
-    assert len(line) == found.numbers, "the line must be as long as the struct that is read from it"
-    return line
-
-
-def bits(x: float) -> int:
-    """A double as the number that has its bits."""
-    return unpack("q", pack("d", x))[0]
+_NO_BACKWARD = [0] * (NUM_VIEWS // 2 * VIEW)

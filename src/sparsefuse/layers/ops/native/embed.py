@@ -1,4 +1,4 @@
-"""Features to tokens by `embed.cpp`: one projection, CLS and a table of positions; forward and backward."""
+"""Features to tokens by `embed.h`: one projection, CLS and a table of positions; forward and backward."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -7,9 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from sparsefuse.layers.ops.native import block
+from sparsefuse.layers.ops.native.arguments import EmbedArguments, run
 from sparsefuse.layers.ops.native.attention import refuse_graph
-from sparsefuse.layers.ops.native.building import library
-from sparsefuse.layers.ops.native.call import line
+from sparsefuse.layers.ops.native.library import library
 
 WIDEST = 384
 """Features up to which this is faster than PyTorch's product."""
@@ -22,7 +22,7 @@ def supports(x: Tensor, weight: Tensor, bias: Tensor, cls: Tensor, position: Ten
     weights = [weight, bias, cls, position]
     if not all(type(w) in (nn.Parameter, Tensor) and w.is_contiguous() for w in weights):
         return False
-    return all(t.dtype == torch.float32 for t in [x, *weights]) and library("embed", len(cls)) is not None
+    return all(t.dtype == torch.float32 for t in [x, *weights])
 
 
 def embedding(x: Tensor, weight: Tensor, bias: Tensor, cls: Tensor, position: Tensor) -> Tensor:
@@ -52,8 +52,8 @@ class _Embedded(torch.autograd.Function):
 def _run(name: str, x: Tensor, weights: Sequence[Tensor], others: Sequence[Tensor | None]) -> None:
     """`others`: what comes out; then what flows back to it, and the slopes of the weights."""
     y, *back = (0 if tensor is None else tensor.data_ptr() for tensor in others)
-    sizes = [*x.shape, len(weights[-1]), torch.get_num_threads()]
-    built = library("embed", len(weights[0]))
-    assert built is not None
-    numbers = line(built, [*sizes, x.data_ptr(), y, *(weight.data_ptr() for weight in weights), *back])
-    getattr(built, name)(numbers.buffer_info()[0])
+    sizes = [*x.shape, len(weights[0]), len(weights[-1]), torch.get_num_threads()]
+    found = library()
+    assert found is not None
+    places = [x.data_ptr(), y, *(weight.data_ptr() for weight in weights), *back]
+    run(found, name, EmbedArguments(*sizes, *places).packed())

@@ -1,4 +1,4 @@
-// Who sees what (torch/attention.py says it in full), and where it lies:
+// Who sees what (torch/attention.py says it in full), and where it lies in memory:
 //
 //   dense    all see all
 //   local    row 0, CLS, sees all; tokens see their block of l, l / 2 tokens either side, and the far keys: CLS, means
@@ -6,28 +6,10 @@
 
 #pragma once
 
-#include "lanes.h"
+#include "arguments.h"
+#include "rows.h"
 
 namespace {
-
-// ----------------------------------------------------------------------------------------------- what Python gives
-
-struct View {  // (B, H, N, C)
-  float *at;
-  int64_t sample, head, token;
-};
-
-enum Kind : int64_t { DENSE, LOCAL, STRIDED };
-
-struct Call {  // in the order of `call.py`
-  Kind kind;
-  int64_t samples, heads, queries, keys, far, span, threads;
-  View q, k, v, far_k, far_v, x;  // x: what is read
-  float *weights;                 // (B, N) logarithms of the keys' weights, to base 2; none if all are 1
-  float *far_weights;             // (B, F)
-  float *top, *share;             // (B, H, N) largest score; one over the sum of powers, 0 where nothing is seen
-  View grad, dq, dk, dv, d_far_k, d_far_v;  // the way back: `grad` flows to x
-};
 
 // ---------------------------------------------------------------------------------------------------- the patterns
 
@@ -38,18 +20,24 @@ struct Band {
 };
 constexpr Band ALL = {0, INT64_MAX};
 
-// Lanes' places among the others.
-struct Places {
+// The score of what is not seen. What is seen, but has no weight, has MASKED (attention.py), -1e38: finite, for in the
+// definition scores that are all -inf give NaN, and those of keys that are all masked do not. Neither adds to a sum, as
+// LEAST or more is taken off all scores.
+const Vec UNSEEN = Vec{} - INFINITY;
+constexpr float LEAST = -1e37f;
+
+// Lanes' positions among the others.
+struct Positions {
   Vec at{};
 
-  explicit Places(int64_t first) {
+  explicit Positions(int64_t first) {
     for (int i = 0; i < LANES; i++) at[i] = first + i;
   }
-  Vec seen(Vec scores, int64_t other, Band band) const {
+  Vec masked(Vec scores, int64_t other, Band band) const {
     Vec away = at - (float)other;
     away = larger(away, -away);
-    scores = away < (float)band.least ? Vec{} - 1e30f : scores;
-    return away > (float)band.most ? Vec{} - 1e30f : scores;
+    scores = away < (float)band.least ? UNSEEN : scores;
+    return away > (float)band.most ? UNSEEN : scores;
   }
 };
 
@@ -61,13 +49,13 @@ struct Group {
 
 // Who sees what, by row. Rows 1 .. are the tokens, if row 0 is CLS.
 struct Pattern {
-  const Call &call;
+  const AttentionArguments &args;
   int64_t rows;
-  int64_t l = call.span, cls = call.kind != DENSE;
+  int64_t l = args.span, cls = args.kind != DENSE;
   Range tokens{cls, rows - cls};
 
   // CLS by itself, then tokens in blocks that begin `early` rows before the first, in lanes that do not leave a block.
-  int64_t block() const { return call.kind == LOCAL ? l : std::max<int64_t>(tokens.count, 1); }
+  int64_t block() const { return args.kind == LOCAL ? l : std::max<int64_t>(tokens.count, 1); }
   int64_t lanes() const { return (block() + LANES - 1) / LANES; }
   int64_t groups(int64_t early = 0) const { return cls + (tokens.count + early + block() - 1) / block() * lanes(); }
   int64_t begin(int64_t group, int64_t early = 0) const { return cls + (group - cls) / lanes() * block() - early; }
@@ -79,7 +67,7 @@ struct Pattern {
 
   // Of the strided pattern: tokens a multiple of l away from each other.
   int64_t per_residue() const { return ((tokens.count + l - 1) / l + LANES - 1) / LANES; }
-  int64_t residues() const { return call.kind == STRIDED ? l * per_residue() : 0; }
+  int64_t residues() const { return args.kind == STRIDED ? l * per_residue() : 0; }
   Group residue(int64_t group) const {
     int64_t first = group / per_residue();
     Range all = {0, std::max<int64_t>(tokens.count - first + l - 1, 0) / l},
@@ -105,39 +93,42 @@ struct Pattern {
 
 struct Keys {
   Rows k, v;
-  Line weights;
-  Keys every(Comb comb) const { return {k.every(comb), v.every(comb), weights.every(comb)}; }
+  Line log_weights;
+  Keys every(Comb comb) const { return {k.every(comb), v.every(comb), log_weights.every(comb)}; }
 
-  // Of keys in lanes; where there is no key, nothing must come.
-  Vec weights_of(Range range) const {
-    Vec found = weights.at ? load(weights, range) : Vec{};
-    for (int64_t i = range.count; i < LANES; i++) found[i] = -1e30f;
-    return found;
+  // Of keys in lanes; none where there is no key.
+  Vec lanes(Range range) const {
+    Vec lanes = log_weights.at ? load(log_weights, range) : Vec{};
+    for (int64_t i = range.count; i < LANES; i++) lanes[i] = -INFINITY;
+    return lanes;
   }
 };
 
 // A head of a sample.
 struct Head {
-  const Call &call;
+  const AttentionArguments &args;
   int64_t sample, head;
 
-  Rows rows(const View &view) const { return {view.at + sample * view.sample + head * view.head, view.token}; }
-  Line line(float *at) const { return {at ? at + (sample * call.heads + head) * call.queries : nullptr}; }
+  Rows rows(AttentionView which) const {
+    const View &view = args.views[which];
+    return {view.data + sample * view.sample + head * view.head, view.token};
+  }
+  Line line(float *at) const { return {at ? at + (sample * args.heads + head) * args.queries : nullptr}; }
   Keys near() const {
-    return {rows(call.k), rows(call.v), {call.weights ? call.weights + sample * call.keys : nullptr}};
+    return {rows(K), rows(V), {args.log_weights ? args.log_weights + sample * args.keys : nullptr}};
   }
   Keys far() const {
-    return {rows(call.far_k), rows(call.far_v), {call.far_weights ? call.far_weights + sample * call.far : nullptr}};
+    return {rows(FAR_K), rows(FAR_V), {args.far_log_weights ? args.far_log_weights + sample * args.far : nullptr}};
   }
 
   // All keys that a group of queries sees, but for CLS's and residues.
   template <class See>
   void seen_by(const Pattern &pattern, int64_t group, Range rows, See see) const {
-    if (call.kind == DENSE) return see(near(), Range{0, call.keys}, ALL);
-    if (call.kind == LOCAL) {
-      int64_t begin = pattern.begin(group), half = call.span / 2;
-      see(near(), within(begin - half, begin + call.span + half, pattern.tokens), ALL);
-      return see(far(), Range{0, call.far}, ALL);
+    if (args.kind == DENSE) return see(near(), Range{0, args.keys}, ALL);
+    if (args.kind == LOCAL) {
+      int64_t begin = pattern.begin(group), half = args.span / 2;
+      see(near(), within(begin - half, begin + args.span + half, pattern.tokens), ALL);
+      return see(far(), Range{0, args.far}, ALL);
     }
     see(near(), Range{0, 1}, ALL);
     pattern.surroundings(rows, [&](Range some, Band band) { see(near(), some, band); });
@@ -145,13 +136,13 @@ struct Head {
 
   // All queries but CLS that see a group of keys, but for residues. (CLS as a key of the local pattern is far.)
   template <class See>
-  void that_see(const Pattern &pattern, int64_t group, Range rows, See see) const {
-    if (call.kind == DENSE) return see(Range{0, call.queries}, ALL);
-    if (call.kind == STRIDED) return group ? pattern.surroundings(rows, see) : see(pattern.tokens, ALL);
+  void seeing(const Pattern &pattern, int64_t group, Range rows, See see) const {
+    if (args.kind == DENSE) return see(Range{0, args.queries}, ALL);
+    if (args.kind == STRIDED) return group ? pattern.surroundings(rows, see) : see(pattern.tokens, ALL);
     if (group == 0) return;
-    int64_t begin = pattern.begin(group, call.span / 2);  // seen by the block around it and the one before
-    begin += call.span / 2 - call.span;
-    see(within(begin, begin + 2 * call.span, pattern.tokens), ALL);
+    int64_t begin = pattern.begin(group, args.span / 2);  // seen by the block around it and the one before
+    begin += args.span / 2 - args.span;
+    see(within(begin, begin + 2 * args.span, pattern.tokens), ALL);
   }
 };
 

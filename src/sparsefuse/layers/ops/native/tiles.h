@@ -1,4 +1,4 @@
-// Tiles of tokens: products with matrices, norms, and their way back.
+// Tiles of tokens: products with matrices, norms, and their gradients. Widths are known when it runs.
 
 #pragma once
 
@@ -8,169 +8,280 @@
 
 namespace {
 
-constexpr int D = DIM;                                           // channels of a token
 constexpr int TILE = 32;                                         // rows that go together
 constexpr int ROWS = LANES / 2, VECS = 3, PANEL = VECS * LANES;  // what products hold in registers
-
-constexpr int64_t padded(int64_t size, int64_t to = PANEL) { return (size + to - 1) / to * to; }
+constexpr int64_t MAX_DIM = 128;                                 // channels of a token, and in the MLP
 
 // -------------------------------------------------------------------------------------------------------- products
 
-// Up to TILE rows of N channels. What is behind them, as far as products go, is 0.
-template <int N>
-struct Tile {
-  alignas(64) float at[TILE][padded(N)];
-  int64_t count;
+// (A call of memcpy takes longer than a row.)
+inline void copy_row(float *to, const float *from, int64_t channels) {
+  if (channels < LANES) {
+    for (int64_t i = 0; i < channels; i++) to[i] = from[i];
+    return;
+  }
+  for (int64_t i = 0; i + LANES <= channels; i += LANES) store(to + i, load(from + i));
+  store(to + channels - LANES, load(from + channels - LANES));
+}
 
-  explicit Tile(int64_t count) : count(count) {}
-  Tile(const float *rows, Range range) : count(range.count) {
+// to += factor x from
+inline void add_row(float *to, const float *from, float factor, int64_t channels) {
+  int64_t i = 0;
+  for (; i + LANES <= channels; i += LANES) store(to + i, load(to + i) + factor * load(from + i));
+  for (; i < channels; i++) to[i] += factor * from[i];
+}
+
+inline void put_row(float *to, const float *from, int64_t channels, bool anew) {
+  anew ? copy_row(to, from, channels) : add_row(to, from, 1, channels);
+}
+
+// Heads side by side in a row: `head_dim` channels each, `step` apart in memory, with 0 between.
+struct HeadLayout {
+  int64_t heads, head_dim, step;
+};
+
+// Up to TILE rows. Behind their channels, as far as products go, is 0, or what comes of NaN or inf in their row.
+template <int64_t MAX_CHANNELS = MAX_DIM>
+struct Tile {
+  int64_t count, channels, step;
+  alignas(64) float at[TILE * round_up(MAX_CHANNELS, PANEL) + LANES];
+
+  Tile(int64_t count, int64_t channels) : count(count), channels(channels), step(round_up(channels, PANEL)) {}
+  Tile(const float *rows, Range range, int64_t channels) : Tile(range.count, channels) {
     for (int64_t r = 0; r < count; r++) {
-      std::memcpy(at[r], rows + (range.first + r) * N, sizeof(float) * N);
-      std::fill(at[r] + N, at[r] + padded(N), 0.0f);
+      copy_row((*this)[r], rows + (range.first + r) * channels, channels);
+      clear_behind(r, channels);
     }
-    for (int64_t r = count; r < padded(count, ROWS); r++) std::fill(at[r], at[r] + padded(N), 0.0f);
+    clear_rest();
   }
+  Tile(const float *rows, Range range, HeadLayout heads) : Tile(range.count, heads.heads * heads.head_dim) {
+    for (int64_t r = 0; r < count; r++) {
+      const float *row = rows + (range.first + r) * heads.heads * heads.step;
+      if (heads.step == heads.head_dim) copy_row((*this)[r], row, channels);
+      else
+        for (int64_t h = 0; h < heads.heads; h++)
+          std::copy_n(row + h * heads.step, heads.head_dim, (*this)[r] + h * heads.head_dim);
+      clear_behind(r, channels);
+    }
+    clear_rest();
+  }
+  // Row by row: the last vector may reach into the next row.
+  void clear_behind(int64_t r, int64_t channels) {
+    for (int64_t i = channels; i < step; i += LANES) ::store((*this)[r] + i, Vec{});
+  }
+  void clear_rest() { std::fill((*this)[count], (*this)[round_up(count, ROWS)], 0.0f); }
+
+  float *operator[](int64_t r) { return at + r * step; }
+  const float *operator[](int64_t r) const { return at + r * step; }
+
+  Vec vec(int64_t r, int64_t i) const { return load((*this)[r] + i); }
+
   void store(float *rows, int64_t first) const {
-    for (int64_t r = 0; r < count; r++) std::memcpy(rows + (first + r) * N, at[r], sizeof(float) * N);
+    for (int64_t r = 0; r < count; r++) copy_row(rows + (first + r) * channels, (*this)[r], channels);
   }
+  void store(float *rows, int64_t first, HeadLayout heads) const {
+    if (heads.step == heads.head_dim) return store(rows, first);
+    for (int64_t r = 0; r < count; r++) {
+      float *row = rows + (first + r) * heads.heads * heads.step;
+      for (int64_t h = 0; h < heads.heads; h++, row += heads.step) {
+        std::copy_n((*this)[r] + h * heads.head_dim, heads.head_dim, row);
+        std::fill(row + heads.head_dim, row + heads.step, 0.0f);
+      }
+    }
+  }
+  // Vector by vector, given with its row and first channel.
   template <class Do>
   void map(Do value) {
     for (int64_t r = 0; r < count; r++)
-      for (int i = 0; i < N; i++) at[r][i] = value(at[r][i], r, i);
+      for (int64_t i = 0; i < channels; i += LANES) ::store((*this)[r] + i, value(load((*this)[r] + i), r, i));
   }
   void add(const Tile &other) {
-    map([&](float x, int64_t r, int i) { return x + other.at[r][i]; });
+    map([&](Vec x, int64_t r, int64_t i) { return x + other.vec(r, i); });
+  }
+};
+using WideTile = Tile<3 * MAX_DIM>;  // queries, keys and values
+
+// Factors of ROWS rows, one turn after another.
+struct Factors {
+  const float *rows[ROWS];
+  int64_t step;
+
+  template <class Row>
+  Factors(Row row, int64_t step) : step(step) {
+    for (int r = 0; r < ROWS; r++) rows[r] = row(r);
   }
 };
 
-// to = from + products, ROWS rows of a panel: in turn i, `left(i, r)` of row r times the panel at `right(i)`.
-template <class Left, class Right>
-inline void add_products(float *to, const float *from, int64_t to_step, int64_t from_step, int64_t turns, Left left,
-                         Right right) {
-  Vec sums[ROWS][VECS];
+// (Unrolled at once: of loops that are unrolled later, GCC keeps the sums in memory.)
+template <class Do>
+inline void each_sum(Do work) {
+#pragma GCC unroll 8
   for (int r = 0; r < ROWS; r++)
-    for (int v = 0; v < VECS; v++) sums[r][v] = take(from + r * from_step + v * LANES);
-  for (int64_t i = 0; i < turns; i++)
-    for (int r = 0; r < ROWS; r++)
-      for (int v = 0; v < VECS; v++) sums[r][v] += left(i, r) * take(right(i) + v * LANES);
-  for (int r = 0; r < ROWS; r++)
-    for (int v = 0; v < VECS; v++) put(to + r * to_step + v * LANES, sums[r][v]);
+#pragma GCC unroll 8
+    for (int v = 0; v < VECS; v++) work(r, v);
 }
 
-// A matrix K x M, by panels of columns, and what is added to its products.
-template <int K, int M>
-struct Matrix {
-  alignas(64) float at[padded(M) / PANEL][K][PANEL], bias[padded(M)] = {};
+// to = from + products, ROWS rows of a panel: in each turn, of a row's factor and a row of the panel. (By itself: where
+// it is part of something larger, GCC runs out of registers.)
+__attribute__((noinline)) void add_products(float *to, const float *from, int64_t to_step, int64_t from_step,
+                                            int64_t turns, const Factors &factors, const float *panel,
+                                            int64_t panel_step) {
+  Vec sums[ROWS][VECS];
+  each_sum([&](int r, int v) { sums[r][v] = load(from + r * from_step + v * LANES); });
+  for (int64_t i = 0; i < turns; i++, panel += panel_step)
+    each_sum([&](int r, int v) { sums[r][v] += factors.rows[r][i * factors.step] * load(panel + v * LANES); });
+  each_sum([&](int r, int v) { store(to + r * to_step + v * LANES, sums[r][v]); });
+}
 
-  // From (K, M), or (M, K) as nn.Linear has it; nothing, if there is no weight.
-  explicit Matrix(const float *weight) {
-    if (weight) fill(weight, M, 1);
+// Channels of a vector that the norm has, with 0 behind them as far as products and vectors go.
+struct Channels {
+  Buffer at;
+
+  Channels(int64_t count, const float *from = nullptr) : at(round_up(count, PANEL), true) {
+    if (from) std::copy_n(from, count, (float *)at);
   }
-  Matrix(const float *weight, const float *added) {
-    if (!weight) return;
-    fill(weight, 1, K);
-    std::copy(added, added + M, bias);
-  }
-  void fill(const float *weight, int k_step, int m_step) {
-    for (int m = 0; m < padded(M); m++)
-      for (int k = 0; k < K; k++) at[m / PANEL][k][m % PANEL] = m < M ? weight[k * k_step + m * m_step] : 0;
-  }
+  Vec operator[](int64_t i) const { return load(at + i); }
 };
 
-template <int K, int M>
-Tile<M> product(const Tile<K> &x, const Matrix<K, M> &matrix) {
-  Tile<M> y(x.count);
-  for (int first = 0; first < x.count; first += ROWS)
-    for (int panel = 0; panel < padded(M) / PANEL; panel++)
-      add_products(
-          y.at[first] + panel * PANEL, matrix.bias + panel * PANEL, padded(M), 0, K,
-          [&](int64_t k, int r) { return x.at[first + r][k]; }, [&](int64_t k) { return matrix.at[panel][k]; });
+// A matrix K x M, by panels of columns, and what is added to its products.
+struct Matrix {
+  int64_t k, m;
+  Buffer at;
+  Channels bias;
+
+  // From (M, K) and (M), as nn.Linear has them; or from (K, M), for the backward pass. Nothing, if there is no weight.
+  Matrix(int64_t k, int64_t m, const float *weight, const float *bias)
+      : k(k), m(m), at(k * round_up(m, PANEL)), bias(m, bias) {
+    if (weight) fill(weight, 1, k);
+  }
+  Matrix(int64_t k, int64_t m, const float *weight) : k(k), m(m), at(k * round_up(m, PANEL)), bias(m) {
+    if (weight) fill(weight, m, 1);
+  }
+  void fill(const float *weight, int64_t k_step, int64_t m_step) {
+    for (int64_t first = 0; first < m; first += PANEL)
+      for (int64_t i = 0; i < k; i++) {
+        float *row = panel(first) + i * PANEL;
+        int64_t some = std::min<int64_t>(PANEL, m - first);
+        for (int64_t j = 0; j < some; j++) row[j] = weight[i * k_step + (first + j) * m_step];
+        std::fill(row + some, row + PANEL, 0.0f);
+      }
+  }
+  float *panel(int64_t first) const { return at + first * k; }
+};
+
+template <int64_t TO = MAX_DIM, int64_t FROM>
+Tile<TO> product(const Tile<FROM> &x, const Matrix &matrix) {
+  Tile<TO> y(x.count, matrix.m);
+  for (int64_t first = 0; first < x.count; first += ROWS) {
+    Factors rows([&](int r) { return x[first + r]; }, 1);
+    for (int64_t m = 0; m < matrix.m; m += PANEL)
+      add_products(y[first] + m, matrix.bias.at + m, y.step, 0, matrix.k, rows, matrix.panel(m), PANEL);
+  }
   return y;
 }
 
-// Slopes of a matrix (M, K) and its bias, summed over tiles.
-template <int M, int K>
-struct Slopes {
-  alignas(64) float at[padded(M, ROWS)][padded(K)] = {}, bias[padded(M)] = {};
+// Gradients of a matrix (M, K) and its bias, summed over tiles.
+struct WeightGradients {
+  int64_t m, k, step;
+  Buffer at, bias;
 
-  void add(const Tile<M> &y, const Tile<K> &x) {  // y: what flows to the products of x
-    for (int r = 0; r < y.count; r++)
-      for (int m = 0; m < M; m++) bias[m] += y.at[r][m];
-    for (int first = 0; first < M; first += ROWS)
-      for (int panel = 0; panel < padded(K); panel += PANEL)
-        add_products(
-            at[first] + panel, at[first] + panel, padded(K), padded(K), y.count,
-            [&](int64_t r, int m) { return y.at[r][first + m]; }, [&](int64_t r) { return x.at[r] + panel; });
+  WeightGradients(int64_t m, int64_t k)
+      : m(m), k(k), step(round_up(k, PANEL)), at(round_up(m, ROWS) * step, true), bias(round_up(m, PANEL), true) {}
+
+  template <int64_t TO, int64_t FROM>
+  void add(const Tile<TO> &grad, const Tile<FROM> &x) {  // of products of x
+    for (int64_t i = 0; i < m; i += LANES) {
+      Vec total = load(bias + i);
+      for (int64_t r = 0; r < grad.count; r++) total += grad.vec(r, i);
+      store(bias + i, total);
+    }
+    for (int64_t first = 0; first < m; first += ROWS) {
+      Factors channels([&](int i) { return grad[0] + first + i; }, grad.step);
+      for (int64_t panel = 0; panel < k; panel += PANEL) {
+        float *sums = at + first * step + panel;
+        add_products(sums, sums, step, step, grad.count, channels, x[0] + panel, x.step);
+      }
+    }
   }
   void pour(float *weight, float *to_bias, bool anew) const {
-    for (int m = 0; m < M; m++) {
-      to_bias[m] = (anew ? 0 : to_bias[m]) + bias[m];
-      for (int k = 0; k < K; k++) weight[m * K + k] = (anew ? 0 : weight[m * K + k]) + at[m][k];
-    }
+    put_row(to_bias, bias, m, anew);
+    for (int64_t i = 0; i < m; i++) put_row(weight + i * k, at + i * step, k, anew);
   }
 };
 
 // ----------------------------------------------------------------------------------------------------------- norms
 
-// What is in a vector's first COUNT lanes.
-template <int COUNT, size_t... LANE>
-Vec first(Vec vec, std::index_sequence<LANE...>) {
-  return Ints{(LANE < COUNT ? ~0u : 0u)...} ? vec : Vec{};
+// Calls `work` with a number of vectors that the compiler knows.
+template <int MOST, class Work>
+inline void with_vectors(int64_t count, Work work) {
+  if (count == MOST) work(std::integral_constant<int, MOST>{});
+  else if constexpr (MOST > 1) with_vectors<MOST - 1>(count, work);
 }
 
 // A row in registers.
+template <int VECTORS>
 struct Row {
-  static constexpr int PARTS = padded(D, LANES) / LANES;
-  Vec parts[PARTS];
+  Vec vecs[VECTORS];
 
   explicit Row(const float *from) {
-    for (int v = 0; v < PARTS; v++) parts[v] = take(from + v * LANES);
+    for (int v = 0; v < VECTORS; v++) vecs[v] = load(from + v * LANES);
   }
   void store(float *to) const {
-    for (int v = 0; v < PARTS; v++) put(to + v * LANES, parts[v]);
+    for (int v = 0; v < VECTORS; v++) ::store(to + v * LANES, vecs[v]);
   }
-  float mean() const {
-    Vec sum = parts[0];
-    for (int v = 1; v < PARTS; v++) sum += parts[v];
-    return total(sum) / D;
+  float total() const {
+    Vec all = vecs[0];
+    for (int v = 1; v < VECTORS; v++) all += vecs[v];
+    return sum(all);
   }
   Row times(const Row &other) const {
-    Row found = *this;
-    for (int v = 0; v < PARTS; v++) found.parts[v] *= other.parts[v];
-    return found;
+    Row product = *this;
+    for (int v = 0; v < VECTORS; v++) product.vecs[v] *= other.vecs[v];
+    return product;
   }
   template <class Do>
-  void map(Do value) {  // what fills the last part stays 0
-    for (int v = 0; v < PARTS; v++) parts[v] = value(parts[v], v);
-    if (D % LANES) parts[PARTS - 1] = first<D % LANES>(parts[PARTS - 1], std::make_index_sequence<LANES>());
+  void map(Ints last, Do value) {  // `last`: which lanes of the last vector are channels; the others become 0
+    for (int v = 0; v < VECTORS; v++) vecs[v] = value(vecs[v], v);
+    vecs[VECTORS - 1] = last ? vecs[VECTORS - 1] : Vec{};
   }
 };
 
 // Rows less their mean, over their deviation.
-struct Normal {
-  Tile<D> x;
-  float over[TILE];  // one over the deviation
+struct Normalized {
+  Tile<> x;
+  float inv_std[TILE];
 
-  Normal(const Tile<D> &from, double eps) : x(from) {
-    for (int64_t r = 0; r < x.count; r++) {
-      Row row(x.at[r]);
-      float middle = row.mean();
-      row.map([&](Vec part, int) { return part - middle; });
-      float one_over = 1 / std::sqrt(row.times(row).mean() + (float)eps);
-      row.map([&](Vec part, int) { return part * one_over; });
-      row.store(x.at[r]);
-      over[r] = one_over;
-    }
+  Normalized(const Tile<> &from, double eps) : x(from.count, from.channels) {
+    each_row([&](auto vectors, Ints last, int64_t r) {
+      Row<vectors> row(from[r]);
+      float mean = row.total() / x.channels;
+      row.map(last, [&](Vec vec, int) { return vec - mean; });
+      float over = 1 / std::sqrt(row.times(row).total() / x.channels + (float)eps);
+      row.map(last, [&](Vec vec, int) { return vec * over; });
+      row.store(x[r]);
+      x.clear_behind(r, vectors * LANES);
+      inv_std[r] = over;
+    });
+    x.clear_rest();
   }
 
-  // What flows to `from` by what flows to x.
-  void back(Tile<D> &grad) const {
-    for (int64_t r = 0; r < x.count; r++) {
-      Row row(x.at[r]), flow(grad.at[r]);
-      float middle = flow.mean(), along = flow.times(row).mean(), one_over = over[r];
-      flow.map([&](Vec part, int v) { return one_over * (part - middle - row.parts[v] * along); });
-      flow.store(grad.at[r]);
-    }
+  // The gradient of x becomes that of `from`.
+  void backward(Tile<> &grad) const {
+    each_row([&](auto vectors, Ints last, int64_t r) {
+      Row<vectors> row(x[r]), dx(grad[r]);
+      float mean = dx.total() / x.channels, along = dx.times(row).total() / x.channels, over = inv_std[r];
+      dx.map(last, [&](Vec vec, int v) { return over * (vec - mean - row.vecs[v] * along); });
+      dx.store(grad[r]);
+    });
+  }
+
+  template <class Work>
+  void each_row(Work work) const {
+    Ints last;
+    for (int i = 0; i < LANES; i++) last[i] = i <= (x.channels - 1) % LANES ? ~0u : 0u;
+    with_vectors<MAX_DIM / LANES>(round_up(x.channels, LANES) / LANES, [&](auto vectors) {
+      for (int64_t r = 0; r < x.count; r++) work(vectors, last, r);
+    });
   }
 };
 

@@ -1,4 +1,4 @@
-// Rows of a head's channels as vectors whose lanes are rows: to and from memory, and what is computed with them.
+// Rows of a head's C channels as vectors whose lanes are rows: to and from memory, and what is computed with them.
 
 #pragma once
 
@@ -8,8 +8,6 @@
 #include "vectors.h"
 
 namespace {
-
-constexpr int C = WIDTH;  // channels of a head
 
 // ------------------------------------------------------------------------------------------------------------ rows
 
@@ -24,7 +22,7 @@ struct Rows {
   Rows every(Comb comb) const { return {at + comb.first * step, comb.step * step}; }
 };
 
-struct Line {
+struct Line {  // a number per row
   float *at;
   int64_t step = 1;
   float &operator[](int64_t i) const { return at[i * step]; }
@@ -32,9 +30,6 @@ struct Line {
 };
 
 // ---------------------------------------------------------------------------------------------- to and from memory
-
-// Channels as rows and back, in registers, C x C at a time.
-constexpr bool SQUARE = (C == 4 || C == 8 || C == 16) && (LANES == C || LANES == 2 * C);
 
 template <size_t STEP, size_t... LANE>
 void swap(Vec &a, Vec &b, std::index_sequence<LANE...>) {
@@ -53,16 +48,35 @@ void transpose(Vec (&vecs)[SIZE]) {
   }
 }
 
-typedef float Part __attribute__((vector_size(4 * (SQUARE ? C : LANES))));
+template <size_t SIZE>
+struct Short {  // a vector that is part of another
+  typedef float type __attribute__((vector_size(4 * SIZE)));
+};
+template <size_t SIZE>
+using Part = typename Short<SIZE>::type;
 
-template <size_t... LANE>
-Vec joined(Part a, Part b, std::index_sequence<LANE...>) {
+template <size_t SIZE, size_t... LANE>
+Part<2 * SIZE> joined(Part<SIZE> a, Part<SIZE> b, std::index_sequence<LANE...>) {
   return __builtin_shufflevector(a, b, LANE...);
 }
-
 template <size_t FIRST, size_t... LANE>
-Part part(Vec vec, std::index_sequence<LANE...>) {
+Part<sizeof...(LANE)> part(Vec vec, std::index_sequence<LANE...>) {
   return __builtin_shufflevector(vec, vec, (FIRST + LANE)...);
+}
+
+// What `row` gives for i, i + WIDTH, i + 2 WIDTH .. side by side, SIZE floats of WIDTH each.
+template <size_t SIZE, size_t WIDTH, class Row>
+Part<SIZE> side_by_side(int64_t i, Row row) {
+  if constexpr (SIZE == WIDTH) return row(i);
+  else
+    return joined<SIZE / 2>(side_by_side<SIZE / 2, WIDTH>(i, row), side_by_side<SIZE / 2, WIDTH>(i + SIZE / 2, row),
+                            std::make_index_sequence<SIZE>());
+}
+// And back: calls `put` with each.
+template <size_t WIDTH, size_t FIRST = 0, class Put>
+void apart(Vec vec, int64_t i, Put put) {
+  put(i + FIRST, part<FIRST>(vec, std::make_index_sequence<WIDTH>()));
+  if constexpr (FIRST + WIDTH < LANES) apart<WIDTH, FIRST + WIDTH>(vec, i, put);
 }
 
 // Calls `work` with a range's length, which the compiler knows if it is LANES.
@@ -72,55 +86,58 @@ void counted(Range range, Work work) {
   else work(range.count);
 }
 
+// Of rows, WIDTH channels at a time: those are turned in registers.
+template <size_t C>
+constexpr size_t WIDTH = C < LANES ? C : LANES;
+
+template <size_t C>
 void load(Vec (&to)[C], Rows rows, Range range, float factor = 1) {
-  if constexpr (SQUARE) {
+  constexpr size_t W = WIDTH<C>;
+  for (size_t first = 0; first < C; first += W) {
+    Vec vecs[W];
     counted(range, [&](auto count) {
-      auto part = [&](int64_t i) {
-        Part found{};
-        if (i < count) std::memcpy(&found, rows[range.first + i], sizeof found);
-        return found;
+      auto row = [&](int64_t i) {
+        Part<W> row{};
+        if (i < count) std::memcpy(&row, rows[range.first + i] + first, sizeof row);
+        return row;
       };
-      for (int i = 0; i < C; i++) to[i] = joined(part(i), part(i + C), std::make_index_sequence<LANES>());
+      for (size_t i = 0; i < W; i++) vecs[i] = side_by_side<LANES, W>(i, row);
     });
-    transpose(to);
-    for (Vec &vec : to) vec *= factor;
-  } else {
-    for (Vec &vec : to) vec = Vec{};
-    for (int64_t i = 0; i < range.count; i++)
-      for (int c = 0; c < C; c++) to[c][i] = rows[range.first + i][c] * factor;
+    transpose(vecs);
+    for (size_t c = 0; c < W; c++) to[first + c] = vecs[c] * factor;
   }
 }
 
-// Rows become vectors of channels, times a factor, or grow by them.
-template <bool ADD>
+// Vectors of channels become rows, times a factor, or are added to them.
+template <bool ADD, size_t C>
 void put(const Vec (&from)[C], Rows rows, Range range, float factor) {
-  if constexpr (SQUARE) {
-    constexpr auto lanes = std::make_index_sequence<C>();
-    Vec turned[C];
-    for (int c = 0; c < C; c++) turned[c] = from[c] * factor;
-    transpose(turned);
+  constexpr size_t W = WIDTH<C>;
+  for (size_t first = 0; first < C; first += W) {
+    Vec vecs[W];
+    for (size_t c = 0; c < W; c++) vecs[c] = from[first + c] * factor;
+    transpose(vecs);
     counted(range, [&](auto count) {
-      auto put = [&](int64_t i, Part row) {
+      auto put = [&](int64_t i, Part<W> row) {
         if (i >= count) return;
-        Part before{};
-        if (ADD) std::memcpy(&before, rows[range.first + i], sizeof before);
+        float *to = rows[range.first + i] + first;
+        Part<W> before{};
+        if (ADD) std::memcpy(&before, to, sizeof before);
         row += before;
-        std::memcpy(rows[range.first + i], &row, sizeof row);
+        std::memcpy(to, &row, sizeof row);
       };
-      for (int i = 0; i < C; i++) put(i, part<0>(turned[i], lanes));
-      for (int i = C; i < LANES; i++) put(i, part<(LANES > C ? LANES - C : 0)>(turned[i - C], lanes));
+      for (size_t i = 0; i < W; i++) apart<W>(vecs[i], i, put);
     });
-  } else {
-    for (int64_t i = 0; i < range.count; i++)
-      for (int c = 0; c < C; c++) {
-        float &to = rows[range.first + i][c];
-        to = from[c][i] * factor + (ADD ? to : 0);
-      }
   }
 }
 
-void store(const Vec (&from)[C], Rows rows, Range range, float factor = 1) { put<false>(from, rows, range, factor); }
-void add(const Vec (&from)[C], Rows rows, Range range, float factor) { put<true>(from, rows, range, factor); }
+template <size_t C>
+void store(const Vec (&from)[C], Rows rows, Range range, float factor = 1) {
+  put<false>(from, rows, range, factor);
+}
+template <size_t C>
+void add(const Vec (&from)[C], Rows rows, Range range, float factor) {
+  put<true>(from, rows, range, factor);
+}
 
 Vec load(Line from, Range range) {
   Vec to{};
@@ -138,35 +155,37 @@ void store(Vec from, Line to, Range range) {
 
 // ------------------------------------------------------------------------------------------------ what is computed
 
+// The second, if either is NaN.
 inline Vec larger(Vec a, Vec b) { return a > b ? a : b; }
 
-// 2^x for x <= 0, to 2e-7 of it; 0 below 2^-100: what is so small would slow sums down and change none. The whole part
-// goes to the exponent, the rest through a polynomial.
-inline Vec power(Vec x) {
-  const float magic = 0x1.8p23f;  // what is added to it is rounded to its last digit
+// 2^x for x <= 0, to 2e-7 of it; 0 below 2^-100: what is so small would slow sums down and change none; NaN of NaN. The
+// whole part becomes an exponent, the rest goes through a polynomial.
+inline Vec exp2(Vec x) {
+  const float magic = 0x1.8p23f + 127;  // what is added to it is rounded to its last digit
   Vec whole = x + magic, rest = x - (whole - magic);
   Vec y = rest * 1.32647272e-3f + 9.67151264e-3f;
   y = y * rest + 5.550733743e-2f;
   y = y * rest + 2.402224209e-1f;
   y = y * rest + 6.931469776e-1f;
   y = y * rest + 1.0f;
-  y = (Vec)(((Ints)whole << 23) + (Ints)y);
-  return x > -100.0f ? y : Vec{};
+  y *= (Vec)((Ints)whole << 23);  // a product, as NaN stays NaN in it whatever the other factor's bits are
+  return x <= -100.0f ? Vec{} : y;
 }
 
-inline Vec product(const Vec (&a)[C], const float *b, Vec sum) {
-  for (int c = 0; c < C; c++) sum += a[c] * b[c];
+template <size_t C>
+inline Vec dot(const Vec (&a)[C], const float *b, Vec sum) {
+  for (size_t c = 0; c < C; c++) sum += a[c] * b[c];
   return sum;
 }
 
-// into += factors x rows
-template <class Count>
-inline void gather(Vec (&into)[C], const Vec *factors, Rows rows, int64_t first, Count count) {
+// sums += factors x rows
+template <size_t C, class Count>
+inline void accumulate(Vec (&into)[C], const Vec *factors, Rows rows, int64_t first, Count count) {
   Vec sums[C];  // not in memory, where `rows` might lie too
   std::copy(into, into + C, sums);
   for (int64_t i = 0; i < count; i++) {
     const float *row = rows[first + i];
-    for (int c = 0; c < C; c++) sums[c] += factors[i] * row[c];
+    for (size_t c = 0; c < C; c++) sums[c] += factors[i] * row[c];
   }
   std::copy(sums, sums + C, into);
 }
