@@ -162,7 +162,7 @@ def test_other_methods_take_heads_as_they_are(tmp_path: Path) -> None:
 def test_mixed_labels_of_each_head_have_their_share_of_the_loss(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """By hand. Both voices say (2, 0, 0) of verbs and (0, 0) of nouns; all have one partner, whichever it is."""
+    """By hand. Both outputs say (2, 0, 0) of verbs and (0, 0) of nouns; all have one partner, whichever it is."""
     method = tmp_path / "one.py"
     said = "tensor([[2.0, 0.0, 0.0, 0.0, 0.0], [2.0, 0.0, 0.0, 0.0, 0.0]])"
     method.write_text(tiny.TWO_VOICES.replace("tensor([[2.0, 0.0, 0.0], [0.0, 0.0, 0.0]])", said))

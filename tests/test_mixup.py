@@ -83,7 +83,7 @@ def test_input_mixup_is_at_depth_zero():
         assert set(mix.lam) == {"a", "b"}
 
 
-def test_a_voice_that_reads_one_modality_learns_what_is_left_of_it():
+def test_an_output_that_reads_one_modality_learns_what_is_left_of_it():
     """Its lambda; its partner's label if only the partner has the modality; its own if neither has."""
     plan = mixup.Plan(("a", "b"), ((), ("a", "b")))
     seen = set()
@@ -100,7 +100,7 @@ def test_a_voice_that_reads_one_modality_learns_what_is_left_of_it():
     assert len(seen) == 4
 
 
-def test_after_the_join_every_voice_has_the_one_lambda():
+def test_after_the_join_every_output_has_the_one_lambda():
     mix = next(mix for mix in map(drawn, range(30)) if mix.depth > 2)
     assert mix.shares.keys() == {"a", "b"}
     assert all(torch.equal(share, mix.label) for share in mix.shares.values())

@@ -100,7 +100,7 @@ from torch import nn, tensor
 
 from sparsefuse.layers.embed import Embed
 from sparsefuse.model import FusionModel
-from sparsefuse.tokens import Voices
+from sparsefuse.tokens import HeadOutputs
 
 
 class Head(nn.Module):
@@ -109,11 +109,11 @@ class Head(nn.Module):
         self.said = nn.Parameter(tensor([[2.0, 0.0, 0.0], [0.0, 0.0, 0.0]]))
 
     def forward(self, state):
-        return self.voices(state).logits.sum(1)
+        return self.head_outputs(state).logits.sum(1)
 
-    def voices(self, state):
+    def head_outputs(self, state):
         logits = self.said.expand(len(state.streams["rgb"].x), -1, -1)
-        return Voices(logits, tensor([[0.75, 0.25]]).expand(len(logits), -1))
+        return HeadOutputs(logits, tensor([[0.75, 0.25]]).expand(len(logits), -1))
 
 
 def build(features, num_classes, *, lengths=None):

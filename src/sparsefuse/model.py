@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from sparsefuse.layers.embed import Embed, check_free, check_known
 from sparsefuse.layers.streams import run_layers
 from sparsefuse.mixup import Mix, Plan, mix_state
-from sparsefuse.tokens import Output, State, Tokens, Voices
+from sparsefuse.tokens import HeadOutputs, Output, State, Tokens
 
 Probe = Callable[[int, State], None]
 
@@ -60,7 +60,7 @@ class FusionModel(nn.Module):
             depth = until
 
     def stream_names(self) -> tuple[tuple[str, ...], ...]:
-        """The names of the streams at every depth, as a tiny clip meets them on its way."""
+        """The names of the streams at every depth, from a forward pass of a tiny clip."""
         weight = next(self.parameters())
         clip = {
             name: Tokens(weight.new_zeros(1, 2, width), weight.new_ones(1, 2, dtype=torch.bool))
@@ -75,16 +75,16 @@ class FusionModel(nn.Module):
         return tuple(streams)
 
     def mixup_plan(self) -> Plan:
-        """What `mixup.draw` must know of this model."""
+        """What `mixup.draw` needs to know of this model."""
         return Plan(self.modalities, self.stream_names())
 
-    def voices(self, tokens: dict[str, Tokens], mix: Mix | None = None) -> tuple[Voices, Tensor]:
-        """What training looks at: the head's voices, if it defines `voices`, else its logits as the only one."""
-        return self.heard(self.encode(tokens, mix))
+    def training_outputs(self, tokens: dict[str, Tokens], mix: Mix | None = None) -> tuple[HeadOutputs, Tensor]:
+        """The outputs that training takes the loss of, and the penalty; see `head_outputs`."""
+        return self.head_outputs(self.encode(tokens, mix))
 
-    def heard(self, state: State) -> tuple[Voices, Tensor]:
-        """The voices of the state that the head reads, and the penalty; see `voices`."""
-        if hasattr(self.head, "voices"):
-            return self.head.voices(state), state.penalty  # pyright: ignore[reportCallIssue]
+    def head_outputs(self, state: State) -> tuple[HeadOutputs, Tensor]:
+        """The head's outputs at the last state, and the penalty. A head without `head_outputs` has one: its logits."""
+        if hasattr(self.head, "head_outputs"):
+            return self.head.head_outputs(state), state.penalty  # pyright: ignore[reportCallIssue]
         logits: Tensor = self.head(state)
-        return Voices(logits[:, None], torch.ones_like(logits[:, :1])), state.penalty
+        return HeadOutputs(logits[:, None], torch.ones_like(logits[:, :1])), state.penalty

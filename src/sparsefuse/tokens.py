@@ -1,4 +1,4 @@
-"""The nouns: named streams of tokens with masks, and what flows between layers.
+"""The nouns: named streams of tokens with masks, and the state that layers pass on.
 
 Letters, everywhere:  B batch, M modalities, N tokens, K kept tokens, D width, F raw feature size,
 H heads, C classes, S stride.
@@ -30,7 +30,7 @@ class Batch(NamedTuple):
 
 
 class State(NamedTuple):
-    """What flows between layers: the streams by name, and the sum of the layers' penalties.
+    """What one layer passes to the next: the streams by name, and the sum of the layers' penalties.
 
     Stream names: a modality's own name, `fused`, `bottleneck`, `target<-source` (MulT), `modality<-position`
     (TokenFusion).
@@ -50,13 +50,13 @@ class Output(NamedTuple):
     """() float, added to the loss."""
 
 
-class Voices(NamedTuple):
-    """What each part of a head says of its own, where each is to learn the label by itself (MBT, TokenFusion)."""
+class HeadOutputs(NamedTuple):
+    """The logits that training takes a loss of; several where parts of a head learn apart (MBT, TokenFusion)."""
 
     logits: Tensor
-    """(B, V, C) float."""
+    """(B, V, C) float, for V outputs."""
     weights: Tensor
-    """(B, V) each voice's share of a sample's loss; 0 where the sample lacks what the voice reads."""
+    """(B, V) each output's share of a sample's loss; 0 where the sample lacks the modality it reads."""
     streams: tuple[str, ...] = ()
-    """the modality that each voice reads, if under mixup it is to learn that modality's share of the label (MBT's
-    modality mixup); empty = all learn the same label"""
+    """the modality that each output reads, if under mixup its label is mixed by that modality's share (MBT's modality
+    mixup); empty = all have the same label"""

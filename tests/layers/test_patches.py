@@ -170,7 +170,7 @@ def test_streams_hold_patches():
         ({"a": {"hight": 8}}, "patches of 'a': unknown key 'hight'; did you mean 'height'"),
         ({"a": {"patch": 4}}, "lack height"),
         ({"a": {"height": 9}}, r"9 x 1 x 1 \(height x width x channels\) are 9 values, but its frames have 8"),
-        ({"a": {"height": 8, "patch": 3}}, "height 8 is no multiple of patch 3; the nearest that fits is 2"),
+        ({"a": {"height": 8, "patch": 3}}, "height 8 is not a multiple of patch 3; the nearest divisor is 2"),
         ({"a": {"height": 8, "patch": 4, "time": 0}}, "time is 0; expected 1 or more"),
     ],
 )

@@ -1,4 +1,4 @@
-"""TokenFusion's exchange against an obvious slow loop, its groups, its gradients, its penalty and its voices."""
+"""TokenFusion's exchange against an obvious slow loop, its groups, its gradients, its penalty and its outputs."""
 
 import itertools
 import math
@@ -387,20 +387,20 @@ def test_logits_are_averaged_over_the_modalities_that_a_sample_has():
     assert torch.equal(logits[3], torch.zeros(2))
 
 
-def test_every_modality_there_and_the_average_have_an_equal_voice():
+def test_every_modality_there_and_the_average_weigh_the_same():
     head, state, said = head_of()
-    voices = head.voices(state)
+    outputs = head.head_outputs(state)
     expected = [[1 / 4] * 4, [1 / 3, 0, 1 / 3, 1 / 3], [0, 0, 1 / 2, 1 / 2], [0, 0, 0, 1]]
-    torch.testing.assert_close(voices.weights, torch.tensor(expected))
-    torch.testing.assert_close(voices.logits, torch.stack([*said, head(state)], 1), **CLOSE)
+    torch.testing.assert_close(outputs.weights, torch.tensor(expected))
+    torch.testing.assert_close(outputs.logits, torch.stack([*said, head(state)], 1), **CLOSE)
 
 
-def test_from_the_average_voice_only_its_weights_learn():
+def test_the_loss_of_the_average_trains_only_its_weights():
     head, state, _ = head_of()
-    head.voices(state).logits[:, -1].square().sum().backward()
+    head.head_outputs(state).logits[:, -1].square().sum().backward()
     assert [name for name, p in head.named_parameters() if p.grad is not None and p.grad.any()] == ["weight"]
     head.zero_grad()
-    head.voices(state).logits[:, :-1].square().sum().backward()
+    head.head_outputs(state).logits[:, :-1].square().sum().backward()
     assert head.weight.grad is None or not head.weight.grad.any()
     assert all(p.grad.any() for name, p in head.named_parameters() if name != "weight")
 

@@ -89,18 +89,18 @@ def test_logits_are_the_mean_of_the_modalities_of_the_restatement(case):
 
 def test_each_modality_learns_the_label_by_itself(case):
     model, clip, expected = case
-    voices, _ = model.voices(as_tokens(clip))
-    torch.testing.assert_close(voices.logits, expected, rtol=1e-5, atol=1e-5)
-    assert voices.weights.tolist() == [[0.5, 0.5]] * 3
-    assert voices.streams == NAMES  # under mixup, each its own modality's label
+    outputs, _ = model.training_outputs(as_tokens(clip))
+    torch.testing.assert_close(outputs.logits, expected, rtol=1e-5, atol=1e-5)
+    assert outputs.weights.tolist() == [[0.5, 0.5]] * 3
+    assert outputs.streams == NAMES  # under mixup, each its own modality's label
     lacking = as_tokens(clip)
     lacking["sound"].mask[1] = False
-    assert model.voices(lacking)[0].weights.tolist() == [[0.5, 0.5], [1, 0], [0.5, 0.5]]
+    assert model.training_outputs(lacking)[0].weights.tolist() == [[0.5, 0.5], [1, 0], [0.5, 0.5]]
 
 
 def test_the_mean_learns_the_label_by_default():
     model = sparsefuse.build("mbt", FEATURES, CLASSES, unimodal_depth=1, fusion_depth=1).eval()
     clip = as_tokens({name: torch.randn(2, LENGTHS[name], FEATURES[name]) for name in NAMES})
-    voices, _ = model.voices(clip)
-    torch.testing.assert_close(voices.logits[:, 0], model(clip).logits)
-    assert voices.weights.tolist() == [[1], [1]]
+    outputs, _ = model.training_outputs(clip)
+    torch.testing.assert_close(outputs.logits[:, 0], model(clip).logits)
+    assert outputs.weights.tolist() == [[1], [1]]

@@ -342,7 +342,7 @@ def test_wrong_names_are_errors_with_the_nearest_match(data: Path, tmp_path: Pat
     assert not (tmp_path / "run").exists(), "a run that cannot begin leaves nothing behind"
 
 
-def test_each_voice_of_a_head_has_its_share_of_the_loss(data: Path, tmp_path: Path) -> None:
+def test_each_output_of_a_head_has_its_share_of_the_loss(data: Path, tmp_path: Path) -> None:
     method = tmp_path / "two.py"
     method.write_text(tiny.TWO_VOICES)
     config = tiny.config(data, str(method), epochs=1, batch_size=9)
@@ -351,10 +351,10 @@ def test_each_voice_of_a_head_has_its_share_of_the_loss(data: Path, tmp_path: Pa
     assert tiny.epochs(run)[0]["train_loss"] == pytest.approx(0.75 * first + 0.25 * math.log(3), rel=1e-6)
 
 
-def test_a_voice_that_names_its_modality_learns_that_modalitys_share(
+def test_an_output_that_names_its_modality_learns_that_modalitys_share(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of rgb nothing is left, and all have one partner; so the first voice gets that one's label alone."""
+    """Of rgb nothing is left, and all have one partner; so the first output gets that one's label alone."""
 
     def draw(tokens, plan, **_):
         whole, none = torch.ones(9), torch.zeros(9)

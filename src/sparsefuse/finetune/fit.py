@@ -87,7 +87,7 @@ def step(
     if given.old and len(old):
         state = states.join([state, states.take(given.old.state, old)])
         labels = torch.cat([labels, given.old.labels[old]])
-    voices, penalty = model.heard(model.through(state, trained.depth))
+    voices, penalty = model.head_outputs(model.through(state, trained.depth))
     each = torch.zeros(())
     for logits, weight in zip(voices.logits.unbind(1), voices.weights.unbind(1), strict=True):
         each = each + weight * metrics.losses(logits, labels, given.labels.task, heads=given.labels.heads)

@@ -14,7 +14,7 @@ from sparsefuse.tokens import Tokens
 
 
 class Attended(NamedTuple):
-    """What attention gives: the attended tokens (B, N, D), and the attention each token received (B, N) if asked."""
+    """The attended tokens (B, N, D), and, if requested, the attention each token received (B, N)."""
 
     x: Tensor
     received: Tensor | None
@@ -75,7 +75,7 @@ class Norm(nn.LayerNorm):
 class Mlp(nn.Sequential):
     """LayerNorm, two linear layers with an activation between (SFT's released block: ReLU, `mlp_ratio` 1).
 
-    Without `norm` the tokens come in normalised: so modalities can share the rest.
+    Without `norm` the input must be normalised already: so modalities can share the rest.
     """
 
     def __init__(
@@ -158,7 +158,7 @@ class CrossBlock(nn.Module):
     def forward(self, tokens: Tokens, read: Tokens) -> Tokens:
         y = self.attention(self.norm(tokens.x), self.norm(read.x), read.mask)
         there = read.mask.to(y.dtype).amax(1)[:, None, None]
-        x = tokens.x + self.drop(y * there)  # nothing comes from what a sample lacks
+        x = tokens.x + self.drop(y * there)  # zero where a sample lacks the source
         return Tokens(x + self.drop(self.mlp(x)), tokens.mask)
 
 

@@ -17,9 +17,9 @@ from sparsefuse.tokens import State, Tokens
 class Embed(nn.Module):
     """(B, N, F) features of each modality -> (B, 1 + N, D) tokens, CLS first.
 
-    A modality that a sample lacks has a CLS that no one sees: its mask says whether the modality is there.
+    The mask of CLS says whether a sample has the modality; where it lacks it, nothing attends to that CLS.
     `lengths` gives the longest N per modality and makes positions learned, as published; without it they are sinusoids.
-    With `keep_positions` they are a stream of their own too, `modality<-position`, through which no gradient passes.
+    With `keep_positions` they are a stream of their own too, `modality<-position`, detached.
     `patches` names modalities whose tokens are raw frames, and how they are cut (see `patches.Grid`).
     """
 
@@ -48,12 +48,12 @@ class Embed(nn.Module):
 
     def forward(self, tokens: dict[str, Tokens]) -> State:
         """Raises ValueError for an unknown modality, a wrong width, or when no modality is given."""
-        given = [self._checked(name, t) for name, t in tokens.items() if name in self.features]
-        if not given:
+        present = [self._checked(name, t) for name, t in tokens.items() if name in self.features]
+        if not present:
             raise ValueError(
                 f"the model needs at least one of {', '.join(self.features)}; got {', '.join(tokens) or 'none'}"
             )
-        absent = given[0].x
+        absent = present[0].x
         streams = {}
         for i, (name, width) in enumerate(self.features.items()):
             here = tokens.get(name)
@@ -124,7 +124,7 @@ def grid_rows(table: Tensor, mask: Tensor, cells: int) -> Tensor:
     A clip with more patches along time than the grid is mapped onto it along time, cell by cell.
     """
     times, table = mask[:, ::cells], table.unflatten(0, (-1, cells)).flatten(1)  # (B, T'), (T, cells * D)
-    # An exported model has an empty patch more in time, so that its number of rows says nothing.
+    # An exported model has an empty patch more in time, so its number of rows does not tell which case it is.
     rows = stretched_rows(table, times) if exporting() else table_rows(table, times)
     return rows.unflatten(2, (cells, -1)).flatten(1, 2)
 
@@ -137,15 +137,15 @@ def sinusoids(length: int, dim: int, like: Tensor) -> Tensor:
     return torch.cat([angles.sin(), angles.cos()], -1)[None, :, :dim].to(like.dtype)
 
 
-def check_known(given: dict[str, Tokens], known: dict[str, int]) -> None:
-    """Raises ValueError naming the nearest modality if `given` holds one the model was not built with."""
-    for name in given:
-        if name not in known:
-            raise ValueError(unknown("modality", name, known))
+def check_known(tokens: dict[str, Tokens], features: dict[str, int]) -> None:
+    """Raises ValueError naming the nearest modality if `tokens` holds one the model was not built with."""
+    for name in tokens:
+        if name not in features:
+            raise ValueError(unknown("modality", name, features))
 
 
 def check_free(names: Iterable[str]) -> None:
-    """Raises ValueError if a modality has the name of a stream that methods make themselves."""
+    """Raises ValueError if a modality has the name of a stream that methods create."""
     for name in names:
         if name in ("fused", "bottleneck") or "<-" in name:
             raise ValueError(f"modality {name!r} has the name of a stream inside the model; rename it")

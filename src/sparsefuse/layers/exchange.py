@@ -1,4 +1,4 @@
-"""Whose tokens take the place of whose: the parts of TokenFusion's exchange (Wang et al. 2022, section 3)."""
+"""TokenFusion's exchange of tokens between modalities, in parts (Wang et al. 2022, section 3)."""
 
 from itertools import pairwise
 from typing import NamedTuple
@@ -10,7 +10,7 @@ from sparsefuse.tokens import Tokens
 
 
 class Score(nn.Module):
-    """How much a token has to say, in [0, 1]: (B, N, D) -> (B, N). Widths as released: D, D/2, D/4, 2, softmax."""
+    """A token's importance, in [0, 1]: (B, N, D) -> (B, N). Widths as released: D, D/2, D/4, 2, softmax."""
 
     def __init__(self, dim: int):
         super().__init__()
@@ -19,7 +19,7 @@ class Score(nn.Module):
         for i, linear in enumerate(linears):
             nn.init.kaiming_uniform_(linear.weight, nonlinearity="relu")
             nn.init.zeros_(linear.bias)
-            if i:  # GELU's outputs have a mean, which must not decide: scores begin spread around 1/2
+            if i:  # GELU's outputs have a mean, which would bias the scores: they start spread around 1/2
                 linear.weight.data -= linear.weight.data.mean(1, keepdim=True)
         hidden = [part for linear in linears[:-1] for part in (linear, nn.GELU())]
         self.layers = nn.Sequential(nn.LayerNorm(dim), *hidden, linears[-1])
@@ -29,12 +29,12 @@ class Score(nn.Module):
 
 
 class Projection(nn.Module):
-    """A donor's tokens as another modality would have them: (B, N, D) -> (B, N, D), the paper's shallow h."""
+    """Maps a donor's tokens into another modality's space: (B, N, D) -> (B, N, D), the paper's shallow h."""
 
     def __init__(self, dim: int):
         super().__init__()
         first, last = nn.Linear(dim, dim), nn.Linear(dim, dim)
-        nn.init.kaiming_uniform_(first.weight, nonlinearity="linear")  # both: a token in another's place has its size
+        nn.init.kaiming_uniform_(first.weight, nonlinearity="linear")  # both inits keep the scale of a token
         nn.init.kaiming_uniform_(last.weight, nonlinearity="relu")
         self.layers = nn.Sequential(first, nn.ReLU(), last)
 
@@ -52,30 +52,30 @@ def allot(num_slots: int, num_donors: int, generator: torch.Generator) -> Tensor
 def aligned(mask: Tensor, donor: Tensor) -> Tensor:
     """The donor's token at the same time as each token: masks (B, N) and (B, N'), CLS first -> index (B, N) into N'.
 
-    Real token i of n falls to real token floor((2 i + 1) n' / (2 n)) of n': the same place where lengths are equal,
+    Real token i of n is matched with real token floor((2 i + 1) n' / (2 n)) of n': the same place for equal lengths,
     the same share of the clip where they are not. Integers, so that padding changes nothing. CLS and tokens that are
     not there, and all where the donor is not there, get some index that exists.
     """
     real, donors = (mask > 0).long(), (donor > 0).long()
     count, num_donors = real[:, 1:].sum(1, keepdim=True), donors[:, 1:].sum(1, keepdim=True)  # (B, 1)
     place = (real.cumsum(1) - 2).clamp_min(0)  # (B, N) among the real tokens; CLS is none
-    wanted = (2 * place + 1) * num_donors // (2 * count).clamp_min(1)
+    matched = (2 * place + 1) * num_donors // (2 * count).clamp_min(1)
     rank = (donors.cumsum(1) - 1).clamp_min(0)  # (B, N') CLS has 0, its first real token 1
     position = torch.arange(donor.shape[1], device=donor.device) * donors
     where = torch.zeros_like(rank).scatter_add(1, rank, position)  # (B, N') by rank
-    return where.gather(1, torch.minimum(wanted + 1, num_donors))
+    return where.gather(1, torch.minimum(matched + 1, num_donors))
 
 
 class Source(NamedTuple):
     """One donor's tokens for a stream."""
 
     place: Tensor
-    """(B, N) the donor's token that may take a token's place"""
+    """(B, N) index of the donor's token that may replace each token"""
     takes: Tensor
-    """(B, N) bool: the token falls to this donor, and the sample has both"""
+    """(B, N) bool: the token is assigned to this donor, and the sample has both"""
 
     def fetch(self, values: Tensor) -> Tensor:
-        """The donor's (B, N', D), or (B, N'), at the stream's tokens."""
+        """The donor's values (B, N', D), or (B, N'), gathered for the stream's tokens."""
         if values.dim() == 2:
             return values.gather(1, self.place)
         return values.gather(1, self.place[..., None].expand(-1, -1, values.shape[2]))
@@ -92,23 +92,23 @@ class Donors(nn.Module):
         self.projections = nn.ModuleList(projections)
 
     def sources(self, mask: Tensor, streams: dict[str, Tokens]) -> list[Source]:
-        """A source per donor, for a stream with `mask` (B, N). Slots beyond the table begin anew."""
+        """A source per donor, for a stream with `mask` (B, N). Slots beyond the table repeat it."""
         slot = torch.arange(mask.shape[1], device=mask.device) - 1  # CLS has none
         real = (mask > 0) & (slot >= 0)
-        turn = self.slots[slot % self.slots.shape[0]]  # (N,)
-        found = []
+        assigned = self.slots[slot % self.slots.shape[0]]  # (N,)
+        sources = []
         for i, name in enumerate(self.names):
             donor = streams[name].mask
             there = (donor[:, 1:] > 0).any(1, keepdim=True)  # (B, 1)
-            found.append(Source(aligned(mask, donor), real & there & (turn == i)))
-        return found
+            sources.append(Source(aligned(mask, donor), real & there & (assigned == i)))
+        return sources
 
     def replace(
         self, own: Tensor, gone: Tensor, sources: list[Source], values: dict[str, Tensor], *, project: bool = False
     ) -> Tensor:
         """The stream's own values, with the donors' where `gone`: values (B, N, D) or (B, N), `gone` as it broadcasts.
 
-        All donors give what they had before: two tokens that take each other's place swap.
+        All donors give their values from before the exchange: two tokens that replace each other swap.
         """
         for name, source, projection in zip(self.names, sources, self.projections, strict=True):
             value = source.fetch(values[name])

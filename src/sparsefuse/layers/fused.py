@@ -1,7 +1,7 @@
-"""Modules whose work one operation of `ops` does, where a backend has it and each of them is exactly as it was made.
+"""Runs modules as one fused operation of `ops`, where a backend has it and each module is unmodified.
 
 An operation reads weights and calls no module. So a module that was subclassed, parametrised (LoRA), quantised, hooked,
-compiled, or given another `forward` is called, always, and with it those beside it.
+compiled, or given another `forward` is always called, and so are those it would be fused with.
 """
 
 import itertools
@@ -22,15 +22,15 @@ M = TypeVar("M", bound=nn.Module)
 
 
 def register(*kinds: type[nn.Module]) -> None:
-    """Remembers what these classes do when they are called, as of now."""
+    """Records the current `forward` of these classes, to notice if one is replaced later."""
     _FORWARDS.update((kind, kind.forward) for kind in kinds)
 
 
 register(nn.Linear, nn.LayerNorm, nn.Dropout, nn.ReLU, Norm, Attention, Mlp, Block)
 
 
-def is_as_made(module: nn.Module, kind: type[M]) -> TypeGuard[M]:
-    """Whether calling the module does what its class was written to do, and nothing else."""
+def is_unmodified(module: nn.Module, kind: type[M]) -> TypeGuard[M]:
+    """Whether calling the module runs its class's own `forward` and nothing else: no hooks, LoRA, compile."""
     return (
         type(module) is kind  # a parametrisation makes a subclass
         and kind.forward is _FORWARDS[kind]
@@ -43,12 +43,12 @@ def is_as_made(module: nn.Module, kind: type[M]) -> TypeGuard[M]:
 
 
 def may_fuse(x: Tensor) -> bool:
-    """Whether a backend may do what modules do on `x`, and no hook is on all modules."""
+    """Whether a backend may have fused operations for `x`, and there are no global module hooks."""
     return ops.has_alternative(x) and not torch.nn.modules.module._has_any_global_hook()
 
 
 def run_blocks(blocks: Sequence[nn.Module], tokens: Tokens) -> Tokens:
-    """Tokens through blocks one after another; those of SFT's style that follow each other as one operation."""
+    """Runs blocks one after another; consecutive blocks of SFT's style run as one operation."""
     if not may_fuse(tokens.x):
         for block in blocks:
             tokens = block(tokens)
@@ -76,7 +76,7 @@ def run_attention(norm: nn.Module, attention: nn.Module, drop: nn.Module, tokens
 
 def run_embedding(x: Tensor, project: nn.Module, cls: Tensor, position: Tensor) -> Tensor | None:
     """Features (B, N, F) to tokens with their positions (B, 1 + N, D) as one operation; None where there is none."""
-    if not may_fuse(x) or not is_as_made(project, nn.Linear):
+    if not may_fuse(x) or not is_unmodified(project, nn.Linear):
         return None
     weights = project.weight, project.bias, cls, position
     backend = None if project.bias is None else ops.alternative("embedding", x, *weights)
@@ -84,7 +84,7 @@ def run_embedding(x: Tensor, project: nn.Module, cls: Tensor, position: Tensor) 
 
 
 class _Options(NamedTuple):
-    """What blocks that run as one have in common."""
+    """The options that blocks must share to run as one operation."""
 
     num_heads: int
     pattern: ops.Pattern
@@ -106,25 +106,25 @@ def _fused(stack: Sequence[BlockWeights], options: _Options, tokens: Tokens) -> 
 
 
 def _fusable_block(block: nn.Module) -> _Fusable | None:
-    if not is_as_made(block, Block):
+    if not is_unmodified(block, Block):
         return None
     return _fusable(block.norm, block.attention, block.drop, block.mlp)
 
 
 def _fusable(norm: nn.Module, attention: nn.Module, drop: nn.Module, mlp: nn.Module | None = None) -> _Fusable | None:
-    """The weights of the modules of a block; None unless all of them are as they were made, and drop nothing."""
-    if not (is_as_made(norm, Norm) and is_as_made(attention, Attention) and _is_idle(drop)):
+    """The weights of the modules of a block; None unless all are unmodified and no dropout is active."""
+    if not (is_unmodified(norm, Norm) and is_unmodified(attention, Attention) and _is_idle(drop)):
         return None
     own = _weights_of(attention.qkv, attention.out)
     options = _Options(attention.num_heads, attention.pattern, attention.span, norm.eps, hidden=0)
     if own is None or mlp is None:
         return None if own is None else _Fusable(BlockWeights(*own), options)
-    if not is_as_made(mlp, Mlp) or len(mlp) != 5:
+    if not is_unmodified(mlp, Mlp) or len(mlp) != 5:
         return None
     second_norm, first, inner_drop, activation, second = mlp
-    if not (is_as_made(second_norm, nn.LayerNorm) and second_norm.eps == norm.eps and second_norm.bias is not None):
+    if not (is_unmodified(second_norm, nn.LayerNorm) and second_norm.eps == norm.eps and second_norm.bias is not None):
         return None
-    if not (_is_idle(inner_drop) and is_as_made(activation, nn.ReLU)):
+    if not (_is_idle(inner_drop) and is_unmodified(activation, nn.ReLU)):
         return None
     of_mlp = _weights_of(first, second)
     if of_mlp is None:
@@ -134,8 +134,8 @@ def _fusable(norm: nn.Module, attention: nn.Module, drop: nn.Module, mlp: nn.Mod
 
 
 def _weights_of(first: nn.Module, second: nn.Module) -> tuple[Tensor, Tensor, Tensor, Tensor] | None:
-    """Both weights and biases; None unless both are nn.Linear as it was made, with a bias."""
-    if not (is_as_made(first, nn.Linear) and is_as_made(second, nn.Linear)):
+    """Both weights and biases; None unless both are unmodified nn.Linear with a bias."""
+    if not (is_unmodified(first, nn.Linear) and is_unmodified(second, nn.Linear)):
         return None
     if first.bias is None or second.bias is None:
         return None
@@ -143,5 +143,5 @@ def _weights_of(first: nn.Module, second: nn.Module) -> tuple[Tensor, Tensor, Te
 
 
 def _is_idle(drop: nn.Module) -> bool:
-    """Whether a dropout drops nothing."""
-    return is_as_made(drop, nn.Dropout) and (not drop.training or drop.p == 0)
+    """Whether a dropout is the identity: in eval mode, or with p = 0."""
+    return is_unmodified(drop, nn.Dropout) and (not drop.training or drop.p == 0)

@@ -6,14 +6,14 @@ import torch
 from torch import Tensor, nn
 
 from sparsefuse.layers.streams import presence, sum_present
-from sparsefuse.tokens import State, Voices
+from sparsefuse.tokens import HeadOutputs, State
 
 
 class Head(nn.Module):
     """LayerNorm and one linear layer, shared by the streams it reads: (B, N, D) streams -> (B, C) logits.
 
     Logits are summed (`sum`) or averaged (`mean`) over the streams, or their CLS tokens are averaged first (`cls`). A
-    stream that a sample lacks has no say. `apart`: in training every stream's logits are to learn the label.
+    stream that a sample lacks is ignored. `apart`: in training every stream's logits have a loss of their own.
     """
 
     def __init__(
@@ -38,14 +38,14 @@ class Head(nn.Module):
         total = sum_present(self.classify(self.norm(cls)), there)
         return total / count if self.reduce == "mean" else total
 
-    def voices(self, state: State) -> Voices:
-        """What is to learn the label: one voice per stream if they learn apart, else the logits."""
+    def head_outputs(self, state: State) -> HeadOutputs:
+        """The logits to train: one output per stream if they learn apart, else those of all."""
         if not self.apart:
             logits = self(state)
-            return Voices(logits[:, None], torch.ones_like(logits[:, :1]))
+            return HeadOutputs(logits[:, None], torch.ones_like(logits[:, :1]))
         cls, there = self._cls(state)
         weights = there / there.sum(1, keepdim=True).clamp_min(1e-6)
-        return Voices(self.classify(self.norm(cls)), weights[..., 0], self.streams)
+        return HeadOutputs(self.classify(self.norm(cls)), weights[..., 0], self.streams)
 
     def _cls(self, state: State) -> tuple[Tensor, Tensor]:
         """The CLS tokens (B, M, D) of the streams, and whether they are there (B, M, 1)."""

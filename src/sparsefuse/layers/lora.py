@@ -1,4 +1,4 @@
-"""Low-rank changes to linear layers (LoRA, Hu et al. 2021): modules in, the same with small trained matrices out."""
+"""Low-rank adaptation of linear layers (LoRA, Hu et al. 2021), as a parametrisation of their weights."""
 
 from collections.abc import Iterable, Iterator
 
@@ -22,9 +22,9 @@ class LowRank(nn.Module):
 
 
 def add(modules: Iterable[nn.Module], rank: int, generator: torch.Generator) -> list[nn.Parameter]:
-    """Puts a low-rank change on every `nn.Linear` in `modules` and returns what is to be trained of it.
+    """Adds a low-rank change to every `nn.Linear` in `modules` and returns its parameters, which are to be trained.
 
-    The rank is at most half of a layer's smaller side: more would be no fewer numbers than the layer itself. Raises
+    The rank is at most half of a layer's smaller side: above that it has as many parameters as the layer. Raises
     ValueError for a rank below 1.
     """
     if rank < 1:
@@ -38,17 +38,17 @@ def add(modules: Iterable[nn.Module], rank: int, generator: torch.Generator) -> 
 
 
 def merge(modules: Iterable[nn.Module]) -> None:
-    """Makes the changes part of the weights: the modules are plain ones again, of the same names and shapes."""
+    """Merges the changes into the weights: the modules are plain again, with the same names and shapes."""
     for linear in _linears(modules):
         if parametrize.is_parametrized(linear, "weight"):
             parametrize.remove_parametrizations(linear, "weight", leave_parametrized=True)
 
 
 def _linears(modules: Iterable[nn.Module]) -> Iterator[nn.Linear]:
-    """Every linear layer once, however many modules share it."""
-    seen: set[int] = set()
+    """Every linear layer once, even if several modules share it."""
+    visited: set[int] = set()
     for module in modules:
         for part in module.modules():
-            if isinstance(part, nn.Linear) and id(part) not in seen:
-                seen.add(id(part))
+            if isinstance(part, nn.Linear) and id(part) not in visited:
+                visited.add(id(part))
                 yield part

@@ -16,7 +16,7 @@ SHORT = 64  # tokens that `local` takes as one block
 def span_for(name: str, lengths: dict[str, int] | None, pattern: str) -> int:
     """Block length of a sparse pattern: for `strided` about the square root of the stream's length (Child et al. 2019).
 
-    There a multiple of 8, which processors like. For `local` a short stream is one block, so it stays dense.
+    There a multiple of 8, which kernels run faster. For `local` a short stream is one block, so it stays dense.
     """
     length = None if lengths is None else lengths.get(name)
     if pattern == "local":
@@ -28,7 +28,7 @@ def span_for(name: str, lengths: dict[str, int] | None, pattern: str) -> int:
 
 
 def check_choice(option: str, value: str, kind: Any) -> None:
-    """Raises ValueError, naming the nearest, if `value` is no word of the Literal `kind`."""
+    """Raises ValueError, naming the nearest, if `value` is not a member of the Literal `kind`."""
     if value not in get_args(kind):
         raise ValueError(unknown(option, value, get_args(kind)))
 

@@ -72,19 +72,21 @@ class Grid:
 
 
 def grids(patches: Patches | None, features: Mapping[str, int]) -> dict[str, Grid]:
-    """Typed and checked. Raises ValueError for an unknown modality or key, or sides that do not fit the frame."""
-    known = [field.name for field in fields(Grid)]
-    found = {}
-    for name, given in (patches or {}).items():
+    """`patches` as checked grids. Raises ValueError for an unknown modality or key, or sides that do not fit the frame."""
+    keys = [field.name for field in fields(Grid)]
+    checked = {}
+    for name, options in (patches or {}).items():
         if name not in features:
             raise ValueError(f"patches: {unknown('modality', name, features)}")
-        for key in given:
-            if key not in known:
-                raise ValueError(f"patches of {name!r}: {unknown('key', key, known)}")
-        if "height" not in given:
-            raise ValueError(f"patches of {name!r} lack height; got {dict(given)}, expected some of {', '.join(known)}")
-        found[name] = _checked(name, Grid(**given), features[name])
-    return found
+        for key in options:
+            if key not in keys:
+                raise ValueError(f"patches of {name!r}: {unknown('key', key, keys)}")
+        if "height" not in options:
+            raise ValueError(
+                f"patches of {name!r} lack height; got {dict(options)}, expected some of {', '.join(keys)}"
+            )
+        checked[name] = _checked(name, Grid(**options), features[name])
+    return checked
 
 
 def token_lengths(lengths: Mapping[str, int] | None, cut: Mapping[str, Grid]) -> dict[str, int] | None:
@@ -108,7 +110,7 @@ def _checked(name: str, grid: Grid, width: int) -> Grid:
         if length % side:
             near = min((d for d in range(1, length + 1) if length % d == 0), key=lambda d: abs(d - side))
             raise ValueError(
-                f"patches of {name!r}: {axis} {length} is no multiple of patch {side}; the nearest that fits is {near}"
+                f"patches of {name!r}: {axis} {length} is not a multiple of patch {side}; the nearest divisor is {near}"
             )
     return grid
 
@@ -117,16 +119,16 @@ def _tubelets(tokens: Tokens, time: int) -> Tokens:
     """Frames (B, N, F) cut or padded to T x `time` of them, and which of the T tubelets are real (B, T)."""
     x, mask = tokens
     length = x.shape[1]
-    # torch.export takes a count of 1 for another program, so an exported model has two tubelets more, left empty.
+    # torch.export specialises on a count of 1, so an exported model has two tubelets more, left empty.
     count = length // time + 2 if exporting() else max(length // time, 1)
     if exporting() or length < time:
         x, mask = F.pad(x, (0, 0, 0, 3 * time)), F.pad(mask, (0, 3 * time))
     elif all_real(mask):
         return Tokens(x[:, : count * time], mask[:, : count * time : time])
-    whole = mask[:, : count * time].unflatten(1, (-1, time)).all(2)
-    made = ~whole.any(1, keepdim=True) & mask.any(1, keepdim=True) & (torch.arange(count, device=mask.device) == 0)
+    complete = mask[:, : count * time].unflatten(1, (-1, time)).all(2)
+    filled = ~complete.any(1, keepdim=True) & mask.any(1, keepdim=True) & (torch.arange(count, device=mask.device) == 0)
     order = mask.long().sort(dim=1, descending=True, stable=True).indices  # real frames first
     place = torch.arange(time, device=mask.device).minimum(mask.sum(1, keepdim=True).clamp_min(1) - 1)  # (B, time)
     frames = x.gather(1, order.gather(1, place)[..., None].expand(-1, -1, x.shape[2]))
     x = x[:, : count * time].unflatten(1, (-1, time))  # (B, T, time, F)
-    return Tokens(torch.where(made[..., None, None], frames[:, None], x).flatten(1, 2), whole | made)
+    return Tokens(torch.where(filled[..., None, None], frames[:, None], x).flatten(1, 2), complete | filled)

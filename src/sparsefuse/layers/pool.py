@@ -53,7 +53,7 @@ def pool(tokens: Tokens, index: Tensor, count: int, *, how: Pool, significance: 
 
 def _kept(mask: Tensor, index: Tensor, count: int, dtype: torch.dtype) -> Tensor:
     """The mask (B, K) of the windows: the largest of their tokens'."""
-    found = mask.new_zeros(mask.shape[0], count, dtype=dtype)
+    kept = mask.new_zeros(mask.shape[0], count, dtype=dtype)
     if mask.dtype == torch.bool:
-        return found.scatter_add(1, index, mask.to(dtype)) > 0  # small runtimes lack the largest, not the sum
-    return found.scatter_reduce(1, index, mask.to(dtype), "amax")
+        return kept.scatter_add(1, index, mask.to(dtype)) > 0  # small runtimes lack the largest, not the sum
+    return kept.scatter_reduce(1, index, mask.to(dtype), "amax")

@@ -7,7 +7,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from sparsefuse.layers.fused import is_as_made, may_fuse, register, run_blocks
+from sparsefuse.layers.fused import is_unmodified, may_fuse, register, run_blocks
 from sparsefuse.tokens import State, Tokens
 
 
@@ -39,7 +39,7 @@ register(PerStream)
 
 
 def run_layers(layers: Sequence[nn.Module], state: State) -> State:
-    """The state behind layers, one after another; blocks of a stream that follow each other may be one operation."""
+    """Runs layers one after another; consecutive blocks of a stream may run as one operation."""
     fuse = all(may_fuse(tokens.x) for tokens in state.streams.values())
     for names, group in itertools.groupby(layers, key=lambda layer: _names(layer) if fuse else None):
         if names is None:
@@ -53,8 +53,8 @@ def run_layers(layers: Sequence[nn.Module], state: State) -> State:
 
 
 def _names(layer: nn.Module) -> tuple[str, ...] | None:
-    """The streams of a layer that is nothing but blocks of its streams; None for another."""
-    return layer.names if isinstance(layer, PerStream) and is_as_made(layer, PerStream) else None
+    """The streams of a layer that only runs a block per stream; None for any other layer."""
+    return layer.names if isinstance(layer, PerStream) and is_unmodified(layer, PerStream) else None
 
 
 def presence(tokens: Tokens) -> Tensor:
@@ -66,7 +66,7 @@ def sum_present(values: Tensor, weights: Tensor) -> Tensor:
     """Sum of (B, M, D) over those of M streams that a sample has, by their presence (B, M, 1) -> (B, D).
 
     Presence is a fraction only while mixup blends a sample with one that has other modalities: then it says how the sum
-    is shared, not how large it is.
+    is weighted, not how large it is.
     """
     total = (values * weights).sum(1)
     return total * ((weights > 0).sum(1) / weights.sum(1).clamp_min(torch.finfo(values.dtype).tiny)).to(values.dtype)

@@ -1,7 +1,7 @@
-"""Views: what each attention head may read (LoCoMT, Park and Choi 2024). A layer says how many heads have which view.
+"""Views: what each attention head attends to (LoCoMT, Park and Choi 2024). A layer has a number of heads per view.
 
-  self      every modality reads itself
-  a+b       a reads b and b reads a; tokens of any other modality get nothing from such a head
+  self      every modality attends to itself
+  a+b       a attends to b and b to a; tokens of any other modality get zeros from such a head
 
 Score products of a head, by the lengths L (CLS counted): self = sum of L_m^2, a+b = 2 L_a L_b. No pair costs more than
 self, for (L_a - L_b)^2 >= 0; so no mixture of views does (the paper's guarantee).
@@ -35,7 +35,7 @@ def views_of(modalities: Sequence[str]) -> tuple[str, ...]:
 def score_products(view: str, lengths: Mapping[str, Any]) -> Any:
     """Products of a query with a key that one head of this view computes, for lengths L per modality, CLS counted.
 
-    Lengths are numbers, or tensors of them; so is what comes back.
+    Lengths are numbers, or tensors of them; so is the result.
     """
     if view == "self":
         return sum(length**2 for length in lengths.values())
@@ -48,15 +48,15 @@ def by_strategy(
 ) -> list[Frequencies]:
     """Views of `depth` layers of which the share `cross` of all heads, rounded, is given to pairs.
 
-    A strategy is the order in which heads are taken from self; what a layer gives to pairs goes to them in turn.
+    A strategy is the order in which heads are taken from self; those a layer gives up go to the pairs in turn.
     """
     pairs = views_of(modalities)[1:]
     taken = _ORDERS[strategy](depth, num_heads, seed)[: round(cross * depth * num_heads) if pairs else 0]
-    turn = itertools.cycle(pairs or ("",))
+    next_pair = itertools.cycle(pairs or ("",))
     layers = []
     for layer in range(depth):
-        given = [next(turn) for _ in range(taken.count(layer))]
-        counts = {"self": num_heads - len(given)} | {pair: given.count(pair) for pair in pairs}
+        crossing = [next(next_pair) for _ in range(taken.count(layer))]
+        counts = {"self": num_heads - len(crossing)} | {pair: crossing.count(pair) for pair in pairs}
         layers.append({view: count for view, count in counts.items() if count})
     return layers
 
@@ -112,24 +112,26 @@ def _pair(view: str, modalities: Mapping[str, object]) -> tuple[str, str]:
     raise ValueError(unknown("view", view, views_of(tuple(modalities))))
 
 
-class Asked(NamedTuple):
-    """What heads read with: streams and, by modality, their queries, keys and values (B, H, N, D/H)."""
+class Projected(NamedTuple):
+    """Streams and, by modality, their queries, keys and values (B, H, N, D/H)."""
 
     streams: dict[str, Tokens]
     q: dict[str, Tensor]
     k: dict[str, Tensor]
     v: dict[str, Tensor]
 
-    def read(self, view: str, name: str, some: slice) -> Tensor:
-        """What modality `name` reads through `some` heads of a view: (B, h, N, D/H); zeros if it reads nothing."""
-        asking = self.q[name][:, some]
+    def attend(self, view: str, name: str, some: slice) -> Tensor:
+        """Attention of modality `name` in `some` heads of a view: (B, h, N, D/H); zeros if the view is of others."""
+        query = self.q[name][:, some]
         pair = (name, name) if view == "self" else _pair(view, self.streams)
         if name not in pair:
-            return torch.zeros_like(asking)
+            return torch.zeros_like(query)
         source = pair[1] if name == pair[0] else pair[0]
         tokens = self.streams[source]
-        x = ops.attention(asking, self.k[source][:, some], self.v[source][:, some], tokens.mask)
-        return x if view == "self" else x * presence(tokens)[..., None].to(x.dtype)  # nothing from what is not there
+        x = ops.attention(query, self.k[source][:, some], self.v[source][:, some], tokens.mask)
+        return (
+            x if view == "self" else x * presence(tokens)[..., None].to(x.dtype)
+        )  # zeros where a sample lacks the source
 
 
 class FixedViews(nn.Module):
@@ -139,18 +141,18 @@ class FixedViews(nn.Module):
         super().__init__()
         self.views = check_views(views, modalities, num_heads)
 
-    def forward(self, asked: Asked) -> dict[str, Tensor]:
+    def forward(self, projected: Projected) -> dict[str, Tensor]:
         """(B, H, N, D/H) by modality."""
-        found: dict[str, list[Tensor]] = {name: [] for name in asked.streams}
+        outputs: dict[str, list[Tensor]] = {name: [] for name in projected.streams}
         first = 0
         for view, count in self.views.items():
-            for name in asked.streams:
-                found[name].append(asked.read(view, name, slice(first, first + count)))
+            for name in projected.streams:
+                outputs[name].append(projected.attend(view, name, slice(first, first + count)))
             first += count
-        return {name: torch.cat(parts, 1) for name, parts in found.items()}
+        return {name: torch.cat(parts, 1) for name, parts in outputs.items()}
 
-    def penalty(self, asked: Asked) -> Tensor | None:
-        """None: what these views cost is settled."""
+    def penalty(self, projected: Projected) -> Tensor | None:
+        """None: the cost of these views is fixed."""
 
 
 class LearnedViews(nn.Module):
@@ -164,27 +166,27 @@ class LearnedViews(nn.Module):
         self.views, self.price = views_of(modalities), price
         self.preference = nn.Parameter(torch.zeros(num_heads, len(self.views)))
 
-    def forward(self, asked: Asked) -> dict[str, Tensor]:
+    def forward(self, projected: Projected) -> dict[str, Tensor]:
         """(B, H, N, D/H) by modality."""
         shares = self.preference.softmax(1)[:, :, None, None]  # (H, V, 1, 1)
         return {
-            name: torch.stack([asked.read(v, name, slice(None)) * shares[:, i] for i, v in enumerate(self.views)]).sum(
-                0
-            )
-            for name in asked.streams
+            name: torch.stack(
+                [projected.attend(v, name, slice(None)) * shares[:, i] for i, v in enumerate(self.views)]
+            ).sum(0)
+            for name in projected.streams
         }
 
-    def penalty(self, asked: Asked) -> Tensor:
-        """() the price times the expected score products, in parts of those of heads that all read themselves."""
+    def penalty(self, projected: Projected) -> Tensor:
+        """() the price times the expected score products, as a share of those where every head has the view self."""
         dtype = self.preference.dtype
-        lengths = {name: tokens.mask.sum(1).to(dtype) for name, tokens in asked.streams.items()}  # (B,) with CLS
+        lengths = {name: tokens.mask.sum(1).to(dtype) for name, tokens in projected.streams.items()}  # (B,) with CLS
         products = torch.stack([score_products(view, lengths) for view in self.views])  # (V, B)
         shares = (products / products[:1].clamp_min(1)).mean(1)
         return self.price * (self.preference.softmax(1) @ shares).mean()
 
 
 class ViewBlock(nn.Module):
-    """One fusion layer: a block over all modalities at once, whose heads read by their views.
+    """One fusion layer: a block over all modalities at once, whose heads attend by their views.
 
     Attention runs per (query modality, key modality) with the heads that have it: no mask over the concatenation.
     """
@@ -209,11 +211,11 @@ class ViewBlock(nn.Module):
         lengths = [tokens.x.shape[1] for tokens in streams.values()]
         x = torch.cat([tokens.x for tokens in streams.values()], 1)
         q, k, v = heads(self.attention.qkv(self.norm(x)), 3, self.attention.num_heads)  # (B, H, sum of N, D/H)
-        asked = Asked(streams, *(dict(zip(streams, t.split(lengths, 2), strict=True)) for t in (q, k, v)))
-        read = self.views(asked)
-        y = torch.cat([read[name] for name in self.modalities], 2).transpose(1, 2).flatten(2)
+        projected = Projected(streams, *(dict(zip(streams, t.split(lengths, 2), strict=True)) for t in (q, k, v)))
+        attended = self.views(projected)
+        y = torch.cat([attended[name] for name in self.modalities], 2).transpose(1, 2).flatten(2)
         x = x + self.drop(self.attention.out(y))
         x = x + self.drop(self.mlp(x))
         new = {n: Tokens(part, streams[n].mask) for n, part in zip(streams, x.split(lengths, 1), strict=True)}
-        penalty = self.views.penalty(asked)
+        penalty = self.views.penalty(projected)
         return State({**state.streams, **new}, state.penalty if penalty is None else state.penalty + penalty)

@@ -43,9 +43,9 @@ def build(
         if name not in features:
             raise ValueError(f"lengths: {unknown('modality', name, features)}")
     make = find(method).build
-    known = inspect.signature(make).parameters
+    parameters = inspect.signature(make).parameters
     for name in options:
-        if name not in known or name in ("features", "num_classes", "lengths"):
+        if name not in parameters or name in ("features", "num_classes", "lengths"):
             raise ValueError(unknown(f"option of {method}", name, option_names(method)))
     model: FusionModel = make(dict(features), num_classes, lengths=lengths, **options)
     return model

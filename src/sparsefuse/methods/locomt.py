@@ -68,8 +68,8 @@ def build(
         span = span_for(name, lengths, unimodal_attention)
         return Block(dim, num_heads, mlp_ratio=mlp_ratio, drop=drop, pattern=unimodal_attention, span=span)
 
-    def fused(reading: FixedViews | LearnedViews) -> ViewBlock:
-        return ViewBlock(names, reading, dim=dim, num_heads=num_heads, mlp_ratio=mlp_ratio, drop=drop)
+    def fused(heads_views: FixedViews | LearnedViews) -> ViewBlock:
+        return ViewBlock(names, heads_views, dim=dim, num_heads=num_heads, mlp_ratio=mlp_ratio, drop=drop)
 
     layers: list[nn.Module] = [PerStream(names, block) for _ in range(unimodal_depth)]
     if views == "learned" and len(names) > 1:
@@ -80,7 +80,7 @@ def build(
             views = by_strategy(
                 strategy, cross, modalities=names, num_heads=num_heads, depth=fusion_depth, seed=view_seed
             )
-        layers += [fused(FixedViews(names, given, num_heads)) for given in _per_layer(views, fusion_depth)]
+        layers += [fused(FixedViews(names, counts, num_heads)) for counts in _per_layer(views, fusion_depth)]
     head = Head(dim, num_classes, names, reduce="cls")
     return FusionModel(Embed(features, dim, lengths), layers, head, features=features)
 

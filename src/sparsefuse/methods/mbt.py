@@ -122,7 +122,7 @@ class ThroughBottleneck(nn.Module):
     def forward(self, state: State) -> State:
         streams = dict(state.streams)
         bottleneck = streams["bottleneck"]
-        made, weights = [], []
+        updates, weights = [], []
         for name, block in self.each.named_blocks():
             tokens = streams[name]
             length = tokens.x.shape[1]
@@ -133,10 +133,10 @@ class ThroughBottleneck(nn.Module):
                 x = torch.lerp(bottleneck.x, x[:, length:], presence(tokens))
                 bottleneck = Tokens(x, bottleneck.mask)
             else:
-                made.append(x[:, length:] * presence(tokens))
+                updates.append(x[:, length:] * presence(tokens))
                 weights.append(presence(tokens))
         if self.update == "symmetric":
-            mean = torch.stack(made).sum(0) / torch.stack(weights).sum(0).clamp_min(1e-6)
+            mean = torch.stack(updates).sum(0) / torch.stack(weights).sum(0).clamp_min(1e-6)
             bottleneck = Tokens(mean, bottleneck.mask)
         return state._replace(streams={**streams, "bottleneck": bottleneck})
 
@@ -160,7 +160,7 @@ class AllToAll(nn.Module):
 class OwnToAll(nn.Module):
     """One fusion layer of the cross-attention baseline: each modality's tokens attend to all, with weights of its own.
 
-    The released code lets all tokens ask and keeps the modality's own: the same result at M times the cost.
+    The released code computes all tokens' queries and keeps the modality's own: the same result at M times the cost.
     """
 
     def __init__(self, modalities: tuple[str, ...], make: Callable[[str], nn.Module], *, shared: bool = False):

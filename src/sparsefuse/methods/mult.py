@@ -63,7 +63,7 @@ class Pair(nn.Module):
 
 
 class Cross(nn.Module):
-    """One crossmodal layer for every pair: the target asks, the source's embedding answers."""
+    """One crossmodal layer for every pair: queries from the target, keys and values from the source's embedding."""
 
     def __init__(self, pairs: dict[str, tuple[str, ...]], dim: int, num_heads: int, mlp_ratio: float, drop: float):
         super().__init__()

@@ -31,7 +31,7 @@ from sparsefuse.layers.exchange import Donors, Projection, Score, Source, allot
 from sparsefuse.layers.options import check_choice
 from sparsefuse.layers.streams import PerStream, presence
 from sparsefuse.model import FusionModel
-from sparsefuse.tokens import State, Tokens, Voices
+from sparsefuse.tokens import HeadOutputs, State, Tokens
 
 TEST = {"fusion_depth": 2, "dim": 20, "num_heads": 5, "threshold": 0.65, "score_penalty": 0.1}
 
@@ -41,13 +41,13 @@ Positions = Literal["residual", "once"]
 Project = Literal["mlp", "none"]
 
 SLOTS = 1024
-"""Token slots that are divided among donors where the longest clip is not known; longer clips begin anew."""
+"""Token slots that are divided among donors where the longest clip is not known; longer clips repeat them."""
 
 LEAST = 1e-6
 
 
 class Rule(NamedTuple):
-    """How layers exchange; see `build`."""
+    """The options of exchanging layers; see `build`."""
 
     threshold: float
     substitute: Substitute
@@ -169,16 +169,16 @@ class Exchanging(nn.Module):
         return State({**state.streams, **changed}, penalty)
 
     def exchanged(self, state: State) -> dict[str, Tensor]:
-        """(B, N) bool per modality: the tokens of this layer's input `state` that give way; CLS is column 0."""
+        """(B, N) bool per modality: the tokens of this layer's input `state` that are replaced; CLS is column 0."""
         streams = {name: state.streams[name] for name in self.names}
         scores, sources = self._scores(streams), self._sources(streams)
         takes = {name: torch.stack([source.takes for source in sources[name]]).any(0) for name in self.names}
         return {name: takes[name] & (score < self.rule.threshold) for name, score in scores.items()}
 
     def _scores(self, streams: dict[str, Tokens]) -> dict[str, Tensor]:
-        """(B, N) per modality; CLS, which no one may replace, has 1."""
-        found = {name: score(streams[name].x[:, 1:]) for name, score in self._each(self.scores)}
-        return {name: torch.cat([torch.ones_like(streams[name].x[:, :1, 0]), s], 1) for name, s in found.items()}
+        """(B, N) per modality; CLS, which is never replaced, has 1."""
+        scores = {name: score(streams[name].x[:, 1:]) for name, score in self._each(self.scores)}
+        return {name: torch.cat([torch.ones_like(streams[name].x[:, :1, 0]), s], 1) for name, s in scores.items()}
 
     def _sources(self, streams: dict[str, Tokens]) -> dict[str, list[Source]]:
         return {name: donors.sources(streams[name].mask, streams) for name, donors in self._each(self.donors)}
@@ -231,7 +231,7 @@ class Exchanging(nn.Module):
 class Ensemble(nn.Module):
     """A LayerNorm and a linear layer per modality on its CLS; logits are averaged with learned weights.
 
-    A modality that a sample lacks has no say: the weights are shared among the others.
+    A modality that a sample lacks is ignored: the others' weights are normalised to sum to 1.
     """
 
     def __init__(self, dim: int, num_classes: int, streams: tuple[str, ...]):
@@ -243,16 +243,16 @@ class Ensemble(nn.Module):
 
     def forward(self, state: State) -> Tensor:
         """The average (B, C), through which gradients reach everything."""
-        return self._average(self._said(state), self._there(state))
+        return self._average(self._logits(state), self._there(state))
 
-    def voices(self, state: State) -> Voices:
-        """One voice per modality, and last the average, from which only its weights learn; all count the same."""
-        said, there = self._said(state), self._there(state)
-        logits = torch.cat([said, self._average(said.detach(), there)[:, None]], 1)  # (B, M + 1, C)
+    def head_outputs(self, state: State) -> HeadOutputs:
+        """Each modality's logits, then their average, whose loss trains only the average's weights; equal shares."""
+        logits, there = self._logits(state), self._there(state)
+        outputs = torch.cat([logits, self._average(logits.detach(), there)[:, None]], 1)  # (B, M + 1, C)
         weights = torch.cat([there, torch.ones_like(there[:, :1])], 1)
-        return Voices(logits, weights / weights.sum(1, keepdim=True))
+        return HeadOutputs(outputs, weights / weights.sum(1, keepdim=True))
 
-    def _said(self, state: State) -> Tensor:
+    def _logits(self, state: State) -> Tensor:
         """(B, M, C)"""
         parts = zip(self.streams, self.norms, self.classify, strict=True)
         return torch.stack([classify(norm(state.streams[name].x[:, 0])) for name, norm, classify in parts], 1)
@@ -261,10 +261,10 @@ class Ensemble(nn.Module):
         """(B, M) a fraction only where mixup blends samples with other modalities."""
         return torch.cat([presence(state.streams[name])[:, 0] for name in self.streams], 1)
 
-    def _average(self, said: Tensor, there: Tensor) -> Tensor:
+    def _average(self, logits: Tensor, there: Tensor) -> Tensor:
         weights = self.weight.softmax(0) * there
         weights = weights / weights.sum(1, keepdim=True).clamp_min(LEAST)
-        return (said * weights[..., None]).sum(1)
+        return (logits * weights[..., None]).sum(1)
 
 
 def _slots(names: tuple[str, ...], lengths: dict[str, int] | None, seed: int) -> dict[str, Tensor]:

@@ -32,7 +32,7 @@ from sparsefuse.runs.calibration import calibrate
 from sparsefuse.runs.folder import Cost, Epoch, Result, RunFolder, Scores
 from sparsefuse.runs.result import Predicted, cost_of, scores, write_result
 from sparsefuse.runs.weights import read_weights, write_weights
-from sparsefuse.tokens import Batch, Tokens, Voices
+from sparsefuse.tokens import Batch, HeadOutputs, Tokens
 from sparsefuse.training import distributed, multiclip, pretrained, replay
 from sparsefuse.training.progress import Watch
 from sparsefuse.training.schedule import Schedule, new_optimizer
@@ -344,8 +344,8 @@ class _Network(nn.Module):
         super().__init__()
         self.model = model
 
-    def forward(self, tokens: dict[str, Tokens], mix: mixup.Mix | None) -> tuple[Voices, Tensor]:
-        return self.model.voices(tokens, mix)
+    def forward(self, tokens: dict[str, Tokens], mix: mixup.Mix | None) -> tuple[HeadOutputs, Tensor]:
+        return self.model.training_outputs(tokens, mix)
 
 
 class _Collate:
