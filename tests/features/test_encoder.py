@@ -243,7 +243,7 @@ def test_of_a_pair_the_text_half_is_used_for_text(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_clap_hears_ten_seconds_at_once(tmp_path: Path) -> None:
+def test_clap_takes_ten_seconds_at_once(tmp_path: Path) -> None:
     listens = {"patch_embeds_hidden_size": 8, "depths": [1] * 4, "num_attention_heads": [1] * 4, "hidden_size": 64}
     words = SMALL | {"vocab_size": 50}
     model = save(tmp_path, transformers.ClapConfig(text_config=words, audio_config=listens))
@@ -329,7 +329,7 @@ def test_a_spectrogram_model_gives_tokens_by_time_where_sound_is(tmp_path: Path)
         rows.append(torch.stack([out[row * 5 + column] for column in range(columns) for row in range(2)]))
     close(Extractor(str(tmp_path)).features(sound), torch.cat(rows))
     close(Extractor(str(tmp_path), output="clip").features(sound), torch.stack([row.mean(0) for row in rows]))
-    with pytest.raises(ValueError, match=r"seconds is 2, and .* hears 0\.64 s at once"):
+    with pytest.raises(ValueError, match=r"seconds is 2, and .* takes 0\.64 s at once"):
         Extractor(str(tmp_path), seconds=2).features(sound)
 
 

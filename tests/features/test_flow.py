@@ -77,7 +77,7 @@ def test_one_pair_less_than_frames_and_a_still_picture_has_none(tmp_path: Path) 
     assert extractor("flow")(tmp_path / "film.mp4").shape == (5, 200)
     assert extractor("flow")(tmp_path / "film.mp4", rate=5, pool=16).shape == (2, 50)  # 0, .2, .4 s
     write_clip(tmp_path / "still.mp4", grey[:1], fps=10)
-    with pytest.raises(Unusable, match=r"still\.mp4: shows one frame, and flow needs two"):
+    with pytest.raises(Unusable, match=r"still\.mp4: has one frame, and flow needs two"):
         extractor("flow")(tmp_path / "still.mp4")
 
 

@@ -94,7 +94,7 @@ def test_times_may_be_milliseconds_or_dates(write) -> None:
     np.testing.assert_allclose(series(file, time="ms", unit=0.001, rate=4)[:, 0], [1, 1.5, 2, 2.5, 3])
     file = write("when,x\n2026-01-31 23:59:59.5,1\n2026-02-01 00:00:00.5,3\n")
     np.testing.assert_allclose(series(file, time="when", rate=2)[:, 0], [1, 2, 3])
-    with pytest.raises(Unusable, match="longer than max_gap, 1 s; allow more, set long_gap: hold, or mend `unit`"):
+    with pytest.raises(Unusable, match="longer than max_gap, 1 s; raise it, set long_gap: hold, or correct `unit`"):
         series(write("ms,x\n0,1\n500,2\n"), time="ms", rate=10)
 
 
@@ -110,13 +110,13 @@ def test_of_rows_at_the_same_time_the_first_counts(write) -> None:
         ("", {}, "a.csv: is empty"),
         ("a,b\n", {}, "a.csv: has only a header"),
         ("a,b\n1,2\n3\n", {}, "line 3: 1 cells, the first row has 2; was it cut short?"),
-        ("a,b\n1,walk\n", {}, "line 2, column 'b': 'walk' is no number; name the columns of numbers in `columns`"),
-        ("a;b\n1,5;2\n", {}, "line 2, column 'a': '1,5' is no number; use a decimal point"),
+        ("a,b\n1,walk\n", {}, "line 2, column 'b': 'walk' is not a number; name the columns of numbers in `columns`"),
+        ("a;b\n1,5;2\n", {}, "line 2, column 'a': '1,5' is not a number; use a decimal point"),
         ("ax,b\n1,2\n", {"columns": ["xa"]}, "unknown column 'xa'; did you mean 'ax'"),
         ("1,2\n", {"columns": [2]}, "there is no column 2, it has 2, counted from 0"),
         ("t,b\n1,2\n0,2\n", {"time": "t"}, "line 3, column 't': the time goes back to '0'"),
         ("t,b\n1,2\n,2\n", {"time": "t"}, "line 3, column 't': has no time"),
-        ("t,b\nnoon,2\n", {"time": "t"}, "'noon' is no time"),
+        ("t,b\nnoon,2\n", {"time": "t"}, "'noon' is not a time"),
         ("t,b\n0,\n1,\n", {"time": "t"}, "column 'b' has no value"),
         ("t\n0\n", {"time": "t"}, "has no column but 't'"),
     ],

@@ -6,13 +6,13 @@ and one of two things:
 - `extract(path, *, options...) -> (N, F)`, a function whose typed, keyword-only options have defaults. If it can read a
   part of a file, it also takes the keywords `start: float = 0.0` and `end: float | None = None`, in seconds; else a row
   that names a part is refused.
-- `class Extractor`, a frozen dataclass whose fields are the options, with `request()`, what it asks of the file (a
-  `media.FramesRequest`, `SoundRequest` or `FileRequest`), and `features(found) -> (N, F)`, what it makes of it. All
-  extractors of one film share one pass over it. What is costly to load stays on the instance
+- `class Extractor`, a frozen dataclass whose fields are the options, with `request()`, what to read of the file (a
+  `media.FramesRequest`, `SoundRequest` or `FileRequest`), and `features(decoded) -> (N, F)`, computed from that. All
+  extractors of one film share one pass over it. What is costly to load is kept on the instance
   (`functools.cached_property`): a process makes one for all its clips. It raises ValueError for a wrong option when it
-  is made, before any work. Optional: `fingerprint() -> str`, what else decides the features: a model's checksum.
+  is constructed. Optional: `fingerprint() -> str`, what else the features depend on, such as a model's checksum.
 
-Features are float32, float16 or uint8; who reads them gets float32. Both raise `skipped.Unusable` for a clip that
+Features are float32, float16 or uint8; they are read as float32. Both raise `skipped.Unusable` for a clip that
 cannot be used; the file's name is put before the reason if it is not in it. `PACKAGES`, a tuple of the names of
 distributions, is optional: another version of one makes the features again (those of av, numpy and torch always do).
 """
@@ -44,18 +44,18 @@ _RUN = "extract"  # extract.py is the run over a manifest, not an extractor
 _PART = ("start", "end")
 _PACKAGES = ("av", "numpy", "torch")
 PLACE = ("extractor", "source", "whole")
-"""What stands beside the options where a modality's features are described."""
+"""Keys of a modality's entry in `features` that are not options of its extractor."""
 
 
 class Extractor(Protocol):
-    """What makes the features of one modality, with its options."""
+    """Computes the features of one modality, with its options."""
 
     def request(self) -> Request:
-        """What it asks of a file."""
+        """What to read of a file."""
         ...
 
-    def features(self, found: Any) -> np.ndarray:
-        """What it makes of what it asked for: (N, F). Raises Unusable."""
+    def features(self, decoded: Any, /) -> np.ndarray:
+        """Features (N, F) from the result of the request. Raises Unusable."""
         ...
 
 
@@ -71,18 +71,18 @@ def extractor(name: str) -> Callable[..., np.ndarray]:
 
     def extract(path: str | Path, *, start: float = 0.0, end: float | None = None, **options: Any) -> np.ndarray:
         maker = build(name, options)
-        (found,) = media.read(path, [maker.request()], start=start, end=end)
-        return features(maker, found, str(path)).astype(np.float32, copy=False)
+        (decoded,) = media.read(path, [maker.request()], start=start, end=end)
+        return features(maker, decoded, str(path)).astype(np.float32, copy=False)
 
     return extract
 
 
-def features(maker: Extractor, found: Any, source: str) -> np.ndarray:
-    """What the extractor makes of what was found in `source`, or Unusable, which names `source`."""
+def features(maker: Extractor, decoded: Any, source: str) -> np.ndarray:
+    """Features of what was read from `source`. Raises Unusable, with the name of `source` in its text."""
     try:
-        if isinstance(found, Unusable):
-            raise found
-        return maker.features(found)
+        if isinstance(decoded, Unusable):
+            raise decoded
+        return maker.features(decoded)
     except Unusable as error:
         if source in str(error):
             raise
@@ -90,7 +90,7 @@ def features(maker: Extractor, found: Any, source: str) -> np.ndarray:
 
 
 def build(name: str, options: Mapping[str, Any]) -> Extractor:
-    """The extractor with these options; the same object for the same ones. Raises ValueError for a wrong one."""
+    """The extractor with these options, cached by name and options. Raises ValueError for a wrong one."""
     try:
         # As given, not resolved: a process asks for every clip, and resolving takes longer than decoding one.
         return _build(name, code_version(name), json.dumps(options, sort_keys=True))
@@ -99,7 +99,7 @@ def build(name: str, options: Mapping[str, Any]) -> Extractor:
 
 
 def ready(name: str, options: Mapping[str, Any]) -> Extractor:
-    """The extractor with options that `resolve` gave: without the parser, which takes longer to import than some clips
+    """The extractor with options from `resolve`: without the parser, which takes longer to import than some clips take
     to decode. Raises ValueError."""
     module = _module(name)
     try:
@@ -127,35 +127,35 @@ def resolve(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
     from jsonargparse import ArgumentParser
 
     module = _module(name)
-    made_of = module.Extractor if hasattr(module, "Extractor") else module.extract
-    known = [p.name for p in inspect.signature(made_of).parameters.values() if p.name not in ("path", *_PART)]
+    target = module.Extractor if hasattr(module, "Extractor") else module.extract
+    names = [p.name for p in inspect.signature(target).parameters.values() if p.name not in ("path", *_PART)]
     for option in options:
-        if option not in known:
-            raise ValueError(unknown(f"option of extractor {Path(name).stem!r}:", option, known))
+        if option not in names:
+            raise ValueError(unknown(f"option of extractor {Path(name).stem!r}:", option, names))
     parser = ArgumentParser(exit_on_error=False)
-    if made_of is getattr(module, "Extractor", None):
-        parser.add_class_arguments(made_of)
+    if target is getattr(module, "Extractor", None):
+        parser.add_class_arguments(target)
     else:
-        parser.add_function_arguments(made_of, skip={"path", *_PART})
+        parser.add_function_arguments(target, skip={"path", *_PART})
     try:
         return parser.parse_object(dict(options)).as_dict()
     except ArgumentError as error:
-        found = re.match(r'Parser key "([^"]+)"', str(error))
-        parameter = inspect.signature(made_of, eval_str=True).parameters.get(found[1]) if found else None
+        match = re.match(r'Parser key "([^"]+)"', str(error))
+        parameter = inspect.signature(target, eval_str=True).parameters.get(match[1]) if match else None
         reason = str(error) if parameter is None else wrong_option(parameter, options[parameter.name])
         raise ValueError(f"extractor {Path(name).stem!r}: {reason}") from error
 
 
 def fingerprint(name: str, options: Mapping[str, Any]) -> str:
-    """Tells one way of making features from another: the code, the versions, the options, what the extractor adds."""
+    """A hash of all that the features depend on: code, versions, options, and what the extractor adds."""
     module, maker = _module(name), build(name, options)
     versions = {}
     for package in (*_PACKAGES, *getattr(module, "PACKAGES", ())):
         with suppress(importlib.metadata.PackageNotFoundError):
             versions[package] = importlib.metadata.version(package)
     own = maker.fingerprint() if hasattr(maker, "fingerprint") else ""  # pyright: ignore[reportAttributeAccessIssue]
-    known = [_file_hash(module), _media_hash(), versions, resolve(name, options), own]
-    return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()
+    parts = [_file_hash(module), _media_hash(), versions, resolve(name, options), own]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
 class _Function:
@@ -168,9 +168,9 @@ class _Function:
     def request(self) -> FileRequest:
         return FileRequest(parts=self._parts)
 
-    def features(self, found: File) -> np.ndarray:
-        part = {"start": found.start, "end": found.end} if self._parts else {}
-        return self._function(found.path, **part, **self._options)
+    def features(self, decoded: File, /) -> np.ndarray:
+        part = {"start": decoded.start, "end": decoded.end} if self._parts else {}
+        return self._function(decoded.path, **part, **self._options)
 
 
 @lru_cache(maxsize=16)

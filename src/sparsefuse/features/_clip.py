@@ -1,4 +1,4 @@
-"""One row's file comes in, a feature file per modality comes out: the work of one process on one clip."""
+"""The work of one process on one clip: reads the row's file, writes a feature file per modality."""
 
 import errno
 import os
@@ -15,14 +15,14 @@ from sparsefuse.features import Extractor, code_version, features, ready
 from sparsefuse.files.shard import save
 from sparsefuse.files.skipped import Unusable
 from sparsefuse.files.whole import replacing
-from sparsefuse.media import FileRequest, Limits
+from sparsefuse.media import FileRequest, MediaLimits
 from sparsefuse.media.fetch import fetched
 
 DTYPES = ("float32", "float16", "uint8")
 
 
 class Make(NamedTuple):
-    """One modality of a clip."""
+    """One modality of a clip, to extract."""
 
     modality: str
     whole: bool
@@ -34,7 +34,7 @@ class Make(NamedTuple):
 
 
 class Maker(NamedTuple):
-    """How a modality is made."""
+    """The extractor of a modality."""
 
     modality: str
     extractor: str
@@ -43,7 +43,7 @@ class Maker(NamedTuple):
 
 
 class Clip(NamedTuple):
-    """What to make from one file of a row."""
+    """The features to extract from one file of a row."""
 
     row: int
     source: str
@@ -52,19 +52,19 @@ class Clip(NamedTuple):
     end: float | None
     """the part of the file, in seconds"""
     makes: tuple[Make, ...]
-    limits: Limits
+    limits: MediaLimits
     folder: Path
     """for copies of files that a URL names"""
 
 
 class Failure(NamedTuple):
-    """Why a modality of a clip was not made."""
+    """Why a modality of a clip could not be extracted."""
 
     reason: str
     bug: bool = False
-    """whether the extractor is wrong rather than the clip"""
+    """whether the fault is in the extractor rather than the clip"""
     ours: bool = False
-    """whether the reason lacks the file's name"""
+    """whether the reason does not yet name the file"""
 
 
 def begin(folder: str, makers: Sequence[Maker]) -> None:
@@ -72,19 +72,19 @@ def begin(folder: str, makers: Sequence[Maker]) -> None:
     if os.getcwd() != folder:
         os.chdir(folder)
     for maker in makers:
-        made_of = maker, code_version(maker.extractor)
-        if maker.modality not in _loaded or _loaded[maker.modality][0] != made_of:
-            _loaded[maker.modality] = made_of, ready(maker.extractor, maker.options)
+        key = maker, code_version(maker.extractor)
+        if maker.modality not in _loaded or _loaded[maker.modality][0] != key:
+            _loaded[maker.modality] = key, ready(maker.extractor, maker.options)
         if not isinstance(_loaded[maker.modality][1].request(), FileRequest):
             media.import_av()
 
 
 _loaded: dict[str, tuple[tuple[Maker, int], Extractor]] = {}
-"""modality -> what its extractor was made of, and the extractor, which may hold a model: this process has it once"""
+"""modality -> its extractor's options and code version, and the extractor; one per process, as it may hold a model"""
 
 
 def make(clip: Clip) -> list[Failure | None]:
-    """Writes the clip's features; gives what went wrong, per modality.
+    """Writes the clip's features; returns the failure of each modality, None for success.
 
     Raises OSError when the features cannot be written: the next clip could not be written either.
     """
@@ -94,19 +94,19 @@ def make(clip: Clip) -> list[Failure | None]:
         return [Failure(str(error))] * len(clip.makes)
     extractors = [_loaded[make_.modality][1] for make_ in clip.makes]
     failures: list[Failure | None] = []
-    for make_, extractor, found in zip(clip.makes, extractors, _found(path, clip, extractors), strict=True):
-        made = _made(path, clip, make_, extractor, found)
-        if isinstance(made, Failure):
-            failures.append(made)
+    for make_, extractor, decoded in zip(clip.makes, extractors, _read(path, clip, extractors), strict=True):
+        values = _features(path, clip, make_, extractor, decoded)
+        if isinstance(values, Failure):
+            failures.append(values)
         else:
-            _write(make_, made)
+            _write(make_, values)
             failures.append(None)
     return failures
 
 
-def _found(path: Path, clip: Clip, extractors: list[Extractor]) -> list[Any]:
-    """What each extractor asked for, or a Failure; those that read the same part share one pass over the file."""
-    found: list[Any] = [None] * len(extractors)
+def _read(path: Path, clip: Clip, extractors: list[Extractor]) -> list[Any]:
+    """The result of each extractor's request, or a Failure; those that read the same part share one pass."""
+    results: list[Any] = [None] * len(extractors)
     for whole in (False, True):
         group = [i for i, make_ in enumerate(clip.makes) if make_.whole == whole]
         if not group:
@@ -117,24 +117,24 @@ def _found(path: Path, clip: Clip, extractors: list[Extractor]) -> list[Any]:
             read = media.read(path, requests, start=start, end=end, limits=clip.limits)
         except Exception as error:
             read = [_failure(error, path, clip, clip.makes[group[0]])] * len(group)
-        for i, got in zip(group, read, strict=True):
-            found[i] = got
-    return found
+        for i, result in zip(group, read, strict=True):
+            results[i] = result
+    return results
 
 
-def _made(path: Path, clip: Clip, make_: Make, extractor: Extractor, found: Any) -> np.ndarray | Failure:
-    if isinstance(found, Failure):
-        return found
+def _features(path: Path, clip: Clip, make_: Make, extractor: Extractor, decoded: Any) -> np.ndarray | Failure:
+    if isinstance(decoded, Failure):
+        return decoded
     try:
-        made = features(extractor, found, str(path))
-        _check(made)
+        values = features(extractor, decoded, str(path))
+        _check(values)
     except Exception as error:
         return _failure(error, path, clip, make_)
-    return made
+    return values
 
 
 def _failure(error: Exception, path: Path, clip: Clip, make_: Make) -> Failure:
-    """What a person is told; it does not depend on where a copy of the file lay."""
+    """The reason as reported; it names the source, not the local copy of a URL."""
     text = str(error).replace(str(path), clip.source)
     if clip.source not in text:
         text = f"{clip.source}: {text}"
@@ -148,25 +148,25 @@ def _failure(error: Exception, path: Path, clip: Clip, make_: Make) -> Failure:
     return Failure(f"{text} (extractor {name!r}: {type(error).__name__} in {place})", bug=True)
 
 
-def _check(made: np.ndarray) -> None:
-    if not isinstance(made, np.ndarray) or made.ndim != 2 or made.dtype.name not in DTYPES:
-        got = f"{made.dtype} {made.shape}" if isinstance(made, np.ndarray) else type(made).__name__
+def _check(values: np.ndarray) -> None:
+    if not isinstance(values, np.ndarray) or values.ndim != 2 or values.dtype.name not in DTYPES:
+        got = f"{values.dtype} {values.shape}" if isinstance(values, np.ndarray) else type(values).__name__
         raise TypeError(f"the extractor gave {got}, expected {' or '.join(DTYPES)} (N, F)")
-    if 0 in made.shape:
-        raise Unusable(f"gives no features: {made.shape} (N, F), expected at least (1, 1)")
-    bad = 0 if made.dtype == np.uint8 else made.size - int(np.isfinite(made).sum())
+    if 0 in values.shape:
+        raise Unusable(f"gives no features: {values.shape} (N, F), expected at least (1, 1)")
+    bad = 0 if values.dtype == np.uint8 else values.size - int(np.isfinite(values).sum())
     if bad:
-        raise Unusable(f"{bad} of {made.size} features are NaN or infinite, expected finite numbers")
+        raise Unusable(f"{bad} of {values.size} features are NaN or infinite, expected finite numbers")
 
 
-def _write(make_: Make, made: np.ndarray) -> None:
+def _write(make_: Make, values: np.ndarray) -> None:
     with disk_full(make_.target), replacing(make_.target) as temporary:
-        save(temporary, {make_.name: made})
+        save(temporary, {make_.name: values})
 
 
 @contextmanager
 def disk_full(target: Path) -> Iterator[None]:
-    """Says what to do when the disk is full."""
+    """Adds what to do to the error of a full disk."""
     try:
         yield
     except OSError as error:

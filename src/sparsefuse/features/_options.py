@@ -1,4 +1,4 @@
-"""An option of an extractor that got a wrong value comes in, what it expects in words comes out."""
+"""The text of an error about a wrong value of an extractor's option."""
 
 import inspect
 import json
@@ -18,16 +18,16 @@ _WORDS = {
 }
 
 
-def wrong_option(parameter: inspect.Parameter, given: Any) -> str:
-    """What is wrong with the value, what is expected, and the nearest value that is right."""
+def wrong_option(parameter: inspect.Parameter, value: Any) -> str:
+    """What is wrong with the value, what is expected, and the nearest valid value."""
     if get_origin(parameter.annotation) is Literal:
-        return unknown(f"value of {parameter.name}", str(given), get_args(parameter.annotation))
-    text = f"{parameter.name} is {_written(given)}, expected {_words(parameter.annotation)}"
-    return f"{text}; {_fix(parameter, given)}"
+        return unknown(f"value of {parameter.name}", str(value), get_args(parameter.annotation))
+    text = f"{parameter.name} is {_written(value)}, expected {_words(parameter.annotation)}"
+    return f"{text}; {_fix(parameter, value)}"
 
 
 def _words(kind: Any) -> str:
-    """What a type takes, as a person would say it."""
+    """A type in plain words."""
     inner = get_args(kind)
     if get_origin(kind) is Literal:
         return ", ".join(map(str, inner))
@@ -40,14 +40,14 @@ def _words(kind: Any) -> str:
     return _WORDS.get(kind, getattr(kind, "__name__", str(kind)))
 
 
-def _fix(parameter: inspect.Parameter, given: Any) -> str:
+def _fix(parameter: inspect.Parameter, value: Any) -> str:
     for kind in (parameter.annotation, *get_args(parameter.annotation)):
         inner = get_args(kind)
-        if get_origin(kind) is tuple and isinstance(given, int | float) and len(set(inner)) == 1:
-            return f"write {_written([given] * len(inner))}"
+        if get_origin(kind) is tuple and isinstance(value, int | float) and len(set(inner)) == 1:
+            return f"write {_written([value] * len(inner))}"
     return "leave it out" if parameter.default is parameter.empty else f"the default is {_written(parameter.default)}"
 
 
 def _written(value: Any) -> str:
-    """As in a YAML."""
+    """The value as it is written in YAML."""
     return json.dumps(value, default=str, ensure_ascii=False)

@@ -1,6 +1,6 @@
-"""Pixels come in, what a picture model reads comes out: resized, cut and normalised as its checkpoint says.
+"""Preprocesses frames for an image model: resized, cropped and normalised as its checkpoint says.
 
-Done with torch, since the image processors of `transformers` want torchvision or Pillow.
+Done with torch, since the image processors of `transformers` need torchvision or Pillow.
 """
 
 from collections.abc import Mapping
@@ -24,17 +24,17 @@ class Pictures:
     short: int | None
     """else the length of its shorter side; both None = as it is"""
     crop: tuple[int, int] | None
-    """what is cut from the middle"""
+    """of the centre crop"""
     mode: str
     scale: float
-    """what 0 to 255 is multiplied with"""
+    """factor on pixels of 0 to 255"""
     offset: float
     mean: tuple[float, ...]
     std: tuple[float, ...]
 
     @property
-    def given(self) -> tuple[int, int] | None:
-        """The size that the model gets, if it is one for frames of any shape."""
+    def output_size(self) -> tuple[int, int] | None:
+        """The size of the prepared frames, if it does not depend on their shape."""
         return self.crop or self.size
 
     def prepare(self, pixels: np.ndarray) -> Tensor:
@@ -58,7 +58,7 @@ class Pictures:
 
 
 def pictures(model: str, settings: Mapping[str, Any]) -> Pictures:
-    """What a checkpoint's preprocessor_config.json says. Raises ValueError for what it does not know."""
+    """Reads a checkpoint's preprocessor_config.json. Raises ValueError for settings that are not supported."""
     resample = settings.get("resample", 2)
     if resample not in _MODES:
         raise ValueError(f"model {model!r}: resample is {resample}, expected one of {sorted(_MODES)}")

@@ -1,4 +1,4 @@
-"""A manifest's rows come in, the clips that are still to be made come out, shard by shard."""
+"""The clips of a manifest that still have to be extracted, shard by shard."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -9,15 +9,15 @@ from typing import Any, NamedTuple
 from sparsefuse.features._clip import Clip, Make
 from sparsefuse.features._shards import ROWS, Shards, Wanted, key_names, made_from
 from sparsefuse.files.rows import Table
-from sparsefuse.media import Limits
+from sparsefuse.media import MediaLimits
 from sparsefuse.media.fetch import is_url, version
 
-_ASKED_AT_ONCE = 16  # servers, for the versions of files
+_CONNECTIONS = 16  # at a time, for the versions of files
 _FETCHED = ".fetched"
 
 
 class Spec(NamedTuple):
-    """What to make of one modality."""
+    """How one modality is extracted."""
 
     modality: str
     extractor: str
@@ -37,7 +37,7 @@ class Part(NamedTuple):
 
 
 def parts_of(path: Path, table: Table) -> list[Part | None]:
-    """What the columns `start` and `end` say of each row. Raises ValueError with the line for what is no time."""
+    """The part of each row by the columns `start` and `end`. Raises ValueError with the line of an invalid time."""
     if not {"start", "end"} & set(table.columns):
         return [None] * len(table.rows)
     return [_part(path, line, row) for line, row in zip(table.lines, table.rows, strict=True)]
@@ -72,11 +72,11 @@ class Group(NamedTuple):
     wanted: dict[str, list[tuple[int, Wanted]]]
     """modality -> (row, clip) of those rows that have a source"""
     clips: list[Clip]
-    """what is still to be made"""
+    """those still to be extracted"""
 
 
 class Plan:
-    """What one run has to do. It goes through the rows once and holds one shard of them at a time."""
+    """The work of one run. It goes through the rows once and holds one shard of them at a time."""
 
     def __init__(
         self,
@@ -85,7 +85,7 @@ class Plan:
         specs: Sequence[Spec],
         root: Path,
         out: Path,
-        limits: Limits,
+        limits: MediaLimits,
     ) -> None:
         self.table, self.specs, self._parts, self._root, self._out, self._limits = (
             table,
@@ -98,7 +98,7 @@ class Plan:
         self._names = key_names([row["id"] for row in table.rows])
         places = {name: row // ROWS for row, name in enumerate(self._names)}
         self._shards = {spec.modality: Shards(out / spec.modality, places) for spec in specs}
-        self.wanted = sum(bool(row[spec.source]) for row in table.rows for spec in specs)
+        self.total = sum(bool(row[spec.source]) for row in table.rows for spec in specs)
         self.reused = 0
 
     def groups(self) -> Iterator[Group]:
@@ -117,11 +117,11 @@ class Plan:
                     row = row_of[clip.name]
                     make = Make(spec.modality, spec.whole, clip.name, shards.part(clip))
                     clips.setdefault((row, self._source(row, spec)), []).append(make)
-            found = [self._clip(row, source, clips[row, source]) for row, source in sorted(clips)]
-            yield Group(shard, len(rows), wanted, found)
+            todo_clips = [self._clip(row, source, clips[row, source]) for row, source in sorted(clips)]
+            yield Group(shard, len(rows), wanted, todo_clips)
 
     def pack(self, group: Group, failed: set[tuple[int, str]]) -> None:
-        """Writes the shards of a group whose clips are all made, but for the failed (row, modality)."""
+        """Writes the shards of a group whose clips are all done, without the failed (row, modality)."""
         for modality, pairs in group.wanted.items():
             done = [clip for row, clip in pairs if (row, modality) not in failed]
             self._shards[modality].end(group.shard, done)
@@ -132,7 +132,7 @@ class Plan:
         return f"{spec.modality}/{self._shards[spec.modality].place(row // ROWS, name)}#{name}"
 
     def finish(self) -> None:
-        """Removes what the manifest has no row for, and the parts."""
+        """Removes features that no row of the manifest has, and temporary files."""
         for shards in self._shards.values():
             shards.finish(self._count())
         fetched = self._out / _FETCHED
@@ -142,7 +142,7 @@ class Plan:
             fetched.rmdir()
 
     def close(self) -> None:
-        """Ends writing."""
+        """Closes all shards."""
         for shards in self._shards.values():
             shards.close()
 
@@ -153,17 +153,17 @@ class Plan:
         pairs = [(row, spec) for spec in self.specs for row in rows if self.table.rows[row][spec.source]]
         sources = sorted({self._source(row, spec) for row, spec in pairs})
         if any(is_url(source) for source in sources):
-            with ThreadPoolExecutor(_ASKED_AT_ONCE) as threads:
+            with ThreadPoolExecutor(_CONNECTIONS) as threads:
                 versions = dict(zip(sources, threads.map(version, sources), strict=True))
         else:
             versions = {source: version(source) for source in sources}
-        found: dict[str, list[tuple[int, Wanted]]] = {spec.modality: [] for spec in self.specs}
+        wanted: dict[str, list[tuple[int, Wanted]]] = {spec.modality: [] for spec in self.specs}
         for row, spec in pairs:
             source = self._source(row, spec)
             part = None if spec.whole else self._parts[row]
             key = made_from(versions[source], source, part, spec.fingerprint)
-            found[spec.modality].append((row, Wanted(self._names[row], key)))
-        return found
+            wanted[spec.modality].append((row, Wanted(self._names[row], key)))
+        return wanted
 
     def _source(self, row: int, spec: Spec) -> str:
         cell = self.table.rows[row][spec.source]

@@ -1,4 +1,4 @@
-"""A checkpoint of `transformers` comes in, by folder or hub name; the encoder in it, what it reads and gives come out.
+"""A checkpoint of `transformers`, by folder or hub name: its encoder, its preprocessing and its hidden states.
 
 Only safetensors are opened, and no code that comes with a checkpoint is run.
 """
@@ -58,58 +58,56 @@ class Checkpoint:
                 f"model {model!r}: there is no such folder, and a name on the hub is one such as "
                 "google-bert/bert-base-uncased"
             )
-        whole = _config(model)
-        self._commit = getattr(whole, "_commit_hash", None)
+        full = _config(model)
+        self._commit = getattr(full, "_commit_hash", None)
         self._loaded: dict[tuple[torch.device, torch.dtype], torch.nn.Module] = {}
-        self._tower, self.config, kinds = None, whole, []
+        self._tower, self.config, kinds = None, full, []
         for part, kind, tower in _PAIRS:
-            if hasattr(whole, part) and hasattr(whole, "text_config"):
+            if hasattr(full, part) and hasattr(full, "text_config"):
                 kinds.append(kind)
                 if kind == reads or (reads is None and self._tower is None):
-                    self._tower, self.config, self.kind = tower, getattr(whole, part), kind
+                    self._tower, self.config, self.kind = tower, getattr(full, part), kind
         if not kinds:
-            self.kind: Kind = "video" if whole.model_type in _VIDEO else _INPUTS[_input_name(whole)]
+            self.kind: Kind = "video" if full.model_type in _VIDEO else _INPUTS[_input_name(full)]
             kinds = [self.kind]
         if reads not in (None, *kinds):
             raise ValueError(f"model {model!r} reads {' or '.join(kinds)}, not {reads}")
 
     @property
     def input_name(self) -> str:
-        """What the model calls its input."""
+        """The name of the model's input."""
         return _input_name(self.config)
 
     def fingerprint(self) -> str:
         """Changes when the model does: a folder's small files and the size and time of its weights, or a hub commit."""
         if self.folder is None:
             return f"{self.model}@{self._commit}"
-        known: list[object] = []
+        parts: list[object] = []
         for file in sorted(self.folder.iterdir()):
             if file.suffix in (".json", ".txt", ".model"):
-                known.append([file.name, hashlib.sha256(file.read_bytes()).hexdigest()])
+                parts.append([file.name, hashlib.sha256(file.read_bytes()).hexdigest()])
             elif file.suffix == ".safetensors":
-                known.append([file.name, file.stat().st_size, file.stat().st_mtime_ns])
-        return json.dumps(known)
+                parts.append([file.name, file.stat().st_size, file.stat().st_mtime_ns])
+        return json.dumps(parts)
 
     def check_weights(self) -> None:
         """Raises ValueError when a folder has no weights that may be opened."""
         if self.folder is None or any(self.folder.glob("*.safetensors")):
             return
         pickles = sorted(file.name for file in self.folder.iterdir() if file.suffix in (".bin", ".pt", ".pth", ".ckpt"))
-        found = f"only {', '.join(pickles)}: pickles, which can run code when opened" if pickles else "no weights"
-        raise ValueError(
-            f"model {self.model!r} has no .safetensors, {found}; have its maker save it with save_pretrained"
-        )
+        others = f"only {', '.join(pickles)}: pickles, which can run code when opened" if pickles else "no weights"
+        raise ValueError(f"model {self.model!r} has no .safetensors, {others}; save it with save_pretrained")
 
     @cached_property
     def pictures(self) -> Pictures:
-        """How pixels become the model's input."""
+        """Preprocessing of pixels."""
         names = ["preprocessor_config.json", "processor_config.json#image_processor"]
         if self.kind == "video":
             names = ["video_preprocessor_config.json", *names, "processor_config.json#video_processor"]
         return pictures(self.model, self._settings(*names))
 
     def _settings(self, *names: str) -> dict[str, Any]:
-        """The first of the JSON files `names` that there is; a name `file#key` is a part of one. Raises ValueError."""
+        """The first of the JSON files `names` that exists; a name `file#key` is a part of one. Raises ValueError."""
         for name in names:
             file, _, key = name.partition("#")
             path = _file(self.model, self.folder, file)
@@ -120,21 +118,23 @@ class Checkpoint:
         raise ValueError(f"model {self.model!r} has no {names[0]}, which says how its input is prepared")
 
     @cached_property
-    def listener(self) -> Any:
-        """What turns a wave into the model's input."""
+    def feature_extractor(self) -> Any:
+        """The feature extractor of `transformers`, from a wave to the model's input."""
         self._settings("preprocessor_config.json", "processor_config.json#feature_extractor")
         return import_transformers().AutoFeatureExtractor.from_pretrained(self.model, trust_remote_code=False)
 
     @cached_property
     def tokenizer(self) -> Any:
-        """What turns a text into the model's input."""
-        found = import_transformers().AutoTokenizer.from_pretrained(self.model, trust_remote_code=False)
-        if not found.is_fast:
-            raise ValueError(f"model {self.model!r} has a tokenizer of Python, which cannot cut long texts into pieces")
-        return found
+        """The tokenizer of `transformers`, from a text to the model's input."""
+        tokenizer = import_transformers().AutoTokenizer.from_pretrained(self.model, trust_remote_code=False)
+        if not tokenizer.is_fast:
+            raise ValueError(
+                f"model {self.model!r} has a slow (Python) tokenizer, which cannot split long texts into pieces"
+            )
+        return tokenizer
 
     def encoder(self, device: torch.device, dtype: torch.dtype) -> torch.nn.Module:
-        """The encoder with its weights, to compute with. Raises ValueError when weights are missing."""
+        """The encoder with its weights. Raises ValueError when weights are missing."""
         if (device, dtype) not in self._loaded:
             self._loaded[device, dtype] = self._load().to(device=device, dtype=dtype).eval().requires_grad_(False)
         return self._loaded[device, dtype]
@@ -154,14 +154,14 @@ class Checkpoint:
         if lost:
             raise ValueError(f"model {self.model!r} lacks {len(lost)} weights, such as {sorted(lost)[0]}")
         if self._tower and not hasattr(model, self._tower):
-            raise ValueError(f"model {self.model!r}, of type {self.config.model_type!r}, is no pair of encoders")
+            raise ValueError(f"model {self.model!r}, of type {self.config.model_type!r}, is not a pair of encoders")
         if self._tower:
             return getattr(model, self._tower)
         return model.get_encoder() if self.config.is_encoder_decoder else model
 
 
 class States(NamedTuple):
-    """What an encoder makes of a batch."""
+    """Hidden states of a batch."""
 
     tokens: Tensor
     """(B, N, D) float32, in the model's order, without those in front"""
@@ -183,7 +183,7 @@ def states(model: torch.nn.Module, inputs: Mapping[str, Tensor], layer: int, cou
     with torch.inference_mode():
         out = model(**moved, **extra, output_hidden_states=layer != -1, return_dict=True)
     if layer != -1 and not -len(out.hidden_states) <= layer < len(out.hidden_states):
-        raise ValueError(f"layer is {layer}, the model has {len(out.hidden_states)} (0 = what its first layer gets)")
+        raise ValueError(f"layer is {layer}, the model has {len(out.hidden_states)} (0 = the input of its first layer)")
     x = (out.last_hidden_state if layer == -1 else out.hidden_states[layer]).float().cpu()
     if x.ndim == 4:  # a map (B, D, H, W), as of ConvNeXt
         x = x.flatten(2).transpose(1, 2)
@@ -209,7 +209,7 @@ def _checkpoint(model: str, reads: Kind | None, files: tuple[tuple[str, int, int
 
 @contextmanager
 def _quiet(log: Any) -> Iterator[None]:
-    """Without the bar and the report of weights: those that matter are checked here."""
+    """Hides the progress bar and the report of unused weights: those that matter are checked here."""
     level, shown = log.get_verbosity(), log.is_progress_bar_enabled()
     log.set_verbosity_error()
     log.disable_progress_bar()
@@ -238,7 +238,7 @@ def _input_name(config: Any) -> str:
         name = import_transformers().AutoModel._model_mapping[type(config)].main_input_name
         return {name: name for name in _INPUTS}[name]
     except KeyError as error:
-        raise ValueError(f"models of type {config.model_type!r} are not known as encoders") from error
+        raise ValueError(f"models of type {config.model_type!r} are not supported as encoders") from error
 
 
 def _file(model: str, folder: Path | None, name: str) -> Path | None:
@@ -246,8 +246,8 @@ def _file(model: str, folder: Path | None, name: str) -> Path | None:
         return folder / name if (folder / name).is_file() else None
     from transformers.utils.hub import cached_file
 
-    found = cached_file(model, name, _raise_exceptions_for_missing_entries=False)
-    return None if found is None else Path(found)
+    path = cached_file(model, name, _raise_exceptions_for_missing_entries=False)
+    return None if path is None else Path(path)
 
 
 def _short(error: Exception) -> str:

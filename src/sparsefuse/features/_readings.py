@@ -1,4 +1,4 @@
-"""A CSV file of sensor readings comes in; its columns come out by name or number, their cells as numbers or times."""
+"""Reads a CSV file of sensor readings: columns by name or number, cells as numbers or times."""
 
 import csv
 import math
@@ -17,7 +17,7 @@ class Readings:
     """Rows of cells with the same columns; without a header these are called 0, 1, ..."""
 
     def __init__(self, path: Path) -> None:
-        """Reads the file; cells end at , or ; or a tab, else at white space. Raises Unusable when it is no table."""
+        """Reads the file; cells are separated by , or ; or a tab, else by white space. Raises Unusable."""
         self.path = path
         records = _records(path)
         header = not all(_is_number(cell) for _, cells in records[:1] for cell in cells)
@@ -34,7 +34,7 @@ class Readings:
         return len(self._rows)
 
     def place(self, column: int | str) -> int:
-        """Where a column stands: the one of that name, else of that number, from 0."""
+        """Index of a column: the one of that name, else of that number, from 0."""
         if str(column) in self.names:
             return self.names.index(str(column))
         if isinstance(column, str):
@@ -69,7 +69,7 @@ class Readings:
             value = float(cell)
         except ValueError as error:
             hint = "use a decimal point" if "," in cell else "name the columns of numbers in `columns`"
-            raise Unusable(f"{self._at(row, place)}: {cell!r} is no number; {hint}") from error
+            raise Unusable(f"{self._at(row, place)}: {cell!r} is not a number; {hint}") from error
         return value if math.isfinite(value) else math.nan
 
     def _date(self, row: int, place: int) -> float:
@@ -79,7 +79,7 @@ class Readings:
             when = datetime.fromisoformat(cell)
         except ValueError as error:
             expected = "expected a number or a date such as 2026-01-31 12:00:00"
-            raise Unusable(f"{self._at(row, place)}: {cell!r} is no time; {expected}") from error
+            raise Unusable(f"{self._at(row, place)}: {cell!r} is not a time; {expected}") from error
         return (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp()
 
     def _at(self, row: int, place: int) -> str:

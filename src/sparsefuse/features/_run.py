@@ -1,4 +1,4 @@
-"""A plan comes in, its clips are made by many processes; why some could not be made comes out."""
+"""Extracts the clips of a plan in many processes; returns why some failed."""
 
 import math
 import os
@@ -22,16 +22,16 @@ from sparsefuse.files.skipped import Unusable
 from sparsefuse.parallel.workers import cores, each
 
 Reasons = dict[tuple[str, str], str]
-"""(id, modality) -> why it could not be made"""
-_BUGS = 10  # so many clips on which an extractor fails, and none on which it does not, are no matter of the clips
+"""(id, modality) -> why it could not be extracted"""
+_BUGS = 10  # an extractor that fails on this many clips and works on none is itself at fault
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")  # read when torch is imported
-_WAITING = 2  # shards that may wait to be written before no further clips are handed out
+_WAITING = 2  # shards that may wait to be written; with more, no further clips are started
 
 
 def run(plan: Plan, *, jobs: int, engine: str, timeout: float, strict: bool, progress: bool) -> Reasons:
-    """Makes all clips of the plan and writes its shards. Raises the first Unusable if `strict`, RuntimeError for an
-    extractor that works for no clip, OSError when the disk is full."""
-    columns = (TextColumn("extract"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[told]}"))
+    """Extracts all clips of the plan and writes its shards. Raises the first Unusable if `strict`, RuntimeError for an
+    extractor that fails on every clip, OSError when the disk is full."""
+    columns = (TextColumn("extract"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[summary]}"))
     bar = Progress(*columns, console=Console(stderr=True), disable=not progress)
     makers = [Maker(spec.modality, spec.extractor, spec.options) for spec in plan.specs]
     late: list[Failure | None] = [Failure(f"took longer than {timeout:g} s, the time-out", ours=True)]
@@ -58,15 +58,15 @@ def _engine(name: str) -> Any:
 
 @contextmanager
 def _one_thread(jobs: int) -> Iterator[None]:
-    """This process computes as its workers do, with one thread: more would change the last bits of the features.
+    """Limits this process to one thread, as its workers: more would change the last bits of the features.
 
-    It does not import torch, which takes seconds and most extractors do without; one that imports it while it works
+    It does not import torch, which takes seconds and most extractors do not need; one that imports it later
     gets one thread too.
     """
     if jobs != 1:
         yield
         return
-    given = {name: os.environ.get(name) for name in _THREADS}
+    variables = {name: os.environ.get(name) for name in _THREADS}
     before = sys.modules["torch"].get_num_threads() if "torch" in sys.modules else cores()
     os.environ |= dict.fromkeys(_THREADS, "1")
     if "torch" in sys.modules:
@@ -74,7 +74,7 @@ def _one_thread(jobs: int) -> Iterator[None]:
     try:
         yield
     finally:
-        for name, value in given.items():
+        for name, value in variables.items():
             if value is None:
                 del os.environ[name]
             else:
@@ -84,7 +84,7 @@ def _one_thread(jobs: int) -> Iterator[None]:
 
 
 class _Open(NamedTuple):
-    """A group of which not all clips are made."""
+    """A group with clips still to be extracted."""
 
     group: Group
     left: Counter[int]
@@ -92,23 +92,23 @@ class _Open(NamedTuple):
 
 
 class _State:
-    """Where a run stands."""
+    """The progress of a run."""
 
     def __init__(self, plan: Plan, bar: Progress, writer: Executor, strict: bool) -> None:
         self._plan, self._bar, self._writer, self._strict = plan, bar, writer, strict
         self.reasons: Reasons = {}
-        self._hurt: set[str] = set()
-        """clips that lost something"""
+        self._incomplete: set[str] = set()
+        """clips that lack a modality because it failed"""
         self._open: dict[int, _Open] = {}
         self._failed: dict[int, set[tuple[int, str]]] = {}  # shard -> (row, modality)
         self._writes: deque[Future[None]] = deque()
         self._worked: set[str] = set()
         self._bugs: Counter[str] = Counter()
-        self._shown = bar.add_task("extract", total=len(plan.table.rows), told="")
+        self._shown = bar.add_task("extract", total=len(plan.table.rows), summary="")
         self._begin, self._made = time.monotonic(), 0
 
     def clips(self) -> Iterator[Clip]:
-        """What is to be made."""
+        """The clips to extract."""
         for group in self._plan.groups():
             left = Counter(clip.row for clip in group.clips)
             self._open[group.shard] = _Open(group, left)
@@ -120,7 +120,7 @@ class _State:
             self._settle(_WAITING)
 
     def take(self, clip: Clip, results: list[Failure | None]) -> None:
-        """Notes what came of a clip; writes the shard if it was its last."""
+        """Records the results of a clip; writes the shard if it was its last."""
         shard = clip.row // ROWS
         results = results if len(results) == len(clip.makes) else results * len(clip.makes)
         for make_, failure in zip(clip.makes, results, strict=True):
@@ -143,7 +143,7 @@ class _State:
         pace = self._made / (time.monotonic() - self._begin)
         todo = len(self._plan.table.rows) - self._bar.tasks[0].completed
         left = f", {timedelta(seconds=round(todo / pace))} left" if pace and todo else ""
-        self._bar.update(self._shown, told=f"{pace:.1f} clips/s{left}, {len(self._hurt)} skipped")
+        self._bar.update(self._shown, summary=f"{pace:.1f} clips/s{left}, {len(self._incomplete)} skipped")
 
     def end(self) -> None:
         """Waits until all is written."""
@@ -155,11 +155,11 @@ class _State:
         name = self._plan.table.rows[clip.row]["id"]
         self._bugs[modality] += failure.bug
         if self._bugs[modality] >= _BUGS and modality not in self._worked:
-            raise RuntimeError(f"{modality} could be made of none of {_BUGS} clips; the last: {reason}")
+            raise RuntimeError(f"{modality} could be extracted from none of {_BUGS} clips; the last: {reason}")
         if self._strict:
             raise Unusable(f"sample {name}, {modality}: {reason}")
         self.reasons[name, modality] = reason
-        self._hurt.add(name)
+        self._incomplete.add(name)
         self._failed[shard].add((clip.row, modality))
 
     def _pack(self, shard: int) -> None:
@@ -168,6 +168,6 @@ class _State:
         self._settle(math.inf)
 
     def _settle(self, waiting: float) -> None:
-        """Waits until no more than so many shards wait to be written; raises what writing one raised."""
+        """Waits until at most `waiting` shards are left to write; raises the error of a failed write."""
         while self._writes and (self._writes[0].done() or len(self._writes) > waiting):
             self._writes.popleft().result()

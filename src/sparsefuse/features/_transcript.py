@@ -1,4 +1,4 @@
-"""A text file comes in, what is said in a part of it comes out. Where the format has times, each word has its own."""
+"""Reads the text of a part of a file. Where the format has times, each word has its own."""
 
 import csv
 import html
@@ -21,7 +21,7 @@ def read_text(path: Path, start: float = 0.0, end: float | None = None) -> str:
     """The text of a .txt, .srt, .vtt, .csv or .json file, or the words whose middle is in [start, end), in seconds.
 
     The words of a subtitle share its time evenly. Raises Unusable when the file cannot be read, has no words there, or
-    has no times although a part is asked for.
+    has no times although a part is requested.
     """
     kind = path.suffix.lower()
     if kind not in (".txt", *_READERS):
@@ -51,7 +51,7 @@ def _within(path: Path, words: list[_Word], start: float, end: float | None) -> 
     for word in words:
         if word.start is not None and word.end is not None:
             last = (word.start + word.end) / 2
-        # Aligners give no time to what they cannot hear, such as figures: it belongs to the word before.
+        # Aligners give no time to words they cannot align, such as figures: they belong to the word before.
         if last is not None and start <= last < (math.inf if end is None else end):
             yield word
     if words and last is None:
@@ -109,21 +109,21 @@ def _read_csv(path: Path, text: str) -> Iterator[_Word]:
 def _read_json(path: Path, text: str) -> Iterator[_Word]:
     """A list of {"word", "start", "end"}, also below "words", and below "segments" as Whisper writes them."""
     try:
-        yield from _found(path, json.loads(text))
+        yield from _read_json_value(path, json.loads(text))
     except json.JSONDecodeError as error:
         raise Unusable(f"{path}: is not JSON ({error})") from error
 
 
-def _found(path: Path, value: Any) -> Iterator[_Word]:
+def _read_json_value(path: Path, value: Any) -> Iterator[_Word]:
     if isinstance(value, list):
         for item in value:
-            yield from _found(path, item)
+            yield from _read_json_value(path, item)
     elif not isinstance(value, dict):
         raise Unusable(f"{path}: got {str(value)[:40]!r}, expected objects with word, start and end")
     elif "word" in value:
         yield _word(path, value)
     elif "segments" in value or "words" in value:
-        yield from _found(path, value["segments"] if "segments" in value else value["words"])
+        yield from _read_json_value(path, value["segments"] if "segments" in value else value["words"])
     elif "text" in value:
         part = _word(path, value | {"word": value["text"]})
         if part.start is None or part.end is None:

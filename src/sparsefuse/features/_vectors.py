@@ -1,4 +1,4 @@
-"""A table of word vectors in, the vectors of some words out. Of a large table only the vectors asked for are read."""
+"""Looks up word vectors in a table; of a large table only the requested vectors are read."""
 
 from functools import lru_cache
 from pathlib import Path
@@ -7,7 +7,7 @@ import numpy as np
 
 
 def vectors(table: Path, vocabulary: Path | None = None) -> "Vectors":
-    """The table, the same object until a file changes.
+    """The table, cached until a file changes.
 
     `table`: lines `word v1 ... vD` (GloVe; word2vec's text form, whose first line has two numbers), or a .npy of
     (words, D) with its words in the text file `vocabulary`, one a line. Raises FileNotFoundError or ValueError.
@@ -20,7 +20,7 @@ def vectors(table: Path, vocabulary: Path | None = None) -> "Vectors":
 
 
 class Vectors:
-    """Words and their vectors, (D,) float32 each; of a word that stands twice the first counts."""
+    """Words and their vectors, (D,) float32 each; of a repeated word the first counts."""
 
     def __init__(self, table: Path, vocabulary: Path | None) -> None:
         self.table = table

@@ -1,4 +1,4 @@
-"""A film, its sound, or a text comes in; what a pretrained model of `transformers` makes of it comes out as tokens."""
+"""Hidden states of a pretrained model of `transformers` as tokens, of a film, its sound, or a text."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -38,21 +38,21 @@ class Extractor:
     sound or sub-word; None = the first of what the model can: frame, token of a picture model, clip, token of a video
     model, token, clip of a model of sound or text"""
     reads: Literal["vision", "video", "audio", "text"] | None = None
-    """which of a pair of encoders such as CLIP or CLAP; None = not the one of text"""
+    """which of a pair of encoders such as CLIP or CLAP; None = the one that is not of text"""
     pool: Literal["mean", "cls"] = "mean"
-    """what frame and clip are made of: the mean of their tokens, or the model's CLS token"""
+    """how frame and clip are pooled: the mean of their tokens, or the model's CLS token"""
     layer: int = -1
-    """-1 = the model's output; else of its hidden states, 0 = what the first layer gets, -2 = what the last one gets"""
+    """-1 = the model's output; else a hidden state: 0 = the input of the first layer, -2 = that of the last"""
     rate: float | None = 4.0
-    """frames per second that a picture or video model sees, None = every frame"""
+    """frames per second for an image or video model, None = every frame"""
     seconds: float | None = None
-    """length of the pieces that sound is cut into; None = what the model was made for, 30 where it takes any"""
+    """length of the pieces that sound is cut into; None = the model's own length, or 30 if it takes any"""
     batch: int = 8
     """pictures or pieces at once; changes the time and the memory it takes, not the features"""
     device: str = "auto"
     """cpu, cuda ...; auto = a GPU if there is one"""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    """what is computed with; auto = bfloat16 on a GPU, float32 on a CPU"""
+    """of the computation; auto = bfloat16 on a GPU, float32 on a CPU"""
 
     def __post_init__(self) -> None:
         if self.batch < 1:
@@ -63,27 +63,28 @@ class Extractor:
                 raise ValueError(f"{name} is {value}, expected a number above 0")
 
     def fingerprint(self) -> str:
-        """The model's identity. Raises ValueError or FileNotFoundError for a model or options that do not go."""
+        """The model's identity. Raises ValueError or FileNotFoundError for a model or options that cannot be used."""
         self._checkpoint.check_weights()
         return f"{self._output} {self._checkpoint.fingerprint()}"
 
     def request(self) -> Request:
-        """Frames, sound or a file, as the model reads."""
+        """Frames, sound or a file, whichever the model takes."""
         if self._checkpoint.kind == "text":
             return FileRequest(parts=True)
         if self._checkpoint.kind == "audio":
-            return SoundRequest(self._checkpoint.listener.sampling_rate)
+            return SoundRequest(self._checkpoint.feature_extractor.sampling_rate)
         return FramesRequest(rate=self.rate, size=self._checkpoint.pictures.size)  # squeezed by the decoder, if at all
 
-    def features(self, found: Frames | np.ndarray | File) -> np.ndarray:
+    def features(self, decoded: Frames | np.ndarray | File) -> np.ndarray:
         """(N, D) float32."""
-        if isinstance(found, Frames):
-            made = self._of_films(found.pixels) if self._checkpoint.kind == "video" else self._of_frames(found.pixels)
-        elif isinstance(found, File):
-            made = self._of_text(read_text(found.path, found.start, found.end))
+        if isinstance(decoded, Frames):
+            video = self._checkpoint.kind == "video"
+            x = self._of_films(decoded.pixels) if video else self._of_frames(decoded.pixels)
+        elif isinstance(decoded, File):
+            x = self._of_text(read_text(decoded.path, decoded.start, decoded.end))
         else:
-            made = self._of_sound(found)
-        return made.numpy()
+            x = self._of_sound(decoded)
+        return x.numpy()
 
     @property
     def _checkpoint(self) -> Checkpoint:
@@ -105,80 +106,80 @@ class Extractor:
         dtype = _DTYPES[auto if self.dtype == "auto" else self.dtype]
         return states(self._checkpoint.encoder(torch.device(device), dtype), inputs, self.layer, count)
 
-    def _joined(self, found: States) -> Tensor:
-        """(B, N, D) to what `output` says: (B * N, D), or (B, D)."""
+    def _joined(self, states: States) -> Tensor:
+        """Pools (B, N, D) by `output`: (B * N, D), or (B, D)."""
         if self._output == "token":
-            return found.tokens.flatten(0, 1)
+            return states.tokens.flatten(0, 1)
         if self.pool == "mean":
-            return found.tokens.mean(1)
-        if not found.front.shape[1]:
+            return states.tokens.mean(1)
+        if not states.front.shape[1]:
             raise ValueError(f"pool is cls, and {self.model!r} has no CLS token; use mean")
-        return found.front[:, 0]
+        return states.front[:, 0]
 
     def _of_frames(self, pixels: np.ndarray) -> Tensor:
-        made = []
+        tokens = []
         for some in _batches(pixels, self.batch):
             x = self._checkpoint.pictures.prepare(some)
-            made.append(self._joined(self._states({"pixel_values": x}, _num_patches(self._checkpoint.config, x))))
-        return torch.cat(made)
+            tokens.append(self._joined(self._states({"pixel_values": x}, _num_patches(self._checkpoint.config, x))))
+        return torch.cat(tokens)
 
     def _of_films(self, pixels: np.ndarray) -> Tensor:
-        """Pieces of as many frames as the model reads; the last frame is repeated to fill the last one."""
-        config, made = self._checkpoint.config, []
+        """In pieces of as many frames as the model takes; the last frame is repeated to fill the last one."""
+        config, tokens = self._checkpoint.config, []
         length = config.frames_per_clip if hasattr(config, "frames_per_clip") else config.num_frames
         name = self._checkpoint.input_name
-        whole = np.minimum(np.arange(math.ceil(len(pixels) / length) * length), len(pixels) - 1).reshape(-1, length)
-        for some in _batches(whole, self.batch):
+        indices = np.minimum(np.arange(math.ceil(len(pixels) / length) * length), len(pixels) - 1).reshape(-1, length)
+        for some in _batches(indices, self.batch):
             x = self._checkpoint.pictures.prepare(pixels[some.reshape(-1)])
             tubelet = getattr(config, "tubelet_size", 1)
             depth = tubelet[0] if isinstance(tubelet, Sequence) else tubelet
             patches = _num_patches(config, x)
             count = None if patches is None else patches * (length // depth)
-            made.append(self._joined(self._states({name: x.unflatten(0, (-1, length))}, count)))
-        return torch.cat(made)
+            tokens.append(self._joined(self._states({name: x.unflatten(0, (-1, length))}, count)))
+        return torch.cat(tokens)
 
     def _of_sound(self, sound: np.ndarray) -> Tensor:
-        """Pieces of `seconds`; of a last one that is shorter, the tokens that sound covers."""
-        rate = self._checkpoint.listener.sampling_rate
+        """In pieces of `seconds`; of a shorter last one, the tokens that are sound, not padding."""
+        rate = self._checkpoint.feature_extractor.sampling_rate
         fixed = self._fixed_seconds()
         seconds = self.seconds or fixed or _WINDOW
         if fixed and seconds > fixed:
-            raise ValueError(f"seconds is {seconds:g}, and {self.model!r} hears {fixed:g} s at once")
-        repeated = getattr(self._checkpoint.listener, "padding", "") == "repeatpad"  # as CLAP fills a piece
+            raise ValueError(f"seconds is {seconds:g}, and {self.model!r} takes {fixed:g} s at once")
+        repeated = getattr(self._checkpoint.feature_extractor, "padding", "") == "repeatpad"  # as CLAP fills a piece
         length, least = round(seconds * rate), round(_SHORTEST * rate)
         pieces = [sound[begin : begin + length] for begin in range(0, len(sound), length)]
-        made = []
+        tokens = []
         for some in _alike([len(piece) for piece in pieces], self.batch):
             share = len(pieces[some.start]) / (fixed * rate) if fixed and not repeated else 1.0
             padded = [np.pad(piece, (0, max(0, least - len(piece)))) for piece in pieces[some]]
-            inputs = self._checkpoint.listener(padded, sampling_rate=rate, return_tensors="pt")
-            made.append(self._joined(self._heard(inputs, share)))
-        return torch.cat(made)
+            inputs = self._checkpoint.feature_extractor(padded, sampling_rate=rate, return_tensors="pt")
+            tokens.append(self._joined(self._states_of_sound(inputs, share)))
+        return torch.cat(tokens)
 
     def _fixed_seconds(self) -> float | None:
-        """How much sound the model reads at once; None = any length."""
+        """Length of the model's input; None = any length."""
         if self._checkpoint.config.model_type == "audio-spectrogram-transformer":
-            return self._checkpoint.listener.max_length * 0.010
+            return self._checkpoint.feature_extractor.max_length * 0.010
         for name in ("chunk_length", "max_length_s"):  # Whisper, CLAP
-            if hasattr(self._checkpoint.listener, name):
-                return float(getattr(self._checkpoint.listener, name))
+            if hasattr(self._checkpoint.feature_extractor, name):
+                return float(getattr(self._checkpoint.feature_extractor, name))
         return None
 
-    def _heard(self, inputs: Mapping[str, Tensor], share: float) -> States:
-        """Tokens by time; what lies behind the sound's `share` of the piece is left out."""
+    def _states_of_sound(self, inputs: Mapping[str, Tensor], share: float) -> States:
+        """Tokens by time; the padding after the sound's `share` of the piece is left out."""
         config = self._checkpoint.config
         if config.model_type != "audio-spectrogram-transformer":
-            found = self._states(inputs)
-            return found._replace(tokens=found.tokens[:, : math.ceil(share * found.tokens.shape[1])])
+            states = self._states(inputs)
+            return states._replace(tokens=states.tokens[:, : math.ceil(share * states.tokens.shape[1])])
         # AST counts its patches by frequency first.
         rows = (config.num_mel_bins - config.patch_size) // config.frequency_stride + 1
         columns = (config.max_length - config.patch_size) // config.time_stride + 1
-        found = self._states(inputs, rows * columns)
-        kept = found.tokens.unflatten(1, (rows, columns))[:, :, : math.ceil(share * columns)]
-        return found._replace(tokens=kept.transpose(1, 2).flatten(1, 2))
+        states = self._states(inputs, rows * columns)
+        kept = states.tokens.unflatten(1, (rows, columns))[:, :, : math.ceil(share * columns)]
+        return states._replace(tokens=kept.transpose(1, 2).flatten(1, 2))
 
     def _of_text(self, text: str) -> Tensor:
-        """Pieces as long as the model reads; tokens that stand for no text, such as CLS, are left out."""
+        """In pieces as long as the model takes; special tokens, such as CLS, are left out."""
         longest = min(
             self._checkpoint.tokenizer.model_max_length,
             getattr(self._checkpoint.config, "max_position_embeddings", 512),
@@ -186,13 +187,13 @@ class Extractor:
         cut = self._checkpoint.tokenizer(
             text, truncation=True, max_length=longest, return_overflowing_tokens=True, return_special_tokens_mask=True
         )
-        made = []
+        tokens = []
         for some in _alike([len(piece) for piece in cut["input_ids"]], self.batch):
             # Special tokens stand at the same places in pieces of the same length.
             special = torch.tensor(cut["special_tokens_mask"][some.start], dtype=torch.bool)
-            found = self._states({"input_ids": torch.tensor(cut["input_ids"][some])}).tokens
-            made.append(self._joined(States(found[:, ~special], found[:, : int(special[0])])))
-        return torch.cat(made)
+            states = self._states({"input_ids": torch.tensor(cut["input_ids"][some])}).tokens
+            tokens.append(self._joined(States(states[:, ~special], states[:, : int(special[0])])))
+        return torch.cat(tokens)
 
 
 def _batches(rows: np.ndarray, size: int) -> Iterator[np.ndarray]:
@@ -201,7 +202,7 @@ def _batches(rows: np.ndarray, size: int) -> Iterator[np.ndarray]:
 
 
 def _alike(lengths: Sequence[int], size: int) -> Iterator[slice]:
-    """Batches of equal length, so that nothing is padded: of pieces only the last may be shorter."""
+    """Batches of equal length, so that no padding is needed: only the last piece may be shorter."""
     full = sum(length == lengths[0] for length in lengths)
     for begin in range(0, full, size):
         yield slice(begin, min(begin + size, full))

@@ -1,4 +1,4 @@
-"""A manifest of media files comes in, feature files and a new manifest that names them come out."""
+"""Extracts the features of a manifest's media files; writes feature files and a new manifest that names them."""
 
 import importlib.metadata
 import logging
@@ -18,7 +18,7 @@ from sparsefuse.files.references import FEATURES, MEDIA, TABLES, split_ref, suff
 from sparsefuse.files.rows import Table, check_ids, read_table, write_table
 from sparsefuse.files.skipped import Skip, Unusable, write_skipped
 from sparsefuse.files.whole import write_json
-from sparsefuse.media import FileRequest, Limits
+from sparsefuse.media import FileRequest, MediaLimits
 from sparsefuse.media.fetch import check_protocol, is_url
 
 _log = logging.getLogger(__name__)
@@ -26,7 +26,7 @@ Engine = Literal["local", "ray"]
 
 
 class Bounds(NamedTuple):
-    """What one clip may cost."""
+    """Limits for one clip."""
 
     timeout: float = 600.0
     """seconds of work"""
@@ -35,27 +35,27 @@ class Bounds(NamedTuple):
     max_gb: float = 20.0
     """of a film's file"""
     max_frames_gb: float = 4.0
-    """of the frames one extractor gets, in memory"""
+    """of the decoded frames of one extractor, in memory"""
 
-    def limits(self) -> Limits:
+    def limits(self) -> MediaLimits:
         """The same in seconds and bytes. Raises ValueError for one that is not above 0."""
         for name, value in self._asdict().items():
             if not value > 0:
                 raise ValueError(f"{name} is {value}, expected a number above 0")
-        return Limits(60 * self.max_minutes, 1e9 * self.max_gb, 1e9 * self.max_frames_gb)
+        return MediaLimits(60 * self.max_minutes, 1e9 * self.max_gb, 1e9 * self.max_frames_gb)
 
 
 class Summary(NamedTuple):
-    """What a run did."""
+    """The result of a run."""
 
     manifest: Path
     """the new manifest"""
     done: int
-    """modalities of clips made"""
+    """modalities of clips that were extracted"""
     reused: int
-    """modalities of clips that an earlier run made in the same way"""
+    """modalities of clips that an earlier run extracted in the same way"""
     skipped: list[Skip]
-    """clips that gave nothing, and modalities that clips lost; the same as in skipped.jsonl"""
+    """clips without any features, and modalities that failed; the same as in skipped.jsonl"""
 
 
 def extract(
@@ -70,12 +70,12 @@ def extract(
     bounds: Bounds = Bounds(),  # noqa: B008 - it is a constant
 ) -> Summary:
     """Writes `<out>/<modality>/00000.safetensors` ..., of large clips `00000/<clip>.safetensors`, `manifest.csv`,
-    `features.json` and `skipped.jsonl`; reuses what is there.
+    `features.json` and `skipped.jsonl`; reuses what exists.
 
     `features`: {modality: {"extractor": name or path.py, "source": manifest column, ...the extractor's options}};
     without it a `video` column gives frames at 10 a second and a spectrogram, an `audio` column a spectrogram. Of a row
     with `start` or `end` (seconds) that part of the film is read; with "whole": true, all of it. `jobs`: processes;
-    0 = one per core, 1 = this process alone, which no time-out and no crash ends. `strict`: raise the first Unusable.
+    0 = one per core, 1 = this process alone, without a time-out. `strict`: raise the first Unusable.
     Raises ValueError for a wrong manifest or option, OSError when the disk is full; a rerun goes on from there.
     """
     manifest, out = Path(manifest), Path(out)
@@ -90,12 +90,12 @@ def extract(
     _check_parts(manifest, specs, any(parts))
     _check_urls(table, specs)
     for column in sorted(_media_columns(table) - {spec.source for spec in specs}):
-        _log.warning("column %r holds media that no feature is made from; the new manifest leaves it out", column)
+        _log.warning("column %r holds media that no feature is extracted from; the new manifest leaves it out", column)
     plan = Plan(table, parts, specs, manifest.parent, out, bounds.limits())
     reasons = run(plan, jobs=jobs, engine=engine, timeout=bounds.timeout, strict=strict, progress=progress)
     skipped = _write(table, specs, plan, reasons, manifest.parent, out)
     plan.finish()
-    return Summary(out / "manifest.csv", plan.wanted - plan.reused - len(reasons), plan.reused, skipped)
+    return Summary(out / "manifest.csv", plan.total - plan.reused - len(reasons), plan.reused, skipped)
 
 
 def _default(table: Table) -> dict[str, dict[str, Any]]:
@@ -115,8 +115,8 @@ def _default(table: Table) -> dict[str, dict[str, Any]]:
 
 def _specs(table: Table, features: Mapping[str, Mapping[str, Any]], manifest: Path) -> list[Spec]:
     specs = []
-    for modality, given in features.items():
-        options = dict(given)
+    for modality, entry in features.items():
+        options = dict(entry)
         if not re.fullmatch(r"[A-Za-z0-9_-]+", modality):
             raise ValueError(f"modality {modality!r}: use letters, digits, _ and - only, it names a folder")
         if "extractor" not in options:
@@ -127,7 +127,7 @@ def _specs(table: Table, features: Mapping[str, Mapping[str, Any]], manifest: Pa
         if source not in table.columns:
             hint = "" if named else "; say in `source` which column to make it from"
             raise ValueError(f"{manifest}: {unknown('column', source, table.columns)}{hint}")
-        # A .csv holds features as well as readings or words: a source that is named is taken at its word.
+        # A .csv holds features, or readings or words: where a source is named, the latter.
         if table.holds(source, FEATURES - TABLES if named else FEATURES):
             hint = f"; if it is raw, say `source: {source}`" if table.holds(source, TABLES) else ""
             raise ValueError(f"{manifest}: column {source!r} holds features already, nothing to extract from it{hint}")
@@ -156,7 +156,7 @@ def _check_parts(manifest: Path, specs: list[Spec], parts: bool) -> None:
 
 
 def _check_urls(table: Table, specs: list[Spec]) -> None:
-    """Raises ImportError or ValueError where no row of a protocol could be read."""
+    """Raises ImportError or ValueError for a protocol that cannot be read."""
     cells = {row[spec.source] for spec in specs for row in table.rows if is_url(row[spec.source])}
     for cell in {cell.split("://")[0]: cell for cell in cells}.values():
         check_protocol(cell)
@@ -175,7 +175,7 @@ def _write(
     root: Path,
     out: Path,
 ) -> list[Skip]:
-    """Writes the new manifest, the options and the report; the manifest last, so that it vouches for the rest."""
+    """Writes the new manifest, the options and the report; the manifest last, so that the rest exists if it does."""
     kept = _kept_columns(table, specs)
     carried = [column for column in kept if table.holds(column, FEATURES)]
     rows, skipped = [], []

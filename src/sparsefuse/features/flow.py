@@ -1,4 +1,4 @@
-"""A video comes in, its optical flow comes out: one token per pair of neighbouring frames, or one per patch of a pair.
+"""Optical flow of a video: one token per pair of neighbouring frames, or one per patch of a pair.
 
 The flow (dx, dy) at a pixel says how far what is there has moved in the next frame, in pixels of the frame as it was
 scaled: right and down are positive. As Carreira & Zisserman (2017, "Quo vadis, action recognition?", the two-stream I3D
@@ -58,21 +58,21 @@ class Extractor:
         """Grey frames."""
         return FramesRequest(rate=self.rate, size=self.size, gray=True)
 
-    def features(self, found: Frames) -> np.ndarray:
+    def features(self, frames: Frames) -> np.ndarray:
         """(N, F) float32; T frames are T - 1 pairs."""
-        if len(found.pixels) < 2:
-            raise Unusable("shows one frame, and flow needs two; a still picture has none, a film a higher rate")
-        return tokens(self.flow(found.pixels[..., 0]), patch=self.patch and self.patch // self.pool)
+        if len(frames.pixels) < 2:
+            raise Unusable("has one frame, and flow needs two: raise `rate` for a film; a still picture has no flow")
+        return tokens(self.flow(frames.pixels[..., 0]), patch=self.patch and self.patch // self.pool)
 
     def flow(self, pixels: np.ndarray) -> np.ndarray:
         """(T, H, W) uint8 to (T - 1, H / pool, W / pool, 2) float32: dx and dy, cut and scaled."""
         cv2 = _import_cv2()
         areas = (self.size[1] // self.pool, self.size[0] // self.pool)
-        made = np.empty((len(pixels) - 1, *areas[::-1], 2), np.float32)
+        flow = np.empty((len(pixels) - 1, *areas[::-1], 2), np.float32)
         for pair, (before, after) in enumerate(pairwise(pixels)):
             moved = self._estimator.calc(before, after, None)
-            made[pair] = cv2.resize(moved, areas, interpolation=cv2.INTER_AREA)  # the mean, as pool divides the size
-        return np.clip(made / np.float32(self.clip), -1, 1)
+            flow[pair] = cv2.resize(moved, areas, interpolation=cv2.INTER_AREA)  # the mean, as pool divides the size
+        return np.clip(flow / np.float32(self.clip), -1, 1)
 
     @cached_property
     def _estimator(self) -> Any:

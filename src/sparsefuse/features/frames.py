@@ -1,4 +1,4 @@
-"""A video comes in, its resized pixels come out as tokens: one per frame, or one per patch of a frame."""
+"""Resized pixels of a video as tokens: one per frame, or one per patch of a frame."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -25,7 +25,7 @@ class Extractor:
     difference: bool = False
     """append to each token what changed since the frame before (the first: zeros)"""
     centre: bool = False
-    """take the clip's mean frame off every frame, so that what stands still becomes 0"""
+    """subtract the clip's mean frame from every frame, so that what does not move becomes 0"""
     dtype: Literal["float32", "float16", "uint8"] = "float32"
     """how they are stored; uint8 is a quarter of float32, and loses nothing, but goes from 0 to 255"""
 
@@ -41,13 +41,13 @@ class Extractor:
         """Frames of the size."""
         return FramesRequest(rate=self.rate, size=self.size, gray=self.gray)
 
-    def features(self, found: Frames) -> np.ndarray:
+    def features(self, frames: Frames) -> np.ndarray:
         """(N, F) of dtype."""
         if self.dtype == "uint8":
-            return tokens(found.pixels, patch=self.patch)
-        pixels = found.pixels.astype(np.float32) / 255
-        made = tokens(pixels, patch=self.patch, difference=self.difference, centre=self.centre)
-        return made.astype(self.dtype, copy=False)
+            return tokens(frames.pixels, patch=self.patch)
+        pixels = frames.pixels.astype(np.float32) / 255
+        x = tokens(pixels, patch=self.patch, difference=self.difference, centre=self.centre)
+        return x.astype(self.dtype, copy=False)
 
 
 def tokens(

@@ -1,4 +1,4 @@
-"""A table of sensor readings comes in, its columns come out as they are or at a steady rate: one token per reading."""
+"""Columns of a table of sensor readings, one token per reading, or resampled to a steady rate."""
 
 import math
 from dataclasses import dataclass
@@ -26,13 +26,13 @@ class Extractor:
     unit: float = 1.0
     """seconds per unit of the times: 0.001 for milliseconds"""
     file_rate: float | None = None
-    """rows per second of a file without times; None = it is not known"""
+    """rows per second of a file without times; None = unknown"""
     rate: float | None = None
     """tokens per second, by linear interpolation and without a filter; None = one token per row"""
     max_gap: float = 1.0
-    """seconds between two values up to which the line between them counts; an empty or NaN cell has no value"""
+    """most seconds between two values to interpolate over; an empty or NaN cell has no value"""
     long_gap: Literal["error", "hold"] = "error"
-    """what a longer gap does: error = the file is unusable, hold = the value before stays"""
+    """what to do with a longer gap: error = the file is unusable, hold = repeat the value before it"""
 
     def __post_init__(self) -> None:
         if self.columns == []:
@@ -46,31 +46,33 @@ class Extractor:
         """The file; of a part of it the tokens from `start` to before `end`, in seconds since the first row."""
         return FileRequest(parts=True)
 
-    def features(self, found: File) -> np.ndarray:
+    def features(self, file: File) -> np.ndarray:
         """(N, F) float32. Beyond the first and the last value the nearest one stays, if that is not too long."""
-        path, first, last = found.path, found.start, math.inf if found.end is None else found.end
+        path, first, last = file.path, file.start, math.inf if file.end is None else file.end
         table = Readings(path)
         clock = None if self.time is None else table.place(self.time)
         places = self._places(table, clock)
         values = np.stack([table.numbers(place) for place in places], axis=1)  # (rows, F)
         times = self._times(table, clock)
         if times is None:
-            _check_no_time_needed(path, values, {"rate": self.rate, "start": first or None, "end": found.end})
+            _check_no_time_needed(path, values, {"rate": self.rate, "start": first or None, "end": file.end})
             return values.astype(np.float32)
         if self.rate is None:
             kept = (times >= first) & (times < last)
-            wanted, own = times[kept], values[kept]
+            at, own = times[kept], values[kept]
         else:
-            wanted = _grid(path, times[-1], self.rate, first, last)
-            own = np.full((len(wanted), len(places)), math.nan)
-        if not len(wanted):
+            at = _grid(path, times[-1], self.rate, first, last)
+            own = np.full((len(at), len(places)), math.nan)
+        if not len(at):
             raise Unusable(f"{path}: has nothing from {first:g} s to {last:g} s; it lasts {times[-1]:g} s")
-        lines = []
+        columns = []
         for column, place in zip(values.T, places, strict=True):
-            known = np.isfinite(column)
+            finite = np.isfinite(column)
             where = f"{path}: column {table.names[place]!r}"
-            lines.append(_line(where, times[known], column[known], wanted, self.max_gap, self.long_gap == "hold"))
-        return np.where(np.isnan(own), np.stack(lines, axis=1), own).astype(np.float32)
+            columns.append(
+                _interpolated(where, times[finite], column[finite], at, self.max_gap, self.long_gap == "hold")
+            )
+        return np.where(np.isnan(own), np.stack(columns, axis=1), own).astype(np.float32)
 
     def _places(self, table: Readings, clock: int | None) -> list[int]:
         if self.columns is not None:
@@ -81,14 +83,14 @@ class Extractor:
         return places
 
     def _times(self, table: Readings, clock: int | None) -> np.ndarray | None:
-        """(rows,) seconds since the first row; None when nothing says them."""
+        """(rows,) seconds since the first row; None without a time column and a rate."""
         if clock is not None:
             return table.times(clock, self.unit)
         return None if self.file_rate is None else np.arange(len(table)) / self.file_rate
 
 
-def _check_no_time_needed(path: Path, values: np.ndarray, asked: dict[str, float | None]) -> None:
-    reasons = [name for name, value in asked.items() if value is not None]
+def _check_no_time_needed(path: Path, values: np.ndarray, options: dict[str, float | None]) -> None:
+    reasons = [name for name, value in options.items() if value is not None]
     if not np.isfinite(values).all():
         reasons.append("filling its empty cells")
     if reasons:
@@ -105,25 +107,25 @@ def _grid(path: Path, length: float, rate: float, first: float, last: float) -> 
     return grid[grid < last - 1e-9]
 
 
-def _line(
-    where: str, times: np.ndarray, values: np.ndarray, wanted: np.ndarray, max_gap: float, hold: bool
+def _interpolated(
+    where: str, times: np.ndarray, values: np.ndarray, at: np.ndarray, max_gap: float, hold: bool
 ) -> np.ndarray:
-    """One column's values at the wanted times, from those that are known. Raises Unusable unless `hold` for a gap that
-    is too long."""
+    """One column's values at the times `at`, from its finite ones. Raises Unusable for a gap that is too long, unless
+    `hold`."""
     if not len(values):
         raise Unusable(f"{where} has no value")
     times, unlike = np.unique(times, return_index=True)  # of rows at the same time the first counts
     values = values[unlike]
-    before = np.searchsorted(times, wanted + 1e-9, side="right") - 1  # -1: none
-    after = np.searchsorted(times, wanted - 1e-9)  # len(times): none
+    before = np.searchsorted(times, at + 1e-9, side="right") - 1  # -1: none
+    after = np.searchsorted(times, at - 1e-9)  # len(times): none
     # Beyond the first and the last value the gap reaches to the token itself.
-    left = np.where(before < 0, wanted, times[before.clip(0)])
-    right = np.where(after == len(times), wanted, times[after.clip(max=len(times) - 1)])
+    left = np.where(before < 0, at, times[before.clip(0)])
+    right = np.where(after == len(times), at, times[after.clip(max=len(times) - 1)])
     long = right - left > max_gap + 1e-9
     if long.any() and not hold:
         worst = int(np.argmax(long))
         raise Unusable(
             f"{where} has no value from {left[worst]:g} s to {right[worst]:g} s, longer than max_gap, {max_gap:g} s; "
-            "allow more, set long_gap: hold, or mend `unit`"
+            "raise it, set long_gap: hold, or correct `unit`"
         )
-    return np.where(long, values[before.clip(0)], np.interp(wanted, times, values))
+    return np.where(long, values[before.clip(0)], np.interp(at, times, values))

@@ -1,4 +1,4 @@
-"""A wave comes in, a log-mel spectrogram comes out: one token per 10 ms, as in the SFT paper (section 4.1)."""
+"""Log-mel spectrogram of a sound: one token per 10 ms, as in the SFT paper (section 4.1)."""
 
 import math
 from dataclasses import dataclass
@@ -28,9 +28,9 @@ class Extractor:
     hop: float = 0.010
     """seconds from token to token"""
     context: int = 0
-    """join to each token the so many before and after it; the ends repeat"""
+    """tokens before and after each one to concatenate with it; the ends repeat"""
     every: int = 1
-    """of the joined tokens, keep one in so many"""
+    """keep one of this many of the concatenated tokens"""
 
     def __post_init__(self) -> None:
         if self.context < 0 or self.every < 1:
@@ -41,10 +41,10 @@ class Extractor:
         """The sound at the rate."""
         return SoundRequest(self.rate)
 
-    def features(self, found: np.ndarray) -> np.ndarray:
+    def features(self, sound: np.ndarray) -> np.ndarray:
         """(S,) float32 to (N, (2 context + 1) bins)."""
-        made = log_mel(found, rate=self.rate, bins=self.bins, window=self.window, hop=self.hop)
-        return with_context(made, self.context)[:: self.every]
+        x = log_mel(sound, rate=self.rate, bins=self.bins, window=self.window, hop=self.hop)
+        return with_context(x, self.context)[:: self.every]
 
 
 def with_context(x: np.ndarray, context: int) -> np.ndarray:
@@ -60,7 +60,7 @@ def log_mel(
 
     Token n is centred on the n-th hop, the ends are padded with zeros, and a clip shorter than one hop gives one
     token: 10 s give 1000 tokens. `window` (a Hamming window) and `hop` are in seconds. `export.sound` does the same
-    in torch; in numpy, because a process that makes features would take longer to import torch than for many clips.
+    in torch; this is numpy, because importing torch takes longer than extracting many clips.
     """
     _check(rate, bins, window, hop)
     length, stride = round(window * rate), round(hop * rate)
@@ -102,7 +102,7 @@ def mel_matrix(rate: int, num_fft: int, bins: int) -> np.ndarray:
 
 
 class _Triangles(NamedTuple):
-    """The entries of a mel matrix that are not 0, row after row."""
+    """The nonzero entries of a mel matrix, row by row."""
 
     places: np.ndarray
     """(entries,) their frequencies"""

@@ -1,4 +1,4 @@
-"""A text or a transcript comes in; a token per word, from a table of vectors, or per sub-word of a model, comes out."""
+"""Tokens of a text or transcript: one per word, from a table of vectors, or one per sub-word of a model."""
 
 import json
 import re
@@ -30,7 +30,7 @@ class Extractor:
     unknown: Literal["zero", "drop"] = "zero"
     """what a word that is not in the table gives: zeros, or no token"""
     max_unknown: float = 0.5
-    """share of such words above which the text is unusable: it may be of another language"""
+    """share of such words above which the text is unusable: it may be in another language"""
     model: str | None = None
     """a text encoder of transformers, by folder or hub name, with its tokenizer"""
     layer: int = -1
@@ -55,16 +55,16 @@ class Extractor:
         """The file; of a part of it the words whose middle lies in it."""
         return FileRequest(parts=True)
 
-    def features(self, found: File) -> np.ndarray:
+    def features(self, file: File) -> np.ndarray:
         """(N, D) float32."""
         if self.table is None:
-            return self._encoder.features(found)
-        words = _WORD.findall(read_text(found.path, found.start, found.end).replace("\u2019", "'"))
+            return self._encoder.features(file)
+        words = _WORD.findall(read_text(file.path, file.start, file.end).replace("\u2019", "'"))
         rows = [self._vectors.get(word) for word in words]
         lost = [word for word, row in zip(words, rows, strict=True) if row is None]
         if not words or len(lost) > self.max_unknown * len(words) or len(lost) == len(words):
             some = ", ".join(dict.fromkeys(lost[:20]))
-            raise Unusable(f"{found.path}: {len(lost)} of {len(words)} words are not in {self.table}: {some[:100]}")
+            raise Unusable(f"{file.path}: {len(lost)} of {len(words)} words are not in {self.table}: {some[:100]}")
         none = np.zeros(self._vectors.dim, np.float32)
         return np.stack([none if row is None else row for row in rows if row is not None or self.unknown == "zero"])
 

@@ -72,7 +72,7 @@ class Grid:
 
 
 def grids(patches: Patches | None, features: Mapping[str, int]) -> dict[str, Grid]:
-    """`patches` as checked grids. Raises ValueError for an unknown modality or key, or sides that do not fit the frame."""
+    """Checked grids. Raises ValueError for an unknown modality or key, or sides that do not fit the frame."""
     keys = [field.name for field in fields(Grid)]
     checked = {}
     for name, options in (patches or {}).items():

@@ -2,16 +2,25 @@
 
 from sparsefuse.media.open import import_av
 from sparsefuse.media.read import read, read_frames, read_size, read_sound
-from sparsefuse.media.request import File, FileRequest, Found, Frames, FramesRequest, Limits, Request, SoundRequest
+from sparsefuse.media.request import (
+    Decoded,
+    File,
+    FileRequest,
+    Frames,
+    FramesRequest,
+    MediaLimits,
+    Request,
+    SoundRequest,
+)
 from sparsefuse.media.write import write_clip
 
 __all__ = [
+    "Decoded",
     "File",
     "FileRequest",
-    "Found",
     "Frames",
     "FramesRequest",
-    "Limits",
+    "MediaLimits",
     "Request",
     "SoundRequest",
     "import_av",

@@ -1,4 +1,4 @@
-"""A media file from a stranger comes in, its length comes out; nothing is decoded, and the header is not believed."""
+"""The length of an untrusted media file, by the times of its packets rather than its header; nothing is decoded."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from sparsefuse.media.open import opened
 def duration(path: str | Path) -> float:
     """The length in seconds of a file's picture or sound, whichever is longer, by the times of its packets.
 
-    Whatever the header says: a browser's recording does not say, and a stranger may say anything. Raises Unusable for a
+    The header is ignored: a browser's recording lacks it, and an upload may hold anything. Raises Unusable for a
     file that is missing, empty, no media file, or without picture and sound.
     """
     path = Path(path)

@@ -1,4 +1,4 @@
-"""A path or URL comes in, a file on this machine comes out, or what tells one version of it from another."""
+"""Fetches the file that a path or URL names, and tells one version of it from another."""
 
 import atexit
 import errno
@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from sparsefuse.files.skipped import Unusable
-from sparsefuse.media.request import Limits
+from sparsefuse.media.request import MediaLimits
 
 _CHUNK = 2**20
-_TELLING = ("size", "ETag", "etag", "LastModified", "last_modified", "mtime", "updated", "created", "md5Hash")
+_VERSION_KEYS = ("size", "ETag", "etag", "LastModified", "last_modified", "mtime", "updated", "created", "md5Hash")
 
 
 def is_url(source: str) -> bool:
@@ -20,7 +20,7 @@ def is_url(source: str) -> bool:
 
 
 def check_protocol(source: str) -> None:
-    """Raises ImportError, or ValueError for a protocol nobody knows, where a URL could not be opened."""
+    """Raises ImportError if the protocol of a URL needs a missing package, ValueError if it is unknown."""
     protocol = source.split("://")[0]
     try:
         _fsspec().get_filesystem_class(protocol)
@@ -31,7 +31,7 @@ def check_protocol(source: str) -> None:
 
 
 def version(source: str) -> str:
-    """Size and time of change, or what else a server tells of the file's version; empty if there is no such file."""
+    """Size and time of change, or what else a server says of the file's version; empty if there is no such file."""
     if not is_url(source):
         path = Path(source)
         try:
@@ -44,13 +44,13 @@ def version(source: str) -> str:
         info: dict[str, Any] = system.info(path)
     except Exception:  # each file system has errors of its own; reading the file says what is wrong
         return ""
-    return ":".join(f"{key}={info[key]}" for key in _TELLING if info.get(key) is not None)
+    return ":".join(f"{key}={info[key]}" for key in _VERSION_KEYS if info.get(key) is not None)
 
 
-def fetched(source: str, folder: Path, limits: Limits) -> Path:
-    """The file itself, or a copy of what the URL names. A process keeps one copy, for the next part of the same film.
+def fetched(source: str, folder: Path, limits: MediaLimits) -> Path:
+    """The file itself, or a local copy of the URL's. A process keeps one copy, for the next part of the same film.
 
-    Raises Unusable where there is none, or it is larger than the limit; OSError when the disk is full.
+    Raises Unusable if it does not exist or is larger than the limit; OSError when the disk is full.
     """
     if not is_url(source):
         return Path(source)
@@ -71,12 +71,12 @@ def _forget() -> None:
     _kept.clear()
 
 
-def _copy(source: str, folder: Path, limits: Limits) -> str:
+def _copy(source: str, folder: Path, limits: MediaLimits) -> str:
     folder.mkdir(parents=True, exist_ok=True)
     suffix = Path(source.split("?")[0]).suffix
     with tempfile.NamedTemporaryFile(dir=folder, suffix=suffix, delete=False) as copy:
         try:
-            with _fsspec().open(source, "rb", **_whole(source)) as file:
+            with _fsspec().open(source, "rb", **_open_options(source)) as file:
                 while block := file.read(_CHUNK):
                     copy.write(block)
                     if copy.tell() > limits.file_bytes:
@@ -91,8 +91,8 @@ def _copy(source: str, folder: Path, limits: Limits) -> str:
     return copy.name
 
 
-def _whole(source: str) -> dict[str, Any]:
-    """What makes a file system read a file in one piece: not every web server gives pieces."""
+def _open_options(source: str) -> dict[str, Any]:
+    """Options that read a file in one piece: not every web server answers range requests."""
     return {"block_size": 0} if source.startswith(("http://", "https://")) else {}
 
 

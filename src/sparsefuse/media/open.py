@@ -1,5 +1,4 @@
-"""A media file comes in, its open container and the decoded frames of its streams come out; what is wrong with it is
-said in plain words."""
+"""Opens a media file and decodes the frames of its streams; errors say in plain words what is wrong with it."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -46,9 +45,9 @@ def first_stream(container: "InputContainer", kind: Kind, path: Path) -> "Stream
     if container.format.name == "tty":  # FFmpeg draws any text file as a film
         raise Unusable(f"{path}: is a text file, expected a media file")
     if stream is None:
-        found = ", ".join(sorted({s.type for s in container.streams})) or "none"
+        streams = ", ".join(sorted({s.type for s in container.streams})) or "none"
         what = {"video": "no picture (no video stream)", "audio": "no sound (no audio stream)"}[kind]
-        raise Unusable(f"{path}: has {what}; its streams: {found}")
+        raise Unusable(f"{path}: has {what}; its streams: {streams}")
     # One thread a file: files are read in parallel, and damaged ones then decode to the same frames every time.
     stream.codec_context.thread_count = 1
     return stream
@@ -63,7 +62,7 @@ def find_stream(container: "InputContainer", kind: Kind) -> "Stream | None":
 
 
 class Track:
-    """A stream while it is decoded: counts what it gives, so that it can say whether it is whole."""
+    """A stream while it is decoded: counts packets and frames, to tell whether it is complete."""
 
     def __init__(self, stream: "Stream", path: Path) -> None:
         self.stream, self._path = stream, path
@@ -89,7 +88,7 @@ class Track:
         return frames
 
     def note(self, packet: "Packet") -> None:
-        """Takes in how far the file goes. Without a length of the stream only the file's is known, and another stream
+        """Notes how far the file goes. Without a length of the stream only the file's is known, and another stream
         may be the longest."""
         ours = packet.stream.index == self.stream.index
         if packet.pts is None:
@@ -101,13 +100,13 @@ class Track:
         self._reached = max(self._reached, end)
 
     @property
-    def passed(self) -> float:
+    def seconds_read(self) -> float:
         """Seconds of the stream that packets were taken from."""
         return 0.0 if self._begin is None else self._reached - self._begin
 
     def check_frames(self) -> None:
-        """Raises Unusable if too much was damaged, or nothing came."""
-        packets = self._packets - 1  # the last is the empty one that asks the decoder for what it still holds
+        """Raises Unusable if too many packets were damaged, or there was no frame."""
+        packets = self._packets - 1  # the last is the empty one that flushes the decoder
         if self._frames == 0:
             raise Unusable(f"{self._path}: its {self.stream.type} stream is empty (no frame in {packets} packets)")
         if self._damaged > TOLERATED * self._packets:
@@ -171,14 +170,14 @@ def check_on_disk(path: Path) -> None:
 
 
 def _check_riff(path: Path) -> None:
-    """FFmpeg believes a cut wav or avi file rather than its header, so the header is compared here."""
+    """FFmpeg reads a cut wav or avi file without an error, so its header is compared with its size here."""
     try:
         with path.open("rb") as file:
             start = file.read(8)
     except OSError as error:
         raise Unusable(f"{path}: cannot be opened ({error.strerror})") from error
     stated, size = 8 + int.from_bytes(start[4:], "little"), path.stat().st_size
-    # Whoever records into a pipe cannot know the size, and writes 0 or the largest number.
+    # A recorder that writes into a pipe does not know the size, and writes 0 or the largest number.
     if start[:4] == b"RIFF" and size < (1 - TOLERATED) * stated and stated < 0x7FFF0000:
         raise Unusable(f"{path}: was cut short: it has {size} bytes, its header says {stated}; copy it again")
 

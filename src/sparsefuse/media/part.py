@@ -1,4 +1,4 @@
-"""The part of a film that is wanted, and what is known of the film where a part of it is read."""
+"""The part of a film to read, and what is known of the film while the part is read."""
 
 from fractions import Fraction
 from typing import NamedTuple
@@ -10,16 +10,16 @@ class Part(NamedTuple):
     start: float = 0.0
     end: float | None = None
     """None = the end of the film"""
-    sought: bool = False
-    """whether what comes is not the film's beginning, but something before `start`"""
+    after_seek: bool = False
+    """whether decoding begins at a point before `start` rather than at the film's beginning"""
     origin: float | None = None
-    """time stamp of the film's first frame in seconds; None = that of the first frame that comes"""
+    """time stamp of the film's first frame in seconds; None = that of the first decoded frame"""
     sound: "SoundBegin | None" = None
     """None where the sound is read whole"""
 
     @property
     def whole(self) -> bool:
-        """Whether all is wanted: then each stream counts from its own beginning."""
+        """Whether the part is the whole film: then each stream counts from its own beginning."""
         return not self.start and self.end is None
 
 
@@ -36,4 +36,4 @@ class SoundBegin(NamedTuple):
 
 
 class Late(Exception):
-    """What came was not early enough to hold the wanted part."""
+    """Decoding began too late: the start of the part is missing."""

@@ -1,7 +1,7 @@
-"""A media file comes in, what is in it comes out: streams, lengths, rates, sizes, loudness, brightness, movement.
+"""Looks into a media file: streams, lengths, rates, sizes, loudness, brightness, movement.
 
 It decodes parts, not all: a tenth of what extraction costs. What looks silent, black or still in the parts is looked at
-closer, so that one quiet second condemns no clip.
+closer, so that one quiet second does not make a clip silent.
 """
 
 import math
@@ -26,7 +26,7 @@ BLACK = 16
 STILL = 2
 """Of 255: frames whose pixels differ by no more are the same picture."""
 FLOOR = -120.0
-"""dB: what digital silence is given as."""
+"""dB: the level reported for digital silence."""
 
 _PARTS, _PART_SECONDS, _WHOLE_SECONDS = 5, 1.0, 10.0  # of sound: five parts of a second, or all if it is short
 _PLACES = (0.05, 0.5, 0.9)  # of the picture: shares of its length
@@ -77,12 +77,12 @@ class Probe(NamedTuple):
 
     @property
     def silent(self) -> bool:
-        """Whether there is sound, and none to be heard."""
+        """Whether there is a sound stream and all of it is silence."""
         return self.sound is not None and self.sound.peak < SILENT
 
     @property
     def black(self) -> bool:
-        """Whether no frame that was looked at shows anything."""
+        """Whether all frames that were looked at are black."""
         return self.picture is not None and self.picture.brightest < BLACK
 
     @property
@@ -103,8 +103,8 @@ def probe(path: str | Path) -> Probe:
             raise Unusable(f"{path}: is a text file, expected a media file")
         video, audio = find_stream(container, "video"), find_stream(container, "audio")
         if video is None and audio is None:
-            found = ", ".join(sorted({s.type for s in container.streams})) or "none"
-            raise Unusable(f"{path}: has neither picture nor sound; its streams: {found}")
+            streams = ", ".join(sorted({s.type for s in container.streams})) or "none"
+            raise Unusable(f"{path}: has neither picture nor sound; its streams: {streams}")
         picture = _picture(container, video, path) if video is not None else None
         sound = _sound(container, audio, path) if audio is not None else None
         for stream in (video, audio):
@@ -152,50 +152,50 @@ class _Reader:
         from av.error import InvalidDataError
 
         for packet in self.packets_from(second):
-            self.packets += bool(packet.size)  # the one that empties the decoder is none
+            self.packets += bool(packet.size)  # the empty one that flushes the decoder does not count
             try:
                 yield from packet.decode()
             except InvalidDataError:
                 self.damaged += 1
 
-    def check(self, path: Path, found: bool) -> None:
-        """Raises Unusable when nothing was found, or too little could be decoded."""
+    def check(self, path: Path, any_frame: bool) -> None:
+        """Raises Unusable if there was no frame, or too many packets could not be decoded."""
         if self.damaged > TOLERATED * self.packets:
             raise Unusable(
                 f"{path}: is damaged ({self.damaged} of {self.packets} packets of its {self.stream.type} that were "
                 "tried cannot be decoded); copy it again"
             )
-        if not found:
+        if not any_frame:
             raise Unusable(f"{path}: its {self.stream.type} stream is empty (no frame in {self.packets} packets)")
 
 
 def _picture(container: "InputContainer", stream: Any, path: Path) -> Picture:
     seconds = _seconds(container, stream)
     reader = _Reader(container, stream)
-    seen = _Seen(import_av().video.reformatter.VideoReformatter())
+    extremes = _Extremes(import_av().video.reformatter.VideoReformatter())
     for place in _PLACES:
         for image in islice(reader.frames_from(place * seconds), 1):
-            seen.add(image)
+            extremes.add(image)
     # One key frame may serve all places: then, and if nothing moves, look at what follows the first.
     closer = reader.frames_from(0)
-    while seen.dull and seen.num_added < _CLOSER and (image := next(closer, None)) is not None:
-        seen.add(image)
-    reader.check(path, seen.first is not None)
-    height, width = seen.first.height, seen.first.width
-    turned = round(seen.first.rotation / 90) % 2
+    while extremes.dull and extremes.num_added < _CLOSER and (image := next(closer, None)) is not None:
+        extremes.add(image)
+    reader.check(path, extremes.first is not None)
+    height, width = extremes.first.height, extremes.first.width
+    turned = round(extremes.first.rotation / 90) % 2
     return Picture(
         width if turned else height,
         height if turned else width,
-        float(stream.average_rate or 0) if len(seen.times) > 1 else 0.0,
+        float(stream.average_rate or 0) if len(extremes.times) > 1 else 0.0,
         seconds,
-        seen.brightest,
-        seen.change,
-        len(seen.times),
+        extremes.brightest,
+        extremes.change,
+        len(extremes.times),
     )
 
 
-class _Seen:
-    """Frames, made small and grey: the darkest and brightest that each pixel was."""
+class _Extremes:
+    """The darkest and brightest value of each pixel over frames made small and grey."""
 
     def __init__(self, scaler: Any) -> None:
         self.scaler = scaler
@@ -228,23 +228,23 @@ class _Seen:
 def _sound(container: "InputContainer", stream: Any, path: Path) -> Sound:
     seconds = _seconds(container, stream)
     reader = _Reader(container, stream)
-    loudest, heard = 0.0, False
+    loudest, any_frame = 0.0, False
     parts = seconds > _WHOLE_SECONDS
     if parts:
         for i in range(_PARTS):
             begin = (seconds - _PART_SECONDS) * i / (_PARTS - 1)
             for frame in reader.frames_from(begin):
-                heard = True
+                any_frame = True
                 loudest = max(loudest, _peak(frame))
                 if frame.time is None or frame.time >= begin + _PART_SECONDS:
                     break
     if not parts or _decibels(loudest) < SILENT:
         for frame in reader.frames_from(0):
-            heard = True
+            any_frame = True
             loudest = max(loudest, _peak(frame))
             if parts and _decibels(loudest) >= SILENT:
                 break
-    reader.check(path, heard)
+    reader.check(path, any_frame)
     return Sound(stream.rate, stream.channels, seconds, _decibels(loudest))
 
 

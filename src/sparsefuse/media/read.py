@@ -1,4 +1,4 @@
-"""One file and what several extractors ask of it come in; what each gets, or why it gets nothing, comes out.
+"""Reads one file for several extractors: the requests in, each one's frames, sound or error out.
 
 One pass serves them all: the file is read once, each stream decoded once.
 """
@@ -14,14 +14,23 @@ import numpy as np
 from sparsefuse.files.skipped import Unusable
 from sparsefuse.media.open import Kind, Track, first_stream, opened, packets, stated_end
 from sparsefuse.media.part import Late, Part, SoundBegin
-from sparsefuse.media.request import File, FileRequest, Found, Frames, FramesRequest, Limits, Request, SoundRequest
+from sparsefuse.media.request import (
+    Decoded,
+    File,
+    FileRequest,
+    Frames,
+    FramesRequest,
+    MediaLimits,
+    Request,
+    SoundRequest,
+)
 from sparsefuse.media.sound import SoundSink
 from sparsefuse.media.video import FramesSink
 
 if TYPE_CHECKING:
     from av.container import InputContainer
 
-NO_LIMITS = Limits()
+NO_LIMITS = MediaLimits()
 _AHEAD = (0.5, 5.0)  # seconds before a part where reading it begins; if that is too late, the next, then at 0
 _SPARE = 60.0  # seconds by which reading goes beyond a part, and more
 # Formats whose time stamps after a jump are those that reading from the beginning gives.
@@ -34,9 +43,9 @@ def read(
     *,
     start: float = 0.0,
     end: float | None = None,
-    limits: Limits = NO_LIMITS,
-) -> list[Found | Unusable]:
-    """What each request gets, in their order; an Unusable in the place of one that cannot be met.
+    limits: MediaLimits = NO_LIMITS,
+) -> list[Decoded | Unusable]:
+    """The result of each request, in order; an Unusable in the place of one that cannot be fulfilled.
 
     `start`, `end`: seconds since the film's first shown frame; of a file without a picture, since its first sample.
     Raises ValueError for a wrong request, or a part that ends before it starts.
@@ -47,7 +56,7 @@ def read(
     film = _Film(path, [r for r in dict.fromkeys(requests) if not isinstance(r, FileRequest)], limits)
     if film.requests:
         film.read(start, end)
-    return [File(path, start, end) if isinstance(r, FileRequest) else film.found[r] for r in requests]
+    return [File(path, start, end) if isinstance(r, FileRequest) else film.results[r] for r in requests]
 
 
 def read_frames(
@@ -59,11 +68,11 @@ def read_frames(
     frame rates too); None = every frame. `size`: (height, width) in pixels; None = as it is.
     Raises Unusable when the file cannot be decoded whole.
     """
-    (found,) = read(path, [FramesRequest(rate, size, gray)])
-    if isinstance(found, Unusable):
-        raise found
-    assert isinstance(found, Frames), found
-    return found
+    (frames,) = read(path, [FramesRequest(rate, size, gray)])
+    if isinstance(frames, Unusable):
+        raise frames
+    assert isinstance(frames, Frames), frames
+    return frames
 
 
 def read_sound(path: str | Path, *, rate: int = 16000) -> np.ndarray:
@@ -71,11 +80,11 @@ def read_sound(path: str | Path, *, rate: int = 16000) -> np.ndarray:
 
     Raises Unusable when the file has no sound or cannot be decoded whole.
     """
-    (found,) = read(path, [SoundRequest(rate)])
-    if isinstance(found, Unusable):
-        raise found
-    assert isinstance(found, np.ndarray), found
-    return found
+    (sound,) = read(path, [SoundRequest(rate)])
+    if isinstance(sound, Unusable):
+        raise sound
+    assert isinstance(sound, np.ndarray), sound
+    return sound
 
 
 def read_size(path: str | Path) -> tuple[int, int]:
@@ -91,14 +100,14 @@ Sink = FramesSink | SoundSink
 
 
 class _Film:
-    """One film while the requests are being met."""
+    """One film while its requests are read."""
 
-    def __init__(self, path: Path, requests: Iterable[FramesRequest | SoundRequest], limits: Limits) -> None:
+    def __init__(self, path: Path, requests: Iterable[FramesRequest | SoundRequest], limits: MediaLimits) -> None:
         self.path, self.requests, self.limits = path, list(requests), limits
-        self.found: dict[Request, Found | Unusable] = {}
+        self.results: dict[Request, Decoded | Unusable] = {}
 
     def read(self, start: float, end: float | None) -> None:
-        """Fills `found`."""
+        """Fills `results`."""
         try:
             part = Part(start, end)
             if part.whole:
@@ -108,14 +117,14 @@ class _Film:
             for ahead in _AHEAD:
                 if start > ahead:
                     with suppress(Late):
-                        self._pass(part._replace(sought=True), start - ahead)
+                        self._pass(part._replace(after_seek=True), start - ahead)
                         return
             self._pass(part)
         except Unusable as error:
-            self.found = dict.fromkeys(self.requests, error)
+            self.results = dict.fromkeys(self.requests, error)
 
     def _known(self, part: Part) -> Part:
-        """The part with what the film's first frame and first sound tell."""
+        """The part with the times of the film's first frame and first sound."""
         image, piece = self._first("video"), None
         if image is None or any(isinstance(request, SoundRequest) for request in self.requests):
             piece = self._first("audio")
@@ -133,13 +142,13 @@ class _Film:
                 stream = first_stream(container, kind, self.path)
                 frame = _first_frame(container, stream, self.path)
             except Unusable:
-                return None  # whoever asks for this stream is told when it is read
+                return None  # a request for this stream gets the error when it is read
             time = Fraction(0) if frame.pts is None or frame.time_base is None else frame.pts * frame.time_base
             return time, frame, stream.codec_context.name
 
     def _pass(self, part: Part, target: float | None = None) -> None:
         """Reads the film once, from `target` on (seconds since its first frame) or from its beginning. Raises Late."""
-        self.found = {}
+        self.results = {}
         with opened(self.path) as container:
             sinks = self._sinks(container, part)
             if target is not None and sinks:
@@ -149,7 +158,7 @@ class _Film:
                 self._finish(container, track, by_request, ended)
 
     def _sinks(self, container: "InputContainer", part: Part) -> dict[Track, dict[Request, Sink]]:
-        """What takes in the frames of each stream that is needed."""
+        """A sink for every request, by the stream that it takes frames of."""
         if self.path.stat().st_size > self.limits.file_bytes:
             size = self.path.stat().st_size
             raise Unusable(
@@ -163,7 +172,7 @@ class _Film:
                 tracks[kind] = self._track(container, kind, part)
             track = tracks[kind]
             if isinstance(track, Unusable):
-                self.found[request] = track
+                self.results[request] = track
             elif isinstance(request, FramesRequest):
                 stated = {"frames": track.stream.frames, "seconds": stated_end(container, track.stream)}
                 sink = FramesSink(request, part, **stated, most_bytes=self.limits.frame_bytes)
@@ -189,7 +198,7 @@ class _Film:
             )
 
     def _fill(self, container: "InputContainer", sinks: dict[Track, dict[Request, Sink]]) -> bool:
-        """Gives the sinks their frames; whether the file was read to its end."""
+        """Decodes frames into the sinks; returns whether the file was read to its end."""
         open_tracks = list(sinks)
         for track, packet in packets(container, list(sinks)):
             if track not in open_tracks:
@@ -198,9 +207,9 @@ class _Film:
             try:
                 for frame in track.decode(packet):
                     self._add(by_request, frame)
-                self._check_seconds(track.passed - _SPARE)  # the header may have said less
+                self._check_seconds(track.seconds_read - _SPARE)  # the header may have said less
             except Unusable as error:
-                self.found |= dict.fromkeys(by_request, error)
+                self.results |= dict.fromkeys(by_request, error)
                 by_request.clear()
             if all(sink.done for sink in by_request.values()):
                 open_tracks.remove(track)
@@ -209,15 +218,15 @@ class _Film:
         return True
 
     def _add(self, by_request: dict[Request, Sink], frame: Any) -> None:
-        refused = []
+        failed = []
         for request, sink in by_request.items():
             if not sink.done:
                 try:
                     sink.add(frame)
                 except Unusable as error:
-                    self.found[request] = _named(self.path, error)
-                    refused.append(request)
-        for request in refused:
+                    self.results[request] = _named(self.path, error)
+                    failed.append(request)
+        for request in failed:
             del by_request[request]
 
     def _finish(self, container: "InputContainer", track: Track, by_request: dict[Request, Sink], ended: bool) -> None:
@@ -227,13 +236,13 @@ class _Film:
                 track.check_frames()
                 track.check_end(container)
         except Unusable as error:
-            self.found |= dict.fromkeys(by_request, error)
+            self.results |= dict.fromkeys(by_request, error)
             return
         for request, sink in by_request.items():
             try:
-                self.found[request] = sink.result()
+                self.results[request] = sink.result()
             except Unusable as error:
-                self.found[request] = _named(self.path, error)
+                self.results[request] = _named(self.path, error)
 
 
 def _first_frame(container: "InputContainer", stream: Any, path: Path) -> Any:
@@ -246,7 +255,7 @@ def _first_frame(container: "InputContainer", stream: Any, path: Path) -> Any:
 
 
 def _seek(container: "InputContainer", stream: Any, seconds: float, part: Part) -> None:
-    """To the key frame at or before `seconds` after the film's first frame. Raises Late where none can be trusted."""
+    """Seeks the key frame at or before `seconds` of the film. Raises Late where seeking is unreliable."""
     if not _SEEKABLE.intersection(container.format.name.split(",")) or not stream.time_base:
         raise Late
     begin = part.origin

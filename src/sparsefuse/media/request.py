@@ -1,4 +1,4 @@
-"""What an extractor asks of a film or another file, and what it gets: the nouns of `media.read`."""
+"""The requests of extractors for the content of a media file, and their results: the nouns of `media.read`."""
 
 import math
 from pathlib import Path
@@ -18,7 +18,7 @@ class FramesRequest(NamedTuple):
 
 
 class Frames(NamedTuple):
-    """What a FramesRequest gets."""
+    """The result of a FramesRequest."""
 
     pixels: np.ndarray
     """(T, H, W, C) uint8, RGB (C = 3) or grey (C = 1), 0 to 255."""
@@ -27,31 +27,31 @@ class Frames(NamedTuple):
 
 
 class SoundRequest(NamedTuple):
-    """The first audio stream: it gets (S,) float32 in [-1, 1], finite, the mean of the channels."""
+    """The first audio stream; its result is (S,) float32 in [-1, 1], finite, the mean of the channels."""
 
     rate: int = 16000
     """samples per second"""
 
 
 class FileRequest(NamedTuple):
-    """The file itself: for what is no film (text, numbers), or is read in another way."""
+    """The file itself, undecoded: for text, numbers, or extractors that read the file in their own way."""
 
     parts: bool = False
-    """whether whoever asks can read from `start` to `end`; else rows that name a part are refused"""
+    """whether the extractor can read from `start` to `end`; if not, rows that name a part are an error"""
 
 
 class File(NamedTuple):
-    """What a FileRequest gets."""
+    """The result of a FileRequest."""
 
     path: Path
     start: float = 0.0
-    """seconds; where the wanted part begins"""
+    """seconds; where the part begins"""
     end: float | None = None
     """seconds; where it ends, None = at the file's end"""
 
 
-class Limits(NamedTuple):
-    """What is refused, because it would fill the memory or take forever."""
+class MediaLimits(NamedTuple):
+    """The largest media that are read; above these, memory or time could run out."""
 
     seconds: float = math.inf
     """of a film, or of the part of it that is read"""
@@ -61,4 +61,4 @@ class Limits(NamedTuple):
 
 
 Request = FramesRequest | SoundRequest | FileRequest
-Found = Frames | np.ndarray | File
+Decoded = Frames | np.ndarray | File

@@ -1,4 +1,4 @@
-"""Decoded sound comes in, piece after piece, one float32 wave comes out."""
+"""Joins decoded pieces of sound into one float32 wave."""
 
 import math
 from fractions import Fraction
@@ -13,13 +13,13 @@ from sparsefuse.media.request import SoundRequest
 if TYPE_CHECKING:
     from av.audio.frame import AudioFrame
 
-_WARM = 4096  # samples a decoder or a filter needs until it gives what it would had it begun at the beginning
+_WARM = 4096  # samples until a decoder or filter that began midway gives the same as one that began at the beginning
 _FIXED = ("aac", "opus", "mp3", "mp2", "ac3", "eac3")  # codecs whose packets are all of one length
 _ROUNDING = 0.003  # seconds; matroska rounds times to milliseconds, twice
 
 
 class SoundSink:
-    """Takes the sound of a stream and gives its samples at the wanted rate, of a part or of all.
+    """Takes the sound of a stream and gives its samples at the requested rate, of a part or of all.
 
     A part is cut at the very samples that reading all of it gives: sample n of the whole is at time n / rate. Their
     values are the same too, but for the noise that some codecs (AAC) have their decoder make up.
@@ -33,9 +33,9 @@ class SoundSink:
         self._resampler = AudioResampler(format="fltp", rate=request.rate)
         self._rate, self._part = request.rate, part
         self._pieces: list[np.ndarray] = []  # (channels, samples)
-        self._position: int | None = None if part.sought else 0  # of the next piece, in samples of the file
+        self._position: int | None = None if part.after_seek else 0  # of the next piece, in samples of the file
         self._jumped = False
-        self._offset: int | None = None  # wanted sample that the resampler began with
+        self._offset: int | None = None  # output sample that the resampler began with
         self.done = False
 
     def add(self, piece: "AudioFrame") -> None:
@@ -84,7 +84,7 @@ class SoundSink:
         except ValueError as error:
             raise Unusable(f"its sound changes rate or channels midway ({error}); convert it first") from error
 
-    def _wanted(self) -> tuple[int, int | None]:
+    def _bounds(self) -> tuple[int, int | None]:
         """The part's first sample, below 0 if the sound begins after it, and the one after its last."""
         sound, end = self._part.sound, self._part.end
         assert sound is not None, self._part
@@ -92,9 +92,9 @@ class SoundSink:
         return round((Fraction(self._part.start) + sound.ahead) * self._rate), last
 
     def _span(self, rate: int) -> tuple[int, int | None]:
-        """The samples of the file, of which it has `rate` a second, that the wanted ones need."""
-        first, last = self._wanted()
-        step = rate // math.gcd(rate, self._rate)  # so many samples of the file are a whole number of wanted ones
+        """The samples of the file, at its `rate` per second, that the part's samples depend on."""
+        first, last = self._bounds()
+        step = rate // math.gcd(rate, self._rate)  # this many samples of the file are a whole number of output samples
         begin = max(0, (first * rate // self._rate - _WARM) // step * step)
         return begin, None if last is None else last * rate // self._rate + _WARM
 
@@ -117,7 +117,7 @@ class SoundSink:
 
     def _cut(self, channels: np.ndarray) -> np.ndarray:
         """The part of (channels, S), which begins at `offset`; silence stands where the sound begins later."""
-        first, last = self._wanted()
+        first, last = self._bounds()
         offset = self._offset or 0
         cut = channels[:, max(0, first - offset) : None if last is None else max(0, last - offset)]
         return np.pad(cut, ((0, 0), (max(0, -first), 0))) if cut.shape[1] else cut
@@ -143,6 +143,6 @@ def _without(piece: "AudioFrame", count: int) -> "AudioFrame":
 
 
 def check(request: SoundRequest) -> None:
-    """Raises ValueError for a request that no file could meet."""
+    """Raises ValueError for options that are out of range."""
     if request.rate < 1:
         raise ValueError(f"rate is {request.rate}, expected samples per second of at least 1")

@@ -1,4 +1,4 @@
-"""Decoded pictures come in, one after another, those that are wanted come out: uint8 pixels with their times."""
+"""Selects the requested frames of a decoded video: uint8 pixels with their times."""
 
 import math
 from collections.abc import Callable
@@ -14,18 +14,18 @@ from sparsefuse.media.request import Frames, FramesRequest
 if TYPE_CHECKING:
     from av.video.frame import VideoFrame
 
-_ROOM = 2**28  # bytes that are set aside on the word of a header
+_ROOM = 2**28  # most bytes that are allocated because a header announces them
 _SLACK = 0.001  # seconds by which times are rounded, in matroska files as in tables
 
 
 class FramesSink:
-    """Takes the frames of a stream in the order they are shown, converts and keeps those its request wants.
+    """Takes the frames of a stream in the order they are shown, converts and keeps the requested ones.
 
     It holds one decoded frame, not the whole film. A part begins with the frame that is on the screen at its start.
     """
 
     def __init__(self, request: FramesRequest, part: Part, *, frames: int, seconds: float, most_bytes: float) -> None:
-        """`frames`, `seconds`: what the film is said to have, 0 = it does not say; `most_bytes`: of what is kept."""
+        """`frames`, `seconds`: of the film by its header, 0 = not stated; `most_bytes`: of the kept frames."""
         check(request)
         self._expected = frames if request.rate is None else math.ceil(seconds * request.rate)
         self._rate, self._part, self._most_bytes = request.rate, part, most_bytes
@@ -42,7 +42,7 @@ class FramesSink:
     def add(self, image: "VideoFrame") -> None:
         """Takes the next frame. Raises Late if frames of the part were missed before it."""
         frame = self._timed(image)
-        if self._previous is None and self._part.sought and frame.time > self._part.start + _SLACK:
+        if self._previous is None and self._part.after_seek and frame.time > self._part.start + _SLACK:
             raise Late
         if self._previous is not None:
             self._keep(self._previous, frame)
@@ -69,11 +69,11 @@ class FramesSink:
             time = before.end if before else 0.0  # no time stamp: right after the last
         if self._tick is None:
             self._tick = float(image.time_base or 0)
-        known = (image.duration or 0) * self._tick
-        return _Timed(image, time, time + (known or max(0.0, time - (before.time if before else time))))
+        duration = (image.duration or 0) * self._tick
+        return _Timed(image, time, time + (duration or max(0.0, time - (before.time if before else time))))
 
     def _reached(self, frame: "_Timed") -> bool:
-        """Whether no later frame can matter."""
+        """Whether all frames of the part have been read."""
         if self._part.end is None:
             return False
         if self._rate is None:
@@ -81,12 +81,12 @@ class FramesSink:
         return len(self._times) >= self._most_points
 
     def _points(self) -> float:
-        """Of the grid, in a part; infinite where there is no grid or no end."""
+        """Number of points of the grid in the part; infinite without a grid or an end."""
         start, end = self._part.start, self._part.end
         return np.inf if self._rate is None or end is None else max(1, round((end - start) * self._rate))
 
     def _keep(self, frame: "_Timed", following: "_Timed") -> None:
-        """Keeps a frame, now that it is known when the next one comes."""
+        """Keeps a frame for as many points of the grid as it is shown at, now that the next one's time is known."""
         start = self._part.start
         if self._rate is None:
             slack = _SLACK if start else 0.0
@@ -130,7 +130,7 @@ class FramesSink:
         self._last_kept = frame
 
     def _grow(self, pixels: np.ndarray) -> None:
-        """Makes room for more frames; where it is known how many there are, once."""
+        """Allocates room for more frames; only once where their number is known."""
         count = len(self._kept)
         room = max(32, count + count // 2)
         expected = self._expected if self._part.whole else self._most_points
@@ -150,7 +150,7 @@ class _Timed(NamedTuple):
 
 
 def check(request: FramesRequest) -> None:
-    """Raises ValueError for a request that no film could meet."""
+    """Raises ValueError for options that are out of range."""
     rate, size = request.rate, request.size
     if rate is not None and not 0 < rate < float("inf"):
         raise ValueError(f"rate is {rate}, expected frames per second above 0, or None for every frame")
@@ -159,7 +159,7 @@ def check(request: FramesRequest) -> None:
 
 
 def _converter(size: tuple[int, int] | None, gray: bool) -> "Callable[[VideoFrame], np.ndarray]":
-    """Gives the function from a decoded frame to (H, W, C) pixels; scaling and colour happen inside swscale."""
+    """Returns the function from a decoded frame to (H, W, C) pixels; swscale does the scaling and colours."""
     scaler = import_av().video.reformatter.VideoReformatter()
     upright = size
     form, channels = ("gray", 1) if gray else ("rgb24", 3)

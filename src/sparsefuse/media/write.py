@@ -1,4 +1,4 @@
-"""Pixels and a wave come in, an mp4 file comes out."""
+"""Writes pixels and sound as an mp4 file."""
 
 from fractions import Fraction
 from pathlib import Path
@@ -27,16 +27,16 @@ def write_clip(
     with replacing(path) as temporary, av.open(str(temporary), "w", format="mp4") as container:
         # Both streams are declared before the first packet, because that packet writes the header.
         picture = _picture_stream(av, container, pixels, rate)
-        voice = None
+        audio = None
         if sound is not None:
-            voice = container.add_stream("aac", rate=sound_rate, layout="mono")
+            audio = container.add_stream("aac", rate=sound_rate, layout="mono")
         for index, image in enumerate(pixels):
             frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
             frame.pts, frame.time_base = index, 1 / rate
             container.mux(picture.encode(frame))
         container.mux(picture.encode(None))
-        if voice is not None and sound is not None:
-            _write_sound(av, container, voice, sound, sound_rate)
+        if audio is not None and sound is not None:
+            _write_sound(av, container, audio, sound, sound_rate)
 
 
 def _picture_stream(av: Any, container: Any, pixels: np.ndarray, rate: Fraction) -> Any:
