@@ -432,7 +432,7 @@ def test_env_says_which_backend_is_used(monkeypatch: pytest.MonkeyPatch, capsys:
     monkeypatch.setenv("SPARSEFUSE_BACKEND", "torch")
     assert call(monkeypatch, "env") == 0
     lines = dict(line.strip().split("  ", 1) for line in capsys.readouterr().out.splitlines())
-    assert lines["asked for"] == "SPARSEFUSE_BACKEND=torch"
+    assert lines["requested"] == "SPARSEFUSE_BACKEND=torch"
     assert lines["backend torch"] == "used"
     assert lines["backend native"].startswith("not used: ")
     monkeypatch.setenv("SPARSEFUSE_BACKEND", "nativ")

@@ -133,10 +133,10 @@ def test_a_second_run_uses_what_the_first_unpacked_and_touches_nothing_else(tmp_
     assert unpack(archive, tmp_path / "un") == found
     assert (found / "mine").exists()
     other = pack(tmp_path / "other.zip", FILES)
-    with pytest.raises(ValueError, match=r"un holds something else than other\.zip"):
+    with pytest.raises(ValueError, match=r"un holds something other than other\.zip"):
         unpack(other, tmp_path / "un")
     (tmp_path / "own").mkdir()
-    with pytest.raises(ValueError, match="holds something else"):
+    with pytest.raises(ValueError, match="holds something other"):
         unpack(archive, tmp_path / "own")
 
 

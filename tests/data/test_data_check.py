@@ -273,7 +273,7 @@ def test_a_film_that_holds_the_decoder_up_costs_itself(monkeypatch, tmp_path):
     looked = files.Files([Row(name, {"video": f"{name}.mp4"}, "x") for name in ("one", "two")], ["video"])
     looked.read(tmp_path, jobs=2)
     assert looked.of_media == {
-        "one.mp4": Fault("unreadable", "one.mp4: looking into it took longer than 1 s, the time-out"),
+        "one.mp4": Fault("unreadable", "one.mp4: probing it took longer than 1 s, the time-out"),
         "two.mp4": Probe(1, None, None),
     }
 
@@ -324,7 +324,7 @@ def test_a_report_prints_problems_by_kind_with_count_and_fix(clips):
     assert "sample [odd]: [x].npy: file not found" in text
     assert "fix: copy the file, or empty its cell" in text
     assert "2 errors, 0 warnings, 0 notes" in text
-    assert "nothing to mend" in printed(found(clips, rows()))
+    assert "no problems" in printed(found(clips, rows()))
 
 
 def test_many_problems_of_a_kind_are_cut_short(clips):

@@ -26,7 +26,7 @@ def documented() -> dict[str, list[str]]:
 
 
 def features(num: int = 12) -> Rows:
-    """Two modalities, two classes, all splits: nothing to mend."""
+    """Two modalities, two classes, all splits: no problems."""
     rng = np.random.default_rng(0)
     splits = ["train", "train", "train", "train", "valid", "valid", "test", "test"]
     return [

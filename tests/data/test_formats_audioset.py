@@ -67,7 +67,7 @@ def test_the_unbalanced_list_can_be_chosen(source, tmp_path):
         ('x, 10, 5, "/m/07j"', "goes from 10 to 5 s"),
         ('x, zero, 5, "/m/07j"', "times 'zero' and '5', expected seconds"),
         ("x, 0, 10, /m/07j, /m/09x0r", "5 cells, expected 4: id, start, end, labels"),
-        ('abc, 0, 10, "/m/07j"', "clip abc_0_10000 stands in the lists twice"),
+        ('abc, 0, 10, "/m/07j"', "clip abc_0_10000 is in the lists twice"),
     ],
 )
 def test_a_wrong_line_is_named(source, tmp_path, line, message):

@@ -73,8 +73,8 @@ def test_clips_of_one_video_stay_together(tmp_path):
 
 
 def test_a_second_class_of_a_video_does_not_change_the_share_of_the_first():
-    dog = [vggsound._Line(f"v{i}", 0, "dog", "train") for i in range(20)]
-    rain = [vggsound._Line(f"v{i}", 30, "rain", "train") for i in range(10, 30)]
+    dog = [vggsound._Entry(f"v{i}", 0, "dog", "train") for i in range(20)]
+    rain = [vggsound._Entry(f"v{i}", 30, "rain", "train") for i in range(10, 30)]
     for seed in range(5):
         held = vggsound._held_out([*dog, *rain], 0.2, seed)
         assert sum(line.video in held for line in dog) == sum(line.video in held for line in rain) == 4
@@ -134,7 +134,7 @@ def test_counts_are_held_against_stat_csv(tmp_path, caplog):
         ([['a"b', "\0" * 200000, "x", "y"]], r"vggsound\.csv, after line 1: not CSV in UTF-8"),
         ([["a", "5.5", "dog", "train"]], "start '5.5' and split 'train'; expected whole seconds"),
         ([["a", 5, "dog", "valid"]], "split 'valid'; expected whole seconds, and train or test"),
-        ([["a", 5, "dog", "train"], ["a", 5, "rain", "test"]], "clip a at second 5 stands twice"),
+        ([["a", 5, "dog", "train"], ["a", 5, "rain", "test"]], "clip a at second 5 is twice"),
     ],
 )
 def test_a_list_of_another_layout_is_named(tmp_path, rows, message):

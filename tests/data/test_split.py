@@ -151,7 +151,7 @@ def test_a_missing_valid_split_is_drawn_from_train(caplog):
 
 
 def test_given_splits_without_train_or_with_gaps_are_an_error():
-    with pytest.raises(ValueError, match="nothing to learn from"):
+    with pytest.raises(ValueError, match="there are no training rows"):
         split_rows(manifest("ab", splits=["test", "valid"]), Split(), "class")
     with pytest.raises(ValueError, match=r"1 of 2 rows have no split \(such as 's001'\)"):
         split_rows(manifest("ab", splits=["train", ""]), Split(), "class")

@@ -1,4 +1,4 @@
-"""The command line: what was typed in, a call of its verb out; every parameter of a verb is an option."""
+"""The command line: parses the arguments and calls a verb; every parameter of a verb's function is an option."""
 
 import inspect
 import logging
@@ -24,10 +24,10 @@ def main() -> None:
     argv = spelled_out(sys.argv[1:], WITH_CONFIG)
     parser = _parser(argv)
     argv = on_top(argv, lambda rest: vars(parser.parse_args(rest)[rest[0]]))
-    found = parser.instantiate(parser.parse_args(argv))
-    verb = found.verb
+    namespace = parser.instantiate(parser.parse_args(argv))
+    verb = namespace.verb
     # jsonargparse marks names that its namespace has methods of, as `values`
-    arguments = {name.lstrip("\u200b"): value for name, value in vars(found[verb]).items()}
+    arguments = {name.lstrip("\u200b"): value for name, value in vars(namespace[verb]).items()}
     arguments.pop("config", None)
     if verb in WITH_CONFIG:
         fields = {name: arguments.pop(name) for name in Config.__dataclass_fields__}
@@ -37,27 +37,27 @@ def main() -> None:
     except (ValueError, FileNotFoundError, FileExistsError, ImportError) as error:
         raise SystemExit(f"error: {error}") from error
     except OSError as error:
-        raise SystemExit(f"error: {error}; what was written is whole, a rerun continues") from error
+        raise SystemExit(f"error: {error}; files written so far are complete, a rerun continues") from error
     except KeyboardInterrupt:
         raise SystemExit("stopped; a rerun (for train: with --resume) continues") from None
 
 
 def _parser(argv: list[str]) -> "_Parser":
-    """The parser; only the verb that is asked for gets its options, which keeps every call quick."""
+    """The parser; only the verb in `argv` gets its options, which keeps every call quick."""
     set_parsing_settings(docstring_parse_attribute_docstrings=True)
     from sparsefuse import __version__
 
     parser = _Parser(prog="sparsefuse", description="Accurate and cheap classifiers for clips with several streams.")
     parser.add_argument("--version", action="version", version=f"sparsefuse {__version__}")
     verbs = parser.add_subcommands(dest="verb", required=True)
-    asked = argv[0] if argv else ""
+    called = argv[0] if argv else ""
     for name, verb in VERBS.items():
         first_line = (verb.__doc__ or "").splitlines()[0]
         places = " ".join(["[CONFIG.yaml]"] * (name in WITH_CONFIG and name != "extract") + [
             argument.upper() + " ..." * (argument == "files") for argument in POSITIONAL.get(name, ())
         ])  # fmt: skip
         sub = _Parser(description=first_line, usage=f"sparsefuse {name} {places} [options]".replace("  ", " "))
-        if name == asked:
+        if name == called:
             _add_arguments(sub, name, verb)
             sub.guide = GUIDES[name](argv[1]) if name in GUIDES and len(argv) > 1 else ""
         verbs.add_subcommand(name, sub, help=first_line)
@@ -72,8 +72,8 @@ def _add_arguments(parser: "_Parser", name: str, verb: Callable[..., None]) -> N
         parser.add_class_arguments(Config, None)
         _list_methods(parser, "; auto = see --methods" if name == "budget" else "")
     for argument, parameter in inspect.signature(verb, eval_str=True).parameters.items():
-        found = re.search(rf"^\s+{argument}: (.+)$", verb.__doc__ or "", re.MULTILINE)
-        text = found[1] if found else ""
+        match = re.search(rf"^\s+{argument}: (.+)$", verb.__doc__ or "", re.MULTILINE)
+        text = match[1] if match else ""
         if argument in POSITIONAL.get(name, ()):
             many = {"nargs": "+", "type": Path} if argument == "files" else {"type": parameter.annotation}
             if parameter.default is None:
@@ -88,7 +88,7 @@ def _add_arguments(parser: "_Parser", name: str, verb: Callable[..., None]) -> N
 
 
 def _rooted(config: Config, argv: list[str]) -> Config:
-    """Files named in the YAML are relative to the YAML's folder; those named by a flag, to the current one."""
+    """Paths in the YAML are relative to the YAML's folder; those of a flag, to the current one."""
     import dataclasses
 
     import yaml
@@ -108,7 +108,7 @@ def _rooted(config: Config, argv: list[str]) -> Config:
     }
     start = (tree.get("train") or {}).get("pretrained")
     if start and start == train.pretrained and "--train.pretrained" not in flags and (path.parent / start).is_dir():
-        train = dataclasses.replace(train, pretrained=str(path.parent / start))  # no name on the hub
+        train = dataclasses.replace(train, pretrained=str(path.parent / start))  # a folder, not a name on the hub
     return dataclasses.replace(config, data=dataclasses.replace(data, classes=classes), train=train)
 
 
@@ -120,7 +120,7 @@ def _list_methods(parser: "_Parser", more: str) -> None:
 
 
 class _Stderr(logging.StreamHandler):
-    """Writes to what is sys.stderr at the time: a live progress bar stands in for it, and prints lines above itself."""
+    """Writes to the current sys.stderr: a live progress bar replaces it, and prints lines above itself."""
 
     def emit(self, record: logging.LogRecord) -> None:
         self.stream = sys.stderr
@@ -131,15 +131,15 @@ class _Parser(ArgumentParser):
     """An argument parser whose errors are two lines: what is wrong with the nearest match, and where help is."""
 
     guide = ""
-    """stands below the options in --help"""
+    """text below the options in --help"""
 
     def format_help(self, *args: Any, **kwargs: Any) -> str:
         return super().format_help(*args, **kwargs) + (f"\n{self.guide}\n" if self.guide else "")
 
     def error(self, message: str, *args: Any, **kwargs: Any) -> NoReturn:
         verb = re.search(r"invalid choice: '([^']*)' \(choose from '?demo", message)
-        found = re.search(r"unrecognized arguments: (\S+)|does not accept option '([^']+)'|Key '([^']+)'", message)
-        name = next((group for group in found.groups() if group), "") if found else ""
+        match = re.search(r"unrecognized arguments: (\S+)|does not accept option '([^']+)'|Key '([^']+)'", message)
+        name = next((group for group in match.groups() if group), "") if match else ""
         missing = re.search(r"arguments are required: (.+)", message)
         choice = re.search(r"key \"(\w+)\":\s+Expected a typing\.Literal\[(.+)\]\. Got value: (.*)", message)
         help_of = self.prog.replace(" [options]", "")
@@ -148,15 +148,15 @@ class _Parser(ArgumentParser):
         elif choice:
             message = unknown(f"--{choice[1]}", choice[3], re.findall(r"'([^']+)'", choice[2]))
         elif missing:
-            asked = [argument.split(".", 1) for argument in missing[1].split(", ")]
-            names = [part[-1] if part[-1] in POSITIONAL.get(part[0], ()) else f"--{part[-1]}" for part in asked]
+            required = [argument.split(".", 1) for argument in missing[1].split(", ")]
+            names = [part[-1] if part[-1] in POSITIONAL.get(part[0], ()) else f"--{part[-1]}" for part in required]
             message = f"missing: {', '.join(names)}"
-            help_of += f" {asked[0][0]}" if asked[0][0] in VERBS else ""
+            help_of += f" {required[0][0]}" if required[0][0] in VERBS else ""
         elif name:
-            known = {a.dest for p in self._every_parser() for a in p._actions if a.dest not in ("help", "verb")}
-            if found and found[1]:
-                known |= {f"--{dest}" for dest in known}
-            near = {k for k in known if k.startswith("--") == name.startswith("--")}
+            options = {a.dest for p in self._every_parser() for a in p._actions if a.dest not in ("help", "verb")}
+            if match and match[1]:
+                options |= {f"--{dest}" for dest in options}
+            near = {k for k in options if k.startswith("--") == name.startswith("--")}
             message = unknown("option", name, near).split(" available:")[0].rstrip(".")
         sys.stderr.write(f"error: {message.strip()}\nhelp:  {help_of} --help\n")
         raise SystemExit(2)

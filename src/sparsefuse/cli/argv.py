@@ -1,4 +1,4 @@
-"""Short forms of the command line in, the arguments that the parser knows out."""
+"""Expands short forms of the command line into arguments for the parser."""
 
 import json
 import re
@@ -45,7 +45,7 @@ def on_top(argv: list[str], below: Callable[[list[str]], Mapping[str, Any]]) -> 
 
     `below` gives the parsed arguments without those flags.
     """
-    given: dict[str, dict[str, Any]] = {}
+    mappings: dict[str, dict[str, Any]] = {}
     rest = []
     arguments = iter(argv)
     for arg in arguments:
@@ -55,13 +55,13 @@ def on_top(argv: list[str], below: Callable[[list[str]], Mapping[str, Any]]) -> 
         if tree is None:
             rest += [arg] if value is None else [arg, value]
         else:
-            given[flag] = _merged(given.get(flag, {}), tree)
-    if not given:
+            mappings[flag] = _merged(mappings.get(flag, {}), tree)
+    if not mappings:
         return argv
     before = below(rest)
     return rest + [
         part
-        for flag, tree in given.items()
+        for flag, tree in mappings.items()
         for part in (flag, json.dumps(_merged(before.get(flag.removeprefix("--")) or {}, tree)))
     ]
 
@@ -86,7 +86,7 @@ def _nested(path: str, value: Any) -> Any:
 
 
 def _value(text: str) -> Any:
-    """A value as the YAML of a configuration would have it: 1e-3 is a number."""
+    """A value as in the YAML of a configuration: 1e-3 is a number."""
     import yaml
     from jsonargparse import get_loader
 
@@ -98,8 +98,8 @@ def _value(text: str) -> Any:
 
 def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
     """Mappings join, key by key; anything else above replaces what is below."""
-    whole = dict(below)
+    merged = dict(below)
     for key, value in above.items():
-        before = whole.get(key)
-        whole[key] = _merged(before, value) if isinstance(before, Mapping) and isinstance(value, Mapping) else value
-    return whole
+        before = merged.get(key)
+        merged[key] = _merged(before, value) if isinstance(before, Mapping) and isinstance(value, Mapping) else value
+    return merged

@@ -1,4 +1,4 @@
-"""`sparsefuse demo`: renders clips, then does what a user would do: extract, compare, report, predict."""
+"""`sparsefuse demo`: renders clips, then runs the usual steps: extract, compare, report, predict."""
 
 import logging
 import time
@@ -24,17 +24,17 @@ METHODS = ("concat", "late", "unimodal", "sft")  # the long runs first, so that 
 
 
 def run(out: Path, *, clips: int, epochs: int, seed: int) -> None:
-    """All stages below the folder `out`; a rerun skips what is there. Raises ValueError if that is another demo's."""
+    """All stages below the folder `out`; a rerun skips what exists. Raises ValueError if that is of another demo."""
     console, start = Console(), time.monotonic()
     logging.getLogger().setLevel(logging.WARNING)
     console.print(f"[bold]1. Clips[/bold]  {clips} short films with sound -> {out / 'clips'}")
     manifest = _clips(out, clips=clips, seed=seed)
     console.print(f"[bold]2. Features[/bold]  {', '.join(FEATURES)} -> {out / 'features'}")
-    made = extract(manifest, out / "features", features=FEATURES)
-    console.print(f"   {made.done} made, {made.reused} reused, {len(made.skipped)} skipped")
+    summary = extract(manifest, out / "features", features=FEATURES)
+    console.print(f"   {summary.done} made, {summary.reused} reused, {len(summary.skipped)} skipped")
     console.print(f"[bold]3. Compare[/bold]  {', '.join(METHODS)} -> {out / 'runs'}")
     config = Config(
-        data=Data(manifest=str(made.manifest)), options=OPTIONS, train=Train(epochs=epochs), features=FEATURES
+        data=Data(manifest=str(summary.manifest)), options=OPTIONS, train=Train(epochs=epochs), features=FEATURES
     )
     failed = compare(config, METHODS, [seed], out / "runs", root=Path())
     if failed:
@@ -46,20 +46,20 @@ def run(out: Path, *, clips: int, epochs: int, seed: int) -> None:
     console.print(f"[bold]4. Report[/bold]  {write_report(out / 'runs', out / 'report.html')}")
     label = CLASSES[seed % len(CLASSES)]
     clip = fresh_clip(out / "fresh.mp4", label=label, seed=seed, seconds=SECONDS)
-    found = load(out / "runs" / f"sft-seed{seed}").predict_one(clip)
-    share = found.probabilities[found.label]
-    console.print(f"[bold]5. Predict[/bold]  {clip} shows {label}; sft says {found.label} ({share:.2f})")
+    prediction = load(out / "runs" / f"sft-seed{seed}").predict_one(clip)
+    share = prediction.probabilities[prediction.label]
+    console.print(f"[bold]5. Predict[/bold]  {clip} shows {label}; sft predicts {prediction.label} ({share:.2f})")
     console.print(f"Done in {time.monotonic() - start:.0f} s.")
 
 
 def _clips(out: Path, *, clips: int, seed: int) -> Path:
-    """The manifest of the clips, rendered unless they are there; demo.json notes what they were rendered with."""
-    manifest, noted = out / "manifest.csv", out / "demo.json"
+    """The manifest of the clips, rendered unless they exist; demo.json records their settings."""
+    manifest, record = out / "manifest.csv", out / "demo.json"
     settings = {"clips": clips, "seed": seed, "seconds": SECONDS}
-    if not manifest.exists() or not noted.exists():
+    if not manifest.exists() or not record.exists():
         render(out, clips=clips, seconds=SECONDS, seed=seed)
-        write_json(noted, settings)
-    elif read_json(noted) != settings:
-        before, now = (", ".join(f"{k} {v}" for k, v in found.items()) for found in (read_json(noted), settings))
+        write_json(record, settings)
+    elif read_json(record) != settings:
+        before, now = (", ".join(f"{k} {v}" for k, v in values.items()) for values in (read_json(record), settings))
         raise ValueError(f"{out} holds a demo with {before}, not {now}; give another --out, or remove the folder")
     return manifest

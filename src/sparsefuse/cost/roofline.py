@@ -1,6 +1,6 @@
-"""What a device can do at best, measured: the rate of its matrix products and of its memory.
+"""The roofline of a device, measured: its peak rate of matrix products and its memory bandwidth.
 
-Together they give a floor for any model: no implementation is faster than its multiply-adds at the one rate, or its
+Together they bound the time of any model: no implementation is faster than its multiply-adds at the one rate, or its
 inputs and weights at the other, whichever takes longer.
 """
 

@@ -1,4 +1,4 @@
-"""A .zip or .tar archive in, a folder of its files out; no member leaves that folder, and none grows without end."""
+"""Unpacks .zip and .tar archives safely: no member outside the folder, and a limit on the unpacked size."""
 
 import json
 import lzma
@@ -18,7 +18,7 @@ SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", "
 RATIO = 200
 """An archive may hold this many times its own size: videos hold once theirs, text and zeros up to some hundred."""
 FREE = 1 << 30
-"""Bytes that are always allowed, whatever the ratio."""
+"""Bytes that are always allowed, regardless of the ratio."""
 MEMBERS = 5_000_000
 """More files than this are refused."""
 
@@ -29,17 +29,17 @@ def is_archive(path: Path) -> bool:
 
 
 def unpack(path: Path, folder: Path) -> Path:
-    """Unpacks `path` into `folder`; gives the folder of the data: `folder`, or the only folder in it.
+    """Unpacks `path` into `folder`; returns the folder of the data: `folder`, or the only folder in it.
 
-    `folder` appears whole: a kill leaves none. One that the same file (name, size, time) was unpacked into is used as
-    it is; another is not touched. Raises ValueError for a member with a path outside, a link or device, for more than
+    `folder` appears only when complete. One that the same file (name, size, time) was unpacked into is reused as
+    it is; another is an error. Raises ValueError for a member with a path outside, a link or device, for more than
     `RATIO` times the archive's size, `MEMBERS` files or the free disk, and for a broken archive; nothing is left then.
     """
     note = folder.with_name(f"{folder.name}.json")
     mark = {"archive": path.name, "bytes": path.stat().st_size, "modified": path.stat().st_mtime_ns}
     if folder.is_dir():
         if not note.is_file() or json.loads(note.read_text(encoding="utf-8")) != mark:
-            raise ValueError(f"{folder} holds something else than {path.name}; remove it or choose another folder")
+            raise ValueError(f"{folder} holds something other than {path.name}; remove it or choose another folder")
         return _inner(folder)
     temporary = folder.with_name(f".{folder.name}.unpacking")
     shutil.rmtree(temporary, ignore_errors=True)
@@ -83,13 +83,13 @@ def _write(path: Path, folder: Path) -> None:
 
 
 def _copy(path: Path, member: _Member, out: IO[bytes]) -> None:
-    """No more than the size that the member claims."""
+    """Copies at most the size that the member declares."""
     left = member.size
     while left and (part := member.file.read(min(left, 1 << 20))):
         out.write(part)
         left -= len(part)
     if left or member.file.read(1):
-        raise ValueError(f"{path}: member {member.name!r} is not of the {member.size:,} bytes that it claims")
+        raise ValueError(f"{path}: member {member.name!r} does not have the {member.size:,} bytes that it declares")
 
 
 def _members(path: Path) -> Iterator[_Member]:
@@ -121,7 +121,7 @@ def _refuse(path: Path, name: str) -> None:
 
 
 def _inside(path: Path, name: str) -> PurePosixPath:
-    """The member's place in the folder; \\ stands between folders too."""
+    """The member's path in the folder; \\ separates folders too."""
     place = PurePosixPath(name.replace("\\", "/"))
     if place.is_absolute() or ".." in place.parts or not place.parts or ":" in place.parts[0] or "\0" in name:
         raise ValueError(f"{path}: member {name!r} leads out of the folder; nothing was unpacked")

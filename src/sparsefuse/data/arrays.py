@@ -1,4 +1,4 @@
-"""One stored array: a reference `file` or `file#key` in, (N, F) float32 out."""
+"""Reads one stored array by its reference, `file` or `file#key`, as (N, F) float32."""
 
 import difflib
 import functools
@@ -61,7 +61,7 @@ def load(ref: str, root: Path) -> np.ndarray:
         raise
     except _BROKEN as error:
         if "allow_pickle" in str(error):
-            raise Unusable(f"{ref}: holds Python objects, which only a pickle could restore; save numbers") from error
+            raise Unusable(f"{ref}: holds Python objects, which need pickle; save plain numbers") from error
         raise Unusable(f"{ref}: cannot be read, truncated or not a {suffix} file ({_first_line(error)})") from error
 
 
@@ -109,9 +109,9 @@ def _read_npz(ref: str, path: Path, key: str) -> np.ndarray:
 
 @functools.lru_cache(maxsize=8)
 def _open_npz(path: Path, stamp: int, size: int, process: int) -> "np.lib.npyio.NpzFile":
-    """Stays open: the list of an archive with an array per clip takes longer to read than a clip.
+    """Kept open: the index of an archive with an array per clip takes longer to read than a clip.
 
-    Not after the file has changed, and not in a forked process, which would share the place in the file.
+    Opened again if the file has changed, and in a forked process, which would share the file position.
     """
     if not zipfile.is_zipfile(path):
         raise ValueError("not a zip archive")
@@ -169,7 +169,7 @@ def _open_safetensors(path: Path, size: int, changed: int) -> tuple[Any, frozens
     """The open file and its keys. It stays open: reading the header takes ten times as long as reading a clip."""
     from safetensors import safe_open
 
-    file: Any = safe_open(path, framework="pt")  # numpy knows no bfloat16
+    file: Any = safe_open(path, framework="pt")  # numpy has no bfloat16
     return file, frozenset(file.keys())
 
 
@@ -186,7 +186,7 @@ _READERS: dict[str, Callable[[str, Path, str], np.ndarray]] = {
 
 
 def _pick(ref: str, key: str, keys: Iterable[str]) -> str:
-    """The array `key` names, or the only one there is."""
+    """The name of the array: `key`, or the only one in the file."""
     names = sorted(keys)
     if key in names:
         return key

@@ -1,5 +1,5 @@
 """Training batches made harder: cropped in time, noisy, with bands, spans of tokens or modalities hidden, and pictures
-cropped, flipped and lit otherwise.
+cropped, flipped and changed in brightness and contrast.
 
 All draws come from a generator on the CPU, so that they are the same on every device.
 """
@@ -16,11 +16,11 @@ from sparsefuse.errors import unknown
 from sparsefuse.tokens import Batch, Tokens
 
 SPANS = 12
-"""Parts of a stream that `hide_tokens` hides or keeps whole: neighbours tell too much about a single hidden token."""
+"""Spans of a stream that `hide_tokens` hides or keeps: a single hidden token is easily guessed from its neighbours."""
 
 
 def augment(batch: Batch, data: Data, generator: torch.Generator) -> Batch:
-    """Everything that the configuration asks for."""
+    """Applies all augmentations of the configuration."""
     if data.modality_dropout:
         batch = hide_modalities(batch, data.modality_dropout, generator)
     if data.crop:
@@ -40,8 +40,8 @@ def augment(batch: Batch, data: Data, generator: torch.Generator) -> Batch:
 
 def check_names(data: Data, features: Mapping[str, int]) -> None:
     """Raises ValueError for a modality that is not there, or a picture of another size than its features."""
-    for field, given in (("spec_augment", data.spec_augment), ("pictures", data.pictures)):
-        for name in given:
+    for field, modalities in (("spec_augment", data.spec_augment), ("pictures", data.pictures)):
+        for name in modalities:
             if name not in features:
                 raise ValueError(f"data.{field}: {unknown('modality', name, features)}")
     for name, picture in data.pictures.items():
@@ -79,7 +79,7 @@ def change_pictures(tokens: Tokens, picture: Picture, generator: torch.Generator
     """Crops, flips, brightens and stretches the contrast of frames, all frames of a sample alike; padding stays 0."""
     x, mask = tokens
     size, across, down, flip, light, contrast = torch.rand(6, len(x), generator=generator).to(x)
-    scale = 1 - picture.crop * size  # of the window, in parts of the frame; its middle lies within +-(1 - scale)
+    scale = 1 - picture.crop * size  # of the window, as a share of the frame; its middle lies within +-(1 - scale)
     sign = 1 - 2 * (flip < picture.flip).to(x.dtype)
     zero = torch.zeros_like(scale)
     rows = [scale * sign, zero, (2 * across - 1) * (1 - scale), zero, scale, (2 * down - 1) * (1 - scale)]
@@ -102,7 +102,7 @@ def crop(batch: Batch, share: float, generator: torch.Generator) -> Batch:
     Shapes stay as they are: what was cut becomes padding.
     """
     cut, before = torch.rand(2, len(batch.ids), 1, generator=generator)
-    begin, end = share * cut * before, 1 - share * cut * (1 - before)  # (B, 1) in parts of the sample's length
+    begin, end = share * cut * before, 1 - share * cut * (1 - before)  # (B, 1) as shares of the sample's length
     tokens = {}
     for name, (x, mask) in batch.tokens.items():
         length = mask.sum(1, keepdim=True).cpu()  # real tokens stand first

@@ -1,7 +1,7 @@
-"""A list of classes: a CSV with the columns id and key in, the id of each key out.
+"""Reads a list of classes: a CSV with the columns id and key.
 
-For data sets whose classes are agreed on, as EPIC-Kitchens': the model knows all of them, in the order of the list,
-whether a training clip shows them or not, and labels may be ids or keys.
+For data sets with a fixed list of classes, as EPIC-Kitchens: the model has all of them, in the order of the list,
+even those without a training clip, and labels may be ids or keys.
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,7 +21,7 @@ def read_class_lists(paths: Mapping[str, str], root: Path, columns: Sequence[str
 
 
 def read_class_list(path: Path) -> dict[str, str]:
-    """Key -> id, in the order of the list. Raises FileNotFoundError, or ValueError for a list that is not clear."""
+    """Key -> id, in the order of the list. Raises FileNotFoundError, or ValueError for a list that is ambiguous."""
     if not path.is_file():
         raise FileNotFoundError(f"the list of classes {path} not found; data.classes names it")
     table = read_table(path)
@@ -31,14 +31,14 @@ def read_class_list(path: Path) -> dict[str, str]:
     if len(table.rows) < 2:
         raise ValueError(f"{path}: one class only; expected at least two")
     ids = {row["id"]: row["key"] for row in table.rows}
-    found: dict[str, str] = {}
+    classes: dict[str, str] = {}
     for line, row in zip(table.lines, table.rows, strict=True):
         key = row["key"]
         if not key or any(sign in key for sign in (JOIN, "|")):
             raise ValueError(f"{path}, line {line}: the key is {key!r}; expected a name without {JOIN} and |")
-        if key in found:
-            raise ValueError(f"{path}, line {line}: the key {key!r} has the id {found[key]} already; keys are unique")
+        if key in classes:
+            raise ValueError(f"{path}, line {line}: the key {key!r} has the id {classes[key]} already; keys are unique")
         if key != row["id"] and key in ids:
             raise ValueError(f"{path}, line {line}: {key!r} is a key here and the id of {ids[key]!r}; rename one")
-        found[key] = row["id"]
-    return found
+        classes[key] = row["id"]
+    return classes

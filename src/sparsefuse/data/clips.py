@@ -1,4 +1,4 @@
-"""Everything a run needs of its data: a data configuration in, three datasets and what was learnt from training out."""
+"""The data of a run: three datasets, and the sizes and statistics of the training split."""
 
 from pathlib import Path
 from statistics import median
@@ -19,7 +19,7 @@ from sparsefuse.files.skipped import Skip
 
 
 class Clips(NamedTuple):
-    """The three splits, and what the training split says about the others."""
+    """The three splits, and the sizes, labels and statistics that were measured on the training split."""
 
     splits: dict[str, ClipDataset]
     """train, valid, test"""
@@ -37,12 +37,12 @@ class Clips(NamedTuple):
 
     @property
     def fingerprints(self) -> dict[str, Fingerprint]:
-        """split -> what tells its clips and labels from others."""
+        """split -> fingerprint of its clips and labels."""
         return fingerprints({name: data.rows for name, data in self.splits.items()})
 
 
 def load_clips(data: Data, root: Path) -> Clips:
-    """Reads the manifest, divides it and checks every file; `data`'s paths are relative to `root`."""
+    """Reads the manifest, splits it and checks every file; `data`'s paths are relative to `root`."""
     manifest = read_manifest(root / data.manifest, label=data.label, modalities=data.modalities)
     task = task_of(data.task, (row.label for row in manifest.rows), manifest.labels)
     rows = split_rows(manifest, data.split, task)
@@ -73,22 +73,22 @@ def load_clips(data: Data, root: Path) -> Clips:
     raw = dataset("train", None, 0)
     lengths: dict[str, list[int]] = {name: [] for name in prepared.features}
 
-    def seen():
+    def counted():
         for i in range(len(raw)):
             sample = raw[i]
             for name, x in sample.features.items():
                 lengths[name].append(len(x))
             yield sample
 
-    stats = measure(seen())
+    stats = measure(counted())
     stats = stats if data.normalise else None
     return Clips(
         splits={split: dataset(split, stats, data.cache_mb // 3) for split in prepared.rows},
         sizes=prepared.lengths,
         labels=prepared.labels,
         features=prepared.features,
-        longest={name: max(found) for name, found in lengths.items()},
-        typical={name: round(median(found)) for name, found in lengths.items()},
+        longest={name: max(counts) for name, counts in lengths.items()},
+        typical={name: round(median(counts)) for name, counts in lengths.items()},
         stats=stats,
         skips=prepared.skips,
     )

@@ -1,4 +1,4 @@
-"""What one file of a manifest holds, without the file: a reference in; shape, hash and extremes, or streams, out."""
+"""Summarises one file of a manifest: shape, hash and extremes of features, or the streams of media."""
 
 import hashlib
 from pathlib import Path
@@ -64,7 +64,7 @@ def _not_finite(ref: str, root: Path) -> tuple[int, ...]:
 
 
 def media_contents(ref: str, root: Path) -> Probe | Fault:
-    """Looks into one media file; `ref` is relative to `root`."""
+    """Probes one media file; `ref` is relative to `root`."""
     path = media_path(ref, root)
     if not path.exists():
         return Fault("missing", f"{ref}: file not found in {root.resolve()}")

@@ -1,4 +1,4 @@
-"""Samples by index: the rows of one split in, decoded and normalised samples out."""
+"""The dataset of one split: decoded and normalised samples by index."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,7 +20,7 @@ __all__ = ["ClipDataset", "Prepared", "Sample", "prepare"]
 class ClipDataset(Dataset[Sample]):
     """Reads samples on demand and keeps them in memory while there is room.
 
-    `rows` are those that `prepare` found usable, `root` the manifest's folder. Without `stats` features stay as they
+    `rows` are usable ones from `prepare`, `root` is the manifest's folder. Without `stats` features stay as they
     are. `cache_mb` is in MiB over all worker processes.
     """
 

@@ -1,4 +1,4 @@
-"""The demo data set: a class and a seed in, real video files with picture and sound and their manifest out.
+"""The demo data set: renders video files with picture and sound, and their manifest.
 
 A class is a pair: what is seen (a light that moves across, up and down, or in a circle) and what is heard (a hum,
 chirps, or knocks). Picture and sound are drawn independently of each other, each class equally often, so one
@@ -86,7 +86,7 @@ def sound(pattern: str, rng: np.random.Generator, *, seconds: float = 4.0) -> np
 
 
 def _labels_and_splits(clips: int, seed: int) -> list[tuple[str, str]]:
-    """Label and split of every clip, in an order that says nothing about either."""
+    """Label and split of every clip, in random order."""
     pairs = []
     for c, label in enumerate(CLASSES):
         count = len(range(c, clips, len(CLASSES)))
@@ -98,10 +98,10 @@ def _labels_and_splits(clips: int, seed: int) -> list[tuple[str, str]]:
 def _write(path: Path, label: str, seconds: float, entropy: list[int]) -> None:
     """One clip. Two generators, so that neither modality's randomness depends on the other's class."""
     motion, pattern = label.split("+")
-    seen = picture(motion, np.random.default_rng([*entropy, 1]), seconds=seconds)
-    heard = sound(pattern, np.random.default_rng([*entropy, 2]), seconds=seconds)
+    pixels = picture(motion, np.random.default_rng([*entropy, 1]), seconds=seconds)
+    wave = sound(pattern, np.random.default_rng([*entropy, 2]), seconds=seconds)
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_clip(path, seen, fps=FPS, sound=heard, sound_rate=SOUND_RATE)
+    write_clip(path, pixels, fps=FPS, sound=wave, sound_rate=SOUND_RATE)
 
 
 def _spot(x: np.ndarray, y: np.ndarray, radius: float) -> np.ndarray:

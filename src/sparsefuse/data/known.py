@@ -1,13 +1,13 @@
-"""A data set whose truth is known: knobs for redundancy and complementarity in, feature files and a manifest out.
+"""Synthetic data with controlled redundancy and complementarity of two modalities: feature files and a manifest.
 
-A class is a pair of parts, u and v. A modality shows a part by tokens of that part's pattern, among tokens of noise.
-Every clip is of one kind, which decides who shows what:
+A class is a pair of parts, u and v. A modality shows a part by tokens with that part's pattern, among tokens of noise.
+Every clip is of one kind, which decides what each modality shows:
 
     either  both modalities show u and v: each alone is enough
     one     one of them, either with the same chance, shows u and v; the other shows nothing
     both    one shows u, the other v: neither alone is enough
 
-`redundancy` is the share of a stream's tokens that show something: how often the evidence repeats.
+`redundancy` is the share of a stream's tokens that hold a pattern: how often the evidence repeats.
 """
 
 from collections.abc import Mapping
@@ -41,7 +41,7 @@ def generate(
     """Writes feature files, truth.json and manifest.csv (id, left, right, label, split, kind) into `out`.
 
     `parts` values of u and of v make parts^2 classes; `one` and `both` are shares of the clips, the rest is `either`.
-    The same arguments give the same clips. Raises ValueError for shares that are none.
+    The same arguments give the same clips. Raises ValueError for invalid shares.
     """
     if not (one >= 0 and both >= 0 and one + both <= 1):
         raise ValueError(f"one and both are shares of the clips, together at most 1; got {one} and {both}")
@@ -73,13 +73,13 @@ def generate(
 
 
 def truth(parts: int, one: float, both: float) -> dict[str, float]:
-    """The best accuracy that one modality alone, and both together, can reach if they read every token right."""
+    """The best possible accuracy of one modality alone, and of both together."""
     classes = parts**2
     return {"alone": (1 - one - both) + one * (1 + 1 / classes) / 2 + both / parts, "together": 1.0}
 
 
 def _patterns(count: int, rng: np.random.Generator) -> np.ndarray:
-    """(count, WIDTH) directions at right angles, as far as there are so many."""
+    """(count, WIDTH) directions, orthogonal if there are at most WIDTH of them."""
     columns = np.linalg.qr(rng.normal(size=(WIDTH, WIDTH)))[0]
     if count > WIDTH:
         columns = rng.normal(size=(count, WIDTH))

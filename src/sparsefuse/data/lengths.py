@@ -1,4 +1,4 @@
-"""How many tokens of a stream reach the model: cut to a longest length, resampled to a fixed one, or whole."""
+"""How many tokens of a stream reach the model: cut to a longest length, resampled to a fixed one, or all of them."""
 
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -17,11 +17,11 @@ class Lengths(NamedTuple):
     resample: Mapping[str, int] = {}
     """modality -> N"""
     windows: int = 1
-    """of `max_length` tokens; with more than one, streams are left whole for `windows.windows` to cut"""
+    """of `max_length` tokens; with more than one, streams are not cut here but by `multiclip.windows`"""
 
     @classmethod
     def of(cls, data: Data) -> "Lengths":
-        """The rule that a configuration asks for, in training: one window, the beginning."""
+        """The rule of a configuration for training: one window, the beginning."""
         return cls(data.max_length, data.resample)
 
     @classmethod
@@ -30,7 +30,7 @@ class Lengths(NamedTuple):
         return cls(data.max_length, data.resample, data.windows)
 
     def windowed(self, modality: str) -> bool:
-        """Whether the stream is left whole, to be seen in several windows."""
+        """Whether the stream is kept whole, to be evaluated in several windows."""
         return self.windows > 1 and modality not in self.resample
 
     def after(self, modality: str, length: int) -> int:
@@ -43,12 +43,12 @@ class Lengths(NamedTuple):
             return x
         if self.max_length and len(x) > self.max_length:
             x = x[: self.max_length].clone()  # a view would keep the whole stream in a cache
-        wanted = self.resample.get(modality, len(x))
-        if len(x) == wanted:
+        length = self.resample.get(modality, len(x))
+        if len(x) == length:
             return x
-        if wanted == 1:  # between first and last there is no one token; the mean says more
+        if length == 1:  # interpolation would keep the first token only
             return x.mean(0, keepdim=True)
-        return functional.interpolate(x.t()[None], size=wanted, mode="linear", align_corners=True)[0].t().contiguous()
+        return functional.interpolate(x.t()[None], size=length, mode="linear", align_corners=True)[0].t().contiguous()
 
 
 WHOLE = Lengths()

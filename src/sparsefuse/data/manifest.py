@@ -1,4 +1,4 @@
-"""The manifest: a CSV or JSONL table in, one `Row` per sample out."""
+"""Reads a manifest, a CSV or JSONL table with a row per sample."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,7 +10,7 @@ from sparsefuse.files.rows import Table, check_ids, read_table
 
 SPLITS = ("train", "valid", "test")
 JOIN = "+"
-"""stands between the columns of data.label, and between their labels"""
+"""separates the columns of data.label, and their labels"""
 
 
 class Row(NamedTuple):
@@ -67,7 +67,7 @@ def _label_columns(path: Path, table: Table, label: str) -> list[str]:
         if names.count(name) > 1:
             raise ValueError(f"{path}: data.label is {label}, which names column {name!r} twice")
         if len(names) > 1 and ":" in name:
-            raise ValueError(f"{path}: label column {name!r}: a colon stands between a head and its classes; rename it")
+            raise ValueError(f"{path}: label column {name!r}: a colon separates a head from its classes; rename it")
     return names
 
 
@@ -80,13 +80,13 @@ def _chosen(path: Path, table: Table, labels: Sequence[str], modalities: Sequenc
 
 
 def _guessed(path: Path, table: Table, labels: Sequence[str]) -> list[str]:
-    found = [name for name in table.columns if name not in labels and table.holds(name, FILES)]
-    if not found:
+    names = [name for name in table.columns if name not in labels and table.holds(name, FILES)]
+    if not names:
         raise ValueError(
             f"{path}: no column holds files, so there is no modality; columns: {', '.join(table.columns)}; "
             f"expected cells such as rgb/00412.npy ({', '.join(sorted(FEATURES))})"
         )
-    return sorted(found)
+    return sorted(names)
 
 
 def _row(path: Path, line: int, cells: dict[str, str], labels: Sequence[str], modalities: Sequence[str]) -> Row:
@@ -96,7 +96,7 @@ def _row(path: Path, line: int, cells: dict[str, str], labels: Sequence[str], mo
         raise ValueError(f"{path}, line {line}: {unknown('split', split, SPLITS)}")
     for name in labels:
         if len(labels) > 1 and JOIN in cells[name]:
-            raise ValueError(f"{path}, line {line}: {name} is {cells[name]!r}; {JOIN} stands between labels; rename it")
+            raise ValueError(f"{path}, line {line}: {name} is {cells[name]!r}; {JOIN} separates labels; rename it")
     named = [cells[name] for name in labels]
     files = {name: cells[name] for name in modalities if cells[name]}
     return Row(cells["id"], files, JOIN.join(named) if any(named) else "", split, cells.get("group", ""))

@@ -1,6 +1,6 @@
-"""MATLAB 5 to 7.2 files: bytes in, numeric arrays by name out.
+"""Reads the numeric arrays of MATLAB 5 to 7.2 files.
 
-Not scipy: a file whose tail is zeros, as a broken download leaves it, ends its process with a segmentation fault.
+Without scipy: there a file whose tail is zeros, as after a broken download, causes a segmentation fault.
 Format: MathWorks, MAT-File Format, chapter 1.
 """
 
@@ -47,7 +47,7 @@ def _elements(content: bytes, at: int, order: str) -> Iterator[tuple[int, bytes]
         if kind >> 16:  # the small format: size and type share a word, the bytes take the place of the size
             kind, size, start = kind & 0xFFFF, kind >> 16, at + 4
         if start + size > len(content):
-            raise ValueError(f"the element at byte {at} claims {size} bytes, {len(content) - start} are left")
+            raise ValueError(f"the element at byte {at} declares {size} bytes, {len(content) - start} are left")
         yield kind, content[start : start + size]
         at = start + size
         if kind != _COMPRESSED:
@@ -55,7 +55,7 @@ def _elements(content: bytes, at: int, order: str) -> Iterator[tuple[int, bytes]
 
 
 def _array(body: bytes, order: str) -> dict[str, np.ndarray]:
-    """{name: values}, or nothing for what is no real numeric array."""
+    """{name: values}; empty for arrays that are not real numbers."""
     parts = _elements(body, 0, order)
     (flags_kind, flags), (dims_kind, dims), (_, name) = (next(parts, (0, b"")) for _ in range(3))
     if flags_kind != _UINT32 or dims_kind != _INT32 or len(flags) != 8:

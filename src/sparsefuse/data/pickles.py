@@ -1,7 +1,7 @@
-"""A pickle file comes in, its numpy arrays and plain values come out; nothing that it asks for is run.
+"""Reads numpy arrays and plain values from a pickle file without running any of its code.
 
-A pickle is a program for a small stack machine. The machine here knows the instructions that build plain values, and
-`stand_ins` has the few functions that numpy's and Python's own pickles call. Anything else is refused by its name.
+A pickle is a program for a small stack machine. The machine here has the instructions that build plain values, and
+`stand_ins` has the few functions that pickles of numpy and plain Python call. Anything else is an error with its name.
 Python's `pickle` is not used. Large arrays are views of the memory-mapped file: they cost no memory until
 they are read.
 """
@@ -25,8 +25,8 @@ def read_pickle(path: str | Path) -> Any:
     """The value of a pickle: dict, list, tuple, set, str, bytes, numbers, None, numpy arrays and numpy scalars.
 
     Strings of Python 2 come as str, one character a byte; an OrderedDict comes as a dict; arrays are read-only, and
-    bytes from `LARGE` on are memoryviews. Raises FileNotFoundError, or ValueError for a pickle that asks for anything
-    else (named, with the safe alternative), is truncated or is none.
+    bytes from `LARGE` on are memoryviews. Raises FileNotFoundError, or ValueError for a pickle that contains anything
+    else (named, with the safe alternative), is truncated or is not a pickle.
     """
     path = Path(path)
     if not path.is_file():
@@ -110,7 +110,7 @@ class _Machine:
         (size,) = struct.unpack(form, self.content.read(struct.calcsize(form)))
         at = self.content.tell()
         if not 0 <= size <= len(self.content) - at:
-            raise ValueError(f"claims {size} bytes, {len(self.content) - at} are left")
+            raise ValueError(f"declares {size} bytes, {len(self.content) - at} are left")
         self.content.seek(size, 1)
         if size >= LARGE:
             return memoryview(self.content)[at : at + size]
@@ -120,10 +120,10 @@ class _Machine:
     def _quoted(self) -> str:
         """Python 2's text in quotes, with escapes for all that is not ASCII."""
         line = self.content.readline()
-        found = re.fullmatch(rb"(['\"])(.*)\1\n", line, re.DOTALL)
-        if not found:
+        match = re.fullmatch(rb"(['\"])(.*)\1\n", line, re.DOTALL)
+        if not match:
             raise ValueError("a string without its quotes")
-        return codecs.escape_decode(found[2])[0].decode("latin-1")
+        return codecs.escape_decode(match[2])[0].decode("latin-1")
 
     def _put(self, key: int) -> None:
         value = self.memo[key] = self.stack[-1]
@@ -136,26 +136,26 @@ class _Machine:
         self.stack.append(self.memo[key])
 
     def items(self) -> list[Any]:
-        """What stands above the last mark."""
+        """Pops the items above the last mark."""
         at = self.marks.pop()
-        found = self.stack[at:]
+        items = self.stack[at:]
         del self.stack[at:]
-        return found
+        return items
 
     def top(self, kind: type) -> Any:
-        """The container that what was taken off goes into."""
+        """The container on top of the stack, which popped items are added to."""
         if type(self.stack[-1]) is not kind:
             raise ValueError(f"fills a {type(self.stack[-1]).__name__}, expected a {kind.__name__}")
         return self.stack[-1]
 
     def call(self) -> None:
-        """Makes a value of a named function, by its stand-in."""
+        """Calls the stand-in of a named function."""
         arguments, function = self.stack.pop(), self.stack.pop()
         if not isinstance(function, Call) or type(arguments) is not tuple:
             raise ValueError(f"calls a {type(function).__name__}")
-        made = function.make(*arguments)
-        self.halves += isinstance(made, Half)
-        self.stack.append(made)
+        value = function.make(*arguments)
+        self.halves += isinstance(value, Half)
+        self.stack.append(value)
 
     def build(self) -> None:
         """Gives an array or dtype its state; nothing else has one."""
@@ -193,8 +193,8 @@ def _set_item(machine: _Machine) -> None:
 
 
 def _set_items(machine: _Machine) -> None:
-    found = _pairs(machine)
-    machine.top(dict).update(found)
+    pairs = _pairs(machine)
+    machine.top(dict).update(pairs)
 
 
 def _add_items(machine: _Machine) -> None:
@@ -211,7 +211,7 @@ def _tuple(count: int) -> Callable[[_Machine], None]:
     def step(machine: _Machine) -> None:
         values = tuple(machine.stack[-count:])
         if len(values) != count:
-            raise ValueError("a tuple of what is not there")
+            raise ValueError("a tuple with too few items on the stack")
         machine.stack[-count:] = [values]
 
     return step

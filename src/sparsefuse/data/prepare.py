@@ -1,4 +1,4 @@
-"""One pass over all files before training: the split rows in, the usable rows out, and what was left out and why."""
+"""One pass over all files before training: which rows are usable, and what was left out and why."""
 
 import logging
 import time
@@ -22,7 +22,7 @@ Item = TypeVar("Item")
 
 
 class Prepared(NamedTuple):
-    """What can be used, and its sizes."""
+    """The usable rows, and their labels and sizes."""
 
     rows: dict[str, list[Row]]
     """split -> usable rows; a row's `files` holds its usable modalities only"""
@@ -62,11 +62,11 @@ def prepare(
 ) -> Prepared:
     """Reads every file of every split once. A row loses an unusable modality; without any, or a label, it is dropped.
 
-    For a trained model pass its `labels` and `features`: rows are then held against these. Otherwise the classes come
-    from `lists` or the usable rows of `train` (`columns` are those of the labels), and a width is right if most of them
-    have it. `strict` raises Unusable at the first loss. `read` takes the place of opening a
-    file; what it does not know, it raises Unusable for. With it, columns of media stay.
-    Raises ValueError when nothing is left to learn from.
+    For a trained model pass its `labels` and `features`, which rows are then checked against. Otherwise classes come
+    from `lists` or the usable rows of `train` (`columns` are those of the labels), and the width is that of most of
+    them. `strict` raises Unusable at the first loss. `read` replaces opening a file, and raises Unusable for one that
+    it does not have; with it, columns of media are kept.
+    Raises ValueError if no training row is usable.
     """
     for name in fit.resample:
         if name not in modalities:
@@ -80,8 +80,8 @@ def prepare(
     widths = dict(features) if features else _widths(train, shapes, names, losses.skips)
     usable = {split: [_fitting(row, shapes[row.id], widths, losses) for row in part] for split, part in rows.items()}
     if labels is None:
-        known = usable.get("train") or [row for part in usable.values() for row in part]
-        texts = [row.label for row in known if row.files]
+        labelled = usable.get("train") or [row for part in usable.values() for row in part]
+        texts = [row.label for row in labelled if row.files]
         labels = Labels.from_rows(texts, task, columns=columns, lists=lists or {})
     usable = {split: [row for row in part if _complete(row, labels, losses)] for split, part in usable.items()}
     if not (usable["train"] if "train" in usable and not features else any(usable.values())):
@@ -113,7 +113,7 @@ class _Losses:
 
 
 def _not_media(rows: Mapping[str, Sequence[Row]], modalities: Sequence[str]) -> list[str]:
-    """Leaves out columns that hold media only: they are what features are extracted from."""
+    """Leaves out columns that hold media only, not features."""
     used = sorted(modalities)
     for name in used.copy():
         refs = [row.files[name] for part in rows.values() for row in part if name in row.files]
@@ -153,7 +153,7 @@ def _widths(
         if not counts:
             reason = next((skip.reason for skip in skips if skip.modality == name), "its column is empty")
             raise ValueError(
-                f"no training row has a usable {name!r}: {reason}. Mend the files, or name the other modalities "
+                f"no training row has a usable {name!r}: {reason}. Correct the files, or name the other modalities "
                 "in data.modalities"
             )
         widths[name] = max(counts, key=lambda width: (counts[width], width))
@@ -185,7 +185,7 @@ def _complete(row: Row, labels: Labels, losses: _Losses) -> bool:
 
 
 def watched(items: Iterable[Item], text: str, total: int | None = None) -> Iterator[Item]:
-    """The items one by one; on a terminal, with a progress bar when they take longer than two seconds.
+    """Yields the items; on a terminal, with a progress bar if they take longer than two seconds.
 
     `total`: how many there are; may be left out for what has a length.
     """

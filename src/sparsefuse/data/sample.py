@@ -1,4 +1,4 @@
-"""The noun between files and batches: one sample, decoded."""
+"""One decoded sample, before it is batched."""
 
 from typing import NamedTuple
 

@@ -1,4 +1,4 @@
-"""Arrays of many clips come in one by one; few large feature files and references `file#key` into them come out."""
+"""Packs the arrays of many clips into few large feature files, with references `file#key` into them."""
 
 from pathlib import Path
 
@@ -21,7 +21,7 @@ class Shards:
         self.bytes = 0
 
     def add(self, key: str, values: np.ndarray) -> str:
-        """Takes the clip `key`'s (N, F); gives its reference, relative to `out`. It is on disk after `close`."""
+        """Adds the (N, F) of clip `key`; returns its reference, relative to `out`. It is on disk after `close`."""
         if key in self.waiting or key == "__metadata__":
             raise ValueError(f"features of {self.modality}: {key!r} cannot name a clip's array a second time")
         self.waiting[key] = np.ascontiguousarray(values, dtype=np.float32)
@@ -32,7 +32,7 @@ class Shards:
         return ref
 
     def close(self) -> None:
-        """Writes what waits, and removes files that an earlier, larger run left."""
+        """Writes the last file, and removes files that an earlier, larger run left."""
         if self.waiting:
             self._write()
         while (self.out / self._name()).is_file():

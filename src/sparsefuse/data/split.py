@@ -1,4 +1,4 @@
-"""The division into train, valid and test: a manifest in, the rows of each split out."""
+"""Splits the rows of a manifest into train, valid and test."""
 
 import logging
 import zlib
@@ -17,9 +17,9 @@ log = logging.getLogger(__name__)
 
 
 def split_rows(manifest: Manifest, split: Split, task: Task) -> dict[str, list[Row]]:
-    """Divides the rows into train, valid and test; the order of the manifest's rows does not change who goes where.
+    """Divides the rows into train, valid and test, whatever the order of the manifest's rows.
 
-    Raises ValueError when the rows cannot be divided as asked.
+    Raises ValueError if the rows cannot be divided as configured.
     """
     rows = manifest.rows
     by = split.by
@@ -66,7 +66,7 @@ def _given(manifest: Manifest, shares: dict[str, float], task: Task, seed: int) 
         )
     divided = {name: [row for row in manifest.rows if row.split == name] for name in SPLITS}
     if not divided["train"]:
-        raise ValueError(f"{manifest.path}: no row has split 'train', so there is nothing to learn from; set split.by")
+        raise ValueError(f"{manifest.path}: no row has split 'train', so there are no training rows; set split.by")
     if not divided["valid"]:
         divided |= _stratified(divided["train"], _without(shares, "test"), task, seed)
         log.warning("the manifest has no valid split: %d rows were drawn from train", len(divided["valid"]))
@@ -76,7 +76,7 @@ def _given(manifest: Manifest, shares: dict[str, float], task: Task, seed: int) 
 
 
 def _stratified(rows: Sequence[Row], shares: dict[str, float], task: Task, seed: int) -> dict[str, list[Row]]:
-    """Every stratum in proportion; what rounding takes from a split in one stratum, it gets in the next."""
+    """Every stratum in proportion; the rounding error of one stratum is carried over to the next."""
     divided: dict[str, list[Row]] = {name: [] for name in shares}
     owed = dict.fromkeys(shares, 0.0)
     strata = _strata(rows, task)
@@ -96,7 +96,7 @@ def _stratified(rows: Sequence[Row], shares: dict[str, float], task: Task, seed:
 
 
 def _counts(size: int, shares: dict[str, float], owed: dict[str, float]) -> dict[str, int]:
-    """Largest remainders, counting in what each split is owed (updated); train gets one of every stratum."""
+    """Largest remainders, with the rounding errors so far in `owed` (updated); train gets one row of every stratum."""
     for name, share in shares.items():
         owed[name] += share * size
     counts = {name: int(share * size + 1e-9) for name, share in shares.items()}
@@ -121,7 +121,7 @@ def _strata(rows: Sequence[Row], task: Task) -> dict[str, list[Row]]:
     if task == "heads":
         return _by_heads(rows)
     names = {row.id: parts(row.label) if task == "multilabel" else [row.label] for row in rows}
-    frequency = Counter(name for found in names.values() for name in found)
+    frequency = Counter(name for classes in names.values() for name in classes)
     for row in rows:
         strata[min(names[row.id], key=lambda name: (frequency[name], name), default="")].append(row)
     return strata
@@ -133,13 +133,13 @@ def _by_heads(rows: Sequence[Row]) -> dict[str, list[Row]]:
     A row that is alone there too has classes that other rows have, or else a class of its own, which training needs:
     the former are one stratum together, with no name.
     """
-    whole = Counter(row.label for row in rows)
+    counts = Counter(row.label for row in rows)
     named = {row.id: _each_head(row.label) for row in rows}
     frequency = Counter(name for names in named.values() for name in names)
     rare: dict[str, list[Row]] = defaultdict(list)
     strata: dict[str, list[Row]] = defaultdict(list)
     for row in rows:
-        if whole[row.label] > 1:
+        if counts[row.label] > 1:
             strata[row.label].append(row)
         else:
             rare[min(named[row.id], key=lambda name: (frequency[name], name))].append(row)
@@ -168,13 +168,13 @@ def _by_group(manifest: Manifest, split: Split, shares: dict[str, float], task: 
         if name not in groups:
             raise ValueError(f"{manifest.path}: split.test_groups: {unknown('group', name, groups)}")
     test = [row for name in dict.fromkeys(split.test_groups) for row in groups.pop(name)]
-    wanted = _without(shares, "test") if test else dict(shares)
-    drawn = wanted.pop("valid") if split.valid_by == "stratified" else 0.0
+    remaining = _without(shares, "test") if test else dict(shares)
+    drawn = remaining.pop("valid") if split.valid_by == "stratified" else 0.0
     if drawn:
-        wanted["train"] += drawn
-    divided = {"test": test, **_greedy({n: groups[n] for n in sorted(groups)}, wanted, split)}
+        remaining["train"] += drawn
+    divided = {"test": test, **_greedy({n: groups[n] for n in sorted(groups)}, remaining, split)}
     if drawn:
-        inner = {"train": 1 - drawn / wanted["train"], "valid": drawn / wanted["train"]}
+        inner = {"train": 1 - drawn / remaining["train"], "valid": drawn / remaining["train"]}
         clips = divided["train"]
         divided |= _stratified(clips, inner, task, split.seed)
         _demand(divided, inner, f"{len(clips)} rows of the training groups are too few for a valid split")
@@ -182,11 +182,11 @@ def _by_group(manifest: Manifest, split: Split, shares: dict[str, float], task: 
 
 
 def _greedy(groups: dict[str, list[Row]], shares: dict[str, float], split: Split) -> dict[str, list[Row]]:
-    """Largest group first, each to the split that lacks most rows; no split stays without a group."""
-    wanted = {name: share for name, share in shares.items() if share}
-    if len(groups) < len(wanted):
+    """Largest group first, each to the split that lacks most rows; every split gets at least one group."""
+    nonzero = {name: share for name, share in shares.items() if share}
+    if len(groups) < len(nonzero):
         raise ValueError(
-            f"a group split into {', '.join(wanted)} needs {len(wanted)} groups, but there "
+            f"a group split into {', '.join(nonzero)} needs {len(nonzero)} groups, but there "
             f"{'is' if len(groups) == 1 else 'are'} {len(groups)} ({', '.join(groups) or 'none'})"
             f"{' besides the test groups' if split.test_groups else ''}; "
             "set split.valid_by=stratified (needs one fewer) or split.by=stratified"
@@ -195,11 +195,11 @@ def _greedy(groups: dict[str, list[Row]], shares: dict[str, float], split: Split
     np.random.default_rng([split.seed, 1]).shuffle(names)  # decides between groups of one size
     names.sort(key=lambda name: -len(groups[name]))
     total = sum(map(len, groups.values()))
-    lacking = {name: share * total for name, share in wanted.items()}
-    divided: dict[str, list[Row]] = {name: [] for name in wanted}
+    lacking = {name: share * total for name, share in nonzero.items()}
+    divided: dict[str, list[Row]] = {name: [] for name in nonzero}
     for position, name in enumerate(names):
-        empty = [target for target in wanted if not divided[target]]
-        targets = empty if len(empty) == len(names) - position else list(wanted)
+        empty = [target for target in nonzero if not divided[target]]
+        targets = empty if len(empty) == len(names) - position else list(nonzero)
         target = max(targets, key=lambda target: lacking[target])
         divided[target] += groups[name]
         lacking[target] -= len(groups[name])

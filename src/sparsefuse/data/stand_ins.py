@@ -1,6 +1,6 @@
-"""What a pickle may ask for by name: each such name comes in, a stand-in that builds a plain value comes out.
+"""Safe replacements for the functions and classes that a pickle of plain values names.
 
-Nothing that a pickle names is ever imported or called; what has no stand-in is refused by its name.
+Nothing that a pickle names is ever imported or called; a name without a replacement is an error.
 """
 
 import math
@@ -12,7 +12,7 @@ import numpy as np
 
 
 class Refused(Exception):
-    """The pickle asks for what is not plain. The message says what, and what to do instead."""
+    """The pickle contains something other than plain values. The message names it, and an alternative."""
 
 
 class Call(NamedTuple):
@@ -23,7 +23,7 @@ class Call(NamedTuple):
 
 
 class Half:
-    """An array or dtype between its making and its state."""
+    """An array or dtype that was constructed but has no state yet."""
 
     def __init__(self, finish: Callable[[Any], Any]) -> None:
         self.finish = finish
@@ -42,7 +42,7 @@ def refuse(full: str) -> NoReturn:
     """Raises Refused, with the safe alternative where one is known."""
     hint = next((hint for start, hint in _HINTS.items() if full.startswith(start)), INSTEAD)
     raise Refused(
-        f"refused, and nothing of it was run: it asks for {full!r:.200}, not for arrays and plain values; {hint}"
+        f"refused, and nothing of it was run: it contains {full!r:.200}, not only arrays and plain values; {hint}"
     )
 
 
@@ -57,7 +57,7 @@ _HINTS = {
 
 
 def as_key(value: Any) -> Any:
-    """A key or member; the hash of a deep tuple would take forever."""
+    """A dictionary key or set member; the hash of a deeply nested tuple could take forever."""
     if isinstance(value, _SIMPLE) or (type(value) is tuple and all(isinstance(part, _SIMPLE) for part in value)):
         return value
     raise ValueError(f"a {type(value).__name__} as a key")

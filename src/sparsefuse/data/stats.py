@@ -1,4 +1,4 @@
-"""Mean and standard deviation of every feature: the training samples in, one pair of vectors per modality out."""
+"""Mean and standard deviation of every feature over the training samples."""
 
 from collections.abc import Iterable
 from typing import NamedTuple
@@ -10,7 +10,7 @@ from sparsefuse.data.sample import Sample
 
 
 class Stats(NamedTuple):
-    """What normalises features: (x - mean) / std. A constant feature has std 1, so it becomes 0."""
+    """Normalises features: (x - mean) / std. A constant feature has std 1, so it becomes 0."""
 
     mean: dict[str, Tensor]
     """modality -> (F,) float32"""
@@ -27,7 +27,7 @@ class Stats(NamedTuple):
 
     @classmethod
     def from_tensors(cls, tensors: dict[str, Tensor]) -> "Stats":
-        """The inverse of `to_tensors`; other keys are left alone."""
+        """The inverse of `to_tensors`; other keys are ignored."""
         kinds = ({k.removeprefix(p): x for k, x in tensors.items() if k.startswith(p)} for p in ("mean/", "std/"))
         return cls(*kinds)
 
@@ -51,6 +51,6 @@ def measure(samples: Iterable[Sample]) -> Stats:
 
 
 def _floored(mean: Tensor, std: Tensor) -> Tensor:
-    """A spread within float32's rounding of the values is no spread: dividing by it would blow up noise."""
+    """A deviation within float32's rounding of the values counts as 0: dividing by it would amplify noise."""
     constant = std <= mean.abs() * torch.finfo(torch.float32).eps
     return std.float().masked_fill(constant | (std < torch.finfo(torch.float32).tiny), 1.0)

@@ -1,4 +1,4 @@
-"""One clip explained: a run folder and a clip in, what the model said and what it looked at out."""
+"""Explains the prediction for one clip: attention rollout, occlusion, and pooled or exchanged tokens."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -22,7 +22,7 @@ WHOLE = "The curves are of one pass over the whole clip; the answer is the mean 
 
 
 class Explanation(NamedTuple):
-    """What a model said of one clip, what its attention reached, and what it could not do without."""
+    """A prediction, its attention rollout, and the effect of masking parts of the clip."""
 
     prediction: Prediction
     rollout: dict[str, Tensor]
@@ -31,7 +31,7 @@ class Explanation(NamedTuple):
     shares: dict[str, float]
     """per modality, the sum of its tokens' rollout"""
     learned: float
-    """the part of the head's input that came from CLS and other learned tokens, left out of the shares"""
+    """the share of the head's input that came from CLS and other learned tokens, left out of the shares"""
     answer: str
     """the likeliest class, or with several heads one of each; the number, for regression"""
     occlusion: Occlusion
@@ -41,7 +41,7 @@ class Explanation(NamedTuple):
     exchanged: dict[int, dict[str, Tensor]]
     """per layer that swaps tokens (TokenFusion): (N,) bool per modality"""
     notes: tuple[str, ...]
-    """what was traced otherwise than the model computes it"""
+    """where the trace differs from the model's computation"""
 
 
 def explain(
@@ -76,14 +76,14 @@ def explain(
 
 def _of_frames(model: FusionModel, traced: Rollout, embedded: State, name: str) -> Tensor:
     """(N,) the relevance of one clip's real tokens; patches of the same frames are added up."""
-    found = traced.tokens[name][0][embedded.streams[name].mask[0, 1:]].cpu()
-    return found.unflatten(0, (-1, model.embed.grids[name].cells)).sum(1) if name in model.embed.grids else found
+    tokens = traced.tokens[name][0][embedded.streams[name].mask[0, 1:]].cpu()
+    return tokens.unflatten(0, (-1, model.embed.grids[name].cells)).sum(1) if name in model.embed.grids else tokens
 
 
-def _sharing(found: dict[str, Pooled]) -> dict[str, Pooled]:
+def _sharing(pools: dict[str, Pooled]) -> dict[str, Pooled]:
     """Pooled tokens with CLS left out of the sum, as it is of the tokens' shares."""
-    total = sum(float(part.relevance.sum()) for part in found.values())
-    return {name: part._replace(relevance=part.relevance / total) for name, part in found.items()}
+    total = sum(float(part.relevance.sum()) for part in pools.values())
+    return {name: part._replace(relevance=part.relevance / total) for name, part in pools.items()}
 
 
 def _score(predictor: Predictor, logits: Tensor) -> Callable[[Tensor], Tensor]:
@@ -104,7 +104,7 @@ def _answer(predictor: Predictor, logits: Tensor) -> str:
 
 
 def _likeliest(labels: Labels, logits: Tensor) -> list[int]:
-    """Where the likeliest class stands in the one row of logits, of each head."""
+    """Index of the likeliest class of each head, in the one row of logits."""
     if labels.task == "heads":
         return labels.indices(labels.text(labels.likeliest(logits[0])))
     return [int(logits[0].argmax())]

@@ -1,4 +1,4 @@
-"""What a clip itself looks and sounds like: a predictor and a clip in, frames and spectrograms to draw heat on out."""
+"""Frames and spectrograms of a clip, to draw heat maps on."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,12 +18,12 @@ _OF_SOUND = ("rate", "bins", "window", "hop")
 
 
 class Footage(NamedTuple):
-    """What there is to see; a clip of feature files alone has none."""
+    """Frames and spectrograms; empty for a clip of feature files alone."""
 
     frames: np.ndarray
     """(T, H, W, 3) uint8, evenly over the clip; T = 0 without a picture"""
     sounds: dict[str, np.ndarray]
-    """modality made by `spectrogram` -> (N, bins) log-mel, whatever the tokens join"""
+    """modality made by `spectrogram` -> (N, bins) log-mel, without the context that tokens concatenate"""
     seconds: float
     """the clip's length; 0 if it is not known"""
     covered: dict[str, float]

@@ -1,6 +1,6 @@
-"""Occlusion: a model and one clip in, what it says when a part of a modality is taken away out.
+"""Occlusion: how a model's score changes when a modality, or a window of it, is masked out.
 
-The honest measure beside rollout: it asks the model itself (Zeiler & Fergus 2014, with masks in place of grey squares).
+Unlike rollout it measures the model's output (Zeiler & Fergus 2014, with masks in place of grey squares).
 """
 
 from collections.abc import Callable
@@ -14,7 +14,7 @@ from sparsefuse.tokens import Tokens
 
 
 class Occlusion(NamedTuple):
-    """The model's score of its answer, whole and with parts of the clip masked out."""
+    """The model's score of its answer, with nothing masked and with parts of the clip masked out."""
 
     whole: float
     """with nothing masked"""
@@ -28,7 +28,7 @@ class Occlusion(NamedTuple):
         return self.whole - self.without[modality]
 
     def drops(self, modality: str) -> Tensor:
-        """(W,) how much the score falls without each window; below 0 where the clip is better off without."""
+        """(W,) how much the score falls without each window; below 0 where it rises."""
         return self.whole - self.windows[modality]
 
 
@@ -61,12 +61,12 @@ def occlusion(
         name: Tokens(tokens[name].x.expand(len(masks), -1, -1), torch.stack([row[name] for row in masks]))
         for name in there
     }
-    found = score(model(batch).logits.float()).cpu()
+    scores = score(model(batch).logits.float()).cpu()
     left = torch.stack([mask.any(1) for _, mask in batch.values()]).any(0).cpu()
-    rows = iter(found.masked_fill(~left, float("nan")).tolist())
-    whole = next(rows)
+    rows = iter(scores.masked_fill(~left, float("nan")).tolist())
+    unmasked = next(rows)
     without, parts = {}, {}
     for name in there:
         without[name] = next(rows)
         parts[name] = torch.tensor([next(rows) for _ in windows[name]])
-    return Occlusion(whole, without, parts)
+    return Occlusion(unmasked, without, parts)

@@ -1,4 +1,4 @@
-"""An explanation in; one figure over the clip's time out: its frames and sound, where attention lay, what mattered."""
+"""Draws an explanation over the clip's time: frames and sound, rollout, and the effect of masking."""
 
 import itertools
 from collections.abc import Callable
@@ -16,7 +16,7 @@ WIDTH = 7.2
 STRIP = (6, 14)
 """fewest and most frames of the strip"""
 GREY, HOT = (0.55, 0.56, 0.58), (0.88, 0.33, 0.08)
-"""What was not looked at, and what was most: both read on white and on black."""
+"""Colours of no attention and of most; both are visible on white and on black."""
 
 
 class _Time(NamedTuple):
@@ -39,12 +39,12 @@ class _Panel(NamedTuple):
     draw: Callable[[Any], None]
 
 
-def draw(found: Explanation, seen: Footage, look: Look) -> Any:
+def draw(explanation: Explanation, footage: Footage, look: Look) -> Any:
     """The figure, one panel below the other."""
     from matplotlib.figure import Figure
 
-    time = _Time(seen.seconds or 100, seen.covered)
-    panels = _panels(found, seen, time, look)
+    time = _Time(footage.seconds or 100, footage.covered)
+    panels = _panels(explanation, footage, time, look)
     heights = [panel.height for panel in panels]
     figure = Figure(figsize=(WIDTH, sum(heights) + 0.36 * len(panels) + 0.3), layout="constrained")
     rows = figure.subplots(len(panels), 1, sharex=True, squeeze=False, height_ratios=heights)[:, 0]
@@ -52,47 +52,48 @@ def draw(found: Explanation, seen: Footage, look: Look) -> Any:
         axes.set_title(panel.title, loc="left", fontsize=10, color=look.ink)
         panel.draw(axes)
         axes.set_xlim(0, time.end)
-    rows[-1].set_xlabel("seconds" if seen.seconds else "share of the clip, %")
+    rows[-1].set_xlabel("seconds" if footage.seconds else "share of the clip, %")
     return figure
 
 
-def _panels(found: Explanation, seen: Footage, time: _Time, look: Look) -> list[_Panel]:
-    names = list(found.rollout)
+def _panels(explanation: Explanation, footage: Footage, time: _Time, look: Look) -> list[_Panel]:
+    names = list(explanation.rollout)
     colours = {name: look.series[i % NUM_COLOURS] for i, name in enumerate(names)}
-    even = sum(len(share) for share in found.rollout.values())  # a token's share times this is 1 on average
+    even = sum(len(share) for share in explanation.rollout.values())  # a token's share times this is 1 on average
     panels = []
-    if len(seen.frames):
-        grid = next(((name, seen.grids[name]) for name in names if name in seen.grids), None)
-        heat = None if grid is None else _over_patches(found.rollout[grid[0]].numpy(), grid[1])
-        count = _strip_length(seen.frames)
-        height = WIDTH / count * seen.frames.shape[1] / seen.frames.shape[2]
+    if len(footage.frames):
+        grid = next(((name, footage.grids[name]) for name in names if name in footage.grids), None)
+        heat = None if grid is None else _over_patches(explanation.rollout[grid[0]].numpy(), grid[1])
+        count = _strip_length(footage.frames)
+        height = WIDTH / count * footage.frames.shape[1] / footage.frames.shape[2]
         title = "frames" if grid is None else f"frames, heat: rollout over the patches of {grid[0]}"
-        panels.append(_Panel(title, height, partial(_strip, seen.frames, count, heat, time)))
+        panels.append(_Panel(title, height, partial(_strip, footage.frames, count, heat, time)))
     for name in names:
-        share, stop = found.rollout[name].numpy() * even, time.edges(name, 1)[1]
-        if name in seen.sounds:
-            heat = partial(_spectrogram, seen.sounds[name], share, time.end, stop)
+        share, stop = explanation.rollout[name].numpy() * even, time.edges(name, 1)[1]
+        if name in footage.sounds:
+            heat = partial(_spectrogram, footage.sounds[name], share, time.end, stop)
             panels.append(_Panel(f"{name}: log-mel, hot where attention lay", 0.9, heat))
-        grid, pools = seen.grids.get(name), found.pooled.get(name)
+        grid, pools = footage.grids.get(name), explanation.pooled.get(name)
         over_time = share if grid is None else _over_patches(share, grid).mean((1, 2))
         title = f"{name}: rollout, 1 = an even share{'' if pools is None else '; line: pooled tokens'}"
         lines = [] if pools is None else [_pooled_line(pools, even, time.edges(name, len(share)))]
         curve = partial(_curve, over_time, time.edges(name, len(over_time)), lines, colours[name], look)
         panels.append(_Panel(title, 0.8, curve))
-    for name in dict.fromkeys(name for layer in found.exchanged.values() for name in layer):
-        rows = {layer: swapped[name].numpy() for layer, swapped in found.exchanged.items() if name in swapped}
+    for name in dict.fromkeys(name for layer in explanation.exchanged.values() for name in layer):
+        rows = {layer: swapped[name].numpy() for layer, swapped in explanation.exchanged.items() if name in swapped}
         panels.append(_Panel(f"{name}: tokens exchanged, by layer", 0.12 * len(rows) + 0.2,
                              partial(_exchanged, rows, time.edges(name, 1)[1])))  # fmt: skip
-    panels.append(_Panel("rollout by window and modality, % of the clip", 1.0, partial(_shares, found, time, colours)))
-    panels.append(_Panel(f"lost when a window is masked, {_unit(found)}", 1.2,
-                         partial(_occlusion, found, time, colours, look)))  # fmt: skip
+    shares = partial(_shares, explanation, time, colours)
+    panels.append(_Panel("rollout by window and modality, % of the clip", 1.0, shares))
+    panels.append(_Panel(f"lost when a window is masked, {_unit(explanation)}", 1.2,
+                         partial(_occlusion, explanation, time, colours, look)))  # fmt: skip
     return panels
 
 
-def _unit(found: Explanation) -> str:
-    if not found.prediction.probabilities:
+def _unit(explanation: Explanation) -> str:
+    if not explanation.prediction.probabilities:
         return "in units of the number predicted"
-    return f"points of the probability of {found.answer!r}"
+    return f"points of the probability of {explanation.answer!r}"
 
 
 def _strip_length(frames: np.ndarray) -> int:
@@ -124,7 +125,7 @@ def _over_patches(share: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
 
 
 def _spectrogram(sound: np.ndarray, share: np.ndarray, end: float, stop: float, axes: Any) -> None:
-    """Log-mel (N, bins), time to the right: as strong as the sound, as hot as the rollout of the tokens there."""
+    """Log-mel (N, bins), time to the right: opacity is the power, colour the rollout of the tokens there."""
     low, high = np.quantile(sound, (0.05, 0.995))
     strength = ((sound.T - low) / max(high - low, 1e-6)).clip(0, 1)
     middle = (np.arange(len(sound)) + 0.5) / len(sound) * end
@@ -166,12 +167,12 @@ def _exchanged(rows: dict[int, np.ndarray], stop: float, axes: Any) -> None:
     axes.grid(False)
 
 
-def _shares(found: Explanation, time: _Time, colours: dict[str, str], axes: Any) -> None:
+def _shares(explanation: Explanation, time: _Time, colours: dict[str, str], axes: Any) -> None:
     """Stacked: how much of the clip's rollout lies in a window, by modality."""
-    count = max(len(part) for part in found.occlusion.windows.values())
+    count = max(len(part) for part in explanation.occlusion.windows.values())
     edges = np.linspace(0, time.end, count + 1)
     bottom = np.zeros(count)
-    for name, share in found.rollout.items():
+    for name, share in explanation.rollout.items():
         top = bottom + 100 * _rebinned(share.numpy(), time.edges(name, len(share)), edges)
         axes.stairs(top, edges, baseline=bottom, fill=True, color=colours[name], alpha=0.6, lw=0, label=name)
         bottom = top
@@ -180,15 +181,15 @@ def _shares(found: Explanation, time: _Time, colours: dict[str, str], axes: Any)
     axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=4, frameon=False, borderpad=0, borderaxespad=0.3)
 
 
-def _rebinned(values: np.ndarray, edges: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-    """Amounts between `edges` as amounts between `wanted`, evenly spread inside each."""
-    return np.diff(np.interp(wanted, edges, np.append(0, values.cumsum())))
+def _rebinned(values: np.ndarray, edges: np.ndarray, new_edges: np.ndarray) -> np.ndarray:
+    """Amounts between `edges` as amounts between `new_edges`, evenly spread inside each."""
+    return np.diff(np.interp(new_edges, edges, np.append(0, values.cumsum())))
 
 
-def _occlusion(found: Explanation, time: _Time, colours: dict[str, str], look: Look, axes: Any) -> None:
-    scale = 100 if found.prediction.probabilities else 1
-    for name in found.occlusion.windows:
-        drops = scale * found.occlusion.drops(name).numpy()
+def _occlusion(explanation: Explanation, time: _Time, colours: dict[str, str], look: Look, axes: Any) -> None:
+    scale = 100 if explanation.prediction.probabilities else 1
+    for name in explanation.occlusion.windows:
+        drops = scale * explanation.occlusion.drops(name).numpy()
         edges = time.edges(name, len(drops))
         axes.stairs(drops, edges, fill=True, color=colours[name], alpha=0.25, lw=0)
         axes.stairs(drops, edges, color=colours[name], lw=1.5, baseline=None, label=name)

@@ -1,4 +1,4 @@
-"""Which pooled tokens carried the answer: a model's rollout in, relevance per pooled token and where it lies out."""
+"""Relevance of pooled tokens, and which tokens they pool; and which tokens were exchanged."""
 
 from typing import NamedTuple
 
@@ -14,10 +14,10 @@ from sparsefuse.tokens import State
 
 
 class Pooled(NamedTuple):
-    """The tokens that pooling left of one modality, those that hold anything."""
+    """The pooled tokens of one modality, without empty windows."""
 
     relevance: Tensor
-    """(K,) rollout from what the head reads to each of them, right after pooling"""
+    """(K,) rollout from the head's input to each of them, right after pooling"""
     start: Tensor
     """(K,) the first of the tokens that it pools"""
     stop: Tensor
@@ -27,9 +27,9 @@ class Pooled(NamedTuple):
 def pooled(model: FusionModel, rollout: Rollout, states: list[State]) -> dict[str, Pooled]:
     """Per modality of one clip (B = 1) that is pooled by itself; empty where nothing is, or only what is joined.
 
-    `states` after the embedding and after each layer, as a probe sees them.
+    `states` after the embedding and after each layer, as passed to a probe.
     """
-    found = {}
+    by_modality = {}
     for depth, layer in enumerate(model.layers):
         if not isinstance(layer, PerStream):
             continue
@@ -38,8 +38,8 @@ def pooled(model: FusionModel, rollout: Rollout, states: list[State]) -> dict[st
                 mask = states[depth].streams[name].mask[:, 1:]
                 if mask.any():
                     index, _ = windows(mask, keep=block.keep, stride=block.stride)
-                    found[name] = _pooled(index[mask], rollout.depths[depth + 1][name][0, 1:])
-    return found
+                    by_modality[name] = _pooled(index[mask], rollout.depths[depth + 1][name][0, 1:])
+    return by_modality
 
 
 def _pooled(index: Tensor, relevance: Tensor) -> Pooled:
@@ -52,18 +52,18 @@ def _pooled(index: Tensor, relevance: Tensor) -> Pooled:
 def exchanged(model: FusionModel, states: list[State]) -> dict[int, dict[str, Tensor]]:
     """Layer -> modality -> (N,) bool, which tokens of one clip were another modality's (TokenFusion).
 
-    Asked of every layer with a method `exchanged(state)` that gives (B, 1 + N) bool per stream, CLS included.
+    From every layer with a method `exchanged(state)` that returns (B, 1 + N) bool per stream, CLS included.
     """
-    found: dict[int, dict[str, Tensor]] = {}
+    by_depth: dict[int, dict[str, Tensor]] = {}
     for depth, layer in enumerate(model.layers):
-        ask = getattr(layer, "exchanged", None)
-        if ask is None:
+        method = getattr(layer, "exchanged", None)
+        if method is None:
             continue
         with torch.no_grad():
-            swapped: dict[str, Tensor] = ask(states[depth])
-        found[depth] = {}
+            swapped: dict[str, Tensor] = method(states[depth])
+        by_depth[depth] = {}
         for name, tokens in swapped.items():
             mask = states[depth].streams[name].mask[0]
             if mask.any():  # a clip may lack it
-                found[depth][name] = tokens[0][mask][1:]
-    return found
+                by_depth[depth][name] = tokens[0][mask][1:]
+    return by_depth

@@ -1,8 +1,8 @@
-"""Attention rollout (Abnar & Zuidema 2020): a model and clips in, how much of each token reached the head out.
+"""Attention rollout (Abnar & Zuidema 2020): how much of each token reaches the head.
 
-One rule serves every method. The true pass notes all attention; the shadow pass (`shadow`) sends one number per token
-the same way; the gradient of what the head reads by the numbers at the start is the product of all attention matrices.
-After each layer, rows are scaled to sum to one, as in the paper.
+One rule serves every method. The true pass records all attention; the shadow pass (`shadow`) sends one number per token
+through the same attention; the gradient of the head's input with respect to the first numbers is the product of all
+attention matrices. After each layer, rows are scaled to sum to one, as in the paper.
 """
 
 import copy
@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from sparsefuse.explain.shadow import Said, check_traceable, filled, recorded, shadowed
+from sparsefuse.explain.shadow import Recording, check_traceable, filled, recorded, shadowed
 from sparsefuse.layers.streams import presence
 from sparsefuse.model import FusionModel
 from sparsefuse.tokens import State, Tokens
@@ -34,15 +34,15 @@ class Rollout(NamedTuple):
     depths: tuple[dict[str, Tensor], ...]
     """(B, 1 + N) per stream, CLS included, after the embedding and after each layer; each depth sums to one"""
     notes: tuple[str, ...]
-    """what was traced otherwise than the model computes it"""
+    """where the trace differs from the model's computation"""
 
 
 class _Step(NamedTuple):
-    """One layer in the true pass: the state before it, the state after it, and what decided on weights."""
+    """One layer in the true pass: the state before and after it, and the outputs that determine attention weights."""
 
     before: State
     after: State
-    said: Said
+    recording: Recording
 
 
 def rollout(model: FusionModel, tokens: dict[str, Tokens]) -> Rollout:
@@ -54,14 +54,14 @@ def rollout(model: FusionModel, tokens: dict[str, Tokens]) -> Rollout:
     model = copy.deepcopy(model).double().eval().requires_grad_(False)
     steps = _true_pass(model, {name: Tokens(t.x.double(), t.mask) for name, t in tokens.items()})
     notes = _without_max(model.layers)
-    # What is no modality so early are positions, laid aside for later layers.
+    # The other streams after the embedding are positions, kept for later layers.
     values = [{name: _ones(steps[0].before.streams[name]) for name in model.modalities}]
     for depth, (layer, step) in enumerate(zip(model.layers, steps, strict=True)):
         values.append(_shadow_step(depth, layer, step, values[-1]))
     read = _readout(model.head, steps[-1].after, values[-1])
-    wanted = [value for streams in values for value in streams.values()]
-    found = iter(torch.autograd.grad(read.sum(), wanted, allow_unused=True, materialize_grads=True))
-    depths = tuple({name: next(found) for name in streams} for streams in values)
+    inputs = [value for streams in values for value in streams.values()]
+    gradients = iter(torch.autograd.grad(read.sum(), inputs, allow_unused=True, materialize_grads=True))
+    depths = tuple({name: next(gradients) for name in streams} for streams in values)
     relevance = {name: depths[0][name][:, 1:] for name in model.modalities}
     learned = 1 - torch.cat(list(relevance.values()), 1).sum(1)
     return Rollout(relevance, learned, depths, notes)
@@ -72,19 +72,19 @@ def _true_pass(model: FusionModel, tokens: dict[str, Tokens]) -> list[_Step]:
     state = model.embed(tokens)
     steps = []
     for layer in model.layers:
-        with recorded(layer) as said:
+        with recorded(layer) as recording:
             after = layer(state)
-        steps.append(_Step(state, after, said))
+        steps.append(_Step(state, after, recording))
         state = after
     return steps
 
 
 def _without_max(layers: nn.Module) -> tuple[str, ...]:
-    """Makes max pooling average: which token gave the largest value differs by channel."""
-    found = [module for module in layers.modules() if getattr(module, "pool", None) == "max"]
-    for module in found:
+    """Replaces max pooling by average pooling: the token with the largest value differs by channel."""
+    pools = [module for module in layers.modules() if getattr(module, "pool", None) == "max"]
+    for module in pools:
         module.pool = "avg"  # pyright: ignore[reportArgumentType]
-    return (MEAN_OF_MAX,) if found else ()
+    return (MEAN_OF_MAX,) if pools else ()
 
 
 def _shadow_step(depth: int, layer: nn.Module, step: _Step, values: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -94,22 +94,22 @@ def _shadow_step(depth: int, layer: nn.Module, step: _Step, values: dict[str, Te
         # Positions or learned tokens that a layer adds are a constant, no part of any token.
         constant = _through(layer, step, {})
         _check_linear(depth, layer, step, values, constant)
-    found = {}
+    normalised = {}
     for name, number in after.items():
         if name in step.before.streams and name not in values:
             continue  # positions
         part = number - constant[name]
         total = part.detach()
-        # What holds nothing of the clip is learned, as a bottleneck before it has read: a token of its own, as CLS is.
+        # A token with nothing of the clip is learned, as a bottleneck before its first update: it starts anew, as CLS.
         learned = total.abs() < NOTHING
         value = torch.where(learned, 1.0, part / total.masked_fill(learned, 1.0))
-        found[name] = value.requires_grad_()
-    return found
+        normalised[name] = value.requires_grad_()
+    return normalised
 
 
 def _through(layer: nn.Module, step: _Step, values: dict[str, Tensor]) -> dict[str, Tensor]:
     """The layer's shadow: numbers before to numbers after, (B, N) per stream."""
-    with shadowed(layer, step.said):
+    with shadowed(layer, step.recording):
         after: State = layer(filled(step.before, values))
     return {name: stream.x.mean(-1) for name, stream in after.streams.items()}
 
@@ -117,14 +117,14 @@ def _through(layer: nn.Module, step: _Step, values: dict[str, Tensor]) -> dict[s
 def _check_linear(
     depth: int, layer: nn.Module, step: _Step, values: dict[str, Tensor], constant: dict[str, Tensor]
 ) -> None:
-    """Raises ValueError if twice the numbers do not give twice the result: the layer then weighs by its tokens."""
+    """Raises ValueError if the shadow is not linear, because the layer weighs tokens by their own values."""
     generator = torch.Generator().manual_seed(0)
     some = {n: torch.rand(v.shape, generator=generator, dtype=v.dtype).to(v.device) for n, v in values.items()}
     once, twice = (_through(layer, step, {name: k * value for name, value in some.items()}) for k in (1, 2))
     for name, start in constant.items():
         if not torch.allclose(twice[name] - start, 2 * (once[name] - start), rtol=LINEAR, atol=LINEAR):
             raise ValueError(
-                f"attention rollout cannot see through layers.{depth} ({type(layer).__name__}): its stream {name!r} "
+                f"attention rollout cannot trace layers.{depth} ({type(layer).__name__}): its stream {name!r} "
                 "weighs tokens by their own values; expected attention made of sparsefuse.layers.block.Attention or "
                 "CrossAttention"
             )
@@ -135,7 +135,7 @@ def _readout(head: nn.Module, state: State, values: dict[str, Tensor]) -> Tensor
     names = getattr(head, "streams", None) or getattr(head, "modalities", None)
     if names is None:
         raise ValueError(
-            f"attention rollout does not know what {type(head).__name__} reads; expected a head with `streams`, the "
+            f"attention rollout cannot tell what {type(head).__name__} reads; expected a head with `streams`, the "
             "names of the streams whose CLS it reads"
         )
     there = torch.cat([presence(state.streams[name])[:, 0] for name in names], 1)  # (B, M)
@@ -144,5 +144,5 @@ def _readout(head: nn.Module, state: State, values: dict[str, Tensor]) -> Tensor
 
 
 def _ones(stream: Tokens) -> Tensor:
-    """(B, N) ones whose gradient is asked for."""
+    """(B, N) ones that require a gradient."""
     return torch.ones(stream.mask.shape, dtype=stream.x.dtype, device=stream.x.device, requires_grad=True)

@@ -1,8 +1,8 @@
-"""A layer's shadow: where it takes its tokens from, without what it makes of them.
+"""A layer's shadow: the linear map by which its attention mixes tokens, by forward hooks.
 
-In the shadow every token carries one number in place of D features. Attention hands the numbers on by the weights that
-it had in the true pass, averaged over heads; residuals add; all else lets them through. The shadow is thus the linear
-map of attention rollout (Abnar & Zuidema 2020), whatever way a method wires its attention.
+In the shadow every token carries one number in place of D features. Attention mixes the numbers by the weights that
+it had in the true pass, averaged over heads; residuals add; all else is the identity. The shadow is thus the linear
+map of attention rollout (Abnar & Zuidema 2020), however a method arranges its attention.
 """
 
 from collections import defaultdict
@@ -16,51 +16,51 @@ from sparsefuse.layers.block import Attention, CrossAttention, Mlp
 from sparsefuse.layers.exchange import Projection, Score
 from sparsefuse.tokens import State, Tokens
 
-Said = dict[nn.Module, list[Tensor]]
-"""What the modules that decide on weights gave in the true pass, in the order they were asked."""
+Recording = dict[nn.Module, list[Tensor]]
+"""Outputs of the modules that determine attention weights in the true pass, in order of the calls."""
 Role = Callable[[Tensor, Tensor], Tensor]
-"""The shadow's input and the true output in, the shadow's output out."""
+"""(the module's input in the shadow, its output in the true pass) -> its output in the shadow."""
 
 _NORMS = (nn.LayerNorm, nn.RMSNorm)
 
 
 def check_traceable(layers: nn.Module) -> None:
-    """Raises ValueError naming the first module with weights that the shadow has no role for."""
+    """Raises ValueError naming the first module with weights that has no role in the shadow."""
     covered = {part for module, role in roles(layers).items() if role is not _numbers for part in module.modules()}
     covered |= roles(layers).keys()
     for name, module in layers.named_modules():
         own = next(module.parameters(recurse=False), None)
         if own is not None and module not in covered and type(module).__module__.startswith("torch.nn"):
             raise ValueError(
-                f"attention rollout cannot see through layers.{name} ({type(module).__name__}); expected attention "
+                f"attention rollout cannot trace layers.{name} ({type(module).__name__}); expected attention "
                 "made of sparsefuse.layers.block.Attention or CrossAttention, and other products inside block.Mlp"
             )
 
 
 @contextmanager
-def recorded(layer: nn.Module) -> Iterator[Said]:
-    """Notes what the layer's deciding modules say while it runs."""
-    said: Said = defaultdict(list)
+def recorded(layer: nn.Module) -> Iterator[Recording]:
+    """Records the outputs of the layer's modules that determine attention weights while it runs."""
+    outputs: Recording = defaultdict(list)
 
     def note(module: nn.Module, _: object, out: Tensor) -> None:
-        said[module].append(out)
+        outputs[module].append(out)
 
-    deciding = [module for module, role in roles(layer).items() if role in (_queries_and_keys, _keys, _said)]
-    hooks = [module.register_forward_hook(note) for module in deciding]
+    weighing = [module for module, role in roles(layer).items() if role in (_queries_and_keys, _keys, _recorded)]
+    hooks = [module.register_forward_hook(note) for module in weighing]
     try:
-        yield said
+        yield outputs
     finally:
         for hook in hooks:
             hook.remove()
 
 
 @contextmanager
-def shadowed(layer: nn.Module, said: Said) -> Iterator[None]:
-    """Makes the layer its shadow: what decides on weights says again what it said in the true pass."""
-    again = {module: iter(outputs) for module, outputs in said.items()}
+def shadowed(layer: nn.Module, recording: Recording) -> Iterator[None]:
+    """Turns the layer into its shadow: modules that determine attention weights repeat their recorded outputs."""
+    replayed = {module: iter(outputs) for module, outputs in recording.items()}
 
     def played(role: Role) -> Callable[..., Tensor]:
-        return lambda module, args, out: role(args[0], next(again[module]) if module in again else out)
+        return lambda module, args, out: role(args[0], next(replayed[module]) if module in replayed else out)
 
     hooks = [module.register_forward_hook(played(role)) for module, role in roles(layer).items()]
     try:
@@ -71,20 +71,20 @@ def shadowed(layer: nn.Module, said: Said) -> Iterator[None]:
 
 
 def roles(layer: nn.Module) -> dict[nn.Module, Role]:
-    """The part that each module of the layer plays in its shadow; the others run as they are."""
-    found: dict[nn.Module, Role] = {}
+    """The role of each module of the layer in its shadow; modules without one run as they are."""
+    by_module: dict[nn.Module, Role] = {}
     for module in layer.modules():
         if isinstance(module, Attention):
-            found |= {module.qkv: _queries_and_keys, module.out: _numbers}
+            by_module |= {module.qkv: _queries_and_keys, module.out: _numbers}
         elif isinstance(module, CrossAttention):
-            found |= {module.q: _said, module.kv: _keys, module.out: _numbers}
+            by_module |= {module.q: _recorded, module.kv: _keys, module.out: _numbers}
         elif isinstance(module, Mlp):
-            found[module] = _halved
+            by_module[module] = _halved
         elif isinstance(module, Score):
-            found[module] = _said
+            by_module[module] = _recorded
         elif isinstance(module, (Projection, *_NORMS)):
-            found[module] = _same
-    return found
+            by_module[module] = _same
+    return by_module
 
 
 def _queries_and_keys(x: Tensor, true: Tensor) -> Tensor:
@@ -104,7 +104,7 @@ def _numbers(x: Tensor, true: Tensor) -> Tensor:
     return x.mean(-1, keepdim=True).expand_as(true)
 
 
-def _said(_: Tensor, true: Tensor) -> Tensor:
+def _recorded(_: Tensor, true: Tensor) -> Tensor:
     return true
 
 

@@ -1,4 +1,4 @@
-"""`sparsefuse predict`: a run folder and clips in, labels on the screen out."""
+"""`sparsefuse predict`: prints the predictions of a run for clips."""
 
 import json
 import logging
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 Answer = Prediction | Timeline | Unusable
-"""What is said of a clip; of one that cannot be read, why."""
+"""The result for a clip: a prediction or a timeline, or why it cannot be read."""
 
 
 class Windows(NamedTuple):
@@ -34,7 +34,7 @@ def show(
 ) -> int:
     """Prints one prediction per clip, or its timeline; returns how many clips could not be read.
 
-    As lines, each as it is made; as tables where a person looks on and all clips are known at the start.
+    As lines, each as it is computed; as tables on a terminal if all clips are known at the start.
     """
     if top < 1:
         raise ValueError(f"--top is {top}; expected 1 or more")
@@ -47,18 +47,18 @@ def show(
     if not as_json and Path("-") not in files and sys.stdout.isatty():
         return _show_tables(answers, top, predictor.labels)
     unusable = 0
-    for name, said in answers:
-        unusable += isinstance(said, Unusable)
-        text = _json(name, said) if as_json else _text(name, said, top, predictor.labels)
-        print(text, flush=True)  # whoever reads a pipe waits for it
+    for name, answer in answers:
+        unusable += isinstance(answer, Unusable)
+        text = _json(name, answer) if as_json else _text(name, answer, top, predictor.labels)
+        print(text, flush=True)  # the reader of a pipe waits for it
     return unusable
 
 
 def _answers(predictor: Predictor, files: Sequence[Path], windows: Windows | None) -> Iterator[tuple[str, Answer]]:
-    """(name, what is said of it) of every clip, as it is made."""
+    """(name, result) of every clip, as it is computed."""
     for name, clip in named_clips(files, predictor.columns):
         try:
-            if isinstance(clip, Unusable):  # a line of standard input that is no clip
+            if isinstance(clip, Unusable):  # an invalid line of standard input
                 yield name, clip
             elif windows:
                 yield name, timeline(predictor, clip, window=windows.window, hop=windows.hop)
@@ -68,34 +68,34 @@ def _answers(predictor: Predictor, files: Sequence[Path], windows: Windows | Non
             yield name, error
 
 
-def named_clips(files: Sequence[Path], known: list[str]) -> Iterator[tuple[str, Clip | Unusable]]:
-    """(name, clip) of every file; a manifest stands for its rows, of which the `known` columns are read; - for the
+def named_clips(files: Sequence[Path], columns: list[str]) -> Iterator[tuple[str, Clip | Unusable]]:
+    """(name, clip) of every file; a manifest stands for its rows, of which `columns` are read; - for the
     lines of standard input."""
     for path in files:
         if str(path) == "-":
-            yield from _lines(known)
+            yield from _lines(columns)
         elif path.suffix.lower() in SUFFIXES:
-            yield from _rows(path, known)
+            yield from _rows(path, columns)
         else:
             yield str(path), path
 
 
-def _rows(path: Path, known: list[str]) -> Iterator[tuple[str, Clip]]:
+def _rows(path: Path, columns: list[str]) -> Iterator[tuple[str, Clip]]:
     table = read_table(path)
     check_ids(path, table)
-    columns = [name for name in known if name in table.columns]
-    if not columns:
+    present = [name for name in columns if name in table.columns]
+    if not present:
         raise ValueError(
-            f"{path}: no column is one of {', '.join(known)}, which the model reads; columns: "
+            f"{path}: no column is one of {', '.join(columns)}, which the model reads; columns: "
             f"{', '.join(table.columns)}; rename one"
         )
     for row in table.rows:
-        yield row["id"], {name: path.parent / row[name] for name in columns if row[name]}
+        yield row["id"], {name: path.parent / row[name] for name in present if row[name]}
 
 
-def _lines(known: list[str]) -> Iterator[tuple[str, Clip | Unusable]]:
+def _lines(columns: list[str]) -> Iterator[tuple[str, Clip | Unusable]]:
     """A clip per line of standard input: the path of a media file, or {modality: path} as JSON, with an `id` if it has
-    one. A line that is neither costs itself alone."""
+    one. A line that is neither gives an Unusable."""
     for number, line in enumerate(sys.stdin, 1):
         text = line.strip()
         if not text:
@@ -105,31 +105,33 @@ def _lines(known: list[str]) -> Iterator[tuple[str, Clip | Unusable]]:
             continue
         name = f"line {number}"
         try:
-            given = json.loads(text)
+            paths = json.loads(text)
         except ValueError as error:
-            yield name, Unusable(f"no JSON ({error}): {text[:80]}")
+            yield name, Unusable(f"not JSON ({error}): {text[:80]}")
             continue
-        name = str(given.pop("id", name))
-        wrong = [key for key, value in given.items() if key not in known or not isinstance(value, str)]
+        name = str(paths.pop("id", name))
+        wrong = [key for key, value in paths.items() if key not in columns or not isinstance(value, str)]
         if wrong:
-            yield name, Unusable(f"expected the paths of {', '.join(known)}; got {wrong[0]!r}: {given[wrong[0]]!r}")
+            yield name, Unusable(f"expected the paths of {', '.join(columns)}; got {wrong[0]!r}: {paths[wrong[0]]!r}")
         else:
-            yield name, {key: Path(value) for key, value in given.items()}
+            yield name, {key: Path(value) for key, value in paths.items()}
 
 
-def _text(name: str, said: Answer, top: int, labels: Labels) -> str:
+def _text(name: str, answer: Answer, top: int, labels: Labels) -> str:
     """The answer as plain lines: of a prediction one, of a timeline one a segment."""
-    if isinstance(said, Unusable):
-        return f"{name}: cannot be read: {said}"
-    if isinstance(said, Timeline):
-        lines = [f"{name}: {_length(said)}"]
-        for part in said.segments:
+    if isinstance(answer, Unusable):
+        return f"{name}: cannot be read: {answer}"
+    if isinstance(answer, Timeline):
+        lines = [f"{name}: {_length(answer)}"]
+        for part in answer.segments:
             share = "" if part.probability is None else f"  {part.probability:.3f}"
             lines.append(f"  {part.start:8.2f} - {part.end:8.2f} s  {part.label or 'none'}{share}")
     else:
-        shares = (f"  {label} {share:.3f}" for head in _likeliest(said, top, labels).values() for label, share in head)
-        lines = [f"{name}: {said.label or 'none'}{''.join(shares)}"]
-    return "\n".join(lines + [f"  {note}" for note in _notes(said)])
+        shares = (
+            f"  {label} {share:.3f}" for head in _likeliest(answer, top, labels).values() for label, share in head
+        )
+        lines = [f"{name}: {answer.label or 'none'}{''.join(shares)}"]
+    return "\n".join(lines + [f"  {note}" for note in _notes(answer)])
 
 
 def _show_tables(answers: Iterable[tuple[str, Answer]], top: int, labels: Labels) -> int:
@@ -138,66 +140,67 @@ def _show_tables(answers: Iterable[tuple[str, Answer]], top: int, labels: Labels
     from rich.markup import escape
     from rich.table import Column, Table
 
-    console, found = Console(), []
+    console, rows = Console(), []
     with console.status("reading clips") as status:
-        for name, said in answers:
-            if isinstance(said, Timeline):
-                console.print(_segments(name, said))
+        for name, answer in answers:
+            if isinstance(answer, Timeline):
+                console.print(_segments(name, answer))
             else:
-                found.append((name, said))
+                rows.append((name, answer))
             status.update(escape(name))
     heads = [head or "likeliest" for head in labels.groups] if labels.classes else []
     table = Table(Column("clip", overflow="fold"), "label" if labels.classes else "value", *heads)
-    for name, said in found:
-        if isinstance(said, Unusable):
+    for name, answer in rows:
+        if isinstance(answer, Unusable):
             cells = ["-"]
         else:
-            shares = _likeliest(said, top, labels).values() if labels.classes else ()
-            cells = [said.label or "none", *(", ".join(f"{label} {share:.3f}" for label, share in h) for h in shares)]
+            shares = _likeliest(answer, top, labels).values() if labels.classes else ()
+            texts = (", ".join(f"{label} {share:.3f}" for label, share in head) for head in shares)
+            cells = [answer.label or "none", *texts]
         table.add_row(*map(escape, [name, *cells]))
-    if found:
+    if rows:
         console.print(table)
-    for name, said in found:  # below: they are as long as paths are
-        for note in [f"cannot be read: {said}"] if isinstance(said, Unusable) else _notes(said):
+    for name, answer in rows:  # below: they are as long as paths are
+        for note in [f"cannot be read: {answer}"] if isinstance(answer, Unusable) else _notes(answer):
             console.print(f"{name}: {note}", markup=False, highlight=False, soft_wrap=True)
-    return sum(isinstance(said, Unusable) for _, said in found)
+    return sum(isinstance(answer, Unusable) for _, answer in rows)
 
 
-def _segments(name: str, said: Timeline) -> "Table":
+def _segments(name: str, answer: Timeline) -> "Table":
     """A recording's segments."""
     from rich.markup import escape
     from rich.table import Table
 
     table = Table(
-        title=escape(f"{name}: {_length(said)}"), title_justify="left", caption=escape("\n".join(_notes(said)))
+        title=escape(f"{name}: {_length(answer)}"), title_justify="left", caption=escape("\n".join(_notes(answer)))
     )
     for title in ("from, s", "to, s", "label", "probability"):
         table.add_column(title, justify="left" if title == "label" else "right")
-    for part in said.segments:
+    for part in answer.segments:
         share = "" if part.probability is None else f"{part.probability:.3f}"
         table.add_row(f"{part.start:.2f}", f"{part.end:.2f}", escape(part.label or "none"), share)
     return table
 
 
-def _likeliest(said: Prediction, top: int, labels: Labels) -> dict[str, list[tuple[str, float]]]:
+def _likeliest(answer: Prediction, top: int, labels: Labels) -> dict[str, list[tuple[str, float]]]:
     """head -> its `top` likeliest classes with their probabilities; the one head is '' if there are none."""
-    found = {}
+    by_head = {}
     for head, span in labels.groups.items():
-        names = sorted((labels.classes[i] for i in span), key=lambda label: -said.probabilities[label])[:top]
-        found[head] = [(name, said.probabilities[name]) for name in names]
-    return found
+        names = sorted((labels.classes[i] for i in span), key=lambda label: -answer.probabilities[label])[:top]
+        by_head[head] = [(name, answer.probabilities[name]) for name in names]
+    return by_head
 
 
-def _length(said: Timeline) -> str:
-    return f"{said.seconds:.1f} s, {len(said.moments)} windows"
+def _length(answer: Timeline) -> str:
+    return f"{answer.seconds:.1f} s, {len(answer.moments)} windows"
 
 
-def _notes(said: Prediction | Timeline) -> list[str]:
-    return [f"without {modality}: {why}" for modality, why in said.missing.items()]
+def _notes(answer: Prediction | Timeline) -> list[str]:
+    return [f"without {modality}: {why}" for modality, why in answer.missing.items()]
 
 
-def _json(name: str, said: Answer) -> str:
-    if isinstance(said, Unusable):
-        return json.dumps({"clip": name, "error": str(said)}, ensure_ascii=False)
-    values = said.to_json() if isinstance(said, Timeline) else said._asdict()
+def _json(name: str, answer: Answer) -> str:
+    if isinstance(answer, Unusable):
+        return json.dumps({"clip": name, "error": str(answer)}, ensure_ascii=False)
+    values = answer.to_json() if isinstance(answer, Timeline) else answer._asdict()
     return json.dumps({"clip": name, **values}, ensure_ascii=False)

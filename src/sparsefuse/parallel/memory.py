@@ -1,7 +1,7 @@
-"""Freed memory is kept for the next step.
+"""Keeps freed memory in the process for the next step.
 
-The C library hands large blocks back to the system when they are freed and asks for them again at the next step; the
-system clears every page of them. On a processor that is a fifth to a third of a small model's training time.
+By default glibc returns large blocks to the system when they are freed and allocates them again at the next step; the
+system zeroes every page of them. On a CPU that is a fifth to a third of a small model's training time.
 """
 
 import ctypes
@@ -13,7 +13,7 @@ KEPT = 2**29
 
 
 def keep_memory() -> bool:
-    """Has this process keep up to 512 MiB that it frees. False where the C library cannot (it is not glibc)."""
+    """Lets this process keep up to 512 MiB of freed memory. False if the C library is not glibc."""
     if sys.platform != "linux":
         return False
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)

@@ -1,4 +1,4 @@
-"""`workers.each` on a Ray cluster: tasks come in, their results come out in the order they finish."""
+"""`workers.each` on a Ray cluster: runs tasks and yields their results in the order they finish."""
 
 import logging
 import math
@@ -59,7 +59,7 @@ _begun: set[str] = set()
 def _worker(
     work: Callable[[Task], Result], begin: Callable[[], None] | None, timeout: float
 ) -> Callable[[Task], Result]:
-    """The work as a process of the cluster does it: after `begin`, and within the time-out."""
+    """`work` for a process of the cluster: after `begin`, and with the time-out."""
     run = uuid.uuid4().hex
 
     def do(task: Task) -> Result:
@@ -67,7 +67,7 @@ def _worker(
             begin()
             _begun.add(run)
         if timeout < math.inf:
-            # The system ends the process, whatever code is stuck in it.
+            # The signal ends the process, even if native code hangs.
             signal.setitimer(signal.ITIMER_REAL, timeout)
         try:
             return work(task)
@@ -83,13 +83,13 @@ def _joined() -> Any:
     except ImportError as error:
         raise ImportError("the engine ray needs ray: pip install 'sparsefuse[ray]'") from error
     if not ray.is_initialized():
-        os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # a task without GPUs keeps sight of them
+        os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # a task without GPUs still sees them
         ray.init(log_to_driver=False, logging_level=logging.ERROR, include_dashboard=False)
     return ray
 
 
 def _result(ray: Any, reference: Any) -> Any:
-    """What the task returned; None if its process died. What it raised is raised here."""
+    """The task's result; None if its process died. Exceptions of the task are raised here."""
     try:
         return ray.get(reference)
     except (ray.exceptions.WorkerCrashedError, ray.exceptions.OutOfMemoryError):

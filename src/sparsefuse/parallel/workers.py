@@ -1,4 +1,4 @@
-"""Tasks come in, their results come out in the order they finish; a worker that crashes or hangs costs one task."""
+"""Runs tasks in worker processes and yields results as they finish; a crash or a hang costs one task."""
 
 import atexit
 import math
@@ -37,13 +37,13 @@ def each(
     timeout: float = math.inf,
     late: Result | None = None,
 ) -> Generator[tuple[Task, Result | None], None, None]:
-    """Gives (task, its result) in any order; the result is None when the process that did it died.
+    """Yields (task, its result) in any order; the result is None if the task's process died.
 
-    `jobs`: number of processes; 0 = one per core; 1 = no other process, this one, which no time-out ends. What `work`
-    raises is raised here. `waiting` is called about once a second while other processes work: for progress within long
-    tasks. `begin`: what a process does once before its first task. A task that takes longer than `timeout` seconds is
-    ended with its process, and its result is `late`.
-    Close the generator (`contextlib.closing`) when leaving it early: that ends tasks that have begun.
+    `jobs`: number of processes; 0 = one per core; 1 = this process alone, without a time-out. Exceptions of `work`
+    are raised here. `waiting` is called about once a second while other processes work: for progress within long
+    tasks. `begin` is called once in a process before its first task. A task that takes longer than `timeout` seconds is
+    killed with its process, and its result is `late`.
+    Close the generator (`contextlib.closing`) when leaving it early: that kills tasks that have begun.
     """
     if jobs == 1:
         if begin:
@@ -58,10 +58,10 @@ def each(
 
 
 class _Pool(Generic[Task, Result]):
-    """Worker processes, each with a pipe and one task at a time: so it is known which task a dead one had."""
+    """Worker processes, each with a pipe and one task at a time, so that the task of a dead process is known."""
 
-    def __init__(self, orders: "_Orders", jobs: int, timeout: float, late: Result | None) -> None:
-        self._orders, self._jobs, self._timeout, self._late = orders, jobs, timeout, late
+    def __init__(self, setup: "_Setup", jobs: int, timeout: float, late: Result | None) -> None:
+        self._setup, self._jobs, self._timeout, self._late = setup, jobs, timeout, late
         self._workers: list[_Worker] = []
 
     def run(
@@ -75,13 +75,13 @@ class _Pool(Generic[Task, Result]):
                 return
             left = min(worker.deadline for worker in busy) - time.monotonic()
             left = max(0.0, min(left, 1.0 if waiting else math.inf))
-            heard = wait([worker.pipe for worker in busy], None if left == math.inf else left)
+            ready = wait([worker.pipe for worker in busy], None if left == math.inf else left)
             if waiting:
                 waiting()
             for worker in busy:
                 task = worker.task
-                if worker.pipe in heard:
-                    answer = self._hear(worker)
+                if worker.pipe in ready:
+                    answer = self._receive(worker)
                     if worker.busy:  # it has begun
                         continue
                 elif time.monotonic() >= worker.deadline:
@@ -92,12 +92,12 @@ class _Pool(Generic[Task, Result]):
                 yield task, answer
 
     def end(self) -> None:
-        """Ends all processes where they are, for a task may take an hour."""
+        """Kills all processes at once, as a task may take an hour."""
         for worker in list(self._workers):
             self._remove(worker)
 
     def _hand_out(self, tasks: Iterator[Task]) -> None:
-        """Gives every idle worker a task; starts a worker where there is a task and no one for it."""
+        """Gives every idle worker a task; starts more workers while there are tasks and fewer than `jobs`."""
         while True:
             idle = [worker for worker in self._workers if not worker.busy]
             if not idle and len(self._workers) >= self._jobs:
@@ -106,12 +106,12 @@ class _Pool(Generic[Task, Result]):
             if task is _NOTHING:
                 return
             if not idle:
-                idle = [_Worker(self._orders)]
+                idle = [_Worker(self._setup)]
                 self._workers += idle
             idle[0].give(task, self._timeout)
 
-    def _hear(self, worker: "_Worker") -> Any:
-        """The result of its task, which it has no longer then; None if it died. What the task raised is raised here."""
+    def _receive(self, worker: "_Worker") -> Any:
+        """The result of the worker's task; None if the worker died. Exceptions of the task are raised here."""
         try:
             kind, value = worker.pipe.recv()
         except (EOFError, OSError) as error:
@@ -134,14 +134,14 @@ class _Pool(Generic[Task, Result]):
         self._workers.remove(worker)
 
 
-_Orders = tuple[Callable[[Any], Any], Callable[[], None] | None]  # work, begin
+_Setup = tuple[Callable[[Any], Any], Callable[[], None] | None]  # work, begin
 _NOTHING: Any = object()
 
 
 class _Worker:
     """One process, and the task it has."""
 
-    def __init__(self, orders: _Orders) -> None:
+    def __init__(self, setup: _Setup) -> None:
         # Spawned, not forked: a fork of a process that has used threads (torch, FFmpeg) can hang.
         context = get_context("spawn")
         self.pipe, theirs = context.Pipe()
@@ -150,7 +150,7 @@ class _Worker:
         atexit.register(self.process.terminate)  # else Python waits for it if the generator is not closed
         theirs.close()
         self.task, self.deadline, self.begun = _NOTHING, math.inf, False
-        self._send(orders)
+        self._send(setup)
 
     @property
     def busy(self) -> bool:
@@ -158,14 +158,14 @@ class _Worker:
         return self.task is not _NOTHING
 
     def give(self, task: Any, timeout: float) -> None:
-        """Its next task; the first one's time begins when the process has begun."""
+        """Sends the next task; the time-out of the first one starts when the process is ready."""
         self.task = task
         if self.begun:
             self.deadline = time.monotonic() + timeout
         self._send(task)
 
     def end(self) -> None:
-        """Ends the process where it is."""
+        """Kills the process."""
         self.task, self.deadline = _NOTHING, math.inf
         self.pipe.close()
         self.process.terminate()
@@ -180,7 +180,7 @@ class _Worker:
 
 
 def _serve(pipe: "Connection[Any, Any]") -> None:
-    """A worker's life: orders come first, then tasks, and for each an answer goes back."""
+    """The loop of a worker process: receives `work` and `begin`, then tasks, and sends a result for each."""
     _start()
     work, begin = pipe.recv()
     if begin:
@@ -200,7 +200,7 @@ def _serve(pipe: "Connection[Any, Any]") -> None:
 
 
 def _start() -> None:
-    """A worker computes with one thread, keeps its memory, leaves Ctrl-C to its parent, and does not outlive it."""
+    """Sets up a worker: one thread, freed memory kept, Ctrl-C left to the parent, and it ends with the parent."""
     os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = "1"  # read when torch is imported,
     os.environ["OPENCV_FOR_THREADS_NUM"] = "1"
     if "torch" in sys.modules:  # which a user's script may have done already

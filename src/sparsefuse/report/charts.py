@@ -1,4 +1,4 @@
-"""Numbers come in, inline SVG figures go out.
+"""Draws numbers as inline SVG figures.
 
 The colours in the SVG are CSS variables of the page (--ink, --soft, --line, --c0 ... --c7), so that one figure
 serves light and dark. Text stays text: it can be selected, and takes the page's font.
@@ -20,13 +20,13 @@ from sparsefuse.files.whole import replacing
 NUM_COLOURS = 8
 P = ParamSpec("P")
 
-# Stand-ins that matplotlib draws with; `_svg` puts the page's variables in their place.
+# Placeholder colours for matplotlib; `_svg` replaces them by the page's variables.
 _INK, _SOFT, _LINE, _PAGE = "#010101", "#020202", "#030303", "#040404"
 _SERIES = [f"#0505{i:02x}" for i in range(NUM_COLOURS)]
 _VARIABLES = {_INK: "--ink", _SOFT: "--soft", _LINE: "--line", _PAGE: "--page"} | {
     colour: f"--c{i}" for i, colour in enumerate(_SERIES)
 }
-# A heat map is a picture and cannot follow a variable: one blue that reads on white and on black.
+# A heat map is a raster image and cannot use a variable: one blue that is visible on white and on black.
 _HEAT = (0.22, 0.45, 0.72)
 
 
@@ -55,12 +55,15 @@ class Point(NamedTuple):
     """The method's place in the table, which gives it its colour everywhere."""
 
 
-class Line(NamedTuple):
-    """A curve: places, means and deviations."""
+class Curve(NamedTuple):
+    """Means and standard deviations over x."""
 
     x: list[float]
     mean: list[float]
     std: list[float]
+
+
+Line = Curve  # the name in study/page.py
 
 
 def _styled(draw: Callable[P, Any]) -> Callable[P, str]:
@@ -75,7 +78,7 @@ def _styled(draw: Callable[P, Any]) -> Callable[P, str]:
 
 
 def need_matplotlib() -> None:
-    """Raises ImportError if nothing can be drawn. What trains for hours asks before, not when the page is due."""
+    """Raises ImportError without matplotlib. Long runs call it before training, not when the page is written."""
     if find_spec("matplotlib") is None:
         raise ImportError("figures need matplotlib: pip install 'sparsefuse[report]'")
 
@@ -99,13 +102,13 @@ def _style(look: "Look", *, salt: str = "") -> Any:
 
 
 def svg(draw: "Callable[[Look], Any]", salt: str) -> str:
-    """A figure drawn in the colours given it, for a page."""
+    """A figure as SVG for a page; `draw` gets the placeholder colours."""
     with _style(STAND_INS, salt=salt):
         return _svg(draw(STAND_INS))
 
 
 def png(draw: "Callable[[Look], Any]", path: str | Path) -> None:
-    """The same figure as a picture file, in the page's light colours."""
+    """The same figure as a PNG file, in the page's light colours."""
     look = light()
     with _style(look), replacing(path) as temporary:
         draw(look).savefig(temporary, format="png", dpi=160, facecolor=look.page)
@@ -196,7 +199,7 @@ def confusion(shares: np.ndarray, classes: list[str]) -> Any:
 
 @_styled
 def lines(
-    panels: dict[str, dict[str, Line]],
+    panels: dict[str, dict[str, Curve]],
     names: list[str],
     *,
     xlabel: str,
@@ -206,13 +209,13 @@ def lines(
 ) -> Any:
     """One panel per title, curves by name with bars of one deviation; `names` in order give each its colour.
 
-    A page has a legend of its own; a figure that stands alone wants one.
+    A page has a legend of its own; a figure outside a page needs `legend`.
     """
     figure, all_axes = _figure(7.2, 3.1, len(panels))
     for axes, (title, curves) in zip(all_axes, panels.items(), strict=True):
-        for name, line in curves.items():
+        for name, curve in curves.items():
             look = {"marker": "o", "ms": 4, "lw": 1.5, "capsize": 2, "label": name, **_look(name, names)}
-            axes.errorbar(line.x, line.mean, yerr=line.std, **look)
+            axes.errorbar(curve.x, curve.mean, yerr=curve.std, **look)
         if powers_of_two:
             axes.set_xscale("log", base=2)
             axes.xaxis.set_major_formatter("{x:g}")
@@ -226,7 +229,7 @@ def lines(
 
 @_styled
 def reliability(curves: dict[str, tuple[list[float], list[float]]], names: list[str]) -> Any:
-    """Accuracy against confidence, one line per method; on the diagonal a model is as sure as it is right."""
+    """Accuracy against confidence, one line per method; on the diagonal a model is calibrated."""
     figure, (axes,) = _figure(4.4, 4.0, 1)
     axes.plot([0, 1], [0, 1], color=_SOFT, lw=1, ls=(0, (4, 3)))
     for name, (confidence, accuracy) in curves.items():
@@ -239,7 +242,7 @@ def reliability(curves: dict[str, tuple[list[float], list[float]]], names: list[
 
 
 def standalone(svg: str) -> str:
-    """A figure as a file of its own: with the page's light colours in place of its variables."""
+    """A figure as a separate SVG file: with the page's light colours in place of its variables."""
     colours = _light_colours()
     svg = re.sub(r"var\((--\w+)\)", lambda match: colours.get(match[1], "sans-serif"), svg)
     return svg.replace("<svg", '<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink"', 1)

@@ -1,4 +1,4 @@
-"""A report of `check` in, one HTML page that opens from disk out: problems, sizes, lengths and balance."""
+"""Writes a report of `check` as one HTML page: problems, sizes, lengths and balance."""
 
 from functools import partial
 from pathlib import Path
@@ -16,7 +16,7 @@ from sparsefuse.report.charts import NUM_COLOURS, Look
 from sparsefuse.report.page import render
 
 NAMED = 40
-"""Classes that have a bar and a name each; more are a curve."""
+"""Most classes that are drawn as a named bar each; more are drawn as a curve."""
 ROWS = 100
 """Problems of one kind on the page; the JSON file holds all."""
 _COLUMNS = 3

@@ -1,13 +1,13 @@
-"""Which layers torch.compile makes faster: a model in, those compiled."""
+"""Compiles a model's layers with torch.compile where that makes them faster."""
 
 from sparsefuse.layers import ops
 from sparsefuse.model import FusionModel
 
 
 def compile_layers(model: FusionModel) -> list[int]:
-    """Has torch.compile compile the layers of `model`, each by itself, when they are next run; returns their places.
+    """Compiles the layers of `model` with torch.compile, each by itself, at the next call; returns their indices.
 
-    None where a backend of `layers.ops` computes them faster than compiled ones (README, Performance).
+    No layers if a backend of `layers.ops` is faster than compiled ones (README, Performance).
     """
     if ops.has_alternative(next(model.parameters())):
         return []

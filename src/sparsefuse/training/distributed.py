@@ -1,4 +1,4 @@
-"""Processes that train together (torchrun): who we are, and how results come back to all."""
+"""Distributed training with torchrun: this process's rank, and collectives over all processes."""
 
 import os
 from typing import NamedTuple
@@ -40,10 +40,10 @@ def device_of(device: str) -> str:
 
 
 def leave() -> None:
-    """Leaves the group, if there is one, once all are here. After an error, end the process without it.
+    """Leaves the process group, if there is one, after a barrier. After an error, end the process without it.
 
-    Gloo's thread needs Python's lock to let go of the last tensor; a process that ends meanwhile aborts or hangs, and
-    torchrun ends the others with it. While we wait for the others, it gets the lock.
+    Gloo's thread needs the GIL to release the last tensor; a process that exits meanwhile aborts or hangs, and
+    torchrun ends the others with it. During the barrier it gets the GIL.
     """
     if dist.is_initialized():
         dist.barrier()
@@ -58,5 +58,5 @@ def sum_over(values: Tensor, rank: Rank) -> Tensor:
 
 
 def wait(rank: Rank) -> None:
-    """Waits until all processes are here: what the first one wrote before can then be read by all."""
+    """A barrier: files that the first process wrote before it can be read by all after it."""
     sum_over(torch.zeros(1, device=rank.device), rank)

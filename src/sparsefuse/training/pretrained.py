@@ -1,7 +1,7 @@
-"""A Vision Transformer's weights as the start of a fusion model: a checkpoint folder in, a changed model out.
+"""Initialises a fusion model with the weights of a Vision Transformer.
 
 The checkpoint is one that `transformers` saved for model type `vit`: config.json and safetensors. No pickle is opened.
-As in MBT (Nagrani et al. 2021) every modality starts from the same picture model: a spectrogram is a grey picture of
+As in MBT (Nagrani et al. 2021) every modality starts from the same image model: a spectrogram is a grey image of
 time x bins, the kernel of a tubelet is zero but for its middle frame, and positions are resized to the grid of patches
 and repeated over time.
 """
@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 
 class Vit(NamedTuple):
-    """A checkpoint, its weights by our names."""
+    """A checkpoint, with its weights by the names of our modules."""
 
     source: str
     kernel: Tensor
@@ -52,14 +52,14 @@ class Vit(NamedTuple):
 
 
 def start(model: FusionModel, source: str | Path) -> None:
-    """Puts the weights of a ViT (a folder, or a name on the Hugging Face hub) into `model`.
+    """Loads the weights of a ViT (a folder, or a name on the Hugging Face hub) into `model`.
 
     Patch projections, positions and CLS tokens of modalities that are cut into patches; the k-th layer of the model
     that has blocks of style vit gets the k-th of the checkpoint, in all streams; the head's norm gets the last norm.
-    Other weights stay as they are. Raises ValueError when the model has nothing to put them in, or a shape differs.
+    Other weights keep their initialisation. Raises ValueError if the model has no such modules, or a shape differs.
     """
     vit = read_vit(source)
-    layers = [found for layer in model.layers if (found := _blocks(layer))]
+    layers = [blocks for layer in model.layers if (blocks := _blocks(layer))]
     if not layers or not model.embed.grids:
         lacking = "ViT blocks" if not layers else "modality cut into patches"
         raise ValueError(
@@ -117,12 +117,12 @@ def start_block(block: Block | CrossBlock, weights: dict[str, Tensor], vit: Vit)
 
 
 def _crossed(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """A block's state with queries apart from keys and values."""
-    found = {name: tensor for name, tensor in weights.items() if not name.startswith("attention.qkv.")}
+    """A block's state with separate projections for queries, and for keys and values."""
+    split = {name: tensor for name, tensor in weights.items() if not name.startswith("attention.qkv.")}
     for kind in ("weight", "bias"):
         q, k, v = weights[f"attention.qkv.{kind}"].chunk(3)
-        found |= {f"attention.q.{kind}": q, f"attention.kv.{kind}": torch.cat([k, v])}
-    return found
+        split |= {f"attention.q.{kind}": q, f"attention.kv.{kind}": torch.cat([k, v])}
+    return split
 
 
 def projection(vit: Vit, grid: Grid, name: str) -> Tensor:
@@ -132,20 +132,20 @@ def projection(vit: Vit, grid: Grid, name: str) -> Tensor:
     """
     side = vit.kernel.shape[-1]
     picture, _ = _picture(grid, 1)
-    found = (grid.time, grid.sides[0]) if picture else grid.sides
-    if found != (side, side) or grid.channels not in (1, vit.kernel.shape[1]):
-        asked = f"time {side} and patch {side}" if picture else f"patch {side}"
+    sides = (grid.time, grid.sides[0]) if picture else grid.sides
+    if sides != (side, side) or grid.channels not in (1, vit.kernel.shape[1]):
+        needed = f"time {side} and patch {side}" if picture else f"patch {side}"
         raise ValueError(
             f"{vit.source} has patches of {side} x {side} x {vit.kernel.shape[1]}, and {name!r} patches of "
-            f"{found[0]} x {found[1]} x {grid.channels}; set its {asked}, with 1 or {vit.kernel.shape[1]} channels"
+            f"{sides[0]} x {sides[1]} x {grid.channels}; set its {needed}, with 1 or {vit.kernel.shape[1]} channels"
         )
     kernel = vit.kernel if grid.channels > 1 else vit.kernel.sum(1, keepdim=True)
     kernel = kernel.permute(0, 2, 3, 1)  # (D, side, side, channels)
     if picture:
         return kernel.flatten(1)
-    whole = kernel.new_zeros(len(kernel), grid.time, side, side, grid.channels)
-    whole[:, grid.time // 2] = kernel
-    return whole.flatten(1)
+    tubelet = kernel.new_zeros(len(kernel), grid.time, side, side, grid.channels)
+    tubelet[:, grid.time // 2] = kernel
+    return tubelet.flatten(1)
 
 
 def positions(vit: Vit, grid: Grid, tubelets: int) -> Tensor:
@@ -192,7 +192,7 @@ def read_vit(source: str | Path) -> Vit:
 
 
 class _Named(dict[str, Tensor]):
-    """Tensors by name; a name that is not there is the file's fault."""
+    """Tensors by name; a missing name raises ValueError that names the file."""
 
     def __init__(self, folder: Path, tensors: dict[str, Tensor]):
         super().__init__(tensors)
@@ -225,7 +225,7 @@ _NAMES = {
 
 
 def _folder(source: str | Path) -> Path:
-    """The folder itself, or that of a name on the hub once it is fetched."""
+    """The folder itself, or the local folder of a name on the hub, downloaded if needed."""
     if Path(source).is_dir():
         return Path(source)
     if isinstance(source, Path) or source.count("/") != 1 or source.startswith((".", "/", "~")):
@@ -261,11 +261,11 @@ def _tensors(folder: Path) -> dict[str, Tensor]:
             f"{folder} has no .safetensors file, only {others}; a pickle can run code when it is opened, so it is not "
             "read: save the model again with transformers' save_pretrained"
         )
-    found = {}
+    tensors = {}
     for path in paths:
         try:
             with safe_open(path, framework="pt") as file:
-                found |= {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+                tensors |= {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         except SafetensorError as error:
-            raise ValueError(f"{path} is not a whole safetensors file ({error}); fetch it again") from error
-    return found
+            raise ValueError(f"{path} is not a complete safetensors file ({error}); fetch it again") from error
+    return tensors

@@ -29,6 +29,6 @@ POSITIONAL = {
     "push": ("run", "target"),
     "pull": ("source", "out"),
 }
-"""The arguments of a verb that are given by place."""
+"""The positional arguments of each verb."""
 GUIDES: dict[str, Callable[[str], str]] = {"prepare": recipes}
-"""What --help says below the options, given the first word after the verb."""
+"""Text of --help below the options, from the first word after the verb."""

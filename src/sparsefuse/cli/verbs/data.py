@@ -7,7 +7,7 @@ from sparsefuse.config import Config
 
 
 def demo(out: Path = Path("sparsefuse-demo"), clips: int = 360, epochs: int = 16, seed: int = 0) -> None:
-    """Renders clips with sound, then does all a user would: extract, compare, report, predict one fresh clip.
+    """Renders clips with sound, then runs the usual steps: extract, compare, report, predict one fresh clip.
 
     Args:
         out: folder for clips, features, runs and the report
@@ -51,14 +51,14 @@ def generate(
     lengths: dict[str, int] = {"left": 32, "right": 64},  # noqa: B006
     seed: int = 0,
 ) -> None:
-    """Makes feature files of two modalities whose redundancy and complementarity are known.
+    """Generates synthetic features of two modalities with a given redundancy and complementarity.
 
     Args:
         out: folder for the features, manifest.csv and truth.json
         clips: how many
         parts: a class is a pair of parts; this many of each make parts x parts classes
-        redundancy: share of a stream's tokens that show something of the class
-        one: share of the clips in which one modality shows the class and the other nothing
+        redundancy: share of a stream's tokens that hold evidence of the class
+        one: share of the clips in which one modality shows the class and the other is noise
         both: share of the clips in which each modality shows half of the class; in the rest each shows all of it
         lengths: tokens of the two modalities, as left=32,right=64
         seed: seed of the clips
@@ -88,10 +88,10 @@ def extract(
         manifest: CSV or JSONL with id, one column per media or feature file, and labels; `start` and `end` (seconds)
             name the part of its film that a clip is
         out: folder for the features; a rerun makes only what is missing
-        jobs: processes; 0 = one per core; 1 = this one alone, which no time-out ends and a crash does
+        jobs: processes; 0 = one per core; 1 = this process alone, without time-out or crash protection
         strict: stop at the first clip that cannot be used
         engine: local, or ray: a Ray cluster (RAY_ADDRESS, else one on this machine)
-        timeout: seconds after which a clip is given up
+        timeout: seconds after which a clip is skipped
         max_minutes: longest film, or part of one, that is read
         max_gb: largest file that is read
         max_frames_gb: most memory for the frames of one clip
@@ -99,21 +99,23 @@ def extract(
     from sparsefuse.features.extract import Bounds, extract
 
     bounds = Bounds(timeout, max_minutes, max_gb, max_frames_gb)
-    found = extract(manifest, out, features=config.features, jobs=jobs, strict=strict, engine=engine, bounds=bounds)
-    print(f"{found.done} made, {found.reused} reused, {len(found.skipped)} skipped -> {found.manifest}")
-    if found.skipped:
-        print(f"skipped: see {out / 'skipped.jsonl'}; the first is {found.skipped[0].id}: {found.skipped[0].reason}")
+    summary = extract(manifest, out, features=config.features, jobs=jobs, strict=strict, engine=engine, bounds=bounds)
+    print(f"{summary.done} made, {summary.reused} reused, {len(summary.skipped)} skipped -> {summary.manifest}")
+    if summary.skipped:
+        print(
+            f"skipped: see {out / 'skipped.jsonl'}; the first is {summary.skipped[0].id}: {summary.skipped[0].reason}"
+        )
 
 
 def check(
     config: Config, json: Path | None = None, report: Path | None = None, jobs: int = 0, strict: bool = False
 ) -> None:
-    """Reads all data a configuration names and says what would go wrong. Exit code 1 if there are errors, else 0.
+    """Reads all data of a configuration and reports problems. Exit code 1 if there are errors, else 0.
 
     Args:
         json: write the findings to this file too
-        report: write a page with pictures to this file, such as data.html
-        jobs: processes that look into media; 0 = one per core
+        report: write a page with figures to this file, such as data.html
+        jobs: processes that read media files; 0 = one per core
         strict: exit code 1 if there are warnings, too
     """
     from sparsefuse.config_checks import check_config
@@ -123,15 +125,15 @@ def check(
     check_config(config)
     if report and report.suffix.lower() not in (".html", ".htm"):
         raise ValueError(f"report is {report}, expected the name of a page, such as {report.stem}.html")
-    found = check(config.data, Path(), jobs=jobs)
-    show(found)
+    findings = check(config.data, Path(), jobs=jobs)
+    show(findings)
     if json:
-        write_json(json, found.to_json())
+        write_json(json, findings.to_json())
     if report:
         from sparsefuse.report.check_page import write_page
 
-        print(write_page(found, report))
-    if found.counts["error"] or (strict and found.counts["warning"]):
+        print(write_page(findings, report))
+    if findings.counts["error"] or (strict and findings.counts["warning"]):
         raise SystemExit(1)
 
 
@@ -139,15 +141,15 @@ def export_features(config: Config, out: Path, format: Literal["npz", "hf"] = "n
     """Writes the features and labels of a configuration for other tools: numpy, or Hugging Face's datasets.
 
     Args:
-        out: folder to write, which is new or empty
-        format: npz = one file per split, and a manifest that trains as it is; hf = for datasets.load_from_disk
+        out: folder to write; it must be new or empty
+        format: npz = one file per split, and a manifest for training; hf = for datasets.load_from_disk
     """
     from sparsefuse.config_checks import check_config
     from sparsefuse.data.bundle import export_features
 
     check_config(config)
-    found = export_features(config.data, Path(), out, format)
-    counts = ", ".join(f"{split} {len(rows)}" for split, rows in found.rows.items())
-    print(f"{counts} clips, {len(found.skips)} skipped -> {out}")
-    if found.skips:
-        print(f"skipped: see {out / 'skipped.jsonl'}; the first is {found.skips[0].id}: {found.skips[0].reason}")
+    bundle = export_features(config.data, Path(), out, format)
+    counts = ", ".join(f"{split} {len(rows)}" for split, rows in bundle.rows.items())
+    print(f"{counts} clips, {len(bundle.skips)} skipped -> {out}")
+    if bundle.skips:
+        print(f"skipped: see {out / 'skipped.jsonl'}; the first is {bundle.skips[0].id}: {bundle.skips[0].reason}")

@@ -1,4 +1,4 @@
-"""Verbs that train many models: what is better, what is cheaper, what a budget buys."""
+"""Verbs that train many models: comparisons, ablations, studies and searches under a budget."""
 
 from pathlib import Path
 from typing import Any, Literal
@@ -16,13 +16,13 @@ def compare(
     jobs: int = 0,
     engine: Literal["local", "ray"] = "local",
 ) -> None:
-    """Trains methods x seeds and puts accuracy (mean ± std) beside cost in one table. A rerun does what is missing.
+    """Trains methods x seeds and puts accuracy (mean ± std) beside cost in one table. A rerun adds what is missing.
 
     Args:
         methods: names (as --method) or .py files, all if not given; unimodal stands for each modality alone
         seeds: one run per method and seed
         out: folder for the run folders, compare.csv, compare.md and report.html
-        untested: leave the test split alone, while options are chosen; the table is the validation split's
+        untested: do not use the test split, while options are chosen; the table is of the validation split
         jobs: runs at a time; 0 = one per core, or one at a time on a GPU
         engine: local = processes of this machine; ray = tasks of a Ray cluster that sees the same files
     """
@@ -45,14 +45,14 @@ def ablate(
     jobs: int = 0,
     engine: Literal["local", "ray"] = "local",
 ) -> None:
-    """Trains one method with one option at several values x seeds, in one table. A rerun does what is missing.
+    """Trains one method with one option at several values x seeds, in one table. A rerun adds what is missing.
 
     Args:
         option: an option of the method (pool), of training (train.lr) or of the data (data.noise)
         values: its values, as avg,max,attn
         seeds: one run per value and seed
         out: folder for the run folders, ablate.csv, ablate.md and report.html
-        untested: leave the test split alone, while options are chosen; the table is the validation split's
+        untested: do not use the test split, while options are chosen; the table is of the validation split
         jobs: runs at a time; 0 = one per core, or one at a time on a GPU
         engine: local = processes of this machine; ray = tasks of a Ray cluster that sees the same files
     """
@@ -71,7 +71,7 @@ def study(
     jobs: int = 0,
     engine: Literal["local", "ray"] = "local",
 ) -> None:
-    """Runs the SFT paper's experiments (tables 1-5, figure 2) on a configuration's data. A rerun does what is missing.
+    """Runs the SFT paper's experiments (tables 1-5, figure 2) on a configuration's data. A rerun adds what is missing.
 
     Args:
         out: folder for the runs, the tables and report.html
@@ -106,12 +106,12 @@ def budget(
     """Searches the method's options under a budget; gives the Pareto front, the chosen options and a trained model.
 
     Args:
-        gmacs: most multiply-adds per clip, in units of 1e9; give at least one of these four, all that are given hold
+        gmacs: most multiply-adds per clip, in units of 1e9; at least one of these four limits is needed
         latency_ms: longest time for one clip on this machine (median), in milliseconds
         memory_mb: most memory for activations of a training step, per clip, in MB
-        params: most trained numbers
+        params: most trainable parameters
         methods: names or .py files to choose from; with --method auto, all but unimodal
-        trials: candidates to train; what is over the budget does not count as one
+        trials: candidates to train; those over the budget do not count
         epochs: passes over the training split per trial; as in training if not given
         seeds: seeds that the finalists are trained with, beside the one of the trials (--seed); with test groups, each
             draws other validation clips
@@ -131,7 +131,7 @@ def budget(
     if config.method == "auto" and not methods:
         methods = fusions()
     limits = Limits(gmacs, params, memory_mb, latency_ms)
-    found = search(
+    result = search(
         config,
         limits,
         out,
@@ -143,9 +143,9 @@ def budget(
         finalists=finalists,
         jobs=jobs,
     )
-    Console().print(found.front.rich(), found.finalists.rich(), sep="\n")
-    print_run(found.chosen)
-    print(f"{out / 'front.csv'}  {write_page(out)}  {found.yaml}  {found.chosen}")
+    Console().print(result.front.rich(), result.finalists.rich(), sep="\n")
+    print_run(result.chosen)
+    print(f"{out / 'front.csv'}  {write_page(out)}  {result.yaml}  {result.chosen}")
 
 
 def search_views(
@@ -157,25 +157,25 @@ def search_views(
     out: Path = Path("runs/views"),
     jobs: int = 0,
 ) -> None:
-    """Searches which heads of LoCoMT read which modalities under a budget, beside strategies that cost as much.
+    """Searches which modalities each head of LoCoMT attends to under a budget, and compares strategies of that cost.
 
     Args:
         gmacs: most multiply-adds per clip, in units of 1e9
-        price: what the expected cost of attention adds to the loss while views are learned, in parts of reading oneself
+        price: weight in the loss of the expected attention cost, relative to the cost of self-attention per modality
         seeds: one run per choice of views and seed
         draws: random choices of views to compare with
-        out: folder for views.yaml (the configuration found) and runs/, with views.csv, views.md and report.html
+        out: folder for views.yaml (the resulting configuration) and runs/, with views.csv, views.md and report.html
         jobs: runs at a time; 0 = one per core, or one at a time on a GPU
     """
     from sparsefuse.budget.views import search_views
     from sparsefuse.report.charts import need_matplotlib
 
     need_matplotlib()
-    found = search_views(config, gmacs, out, root=Path(), price=price, seeds=seeds, draws=draws, jobs=jobs)
-    for layer, views in enumerate(found.views):
+    result = search_views(config, gmacs, out, root=Path(), price=price, seeds=seeds, draws=draws, jobs=jobs)
+    for layer, views in enumerate(result.views):
         print(f"layer {layer + 1}: " + ", ".join(f"{view} {heads}" for view, heads in views.items()))
-    print(found.yaml)
-    print_table(out / "runs", "views", found.failed)
+    print(result.yaml)
+    print_table(out / "runs", "views", result.failed)
 
 
 def cost(
@@ -202,9 +202,9 @@ def cost(
         shapes: the SFT paper's shapes and options in place of lengths, features and num_classes; adds its figures
         measure: measure memory and latency too
         json: print JSON
-        device_profile: run folders, .onnx files or a budget's folder (its front), A,B: what they take on one thread, as
+        device_profile: run folders, .onnx files or a budget's folder (its front), A,B: their cost on one thread, as
             float32, bfloat16 and int8
-        memory_mb: with --device-profile, the most that a process with onnxruntime may use; 0 = no cap
+        memory_mb: with --device-profile, the memory limit of a process with onnxruntime; 0 = none
         trust_code: with --device-profile, allow a run whose method or extractor is a .py file
     """
     if device_profile:
@@ -215,5 +215,5 @@ def cost(
     from sparsefuse.cost.table import ledger, show
     from sparsefuse.methods import fusions
 
-    lines = ledger(methods or fusions(), lengths, features, num_classes, options, shapes=shapes, measured=measure)
-    show(lines, as_json=json)
+    rows = ledger(methods or fusions(), lengths, features, num_classes, options, shapes=shapes, measured=measure)
+    show(rows, as_json=json)

@@ -55,17 +55,17 @@ def export(
         run: the run folder of the model
         format: onnx = for onnxruntime, on a phone or in a browser too; pt2 = for torch.export.load
         int8: weights as 8-bit integers (ONNX only)
-        with_features: take sound in place of the features that the extractor spectrogram makes of it
+        with_features: include the extractor spectrogram, so that the model's input is sound
         out: the file; <run>/export/model.<format> by default. The card is beside it, as .json and .md
-        tolerance: largest difference of a logit from the trained model's
-        manifest: clips to check it on, features or media files; the run's validation split if not given
-        test: check it on the run's test split too
-        force: write the file even if it is not what was trained; the card says so
+        tolerance: largest allowed difference of a logit from the trained model's
+        manifest: clips to check the file on, features or media files; the run's validation split if not given
+        test: check the file on the run's test split too
+        force: write the file even if it differs from the trained model; the card says so
         trust_code: allow a run whose method or extractor is a .py file
     """
     from sparsefuse.export.artefact import export
 
-    made = export(
+    artefact = export(
         run,
         format=format,
         int8=int8,
@@ -77,8 +77,8 @@ def export(
         force=force,
         trust_code=trust_code,
     )
-    print(made.file.with_suffix(".md").read_text(encoding="utf-8"))
-    print(made.file, made.file.with_suffix(".json"))
+    print(artefact.file.with_suffix(".md").read_text(encoding="utf-8"))
+    print(artefact.file, artefact.file.with_suffix(".json"))
 
 
 def explain(
@@ -90,7 +90,7 @@ def explain(
     png: Path | None = None,
     trust_code: bool = False,
 ) -> None:
-    """Shows what a model looked at in a clip, and what it could not do without, as one HTML page.
+    """Shows attention rollout over a clip, and the effect of masking parts of it, as one HTML page.
 
     Args:
         run: the run folder of the model
@@ -103,11 +103,11 @@ def explain(
     """
     from sparsefuse.explain.page import explain_clip, page_name, write_page, write_picture
 
-    found = explain_clip(run, clip, manifest=manifest, id=id, trust_code=trust_code)
-    print(found.found.prediction.label, *(f"{name} {share:.2f}" for name, share in found.found.shares.items()))
+    explained = explain_clip(run, clip, manifest=manifest, id=id, trust_code=trust_code)
+    print(explained.found.prediction.label, *(f"{name} {share:.2f}" for name, share in explained.found.shares.items()))
     if png:
-        print(write_picture(found, png))
-    print(write_page(found, out or run / "explain" / page_name(found)))
+        print(write_picture(explained, png))
+    print(write_page(explained, out or run / "explain" / page_name(explained)))
 
 
 def serve(
@@ -127,13 +127,13 @@ def serve(
 
     Args:
         run: the run folder of the model
-        host: the address to listen on; others than this machine reach it only if you name one of its own, or 0.0.0.0
+        host: the address to listen on; 127.0.0.1 = reachable from this machine only, 0.0.0.0 = from others too
         port: the port to listen on; 0 = any that is free
         max_mb: largest request, in MB
         max_seconds: longest media file, in seconds
-        concurrency: clips that are worked on at a time; four times as many may wait, more get status 503
+        concurrency: clips processed at a time; four times as many may wait, more get status 503
         timeout: seconds from the first byte of a request to its answer
-        batch: clips that go through the model together, at most
+        batch: most clips in one batch of the model
         wait_ms: milliseconds for which the first clip of a batch waits for others
         no_page: leave out the web page (and gradio)
         trust_code: allow a run whose method or extractor is a .py file
@@ -145,7 +145,7 @@ def serve(
 
 
 def env() -> None:
-    """Prints versions, the machine, and what computes the layers of models here, or why not something faster."""
+    """Prints versions, the machine, and the backends that compute layers, or why they are not available."""
     import platform
 
     import torch
@@ -160,7 +160,7 @@ def env() -> None:
         "system": f"{platform.system()} {platform.machine()}, {torch.backends.cpu.get_cpu_capability()}",
         "threads": str(torch.get_num_threads()),
         "CUDA": torch.cuda.get_device_name() if torch.cuda.is_available() else "none",
-        "asked for": f"{ops.VARIABLE}={ops.requested()}",
+        "requested": f"{ops.VARIABLE}={ops.requested()}",
         **{f"backend {name}": text for name, text in ops.status().items()},
     }
     for name, text in facts.items():

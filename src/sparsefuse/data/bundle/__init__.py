@@ -1,4 +1,4 @@
-"""`sparsefuse export-features`: a data configuration in, a folder that other tools read out.
+"""`sparsefuse export-features`: writes the data of a configuration as a folder for other tools.
 
 `npz` is for numpy, and `hf` for the library `datasets`. docs/data-format.md has the layouts.
 """
@@ -26,7 +26,7 @@ Format = Literal["npz", "hf"]
 
 
 class Bundle(NamedTuple):
-    """What goes out: rows with their features still in files."""
+    """The data to export: rows whose features are still in files."""
 
     rows: dict[str, list[Row]]
     """split -> usable rows, in the manifest's order; splits without rows are absent"""
@@ -55,7 +55,7 @@ def export_features(data: Data, root: Path, out: Path, format: Format) -> Bundle
     `skipped.jsonl`. Raises FileExistsError when `out` has files, ValueError as `prepare` does.
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise FileExistsError(f"{out} exists and is not empty; choose another folder, or take it away")
+        raise FileExistsError(f"{out} exists and is not empty; choose another folder, or remove it")
     writer = importlib.import_module(f"sparsefuse.data.bundle.{format}")
     manifest = read_manifest(root / data.manifest, label=data.label, modalities=data.modalities)
     task = task_of(data.task, (row.label for row in manifest.rows), manifest.labels)

@@ -71,8 +71,8 @@ def _targets(bundle: Bundle, label: str) -> dict[str, Any]:
     labels = bundle.labels
     if labels.task == "regression":
         return {bundle.columns[0]: float(label)}
-    found = labels.indices(label)
+    indices = labels.indices(label)
     if labels.task == "multilabel":
-        return {bundle.columns[0]: sorted(set(found))}
+        return {bundle.columns[0]: sorted(set(indices))}
     starts = [span.start for span in labels.groups.values()]
-    return {column: i - start for column, i, start in zip(bundle.columns, found, starts, strict=True)}
+    return {column: i - start for column, i, start in zip(bundle.columns, indices, starts, strict=True)}

@@ -34,8 +34,8 @@ __all__ = ["Problem", "Report", "Size", "Spread", "check", "show"]
 def check(data: Data, root: Path, *, jobs: int = 0) -> Report:
     """Reads everything the configuration names; `root` is the folder that its paths are relative to.
 
-    `jobs`: processes that look into media; 0 = one per core, 1 = this one alone, which a broken file may then crash.
-    Raises FileNotFoundError when the manifest, or a list of classes, is not there. All else is a problem in the report.
+    `jobs`: processes that probe media; 0 = one per core, 1 = this one alone, which a broken file may crash.
+    Raises FileNotFoundError if the manifest, or a list of classes, is missing. All else is a problem in the report.
     """
     path = root / data.manifest
     num_rows = 0
@@ -94,15 +94,15 @@ def _faults(files: Files) -> list[Problem]:
     """Files that cannot be used."""
     problems = []
     for row, _, ref in files.cells([*files.features, *files.media]):
-        found = files.of_features.get(ref) or files.of_media.get(ref)
-        if isinstance(found, Fault):
-            columns = f"; columns {some(found.columns)}" if found.columns else ""
-            problems.append(broken(found.kind, f"sample {row.id}: {found.reason}{columns}", row.id))
+        content = files.of_features.get(ref) or files.of_media.get(ref)
+        if isinstance(content, Fault):
+            columns = f"; columns {some(content.columns)}" if content.columns else ""
+            problems.append(broken(content.kind, f"sample {row.id}: {content.reason}{columns}", row.id))
     return problems
 
 
 def _skips(prepared: Prepared, files: Files, manifest: Manifest) -> list[Problem]:
-    """What training would leave out, but for the files that `_faults` names."""
+    """What training would leave out, except for the files that `_faults` reports."""
     refs = {row.id: row.files for row in manifest.rows}
     problems = []
     for skip in prepared.skips:
@@ -117,7 +117,7 @@ def _skips(prepared: Prepared, files: Files, manifest: Manifest) -> list[Problem
 
 
 def _notes(files: Files, manifest: Manifest) -> list[Problem]:
-    """What is as it should be, but good to know."""
+    """Findings that are not problems: missing modalities, columns of media, clips that extraction left out."""
     problems = []
     if files.features:
         problems += [
@@ -155,6 +155,6 @@ def _sizes(prepared: Prepared, files: Files) -> dict[str, Size]:
 
 
 def _histograms(files: Files, segments: Segments) -> dict[str, Histogram]:
-    found = {name: list(tokens_of(files, name).values()) for name in files.features}
-    found |= {name: list(seconds_of(files, [name], segments.of).values()) for name in files.media}
-    return {name: Histogram.of(values) for name, values in found.items() if values}
+    measured = {name: list(tokens_of(files, name).values()) for name in files.features}
+    measured |= {name: list(seconds_of(files, [name], segments.of).values()) for name in files.media}
+    return {name: Histogram.of(values) for name, values in measured.items() if values}

@@ -18,14 +18,14 @@ def balance(rows: Mapping[str, Sequence[Row]], labels: Labels) -> dict[str, dict
 
 
 def imbalance(counts: Mapping[str, Mapping[str, int]], labels: Labels) -> list[Problem]:
-    """Splits without rows, classes that a split lacks, and classes of one head that training has far more of."""
+    """Splits without rows, classes that a split lacks, and heads whose classes are imbalanced in training."""
     problems = []
-    for split, found in counts.items():
-        absent = [name for name, count in found.items() if not count]
-        if not sum(found.values()):
+    for split, classes in counts.items():
+        absent = [name for name, count in classes.items() if not count]
+        if not sum(classes.values()):
             problems.append(broken("split", f"{split} has no usable sample"))
         elif absent:
-            message = f"{split} has no sample of {len(absent)} of {len(found)} classes: {some(absent)}"
+            message = f"{split} has no sample of {len(absent)} of {len(classes)} classes: {some(absent)}"
             problems.append(broken("absent", message))
     for span in labels.groups.values():
         train = {labels.classes[i]: count for i in span if (count := counts.get("train", {}).get(labels.classes[i]))}

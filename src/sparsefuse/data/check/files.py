@@ -1,4 +1,4 @@
-"""Every file of a manifest read once: its rows in, what each file holds out; the arrays themselves are not kept."""
+"""Reads every file of a manifest once and keeps a summary of each; the arrays themselves are not kept."""
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -20,7 +20,7 @@ from sparsefuse.parallel.workers import each
 FEW = 5000
 """Feature files that one process reads before others would have started."""
 SECONDS = 60.0
-"""For looking into one media file; it decodes seconds of it, but a file may be made to hold a decoder up."""
+"""Time-out for probing one media file; that takes seconds, but a malicious file may stall the decoder."""
 
 
 class Features(NamedTuple):
@@ -39,7 +39,7 @@ class Extremes(NamedTuple):
 
 
 class Files:
-    """What is known of every file; `features` and `media` are columns, sorted."""
+    """A summary of every file; `features` and `media` are columns, sorted."""
 
     def __init__(self, rows: Sequence[Row], columns: Sequence[str]) -> None:
         self.rows = rows
@@ -66,38 +66,38 @@ class Files:
             where[ref].add(name)
         results = each(partial(contents, root=root), list(where), 1 if len(where) < FEW else jobs)
         with closing(results):
-            for ref, found in watched(results, "reading features", len(where)):
-                self.of_features[ref] = self._kept(found, where[ref]) if found else _crash(ref)
+            for ref, content in watched(results, "reading features", len(where)):
+                self.of_features[ref] = self._kept(content, where[ref]) if content else _crash(ref)
         refs = list(dict.fromkeys(ref for _, _, ref in self.cells(self.media) if not is_remote(ref)))
-        late = Fault("unreadable", f"looking into it took longer than {SECONDS:g} s, the time-out")
+        late = Fault("unreadable", f"probing it took longer than {SECONDS:g} s, the time-out")
         with closing(each(partial(media_contents, root=root), refs, jobs, timeout=SECONDS, late=late)) as results:
-            for ref, found in watched(results, "looking into media", len(refs)):
-                self.of_media[ref] = _named(ref, late) if found is late else found or _crash(ref)
+            for ref, content in watched(results, "probing media", len(refs)):
+                self.of_media[ref] = _named(ref, late) if content is late else content or _crash(ref)
 
     def shape(self, ref: str, root: Path) -> Shape:
         """As `prepare.read_shape`, from memory; a media file that can be read counts as one token."""
-        found = self.of_features.get(ref) or self.of_media.get(ref)
-        if isinstance(found, Fault):
-            raise Unusable(found.reason)
-        return Shape(found.length, found.width) if isinstance(found, Features) else Shape(1, 1)
+        content = self.of_features.get(ref) or self.of_media.get(ref)
+        if isinstance(content, Fault):
+            raise Unusable(content.reason)
+        return Shape(content.length, content.width) if isinstance(content, Features) else Shape(1, 1)
 
     def probes(self, column: str) -> Iterator[tuple[Row, str, Probe]]:
         """The media files of a column that can be read, each once, with the first row that has it."""
-        seen = set()
+        visited = set()
         for row, _, ref in self.cells([column]):
-            found = self.of_media.get(ref)
-            if isinstance(found, Probe) and ref not in seen:
-                seen.add(ref)
-                yield row, ref, found
+            content = self.of_media.get(ref)
+            if isinstance(content, Probe) and ref not in visited:
+                visited.add(ref)
+                yield row, ref, content
 
-    def _kept(self, found: Contents | Fault, columns: set[str]) -> Features | Fault:
-        if isinstance(found, Fault):
-            return found
+    def _kept(self, content: Contents | Fault, columns: set[str]) -> Features | Fault:
+        if isinstance(content, Fault):
+            return content
         for name in columns:
-            before = self.extremes.get((name, found.width), found)
-            low, high = np.minimum(before.low, found.low), np.maximum(before.high, found.high)
-            self.extremes[name, found.width] = Extremes(low, high)
-        return Features(found.length, found.width, found.hash)
+            before = self.extremes.get((name, content.width), content)
+            low, high = np.minimum(before.low, content.low), np.maximum(before.high, content.high)
+            self.extremes[name, content.width] = Extremes(low, high)
+        return Features(content.length, content.width, content.hash)
 
 
 def is_remote(ref: str) -> bool:

@@ -1,4 +1,4 @@
-"""What is wrong with media before anything is made of it: the files as looked into in, problems and sizes out."""
+"""Problems and sizes of media files before extraction, from probing them."""
 
 from collections import Counter
 
@@ -12,19 +12,19 @@ APART = (1.0, 2 / 3)
 
 
 def odd_media(files: Files) -> list[Problem]:
-    """Streams that lack, differ in length, are silent, black or frozen."""
+    """Streams that are missing, of different lengths, silent, black or frozen."""
     problems = []
     for name in files.media:
-        found = list(files.probes(name))
-        pictures, sounds = (sum(has(probe) for _, _, probe in found) for has in (_has_picture, _has_sound))
-        sizes = Counter(f"{p.picture.width}x{p.picture.height}" for _, _, p in found if p.picture)
+        probes = list(files.probes(name))
+        pictures, sounds = (sum(has(probe) for _, _, probe in probes) for has in (_has_picture, _has_sound))
+        sizes = Counter(f"{p.picture.width}x{p.picture.height}" for _, _, p in probes if p.picture)
         if len(sizes) > 1:
             shown = ", ".join(f"{size} ({count})" for size, count in sizes.most_common(5))
             problems.append(broken("sizes", f"{name}: {len(sizes)} picture sizes: {shown}"))
-        for row, ref, probe in found:
+        for row, ref, probe in probes:
             for message in [
-                _lacking("picture", _has_picture(probe), pictures, len(found)),
-                _lacking("sound", _has_sound(probe), sounds, len(found)),
+                _lacking("picture", _has_picture(probe), pictures, len(probes)),
+                _lacking("sound", _has_sound(probe), sounds, len(probes)),
             ]:
                 if message:
                     problems.append(broken("streams", f"sample {row.id}: {ref} {message}", row.id))
@@ -36,16 +36,16 @@ def odd_media(files: Files) -> list[Problem]:
 
 
 def footage(files: Files) -> dict[str, Footage]:
-    """Column -> what its files hold, of those that can be read."""
+    """Column -> a summary of its files, of those that can be read."""
     columns = {}
     for name in files.media:
-        found = [probe for _, _, probe in files.probes(name)]
-        pictures = [probe.picture for probe in found if probe.picture]
-        sounds = [probe.sound for probe in found if probe.sound]
-        if found:
+        probes = [probe for _, _, probe in files.probes(name)]
+        pictures = [probe.picture for probe in probes if probe.picture]
+        sounds = [probe.sound for probe in probes if probe.sound]
+        if probes:
             columns[name] = Footage(
-                len(found),
-                Spread.of([probe.seconds for probe in found]),
+                len(probes),
+                Spread.of([probe.seconds for probe in probes]),
                 len(pictures),
                 len(sounds),
                 _counted([f"{picture.width}x{picture.height}" for picture in pictures]),
@@ -72,22 +72,22 @@ def _lacking(what: str, there: bool, have: int, files: int) -> str:
 
 
 def _looks(probe: Probe) -> list[tuple[str, str]]:
-    """Rule and what is to be said of one file."""
+    """The problems of one file: the rule and its message."""
     picture, sound = probe.picture, probe.sound
-    found = []
+    messages = []
     if probe.silent and sound:
         peak = f"its peak is {sound.peak:.0f} dB" if sound.peak > -120 else "all samples are 0"
-        found.append(("silent", f"is silent: {peak}; {SILENT:.0f} dB is the limit, all of it was heard"))
+        messages.append(("silent", f"is silent: {peak}; {SILENT:.0f} dB is the limit, all of it was checked"))
     if probe.black and picture:
-        found.append(
+        messages.append(
             ("black", f"is black: no pixel of {picture.looked_at} frames is brighter than {picture.brightest:g}")
         )
     elif probe.frozen and picture:
-        found.append(
+        messages.append(
             ("frozen", f"stands still: {picture.looked_at} frames differ by {picture.change:g} of 255 at most")
         )
     if picture and sound and picture.seconds and sound.seconds and picture.rate:
         short, long = sorted((picture.seconds, sound.seconds))
         if long - short > APART[0] and short < APART[1] * long:
-            found.append(("apart", f"has {picture.seconds:.1f} s of picture and {sound.seconds:.1f} s of sound"))
-    return found
+            messages.append(("apart", f"has {picture.seconds:.1f} s of picture and {sound.seconds:.1f} s of sound"))
+    return messages

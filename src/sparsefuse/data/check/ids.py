@@ -1,4 +1,4 @@
-"""Ids that are empty or stand twice: a table in, all of them out at once."""
+"""Empty and duplicate ids of a table, all at once."""
 
 from collections import defaultdict
 from collections.abc import Iterable
@@ -8,16 +8,16 @@ from sparsefuse.files.rows import Table
 
 
 def bad_ids(table: Table) -> list[Problem]:
-    """`read_manifest` stops at the first; whoever has to mend them wants to see all."""
+    """All bad ids, to be corrected in one go; `read_manifest` stops at the first."""
     if "id" not in table.columns:
         return []
     lines: dict[str, list[int]] = defaultdict(list)
     for line, row in zip(table.lines, table.rows, strict=True):
         lines[row["id"]].append(line)
     problems = [broken("id", f"line {line}: the id is empty; every row needs one") for line in lines.pop("", [])]
-    for name, found in lines.items():
-        if len(found) > 1:
-            problems.append(broken("id", f"id {name!r} stands on lines {some(found)}; ids are unique", name))
+    for name, numbers in lines.items():
+        if len(numbers) > 1:
+            problems.append(broken("id", f"id {name!r} stands on lines {some(numbers)}; ids are unique", name))
     return problems
 
 

@@ -1,4 +1,4 @@
-"""The same clip twice: splits in, what is in several of them out (leaks), and what one split has twice (duplicates)."""
+"""Clips that are in several splits (leaks) or twice in one (duplicates)."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -34,9 +34,9 @@ def leaks(
     for name in files.features:
         same: dict[str, list[_Use]] = defaultdict(list)
         for row, _, ref in files.cells([name]):
-            found = files.of_features[ref]
-            if row.id in where and isinstance(found, Features):
-                same[found.hash].append(_Use(row, where[row.id], ref, Segment()))
+            content = files.of_features[ref]
+            if row.id in where and isinstance(content, Features):
+                same[content.hash].append(_Use(row, where[row.id], ref, Segment()))
         problems += _judged(name, same.values())
     hashes = _hashes(files, root)
     for name in files.media:
@@ -49,11 +49,11 @@ def leaks(
 
 
 def _hashes(files: Files, root: Path) -> dict[str, str]:
-    """Media reference -> hash of the file's bytes, of files that have the size of another: no others can be equal."""
+    """Media reference -> hash of the file's bytes, only of files that have the size of another."""
     sizes: dict[int, list[str]] = defaultdict(list)
-    for ref, found in files.of_media.items():
-        if isinstance(found, Probe):
-            sizes[found.bytes].append(ref)
+    for ref, content in files.of_media.items():
+        if isinstance(content, Probe):
+            sizes[content.bytes].append(ref)
     alike = [ref for refs in sizes.values() if len(refs) > 1 for ref in refs]
     return {ref: hash_file(media_path(ref, root)) for ref in watched(alike, "comparing files")}
 
@@ -75,7 +75,7 @@ def _judge(column: str, uses: list[_Use]) -> list[Problem]:
         by_ref: dict[str, set[str]] = defaultdict(set)
         for use in uses:
             by_ref[use.ref].add(use.split)
-        shared = [ref for ref, found in by_ref.items() if len(found) > 1]
+        shared = [ref for ref, used_in in by_ref.items() if len(used_in) > 1]
         if shared:
             message = f"{what} have the same file {some(shared, 2)} and are in several splits: {', '.join(splits)}"
             return [broken("leak-file", message + also, *ids)]

@@ -1,4 +1,4 @@
-"""Clips whose length, or rate, is far from the others': what is known of all files in, the odd ones out."""
+"""Outliers in the lengths and rates of clips."""
 
 import math
 from collections import defaultdict
@@ -12,7 +12,7 @@ from sparsefuse.data.check.segments import Segment
 from sparsefuse.media.probe import Probe
 
 FEWEST = 8
-"""Values that say what is usual."""
+"""Fewest values that make a median."""
 DEVIATIONS = 5
 """Scaled median absolute deviations, of logarithms."""
 LENGTH, RATE = 2.0, 1.5
@@ -37,8 +37,8 @@ def odd_lengths(files: Files, segments: Mapping[str, Segment]) -> list[Problem]:
     """In tokens of a modality, and in seconds of a media file or the part of it that a row is about."""
     problems = []
     for name in files.features:
-        found = list(tokens_of(files, name).items())
-        problems += _odd("length", found, LENGTH, f"{name} has {{:g}} tokens")
+        lengths = list(tokens_of(files, name).items())
+        problems += _odd("length", lengths, LENGTH, f"{name} has {{:g}} tokens")
     for name in files.media:
         seconds = seconds_of(files, [name], segments)
         problems += _odd("length", list(seconds.items()), LENGTH, f"{name} is {{:.2f}} s long")
@@ -61,47 +61,47 @@ def odd_rates(files: Files, segments: Mapping[str, Segment]) -> list[Problem]:
         problems += _odd("rate", ratios, RATE, f"{one} has {{:.2f}} tokens for each of {other}")
     for name in files.media:
         rates = defaultdict(list)
-        for row, _, found in files.probes(name):
-            if found.picture and found.picture.rate:
-                rates["frames per second"].append((row.id, found.picture.rate))
-            if found.sound:
-                rates["samples of sound per second"].append((row.id, float(found.sound.rate)))
+        for row, _, probe in files.probes(name):
+            if probe.picture and probe.picture.rate:
+                rates["frames per second"].append((row.id, probe.picture.rate))
+            if probe.sound:
+                rates["samples of sound per second"].append((row.id, float(probe.sound.rate)))
         for unit, pairs in rates.items():
             problems += _odd("rate", pairs, RATE, f"{name} has {{:g}} {unit}")
     return problems
 
 
-def _odd(kind: str, found: Sequence[tuple[str, float]], factor: float, text: str) -> list[Problem]:
-    values = [value for _, value in found]
+def _odd(kind: str, pairs: Sequence[tuple[str, float]], factor: float, text: str) -> list[Problem]:
+    values = [value for _, value in pairs]
     places = outliers(values, factor)
     if not places:
         return []
     usual = round(median(values), 2)
     return [
-        broken(kind, f"sample {found[i][0]}: {text.format(found[i][1])}; the median is {usual:.6g}", found[i][0])
+        broken(kind, f"sample {pairs[i][0]}: {text.format(pairs[i][1])}; the median is {usual:.6g}", pairs[i][0])
         for i in places
     ]
 
 
 def tokens_of(files: Files, column: str) -> dict[str, int]:
     """Id -> N, of the files of a modality that can be read."""
-    found = {}
+    lengths = {}
     for row, _, ref in files.cells([column]):
         file = files.of_features[ref]
         if isinstance(file, Features):
-            found[row.id] = file.length
-    return found
+            lengths[row.id] = file.length
+    return lengths
 
 
 def seconds_of(files: Files, columns: Sequence[str], segments: Mapping[str, Segment]) -> dict[str, float]:
     """Id -> seconds of the clip: of its segment, else of its longest media file; those that are known."""
-    found: dict[str, float] = {}
+    seconds: dict[str, float] = {}
     for row, _, ref in files.cells(columns):
         probe = files.of_media.get(ref)
         if isinstance(probe, Probe) and probe.seconds:
-            found[row.id] = max(found.get(row.id, 0.0), probe.seconds)
+            seconds[row.id] = max(seconds.get(row.id, 0.0), probe.seconds)
     for id, segment in segments.items():
-        end = min(segment.end, found.get(id, math.inf))
+        end = min(segment.end, seconds.get(id, math.inf))
         if end != math.inf and end > segment.start:
-            found[id] = end - segment.start
-    return found
+            seconds[id] = end - segment.start
+    return seconds

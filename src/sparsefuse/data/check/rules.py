@@ -1,4 +1,4 @@
-"""The rules that a data set keeps: each with its weight and the nearest fix; docs/data-format.md explains them."""
+"""The rules of `check`, each with its severity and nearest fix; docs/data-format.md explains them."""
 
 from typing import Literal, NamedTuple
 
@@ -6,7 +6,7 @@ Severity = Literal["error", "warning", "note"]
 
 
 class Rule(NamedTuple):
-    """One rule. An error loses data or makes results untrue; a warning may be intended; a note is to be known."""
+    """One rule. An error loses data or invalidates results; a warning may be intended; a note is information."""
 
     severity: Severity
     says: str
@@ -18,7 +18,7 @@ RULES = {
         "error",
         "The manifest is a UTF-8 table with an id, a label and a column of files, as many cells in every row as in "
         "the header, and known splits.",
-        "mend the line that is named; nothing else can be checked before",
+        "correct the line that is named; nothing else can be checked before",
     ),
     "id": Rule("error", "Every row has an id of its own.", "rename or take out the rows that are named"),
     "unusable": Rule(
@@ -40,12 +40,12 @@ RULES = {
         "All clips have as many features F in a modality as most training clips.",
         "make the features of all clips with one extractor and the same options",
     ),
-    "label": Rule("error", "Every row has a label that training knows.", "mend the label, or take out the row"),
-    "dropped": Rule("error", "Every row has a file that can be used.", "mend one of its files, or take out the row"),
+    "label": Rule("error", "Every row has a label that training knows.", "correct the label, or take out the row"),
+    "dropped": Rule("error", "Every row has a file that can be used.", "correct one of its files, or take out the row"),
     "segment": Rule(
         "error",
         "`start` and `end` are seconds within the file, and `end` comes after `start`.",
-        "mend the cells; an empty `start` is the beginning, an empty `end` the end",
+        "correct the cells; an empty `start` is the beginning, an empty `end` the end",
     ),
     "leak-file": Rule(
         "error",
@@ -95,12 +95,12 @@ RULES = {
         "No class has ten times as many training clips as another.",
         "collect more clips of the small classes; judge by mAP or macro-F1, not top-1 alone",
     ),
-    "gaps": Rule("note", "Every row has every modality.", "nothing to mend: every method takes any subset"),
-    "sizes": Rule("note", "The pictures of a column have one size.", "nothing to mend: `extract` scales them"),
+    "gaps": Rule("note", "Every row has every modality.", "nothing to do: every method takes any subset"),
+    "sizes": Rule("note", "The pictures of a column have one size.", "nothing to do: `extract` scales them"),
     "media": Rule(
         "note", "Columns hold features, or all hold media.", "make features of them: sparsefuse extract MANIFEST"
     ),
-    "remote": Rule("note", "Files are on this machine.", "nothing to mend: `extract` reads them; they are not checked"),
+    "remote": Rule("note", "Files are on this machine.", "nothing to do: `extract` reads them; they are not checked"),
     "skipped": Rule("note", "`extract` left out nothing.", "read skipped.jsonl beside the manifest"),
 }
 

@@ -1,4 +1,4 @@
-"""A report of `check` in, tables and problems on the screen out."""
+"""Prints a report of `check`: tables and problems."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
@@ -33,9 +33,9 @@ def show(report: Report, console: "Console | None" = None) -> None:
 
 
 def summary(report: Report) -> str:
-    """`2 errors, 1 warning, 0 notes`, or that nothing was found."""
+    """`2 errors, 1 warning, 0 notes`, or that there are no problems."""
     if not report.problems:
-        return "nothing to mend"
+        return "no problems"
     return ", ".join(f"{count} {name}{'' if count == 1 else 's'}" for name, count in report.counts.items())
 
 
@@ -50,10 +50,10 @@ def _tables(report: Report) -> "list[Table]":
         tables.append(table)
     if report.media:
         table = _table("media", "files", "seconds min", "median", "max", "picture", "sound")
-        for name, found in report.media.items():
-            picture = _most(found.pictures, found.sizes, found.frame_rates, "{}, {}/s")
-            sound = _most(found.sounds, found.sample_rates, {}, "{} Hz")
-            table.add_row(escape(name), str(found.files), *(f"{n:.3g}" for n in found.seconds), picture, sound)
+        for name, media in report.media.items():
+            picture = _most(media.pictures, media.sizes, media.frame_rates, "{}, {}/s")
+            sound = _most(media.sounds, media.sample_rates, {}, "{} Hz")
+            table.add_row(escape(name), str(media.files), *(f"{n:.3g}" for n in media.seconds), picture, sound)
         tables.append(table)
     if report.balance:
         tables.append(_balance(report.balance))
@@ -91,7 +91,7 @@ def _table(*columns: str) -> "Table":
 
 def _most(count: int, sizes: Mapping[str, int], rates: Mapping[str, int], text: str) -> str:
     """`98: 640x360 at 25/s`: how many files, and what most of them are."""
-    usual = [next(iter(found)) for found in (sizes, rates) if found]
+    usual = [next(iter(counts)) for counts in (sizes, rates) if counts]
     return f"{count}: {text.format(*usual)}" if len(usual) == text.count("{}") else str(count)
 
 

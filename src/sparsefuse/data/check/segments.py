@@ -1,4 +1,4 @@
-"""The part of its file that a row is about: the columns `start` and `end` in, seconds out."""
+"""The part of its file that a row is about, by the columns `start` and `end`."""
 
 import math
 from collections.abc import Mapping
@@ -21,7 +21,7 @@ class Segment(NamedTuple):
 
 
 class Segments(NamedTuple):
-    """What rows say of it, and what is wrong with it."""
+    """The segments of all rows, and the problems with them."""
 
     of: dict[str, Segment]
     """id -> its segment; without the rows that are about the whole file"""
@@ -30,7 +30,7 @@ class Segments(NamedTuple):
 
 def read_segments(table: Table) -> Segments:
     """From the cells of `start` and `end`, in seconds; both may be empty or absent."""
-    found: dict[str, Segment] = {}
+    segments: dict[str, Segment] = {}
     problems = []
     for row in table.rows:
         cells = {name: row.get(name, "") for name in Segment._fields}
@@ -45,21 +45,21 @@ def read_segments(table: Table) -> Segments:
             message = f"sample {row['id']}: end {segment.end:g} does not come after start {segment.start:g}"
             problems.append(broken("segment", message, row["id"]))
         else:
-            found[row["id"]] = segment
-    return Segments(found, problems)
+            segments[row["id"]] = segment
+    return Segments(segments, problems)
 
 
 def outside(segments: Mapping[str, Segment], files: Files) -> list[Problem]:
     """Segments that begin or end after their media file does."""
     problems = []
     for row, _, ref in files.cells(files.media):
-        segment, found = segments.get(row.id), files.of_media.get(ref)
-        if segment is None or not isinstance(found, Probe) or not found.seconds:
+        segment, probe = segments.get(row.id), files.of_media.get(ref)
+        if segment is None or not isinstance(probe, Probe) or not probe.seconds:
             continue
         last = segment.start if segment.end == math.inf else segment.end
-        if segment.start >= found.seconds or last > found.seconds + SLACK:
+        if segment.start >= probe.seconds or last > probe.seconds + SLACK:
             part = f"{segment.start:g} s to {'its end' if segment.end == math.inf else f'{segment.end:g} s'}"
-            message = f"sample {row.id}: {ref} is {found.seconds:.2f} s long; the row names {part}"
+            message = f"sample {row.id}: {ref} is {probe.seconds:.2f} s long; the row names {part}"
             problems.append(broken("segment", message, row.id))
     return problems
 

@@ -31,7 +31,7 @@ def formats() -> list[str]:
 
 
 def guide(name: str = "") -> str:
-    """What each data set is, a line each; of the data set `name`, all that its file says, and its options."""
+    """A line about each data set; for the data set `name`, its docstring and options."""
     if name not in formats():
         width = max(map(len, formats()))
         return "\n".join(f"  {each:{width}}  {_docstring(each).splitlines()[0]}" for each in formats())
@@ -45,7 +45,7 @@ def prepare(name: str, source: str | Path, out: str | Path, options: Mapping[str
     """Turns data set `name` in `source` into files and a manifest in folder `out`; returns the manifest.
 
     `source` is the unpacked folder, an archive of it (unpacked into `out`/unpacked), or for some data sets one file.
-    Raises ValueError or FileNotFoundError for what is not the data set, with the nearest match.
+    Raises ValueError or FileNotFoundError if `source` is not the data set, with the nearest match.
     """
     if name not in formats():
         raise ValueError(unknown("format", name, formats()))
@@ -81,11 +81,11 @@ def _resolved(name: str, module: ModuleType, options: Mapping[str, Any]) -> dict
 
     from jsonargparse import ArgumentParser
 
-    known = [p.name for p in inspect.signature(module.prepare).parameters.values() if p.kind is p.KEYWORD_ONLY]
+    names = [p.name for p in inspect.signature(module.prepare).parameters.values() if p.kind is p.KEYWORD_ONLY]
     kinds = {p.name: p.annotation for p in inspect.signature(module.prepare, eval_str=True).parameters.values()}
     for option, value in options.items():
-        if option not in known:
-            raise ValueError(unknown(f"option of {name}:", option, known))
+        if option not in names:
+            raise ValueError(unknown(f"option of {name}:", option, names))
         if get_origin(kinds[option]) is Literal and value not in get_args(kinds[option]):
             raise ValueError(f"{name}: {unknown(option, str(value), get_args(kinds[option]))}")
     parser = ArgumentParser(exit_on_error=False)
@@ -103,28 +103,28 @@ def _docstring(name: str) -> str:
 
 
 def demand(name: str, source: Path, *patterns: str) -> list[Path]:
-    """The first file in `source` that fits each pattern; for the formats' own use."""
-    found = [next(iter(sorted(source.glob(pattern))), None) for pattern in patterns]
-    missing = [pattern for pattern, path in zip(patterns, found, strict=True) if path is None]
+    """The first file in `source` that matches each pattern; for the formats' own use."""
+    paths = [next(iter(sorted(source.glob(pattern))), None) for pattern in patterns]
+    missing = [pattern for pattern, path in zip(patterns, paths, strict=True) if path is None]
     if missing:
         raise FileNotFoundError(f"{name}: {source} has no {' and no '.join(missing)}; expected {', '.join(patterns)}")
-    return [path for path in found if path is not None]
+    return [path for path in paths if path is not None]
 
 
 def demand_one(name: str, source: Path, *patterns: str) -> Path:
-    """`source` itself if it is a file, else the only file in it that fits one of the patterns."""
+    """`source` itself if it is a file, else the only file in it that matches one of the patterns."""
     if source.is_file():
         return source
-    found = sorted({path for pattern in patterns for path in source.glob(pattern)})
-    if not found:
+    paths = sorted({path for pattern in patterns for path in source.glob(pattern)})
+    if not paths:
         raise FileNotFoundError(f"{name}: {source} has no {' and no '.join(patterns)}")
-    if len(found) > 1:
-        raise ValueError(f"{name}: {source} has {', '.join(path.name for path in found[:5])}; name one of the files")
-    return found[0]
+    if len(paths) > 1:
+        raise ValueError(f"{name}: {source} has {', '.join(path.name for path in paths[:5])}; name one of the files")
+    return paths[0]
 
 
 def demand_names(path: Path, names: Iterable[str]) -> None:
-    """Raises ValueError unless every name from `path` can be a file's, in the folder it is meant for."""
+    """Raises ValueError unless every name from `path` is a safe file name, without a folder."""
     for name in names:
         if not re.fullmatch(r"[\w-][\w.-]*", name):
             raise ValueError(f"{path}: {name!r} names a file; expected letters, digits, - _ and . (not first) only")

@@ -1,4 +1,4 @@
-"""The end of a recipe that converts streams: shards, rows and losses in; the manifest and skipped.jsonl out."""
+"""The last step of a recipe that converts streams: writes the manifest and skipped.jsonl."""
 
 import logging
 from collections.abc import Iterable
@@ -11,8 +11,8 @@ from sparsefuse.files.skipped import Skip, Unusable, write_skipped
 log = logging.getLogger(__name__)
 
 
-def finish(out: Path, shards: Iterable[Shards], rows: list[dict[str, str]], skips: list[Skip], found: str) -> Path:
-    """Writes what is left to write; returns the manifest. `found`: what the rows are of, as `2199 clips`.
+def finish(out: Path, shards: Iterable[Shards], rows: list[dict[str, str]], skips: list[Skip], total: str) -> Path:
+    """Writes open shards, skipped.jsonl and the manifest; returns the manifest. `total`: such as `2199 clips`.
 
     Raises Unusable if there is no row.
     """
@@ -22,5 +22,5 @@ def finish(out: Path, shards: Iterable[Shards], rows: list[dict[str, str]], skip
     if skips:
         log.warning("%d streams or clips cannot be used: see %s", len(skips), out / "skipped.jsonl")
     if not rows:
-        raise Unusable(f"none of {found} could be used; {skips[0].reason}")
+        raise Unusable(f"none of {total} could be used; {skips[0].reason}")
     return write_table(out / "manifest.csv", rows)

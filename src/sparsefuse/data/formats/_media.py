@@ -1,4 +1,4 @@
-"""The media files below a folder: where they are comes in, which clip has which of them comes out."""
+"""Finds the media files below a folder, by the name of their clip."""
 
 import logging
 import os
@@ -16,32 +16,32 @@ KINDS = {"video": VIDEO, "audio": AUDIO}
 
 def walk(folder: Path) -> list[Path]:
     """All files below `folder`, sorted, but for hidden ones; links to folders are followed, each folder once."""
-    found: list[Path] = []
-    seen: set[str] = set()
+    paths: list[Path] = []
+    visited: set[str] = set()
     for place, folders, files in os.walk(folder, followlinks=True):
         real = os.path.realpath(place)
-        if real in seen:
+        if real in visited:
             folders.clear()
             continue
-        seen.add(real)
+        visited.add(real)
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        found += [Path(place, name) for name in files if not name.startswith(".")]
-    return sorted(found)
+        paths += [Path(place, name) for name in files if not name.startswith(".")]
+    return sorted(paths)
 
 
 def media(folder: Path) -> dict[str, dict[str, Path]]:
     """name without suffix -> {"video": path, "audio": path}, as far as there are any; the first of two wins."""
-    found: dict[str, dict[str, Path]] = {}
+    clips: dict[str, dict[str, Path]] = {}
     twice = []
     for path in walk(folder):
         for column, suffixes in KINDS.items():
             if path.suffix.lower() in suffixes:
-                here = found.setdefault(path.stem, {})
+                here = clips.setdefault(path.stem, {})
                 twice += [path] if column in here else []
                 here.setdefault(column, path)
     if twice:
         log.warning("%d files have the name of another one and are left out, such as %s", len(twice), twice[0])
-    return found
+    return clips
 
 
 def refer(path: Path, out: Path) -> str:

@@ -59,16 +59,16 @@ def read_parts(name: str, source: Path, *, of_other: dict[str, str]) -> list[Par
     Raises ValueError for another layout, naming what is there.
     """
     path = demand_one(name, source, *FILES)
-    whole = read_pickle(path)
-    if not isinstance(whole, dict):
-        raise ValueError(f"{path}: holds a {type(whole).__name__}, expected a dictionary of {', '.join(SPLITS)}")
-    splits = [split for split in SPLITS if split in whole]
+    pack = read_pickle(path)
+    if not isinstance(pack, dict):
+        raise ValueError(f"{path}: holds a {type(pack).__name__}, expected a dictionary of {', '.join(SPLITS)}")
+    splits = [split for split in SPLITS if split in pack]
     if "train" not in splits:
-        raise ValueError(f"{path}: {unknown('split', 'train', map(str, whole))}; expected {', '.join(SPLITS)}")
+        raise ValueError(f"{path}: {unknown('split', 'train', map(str, pack))}; expected {', '.join(SPLITS)}")
     parts = []
     for split in splits:
         where = f"{path}, {split}"
-        content = whole[split]
+        content = pack[split]
         if not isinstance(content, dict):
             raise ValueError(f"{where}: holds a {type(content).__name__}, expected a dictionary of arrays")
         for key, recipe in of_other.items():
@@ -99,13 +99,13 @@ def _part(split: str, where: str, content: dict[str, Any]) -> Part:
 
 def ids(part: Part) -> tuple[list[str], list[str]]:
     """The id of every clip, and its group, the video it was cut from (empty if the id does not say)."""
-    given = part.rest.get("id")
-    if given is None or len(given) != part.clips:
-        if given is not None:
-            log.warning("%s: %d ids for %d clips; they are numbered instead", part.where, len(given), part.clips)
+    names = part.rest.get("id")
+    if names is None or len(names) != part.clips:
+        if names is not None:
+            log.warning("%s: %d ids for %d clips; they are numbered instead", part.where, len(names), part.clips)
         return [f"{part.name}-{i:05d}" for i in range(part.clips)], [""] * part.clips
     named, groups = [], []
-    for entry in given:
+    for entry in names:
         words = [_word(word) for word in np.asarray(entry).reshape(-1).tolist()]
         one = words[0] if len(words) == 1 else "_".join(words)
         named.append(one)
@@ -131,12 +131,12 @@ def write(
     modalities = list(parts[0].streams)
     shards = {modality: Shards(out, modality) for modality in modalities}
     rows, skips = [], []
-    seen: set[str] = set()
+    used: set[str] = set()
     for part in parts:
         labels = cells(part)
         for i, (id, group) in enumerate(zip(*ids(part), strict=True)):
-            id = f"{part.name}-{i:05d}-{id}" if id in seen or not id else id
-            seen.add(id)
+            id = f"{part.name}-{i:05d}-{id}" if id in used or not id else id
+            used.add(id)
             refs = dict.fromkeys(modalities, "")
             lost = []
             for modality, values in streams(part, i):
@@ -149,7 +149,7 @@ def write(
                 skips += lost
             else:
                 skips.append(Skip(id, "", "; ".join(skip.reason for skip in lost)))
-    return finish(out, shards.values(), rows, skips, f"{len(seen)} clips")
+    return finish(out, shards.values(), rows, skips, f"{len(used)} clips")
 
 
 def usable(modality: str, values: np.ndarray) -> np.ndarray | Unusable:

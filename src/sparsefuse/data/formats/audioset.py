@@ -26,30 +26,30 @@ def prepare(source: Path, out: Path, *, train: Literal["balanced", "unbalanced",
     names = [f"{name}_train_segments.csv" for name in lists]
     classes, *tables = demand("audioset", source, "class_labels_indices.csv", *names, "eval_segments.csv")
     labels = {row["mid"]: row["display_name"] for row in demand_columns(classes, "mid", "display_name")}
-    found, rows, paths, missing = media(source), {}, [], []
-    seen: set[str] = set()
+    clips, rows, paths, missing = media(source), {}, [], []
+    ids: set[str] = set()
     for path in tables:
         for line, (video, start, end, mids) in demand_cells(path, "id", "start", "end", "labels"):
             where = f"{path}, line {line}"
             first, last = _seconds(where, start, end)
             id = f"{video}_{round(1000 * first)}_{round(1000 * last)}"
-            if id in seen:
-                raise ValueError(f"{where}: clip {id} stands in the lists twice")
-            seen.add(id)
+            if id in ids:
+                raise ValueError(f"{where}: clip {id} is in the lists twice")
+            ids.add(id)
             row = {"id": id, "label": _label(where, mids, labels)}
-            cut = found.get(id) or found.get(f"{video}_{int(first):06d}") or found.get(f"Y{video}")
-            files = cut or found.get(video)
+            cut = clips.get(id) or clips.get(f"{video}_{int(first):06d}") or clips.get(f"Y{video}")
+            files = cut or clips.get(video)
             if not files:
                 missing.append((id, f"no file {id}.mp4, {video}_{int(first):06d}.mp4, Y{video}.wav or {video}.mp4"))
                 continue
             times = {"start": "", "end": ""} if cut else {"start": f"{first:g}", "end": f"{last:g}"}
             rows[id] = row | {"split": "test" if path == tables[-1] else "train", "group": video} | times
             paths.append(files)
-    report_missing("audioset", out, missing, len(seen), f"<id>_<start ms>_<end ms>.mp4 below {source}")
-    whole = [row | files for row, files in zip(rows.values(), cells(paths, out), strict=True)]
-    if not any(row["start"] for row in whole):
-        whole = [{name: cell for name, cell in row.items() if name not in ("start", "end")} for row in whole]
-    return write_table(out / "manifest.csv", whole)
+    report_missing("audioset", out, missing, len(ids), f"<id>_<start ms>_<end ms>.mp4 below {source}")
+    table = [row | files for row, files in zip(rows.values(), cells(paths, out), strict=True)]
+    if not any(row["start"] for row in table):
+        table = [{name: cell for name, cell in row.items() if name not in ("start", "end")} for row in table]
+    return write_table(out / "manifest.csv", table)
 
 
 def _seconds(where: str, start: str, end: str) -> tuple[float, float]:

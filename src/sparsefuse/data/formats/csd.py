@@ -44,9 +44,9 @@ def prepare(source: Path, out: Path, *, labels: str = "") -> Path:
 
 
 def _write(
-    target: "_Sequence", others: list["_Sequence"], found: dict[str, dict[str, Path]], out: Path, source: Path
+    target: "_Sequence", others: list["_Sequence"], media_files: dict[str, dict[str, Path]], out: Path, source: Path
 ) -> Path:
-    there = any(video in found and "video" in found[video] for video in target.videos)
+    there = any(video in media_files and "video" in media_files[video] for video in target.videos)
     if not others and not there:
         raise FileNotFoundError(f"csd: {source} has no .csd of features and no <video>.mp4 beside {target.path.name}")
     shards = {each.name: Shards(out, each.name) for each in others}
@@ -63,7 +63,7 @@ def _write(
                 row[name] = "" if isinstance(cut, Unusable) else shards[name].add(id, cut)
                 lost += [Skip(id, name, f"{name} {cut}")] if isinstance(cut, Unusable) else []
             if there:
-                row["video"] = refer(found[video]["video"], out) if "video" in found.get(video, {}) else ""
+                row["video"] = refer(media_files[video]["video"], out) if "video" in media_files.get(video, {}) else ""
                 lost += [] if row["video"] else [Skip(id, "video", f"no file {video}.mp4")]
             if any(cell for name, cell in row.items() if name != "id"):
                 times_of = {"start": f"{start:.3f}", "end": f"{end:.3f}"}
@@ -81,11 +81,11 @@ def _label_file(source: Path, paths: list[Path], labels: str) -> Path:
         if labels not in [path.name for path in paths]:
             raise ValueError(f"csd: {unknown('file', labels, [path.name for path in paths])}")
         return source / labels
-    found = [path for path in paths if "label" in path.name.lower()]
-    if len(found) != 1:
+    matches = [path for path in paths if "label" in path.name.lower()]
+    if len(matches) != 1:
         shown = ", ".join(path.name for path in paths)
-        raise ValueError(f"csd: {len(found)} files have 'label' in their names ({shown}); set the option labels")
-    return found[0]
+        raise ValueError(f"csd: {len(matches)} files have 'label' in their names ({shown}); set the option labels")
+    return matches[0]
 
 
 class _Sequence:
@@ -114,7 +114,7 @@ class _Sequence:
 
     @property
     def columns(self) -> list[str]:
-        """What the file calls its features."""
+        """The file's names of its features."""
         try:
             text = self.root["metadata/dimension names"][0]
             names = json.loads(text)
@@ -143,7 +143,7 @@ class _Sequence:
 
 
 def _stream(sequence: _Sequence, video: str) -> tuple[np.ndarray, np.ndarray] | Unusable:
-    """What a sequence has of a video, or why it cannot be used: that costs this stream alone."""
+    """A sequence's features of a video, or why they cannot be used: then only this stream is lost."""
     if video not in sequence.data:
         return Unusable("does not have the video")
     try:

@@ -28,7 +28,7 @@ def prepare(source: Path, out: Path, *, validation: Literal["test", "valid"] = "
     """
     train, valid, *lists = demand("epic", source, *LISTS)
     classes = {name: _classes(path) for name, path in zip(("verb", "noun"), lists, strict=True)}
-    found = {name: refer(files["video"], out) for name, files in media(source).items() if "video" in files}
+    videos = {name: refer(files["video"], out) for name, files in media(source).items() if "video" in files}
     rows, missing = [], []
     total = 0
     for path, split in ((train, "train"), (valid, validation)):
@@ -39,13 +39,13 @@ def prepare(source: Path, out: Path, *, validation: Literal["test", "valid"] = "
             start, end = _seconds(where, row["start_timestamp"]), _seconds(where, row["stop_timestamp"])
             if start >= end:
                 raise ValueError(f"{where}: the action goes from {row['start_timestamp']} to {row['stop_timestamp']}")
-            if row["video_id"] not in found:
+            if row["video_id"] not in videos:
                 missing.append((row["narration_id"], f"no file {row['video_id']}.MP4"))
                 continue
             times = {"start": f"{start:.2f}", "end": f"{end:.2f}"}
             head = {
                 "id": row["narration_id"],
-                "video": found[row["video_id"]],
+                "video": videos[row["video_id"]],
                 "split": split,
                 "group": row["video_id"],
             }
@@ -68,7 +68,7 @@ def _named(where: str, name: str, id: str, classes: dict[str, str]) -> str:
 
 def _seconds(where: str, text: str) -> float:
     """Of hours:minutes:seconds."""
-    found = re.fullmatch(r"(\d+):(\d\d):(\d\d(?:\.\d+)?)", text)
-    if not found:
+    match = re.fullmatch(r"(\d+):(\d\d):(\d\d(?:\.\d+)?)", text)
+    if not match:
         raise ValueError(f"{where}: time {text!r}, expected hours:minutes:seconds as 00:01:02.50")
-    return 3600 * int(found[1]) + 60 * int(found[2]) + float(found[3])
+    return 3600 * int(match[1]) + 60 * int(match[2]) + float(match[3])

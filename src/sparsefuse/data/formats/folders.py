@@ -29,7 +29,7 @@ def prepare(source: Path, out: Path) -> Path:
     """Writes a manifest that points at the files where they are.
 
     Checked: there are at least two classes; every class has clips in train, if there are splits. Files of other kinds,
-    and those outside a class, are counted and one is named.
+    and those outside a class, are counted in a warning.
     """
     tops = [item.name for item in source.iterdir() if item.is_dir() and not item.name.startswith(".")]
     splits = bool(tops) and all(name.lower() in SPLITS for name in tops)
@@ -60,13 +60,13 @@ def prepare(source: Path, out: Path) -> Path:
     return write_table(out / "manifest.csv", rows)
 
 
-def _demand_classes(source: Path, found: list[tuple[str, str]]) -> None:
-    classes = sorted({label for label, _ in found})
+def _demand_classes(source: Path, labels: list[tuple[str, str]]) -> None:
+    classes = sorted({label for label, _ in labels})
     if len(classes) < 2:
         raise FileNotFoundError(
             f"folders: {source} has no two folders with clips, a class each; found: {', '.join(classes) or 'none'}; "
             "expected <class>/<clip>.mp4 or train/<class>/<clip>.mp4"
         )
-    learnt = {label for label, split in found if split in ("train", "")}
-    if unlearnt := [label for label in classes if label not in learnt]:
-        raise ValueError(f"folders: {source} has no train clips of {', '.join(unlearnt[:5])}; nothing could learn them")
+    trained = {label for label, split in labels if split in ("train", "")}
+    if untrained := [label for label in classes if label not in trained]:
+        raise ValueError(f"folders: {source} has no train clips of {', '.join(untrained[:5])}; they cannot be learned")

@@ -25,7 +25,7 @@ def prepare(source: Path, out: Path) -> Path:
     Checked: every object has its keys, no video is there twice.
     """
     paths = demand("medvidcl", source, *SPLITS.values())
-    found, rows, files, missing = media(source), {}, [], []
+    clips, rows, files, missing = media(source), {}, [], []
     total = 0
     for split, path in zip(SPLITS, paths, strict=True):
         for number, entry in enumerate(_entries(path)):
@@ -35,18 +35,18 @@ def prepare(source: Path, out: Path) -> Path:
                 raise ValueError(f"{path}, entry {number}: video {id} is there twice")
             total += 1
             words = str(entry.get("video_sub_title") or "").strip()
-            if not words and id not in found:
+            if not words and id not in clips:
                 missing.append((id, f"no file {id}.mp4 and no video_sub_title"))
                 continue
             if words:
                 write_text(out / "text" / f"{id}.txt", words + "\n")
             rows[id] = {"id": id, "text": f"text/{id}.txt" if words else "", "label": label, "split": split}
-            files.append(found.get(id, {}))
+            files.append(clips.get(id, {}))
     report_missing(
         "medvidcl", out, missing, total, f"video_sub_title in {paths[0].name}, or <video_id>.mp4 below {source}"
     )
-    whole = [row | more for row, more in zip(rows.values(), cells(files, out), strict=True)]
-    return write_table(out / "manifest.csv", whole)
+    table = [row | more for row, more in zip(rows.values(), cells(files, out), strict=True)]
+    return write_table(out / "manifest.csv", table)
 
 
 def _entries(path: Path) -> list[dict[str, Any]]:

@@ -43,7 +43,7 @@ def prepare(source: Path, out: Path) -> Path:
 
 
 def _lengths(part: Part) -> dict[str, np.ndarray]:
-    """modality -> tokens of every clip, for those that the file tells."""
+    """modality -> tokens of every clip, for those that the file states."""
     text: dict[str, np.ndarray] = {}
     if "text" in part.streams and "text_bert" in part.rest:
         bert = np.asarray(part.rest["text_bert"])
@@ -53,10 +53,10 @@ def _lengths(part: Part) -> dict[str, np.ndarray]:
         text = {"text": bert[:, 1].sum(1).astype(int)}
     if part.aligned:
         return dict.fromkeys(part.streams, text["text"]) if "text" in text else {}
-    found = {
+    stated = {
         name: part.column(f"{name}_lengths") for name in part.streams if part.rest.get(f"{name}_lengths") is not None
     }
-    return text | {name: values.astype(int) for name, values in found.items()}
+    return text | {name: values.astype(int) for name, values in stated.items()}
 
 
 def _cut(part: Part, i: int, lengths: dict[str, np.ndarray]) -> Iterator[tuple[str, np.ndarray | Unusable]]:
@@ -80,11 +80,11 @@ def _cells(part: Part, seven: bool) -> list[dict[str, str]]:
     more = {NUMBERS[key]: part.column(key) for key in NUMBERS if key in part.rest}
     rows = []
     for i, value in enumerate(values):
-        found = targets(value)
+        cells = targets(value)
         row = {
-            "label": str(names[i]).strip() if names is not None else found["sentiment"],
-            "sentiment": found["sentiment"],
+            "label": str(names[i]).strip() if names is not None else cells["sentiment"],
+            "sentiment": cells["sentiment"],
         }
-        row |= {"class7": found["label"]} if seven else {}
+        row |= {"class7": cells["label"]} if seven else {}
         rows.append(row | {column: f"{numbers[i]:.6g}" for column, numbers in more.items()})
     return rows

@@ -51,8 +51,8 @@ def _two_classes(parts: list[Part]) -> bool:
     labels = [np.asarray(part.rest.get("labels", ())) for part in parts]
     if any(values.dtype.kind not in "fiub" for values in labels):
         return False
-    found = np.unique(np.concatenate([values.reshape(-1) for values in labels])).tolist()
-    return len(found) <= 2 and all(float(value).is_integer() for value in found)
+    distinct = np.unique(np.concatenate([values.reshape(-1) for values in labels])).tolist()
+    return len(distinct) <= 2 and all(float(value).is_integer() for value in distinct)
 
 
 def _cells(part: Part, two: bool) -> list[dict[str, str]]:

@@ -36,11 +36,11 @@ def prepare(
     """
     if not 0 <= valid < 1:
         raise ValueError(f"sft_hdf5: option valid is {valid}, expected a share from 0 to below 1")
-    wanted = list(STEMS) if subset == "auto" else [subset]
-    there = [name for name in wanted if any(source.glob(f"{STEMS[name]}_train.*"))]
+    candidates = list(STEMS) if subset == "auto" else [subset]
+    there = [name for name in candidates if any(source.glob(f"{STEMS[name]}_train.*"))]
     if len(there) > 1:
         raise ValueError(f"sft_hdf5: {source} has the files of {' and '.join(there)}; set the option subset")
-    stem = STEMS[(there or wanted)[0]]
+    stem = STEMS[(there or candidates)[0]]
     patterns = [f"{stem}_{split}.h*5*" for split in ("train", "test")]
     rows: list[dict[str, str]] = []
     for split, path in zip(("train", "test"), demand("sft_hdf5", source, *patterns), strict=True):

@@ -111,8 +111,8 @@ def depth(values: np.ndarray) -> np.ndarray:
     # grid_sample counts from -1 to 1, edge to edge.
     box = torch.stack(torch.meshgrid((2 * across + 1) / 40 - 1, (2 * down + 1) / 30 - 1, indexing="xy"), -1)
     near = torch.where(there, 1 + middle - frames, 0)[:, None]
-    seen = functional.grid_sample(near, box.expand(len(near), -1, -1, -1), align_corners=False)
-    return seen.flatten(1).numpy()
+    points = functional.grid_sample(near, box.expand(len(near), -1, -1, -1), align_corners=False)
+    return points.flatten(1).numpy()
 
 
 _SOURCES: dict[str, tuple[str, Callable[[np.ndarray], np.ndarray]]] = {

@@ -29,7 +29,7 @@ VGGS10 = (
 SECONDS = 10
 
 
-class _Line(NamedTuple):
+class _Entry(NamedTuple):
     video: str
     start: int
     label: str
@@ -53,75 +53,75 @@ def prepare(
     """
     if not 0 <= valid < 1:
         raise ValueError(f"vggsound: option valid is {valid}, expected a share from 0 to below 1")
-    lines, whole = _read(source)
-    _check(source / "stat.csv", lines, whole)
-    chosen = _classes(subset, {line.label for line in lines}, seed)
-    lines = [line for line in lines if line.label in chosen]
-    held = _held_out((line for line in lines if line.split == "train"), valid, seed)
-    found, rows, missing = media(source), [], []
+    entries, complete = _read(source)
+    _check(source / "stat.csv", entries, complete)
+    chosen = _classes(subset, {entry.label for entry in entries}, seed)
+    entries = [entry for entry in entries if entry.label in chosen]
+    held = _held_out((entry for entry in entries if entry.split == "train"), valid, seed)
+    clips, rows, missing = media(source), [], []
     paths = []
-    for line in lines:
-        id = f"{line.video}_{line.start:06d}"
-        end = line.start + SECONDS
-        long = f"{line.video}_{1000 * line.start}_{1000 * end}"
-        cut = found.get(id) or found.get(long)
-        files = cut or found.get(line.video)
+    for entry in entries:
+        id = f"{entry.video}_{entry.start:06d}"
+        end = entry.start + SECONDS
+        long = f"{entry.video}_{1000 * entry.start}_{1000 * end}"
+        cut = clips.get(id) or clips.get(long)
+        files = cut or clips.get(entry.video)
         if not files:
-            missing.append((id, f"no file {id}.mp4, {long}.mp4 or {line.video}.mp4"))
+            missing.append((id, f"no file {id}.mp4, {long}.mp4 or {entry.video}.mp4"))
             continue
-        split = "valid" if line.split == "train" and line.video in held else line.split
-        times = {"start": "", "end": ""} if cut else {"start": str(line.start), "end": str(end)}
-        rows.append({"id": id, "label": line.label, "split": split, "group": line.video} | times)
+        split = "valid" if entry.split == "train" and entry.video in held else entry.split
+        times = {"start": "", "end": ""} if cut else {"start": str(entry.start), "end": str(end)}
+        rows.append({"id": id, "label": entry.label, "split": split, "group": entry.video} | times)
         paths.append(files)
-    report_missing("vggsound", out, missing, len(lines), f"<id>_<start as 000012>.mp4 below {source}")
+    report_missing("vggsound", out, missing, len(entries), f"<id>_<start as 000012>.mp4 below {source}")
     rows = [row | files for row, files in zip(rows, cells(paths, out), strict=True)]
     if not any(row["start"] for row in rows):
         rows = [{name: cell for name, cell in row.items() if name not in ("start", "end")} for row in rows]
     return write_table(out / "manifest.csv", rows)
 
 
-def _read(source: Path) -> tuple[list[_Line], bool]:
-    """All lines, and whether they are those of both splits."""
+def _read(source: Path) -> tuple[list[_Entry], bool]:
+    """All entries, and whether both splits are there."""
     if (source / "vggsound.csv").is_file():
         path = source / "vggsound.csv"
-        lines = [_line(path, number, *row) for number, row in demand_cells(path, "id", "start", "label", "split")]
-        return lines, True
+        entries = [_entry(path, number, *row) for number, row in demand_cells(path, "id", "start", "label", "split")]
+        return entries, True
     if not (source / "train.csv").is_file():
         demand("vggsound", source, "test.csv" if (source / "test.csv").is_file() else "vggsound.csv")
-    lines = []
+    entries = []
     there = [split for split in ("train", "test") if (source / f"{split}.csv").is_file()]
     for split in there:
         path = source / f"{split}.csv"
         for number, (file, label) in demand_cells(path, "file", "label"):
-            found = re.fullmatch(r"(.+)_(\d+)\.\w+", file)
-            if not found:
+            match = re.fullmatch(r"(.+)_(\d+)\.\w+", file)
+            if not match:
                 raise ValueError(f"{path}, line {number}: {file!r}, expected <id>_<start as 000012>.mp4")
-            lines.append(_line(path, number, found[1], found[2], label, split))
-    return lines, len(there) == 2
+            entries.append(_entry(path, number, match[1], match[2], label, split))
+    return entries, len(there) == 2
 
 
-def _line(path: Path, number: int, video: str, start: str, label: str, split: str) -> _Line:
+def _entry(path: Path, number: int, video: str, start: str, label: str, split: str) -> _Entry:
     if not start.isdigit() or split not in ("train", "test"):
         raise ValueError(
             f"{path}, line {number}: start {start!r} and split {split!r}; expected whole seconds, and train or test"
         )
-    return _Line(video, int(start), label, split)
+    return _Entry(video, int(start), label, split)
 
 
-def _check(path: Path, lines: list[_Line], whole: bool) -> None:
+def _check(path: Path, entries: list[_Entry], complete: bool) -> None:
     """Raises ValueError for a label that stat.csv does not have; warns of other counts."""
-    twice = [line for line, count in Counter((line.video, line.start) for line in lines).items() if count > 1]
+    twice = [entry for entry, count in Counter((entry.video, entry.start) for entry in entries).items() if count > 1]
     if twice:
-        raise ValueError(f"vggsound: clip {twice[0][0]} at second {twice[0][1]} stands twice in the list")
+        raise ValueError(f"vggsound: clip {twice[0][0]} at second {twice[0][1]} is twice in the list")
     if not path.is_file():
         return
     expected = {label: int(count) for _, (label, count, _) in demand_cells(path, "label", "clips", "kind")}
-    counts = Counter(line.label for line in lines)
+    counts = Counter(entry.label for entry in entries)
     for label in counts:
         if label not in expected:
             raise ValueError(f"vggsound: the list has an {unknown('label', label, expected)}"[:500])
     wrong = [label for label, count in expected.items() if counts[label] != count]
-    if whole and wrong:
+    if complete and wrong:
         log.warning(
             "vggsound: %d of %d classes have another number of clips than stat.csv says, such as %s: %d, not %d",
             len(wrong), len(expected), wrong[0], counts[wrong[0]], expected[wrong[0]],
@@ -141,16 +141,16 @@ def _classes(subset: str, labels: set[str], seed: int) -> set[str]:
     return {*VGGS10, *random.Random(seed).sample(others, 90)}
 
 
-def _held_out(lines: Iterable[_Line], share: float, seed: int) -> set[str]:
+def _held_out(entries: Iterable[_Entry], share: float, seed: int) -> set[str]:
     """The videos of the validation split: of every class the same share."""
     classes: dict[str, set[str]] = defaultdict(set)
-    for line in lines:
-        classes[line.label].add(line.video)
+    for entry in entries:
+        classes[entry.label].add(entry.video)
     draw, decided, held = random.Random(seed), set(), set()
     for label in sorted(classes):
         videos = sorted(classes[label])
         draw.shuffle(videos)
-        wanted = round(share * len(videos)) - sum(video in held for video in videos)
-        held.update([video for video in videos if video not in decided][: max(wanted, 0)])
+        missing = round(share * len(videos)) - sum(video in held for video in videos)
+        held.update([video for video in videos if video not in decided][: max(missing, 0)])
         decided.update(videos)
     return held
