@@ -1,4 +1,4 @@
-"""Errors about names: what was given, what there is, and the nearest match."""
+"""The text of errors about unknown names: the name, the nearest match and the available ones."""
 
 import difflib
 from collections.abc import Iterable

@@ -16,7 +16,7 @@ LEAST = 1e-3
 
 
 class Mix(NamedTuple):
-    """One draw: where to blend, with whom, and how much of the sample itself remains."""
+    """One draw: at which depth to blend, with which partner, and in which shares."""
 
     depth: int
     partner: Tensor
@@ -30,7 +30,7 @@ class Mix(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """What mixup must know of a model: the names of the streams after each layer."""
+    """What mixup needs to know of a model: the names of the streams after each layer."""
 
     modalities: tuple[str, ...]
     streams: tuple[tuple[str, ...], ...]
@@ -58,7 +58,7 @@ def draw(
         lam, share = dict.fromkeys(plan.streams[depth], lam["fused"]), lam["fused"]
         return Mix(depth, partner, lam, share, dict.fromkeys(plan.modalities, share))
     mine, theirs = _shares(lam, tokens, partner)
-    nothing = mine + theirs < LEAST  # of what either has, next to nothing would be left: the sample stays as it is
+    nothing = mine + theirs < LEAST  # almost nothing of both samples would be left: the sample is not mixed
     lam = {name: share.masked_fill(nothing, 1.0) for name, share in lam.items()}
     label = (mine / (mine + theirs)).masked_fill(nothing, 1.0)  # SFT eq. 11
     shares = {name: _share({name: lam[name]}, tokens, partner) for name in own}
@@ -66,7 +66,7 @@ def draw(
 
 
 def fixed(tokens: dict[str, Tokens], plan: Plan, *, depth: int, partner: Tensor, lam: float) -> Mix:
-    """The mix with one given lambda everywhere: what tests and explanations use."""
+    """A mix with the same lambda everywhere, for tests and explanations."""
     first = next(iter(tokens.values())).x
     share = torch.full((first.shape[0],), lam, device=first.device)
     return Mix(depth, partner, dict.fromkeys(plan.streams[depth], share), share, dict.fromkeys(plan.modalities, share))
@@ -78,7 +78,7 @@ def mix_state(state: State, mix: Mix) -> State:
 
 
 def _mix(tokens: Tokens, partner: Tensor, lam: Tensor) -> Tokens:
-    """Blends tokens; where only one of two samples has a token, it stays itself and counts by its share alone.
+    """Blends tokens; a token that only one of two samples has is kept, weighted by its share.
 
     Unlike the paper, whose clips have one length: the blend is weighted by presence, which for two real tokens is
     eq. 10 and which makes lambda 1 the sample and lambda 0 its partner exactly, padding included.
@@ -107,7 +107,7 @@ def _shares(lam: dict[str, Tensor], tokens: dict[str, Tokens], partner: Tensor) 
 
 
 def _share(lam: dict[str, Tensor], tokens: dict[str, Tokens], partner: Tensor) -> Tensor:
-    """(B,) the sample's own share in what is left of these modalities; 1 where next to nothing is."""
+    """(B,) the sample's own share in what is left of these modalities; 1 where that is almost nothing."""
     mine, theirs = _shares(lam, tokens, partner)
     return (mine / (mine + theirs)).masked_fill(mine + theirs < LEAST, 1.0)
 

@@ -28,22 +28,22 @@ class FusionModel(nn.Module):
     def forward(self, tokens: dict[str, Tokens], mix: Mix | None = None, probe: Probe | None = None) -> Output:
         """Tokens per modality (any subset, in any order) -> logits (B, C) and penalty ().
 
-        Depth 0 is after the embedding, depth i after layer i. There, and only there, `mix` blends samples and `probe`
-        looks at the state. Raises ValueError for unknown modalities, wrong widths, or none at all.
+        Depth 0 is after the embedding, depth i after layer i. There `mix` blends samples and `probe` is called
+        with the state. Raises ValueError for unknown modalities, wrong widths, or none at all.
         """
         state = self.encode(tokens, mix, probe)
         logits: Tensor = self.head(state)
         return Output(logits, state.penalty)
 
     def encode(self, tokens: dict[str, Tokens], mix: Mix | None = None, probe: Probe | None = None) -> State:
-        """The state that the head reads; see `forward`."""
+        """The state after the last layer, the head's input; see `forward`."""
         check_known(tokens, self.features)
         return self.through(self.embed(tokens), mix=mix, probe=probe)
 
     def through(
         self, state: State, first: int = 0, last: int | None = None, mix: Mix | None = None, probe: Probe | None = None
     ) -> State:
-        """The state at depth `last` (the end, if None) from the one at depth `first`; both depths can mix and probe."""
+        """Runs layers from depth `first` to `last` (the end, if None); `mix` and `probe` apply at both depths too."""
         layers = list(self.layers)[:last]
         depth = first
         while True:

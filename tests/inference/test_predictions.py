@@ -32,7 +32,7 @@ def test_lines_of_standard_input_are_clips_and_a_bad_one_costs_itself(run: Path,
     assert (first["clip"], first["label"], first["probabilities"]) == ("line 1", expected.label, expected.probabilities)
     assert (mine["clip"], mine["probabilities"]) == ("mine", expected.probabilities)
     assert "none.npy" in mine["missing"]["rgb"]
-    assert (broken["clip"], broken["error"][:8]) == ("line 4", "no JSON ")
+    assert (broken["clip"], broken["error"][:8]) == ("line 4", "not JSON")
     assert wrong["error"].startswith("expected the paths of rgb, sound; got 'sounds'")
     assert (missing["clip"], "trained on features made elsewhere" in missing["error"]) == ("missing.mp4", True)
 

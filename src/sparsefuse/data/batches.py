@@ -1,4 +1,4 @@
-"""Samples gathered: which ones go together, and how they are padded."""
+"""Batches: which samples go together, and how they are padded."""
 
 from collections.abc import Mapping, Sequence
 
@@ -9,13 +9,13 @@ from sparsefuse.data.sample import Sample
 from sparsefuse.tokens import Batch, Tokens
 
 CHUNK = 8
-"""Batches that are sorted by length together: more saves padding, fewer mixes the samples better."""
+"""Batches per chunk that is sorted by length: more saves padding, fewer mixes the samples better."""
 
 
 def collate(samples: Sequence[Sample], features: Mapping[str, int]) -> Batch:
     """Pads samples to (B, N, F) per modality, N the longest in the batch; padding is 0 and masked.
 
-    `features` (modality -> F) names the model's modalities: what no sample has becomes one masked token each.
+    `features` (modality -> F) names the model's modalities: one that no sample has becomes a single masked token.
     """
     tokens = {}
     for name in sorted(features):

@@ -53,7 +53,7 @@ class CrossAttention(nn.Module):
         self.num_heads = num_heads
         self.q, self.kv, self.out = nn.Linear(dim, dim), nn.Linear(dim, 2 * dim), nn.Linear(dim, dim)
         for linear in (self.q, self.kv):
-            bound = (6 / (4 * dim)) ** 0.5  # Xavier's for q, k and v as one matrix
+            bound = (6 / (4 * dim)) ** 0.5  # Xavier initialisation of q, k and v as one matrix
             nn.init.uniform_(linear.weight, -bound, bound)
             nn.init.zeros_(linear.bias)
         nn.init.zeros_(self.out.bias)
@@ -99,7 +99,7 @@ VIT_EPS = 1e-12
 
 
 def norm_and_mlp(style: Style, dim: int, mlp_ratio: float, drop: float) -> tuple[nn.LayerNorm, Mlp]:
-    """The norm before attention, and the MLP: SFT's released ones, or those of a ViT (Dosovitskiy et al. 2021)."""
+    """The norm before attention, and the MLP, of SFT's released code or of a ViT (Dosovitskiy et al. 2021)."""
     if style == "sft":
         return Norm(dim), Mlp(dim, mlp_ratio, drop)
     return nn.LayerNorm(dim, VIT_EPS), Mlp(dim, mlp_ratio, drop, activation=nn.GELU, eps=VIT_EPS)
@@ -163,9 +163,9 @@ class CrossBlock(nn.Module):
 
 
 class DropPath(nn.Module):
-    """Stochastic depth (Huang et al. 2016): in training a sample's (B, N, D) branch is left out with probability `p`.
+    """Stochastic depth (Huang et al. 2016): in training a sample's (B, N, D) branch is dropped with probability `p`.
 
-    What stays is divided by 1 - p, so that its mean is that of the whole branch (MBT's released code does not).
+    Kept branches are divided by 1 - p, so that the mean is the same (MBT's released code does not).
     """
 
     def __init__(self, p: float):
@@ -182,5 +182,5 @@ class DropPath(nn.Module):
 
 
 def residual_drop(drop: float, drop_path: float) -> nn.Module:
-    """What a residual branch passes through before it is added."""
+    """The dropout, and stochastic depth, of a residual branch."""
     return nn.Sequential(nn.Dropout(drop), DropPath(drop_path)) if drop_path else nn.Dropout(drop)

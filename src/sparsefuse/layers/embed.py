@@ -1,4 +1,4 @@
-"""Raw features to streams of tokens: one projection, one CLS and one table of positions per modality."""
+"""Embeds raw features as streams of tokens: a projection, a CLS and a table of positions per modality."""
 
 import math
 from collections.abc import Iterable

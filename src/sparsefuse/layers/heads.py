@@ -1,4 +1,4 @@
-"""Linear projections to heads: tokens in, one part of each head's channels per part out."""
+"""Splits linear projections into attention heads."""
 
 from torch import Tensor
 

@@ -1,4 +1,4 @@
-"""Joining streams into one: CLS tokens are summed, the other tokens stand one after another (SFT eqs. 5-6)."""
+"""Joins streams into one: CLS tokens are summed, the other tokens concatenated (SFT eqs. 5-6)."""
 
 import torch
 from torch import nn

@@ -1,4 +1,4 @@
-"""Frames of raw values to patches: (B, N, F) frames in, (B, N', F') flattened patches out; a Linear on these is a conv.
+"""Cuts raw frames (B, N, F) into flattened patches (B, N', F'); a Linear on these is a patch convolution.
 
 A frame's F values are height x width x channels, flattened in that order. A patch is `time` frames deep (a tubelet;
 Arnab et al. 2021) and `patch` values high and wide; patches stand by time, then row, then column. A spectrogram is a
@@ -55,7 +55,7 @@ class Grid:
         return self.time * high * wide * self.channels
 
     def tokens(self, length: int) -> int:
-        """Patches that a clip of `length` frames gives; no clip gives less than those of one tubelet."""
+        """Number of patches of a clip of `length` frames, at least those of one tubelet."""
         return max(length // self.time, 1) * self.cells
 
     def cut(self, tokens: Tokens) -> Tokens:

@@ -1,4 +1,4 @@
-"""Pooling a stream over windows of its real length: N tokens in, K tokens out (SFT eq. 4)."""
+"""Pools the N tokens of a stream to K, over windows of its real length (SFT eq. 4)."""
 
 from typing import Literal, get_args
 
@@ -55,5 +55,5 @@ def _kept(mask: Tensor, index: Tensor, count: int, dtype: torch.dtype) -> Tensor
     """The mask (B, K) of the windows: the largest of their tokens'."""
     kept = mask.new_zeros(mask.shape[0], count, dtype=dtype)
     if mask.dtype == torch.bool:
-        return kept.scatter_add(1, index, mask.to(dtype)) > 0  # small runtimes lack the largest, not the sum
+        return kept.scatter_add(1, index, mask.to(dtype)) > 0  # small runtimes have scatter-add but not scatter-amax
     return kept.scatter_reduce(1, index, mask.to(dtype), "amax")

@@ -1,4 +1,4 @@
-"""A stream to fewer tokens: attention to each other first, then pooling (SFT section 3.2)."""
+"""Sparsifies a stream: attention between its tokens, then pooling to fewer (SFT section 3.2)."""
 
 import torch
 from torch import nn
@@ -54,7 +54,7 @@ class Sparsify(nn.Module):
 
 
 def pooling(names: tuple[str, ...], stride: int | dict[str, int] | None, how: Pool) -> list[PerStream]:
-    """The layer that pools streams over windows of `stride` tokens; no layer if there is no stride."""
+    """The layer that pools streams over windows of `stride` tokens; an empty list without a stride."""
     if stride is None:
         return []
     strides = per_modality("stride", stride, names)

@@ -12,9 +12,9 @@ from sparsefuse.tokens import State, Tokens
 
 
 class PerStream(nn.Module):
-    """A layer that gives each named stream its own block, or all the same, and leaves the other streams as they are.
+    """A layer with a block per named stream, or one shared block; other streams are passed through.
 
-    A list, not an `nn.ModuleDict`: a modality may be called `type` or `a.b`, which are no module names.
+    A list, not an `nn.ModuleDict`: a modality may be called `type` or `a.b`, which are not valid module names.
     """
 
     def __init__(self, names: Iterable[str], make: Callable[[str], nn.Module], *, shared: bool = False):

@@ -20,7 +20,7 @@ def methods() -> list[str]:
 
 
 def fusions() -> list[str]:
-    """Names of those that fuse: all but `unimodal`."""
+    """Names of the fusion methods: all but `unimodal`."""
     return [name for name in methods() if name != "unimodal"]
 
 

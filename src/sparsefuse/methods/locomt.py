@@ -1,4 +1,4 @@
-"""Low-Cost Multimodal Transformer LoCoMT: every attention head reads within a modality or across one pair.
+"""Low-Cost Multimodal Transformer LoCoMT: every attention head attends within a modality or across one pair.
 
 Park and Choi 2024, "Multimodal Transformer with a Low-Computational-Cost Guarantee".
 
@@ -6,15 +6,15 @@ Park and Choi 2024, "Multimodal Transformer with a Low-Computational-Cost Guaran
                                          4 layers whose heads have views: self | a+b | ...  -> mean of CLS -> head
     each modality:  embed -> 8 blocks  /
 
-No attention costs more than that of modalities left apart, whatever the views: C_LoCoMT <= C_self < C_bottleneck <
+Attention never costs more than that within each modality alone, whatever the views: C_LoCoMT <= C_self < C_bottleneck <
 C_multi (`layers.views`). The fusion layers' weights are shared by the modalities, as if they stood in one sequence;
 each keeps its own CLS. The paper's code is not public: depths are MBT's, width and heads the SFT study's, and the
 strategies are defined here:
 
-    low_self_high_cross   heads of the upper layers cross, those of the lower read themselves (the paper's finding)
+    low_self_high_cross   heads of the upper layers cross, those of the lower do not (the paper's finding)
     spread                every layer has as many cross heads as any other
     bottleneck            cross heads in the middle layers
-    alternating           layers that cross take turns with layers that do not
+    alternating           layers that cross alternate with layers that do not
     random                cross heads drawn by `view_seed`
 """
 
@@ -55,7 +55,7 @@ def build(
 ) -> FusionModel:
     """`views`: a strategy, which gives the share `cross` of all heads to pairs; or heads per view, as
     {self: 2, audio+video: 3}, for every fusion layer or a list with one per layer; or learned, a mixture of all views
-    in every head, whose expected share of the cost of self costs `view_price` in the loss."""
+    in every head; its expected cost, relative to that of self, times `view_price` is added to the loss."""
     if isinstance(views, str) and views not in (*STRATEGIES, "learned"):
         raise ValueError(unknown("views", views, (*STRATEGIES, "learned")))
     if not 0 <= cross <= 1:

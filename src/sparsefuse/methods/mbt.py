@@ -5,9 +5,9 @@
     each modality:  embed -> 8 blocks -> 4 blocks over [its tokens | bottleneck] -> shared head  /
 
 Four bottleneck tokens and fusion in the last third, as the paper; width and depth of the SFT study. `symmetric`: the
-new bottleneck is the mean of what the modalities make of it (the released code); `sequential`: it passes from one to
-the next. The paper's baselines: fusion `vanilla`, all tokens attend to all, and `cross`, the same with weights of each
-modality's own.
+new bottleneck is the mean of the modalities' updates of it (the released code); `sequential`: one modality updates it
+after another. The paper's baselines: fusion `vanilla`, all tokens attend to all, and `cross`, the same with separate
+weights per modality.
 """
 
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Multimodal Transformer MulT: every modality reads every other (Tsai et al. 2019).
+"""Multimodal Transformer MulT: every modality attends to every other (Tsai et al. 2019).
 
     for each pair:    target<-source:  5 crossmodal blocks, keys and values from the source's embedding in each
     for each target:  its pairs side by side (width (M-1) x dim) -> 5 blocks

@@ -9,8 +9,8 @@ Ding et al. 2021, "Sparse Fusion for Multimodal Transformers".
 Defaults are the paper's: L 1, T 11, width 40, 5 heads, average pooling. Where the paper is silent, the released code
 decides: MLP ratio 1, CLS joins after the sparse layer, no position is added after pooling. Unlike the released code,
 `sparse="strided"` and `"fixed"` compute their pattern; there they run dense, which is `sparse="dense"` here. `"local"`,
-ours, reads a token's surroundings and means of the whole clip (`layers.ops`); `"none"` without mixup is SFT-PO. In
-all of them CLS sees all and is seen by all.
+ours, attends to neighbouring tokens and to means of the whole clip (`layers.ops`); `"none"` without mixup is SFT-PO. In
+all of them CLS attends to all tokens, and all attend to it.
 """
 
 from typing import Literal

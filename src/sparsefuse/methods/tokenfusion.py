@@ -1,4 +1,4 @@
-"""TokenFusion: tokens that say little give way to another modality's of the same time (Wang et al. 2022).
+"""TokenFusion: tokens of low importance are replaced by another modality's of the same time (Wang et al. 2022).
 
     each modality:  embed -> 12 layers over [own tokens that score high | others' in place of the rest] -> own head  \\
                                                                 |  of the same time  |                       weighted
@@ -6,12 +6,12 @@
 
 A layer scores its input tokens (s, one network per layer and modality; the released code has one per stage), puts a
 donor's token, projected, in the place of those with s < threshold (eq. 6), adds positions again, and attends to
-LN(x) s (eq. 4). A substituted token carries its donor's score, as in the released code, else it would count for next
-to nothing. With `substitute="output"`, the released code, s multiplies what attention gives and tokens are put there;
+LN(x) s (eq. 4). A substituted token has its donor's score, as in the released code; with its own it would have almost
+no weight. With `substitute="output"`, the released code, s multiplies attention's output and tokens are replaced there;
 the last layer then exchanges nothing, for only CLS is read after it.
 
 Where the paper needs a choice for clips: CLS scores 1 and is never exchanged. Streams of other lengths are aligned by
-relative time. A token whose donor the sample lacks stays itself. Unlike the paper, nothing is shared by default
+relative time. A token whose donor the sample lacks is kept. Unlike the paper, nothing is shared by default
 (`shared`; it shares MSA and MLP among modalities of one kind) and a shallow MLP projects donors in every layer
 (`projection="none"` is its choice for modalities of one kind), per pair of modalities, and their gradient is kept
 (cut in the released 3D code). Penalties are means, over a clip's tokens, its modalities, clips and layers, where the

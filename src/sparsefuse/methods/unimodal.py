@@ -1,4 +1,4 @@
-"""One modality alone: the measure of what fusion adds.
+"""One modality alone: the baseline that shows what fusion adds.
 
     embed -> 12 blocks -> head
 
