@@ -245,14 +245,14 @@ def test_a_quantised_layer_is_honoured(kind, name):
 
 @pytest.mark.parametrize("part", ["", "norm", "attention", "drop", "mlp", "mlp.0", "mlp.2", "mlp.3"])
 def test_every_module_of_a_block_can_be_listened_to(part):
-    layers, found, heard = stack(1), state(), []
+    layers, found, calls = stack(1), state(), []
     assert fused(layers, found) == 1
     module = layers[0].blocks[0].get_submodule(part)
     for hook in (module.register_forward_hook, module.register_full_backward_hook):
-        handle = hook(lambda *given: heard.append(1))
+        handle = hook(lambda *_: calls.append(1))
         assert fused(layers, found) == 0
         handle.remove()
-    assert len(heard) == 1 if part != "drop" else 2
+    assert len(calls) == 1 if part != "drop" else 2
     assert fused(layers, found) == 1
 
 

@@ -1,6 +1,6 @@
 """Extractors by file name: `frames` is `features/frames.py`. One file each, found without importing it.
 
-An extractor file defines `SOURCE`, the manifest column it reads unless told otherwise ("video", "audio", "text" ...),
+An extractor file defines `SOURCE`, the manifest column it reads by default ("video", "audio", "text" ...),
 and one of two things:
 
 - `extract(path, *, options...) -> (N, F)`, a function whose typed, keyword-only options have defaults. If it can read a
@@ -92,7 +92,7 @@ def features(maker: Extractor, decoded: Any, source: str) -> np.ndarray:
 def build(name: str, options: Mapping[str, Any]) -> Extractor:
     """The extractor with these options, cached by name and options. Raises ValueError for a wrong one."""
     try:
-        # As given, not resolved: a process asks for every clip, and resolving takes longer than decoding one.
+        # The key is not resolved: this is called for every clip, and resolving takes longer than decoding one.
         return _build(name, code_version(name), json.dumps(options, sort_keys=True))
     except TypeError as error:
         raise ValueError(f"extractor {Path(name).stem!r}: options must be plain values; got {dict(options)}") from error
@@ -116,7 +116,7 @@ def code_version(name: str) -> int:
 
 
 def source_of(name: str) -> str:
-    """The manifest column an extractor reads unless told otherwise: "video", "audio", "text" ..."""
+    """The manifest column an extractor reads by default: "video", "audio", "text" ..."""
     return _module(name).SOURCE
 
 

@@ -76,7 +76,7 @@ def extract(
     without it a `video` column gives frames at 10 a second and a spectrogram, an `audio` column a spectrogram. Of a row
     with `start` or `end` (seconds) that part of the film is read; with "whole": true, all of it. `jobs`: processes;
     0 = one per core, 1 = this process alone, without a time-out. `strict`: raise the first Unusable.
-    Raises ValueError for a wrong manifest or option, OSError when the disk is full; a rerun goes on from there.
+    Raises ValueError for a wrong manifest or option, OSError when the disk is full; a rerun continues from there.
     """
     manifest, out = Path(manifest), Path(out)
     table = read_table(manifest)
@@ -221,7 +221,7 @@ def _moved(ref: str, old: Path, new: Path) -> str:
     """A reference relative to the folder `old` as one relative to the folder `new`."""
     name, key = split_ref(ref)
     if suffix(ref) not in FEATURES or os.path.isabs(name):
-        return ref  # a cell such as `n/a` is no path
+        return ref  # a cell such as `n/a` is not a path
     name = Path(os.path.relpath(old.resolve() / name, new.resolve())).as_posix()
     return f"{name}#{key}" if key else name
 

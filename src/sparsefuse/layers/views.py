@@ -84,15 +84,15 @@ _ORDERS: dict[Strategy, Callable[[int, int, int], list[int]]] = {
 
 
 def check_views(views: Mapping[str, int], modalities: Sequence[str], num_heads: int) -> Frequencies:
-    """A layer's views with their names in order. Raises ValueError unless they are known and sum to the heads."""
-    known = views_of(modalities)
+    """A layer's views with their names in order. Raises ValueError unless they are available and sum to the heads."""
+    available = views_of(modalities)
     named: Frequencies = {}
     for view, count in views.items():
-        name = "+".join(sorted(view.split("+"))) if view not in known else view
-        if name not in known:
-            if len(known) == 1:
+        name = "+".join(sorted(view.split("+"))) if view not in available else view
+        if name not in available:
+            if len(available) == 1:
                 raise ValueError(f"view {view!r} needs two modalities; the only one is {modalities[0]!r}: use 'self'")
-            raise ValueError(unknown("view", view, known))
+            raise ValueError(unknown("view", view, available))
         if count != int(count) or count < 0:
             raise ValueError(f"view {view!r} must have 0 heads or more, a whole number; got {count}")
         named[name] = named.get(name, 0) + count
@@ -101,7 +101,7 @@ def check_views(views: Mapping[str, int], modalities: Sequence[str], num_heads: 
         raise ValueError(
             f"the heads of a layer's views must sum to num_heads={num_heads}; got {sum(named.values())} ({counts})"
         )
-    return {view: named[view] for view in known if named.get(view)}
+    return {view: named[view] for view in available if named.get(view)}
 
 
 def _pair(view: str, modalities: Mapping[str, object]) -> tuple[str, str]:

@@ -54,7 +54,7 @@ def first_stream(container: "InputContainer", kind: Kind, path: Path) -> "Stream
 
 
 def find_stream(container: "InputContainer", kind: Kind) -> "Stream | None":
-    """The file's first stream of that kind; a cover picture in a song is no video."""
+    """The file's first stream of that kind; the cover picture of a song does not count as video."""
     from av.stream import Disposition
 
     cover = Disposition.attached_pic

@@ -31,7 +31,7 @@ FLOOR = -120.0
 _PARTS, _PART_SECONDS, _WHOLE_SECONDS = 5, 1.0, 10.0  # of sound: five parts of a second, or all if it is short
 _PLACES = (0.05, 0.5, 0.9)  # of the picture: shares of its length
 _CLOSER = 300  # frames that are looked at where the places show no movement
-_SIDE = 32  # pixels; areas are averaged, so that the noise of a codec is no movement
+_SIDE = 32  # pixels; areas are averaged, so that the noise of a codec does not count as movement
 _TEXT = (".txt", ".srt", ".vtt")
 
 

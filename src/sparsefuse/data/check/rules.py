@@ -40,7 +40,7 @@ RULES = {
         "All clips have as many features F in a modality as most training clips.",
         "make the features of all clips with one extractor and the same options",
     ),
-    "label": Rule("error", "Every row has a label that training knows.", "correct the label, or take out the row"),
+    "label": Rule("error", "Every row has a label that training can use.", "correct the label, or take out the row"),
     "dropped": Rule("error", "Every row has a file that can be used.", "correct one of its files, or take out the row"),
     "segment": Rule(
         "error",

@@ -27,7 +27,7 @@ def prepare(source: Path, out: Path, *, labels: str = "") -> Path:
     """Writes a clip per labelled segment: of every modality the rows whose middle lies in it, converted to float32.
 
     `labels`: the file of labels, if several have "label" in their names. A modality is named as its sequence, with _
-    for what is no letter or digit. `label` has the seven classes of the first label, `sentiment` its number; more
+    for anything but letters and digits. `label` has the seven classes of the first label, `sentiment` its number; more
     labels have columns named as the file names them. Splits are not in these files: the group is the video. `start`
     and `end` are seconds. -inf in `audio` and COVAREP becomes 0. Videos, if there are any, are the column `video`.
     Checked: shapes, times in order; a segment without rows or with NaN is in skipped.jsonl.
