@@ -271,7 +271,7 @@ def test_label_columns_that_cannot_be_are_an_error(tmp_path: Path, data: dict, m
 def test_a_label_that_holds_a_plus_is_an_error_with_its_line(tmp_path: Path) -> None:
     manifest = tiny.write_set(tmp_path / "data", task="heads")
     tiny.edit(manifest, train2={"noun": "cup+plate"})
-    with pytest.raises(ValueError, match=r"line 4: noun is 'cup\+plate'; \+ stands between labels"):
+    with pytest.raises(ValueError, match=r"line 4: noun is 'cup\+plate'; \+ separates labels"):
         load_clips(config_of(manifest).data, Path())
 
 
