@@ -16,7 +16,7 @@ from sparsefuse.finetune.settings import Settings
 from sparsefuse.finetune.trial import Trial
 from sparsefuse.model import FusionModel
 from sparsefuse.runs.folder import Change, Finetune, ModelFacts, Origin, Result, RunFolder
-from sparsefuse.runs.result import cost_of, write_result
+from sparsefuse.runs.scoring import cost_of, write_result
 from sparsefuse.runs.weights import write_weights
 from sparsefuse.training.setup import environment
 

@@ -7,7 +7,7 @@ from sparsefuse.finetune.clips import Clips, labels_of
 from sparsefuse.finetune.fit import HELD_BATCH
 from sparsefuse.model import FusionModel
 from sparsefuse.runs.folder import Scores
-from sparsefuse.runs.result import Predicted, scores
+from sparsefuse.runs.scoring import Predicted, scores
 from sparsefuse.training import multiclip
 
 

@@ -30,7 +30,7 @@ from sparsefuse.methods import build, option_names
 from sparsefuse.model import FusionModel
 from sparsefuse.runs.calibration import calibrate
 from sparsefuse.runs.folder import Cost, Epoch, Result, RunFolder, Scores
-from sparsefuse.runs.result import Predicted, cost_of, scores, write_result
+from sparsefuse.runs.scoring import Predicted, cost_of, scores, write_result
 from sparsefuse.runs.weights import read_weights, write_weights
 from sparsefuse.tokens import Batch, HeadOutputs, Tokens
 from sparsefuse.training import distributed, multiclip, pretrained, replay

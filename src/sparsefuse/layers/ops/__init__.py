@@ -28,7 +28,7 @@ def attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor, *, pattern: Pattern
 
     `mask` (B, N') is bool, True = a real key, or a weight in [0, 1] whose logarithm is added to the scores, so that 1/2
     counts as half a token. A row without any visible key gives finite values that mean nothing. The patterns, and
-    what `span` is in them, are those of `torch/attention.py`; all but `dense` need N = N', CLS first.
+    what `span` is in them, are those of `torch/patterns.py`; all but `dense` need N = N', CLS first.
 
     Raises ValueError for an odd `span` of `local`. Native: float32, C up to 16, no gradient of the mask, not `fixed`.
     """

@@ -25,7 +25,7 @@ PATTERNS = st.sampled_from(["dense", "local", "strided"])
 
 
 def seen(query, length, pattern, span):
-    """Rows that a query sees, of 1 + `length`, by the words of torch/attention.py."""
+    """Rows that a query sees, of 1 + `length`, by the words of torch/patterns.py."""
     if pattern == "dense" or query == 0:
         return list(range(length + 1))
     i, tokens = query - 1, range(length)

@@ -1,4 +1,4 @@
-// Who sees what (torch/attention.py says it in full), and where it lies in memory:
+// Who sees what (torch/patterns.py says it in full), and where it lies in memory:
 //
 //   dense    all see all
 //   local    row 0, CLS, sees all; tokens see their block of l, l / 2 tokens either side, and the far keys: CLS, means

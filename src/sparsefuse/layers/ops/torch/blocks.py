@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from sparsefuse.layers.ops.torch.attention import attention
+from sparsefuse.layers.ops.torch.patterns import attention
 from sparsefuse.layers.ops.weights import BlockWeights
 
 
