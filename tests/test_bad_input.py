@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import tiny
-from sparsefuse.files import checkpoint
+from sparsefuse.files import checkpoint, whole
 from sparsefuse.files.skipped import Unusable
 from sparsefuse.training.train import train
 
@@ -123,8 +123,8 @@ def test_a_disk_that_is_full_leaves_whole_files_and_the_run_goes_on_later(
 ) -> None:
     """At every write in turn, with half a file written."""
     config = tiny.config(tiny.write_set(tmp_path / "data", (5, 3, 3)), "concat", epochs=1)
-    whole = train(config, tmp_path / "whole", root=Path(), measured=False)
-    wanted = {path.name for path in whole.iterdir()}
+    complete = train(config, tmp_path / "whole", root=Path(), measured=False)
+    wanted = {path.name for path in complete.iterdir()}
     replace = whole.os.replace
     for point in range(len(wanted)):
         left = point
@@ -153,4 +153,4 @@ def test_a_disk_that_is_full_leaves_whole_files_and_the_run_goes_on_later(
                 [json.loads(line) for line in path.read_text().splitlines()]
         train(config, run, root=Path(), resume=True, measured=False)
         assert {path.name for path in run.iterdir()} == wanted
-        assert tiny.epochs(run) == tiny.epochs(whole)
+        assert tiny.epochs(run) == tiny.epochs(complete)
