@@ -1,8 +1,8 @@
-"""The seam for speed: operations with one contract and several backends. Nothing outside asks who computes them.
+"""Operations with several backends behind one contract. Code outside does not depend on which backend computes them.
 
 `torch` is the definition, readable and complete; every other backend is tested against it. `SPARSEFUSE_BACKEND` or
-`backend(...)` choose one; `choose` says who computes a call. What is not finite in the definition is not finite in any
-backend. Second derivatives, torch.func and forward-mode derivatives are the definition's alone.
+`backend(...)` set it; `choose` returns the backend of a call. What is not finite in the definition is not finite in any
+backend. Only the definition has second derivatives, torch.func and forward-mode derivatives.
 """
 
 from collections.abc import Sequence
@@ -27,7 +27,7 @@ def attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor, *, pattern: Pattern
     """Scaled dot-product attention over a pattern: queries (B, H, N, C), keys and values (B, H, N', C) -> (B, H, N, C).
 
     `mask` (B, N') is bool, True = a real key, or a weight in [0, 1] whose logarithm is added to the scores, so that 1/2
-    counts as half a token. A row without any visible key gives finite values that mean nothing. The patterns, and
+    counts as half a token. The output of a row without any visible key is finite and meaningless. The patterns, and
     what `span` is in them, are those of `torch/patterns.py`; all but `dense` need N = N', CLS first.
 
     Raises ValueError for an odd `span` of `local`. Native: float32, C up to 16, no gradient of the mask, not `fixed`.
@@ -53,9 +53,9 @@ def blocks(
     span: int = 0,
     eps: float = 1e-5,
 ) -> Tensor:
-    """Tokens x (B, N, D) through pre-norm blocks of SFT's style, one behind another -> (B, N, D).
+    """Tokens x (B, N, D) through pre-norm blocks of SFT's style, one after another -> (B, N, D).
 
-    `mask` (B, N) as in `attention`. Nothing is dropped. Native: float32, D and the MLP's width up to 128, blocks of
+    `mask` (B, N) as in `attention`. There is no dropout. Native: float32, D and the MLP's width up to 128, blocks of
     one shape, and what `attention` supports.
     """
     options = {"num_heads": num_heads, "pattern": pattern}

@@ -21,7 +21,7 @@ _chosen: ContextVar[str | None] = ContextVar("backend", default=None)
 
 @contextmanager
 def backend(name: str) -> Iterator[None]:
-    """Within it operations are computed by this backend, whatever the variable `SPARSEFUSE_BACKEND` says.
+    """Within it operations are computed by this backend; it overrides the variable `SPARSEFUSE_BACKEND`.
 
     `torch` is the definition, by PyTorch's operations. `native` is C++ for processors where it supports a call, else
     the definition; RuntimeError if it is not available. `auto`: the fastest that is available. Raises ValueError for
@@ -35,14 +35,14 @@ def backend(name: str) -> Iterator[None]:
 
 
 def requested() -> str:
-    """The backend that the context, or else the environment, asks for."""
+    """The backend that the context, or else the environment, sets."""
     return _chosen.get() or _checked(VARIABLE, os.environ.get(VARIABLE, "auto"))
 
 
 def has_alternative(x: Tensor) -> bool:
-    """Whether another backend than the definition may compute on `x` and what goes with it.
+    """Whether another backend than the definition may compute a call with `x`.
 
-    Not where something must see PyTorch's own operations (see `tracing.watched`). Raises RuntimeError; see `backend`.
+    Not where PyTorch's own operations are intercepted (see `tracing.watched`). Raises RuntimeError; see `backend`.
     """
     if watched(x) or x.device.type != "cpu" or (name := requested()) == "torch":
         return False
@@ -63,11 +63,11 @@ def alternative(operation: str, x: Tensor, *call: Any, **options: Any) -> Module
 
 
 def status() -> dict[str, str]:
-    """Each backend, and whether it is used here or why not."""
+    """Whether each backend is used here, or why not."""
     reason = native.unavailable()
     if reason or requested() == "torch":
-        return {"torch": "used", "native": f"not used: {reason or 'torch was asked for'}"}
-    return {"torch": "used for what no other supports", "native": f"used: {native.description()}"}
+        return {"torch": "used", "native": f"not used: {reason or 'torch is set'}"}
+    return {"torch": "used for calls that no other backend supports", "native": f"used: {native.description()}"}
 
 
 def _checked(what: str, name: str) -> str:

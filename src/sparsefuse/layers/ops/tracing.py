@@ -1,4 +1,4 @@
-"""Who is watching: an exported model must hold for every length, an eager one only for the clips at hand."""
+"""Whether a call is traced or intercepted: an exported model must be valid for every length."""
 
 import torch
 from torch import Tensor, nn
@@ -6,20 +6,20 @@ from torch.autograd import forward_ad
 
 
 def exporting() -> bool:
-    """Whether torch.export traces this call. Before torch 2.7 nothing tells it from torch.compile."""
+    """Whether torch.export traces this call. Before torch 2.7 it cannot be distinguished from torch.compile."""
     return getattr(torch.compiler, "is_exporting", torch.compiler.is_compiling)()
 
 
 def all_real(mask: Tensor) -> bool:
     """Whether every token under `mask` is known to be real, so that masking can be skipped.
 
-    Only where the answer is at hand: a GPU would have to be waited for, and a traced model must hold for any mask.
+    False where finding out is costly or wrong: a GPU would have to synchronise, and a traced model must hold for any mask.
     """
     return mask.device.type == "cpu" and mask.dtype == torch.bool and not watched(mask) and bool(mask.all())
 
 
 def watched(x: Tensor) -> bool:
-    """Whether something must see PyTorch's own operations on `x`, or cannot see others.
+    """Whether something intercepts PyTorch's operations on `x`, so that no other backend may compute them.
 
     That is torch.compile, export and jit tracing, autocast, dispatch modes, subclasses of tensors, torch.func, and
     forward-mode derivatives.
@@ -35,9 +35,9 @@ def watched(x: Tensor) -> bool:
 
 
 def dispatched() -> bool:
-    """Whether a dispatch mode (a FLOP counter, fake tensors) or torch.func looks at every operation there is.
+    """Whether a dispatch mode (a FLOP counter, fake tensors) or torch.func intercepts every operation.
 
-    Neither sees into PyTorch's attention kernels: counters pass over them, and they have no second derivative.
+    PyTorch's fused attention kernels are opaque to both: counters miss them, and they have no second derivative.
     """
     if torch.compiler.is_compiling():
         return False

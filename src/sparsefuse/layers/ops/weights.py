@@ -1,4 +1,4 @@
-"""What a fused block reads instead of calling modules."""
+"""The weights that a fused block reads instead of calling modules."""
 
 from typing import NamedTuple
 
@@ -6,9 +6,9 @@ from torch import Tensor
 
 
 class BlockWeights(NamedTuple):
-    """The weights of one pre-norm block of SFT's style, as nn.Linear and nn.LayerNorm have them.
+    """The weights of one pre-norm block of SFT's style, in the layout of nn.Linear and nn.LayerNorm.
 
-    D channels of a token, E in the MLP. Without an MLP, all that belongs to it is None.
+    D channels of a token, E in the MLP. Without an MLP its weights are None.
     """
 
     qkv: Tensor

@@ -75,7 +75,7 @@ def test_what_padding_holds_reaches_nothing():
     [
         (made(), clips([41], 41)),  # longer than the table of positions
         (made(keep_positions=True), clips([9], 9)),
-        (made(embed.WIDEST + 1), clips([9], 9, embed.WIDEST + 1)),
+        (made(embed.MAX_FEATURES + 1), clips([9], 9, embed.MAX_FEATURES + 1)),
         (made(), clips([9], 9)._replace(x=torch.randn(1, 9, 7).requires_grad_())),
     ],
     ids=["long", "positions", "wide", "slopes"],

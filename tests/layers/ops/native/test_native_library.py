@@ -83,8 +83,8 @@ def replace_by_a_link(path):
 @pytest.mark.parametrize(
     ("harm", "why"),
     [
-        (truncate, "is damaged: it is not what manifest.json beside it says; install sparsefuse again"),
-        (change_a_byte, "is damaged: it is not what manifest.json beside it says"),
+        (truncate, "is damaged: it differs from manifest.json beside it; install sparsefuse again"),
+        (change_a_byte, "is damaged: it differs from manifest.json beside it"),
         (lambda path: rewrite(path, b""), "is damaged"),
         (lambda path: path.unlink(), "is missing; install sparsefuse again"),
         (lambda path: path.chmod(0o777), "can be changed by others (mode 777)"),

@@ -1,4 +1,4 @@
-"""The operations in C++, for processors: float32, heads up to 16 wide; forward and backward."""
+"""The operations in C++, for processors: float32, heads of up to 16 channels; forward and backward."""
 
 from sparsefuse.layers.ops.native import attention as _attention
 from sparsefuse.layers.ops.native import block as _block
@@ -16,5 +16,5 @@ def unavailable() -> str:
 
 
 def description() -> str:
-    """Which library is used."""
+    """The library that is loaded, as a sentence."""
     return str(_library.status())

@@ -1,4 +1,4 @@
-"""What the library is called with: `arguments.h`, field by field. Each call says how large it is, and its version."""
+"""The arguments of the library's functions: `arguments.h`, field by field. Each begins with its size and version."""
 
 from collections.abc import Sequence
 from ctypes import CDLL
@@ -8,11 +8,11 @@ from typing import NamedTuple
 VERSION = 1
 NUM_VIEWS = 12
 VIEW = 4
-"""Numbers in a view."""
+"""Numbers per view: address, and strides of samples, heads and tokens."""
 
 
 class AttentionArguments(NamedTuple):
-    """Of attention alone."""
+    """The arguments of attention."""
 
     kind: int
     samples: int
@@ -28,14 +28,14 @@ class AttentionArguments(NamedTuple):
     row_max: int
     inv_sum: int
     views: Sequence[int]
-    """all in a line"""
+    """flat"""
 
     def packed(self) -> bytes:
         return _ATTENTION.pack(_ATTENTION.size, VERSION, *self[:-1], *self.views)
 
 
 class BlockArguments(NamedTuple):
-    """Of blocks, one behind another."""
+    """The arguments of a stack of blocks."""
 
     kind: int
     depth: int
@@ -67,7 +67,7 @@ class BlockArguments(NamedTuple):
 
 
 class EmbedArguments(NamedTuple):
-    """Of the embedding."""
+    """The arguments of the embedding."""
 
     samples: int
     length: int
@@ -97,7 +97,7 @@ _EMBED = Struct(f"{2 + len(EmbedArguments._fields)}q")
 
 
 def run(library: CDLL, name: str, packed: bytes, *others: object) -> None:
-    """Calls a function. Raises RuntimeError if it was built for other arguments than these."""
+    """Calls a function of the library. Raises RuntimeError if it was built for other arguments or rejects the sizes."""
     status = getattr(library, name)(packed, *others)
     if status:
         why = {1: "the library was built for other arguments", 2: "these sizes are not supported"}[status]

@@ -1,4 +1,4 @@
-"""Pre-norm blocks, one behind another, by `block.h`: forward and backward."""
+"""A stack of pre-norm blocks by `block.h`: forward and backward."""
 
 import functools
 from array import array
@@ -10,12 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from sparsefuse.layers.ops.native.arguments import BlockArguments, run
-from sparsefuse.layers.ops.native.attention import WIDEST as WIDEST_HEAD
-from sparsefuse.layers.ops.native.attention import Options, refuse_graph
+from sparsefuse.layers.ops.native.attention import MAX_HEAD_DIM, KeyPattern, refuse_graph
 from sparsefuse.layers.ops.native.library import library
 from sparsefuse.layers.ops.weights import BlockWeights
 
-WIDEST = 128
+MAX_DIM = 128
 """Channels of a token, and in the MLP, up to which this was measured."""
 WEIGHTS = len(BlockWeights._fields)
 
@@ -25,7 +24,7 @@ def supports(x: Tensor, mask: Tensor, stack: Sequence[BlockWeights], *, num_head
     if pattern == "fixed" or mask.requires_grad or x.dtype != torch.float32:
         return False
     dim, hidden = stack[0].sizes
-    if x.shape[2] != dim or max(dim, hidden) > WIDEST or dim > WIDEST_HEAD * num_heads:
+    if x.shape[2] != dim or max(dim, hidden) > MAX_DIM or dim > MAX_HEAD_DIM * num_heads:
         return False
     if any(weights.sizes != (dim, hidden) for weights in stack):
         return False
@@ -40,75 +39,75 @@ def blocks(
     x: Tensor, mask: Tensor, stack: Sequence[BlockWeights], *, num_heads: int, pattern: str, span: int, eps: float
 ) -> Tensor:
     """See `ops.blocks`."""
-    options, (_, hidden) = Options.of(mask, num_heads, pattern, span), stack[0].sizes
+    keys, (_, hidden) = KeyPattern.of(mask, num_heads, pattern, span), stack[0].sizes
     weights = [weight for each in stack for weight in each]
     if torch.is_grad_enabled():
-        return _Blocks.apply(x.contiguous(), options, eps, hidden, *weights)  # pyright: ignore[reportReturnType]
-    return _forward(x.contiguous(), options, eps, hidden, weights, saving=False)[0]
+        return _Blocks.apply(x.contiguous(), keys, eps, hidden, *weights)  # pyright: ignore[reportReturnType]
+    return _forward(x.contiguous(), keys, eps, hidden, weights, needs_grad=False)[0]
 
 
 class _Blocks(torch.autograd.Function):
     """Tokens (B, N, D) and all `BlockWeights`, flat -> (B, N, D)."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, options: Options, eps: float, hidden: int, *weights: Tensor | None) -> Tensor:
-        y, made = _forward(x, options, eps, hidden, weights, saving=any(ctx.needs_input_grad))
-        ctx.save_for_backward(x, made, *weights)
-        ctx.rest = options, eps, hidden
+    def forward(ctx: Any, x: Tensor, keys: KeyPattern, eps: float, hidden: int, *weights: Tensor | None) -> Tensor:
+        y, activations = _forward(x, keys, eps, hidden, weights, needs_grad=any(ctx.needs_input_grad))
+        ctx.save_for_backward(x, activations, *weights)
+        ctx.rest = keys, eps, hidden
         return y
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
         refuse_graph()
-        x, made, *weights = ctx.saved_tensors
-        options, eps, hidden = ctx.rest
-        grad, dx = grads[0].contiguous(), torch.empty_like(x)
-        slopes = [None if w is None else torch.empty_like(w) for w in weights]
-        call = _Call.of(x, options, eps, hidden, None, weights, saving=True, back=(grad, dx, slopes))
-        call.run("blocks_backward", made, x.new_empty(_at_a_time(x), call.room()[1]))
-        return dx, None, None, None, *slopes
+        x, activations, *weights = ctx.saved_tensors
+        keys, eps, hidden = ctx.rest
+        grad_out, dx = grads[0].contiguous(), torch.empty_like(x)
+        dweights = [None if w is None else torch.empty_like(w) for w in weights]
+        call = _Call.of(x, keys, eps, hidden, None, weights, needs_grad=True, gradients=(grad_out, dx, dweights))
+        call.run("blocks_backward", activations, x.new_empty(_num_buffers(x), call.buffer_sizes()[1]))
+        return dx, None, None, None, *dweights
 
 
 def _forward(
-    x: Tensor, options: Options, eps: float, hidden: int, weights: Sequence[Tensor | None], *, saving: bool
+    x: Tensor, keys: KeyPattern, eps: float, hidden: int, weights: Sequence[Tensor | None], *, needs_grad: bool
 ) -> tuple[Tensor, Tensor]:
-    """What comes out, and what samples leave for the way back: (B, blocks, as much as that is)."""
+    """The output, and the activations that are saved for backward: (B, depth, floats per sample and block)."""
     y = torch.empty_like(x)
-    call = _Call.of(x, options, eps, hidden, y, weights, saving=saving)
-    places = (len(x), call.arguments.depth) if saving else (_at_a_time(x),)
-    made = x.new_empty(*places, call.room()[0])
-    call.run("blocks_forward", made)
-    return y, made
+    call = _Call.of(x, keys, eps, hidden, y, weights, needs_grad=needs_grad)
+    shape = (len(x), call.arguments.depth) if needs_grad else (_num_buffers(x),)
+    activations = x.new_empty(*shape, call.buffer_sizes()[0])
+    call.run("blocks_forward", activations)
+    return y, activations
 
 
 class _Call(NamedTuple):
-    """A call of the library; `room` comes later."""
+    """A call of the library; `run` adds the addresses of its buffers."""
 
     arguments: BlockArguments
     weights: "array[int]"
-    """where they are, as `BlockWeights` in arguments.h, of each block; so for their gradients"""
+    """addresses of each block's weights, as `BlockWeights` in arguments.h; `dweights`: those of their gradients"""
     dweights: "array[int]"
 
     @classmethod
     def of(
         cls,
         x: Tensor,
-        options: Options,
+        keys: KeyPattern,
         eps: float,
         hidden: int,
         y: Tensor | None,
         weights: Sequence[Tensor | None],
         *,
-        saving: bool,
-        back: tuple[Tensor | None, Tensor | None, Sequence[Tensor | None]] = (None, None, ()),
+        needs_grad: bool,
+        gradients: tuple[Tensor | None, Tensor | None, Sequence[Tensor | None]] = (None, None, ()),
     ) -> "_Call":
-        """`back`: the gradients of y, of x, and of the weights."""
-        (samples, length, dim), heads = x.shape, options.heads
-        share, far_weights = (None, None) if options.far is None else options.far
-        grad, dx, gradients = back
-        places, gradient_places = array("q", map(_at, weights)), array("q", map(_at, gradients))
+        """`gradients`: those of y, of x, and of the weights."""
+        (samples, length, dim), heads = x.shape, keys.heads
+        share, far_weights = (None, None) if keys.far is None else keys.far
+        grad_out, dx, dweights = gradients
+        weights_at, dweights_at = array("q", map(_address, weights)), array("q", map(_address, dweights))
         arguments = BlockArguments(
-            kind=options.kind,
+            kind=keys.kind,
             depth=len(weights) // WEIGHTS,
             samples=samples,
             length=length,
@@ -116,55 +115,55 @@ class _Call(NamedTuple):
             heads=heads,
             hidden=hidden,
             far=0 if share is None else share.shape[1],
-            span=options.span,
+            span=keys.span,
             threads=torch.get_num_threads(),
-            saving=saving,
+            saving=needs_grad,
             same_far=share is not None and len(share) == 1,
             eps=eps,
-            log_weights=_at(options.weights),
-            far_log_weights=_at(far_weights),
-            far_share=_at(share),
+            log_weights=_address(keys.weights),
+            far_log_weights=_address(far_weights),
+            far_share=_address(share),
             activations=0,
             gradients=0,
             x=x.data_ptr(),
-            y=_at(y),
-            weights=places.buffer_info()[0],
-            grad_out=_at(grad),
-            dx=_at(dx),
-            dweights=gradient_places.buffer_info()[0],
+            y=_address(y),
+            weights=weights_at.buffer_info()[0],
+            grad_out=_address(grad_out),
+            dx=_address(dx),
+            dweights=dweights_at.buffer_info()[0],
         )
-        return cls(arguments, places, gradient_places)
+        return cls(arguments, weights_at, dweights_at)
 
-    def room(self) -> tuple[int, int]:
-        """Floats that each sample or thread needs, for activations and for gradients."""
+    def buffer_sizes(self) -> tuple[int, int]:
+        """Floats per sample or thread, for activations and for gradients."""
         a = self.arguments
-        return _room(a.depth, a.length, a.dim, a.heads, a.hidden, a.far, a.saving)
+        return _buffer_sizes(a.depth, a.length, a.dim, a.heads, a.hidden, a.far, a.saving)
 
     def run(self, name: str, activations: Tensor, gradients: Tensor | None = None) -> None:
-        """The call, with that room."""
-        arguments = self.arguments._replace(activations=_at(activations), gradients=_at(gradients))
+        """Calls a function with these buffers."""
+        arguments = self.arguments._replace(activations=_address(activations), gradients=_address(gradients))
         run(_library(), name, arguments.packed())
 
 
 @functools.lru_cache(maxsize=256)
-def _room(depth: int, length: int, dim: int, heads: int, hidden: int, far: int, saving: int) -> tuple[int, int]:
-    room = array("q", [0, 0])
+def _buffer_sizes(depth: int, length: int, dim: int, heads: int, hidden: int, far: int, saving: int) -> tuple[int, int]:
+    floats = array("q", [0, 0])
     sizes = {"length": length, "dim": dim, "heads": heads, "hidden": hidden, "far": far, "saving": saving}
     packed = BlockArguments(**dict.fromkeys(BlockArguments._fields, 0) | sizes | {"depth": depth}).packed()
-    run(_library(), "block_room", packed, room.buffer_info()[0])
-    return room[0], room[1]
+    run(_library(), "block_room", packed, floats.buffer_info()[0])
+    return floats[0], floats[1]
 
 
 def _library() -> CDLL:
-    found = library()
-    assert found is not None
-    return found
+    native = library()
+    assert native is not None
+    return native
 
 
-def _at_a_time(x: Tensor) -> int:
-    """Samples that threads have in hand."""
+def _num_buffers(x: Tensor) -> int:
+    """One per thread, and no more than samples."""
     return min(len(x), torch.get_num_threads())
 
 
-def _at(x: Tensor | None) -> int:
+def _address(x: Tensor | None) -> int:
     return 0 if x is None else x.data_ptr()

@@ -1,6 +1,6 @@
 """C++ source to libraries, one per instruction set, with a manifest beside them: `python build.py` fills `lib/`.
 
-Nothing but the standard library is imported: it runs too where a wheel is built (`hatch_build.py`).
+It imports only the standard library, so that `hatch_build.py` can run it while a wheel is built.
 """
 
 import hashlib
@@ -24,27 +24,27 @@ MANIFEST = "manifest.json"
 COMPILERS = ("c++", "g++", "clang++")
 NEEDED = "GCC 12 or Clang 15"
 FLAGS = ("-std=c++20", "-O3", "-shared", "-fPIC", "-fvisibility=hidden", "-fno-exceptions", "-fno-rtti", "-Wno-psabi")
-# What nobody asks of numbers here costs a few percent. Infinity and NaN stay as they are.
+# errno, traps and the sign of zero are not needed and cost a few percent. Infinity and NaN stay as they are.
 FLAGS += ("-funroll-loops", "-fno-math-errno", "-fno-trapping-math", "-fno-signed-zeros")
 FLAGS += ("-fno-tree-loop-distribute-patterns",)  # rows are too short for a call of memcpy
-# Vectors are written out. GCC 12 makes wrong code of loops over them, for AVX2 and heads of 16.
+# Vectors are written out. GCC 12 compiles loops over them wrongly, for AVX2 and heads of 16.
 FLAGS += ("-fno-tree-loop-vectorize",)
 LINK = ("-Wl,--as-needed", "-Wl,--no-undefined")
 TARGETS = {
     "AVX512": "-DLANES=16 -mavx512f -mavx512bw -mavx512dq -mavx512vl -mfma -mprefer-vector-width=512",
     "AVX2": "-DLANES=8 -mavx2 -mfma",
 }
-"""Flags by what PyTorch calls the instruction set."""
+"""Flags by PyTorch's name of the instruction set."""
 PROBE = """
 typedef float Vec __attribute__((vector_size(32)));
-struct Given { int some = 1; Vec vec{}; };
-Vec swapped(Vec a) { Given given{.vec = a}; return __builtin_shufflevector(given.vec, a, 1, 0, 3, 2, 5, 4, 7, 6); }
+struct Pair { int some = 1; Vec vec{}; };
+Vec swapped(Vec a) { Pair pair{.vec = a}; return __builtin_shufflevector(pair.vec, a, 1, 0, 3, 2, 5, 4, 7, 6); }
 """
 PROBE_SECONDS = 10
 LIBRARY_SECONDS = 60
-"""What a compiler may take when it is first used; a library takes eight on one core."""
+"""Time limit for the compiler at first use; one library takes eight on one core."""
 WHEEL_SECONDS = 300
-"""What it may take otherwise."""
+"""Time limit while a wheel is built."""
 
 
 class NotBuilt(RuntimeError):
@@ -52,26 +52,26 @@ class NotBuilt(RuntimeError):
 
 
 def sources() -> list[Path]:
-    """What the libraries are made of."""
+    """The source files."""
     return sorted([*HERE.glob("*.h"), *HERE.glob("*.cpp")])
 
 
 def sources_hash() -> str:
-    """Of their names and contents."""
-    found = hashlib.sha256()
+    """SHA-256 of their names and contents."""
+    digest = hashlib.sha256()
     for path in sources():
-        found.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
-    return found.hexdigest()
+        digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
+    return digest.hexdigest()
 
 
 def compiler() -> list[str]:
-    """The command of the C++ compiler: what CXX says, or the first that is there."""
+    """The command of the C++ compiler: CXX, or the first that is installed."""
     if os.environ.get("CXX"):
         return _words("CXX")
-    found = next(filter(shutil.which, COMPILERS), None)
-    if found is None:
+    name = next(filter(shutil.which, COMPILERS), None)
+    if name is None:
         raise NotBuilt(f"no C++ compiler among {', '.join(COMPILERS)}; install {NEEDED}, or name one in CXX")
-    return [found]
+    return [name]
 
 
 def command() -> list[str]:
@@ -82,7 +82,7 @@ def command() -> list[str]:
 def build(folder: Path, targets: Iterable[str] = TARGETS, *, seconds: float) -> dict[str, Any]:
     """Libraries for `targets` and their manifest, in `folder`; returns the manifest. Raises NotBuilt.
 
-    `seconds`: what each may take.
+    `seconds`: time limit for each.
     """
     if sys.platform != "linux" or platform.machine() not in ("x86_64", "AMD64"):
         raise NotBuilt(f"the C++ is written for x86-64 and Linux; this is {platform.machine()} and {sys.platform}")
@@ -93,11 +93,11 @@ def build(folder: Path, targets: Iterable[str] = TARGETS, *, seconds: float) -> 
     def one(target: str) -> dict[str, Any]:
         path = folder / f"native-{target.lower()}.so"
         with tempfile.TemporaryDirectory(dir=folder, prefix=".") as room:
-            made = Path(room) / path.name
-            _run([*compile_with, *TARGETS[target].split(), *LINK, str(HERE / "native.cpp"), "-o", str(made)], seconds)
-            made.chmod(0o755)
-            content = made.read_bytes()
-            os.replace(made, path)
+            built = Path(room) / path.name
+            _run([*compile_with, *TARGETS[target].split(), *LINK, str(HERE / "native.cpp"), "-o", str(built)], seconds)
+            built.chmod(0o755)
+            content = built.read_bytes()
+            os.replace(built, path)
         return {"file": path.name, "size": len(content), "sha256": hashlib.sha256(content).hexdigest()}
 
     targets = list(targets)
@@ -107,7 +107,7 @@ def build(folder: Path, targets: Iterable[str] = TARGETS, *, seconds: float) -> 
 
 
 def write_manifest(folder: Path, about: dict[str, Any]) -> dict[str, Any]:
-    """Says beside libraries what they are; or, as `reason`, why there are none."""
+    """Writes the manifest of the libraries; or, as `reason`, why there are none."""
     about = {"sources": sources_hash(), "libraries": {}, **about}
     folder.mkdir(parents=True, exist_ok=True)
     temporary = folder / f".{MANIFEST}.{os.getpid()}"
@@ -117,13 +117,13 @@ def write_manifest(folder: Path, about: dict[str, Any]) -> dict[str, Any]:
 
 
 def glibc(paths: Iterable[Path]) -> int:
-    """The glibc 2.x that libraries need. Raises NotBuilt if they need what not every Linux has."""
-    newest = 17  # of the oldest tag for wheels that pip knows in general
+    """The glibc 2.x that libraries need. Raises NotBuilt if they need a compiler's runtime."""
+    newest = 17  # of the oldest general tag for Linux wheels
     for path in paths:
         content = path.read_bytes()
         if other := re.search(rb"\b(GLIBCXX_|GOMP_|libgomp)", content):
             raise NotBuilt(f"{path.name} needs a runtime of the compiler ({other[0].decode()})")
-        newest = max([newest, *(int(found) for found in re.findall(rb"GLIBC_2\.(\d+)", content))])
+        newest = max([newest, *(int(minor) for minor in re.findall(rb"GLIBC_2\.(\d+)", content))])
     return newest
 
 
@@ -135,7 +135,7 @@ def _words(variable: str) -> list[str]:
 
 
 def _probe(compile_with: Sequence[str]) -> None:
-    """Whether the compiler answers, and knows what the source is written in."""
+    """Raises NotBuilt unless the compiler runs and supports the language features of the source."""
     with tempfile.TemporaryDirectory() as room:
         source = Path(room) / "probe.cpp"
         source.write_text(PROBE, encoding="utf-8")
@@ -146,7 +146,7 @@ def _probe(compile_with: Sequence[str]) -> None:
 
 
 def _run(words: Sequence[str], seconds: float) -> None:
-    """Raises NotBuilt with the first error that a command tells of; after `seconds` it is ended with its children."""
+    """Raises NotBuilt with the first error in the output; after `seconds` the command and its children are killed."""
     with tempfile.TemporaryFile() as output:
         try:
             process = subprocess.Popen(

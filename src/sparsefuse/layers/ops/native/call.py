@@ -1,4 +1,4 @@
-"""Attention in C++, called: queries, keys and values as tensors lie in memory."""
+"""A call of attention in C++, with the addresses and strides of queries, keys and values."""
 
 from collections.abc import Sequence
 from enum import IntEnum
@@ -11,61 +11,54 @@ from torch import Tensor
 from sparsefuse.layers.ops.native.arguments import NUM_VIEWS, VIEW, AttentionArguments, run
 from sparsefuse.layers.ops.native.library import library
 
-View = tuple[int, int, int, int]
-"""Rows (B, H, N, C) of float32, channels side by side: an address, and how far samples, heads and tokens lie apart."""
-NOWHERE: View = (0, 0, 0, 0)
+RowsView = tuple[int, int, int, int]
+"""A float32 tensor (B, H, N, C) with contiguous channels: its address, and the strides of samples, heads and tokens."""
+NO_ROWS: RowsView = (0, 0, 0, 0)
 
 
-def view(x: Tensor) -> View:
-    """Of a tensor (B, H, N, C)."""
+def rows_view(x: Tensor) -> RowsView:
+    """The address and strides of a tensor (B, H, N, C)."""
     return x.data_ptr(), x.stride(0), x.stride(1), x.stride(2)
 
 
-def views(x: Tensor, count: int, heads: int) -> list[View]:
-    """Of rows (B, N, count * H * C), `count` parts."""
-    sample, token, _ = x.stride()
-    width, at = x.shape[2] // count, x.data_ptr()
-    return [(at + 4 * part * width, sample, width // heads, token) for part in range(count)]
-
-
 class Kind(IntEnum):
-    """Who sees what."""
+    """Attention patterns, numbered as in patterns.h."""
 
     DENSE = 0
     LOCAL = 1
     STRIDED = 2
 
 
-class Given(NamedTuple):
-    """Queries, keys and values, and who sees what (patterns.h says it)."""
+class AttentionCall(NamedTuple):
+    """Queries, keys and values, and the attention pattern (see patterns.h)."""
 
     samples: int
     heads: int
     width: int
     queries: int
     keys: int
-    q: View
-    k: View
-    v: View
+    q: RowsView
+    k: RowsView
+    v: RowsView
     weights: Tensor | None
-    """(B, N') logarithms to base 2"""
+    """(B, N') log2 weights of the keys"""
     kind: Kind = Kind.DENSE
     span: int = 0
     far: int = 0
-    far_k: View = NOWHERE
-    far_v: View = NOWHERE
+    far_k: RowsView = NO_ROWS
+    far_v: RowsView = NO_ROWS
     far_weights: Tensor | None = None
 
-    def forward(self, x: View, kept: Tensor | None) -> None:
-        """What is attended to goes to x; what the backward pass needs, to `kept` (2, B, H, N)."""
-        self._run("attention_forward", x, kept, _NO_BACKWARD)
+    def forward(self, x: RowsView, saved: Tensor | None) -> None:
+        """Writes the output to x, and the row maxima and inverse sums that backward needs to `saved` (2, B, H, N)."""
+        self._run("attention_forward", x, saved, _NO_BACKWARD)
 
-    def backward(self, x: View, kept: Tensor, grad: View, gradients: Sequence[View]) -> None:
-        """`gradients`, of q, k, v, far k and far v, by `grad`, that of x."""
-        self._run("attention_backward", x, kept, [*grad, *chain.from_iterable(gradients)])
+    def backward(self, x: RowsView, saved: Tensor, grad_out: RowsView, gradients: Sequence[RowsView]) -> None:
+        """Writes the gradients of q, k, v, far k and far v from `grad_out`, the gradient of x."""
+        self._run("attention_backward", x, saved, [*grad_out, *chain.from_iterable(gradients)])
 
-    def _run(self, name: str, x: View, kept: Tensor | None, backward: Sequence[int]) -> None:
-        at, step = (0, 0) if kept is None else (kept.data_ptr(), kept.stride(0) * 4)
+    def _run(self, name: str, x: RowsView, saved: Tensor | None, backward: Sequence[int]) -> None:
+        at, step = (0, 0) if saved is None else (saved.data_ptr(), saved.stride(0) * 4)
         arguments = AttentionArguments(
             kind=self.kind,
             samples=self.samples,
@@ -82,9 +75,9 @@ class Given(NamedTuple):
             inv_sum=at + step,
             views=[*self.q, *self.k, *self.v, *self.far_k, *self.far_v, *x, *backward],
         )
-        found = library()
-        assert found is not None
-        run(found, name, arguments.packed())
+        native = library()
+        assert native is not None
+        run(native, name, arguments.packed())
 
 
 _NO_BACKWARD = [0] * (NUM_VIEWS // 2 * VIEW)

@@ -1,4 +1,4 @@
-"""Features to tokens by `embed.h`: one projection, CLS and a table of positions; forward and backward."""
+"""The embedding of features by `embed.h`: a projection, CLS and positions; forward and backward."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,13 +11,13 @@ from sparsefuse.layers.ops.native.arguments import EmbedArguments, run
 from sparsefuse.layers.ops.native.attention import refuse_graph
 from sparsefuse.layers.ops.native.library import library
 
-WIDEST = 384
+MAX_FEATURES = 384
 """Features up to which this is faster than PyTorch's product."""
 
 
 def supports(x: Tensor, weight: Tensor, bias: Tensor, cls: Tensor, position: Tensor) -> bool:
     """Whether `embedding` can compute this call."""
-    if x.requires_grad or not 0 < x.shape[1] < len(position) or x.shape[2] > WIDEST or len(cls) > block.WIDEST:
+    if x.requires_grad or not 0 < x.shape[1] < len(position) or x.shape[2] > MAX_FEATURES or len(cls) > block.MAX_DIM:
         return False
     weights = [weight, bias, cls, position]
     if not all(type(w) in (nn.Parameter, Tensor) and w.is_contiguous() for w in weights):
@@ -43,17 +43,17 @@ class _Embedded(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
         refuse_graph()
-        x, *weights = ctx.saved_tensors
-        slopes = [torch.empty_like(weight) for weight in weights]
-        _run("embed_backward", x, weights, [None, grads[0].contiguous(), *slopes])
-        return None, *slopes
+        (grad_out,), (x, *weights) = grads, ctx.saved_tensors
+        dweights = [torch.empty_like(weight) for weight in weights]
+        _run("embed_backward", x, weights, [None, grad_out.contiguous(), *dweights])
+        return None, *dweights
 
 
-def _run(name: str, x: Tensor, weights: Sequence[Tensor], others: Sequence[Tensor | None]) -> None:
-    """`others`: what comes out; then what flows back to it, and the slopes of the weights."""
-    y, *back = (0 if tensor is None else tensor.data_ptr() for tensor in others)
+def _run(name: str, x: Tensor, weights: Sequence[Tensor], outputs: Sequence[Tensor | None]) -> None:
+    """`outputs`: y, grad_out, and the gradients of the weights."""
+    y, *gradients = (0 if tensor is None else tensor.data_ptr() for tensor in outputs)
     sizes = [*x.shape, len(weights[0]), len(weights[-1]), torch.get_num_threads()]
-    found = library()
-    assert found is not None
-    places = [x.data_ptr(), y, *(weight.data_ptr() for weight in weights), *back]
-    run(found, name, EmbedArguments(*sizes, *places).packed())
+    native = library()
+    assert native is not None
+    addresses = [x.data_ptr(), y, *(weight.data_ptr() for weight in weights), *gradients]
+    run(native, name, EmbedArguments(*sizes, *addresses).packed())

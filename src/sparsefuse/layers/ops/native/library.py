@@ -1,8 +1,8 @@
-"""The library for this processor, loaded; or why there is none.
+"""Loads the library for this processor, or says why there is none.
 
-It is shipped in `lib/` beside this file, built with the wheel. With SPARSEFUSE_BUILD=1 it is built by the C++ compiler
-at hand where it is missing, once, into the user's cache. Nothing is loaded that somebody else could have written, or
-that differs from its manifest: a truncated library ends the process, a foreign one runs its code.
+It is shipped in `lib/` beside this file, built with the wheel. With SPARSEFUSE_BUILD=1 it is built once, into the
+user's cache, if it is missing. A file that another user could have written, or that differs from its manifest, is not
+loaded: a truncated library would crash the process, a foreign one would run its code.
 """
 
 import ctypes
@@ -27,15 +27,15 @@ FUNCTIONS = (
     *("embed_forward", "embed_backward"),
 )
 OPENMP = ("GOMP_parallel", "omp_get_thread_num", "omp_get_num_threads", "GOMP_barrier")
-"""Functions of the runtime for threads, in the order of `OpenMP` in threads.h."""
+"""Functions of the OpenMP runtime, in the order of `OpenMP` in threads.h."""
 log = logging.getLogger(__name__)
 
 
 class Status(NamedTuple):
-    """What runs embedding, attention and blocks on this processor."""
+    """The implementation of embedding, attention and blocks on this processor."""
 
     instructions: str | None
-    """AVX512 or AVX2; None if PyTorch's operations do"""
+    """AVX512 or AVX2; None if PyTorch's operations are used"""
     why: str
     """where the library is; or why there is none, in one sentence"""
 
@@ -54,7 +54,7 @@ def library() -> ctypes.CDLL | None:
 
 
 def status() -> Status:
-    """What is loaded, or why nothing is."""
+    """The library that is loaded, or why there is none."""
     return _loaded().status
 
 
@@ -62,18 +62,18 @@ def status() -> Status:
 def _loaded() -> _Loaded:
     instructions = torch.backends.cpu.get_cpu_capability()
     if sys.platform != "linux" or instructions not in TARGETS:
-        known = " or ".join(TARGETS)
-        found = f"{sys.platform} with {instructions.lower()}"
-        return _Loaded(None, Status(None, f"the C++ is written for Linux and {known}; this is {found}"))
+        supported = " or ".join(TARGETS)
+        here = f"{sys.platform} with {instructions.lower()}"
+        return _Loaded(None, Status(None, f"the C++ is written for Linux and {supported}; this is {here}"))
     try:
-        path = _found(instructions)
-        return _Loaded(_typed(path), Status(instructions, str(path)))
+        path = _path(instructions)
+        return _Loaded(_open(path), Status(instructions, str(path)))
     except (OSError, NotBuilt) as error:
         log.warning("PyTorch's operations run instead of C++, which is faster: %s", error)
         return _Loaded(None, Status(None, str(error)))
 
 
-def _found(instructions: str) -> Path:
+def _path(instructions: str) -> Path:
     """The file to load. Raises NotBuilt with the reason if there is none."""
     try:
         return checked(SHIPPED, instructions)
@@ -85,7 +85,7 @@ def _found(instructions: str) -> Path:
 
 
 def _cached(instructions: str) -> Path:
-    """From the user's cache, built if it is not there."""
+    """The library in the user's cache; built if it is missing."""
     words = "\0".join([*build.command(), *build.LINK, build.sources_hash()])
     folder = cache() / hashlib.sha256(words.encode()).hexdigest()[:16]
     try:
@@ -101,13 +101,13 @@ def _cached(instructions: str) -> Path:
 
 
 def cache() -> Path:
-    """The folder of what was built here."""
+    """The folder of libraries that were built on this machine."""
     home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(home) / "sparsefuse" / "native"
 
 
 def checked(folder: Path, instructions: str, *, private: bool = False) -> Path:
-    """The library in `folder`, if it is as its manifest says and nobody else could have written either.
+    """The library in `folder`, if it matches its manifest and no other user could have written either.
 
     Raises NotBuilt with the reason if not. `private`: others may not even read the folder.
     """
@@ -134,7 +134,7 @@ def checked(folder: Path, instructions: str, *, private: bool = False) -> Path:
     _check_safe(path)
     content = path.read_bytes()
     if len(content) != size or hashlib.sha256(content).hexdigest() != digest:
-        raise NotBuilt(f"{path} is damaged: it is not what {MANIFEST} beside it says; {_again()}")
+        raise NotBuilt(f"{path} is damaged: it differs from {MANIFEST} beside it; {_again()}")
     return path
 
 
@@ -144,35 +144,35 @@ def _again() -> str:
 
 def _check_safe(path: Path, *, private: bool = False) -> None:
     """Raises NotBuilt if `path` belongs to somebody else, or others may change it (or see it, if `private`)."""
-    found = path.lstat()
-    if stat.S_ISLNK(found.st_mode):
+    status = path.lstat()
+    if stat.S_ISLNK(status.st_mode):
         raise NotBuilt(f"{path} is a link, which is not followed")
-    if found.st_uid not in (0, os.getuid()):
-        raise NotBuilt(f"{path} belongs to another user ({found.st_uid}), who could change what it does")
-    # Where each user has a group of their own, files are often made for it to write: it has their number.
-    own_group = found.st_gid == found.st_uid
+    if status.st_uid not in (0, os.getuid()):
+        raise NotBuilt(f"{path} belongs to another user ({status.st_uid}), who could change it")
+    # Where each user has a group of their own, with the same number, files are often writable for it.
+    own_group = status.st_gid == status.st_uid
     forbidden = 0o077 if private else stat.S_IWOTH if own_group else stat.S_IWOTH | stat.S_IWGRP
-    if found.st_mode & forbidden:
-        raise NotBuilt(f"{path} can be changed by others (mode {stat.S_IMODE(found.st_mode):o}); take that from them")
+    if status.st_mode & forbidden:
+        raise NotBuilt(f"{path} can be changed by others (mode {stat.S_IMODE(status.st_mode):o}); use chmod")
 
 
-def _typed(path: Path) -> ctypes.CDLL:
-    """The library with its functions declared, and PyTorch's threads given to it."""
-    found = ctypes.CDLL(str(path))
+def _open(path: Path) -> ctypes.CDLL:
+    """Opens the library, declares its functions and makes it use PyTorch's threads."""
+    opened = ctypes.CDLL(str(path))
     for name in FUNCTIONS:
-        getattr(found, name).argtypes = [ctypes.c_char_p]
-    found.block_room.argtypes = [ctypes.c_char_p, ctypes.c_void_p]
-    found.use_openmp.argtypes, found.use_openmp.restype = [ctypes.c_void_p], None
+        getattr(opened, name).argtypes = [ctypes.c_char_p]
+    opened.block_room.argtypes = [ctypes.c_char_p, ctypes.c_void_p]
+    opened.use_openmp.argtypes, opened.use_openmp.restype = [ctypes.c_void_p], None
     if functions := _openmp():
-        found.use_openmp(ctypes.byref(functions))
-    return found
+        opened.use_openmp(ctypes.byref(functions))
+    return opened
 
 
 def _openmp() -> ctypes.Array[ctypes.c_void_p] | None:
-    """Functions of the runtime that PyTorch is linked with, whatever its name is; None if there is none: one thread."""
+    """Functions of the OpenMP runtime that PyTorch is linked with; None, and one thread, without such a runtime."""
     try:
         linked = ctypes.CDLL(torch._C.__file__)
-        found = [ctypes.cast(getattr(linked, name), ctypes.c_void_p) for name in OPENMP]
+        functions = [ctypes.cast(getattr(linked, name), ctypes.c_void_p) for name in OPENMP]
     except (OSError, AttributeError):
         return None
-    return (ctypes.c_void_p * len(OPENMP))(*found)
+    return (ctypes.c_void_p * len(OPENMP))(*functions)

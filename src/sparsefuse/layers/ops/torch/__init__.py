@@ -1,4 +1,4 @@
-"""The operations by PyTorch's own: the definition that every other backend is tested against."""
+"""The operations in PyTorch: the definition that every other backend is tested against."""
 
 from sparsefuse.layers.ops.torch.blocks import blocks, embedding
 from sparsefuse.layers.ops.torch.patterns import attention, received

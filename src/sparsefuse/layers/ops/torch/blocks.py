@@ -1,4 +1,4 @@
-"""Pre-norm blocks and the embedding of features, as equations."""
+"""Pre-norm blocks and the embedding of features, written as their equations."""
 
 from collections.abc import Sequence
 

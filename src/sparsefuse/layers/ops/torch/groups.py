@@ -1,8 +1,8 @@
-"""Which keys a block of queries sees: linear maps from a stream to groups of queries and of keys, and back.
+"""Which keys a block of queries attends to: linear maps from a stream to groups of queries and of keys, and back.
 
-Tokens come last, (B, H, D/H, N): products of long rows take a third of the time of products of rows a head wide. A
+Tokens come last, (B, H, D/H, N): matrix products with N innermost take a third of the time of those with the head dimension innermost. A
 stream is CLS and N tokens, cut into G blocks of l; a group holds n = B H G blocks (or residues) of L queries, S keys
-each. `join` and `spread` are the transposes of `cut` and `gather`: what flows back through them.
+each. `join` and `spread` are the transposes of `cut` and `gather`, that is, their backward.
 """
 
 from abc import ABC, abstractmethod
@@ -16,12 +16,12 @@ from sparsefuse.layers.ops.windows import MEANS, means, num_windows
 EXPRESSIVITY = 8
 """c of the fixed pattern, as released."""
 # Finite, so that a row without any visible key (a missing modality) stays finite in every kernel; far enough
-# below any score that no weight is left where at least one key is visible.
+# below any score that its weight is 0 where at least one key is visible.
 MASKED = -1e4
 
 
 def key_bias(mask: Tensor, dtype: torch.dtype) -> Tensor:
-    """(B, N) mask or weights -> (B, N) log-weights to add to the scores; `MASKED` where nothing is there."""
+    """(B, N) mask or weights -> (B, N) log-weights to add to the scores; `MASKED` for padding."""
     return mask.to(torch.promote_types(dtype, torch.float32)).log().clamp_min(MASKED).to(dtype)
 
 
@@ -29,21 +29,21 @@ class Group(ABC):
     """Queries that share their keys."""
 
     size: int
-    """S, keys of a group"""
+    """S, the number of keys of a group"""
     unseen: Tensor | None = None
-    """(L, S): `MASKED` where a query does not see a key of its group"""
+    """(L, S): `MASKED` where a query does not attend to a key of its group"""
 
     def __init__(self, length: int, span: int):
         self.length, self.span, self.count = length, span, num_windows(length, span)
 
     def bias(self, heads: int) -> Tensor:
-        """(n, L or 1, S) added to the scores: log-weights of the keys, `MASKED` where a query does not see one."""
+        """(n, L or 1, S) added to the scores: log-weights of the keys, `MASKED` where a query does not attend to one."""
         bias = self.logs()[:, None].expand(-1, heads, -1, -1).flatten(0, 2)[:, None]
         return bias if self.unseen is None else bias + self.unseen
 
     @abstractmethod
     def logs(self) -> Tensor:
-        """(B, G, S) log-weights of the keys, `MASKED` where nothing is there."""
+        """(B, G, S) log-weights of the keys, `MASKED` for padding."""
 
     @abstractmethod
     def cut(self, x: Tensor) -> Tensor:
@@ -70,7 +70,7 @@ class Group(ABC):
         """(B, H, G, l, S) -> (n, L, S)."""
 
     def _blocks(self, x: Tensor) -> Tensor:
-        """(B, H, D/H, N) -> (B, H, D/H, G, l), the last block filled up."""
+        """(B, H, D/H, N) -> (B, H, D/H, G, l), the last block padded."""
         return F.pad(x, (0, self.count * self.span - self.length)).unflatten(3, (self.count, self.span))
 
     def _tokens(self, blocks: Tensor) -> Tensor:
@@ -84,7 +84,7 @@ class Window(Group):
     def __init__(self, mask: Tensor, span: int, pieces: int, shared: int = 0):
         super().__init__(mask.shape[1] - 1, span)
         self.pieces = pieces
-        self.before = (pieces - 1) * span // 2  # tokens seen before the block, and after it
+        self.before = (pieces - 1) * span // 2  # tokens before the block, and after it, that are keys
         self.mask, self.size = mask, 1 + shared + pieces * span
 
     def logs(self) -> Tensor:
@@ -95,11 +95,11 @@ class Window(Group):
         return self.gather(mask[:, None, None]).unflatten(0, (-1, self.count))[:, :, 0]
 
     def shared(self, tokens: Tensor) -> Tensor:
-        """Keys that all blocks see: (B, H, D/H, N) -> (B, H, D/H, any)."""
+        """Keys that all blocks share: (B, H, D/H, N) -> (B, H, D/H, any)."""
         return tokens[..., :0]
 
     def unshared(self, x: Tensor) -> Tensor:
-        """The transpose of `shared`, (B, H, D/H, any) -> (B, H, D/H, N) or what adds to it."""
+        """The transpose of `shared`, (B, H, D/H, any) -> (B, H, D/H, N) or a shape that broadcasts to it."""
         return x.sum(-1, keepdim=True)
 
     def cut(self, x: Tensor) -> Tensor:
@@ -141,7 +141,7 @@ class Near(Window):
     def __init__(self, mask: Tensor, span: int):
         super().__init__(mask, span, pieces=3)
         place = torch.arange(3 * span, device=mask.device) - span - torch.arange(span, device=mask.device)[:, None]
-        self.unseen = F.pad((place.abs() >= span) * MASKED, (1, 0))  # CLS is seen by all
+        self.unseen = F.pad((place.abs() >= span) * MASKED, (1, 0))  # all queries attend to CLS
 
 
 class Local(Window):
@@ -157,7 +157,7 @@ class Local(Window):
         return logs
 
     def shared(self, tokens: Tensor) -> Tensor:
-        rows = tokens.permute(0, 3, 1, 2).flatten(2)  # (B, N, D), as they lie in memory
+        rows = tokens.permute(0, 3, 1, 2).flatten(2)  # (B, N, D), their order in memory
         return (self.share.to(tokens.dtype) @ rows).unflatten(2, tokens.shape[1:3]).permute(0, 2, 3, 1)
 
     def unshared(self, x: Tensor) -> Tensor:
@@ -175,7 +175,7 @@ class Fixed(Window):
         return super().weights(mask) * self._others(mask)
 
     def _others(self, like: Tensor) -> Tensor:
-        """(G, S): 0 for the tails of a block itself, which are in the block already."""
+        """(G, S): 0 for the tail of the block itself, which is among its keys already."""
         groups = torch.arange(self.count, device=like.device)
         tails = groups[:, None] != groups.repeat_interleave(self.tail)
         return F.pad(tails.to(like.dtype), (1, self.span), value=1.0)
@@ -189,12 +189,12 @@ class Fixed(Window):
 
 
 class Residue(Group):
-    """The strided pattern's far tokens: those whose places differ by a multiple of l. n = B H l, L = S = G."""
+    """The strided pattern's distant tokens: those whose positions differ by a multiple of l. n = B H l, L = S = G."""
 
     def __init__(self, mask: Tensor, span: int):
         super().__init__(mask.shape[1] - 1, span)
         self.mask, self.size = mask, self.count
-        self.unseen = torch.eye(self.count, device=mask.device) * MASKED  # itself is in its neighbourhood already
+        self.unseen = torch.eye(self.count, device=mask.device) * MASKED  # a token itself is in `Near` already
 
     def logs(self) -> Tensor:
         weights = self.cut(self.mask[:, None, None, 1:].to(torch.float32)).unflatten(0, (-1, self.span))

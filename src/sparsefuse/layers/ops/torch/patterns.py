@@ -1,15 +1,15 @@
-"""Attention over a pattern, from queries, keys, values and a key mask: dense, or by blocks without an N x N matrix.
+"""Attention over a pattern, from queries, keys, values and a key mask: dense, or block-sparse without an N x N matrix.
 
-Two bidirectional patterns of Child et al. 2019 (`strided`, `fixed`) and one that reads what is far by its means
+Two bidirectional patterns of Child et al. 2019 (`strided`, `fixed`) and one that attends to means of distant tokens
 (`local`, close to LongT5's transient global attention, Guo et al. 2022). In all of them the first token is CLS and is
 global: it attends to every token and every token to it (cost N). The others are numbered 0 .. N-1, `span` is l:
 
-  strided   i sees j  if |i - j| < l,  or  i = j mod l
-  fixed     i sees j  if both are in one block of l,  or  j is among the last c + 1 of its block
-  local     i sees j  if j is in i's block of l or within l / 2 of that block;  and 15 means of the clip's parts
+  strided   i attends to j  if |i - j| < l,  or  i = j mod l
+  fixed     i attends to j  if both are in one block of l,  or  j is among the last c + 1 of its block
+  local     i attends to j  if j is in i's block of l or within l / 2 of that block;  and 15 means of the clip's parts
 
 `fixed` with l = 32, c = 8 is what the layer named in SFT's released code is meant to compute (there it runs dense).
-Keys of all groups share one softmax. Between the passes only queries, keys and values are held; scores are made again.
+Keys of all groups share one softmax. Only queries, keys and values are saved for backward; scores are recomputed.
 """
 
 import functools
@@ -41,18 +41,18 @@ def attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor, *, pattern: str, sp
 
 def received(q: Tensor, k: Tensor, mask: Tensor, *, pattern: str, span: int) -> Tensor:
     """See `ops.received`."""
-    asked_by = mask[:, 1:].to(torch.promote_types(q.dtype, torch.float32))
-    asked_by = (asked_by / asked_by.sum(1, keepdim=True).clamp_min(1) / q.shape[1]).to(q.dtype)  # real queries
+    query_share = mask[:, 1:].to(torch.promote_types(q.dtype, torch.float32))
+    query_share = (query_share / query_share.sum(1, keepdim=True).clamp_min(1) / q.shape[1]).to(q.dtype)  # real queries
     if _is_dense(q, pattern, span):
-        scores = (q[:, :, 1:] * q.shape[-1] ** -0.5) @ k.mT  # without CLS's
+        scores = (q[:, :, 1:] * q.shape[-1] ** -0.5) @ k.mT  # queries without CLS
         weights = (scores + key_bias(mask, q.dtype)[:, None, None]).softmax(-1)  # (B, H, N, 1 + N)
-        return (weights * asked_by[:, None, :, None]).sum((1, 2))
+        return (weights * query_share[:, None, :, None]).sum((1, 2))
     groups, heads = GROUPS[pattern](mask, span), q.shape[1]
     weights = _weights(groups, q[:, :, 1:].transpose(2, 3), k.transpose(2, 3))
     parts = []
     for group, share in zip(groups, _by_group(groups, weights), strict=True):
-        asking = group.cut(asked_by[:, None, None].expand(-1, heads, -1, -1))  # (n, 1, L)
-        parts.append(group.spread(asking @ share, heads).sum((1, 2)))
+        query_weights = group.cut(query_share[:, None, None].expand(-1, heads, -1, -1))  # (n, 1, L)
+        parts.append(group.spread(query_weights @ share, heads).sum((1, 2)))
     return _sum(parts)
 
 
@@ -64,7 +64,7 @@ GROUPS: dict[str, Callable[[Tensor, int], list[Group]]] = {
 
 
 def _is_dense(q: Tensor, pattern: str, span: int) -> bool:
-    """A clip of one block of `local` is dense too, and cheaper so; an exported model must hold for longer ones."""
+    """`local` over a single block is dense too, which is cheaper; an exported model must be valid for longer clips."""
     return pattern == "dense" or (pattern == "local" and not exporting() and q.shape[2] - 1 <= span)
 
 
@@ -73,7 +73,7 @@ def _dense(q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
     if dispatched():
         scores = (q * q.shape[-1] ** -0.5) @ k.mT
         return (scores if bias is None else scores + bias).softmax(-1) @ v
-    q, k, v = (t if t.stride(-1) == 1 else t.contiguous() for t in (q, k, v))  # or the kernel forms all scores at once
+    q, k, v = (t if t.stride(-1) == 1 else t.contiguous() for t in (q, k, v))  # else the kernel materialises all scores
     return F.scaled_dot_product_attention(q, k, v, bias)
 
 
