@@ -16,10 +16,10 @@ from sparsefuse import methods
 from sparsefuse.budget import finals
 from sparsefuse.budget.finals import Finals
 from sparsefuse.budget.front import Finalist
-from sparsefuse.budget.limits import Limits
+from sparsefuse.budget.limits import BudgetLimits
 from sparsefuse.budget.page import write_page
 from sparsefuse.budget.proposals import Candidate
-from sparsefuse.budget.search import Found, search
+from sparsefuse.budget.search import SearchResult, search
 from sparsefuse.budget.trials import Goal, Trial
 from sparsefuse.config import Config, Split
 from sparsefuse.cost.count import count
@@ -30,7 +30,7 @@ from sparsefuse.files.rows import write_table
 from sparsefuse.inference.predictor import load
 from sparsefuse.runs.folder import RunFolder
 
-LIMITS = Limits(gmacs=2e-5, parameters=4000)
+LIMITS = BudgetLimits(gmacs=2e-5, parameters=4000)
 MINE = """
 from sparsefuse.methods import late
 
@@ -51,7 +51,7 @@ class Made:
         self.config = tiny.config(tiny.write_set(folder / "data"), epochs=2, lr=1e-2)
         self.methods = ["sft", str(folder / "mine.py")]
 
-    def search(self, out: Path, limits: Limits = LIMITS, **changed) -> Found:
+    def search(self, out: Path, limits: BudgetLimits = LIMITS, **changed) -> SearchResult:
         given = {"methods": self.methods, "trials": 6, "seeds": [1, 2], "jobs": 1, **changed}
         return search(self.config, limits, out, root=Path(), **given)
 
@@ -216,7 +216,7 @@ def test_a_killed_search_repeats_no_finished_run_and_ends_the_same(
     ("changed", "message"),
     [
         ({"trials": 7}, r"was started with budget\.trials=6, not 7"),
-        ({"limits": Limits(gmacs=1.0)}, r"was started with budget\.limits\.gmacs=2e-05, not 1\.0"),
+        ({"limits": BudgetLimits(gmacs=1.0)}, r"was started with budget\.limits\.gmacs=2e-05, not 1\.0"),
         ({"epochs": 1}, r"was started with budget\.epochs=2, not 1"),
     ],
 )
@@ -238,8 +238,8 @@ def test_other_clips_in_the_same_folder_are_an_error(tmp_path: Path, monkeypatch
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"limits": Limits()}, "no budget given; expected at least one of --gmacs"),
-        ({"limits": Limits(gmacs=1e-12)}, "the budget is below the cheapest model that was found: sft needs"),
+        ({"limits": BudgetLimits()}, "no budget given; expected at least one of --gmacs"),
+        ({"limits": BudgetLimits(gmacs=1e-12)}, "the budget is below the cheapest model that was found: sft needs"),
         ({"methods": ["sft", "slf"]}, "unknown method 'slf'; did you mean 'sft'"),
         ({"methods": ["sft", "sft"]}, "methods: 'sft' stands there twice"),
         ({"seeds": [1, 1]}, "seeds: '1' stands there twice"),
@@ -305,7 +305,7 @@ def test_a_finalist_that_measures_over_the_budget_gives_way_to_the_next(
 ) -> None:
     times = iter([6.0, 4.0])
     monkeypatch.setattr(finals, "measure", lambda *_: Measured(1.0, next(times), 0, 0, 0, 0, 0, 8))
-    ends = Finals(made.config, Limits(latency_ms=5.0), Goal("top1"), [1], tmp_path, Path())
+    ends = Finals(made.config, BudgetLimits(latency_ms=5.0), Goal("top1"), [1], tmp_path, Path())
     clips = load_clips(made.config.data, Path())
     assert ends.choose([finalist(3), finalist(4)], clips).trial.number == 4
     assert "sft 003 measures 6 of 5 ms now, over the budget; the next best is taken" in caplog.text
@@ -315,7 +315,7 @@ def test_a_finalist_that_measures_over_the_budget_gives_way_to_the_next(
 
 def test_no_finalist_within_the_budget_is_an_error(made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(finals, "measure", lambda *_: Measured(1.0, 6.0, 0, 0, 0, 0, 0, 8))
-    ends = Finals(made.config, Limits(latency_ms=5.0), Goal("top1"), [1], tmp_path, Path())
+    ends = Finals(made.config, BudgetLimits(latency_ms=5.0), Goal("top1"), [1], tmp_path, Path())
     with pytest.raises(ValueError, match="no finalist measures within the budget any more: sft 003 measures 6 of 5 ms"):
         ends.choose([finalist(3)], load_clips(made.config.data, Path()))
 

@@ -10,7 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import tiny
 from sparsefuse.budget import limits as pricing
-from sparsefuse.budget.limits import Limits, Prices
+from sparsefuse.budget.limits import BudgetLimits, Prices
 from sparsefuse.budget.proposals import Proposals, affordable
 from sparsefuse.budget.space import Choice, Range, space_of
 from sparsefuse.data.clips import Clips, load_clips
@@ -27,7 +27,7 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> Clips:
 
 
 def prices_of(clips: Clips, folder: Path, **limits: float) -> Prices:
-    return Prices(Limits(**limits), clips, "cpu", folder / "candidates.jsonl")
+    return Prices(BudgetLimits(**limits), clips, "cpu", folder / "candidates.jsonl")
 
 
 def asked(prices: Prices, *, seed: int = 0, count: int = 6, told: float = 0.5) -> tuple[list, Proposals]:
@@ -164,7 +164,7 @@ def test_a_budget_below_the_cheapest_model_names_the_lowest_cost(clips: Clips, t
     prices = prices_of(clips, tmp_path, gmacs=1e-9)
     with pytest.raises(ValueError, match=r"below the cheapest model that was found: sft needs .* of 1e-09 GMACs; late"):
         affordable(CONFIGURED, prices)
-    lowest = min(line["gmacs"] for line in prices.known.values() if "gmacs" in line)
+    lowest = min(line["gmacs"] for line in prices.costs.values() if "gmacs" in line)
     spaces, _ = affordable(CONFIGURED, prices_of(clips, tmp_path, gmacs=1.01 * lowest))
     assert len(spaces) == 1
 
@@ -225,7 +225,7 @@ def test_a_line_that_a_kill_cut_off_is_dropped(clips: Clips, tmp_path: Path) -> 
     prices.path.write_text(prices.path.read_text() + '{"method": "la')
     again = prices_of(clips, tmp_path, gmacs=1.0)
     again.of("late", {"dim": 5, "num_heads": 1})
-    assert len(prices_of(clips, tmp_path, gmacs=1.0).known) == 2
+    assert len(prices_of(clips, tmp_path, gmacs=1.0).costs) == 2
 
 
 @pytest.mark.parametrize(
@@ -239,7 +239,7 @@ def test_a_line_that_a_kill_cut_off_is_dropped(clips: Clips, tmp_path: Path) -> 
 )
 def test_a_budget_that_says_nothing_is_an_error(limits: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        Limits(**limits).check()
+        BudgetLimits(**limits).check()
 
 
 def test_without_optuna_the_error_says_what_to_install(

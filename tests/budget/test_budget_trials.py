@@ -10,12 +10,12 @@ import pytest
 
 import tiny
 from sparsefuse.budget.front import finalists_of, front_of, sheet_of_trials
-from sparsefuse.budget.limits import Limits
+from sparsefuse.budget.limits import BudgetLimits
 from sparsefuse.budget.proposals import Candidate
-from sparsefuse.budget.trials import Goal, Poor, Trial, Trials
+from sparsefuse.budget.trials import Goal, MedianPruner, Trial, Trials
 from sparsefuse.runs.folder import Epoch, RunFolder
 
-LIMITS = Limits(gmacs=1.0)
+LIMITS = BudgetLimits(gmacs=1.0)
 TOP1, MAE = Goal("top1"), Goal("mae")
 
 
@@ -55,32 +55,32 @@ def test_a_run_is_stopped_below_the_median_of_its_rivals_at_that_epoch(
     tmp_path: Path, scores: tuple[float, ...], stopped: bool
 ) -> None:
     rivals = ((0.9, 0.2, 0.2), (0.9, 0.3, 0.4), (0.9, 0.4, 0.5), (0.9, 0.5, 0.6))
-    assert Poor(TOP1, rivals, 6)(write_scores(tmp_path, *scores)) == stopped
+    assert MedianPruner(TOP1, rivals, 6)(write_scores(tmp_path, *scores)) == stopped
     if len(scores) < 6:
-        fewer = Poor(TOP1, rivals[:3], 6)
+        fewer = MedianPruner(TOP1, rivals[:3], 6)
         assert not fewer(tmp_path), "three rivals say little"
-        assert not Poor(TOP1, tuple(curve[: len(scores) - 1] for curve in rivals), 6)(tmp_path)
+        assert not MedianPruner(TOP1, tuple(curve[: len(scores) - 1] for curve in rivals), 6)(tmp_path)
 
 
 def test_of_an_error_the_lower_is_the_better(tmp_path: Path) -> None:
     rivals = ((0.4, 0.2),) * 4
-    assert Poor(MAE, rivals, 6)(write_scores(tmp_path, 0.4, 0.3, name="mae"))
-    assert not Poor(MAE, rivals, 6)(write_scores(tmp_path, 0.4, 0.1, name="mae"))
+    assert MedianPruner(MAE, rivals, 6)(write_scores(tmp_path, 0.4, 0.3, name="mae"))
+    assert not MedianPruner(MAE, rivals, 6)(write_scores(tmp_path, 0.4, 0.1, name="mae"))
 
 
-class Given:
-    """Candidates in a given order; remembers what it is told."""
+class FixedProposals:
+    """Candidates in a fixed order; records the scores."""
 
     rejected = 0
 
     def __init__(self, candidates: Sequence[Candidate]):
-        self.left, self.told = list(candidates), []
+        self.left, self.scores = list(candidates), []
 
     def ask(self) -> Candidate | None:
         return self.left.pop(0) if self.left else None
 
-    def tell(self, found: Candidate, score: float | None) -> None:
-        self.told.append((found, score))
+    def tell(self, candidate: Candidate, score: float | None) -> None:
+        self.scores.append((candidate, score))
 
 
 MINE = """
@@ -128,42 +128,42 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def test_a_poor_trial_is_stopped_unless_it_is_cheap_and_no_trial_is_tested(
     trials: Trials, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    given = Given([*GOOD, BAD, CHEAP_BAD, FAILS])
+    proposals = FixedProposals([*GOOD, BAD, CHEAP_BAD, FAILS])
     with caplog.at_level("INFO"):
-        found = trials.run(given)  # pyright: ignore[reportArgumentType]
-    assert [t.state for t in found] == ["finished"] * 4 + ["stopped", "finished", "failed"]
-    assert [t.number for t in found] == list(range(7))
-    assert len(found[4].curve) < 6
+        result = trials.run(proposals)  # pyright: ignore[reportArgumentType]
+    assert [t.state for t in result] == ["finished"] * 4 + ["stopped", "finished", "failed"]
+    assert [t.number for t in result] == list(range(7))
+    assert len(result[4].curve) < 6
     assert not (trials.out / "004" / "result.json").exists()
-    assert given.told[4] == (BAD, found[4].curve[-1])
-    assert given.told[6] == (FAILS, None)
+    assert proposals.scores[4] == (BAD, result[4].curve[-1])
+    assert proposals.scores[6] == (FAILS, None)
     assert "trials/006: ValueError: dropout" in caplog.text
-    assert f"with 0.6 of 1 GMACs; stopped after {len(found[4].curve)} epochs" in caplog.text
+    assert f"with 0.6 of 1 GMACs; stopped after {len(result[4].curve)} epochs" in caplog.text
     assert "only 7 different candidates keep the budget" in caplog.text
     for number in (0, 1, 2, 3, 5):
         result = json.loads((trials.out / f"{number:03d}" / "result.json").read_text())
         assert result["test"] == {}
-        assert result["valid"]["top1"] == found[number].score
+        assert result["valid"]["top1"] == result[number].score
     assert not list(trials.out.rglob("predictions.csv"))
     names = trained(monkeypatch)
-    again = trials.run(Given([*GOOD, BAD, CHEAP_BAD, FAILS]))  # pyright: ignore[reportArgumentType]
-    assert [t[:3] for t in again] == [t[:3] for t in found]
+    again = trials.run(FixedProposals([*GOOD, BAD, CHEAP_BAD, FAILS]))  # pyright: ignore[reportArgumentType]
+    assert [t[:3] for t in again] == [t[:3] for t in result]
     assert names == [], "the failed one fails before it is trained"
 
 
 @pytest.mark.slow
 def test_trials_of_another_search_are_not_passed_off_as_this_ones(trials: Trials) -> None:
-    trials.run(Given(GOOD[:1]))  # pyright: ignore[reportArgumentType]
+    trials.run(FixedProposals(GOOD[:1]))  # pyright: ignore[reportArgumentType]
     with pytest.raises(ValueError, match=r"000 was started with options.*drop=0\.0, not 0\.01"):
-        trials.run(Given(GOOD[1:]))  # pyright: ignore[reportArgumentType]
+        trials.run(FixedProposals(GOOD[1:]))  # pyright: ignore[reportArgumentType]
 
 
 @pytest.mark.slow
 def test_processes_run_the_same_trials(trials: Trials, tmp_path: Path) -> None:
     short = dataclasses.replace(trials.config, train=dataclasses.replace(trials.config.train, epochs=2))
     trials = trials._replace(config=short)
-    alone = trials.run(Given(GOOD[:2]))  # pyright: ignore[reportArgumentType]
-    beside = trials._replace(jobs=2, out=tmp_path / "beside").run(Given(GOOD[:2]))  # pyright: ignore[reportArgumentType]
+    alone = trials.run(FixedProposals(GOOD[:2]))  # pyright: ignore[reportArgumentType]
+    beside = trials._replace(jobs=2, out=tmp_path / "beside").run(FixedProposals(GOOD[:2]))  # pyright: ignore[reportArgumentType]
     assert beside == alone
 
 
@@ -180,7 +180,7 @@ def test_the_front_is_what_nothing_beats() -> None:
 
 def test_of_equal_scores_the_cheaper_is_first() -> None:
     """Cheaper by the limit that it comes nearest to."""
-    limits = Limits(gmacs=1.0, parameters=100)
+    limits = BudgetLimits(gmacs=1.0, parameters=100)
     few = Trial(0, Candidate("late", {}, {"gmacs": 0.9, "parameters": 10}), "finished", 0.5, ())
     light = Trial(1, Candidate("late", {}, {"gmacs": 0.1, "parameters": 80}), "finished", 0.5, ())
     assert front_of([few, light], limits, TOP1) == [light, few]
@@ -195,8 +195,8 @@ def test_finalists_are_the_best_of_all_or_the_best_of_each_method() -> None:
 
 
 def test_a_failed_trial_has_no_score_in_the_table() -> None:
-    found = [trial(0.875, 0.25), trial(math.nan, 0.5, number=1, state="failed")]
-    sheet = sheet_of_trials("Trials", found, TOP1)
+    result = [trial(0.875, 0.25), trial(math.nan, 0.5, number=1, state="failed")]
+    sheet = sheet_of_trials("Trials", result, TOP1)
     assert sheet.header == ["trial", "method", "state", "valid Top-1 %", "GMACs", "parameters", "options"]
     assert [row[:5] for row in sheet.rows] == [
         ["000", "late", "finished", "87.5", "0.25"],

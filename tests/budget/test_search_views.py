@@ -9,15 +9,15 @@ import torch
 import yaml
 
 import tiny
-from sparsefuse.budget.views import Room, harden, search_views
+from sparsefuse.budget.views import ViewBudget, harden, search_views
 from sparsefuse.layers.views import STRATEGIES
 
 # self costs 34, a+b 30
 LENGTHS = {"a": 3, "b": 5}
 
 
-def room(most: int) -> Room:
-    return Room(("a", "b"), LENGTHS, num_heads=2, depth=2, most=most)
+def budget(most: int) -> ViewBudget:
+    return ViewBudget(("a", "b"), LENGTHS, num_heads=2, depth=2, most=most)
 
 
 SHARES = [torch.tensor([[0.9, 0.1], [0.2, 0.8]]), torch.tensor([[0.6, 0.4], [0.7, 0.3]])]
@@ -34,15 +34,15 @@ SHARES = [torch.tensor([[0.9, 0.1], [0.2, 0.8]]), torch.tensor([[0.6, 0.4], [0.7
     ],
 )
 def test_hardened_views_are_the_likeliest_within_the_budget(most: int, expected: list) -> None:
-    assert harden(SHARES, room(most)) == expected
-    assert room(most).products(expected) <= most
+    assert harden(SHARES, budget(most)) == expected
+    assert budget(most).products(expected) <= most
 
 
 def test_a_strategy_crosses_no_more_than_the_budget_asks() -> None:
     for name in STRATEGIES:
-        assert room(136).strategy(name) == [{"self": 2}] * 2
-        assert sum(layer.get("a+b", 0) for layer in room(131).strategy(name) or []) == 2
-        assert room(119).strategy(name) is None
+        assert budget(136).strategy(name) == [{"self": 2}] * 2
+        assert sum(layer.get("a+b", 0) for layer in budget(131).strategy(name) or []) == 2
+        assert budget(119).strategy(name) is None
 
 
 @pytest.fixture

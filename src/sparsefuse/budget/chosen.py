@@ -38,10 +38,10 @@ def write_yaml(path: Path, config: Config, root: Path, says: list[str]) -> None:
 
 def _changed(tree: Mapping[str, Any], default: Mapping[str, Any]) -> dict[str, object]:
     """What is not as it is by default, tuples as lists."""
-    found = {}
+    changed = {}
     for name, value in tree.items():
         if isinstance(value, dict) and default.get(name):
             value = _changed(value, default[name])
         if value != default.get(name) and value != {}:
-            found[name] = list(value) if isinstance(value, tuple) else value
-    return found
+            changed[name] = list(value) if isinstance(value, tuple) else value
+    return changed

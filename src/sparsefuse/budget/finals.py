@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from sparsefuse.budget.front import Finalist, order
-from sparsefuse.budget.limits import Limits
+from sparsefuse.budget.limits import BudgetLimits
 from sparsefuse.budget.trials import Goal, Trial
 from sparsefuse.config import Config
 from sparsefuse.cost.measure import measure
@@ -38,7 +38,7 @@ class Finals(NamedTuple):
 
     config: Config
     """with the epochs of a whole run"""
-    limits: Limits
+    limits: BudgetLimits
     goal: Goal
     seeds: Sequence[int]
     out: Path
@@ -98,9 +98,9 @@ class Finals(NamedTuple):
 
     def whole_config(self, chosen: Finalist, config: Config) -> Config:
         """The chosen run's configuration, but with the folds and paths of `config`."""
-        found = self._cells([chosen.trial])[0].config
-        split = dataclasses.replace(config.data.split, seed=found.data.split.seed)
-        return dataclasses.replace(found, data=dataclasses.replace(config.data, split=split))
+        own = self._cells([chosen.trial])[0].config
+        split = dataclasses.replace(config.data.split, seed=own.data.split.seed)
+        return dataclasses.replace(own, data=dataclasses.replace(config.data, split=split))
 
     def _cells(self, trials: Sequence[Trial]) -> list[Cell]:
         variants = [Variant(t.name, t.candidate.method, t.candidate.options) for t in trials]

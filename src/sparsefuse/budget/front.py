@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from sparsefuse.budget.limits import Limits
+from sparsefuse.budget.limits import BudgetLimits
 from sparsefuse.budget.trials import Goal, Trial
 from sparsefuse.files.rows import csv_text
 from sparsefuse.files.whole import write_text
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 
-def front_of(trials: Sequence[Trial], limits: Limits, goal: Goal) -> list[Trial]:
+def front_of(trials: Sequence[Trial], limits: BudgetLimits, goal: Goal) -> list[Trial]:
     """The finished trials that no other beats: better in score or cost, worse in none. Best score first."""
 
     def losses(trial: Trial) -> tuple[float, ...]:
@@ -24,16 +24,16 @@ def front_of(trials: Sequence[Trial], limits: Limits, goal: Goal) -> list[Trial]
         return one != other and all(a <= b for a, b in zip(one, other, strict=True))
 
     finished = [trial for trial in trials if trial.state == "finished"]
-    kept = [t for t in finished if not any(beats(losses(other), losses(t)) for other in finished)]
-    return sorted(kept, key=lambda trial: order(trial.score, trial, limits, goal))
+    front = [t for t in finished if not any(beats(losses(other), losses(t)) for other in finished)]
+    return sorted(front, key=lambda trial: order(trial.score, trial, limits, goal))
 
 
-def order(score: float, trial: Trial, limits: Limits, goal: Goal) -> tuple[float, float]:
+def order(score: float, trial: Trial, limits: BudgetLimits, goal: Goal) -> tuple[float, float]:
     """Sorts by score, best first; of equal ones the cheaper (by the limit it is nearest to) comes first."""
     return -goal.sign * score, max(limits.shares(trial.candidate.costs).values())
 
 
-def finalists_of(trials: Sequence[Trial], limits: Limits, goal: Goal, count: int) -> list[Trial]:
+def finalists_of(trials: Sequence[Trial], limits: BudgetLimits, goal: Goal, count: int) -> list[Trial]:
     """Those worth training with several seeds: the best of all that finished; of several methods, the best of each.
 
     Not of the front alone: one score is not so sure that a trial a little worse and a little dearer were out.

@@ -18,7 +18,7 @@ from sparsefuse.runs.summary import UNITS
 FLAGS = {"gmacs": "--gmacs", "parameters": "--params", "memory_mb": "--memory-mb", "latency_ms": "--latency-ms"}
 
 
-class Limits(NamedTuple):
+class BudgetLimits(NamedTuple):
     """The most that one clip may cost, in the units of a run's `cost`; None = no limit. All that are given hold."""
 
     gmacs: float | None = None
@@ -77,38 +77,38 @@ class Prices:
     as it did then.
     """
 
-    def __init__(self, limits: Limits, clips: Clips, device: str, path: Path):
+    def __init__(self, limits: BudgetLimits, clips: Clips, device: str, path: Path):
         self.limits, self.clips, self.device, self.path = limits, clips, device, path
         lines = read_lines(path)  # without a line that a kill cut off, which the next would be glued to
         write_text(path, "".join(json.dumps(line) + "\n" for line in lines))
         priced = (from_json(Priced, line, str(path)) for line in lines)
-        self.known = {_key(one.method, one.options): one.costs for one in priced}
+        self.costs = {_key(one.method, one.options): one.costs for one in priced}
 
-    def of(self, method: str, options: Mapping[str, object], *, whole: bool = False) -> dict[str, float]:
-        """Costs by name. Once one is over its limit, the rest is not looked at, unless the `whole` price is wanted.
+    def of(self, method: str, options: Mapping[str, object], *, all_costs: bool = False) -> dict[str, float]:
+        """Costs by name. Once one is over its limit, the others are not computed, unless `all_costs`.
 
         Raises what `build` raises.
         """
         key = _key(method, options)
-        known = self.known.get(key, {})
-        missing = {"gmacs", "parameters", *self.limits.given} - known.keys()
-        if missing and (whole or self.limits.kept(known)):
-            self.known[key] = self._price(method, options, whole)
-            line = to_json(Priced(method, options, self.known[key]))
+        costs = self.costs.get(key, {})
+        missing = {"gmacs", "parameters", *self.limits.given} - costs.keys()
+        if missing and (all_costs or self.limits.kept(costs)):
+            self.costs[key] = self._price(method, options, all_costs)
+            line = to_json(Priced(method, options, self.costs[key]))
             with self.path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(line) + "\n")
-        return self.known[key]
+        return self.costs[key]
 
-    def _price(self, method: str, options: Mapping[str, object], whole: bool) -> dict[str, float]:
+    def _price(self, method: str, options: Mapping[str, object], all_costs: bool) -> dict[str, float]:
         clips, wanted = self.clips, self.limits.given
         model = build(method, clips.features, clips.labels.num_outputs, lengths=clips.longest, **options)
         costs: dict[str, float] = {"parameters": sum(p.numel() for p in model.parameters())}
-        if whole or self.limits.kept(costs):
+        if all_costs or self.limits.kept(costs):
             costs["gmacs"] = count.total(model, clips.typical) / 1e9
         model = model.to(self.device)
-        if "memory_mb" in wanted and (whole or self.limits.kept(costs)):
+        if "memory_mb" in wanted and (all_costs or self.limits.kept(costs)):
             costs["memory_mb"] = memory_mb(model, clips.typical)
-        if "latency_ms" in wanted and (whole or self.limits.kept(costs)):
+        if "latency_ms" in wanted and (all_costs or self.limits.kept(costs)):
             costs["latency_ms"] = statistics.median(latencies_ms(model, clips.typical))
         return costs
 

@@ -19,14 +19,14 @@ def write_page(folder: str | Path, out: str | Path | None = None) -> Path:
     out = Path(out) if out else folder / "report.html"
     if not (folder / "chosen.yaml").is_file():
         raise ValueError(f"{folder}: this search has not ended; run its `sparsefuse budget` command again, it goes on")
-    asked = read_json(folder / "search.json")["budget"]
-    limits = {name: limit for name, limit in asked["limits"].items() if limit is not None}
+    settings = read_json(folder / "search.json")["budget"]
+    limits = {name: limit for name, limit in settings["limits"].items() if limit is not None}
     trials, front, finalists = (_read(folder / f"{name}.csv") for name in ("trials", "front", "finalists"))
     runs = [run for run in read_runs(folder / "chosen") if run.outcome]
     page = render(
         "budget/page.html.j2",
         title=folder.resolve().name,
-        asked=asked,
+        settings=settings,
         data=runs[0].result.data,
         limits=[f"{limit:g} {UNITS[name]}" for name, limit in limits.items()],
         figures=[_trade_off(trials, front, UNITS[name], limit) for name, limit in limits.items()],

@@ -48,7 +48,7 @@ class Proposals:
         self.study = optuna.create_study(sampler=self.guided, directions=directions)
         for method, point in starts:
             self.study.enqueue_trial({"method": method, **{f"{method}/{axis}": value for axis, value in point.items()}})
-        self.asked: dict[str, Any] = {}
+        self.trials: dict[str, Any] = {}
         """Optuna's trials, by candidate"""
         self.rejected = 0
         """candidates that were over the budget"""
@@ -74,15 +74,15 @@ class Proposals:
                 self.rejected += 1
                 continue
             candidate = Candidate(method, options, costs)
-            if _key(candidate) not in self.asked:
-                self.asked[_key(candidate)] = trial
+            if _key(candidate) not in self.trials:
+                self.trials[_key(candidate)] = trial
                 return candidate
             self.study.tell(trial, state=states.FAIL)
         return None
 
     def tell(self, candidate: Candidate, score: float | None) -> None:
         """How a candidate did; None if it failed."""
-        trial = self.asked[_key(candidate)]
+        trial = self.trials[_key(candidate)]
         if score is None:
             self.study.tell(trial, state=_optuna().trial.TrialState.FAIL)
         else:
@@ -115,9 +115,9 @@ def affordable(
         patterns = _cheapest(method, space, prices)
         path = [space.toward_cheap(step / STEPS, patterns) for step in range(STEPS + 1)]
         costs = (prices.of(method, space.options(point)) for point in path)
-        first = next((step for step, found in enumerate(costs) if prices.limits.kept(found)), None)
+        first = next((step for step, cost in enumerate(costs) if prices.limits.kept(cost)), None)
         if first is None:
-            lowest = prices.of(method, space.options(path[-1]), whole=True)
+            lowest = prices.of(method, space.options(path[-1]), all_costs=True)
             dear.append(f"{method} needs {prices.limits.say(lowest)}")
             continue
         spaces[method] = space
@@ -132,19 +132,19 @@ def affordable(
 def _cheapest(method: str, space: Space, prices: Prices) -> Point:
     """The cheapest pattern on each axis that has patterns, all else being cheap too."""
     choices = {name: axis for name, axis in space.axes.items() if isinstance(axis, Choice)}
-    found: Point = {name: axis.start for name, axis in choices.items()}
+    patterns: Point = {name: axis.start for name, axis in choices.items()}
     for name, axis in choices.items():
 
         def used(pattern: str, name: str = name) -> float:
-            point = space.toward_cheap(1, {**found, name: pattern})
+            point = space.toward_cheap(1, {**patterns, name: pattern})
             try:
-                costs = prices.of(method, space.options(point), whole=True)
+                costs = prices.of(method, space.options(point), all_costs=True)
             except ValueError:  # the pattern excludes another option
                 return math.inf
             return max(prices.limits.shares(costs).values())
 
-        found[name] = min(axis.values, key=used)
-    return found
+        patterns[name] = min(axis.values, key=used)
+    return patterns
 
 
 def _key(candidate: Candidate) -> str:

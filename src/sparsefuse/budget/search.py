@@ -25,7 +25,7 @@ from sparsefuse.budget.front import (
     sheet_of_trials,
     shown,
 )
-from sparsefuse.budget.limits import Limits, Prices
+from sparsefuse.budget.limits import BudgetLimits, Prices
 from sparsefuse.budget.proposals import Proposals, affordable
 from sparsefuse.budget.trials import Goal, Trials
 from sparsefuse.config import Config
@@ -45,7 +45,7 @@ ROUND = 4
 """trials that are asked for together, if there are no more jobs than that"""
 
 
-class Found(NamedTuple):
+class SearchResult(NamedTuple):
     """What a search gives."""
 
     chosen: Path
@@ -58,7 +58,7 @@ class Found(NamedTuple):
 
 def search(
     config: Config,
-    limits: Limits,
+    limits: BudgetLimits,
     out: Path,
     *,
     root: Path,
@@ -68,7 +68,7 @@ def search(
     seeds: Sequence[int] = (1, 2, 3),
     finalists: int = 3,
     jobs: int = 0,
-) -> Found:
+) -> SearchResult:
     """Searches the options of `methods` (the configuration's if none) that score best on validation within `limits`.
 
     `epochs` is how long a trial trains, as long as the configuration says by default; trials use the configuration's
@@ -87,16 +87,16 @@ def search(
     config = dataclasses.replace(config, method=methods[0])
     _check(config, limits, methods, seeds, trials=trials, finalists=finalists)
     split = dataclasses.replace(config.data.split, folds=[])
-    whole = dataclasses.replace(config, data=dataclasses.replace(config.data, split=split))
-    short = dataclasses.replace(whole, train=dataclasses.replace(config.train, epochs=epochs or config.train.epochs))
+    full = dataclasses.replace(config, data=dataclasses.replace(config.data, split=split))
+    short = dataclasses.replace(full, train=dataclasses.replace(config.train, epochs=epochs or config.train.epochs))
     check_config(short)
     clips = load_clips(config.data, root)
     if not len(clips.splits["valid"]):
         raise ValueError("the validation split is empty, and the search chooses by it; see data.split.fractions")
     jobs = jobs or usual_jobs(config.train.device)
-    asked = {"limits": limits._asdict(), "methods": methods, "trials": trials, "epochs": short.train.epochs}
-    asked |= {"seeds": list(seeds), "finalists": finalists}
-    together = _begin(out, {**asdict(whole), "budget": asked}, clips, max(jobs, ROUND))
+    settings = {"limits": limits._asdict(), "methods": methods, "trials": trials, "epochs": short.train.epochs}
+    settings |= {"seeds": list(seeds), "finalists": finalists}
+    together = _begin(out, {**asdict(full), "budget": settings}, clips, max(jobs, ROUND))
 
     goal = Goal(MAIN_METRIC[clips.labels.task])
     prices = Prices(limits, clips, device_of(config.train.device), out / "candidates.jsonl")
@@ -110,7 +110,7 @@ def search(
     if not front.rows:
         raise ValueError(f"none of {len(done)} trials finished; {out / 'trials'} holds what they wrote")
 
-    finals = Finals(whole, limits, goal, seeds, out, root)
+    finals = Finals(full, limits, goal, seeds, out, root)
     ranked = finals.run(finalists_of(done, limits, goal, finalists), jobs)
     best = finals.choose(ranked, clips)
     last = sheet_of_finalists("Finalists", ranked, goal)
@@ -119,11 +119,11 @@ def search(
     chosen = finals.test(best)
     says = _says(config, best, finals, len(done))
     write_yaml(out / "chosen.yaml", finals.whole_config(best, config), root, says)
-    return Found(chosen, out / "chosen.yaml", front, last)
+    return SearchResult(chosen, out / "chosen.yaml", front, last)
 
 
 def _check(
-    config: Config, limits: Limits, methods: Sequence[str], seeds: Sequence[int], *, trials: int, finalists: int
+    config: Config, limits: BudgetLimits, methods: Sequence[str], seeds: Sequence[int], *, trials: int, finalists: int
 ) -> None:
     """Raises ValueError for what no search could follow, before anything is read."""
     limits.check()
@@ -141,7 +141,7 @@ def _begin(out: Path, settings: Mapping[str, object], clips: Clips, together: in
     """Notes in search.json what was asked for; gives the trials per round, of the first call if it is continued."""
     path = out / "search.json"
     if not path.exists():
-        prints = {split: asdict(found) for split, found in clips.fingerprints.items()}
+        prints = {split: asdict(fingerprint) for split, fingerprint in clips.fingerprints.items()}
         write_json(path, {**settings, "clips": prints, "round": together})
         return together
     started = read_json(path)

@@ -8,11 +8,11 @@ from contextlib import closing
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from sparsefuse.budget.limits import Limits
+from sparsefuse.budget.limits import BudgetLimits
 from sparsefuse.budget.proposals import Candidate, Proposals
 from sparsefuse.config import Config
 from sparsefuse.experiments.grid import Cell, run_cell
-from sparsefuse.experiments.progress import Board
+from sparsefuse.experiments.progress import GridProgress
 from sparsefuse.experiments.variants import Variant
 from sparsefuse.parallel.workers import cores, each
 from sparsefuse.runs.folder import Result, RunFolder
@@ -65,7 +65,7 @@ def name_of(number: int, candidate: Candidate) -> str:
     return f"{Path(candidate.method).stem} {number:03d}"
 
 
-class Poor(NamedTuple):
+class MedianPruner(NamedTuple):
     """Says of a run whether it is to be stopped: its best score so far is worse than the median of its rivals'.
 
     Rivals are earlier trials that cost no more. Against dearer ones a cheap trial need not win: it may be worth its
@@ -93,7 +93,7 @@ class Trials(NamedTuple):
 
     config: Config
     """with the epochs of a trial"""
-    limits: Limits
+    limits: BudgetLimits
     goal: Goal
     out: Path
     """holds a run folder per trial: 000, 001, ..."""
@@ -113,22 +113,22 @@ class Trials(NamedTuple):
         done: list[Trial] = []
         folders = [self.out / f"{number:03d}" for number in range(self.wanted)]
         epochs = self.config.train.epochs
-        with Board(dict.fromkeys(folders, epochs), what="trials") as board:
+        with GridProgress(dict.fromkeys(folders, epochs), what="trials") as progress:
             while len(done) < self.wanted:
                 missing = min(self.round, self.wanted - len(done))
-                asked = [candidate for _ in range(missing) if (candidate := proposals.ask())]
-                cells = [self._cell(number, candidate, done) for number, candidate in enumerate(asked, len(done))]
+                candidates = [candidate for _ in range(missing) if (candidate := proposals.ask())]
+                cells = [self._cell(number, candidate, done) for number, candidate in enumerate(candidates, len(done))]
                 ended = {}
-                for k, error in self._train(cells, board):
-                    ended[k] = self._ended(len(done) + k, asked[k], cells[k], error)
-                    board.ended.add(cells[k].folder)
+                for k, error in self._train(cells, progress):
+                    ended[k] = self._ended(len(done) + k, candidates[k], cells[k], error)
+                    progress.ended.add(cells[k].folder)
                     log.info("%s", self._say(ended[k]))
-                for k, candidate in enumerate(asked):
+                for k, candidate in enumerate(candidates):
                     done.append(ended[k])
                     proposals.tell(candidate, None if ended[k].state == "failed" else ended[k].score)
-                board.note = self._note(done, proposals.rejected)
-                board.update()
-                if len(asked) < missing:
+                progress.note = self._note(done, proposals.rejected)
+                progress.update()
+                if len(candidates) < missing:
                     log.warning("only %d different candidates keep the budget; the search ends with them", len(done))
                     break
         return done
@@ -137,15 +137,15 @@ class Trials(NamedTuple):
         name = name_of(number, candidate)
         config = Variant(name, candidate.method, candidate.options).of(self.config, self.config.seed)
         rivals = tuple(trial.curve for trial in done if trial.curve and self._no_dearer(trial, candidate))
-        poor = Poor(self.goal, rivals, self.config.train.epochs)
+        pruner = MedianPruner(self.goal, rivals, self.config.train.epochs)
         threads = max(cores() // self.jobs, 1)
-        return Cell(name, config, self.out / f"{number:03d}", self.root, threads, tested=False, stop=poor)
+        return Cell(name, config, self.out / f"{number:03d}", self.root, threads, tested=False, stop=pruner)
 
     def _no_dearer(self, trial: Trial, candidate: Candidate) -> bool:
         mine, other = self.limits.shares(candidate.costs), self.limits.shares(trial.candidate.costs)
         return all(other[name] <= share for name, share in mine.items())
 
-    def _train(self, cells: Sequence[Cell], board: Board) -> Iterator[tuple[int, str]]:
+    def _train(self, cells: Sequence[Cell], progress: GridProgress) -> Iterator[tuple[int, str]]:
         """Trains the cells that did not end before; gives the place and the error, or "", of each as it ends.
 
         Raises ValueError if a cell is there already with another configuration: with another version of Optuna or
@@ -161,10 +161,10 @@ class Trials(NamedTuple):
             else:
                 open_cells.append(cell)
         if open_cells:
-            with closing(each(run_cell, open_cells, self.jobs, waiting=board.update)) as ended:
-                for cell, found in ended:
-                    yield places[cell.folder], found.error if found else "its process died"
-                    board.update()
+            with closing(each(run_cell, open_cells, self.jobs, waiting=progress.update)) as ended:
+                for cell, result in ended:
+                    yield places[cell.folder], result.error if result else "its process died"
+                    progress.update()
 
     def _ended(self, number: int, candidate: Candidate, cell: Cell, error: str) -> Trial:
         curve = self.goal.curve(cell.folder)

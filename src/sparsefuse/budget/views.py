@@ -45,7 +45,7 @@ from sparsefuse.training.train import options_of
 log = logging.getLogger(__name__)
 
 
-class Found(NamedTuple):
+class ViewSearchResult(NamedTuple):
     """What a search for views gives."""
 
     views: list[Frequencies]
@@ -56,7 +56,7 @@ class Found(NamedTuple):
     """a line for each run that failed"""
 
 
-class Room(NamedTuple):
+class ViewBudget(NamedTuple):
     """What the fusion layers' views decide about, and what they may cost."""
 
     names: tuple[str, ...]
@@ -98,7 +98,7 @@ def search_views(
     seeds: Sequence[int] = (0, 1, 2),
     draws: int = 2,
     jobs: int = 0,
-) -> Found:
+) -> ViewSearchResult:
     """Searches the views of `locomt` under a budget of `gmacs` per clip of median length; other options stay.
 
     The relaxed model is trained with the configuration's seed and never scored on the test split; what was found is
@@ -109,29 +109,31 @@ def search_views(
     check_config(config)
     check_one_test_split(config)
     clips = load_clips(config.data, root)
-    room = _room(config, clips, gmacs)
-    asked = {**asdict(config), "search": {"gmacs": gmacs, "price": price}}
+    budget = _budget(config, clips, gmacs)
+    settings = {**asdict(config), "search": {"gmacs": gmacs, "price": price}}
     if (out / "search-views.json").exists():
-        check_same_settings(read_json(out / "search-views.json"), asked, out)
-    write_json(out / "search-views.json", asked)
+        check_same_settings(read_json(out / "search-views.json"), settings, out)
+    write_json(out / "search-views.json", settings)
     relaxed = Variant("relaxed", "locomt", {"views": "learned", "view_price": price})
     cell = Cell("relaxed", relaxed.of(config, config.seed), out / "relaxed", root, tested=False)
     failed = run([cell], jobs=1)
     if failed:
         raise ValueError(f"the relaxed model failed: {failed[0]}")
-    views = harden(preferences(cell), room)
+    views = harden(preferences(cell), budget)
     says = [f"Views found by sparsefuse search-views for at most {gmacs:g} GMACs a clip."]
     chosen = Variant("found", "locomt", {"views": views})
     write_yaml(out / "views.yaml", chosen.of(config, config.seed), root, says)
-    others = {name: room.strategy(name) for name in STRATEGIES if name != "random"}
-    others |= {f"random {seed}": room.strategy("random", seed) for seed in range(draws)}
+    others = {name: budget.strategy(name) for name in STRATEGIES if name != "random"}
+    others |= {f"random {seed}": budget.strategy("random", seed) for seed in range(draws)}
     variants = [chosen, *(Variant(name, "locomt", {"views": v}) for name, v in others.items() if v is not None)]
-    for name in (name for name, found in others.items() if found is None):
+    for name in (name for name, layers in others.items() if layers is None):
         log.warning("%s is left out: with all its heads across pairs in turn it is over the budget", name)
-    return Found(views, out / "views.yaml", run(grid(config, variants, seeds, out / "runs", root=root), jobs=jobs))
+    return ViewSearchResult(
+        views, out / "views.yaml", run(grid(config, variants, seeds, out / "runs", root=root), jobs=jobs)
+    )
 
 
-def _room(config: Config, clips: Clips, gmacs: float) -> Room:
+def _budget(config: Config, clips: Clips, gmacs: float) -> ViewBudget:
     """What there is to decide. Raises ValueError if the budget leaves no choice, or there is none to make."""
     names = tuple(sorted(clips.features))
     if len(names) < 2:
@@ -153,7 +155,7 @@ def _room(config: Config, clips: Clips, gmacs: float) -> Room:
             f"no views cost {gmacs:g} GMACs or less: they cost from {least / 1e9:.4g} to {most / 1e9:.4g}; "
             "raise --gmacs, or make other options smaller"
         )
-    return Room(names, lengths, num_heads, len(blocks), math.floor((gmacs * 1e9 - rest) / (2 * width)))
+    return ViewBudget(names, lengths, num_heads, len(blocks), math.floor((gmacs * 1e9 - rest) / (2 * width)))
 
 
 def _model(clips: Clips, options: Mapping[str, object]) -> FusionModel:
@@ -170,14 +172,14 @@ def preferences(cell: Cell) -> list[Tensor]:
     return [views.preference.detach().softmax(1) for views in learned if isinstance(views, LearnedViews)]
 
 
-def harden(shares: Sequence[Tensor], room: Room) -> list[Frequencies]:
+def harden(shares: Sequence[Tensor], budget: ViewBudget) -> list[Frequencies]:
     """One view per head: the likeliest; then, while that is over the budget, the change that loses the least
     log-probability per product saved."""
-    views = views_of(room.names)
-    products = torch.tensor([score_products(view, room.lengths) for view in views], dtype=torch.float64)
+    views = views_of(budget.names)
+    products = torch.tensor([score_products(view, budget.lengths) for view in views], dtype=torch.float64)
     logs = torch.stack(list(shares)).double().clamp_min(1e-300).log()  # (T, H, V)
     chosen = logs.argmax(2)
-    while int(products[chosen].sum()) > room.most:
+    while int(products[chosen].sum()) > budget.most:
         lost = logs.gather(2, chosen[..., None]) - logs  # (T, H, V), 0 or more but for heads changed before
         saved = products[chosen][..., None] - products
         price = torch.where(saved > 0, lost / saved, torch.inf)

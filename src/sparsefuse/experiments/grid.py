@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from sparsefuse.config import Config
-from sparsefuse.experiments.progress import Board
+from sparsefuse.experiments.progress import GridProgress
 from sparsefuse.experiments.variants import Variant, check_once, methods_of
 from sparsefuse.parallel.memory import keep_memory
 from sparsefuse.parallel.workers import cores, each
@@ -115,10 +115,10 @@ def run(cells: Sequence[Cell], *, jobs: int = 0, engine: Engine = "local") -> li
     if len(open_cells) < len(cells):
         log.info("%d of %d cells are finished already", len(cells) - len(open_cells), len(cells))
     failed, shown = [], set[str]()
-    board = Board({cell.folder: cell.config.train.epochs for cell in cells})
-    with board, closing(_engine(engine)(run_cell, open_cells, jobs, waiting=board.update)) as ended:
-        for cell, found in ended:
-            error, warnings = found or ("its process died", [])
+    progress = GridProgress({cell.folder: cell.config.train.epochs for cell in cells})
+    with progress, closing(_engine(engine)(run_cell, open_cells, jobs, waiting=progress.update)) as ended:
+        for cell, result in ended:
+            error, warnings = result or ("its process died", [])
             for warning in warnings:  # most are about the data, and every cell has the same to say
                 if (text := warning.replace(str(cell.folder), "")) not in shown:
                     log.warning("%s: %s", cell.folder.name, warning)
@@ -128,7 +128,7 @@ def run(cells: Sequence[Cell], *, jobs: int = 0, engine: Engine = "local") -> li
                 log.error("%s", failed[-1])
             else:
                 log.info("%s is finished", cell.folder)
-            board.update()
+            progress.update()
     _measure([cell for cell in cells if cell.run.finished])
     return failed
 
@@ -213,15 +213,15 @@ def _measure(cells: Sequence[Cell]) -> None:
     from sparsefuse.training.distributed import device_of
 
     results = [cell.run.read(Result) for cell in cells]
-    known: dict[str, dict[str, object]] = {}
+    measured: dict[str, dict[str, object]] = {}
     for cell, result in zip(cells, results, strict=True):
         if result.cost.latency_ms is not None:
-            known.setdefault(cell.name, {name: getattr(result.cost, name) for name in Measured._fields})
+            measured.setdefault(cell.name, {name: getattr(result.cost, name) for name in Measured._fields})
     for cell, result in zip(cells, results, strict=True):
         if result.cost.latency_ms is not None:
             continue
-        if cell.name not in known:
+        if cell.name not in measured:
             facts = cell.run.read(ModelFacts)
             model = build_model(facts).to(device_of(cell.config.train.device))
-            known[cell.name] = measure(model, facts.typical)._asdict()
-        cell.run.write(dataclasses.replace(result, cost=dataclasses.replace(result.cost, **known[cell.name])))
+            measured[cell.name] = measure(model, facts.typical)._asdict()
+        cell.run.write(dataclasses.replace(result, cost=dataclasses.replace(result.cost, **measured[cell.name])))

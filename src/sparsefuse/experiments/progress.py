@@ -10,7 +10,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from sparsefuse.runs.folder import RunFolder
 
 
-class Board:
+class GridProgress:
     """A line on the screen; `epochs` says how many each run folder will have."""
 
     def __init__(self, epochs: Mapping[Path, int], *, what: str = "runs"):
@@ -24,7 +24,7 @@ class Board:
         self.task = self.progress.add_task("", total=sum(epochs.values()))
         self.read_at = 0.0
 
-    def __enter__(self) -> "Board":
+    def __enter__(self) -> "GridProgress":
         self.progress.start()
         self.update()
         return self

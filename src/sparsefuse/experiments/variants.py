@@ -39,11 +39,11 @@ def methods_of(config: Config, methods: Sequence[str], root: Path) -> list[Varia
     from sparsefuse.methods import find
 
     check_once("methods", (Path(method).stem for method in methods))
-    found = []
+    variants = []
     for method in methods:
         find(method)
-        found += unimodal(config, root) if method == "unimodal" else [Variant(Path(method).stem, method)]
-    return found
+        variants += unimodal(config, root) if method == "unimodal" else [Variant(Path(method).stem, method)]
+    return variants
 
 
 def unimodal(config: Config, root: Path) -> list[Variant]:
@@ -68,21 +68,24 @@ def values_of(config: Config, option: str, values: Sequence[Any]) -> list[Varian
     from sparsefuse.methods import option_names
 
     places = {"train": config.train, "data": config.data, "data.split": config.data.split}
-    known = [*option_names(config.method), *(f"{p}.{f.name}" for p in places for f in dataclasses.fields(places[p]))]
+    available = [
+        *option_names(config.method),
+        *(f"{p}.{f.name}" for p in places for f in dataclasses.fields(places[p])),
+    ]
     options = option.split("+")
     check_once("option", options)
     for name in options:
-        if name not in known:
-            raise ValueError(unknown(f"option of {config.method}", name, known))
+        if name not in available:
+            raise ValueError(unknown(f"option of {config.method}", name, available))
     check_once("values", map(str, values))
-    found = []
+    variants = []
     for value in values:
         each = [value] if len(options) == 1 else [_typed(part) for part in str(value).split("+")]
         if len(each) != len(options):
             raise ValueError(f"{option} takes {len(options)} values joined by +; got {value!r}")
         name = f"{Path(config.method).stem}, {option}={value}"
-        found.append(_changed(config, name, dict(zip(options, each, strict=True))))
-    return found
+        variants.append(_changed(config, name, dict(zip(options, each, strict=True))))
+    return variants
 
 
 def _changed(config: Config, variant: str, values: Mapping[str, object]) -> Variant:
@@ -116,12 +119,12 @@ def _checked(name: str, value: Any) -> Any:
     for part in reversed(parts):
         tree = {part: tree}
     try:
-        found: Any = parser.instantiate(parser.parse_object(tree))
+        config: Any = parser.instantiate(parser.parse_object(tree))
     except (ArgumentError, TypeError) as error:
         raise ValueError(f"{name} cannot be {value!r}: {' '.join(str(error).split())}") from error
     for part in (*parts, field):
-        found = found[part] if isinstance(found, dict) or not hasattr(found, part) else getattr(found, part)
-    return found
+        config = config[part] if isinstance(config, dict) or not hasattr(config, part) else getattr(config, part)
+    return config
 
 
 def check_once(what: str, names: Iterable[str]) -> None:

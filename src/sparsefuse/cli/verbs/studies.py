@@ -121,7 +121,7 @@ def budget(
     """
     from rich.console import Console
 
-    from sparsefuse.budget.limits import Limits
+    from sparsefuse.budget.limits import BudgetLimits
     from sparsefuse.budget.page import write_page
     from sparsefuse.budget.search import search
     from sparsefuse.methods import fusions
@@ -130,7 +130,7 @@ def budget(
     need_matplotlib()
     if config.method == "auto" and not methods:
         methods = fusions()
-    limits = Limits(gmacs, params, memory_mb, latency_ms)
+    limits = BudgetLimits(gmacs, params, memory_mb, latency_ms)
     result = search(
         config,
         limits,
