@@ -25,7 +25,7 @@ import onnxruntime
 
 from chromium import Chromium, binary, chromium, package
 from sparsefuse.export import clips as sources
-from sparsefuse.export.clips import Given
+from sparsefuse.export.clips import ParityClip
 from sparsefuse.export.program import Program
 from sparsefuse.files.rows import csv_text
 from sparsefuse.files.whole import read_json, write_text
@@ -89,19 +89,19 @@ def main() -> None:
     print(text)
 
 
-def clips_of(run: Path, file: Path, manifest: Path | None) -> list[Given]:
+def clips_of(run: Path, file: Path, manifest: Path | None) -> list[ParityClip]:
     """Real clips as the file takes them."""
     sound = any(given["kind"] == "sound" for given in read_json(file.with_suffix(".json"))["inputs"])
     predictor = load(run)
     program = Program(predictor, with_features=sound)
     if not sound:
-        return sources.of_run(run, "valid", predictor, program.inputs).given
+        return sources.of_run(run, "valid", predictor, program.inputs).clips
     if manifest is None:
         raise SystemExit(f"{file} takes sound: give --manifest with media files")
-    return sources.of_manifest(manifest, run, predictor, program.inputs).given
+    return sources.of_manifest(manifest, run, predictor, program.inputs).clips
 
 
-def compared(run: Path, file: Path, clips: Sequence[Given], folder: Path, browser: Chromium, rounds: int) -> Line:
+def compared(run: Path, file: Path, clips: Sequence[ParityClip], folder: Path, browser: Chromium, rounds: int) -> Line:
     """One file, in both."""
     card = read_json(file.with_suffix(".json"))
     for name in (file.name, file.with_suffix(".json").name):
@@ -137,7 +137,7 @@ def compared(run: Path, file: Path, clips: Sequence[Given], folder: Path, browse
     )
 
 
-def written(clip: Given, card: dict[str, Any], folder: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+def written(clip: ParityClip, card: dict[str, Any], folder: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     """What Python's session takes, and the addresses of the files of the same numbers."""
     feeds, urls = {}, {}
     for given in card["inputs"]:

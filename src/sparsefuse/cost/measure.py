@@ -94,7 +94,7 @@ def train_step(model: FusionModel, clips: dict[str, Tokens]) -> None:
 
 def _times(run: Callable[[], object], device: torch.device, runs: int) -> list[float]:
     """Milliseconds of each run."""
-    return [1e3 * found for found in seconds(run, device, runs, warmup=3)]
+    return [1e3 * elapsed for elapsed in seconds(run, device, runs, warmup=3)]
 
 
 def peak_bytes(model: FusionModel, clips: dict[str, Tokens], device: torch.device) -> int:

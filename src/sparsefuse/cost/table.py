@@ -46,7 +46,7 @@ PUBLISHED = {
 }
 
 
-class Line(NamedTuple):
+class CostRow(NamedTuple):
     """One method's entry."""
 
     method: str
@@ -64,68 +64,68 @@ def ledger(
     *,
     shapes: str | None = None,
     measured: bool = False,
-) -> list[Line]:
+) -> list[CostRow]:
     """Costs of one clip per method. `shapes` takes lengths, features, classes and options from a published study;
     `options` go on top. Lengths of a published study get its figures beside ours, whatever the modalities' names."""
     for name in options:
         if name not in methods:
             raise ValueError(f"options: {unknown('method', name, methods)}")
     if shapes is not None:
-        found = PUBLISHED[shapes]
-        lengths, features, num_classes = found.lengths, found.features, found.num_classes
-        options = {m: {**found.options.get(m, {}), **options.get(m, {})} for m in {*found.options, *options}}
+        study = PUBLISHED[shapes]
+        lengths, features, num_classes = study.lengths, study.features, study.num_classes
+        options = {m: {**study.options.get(m, {}), **options.get(m, {})} for m in {*study.options, *options}}
     if not lengths:
         raise ValueError("give --lengths, as rgb=38,spectrogram=1200, with --features; or --shapes vggs")
     for name in {*lengths, *features}:
         if name not in lengths or name not in features:
             raise ValueError(f"modality {name!r} needs both a length and a feature size; got {lengths} and {features}")
     same = next((p for p in PUBLISHED.values() if sorted(p.lengths.values()) == sorted(lengths.values())), None)
-    lines = []
+    rows = []
     for method in methods:
         model = build(method, dict(features), num_classes, lengths=dict(lengths), **options.get(method, {}))
         figures = measure(model, dict(lengths)) if measured else None
-        lines.append(Line(method, count(model, dict(lengths)), figures, same.reported.get(method) if same else None))
-    return lines
+        rows.append(CostRow(method, count(model, dict(lengths)), figures, same.reported.get(method) if same else None))
+    return rows
 
 
-def show(lines: Sequence[Line], *, as_json: bool) -> None:
+def show(rows: Sequence[CostRow], *, as_json: bool) -> None:
     """Prints the ledger as a table, or as JSON."""
     if as_json:
-        print(json.dumps([_plain(line) for line in lines], indent=2))
+        print(json.dumps([_plain(row) for row in rows], indent=2))
         return
     from rich.console import Console
 
-    reported = any(line.reported for line in lines)
-    Console().print(_counted(lines, reported))
+    reported = any(row.reported for row in rows)
+    Console().print(_counted(rows, reported))
     print("inputs, layers, head: matrix products as computed. formula: the layers by SFT's appendix A.2")
     print("(attention charged as dense, 4 N D per block for norms)." + " paper: what its table 2 reports." * reported)
-    if lines[0].measured:
-        Console().print(_timed(lines, lines[0].measured.batch))
+    if rows[0].measured:
+        Console().print(_timed(rows, rows[0].measured.batch))
         print("latency: median at batch 1, ± half its 10-90 % range. MB: peak activations of a training step.")
         print("x floor: times what the slower of this machine's matrix products and memory needs at best.")
 
 
-def _counted(lines: Sequence[Line], reported: bool) -> "Table":
+def _counted(rows: Sequence[CostRow], reported: bool) -> "Table":
     table = _table("Cost of one clip, GMACs (multiply-add = 1)", "method", "inputs", "layers", "head", "formula")
     for title in ["paper"] * reported + ["parameters"]:
         table.add_column(title, justify="right")
-    for line in lines:
-        cost = line.cost
-        cells = [line.method, *(f"{value / 1e9:.4f}" for value in (cost.embed, cost.layers, cost.head, cost.paper))]
-        cells += ["-" if line.reported is None else f"{line.reported:.2f}"] * reported
+    for row in rows:
+        cost = row.cost
+        cells = [row.method, *(f"{value / 1e9:.4f}" for value in (cost.embed, cost.layers, cost.head, cost.paper))]
+        cells += ["-" if row.reported is None else f"{row.reported:.2f}"] * reported
         table.add_row(*cells, f"{cost.parameters:,}")
     return table
 
 
-def _timed(lines: Sequence[Line], batch: int) -> "Table":
+def _timed(rows: Sequence[CostRow], batch: int) -> "Table":
     title = f"Measured on this machine, per clip; batches of {batch}"
     table = _table(title, "method", "latency ms", "±", "x floor", "batch ms", "x floor", "train ms", "MB")
-    for line in lines:
-        assert line.measured is not None
-        m = line.measured
+    for row in rows:
+        assert row.measured is not None
+        m = row.measured
         alone = [f"{m.latency_ms:.2f}", f"{m.latency_spread_ms:.2f}", f"{m.latency_ms / m.floor_ms:.0f}"]
         together = [f"{m.batch_ms:.2f}", f"{m.batch_ms / m.batch_floor_ms:.0f}", f"{m.train_ms:.2f}"]
-        table.add_row(line.method, *alone, *together, f"{m.memory_mb:.2f}")
+        table.add_row(row.method, *alone, *together, f"{m.memory_mb:.2f}")
     return table
 
 
@@ -138,9 +138,9 @@ def _table(title: str, *columns: str) -> "Table":
     return table
 
 
-def _plain(line: Line) -> dict[str, object]:
-    cost = line.cost
+def _plain(row: CostRow) -> dict[str, object]:
+    cost = row.cost
     gmacs = {"embed": cost.embed, "layers": cost.layers, "head": cost.head, "total": cost.total, "paper": cost.paper}
-    found: dict[str, object] = {"method": line.method, "gmacs": {k: v / 1e9 for k, v in gmacs.items()}}
-    found |= {"parameters": cost.parameters, "reported_gmacs": line.reported}
-    return found | ({"measured": line.measured._asdict()} if line.measured else {})
+    entry: dict[str, object] = {"method": row.method, "gmacs": {k: v / 1e9 for k, v in gmacs.items()}}
+    entry |= {"parameters": cost.parameters, "reported_gmacs": row.reported}
+    return entry | ({"measured": row.measured._asdict()} if row.measured else {})

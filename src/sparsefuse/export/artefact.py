@@ -10,7 +10,7 @@ from torch import Tensor
 from sparsefuse.cost import count
 from sparsefuse.export import clips as sources
 from sparsefuse.export.card import Card, machine, versions, write_card
-from sparsefuse.export.clips import Clips
+from sparsefuse.export.clips import ParityClips
 from sparsefuse.export.int8 import quantise
 from sparsefuse.export.onnx import OPSET, write_onnx
 from sparsefuse.export.parity import BATCH, Parity, Score, exported_logits, parity, score, trained_logits
@@ -58,7 +58,7 @@ def export(
         raise ValueError("int8 is for ONNX: give --format onnx, or leave --int8 out")
     predictor = load(run, trust_code=trust_code)
     program = Program(predictor, with_features=with_features)
-    if with_features and not any(given.kind == "sound" for given in program.inputs):
+    if with_features and not any(spec.kind == "sound" for spec in program.inputs):
         raise ValueError(f"no modality of {run} is made by the extractor spectrogram; leave --with-features out")
     out = out or run / "export" / f"model{'-sound' * with_features}{'-int8' * int8}.{format}"
     if out.suffix != f".{format}":
@@ -72,12 +72,12 @@ def export(
         plain = Path(folder) / f"fp32.{format}"
         log.info("writing the graph of %s for any batch and any lengths, which takes a minute or more ...", run)
         (write_onnx if format == "onnx" else write_pt2)(program, plain)
-        made = plain
+        final = plain
         if int8:
-            made = Path(folder) / "int8.onnx"
-            quantise(plain, made)
+            final = Path(folder) / "int8.onnx"
+            quantise(plain, final)
         facts = RunFolder(run).read(ModelFacts)
-        checked = _checked(predictor, program, splits, plain, made)
+        checked = _checked(predictor, program, splits, plain, final)
         failures = _failures(checked, tolerance, int8=int8)
         if failures and not force:
             raise ValueError(f"{out} not written: {'; '.join(failures)}; --force writes it nevertheless")
@@ -103,13 +103,13 @@ def export(
             scores=checked.scores,
             failures=failures,
             latency=checked.latency,
-            bytes=made.stat().st_size,
+            bytes=final.stat().st_size,
             fp32_bytes=plain.stat().st_size,
             int8=checked.int8,
             opset=OPSET if format == "onnx" else None,
         )
         with replacing(out) as temporary:
-            temporary.write_bytes(made.read_bytes())
+            temporary.write_bytes(final.read_bytes())
     write_card(out, card)
     return Exported(out, card)
 
@@ -124,43 +124,47 @@ class _Checked(NamedTuple):
     latency: Latency
 
 
-def _checked(predictor: Predictor, program: Program, splits: dict[str, Clips], plain: Path, made: Path) -> _Checked:
-    labels, given = predictor.labels, [clip for clips in splits.values() for clip in clips.given]
-    log.info("comparing it with the trained model on %d clips ...", len(given))
-    trained, runner = trained_logits(predictor, given), open_file(plain)
-    alone, together = _outputs(runner, program, given)
+def _checked(
+    predictor: Predictor, program: Program, splits: dict[str, ParityClips], plain: Path, final: Path
+) -> _Checked:
+    labels, checked = predictor.labels, [clip for clips in splits.values() for clip in clips.clips]
+    log.info("comparing it with the trained model on %d clips ...", len(checked))
+    trained, runner = trained_logits(predictor, checked), open_file(plain)
+    alone, together = _outputs(runner, program, checked)
     same, quantised = parity(trained, alone, together, labels), None
-    if made != plain:
-        runner = open_file(made)
-        alone, together = _outputs(runner, program, given)
+    if final != plain:
+        runner = open_file(final)
+        alone, together = _outputs(runner, program, checked)
         quantised = parity(trained, alone, together, labels)
     scores, start = {}, 0
     for split, clips in splits.items():
-        part = slice(start, start + len(clips.given))
+        part = slice(start, start + len(clips.clips))
         start = part.stop
         if one := score(trained[part], alone[part], clips, labels):
             scores[split] = one
-    middle = sorted(given, key=lambda clip: sum(map(len, clip.streams.values())))[len(given) // 2]
+    middle = sorted(checked, key=lambda clip: sum(map(len, clip.streams.values())))[len(checked) // 2]
     return _Checked(same, quantised, scores, latency(runner, middle.streams, program.inputs))
 
 
-def _outputs(runner: Runner, program: Program, given: list[sources.Given]) -> tuple[Tensor, Tensor]:
+def _outputs(runner: Runner, program: Program, clips: list[sources.ParityClip]) -> tuple[Tensor, Tensor]:
     """Logits of every clip alone, and in padded batches."""
-    return exported_logits(runner, program.inputs, given), exported_logits(runner, program.inputs, given, BATCH)
+    return exported_logits(runner, program.inputs, clips), exported_logits(runner, program.inputs, clips, BATCH)
 
 
 def _failures(checked: _Checked, tolerance: float, *, int8: bool) -> list[str]:
     """Why the file should not be used; empty if it may."""
-    found, same, scores = [], checked.parity, checked.scores
+    failures, same, scores = [], checked.parity, checked.scores
     if not same.max_difference <= tolerance:
-        found.append(f"logits differ by {same.max_difference:.2g}, more than the tolerance {tolerance:g}")
+        failures.append(f"logits differ by {same.max_difference:.2g}, more than the tolerance {tolerance:g}")
     if same.same_labels < same.clips:
-        found.append(f"{same.clips - same.same_labels} of {same.clips} labels differ")
+        failures.append(f"{same.clips - same.same_labels} of {same.clips} labels differ")
     if not int8:
-        return found
+        return failures
     if not scores:
-        found.append("int8 cannot be judged without labelled clips; give --manifest")
+        failures.append("int8 cannot be judged without labelled clips; give --manifest")
     for split, one in scores.items():
         if one.loss > max(INT8_LOSS, 1 / one.clips):
-            found.append(f"int8 loses {one.loss:.3f} of {one.metric} on {split}, more than {INT8_LOSS} and one clip's")
-    return found
+            failures.append(
+                f"int8 loses {one.loss:.3f} of {one.metric} on {split}, more than {INT8_LOSS} and one clip's"
+            )
+    return failures

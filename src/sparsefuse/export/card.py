@@ -53,7 +53,7 @@ class Card:
 
 def versions() -> dict[str, str]:
     """Of the packages that take part."""
-    return {name: found for name in _PACKAGES if (found := _version(name))}
+    return {name: number for name in _PACKAGES if (number := _version(name))}
 
 
 def machine() -> str:
@@ -83,7 +83,7 @@ def markdown(card: Card) -> str:
         "",
         "| input | shape | what |",
         "|---|---|---|",
-        *(line for given in card.inputs for line in _input_lines(given)),
+        *(line for spec in card.inputs for line in _input_lines(spec)),
         "",
         f"Outputs: {' and '.join(card.outputs)} (batch, {max(len(card.labels), 1)}){labels}.",
         "",
@@ -107,14 +107,14 @@ def markdown(card: Card) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _input_lines(given: Input) -> list[str]:
-    sees = f"; the model sees {given.tokens} tokens, whatever comes in" if given.tokens else ""
-    if given.kind == "sound":
-        shape, what = "(batch, samples) float32", f"sound from -1 to 1, {given.rate} samples a second"
+def _input_lines(spec: Input) -> list[str]:
+    sees = f"; the model sees {spec.tokens} tokens, whatever comes in" if spec.tokens else ""
+    if spec.kind == "sound":
+        shape, what = "(batch, samples) float32", f"sound from -1 to 1, {spec.rate} samples a second"
     else:
-        shape, what = f"(batch, tokens, {given.width}) float32", "features as extracted, not normalised"
-    length = f"| {given.length} | (batch,) int64 | how much of it is real; 0 = the clip lacks it |"
-    return [f"| {given.name} | {shape} | {what}{sees} |", length]
+        shape, what = f"(batch, tokens, {spec.width}) float32", "features as extracted, not normalised"
+    length = f"| {spec.length} | (batch,) int64 | how much of it is real; 0 = the clip lacks it |"
+    return [f"| {spec.name} | {shape} | {what}{sees} |", length]
 
 
 def _parity_line(what: str, parity: Parity) -> str:

@@ -1,4 +1,4 @@
-"""The clips that an exported model is checked on: those of the run, of a manifest, or made ones."""
+"""The clips that an exported model is checked on: those of the run, of a manifest, or noise."""
 
 import logging
 from collections.abc import Sequence
@@ -22,12 +22,12 @@ from sparsefuse.runs.folder import ModelFacts, RunFolder
 
 log = logging.getLogger(__name__)
 
-MADE = 16
-"""Clips that are made where there are none."""
+NUM_NOISE_CLIPS = 16
+"""Clips of noise, where there are no others."""
 
 
-class Given(NamedTuple):
-    """One clip, as the exported model takes it."""
+class ParityClip(NamedTuple):
+    """One clip, as the input of the exported model."""
 
     id: str
     streams: dict[str, Tensor]
@@ -35,49 +35,51 @@ class Given(NamedTuple):
     label: Tensor | None
 
     def features(self, predictor: Predictor) -> dict[str, Tensor]:
-        """Features of every modality; those of sound are made as training made them."""
-        found = dict(self.streams)
+        """Features of every modality; those of sound are computed as for training."""
+        features = dict(self.streams)
         for name, x in self.streams.items():
             if x.ndim == 1:
                 spec = {k: v for k, v in predictor.extract[name].items() if k not in PLACE}
-                found[name] = torch.from_numpy(build("spectrogram", spec).features(x.numpy()))
-        return found
+                features[name] = torch.from_numpy(build("spectrogram", spec).features(x.numpy()))
+        return features
 
 
-class Clips(NamedTuple):
-    """Clips, and where they are from."""
+class ParityClips(NamedTuple):
+    """Clips, and where they come from."""
 
     source: str
-    """for the card: what they are, in words"""
-    given: list[Given]
+    """a description for the card"""
+    clips: list[ParityClip]
     real: bool
 
     @property
     def labels(self) -> Tensor | None:
         """The labels of all; None unless all have one."""
-        found = [clip.label for clip in self.given if clip.label is not None]
-        return torch.stack(found) if found and len(found) == len(self.given) else None
+        labels = [clip.label for clip in self.clips if clip.label is not None]
+        return torch.stack(labels) if labels and len(labels) == len(self.clips) else None
 
 
-def of_run(run: Path, split: str, predictor: Predictor, inputs: Sequence[Input], *, trust_code: bool = False) -> Clips:
-    """A split of the run's own data; made clips if it is not here, or if the model takes sound: a run has features."""
-    if any(given.kind == "sound" for given in inputs):
-        log.warning("the run's data are features, the exported model takes sound: checked on made clips; for real ones")
+def of_run(
+    run: Path, split: str, predictor: Predictor, inputs: Sequence[Input], *, trust_code: bool = False
+) -> ParityClips:
+    """A split of the run's own data; noise if the data is missing, or if the model takes sound: a run has features."""
+    if any(spec.kind == "sound" for spec in inputs):
+        log.warning("the run's data are features, the exported model takes sound: checked on noise; for real clips")
         log.warning("give --manifest with media files")
-        return made(run, predictor, inputs)
+        return noise_clips(run, predictor, inputs)
     try:
         data = open_run(run, split=split, trust_code=trust_code).data
     except FileNotFoundError as error:
-        log.warning("the run's data is not here (%s): checked on made clips; for real ones give --manifest", error)
-        return made(run, predictor, inputs)
+        log.warning("the run's data is not here (%s): checked on noise; for real clips give --manifest", error)
+        return noise_clips(run, predictor, inputs)
     clips = []
     for row in data.rows:
         streams = {name: torch.from_numpy(read_array(ref, data.root)) for name, ref in row.files.items()}
-        clips.append(Given(row.id, _read(streams, inputs), data.labels.encode(row.label)))
-    return Clips(f"the run's {split} split", clips, real=True)
+        clips.append(ParityClip(row.id, _read(streams, inputs), data.labels.encode(row.label)))
+    return ParityClips(f"the run's {split} split", clips, real=True)
 
 
-def of_manifest(path: Path, run: Path, predictor: Predictor, inputs: Sequence[Input]) -> Clips:
+def of_manifest(path: Path, run: Path, predictor: Predictor, inputs: Sequence[Input]) -> ParityClips:
     """All clips of a manifest of features or media files. Those that cannot be read are left out, with a warning.
 
     Raises ValueError if none is left.
@@ -89,59 +91,59 @@ def of_manifest(path: Path, run: Path, predictor: Predictor, inputs: Sequence[In
     for row in manifest.rows:
         try:
             clip: Clip = {name: manifest.root / file for name, file in row.files.items()}
-            clips.append(Given(row.id, _streams(clip, predictor, inputs), predictor.labels.encode(row.label)))
+            clips.append(ParityClip(row.id, _streams(clip, predictor, inputs), predictor.labels.encode(row.label)))
         except Unusable as error:
             reasons.append(f"{row.id}: {error}")
     if not clips:
         raise ValueError(f"{path}: no clip can be read; the first is {reasons[0]}")
     if reasons:
         log.warning("%d clips of %s left out; the first is %s", len(reasons), path, reasons[0])
-    return Clips(f"all of {path.name}", clips, real=True)
+    return ParityClips(f"all of {path.name}", clips, real=True)
 
 
-def made(run: Path, predictor: Predictor, inputs: Sequence[Input]) -> Clips:
-    """Noise in place of clips, spread as the training clips are and about as long; every fourth lacks a modality."""
+def noise_clips(run: Path, predictor: Predictor, inputs: Sequence[Input]) -> ParityClips:
+    """Noise with the mean, deviation and about the lengths of training clips; every fourth lacks a modality."""
     generator = torch.Generator().manual_seed(0)
     typical = RunFolder(run).read(ModelFacts).typical
     clips = []
-    for i in range(MADE):
+    for i in range(NUM_NOISE_CLIPS):
         streams = {}
-        for given in inputs:
-            if given.kind == "sound":
-                assert given.rate is not None
-                size = int(torch.randint(given.rate // 2, 3 * given.rate, (), generator=generator))
-                streams[given.name] = 0.1 * torch.randn(size, generator=generator)
+        for spec in inputs:
+            if spec.kind == "sound":
+                assert spec.rate is not None
+                size = int(torch.randint(spec.rate // 2, 3 * spec.rate, (), generator=generator))
+                streams[spec.name] = 0.1 * torch.randn(size, generator=generator)
                 continue
-            longest = typical[given.name]
+            longest = typical[spec.name]
             size = int(torch.randint(max(longest // 2, 1), longest + 1, (), generator=generator))
-            x = torch.randn(size, given.width, generator=generator)
+            x = torch.randn(size, spec.width, generator=generator)
             stats = predictor.stats
-            streams[given.name] = x * stats.std[given.name] + stats.mean[given.name] if stats else x
+            streams[spec.name] = x * stats.std[spec.name] + stats.mean[spec.name] if stats else x
         if i % 4 == 3 and len(inputs) > 1:
             del streams[inputs[i // 4 % len(inputs)].name]
-        clips.append(Given(f"made{i}", streams, None))
-    return Clips(f"{MADE} clips of noise", clips, real=False)
+        clips.append(ParityClip(f"noise{i}", streams, None))
+    return ParityClips(f"{NUM_NOISE_CLIPS} clips of noise", clips, real=False)
 
 
 def _streams(clip: Clip, predictor: Predictor, inputs: Sequence[Input]) -> dict[str, Tensor]:
-    """What the exported model reads of a clip of files. Raises Unusable if that is nothing."""
+    """The inputs of the exported model from a clip of files. Raises Unusable if there are none."""
     streams, missing = {}, {}
-    for given in inputs:
+    for spec in inputs:
         try:
-            file = predictor.media(given.name, clip)
-            if given.kind != "sound":
-                streams[given.name] = predictor.read(given.name, clip)
+            file = predictor.media(spec.name, clip)
+            if spec.kind != "sound":
+                streams[spec.name] = predictor.read(spec.name, clip)
             elif file is None:
                 raise Unusable("not a media file, but the exported model takes sound")
             else:
-                streams[given.name] = torch.from_numpy(read_sound(file, rate=given.rate or 0))
+                streams[spec.name] = torch.from_numpy(read_sound(file, rate=spec.rate or 0))
         except Unusable as error:
-            missing[given.name] = str(error)
+            missing[spec.name] = str(error)
     if not streams:
         raise Unusable("; ".join(f"{name}: {why}" for name, why in missing.items()))
     return streams
 
 
 def _read(streams: dict[str, Tensor], inputs: Sequence[Input]) -> dict[str, Tensor]:
-    """Those that the model reads."""
-    return {given.name: streams[given.name] for given in inputs if given.name in streams}
+    """The streams that are inputs of the model."""
+    return {spec.name: streams[spec.name] for spec in inputs if spec.name in streams}

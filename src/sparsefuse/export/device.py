@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from sparsefuse.export.artefact import export
 from sparsefuse.export.card import Card
-from sparsefuse.export.measured import Figures, Given, Task
+from sparsefuse.export.measured import Figures, InputShape, Task
 from sparsefuse.files import checkpoint
 from sparsefuse.files.rows import write_table
 from sparsefuse.files.typed import read
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 RUNS = 50
 
 
-class Line(NamedTuple):
+class DeviceRow(NamedTuple):
     """One model at one precision."""
 
     model: str
@@ -53,69 +53,69 @@ class Line(NamedTuple):
     note: str
 
 
-def profile(given: Path, *, memory_mb: int, trust_code: bool = False) -> list[Line]:
+def profile(source: Path, *, memory_mb: int, trust_code: bool = False) -> list[DeviceRow]:
     """Lines of a run folder (float32 and int8 in onnxruntime, exported if they are not yet; bfloat16 in PyTorch) or of
     an exported file. Writes device.csv and device.md in <run>/export, or <file>.device.csv and .md.
 
     Raises ValueError for what is neither.
     """
-    if given.suffix == ".onnx":
-        lines = [_of_file(given, str(given), memory_mb)]
-        _write(lines, given.with_suffix(""), ".device")
-        return lines
-    if not RunFolder(given).has(ModelFacts):
-        raise ValueError(f"{given} is neither a run folder (it has no model.json) nor an .onnx file")
-    cards = [_exported(given, int8, trust_code) for int8 in (False, True)]
-    plain, int8 = (_of_file(file, given.name, memory_mb) for file in cards)
-    lines = [plain, _bfloat16(given, plain, trust_code), int8]
-    _write(lines, given / "export" / "device", "")
-    return lines
+    if source.suffix == ".onnx":
+        rows = [_of_file(source, str(source), memory_mb)]
+        _write(rows, source.with_suffix(""), ".device")
+        return rows
+    if not RunFolder(source).has(ModelFacts):
+        raise ValueError(f"{source} is neither a run folder (it has no model.json) nor an .onnx file")
+    cards = [_exported(source, int8, trust_code) for int8 in (False, True)]
+    plain, int8 = (_of_file(file, source.name, memory_mb) for file in cards)
+    rows = [plain, _bfloat16(source, plain, trust_code), int8]
+    _write(rows, source / "export" / "device", "")
+    return rows
 
 
-def profiles(given: Sequence[Path], *, memory_mb: int, as_json: bool, trust_code: bool = False) -> None:
+def profiles(sources: Sequence[Path], *, memory_mb: int, as_json: bool, trust_code: bool = False) -> None:
     """Profiles all and prints one table, or JSON."""
     if memory_mb < 0:
         raise ValueError(f"--memory-mb is {memory_mb}; expected 0 (no cap) or more")
-    every = [run for one in given for run in members(one)]
-    lines = [line for one in every for line in profile(one, memory_mb=memory_mb, trust_code=trust_code)]
+    every = [run for one in sources for run in members(one)]
+    rows = [row for one in every for row in profile(one, memory_mb=memory_mb, trust_code=trust_code)]
     if as_json:
-        print(json.dumps([line._asdict() for line in lines], indent=2, ensure_ascii=False))
+        print(json.dumps([row._asdict() for row in rows], indent=2, ensure_ascii=False))
         return
     from rich.console import Console
 
-    Console().print(table(lines, memory_mb))
+    Console().print(table(rows, memory_mb))
     print("ms: median at batch 1, ± half its 10-90 % range. MB: peak above the runtime alone. GMACs stand for energy.")
 
 
-def members(given: Path) -> list[Path]:
+def members(source: Path) -> list[Path]:
     """Of a folder that `sparsefuse budget` wrote, the run folders of its Pareto front and of the chosen model; else
     what is given. Raises ValueError for a search that has found no front yet."""
-    if not (given / "search.json").is_file():
-        return [given]
-    if not (given / "front.csv").is_file():
+    if not (source / "search.json").is_file():
+        return [source]
+    if not (source / "front.csv").is_file():
         raise ValueError(
-            f"{given}: this search has no front yet; run its `sparsefuse budget` command again, it goes on"
+            f"{source}: this search has no front yet; run its `sparsefuse budget` command again, it goes on"
         )
-    with (given / "front.csv").open(newline="", encoding="utf-8") as file:
-        front = [given / "trials" / row["trial"] for row in csv.DictReader(file)]
-    return [*front, *[given / "chosen"] * (given / "chosen").is_dir()]
+    with (source / "front.csv").open(newline="", encoding="utf-8") as file:
+        front = [source / "trials" / row["trial"] for row in csv.DictReader(file)]
+    return [*front, *[source / "chosen"] * (source / "chosen").is_dir()]
 
 
-def table(lines: Sequence[Line], memory_mb: int) -> "Table":
+def table(rows: Sequence[DeviceRow], memory_mb: int) -> "Table":
     """The lines on the screen."""
     from rich.table import Table
 
     cap = f", at most {memory_mb} MB" if memory_mb else ""
-    found = Table(title=f"One clip on one thread{cap}", title_justify="left")
+    shown = Table(title=f"One clip on one thread{cap}", title_justify="left")
     for title in ("model", "precision"):
-        found.add_column(title, overflow="fold")
+        shown.add_column(title, overflow="fold")
     for title in ("kB", "GMACs", "ms", "±", "MB"):
-        found.add_column(title, justify="right", no_wrap=True)
-    found.add_column("score or note", overflow="fold")
-    for line in lines:
-        model, precision, _, size, gmacs, latency, spread, memory, *_ = _cells(line)
-        found.add_row(model, precision, size, gmacs, latency, spread, memory, line.note or line.score)
-    return found
+        shown.add_column(title, justify="right", no_wrap=True)
+    shown.add_column("score or note", overflow="fold")
+    for row in rows:
+        model, precision, _, size, gmacs, latency, spread, memory, *_ = _cells(row)
+        shown.add_row(model, precision, size, gmacs, latency, spread, memory, row.note or row.score)
+    return shown
 
 
 def _exported(run: Path, int8: bool, trust_code: bool) -> Path:
@@ -126,23 +126,23 @@ def _exported(run: Path, int8: bool, trust_code: bool) -> Path:
     return export(run, int8=int8, out=file, force=int8, trust_code=trust_code).file
 
 
-def _of_file(file: Path, name: str, memory_mb: int) -> Line:
+def _of_file(file: Path, name: str, memory_mb: int) -> DeviceRow:
     card = read(Card, file.with_suffix(".json"))
-    given = [Given(one.name, one.length, one.kind, one.width) for one in card.inputs]
-    found = _measured(Task("onnxruntime", str(file), dict(card.latency.clip), RUNS, memory_mb, inputs=given))
+    inputs = [InputShape(one.name, one.length, one.kind, one.width) for one in card.inputs]
+    measured = _measured(Task("onnxruntime", str(file), dict(card.latency.clip), RUNS, memory_mb, inputs=inputs))
     scores = ", ".join(f"{score.metric} {score.exported:.3f} ({on})" for on, score in card.scores.items())
-    note = "; ".join(filter(None, [found.error, *card.failures]))
-    return Line(name, card.precision, "onnxruntime", card.bytes / 1e3, card.gmacs, *found.figures, scores, note)
+    note = "; ".join(filter(None, [measured.error, *card.failures]))
+    return DeviceRow(name, card.precision, "onnxruntime", card.bytes / 1e3, card.gmacs, *measured.figures, scores, note)
 
 
-def _bfloat16(run: Path, plain: Line, trust_code: bool) -> Line:
+def _bfloat16(run: Path, plain: DeviceRow, trust_code: bool) -> DeviceRow:
     """The model in PyTorch, on features as the model sees them; PyTorch itself is larger than any sensible cap."""
     clip = dict(RunFolder(run).read(ModelFacts).typical)
-    found = _measured(Task("torch", str(run), clip, RUNS, 0, precision="bfloat16", trust_code=trust_code))
+    measured = _measured(Task("torch", str(run), clip, RUNS, 0, precision="bfloat16", trust_code=trust_code))
     weights = checkpoint.shapes(RunFolder(run).weights)
     size = 2 * sum(math.prod(shape) for name, shape in weights.items() if name.startswith("model/")) / 1e3
-    note = found.error or "not capped; without resampling and normalising"
-    return Line(run.name, "bfloat16", "PyTorch", size, plain.gmacs, *found.figures, "", note)
+    note = measured.error or "not capped; without resampling and normalising"
+    return DeviceRow(run.name, "bfloat16", "PyTorch", size, plain.gmacs, *measured.figures, "", note)
 
 
 def _measured(task: Task) -> Figures:
@@ -164,14 +164,14 @@ def _measured(task: Task) -> Figures:
 _TITLES = ("model", "precision", "runtime", "kB", "GMACs", "ms", "±", "MB", "MB process", "score", "note")
 
 
-def _cells(line: Line) -> list[str]:
-    figures = (line.latency_ms, line.spread_ms, line.memory_mb, line.process_mb)
+def _cells(row: DeviceRow) -> list[str]:
+    figures = (row.latency_ms, row.spread_ms, row.memory_mb, row.process_mb)
     shown = ["-" if value is None else f"{value:.2f}" for value in figures]
-    return [line.model, line.precision, line.runtime, f"{line.size_kb:.0f}", f"{line.gmacs:.4f}", *shown, line.score,
-            line.note]  # fmt: skip
+    return [row.model, row.precision, row.runtime, f"{row.size_kb:.0f}", f"{row.gmacs:.4f}", *shown, row.score,
+            row.note]  # fmt: skip
 
 
-def _write(lines: Sequence[Line], stem: Path, kind: str) -> None:
+def _write(lines: Sequence[DeviceRow], stem: Path, kind: str) -> None:
     rows = [{k: "" if v is None else str(v) for k, v in line._asdict().items()} for line in lines]
     write_table(stem.with_name(f"{stem.name}{kind}.csv"), rows)
     text = [list(_TITLES), ["---"] * len(_TITLES), *(_cells(line) for line in lines)]

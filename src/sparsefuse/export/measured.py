@@ -18,7 +18,7 @@ _UNIT = 1 if sys.platform == "darwin" else 1024  # of ru_maxrss, in bytes
 
 
 @dataclass(frozen=True)
-class Given:
+class InputShape:
     """An input of the exported model; see `program.Input`."""
 
     name: str
@@ -38,7 +38,7 @@ class Task:
     runs: int
     memory_mb: int
     """the cap; 0 = none"""
-    inputs: list[Given] = field(default_factory=list)
+    inputs: list[InputShape] = field(default_factory=list)
     """for onnxruntime"""
     precision: str = ""
     """for torch"""
@@ -64,7 +64,7 @@ class Figures:
 def main() -> None:
     """Reads the task, prints the figures."""
     values = json.load(sys.stdin)
-    task = Task(**{**values, "inputs": [Given(**given) for given in values["inputs"]]})
+    task = Task(**{**values, "inputs": [InputShape(**entry) for entry in values["inputs"]]})
     start = (_onnx if task.runtime == "onnxruntime" else _torch)(task)
     if task.memory_mb:
         cap = task.memory_mb * 2**20
@@ -78,8 +78,8 @@ def main() -> None:
         return
     deciles = statistics.quantiles(times, n=10)
     spread = (deciles[-1] - deciles[0]) / 2
-    found = Figures(statistics.median(times), spread, (_peak() - before) / 1e6, _peak() / 1e6)
-    print(json.dumps(asdict(found)))
+    figures = Figures(statistics.median(times), spread, (_peak() - before) / 1e6, _peak() / 1e6)
+    print(json.dumps(asdict(figures)))
 
 
 def _onnx(task: Task) -> Callable[[], Callable[[], object]]:
@@ -92,13 +92,13 @@ def _onnx(task: Task) -> Callable[[], Callable[[], object]]:
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         options.log_severity_level = 3
         session = onnxruntime.InferenceSession(task.path, options, providers=["CPUExecutionProvider"])
-        rng, given = np.random.default_rng(0), {}
+        rng, arguments = np.random.default_rng(0), {}
         for one in task.inputs:
             size = task.clip.get(one.name, 0)
             shape = (1, max(size, 1)) if one.kind == "sound" else (1, max(size, 1), one.width)
-            given[one.name] = rng.normal(size=shape).astype(np.float32)
-            given[one.length] = np.array([size])
-        return lambda: session.run(None, given)
+            arguments[one.name] = rng.normal(size=shape).astype(np.float32)
+            arguments[one.length] = np.array([size])
+        return lambda: session.run(None, arguments)
 
     return start
 

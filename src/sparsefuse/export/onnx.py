@@ -26,7 +26,7 @@ def write_onnx(program: Program, path: Path) -> None:
         raise ImportError(f"export to ONNX needs more packages: pip install 'sparsefuse[export]' ({error})") from error
     graph = traced(program)
     with quiet():
-        made = torch.onnx.export(
+        exported = torch.onnx.export(
             graph,
             dynamo=True,
             input_names=program.input_names,
@@ -34,8 +34,8 @@ def write_onnx(program: Program, path: Path) -> None:
             opset_version=OPSET,
             verbose=False,
         )
-    assert made is not None
-    save(tidied(made.model_proto, program), path)
+    assert exported is not None
+    save(tidied(exported.model_proto, program), path)
 
 
 @contextlib.contextmanager
@@ -59,7 +59,7 @@ def save(model: Any, path: Path) -> None:
 
 def tidied(model: Any, program: Program) -> Any:
     """The same graph without what only a debugger reads, which is twice the size of a small model; axes get names."""
-    free = {given.name: ("batch", f"{given.name} {_UNIT[given.kind]}") for given in program.inputs}
+    free = {spec.name: ("batch", f"{spec.name} {_UNIT[spec.kind]}") for spec in program.inputs}
     for value in (*model.graph.input, *model.graph.output):
         axes = value.type.tensor_type.shape.dim
         for axis, name in zip(axes, free.get(value.name, ("batch",)), strict=False):

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from sparsefuse import metrics
 from sparsefuse.data.labels import Labels
-from sparsefuse.export.clips import Clips, Given
+from sparsefuse.export.clips import ParityClip, ParityClips
 from sparsefuse.export.program import Input, pad
 from sparsefuse.export.runner import Runner
 from sparsefuse.inference.predictor import Predictor
@@ -42,7 +42,7 @@ class Score:
 
 
 @torch.inference_mode()
-def trained_logits(predictor: Predictor, clips: Sequence[Given]) -> Tensor:
+def trained_logits(predictor: Predictor, clips: Sequence[ParityClip]) -> Tensor:
     """(n, C) of the model as `predict` runs it, clip by clip."""
     logits = []
     for clip in clips:
@@ -51,7 +51,7 @@ def trained_logits(predictor: Predictor, clips: Sequence[Given]) -> Tensor:
     return torch.cat(logits)
 
 
-def exported_logits(runner: Runner, inputs: Sequence[Input], clips: Sequence[Given], batch: int = 1) -> Tensor:
+def exported_logits(runner: Runner, inputs: Sequence[Input], clips: Sequence[ParityClip], batch: int = 1) -> Tensor:
     """(n, C) of the exported model, so many clips at a time."""
     some = (clips[i : i + batch] for i in range(0, len(clips), batch))
     return torch.cat([runner(pad([clip.streams for clip in part], inputs)) for part in some])
@@ -64,7 +64,7 @@ def parity(trained: Tensor, alone: Tensor, together: Tensor, labels: Labels) -> 
     return Parity(len(trained), different, same)
 
 
-def score(trained: Tensor, exported: Tensor, clips: Clips, labels: Labels) -> Score | None:
+def score(trained: Tensor, exported: Tensor, clips: ParityClips, labels: Labels) -> Score | None:
     """The task's main score of both; None without labels."""
     truth = clips.labels
     if truth is None:

@@ -55,11 +55,11 @@ class Program(nn.Module):
         """For every input x (B, N, F) or (B, S), and length (B,) -> logits (B, C) and, for classes, their calibrated
         probabilities (B, C)."""
         tokens = {}
-        for i, given in enumerate(self.inputs):
+        for i, spec in enumerate(self.inputs):
             x, length = tensors[2 * i], tensors[2 * i + 1]
-            if given.kind == "sound":
+            if spec.kind == "sound":
                 x, length = self.sounds[i](x, length)
-            tokens[given.name] = self.fitted[i](x, length)
+            tokens[spec.name] = self.fitted[i](x, length)
         logits = self.model(tokens).logits
         if self.windows > 1:
             logits = logits.unflatten(0, (-1, self.windows)).mean(1)
@@ -71,7 +71,7 @@ class Program(nn.Module):
     @property
     def input_names(self) -> list[str]:
         """The names of the arguments."""
-        return [name for given in self.inputs for name in (given.name, given.length)]
+        return [name for spec in self.inputs for name in (spec.name, spec.length)]
 
     @property
     def output_names(self) -> list[str]:
@@ -81,15 +81,15 @@ class Program(nn.Module):
     def example(self, batch: int = 3) -> tuple[Tensor, ...]:
         """Arguments of some length; no two sizes are equal, so that none is taken for another."""
         generator = torch.Generator().manual_seed(0)
-        found = []
-        for i, given in enumerate(self.inputs):
+        arguments = []
+        for i, spec in enumerate(self.inputs):
             length = 41 + 6 * i
-            if given.kind == "sound":
+            if spec.kind == "sound":
                 length = 8000 + 1600 * i + 7
-            shape = (batch, length) if given.kind == "sound" else (batch, length, given.width)
+            shape = (batch, length) if spec.kind == "sound" else (batch, length, spec.width)
             lengths = [length, *[length // 2] * (batch - 1)]
-            found += [torch.randn(shape, generator=generator) / 10, torch.tensor(lengths)]
-        return tuple(found)
+            arguments += [torch.randn(shape, generator=generator) / 10, torch.tensor(lengths)]
+        return tuple(arguments)
 
 
 def wave_of(spec: Mapping[str, Any] | None) -> Wave | None:
@@ -109,13 +109,13 @@ def _input(name: str, predictor: Predictor, wave: Wave | None) -> Input:
 
 def pad(clips: Sequence[dict[str, Tensor]], inputs: Sequence[Input]) -> tuple[Tensor, ...]:
     """Arguments for a batch of clips, each {modality: (N, F) or (S,)}; a modality that a clip lacks has length 0."""
-    found: list[Tensor] = []
-    for given in inputs:
-        empty = torch.empty(0) if given.kind == "sound" else torch.empty(0, given.width)
-        streams = [clip.get(given.name, empty) for clip in clips]
+    arguments: list[Tensor] = []
+    for spec in inputs:
+        empty = torch.empty(0) if spec.kind == "sound" else torch.empty(0, spec.width)
+        streams = [clip.get(spec.name, empty) for clip in clips]
         longest = max(1, *map(len, streams))
         x = torch.zeros(len(clips), longest, *empty.shape[1:])
         for row, stream in zip(x, streams, strict=True):
             row[: len(stream)] = stream
-        found += [x, torch.tensor([len(stream) for stream in streams])]
-    return tuple(found)
+        arguments += [x, torch.tensor([len(stream) for stream in streams])]
+    return tuple(arguments)

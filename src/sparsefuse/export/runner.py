@@ -57,11 +57,11 @@ def _onnx(path: Path) -> Runner:
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 3
     session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    names = [given.name for given in session.get_inputs()]
+    names = [node.name for node in session.get_inputs()]
 
     def run(arguments: Sequence[Tensor]) -> Tensor:
-        given = dict(zip(names, (x.numpy() for x in arguments), strict=True))
-        return torch.from_numpy(session.run(["logits"], given)[0])
+        feed = dict(zip(names, (x.numpy() for x in arguments), strict=True))
+        return torch.from_numpy(session.run(["logits"], feed)[0])
 
     return run
 
