@@ -19,7 +19,7 @@ from sparsefuse.data.check import check
 from sparsefuse.data.clips import load_clips
 from sparsefuse.explain import explain
 from sparsefuse.explain.footage import footage
-from sparsefuse.explain.page import Explained, write_page
+from sparsefuse.explain.page import ExplainedClip, write_page
 from sparsefuse.inference.clips import show
 from sparsefuse.inference.evaluate import evaluate
 from sparsefuse.inference.predictor import load
@@ -130,7 +130,7 @@ def test_an_answer_is_explained_by_the_product_of_its_probabilities(run: Path, t
     assert found.answer == found.prediction.label
     verb, noun = found.answer.split("+")
     assert found.occlusion.whole == pytest.approx(shares[f"verb:{verb}"] * shares[f"noun:{noun}"], rel=1e-4)
-    explained = Explained("test0", "mbt", found, footage(load(run), clip(run, "test0"), list(found.rollout)))
+    explained = ExplainedClip("test0", "mbt", found, footage(load(run), clip(run, "test0"), list(found.rollout)))
     page = write_page(explained, tmp_path / "page.html").read_text()
     assert f"{found.answer} has a probability of {100 * found.occlusion.whole:.0f} %" in page
 

@@ -14,7 +14,7 @@ from sparsefuse.data.lengths import Lengths
 from sparsefuse.explain import explain
 from sparsefuse.explain.explanation import Explanation
 from sparsefuse.explain.footage import Footage, footage
-from sparsefuse.explain.page import Explained, explain_clip, page_name, write_page
+from sparsefuse.explain.page import ExplainedClip, explain_clip, page_name, write_page
 from sparsefuse.explain.pictures import draw
 from sparsefuse.inference.predictor import Predictor, load
 from sparsefuse.media import write_clip
@@ -105,7 +105,7 @@ def test_other_tasks_are_explained_by_their_own_number(tmp_path: Path, task: str
     expected = max(said.probabilities.values()) if task == "multilabel" else float(said.label)
     assert found.occlusion.whole == pytest.approx(expected, rel=1e-4)
     page = write_page(
-        Explained("test0", "sft", found, footage(load(run), {}, list(found.rollout))), tmp_path / "p.html"
+        ExplainedClip("test0", "sft", found, footage(load(run), {}, list(found.rollout))), tmp_path / "p.html"
     )
     assert ("Number without it" in page.read_text()) == (task == "regression")
 
@@ -190,7 +190,7 @@ def test_exchanged_tokens_have_a_panel_each(run: Path) -> None:
 
 def test_the_page_holds_all_it_needs_and_escapes_names(predictor: Predictor, clip: Path, tmp_path: Path) -> None:
     found = explain(predictor, clip)
-    explained = Explained("<i>", "sft", found, footage(predictor, clip, ["rgb", "sound"]))
+    explained = ExplainedClip("<i>", "sft", found, footage(predictor, clip, ["rgb", "sound"]))
     text = write_page(explained, tmp_path / "page.html").read_text()
     assert "http" not in text
     assert "<b>" not in text

@@ -18,10 +18,10 @@ from starlette.testclient import TestClient
 
 from sparsefuse.inference.predictor import Predictor, load
 from sparsefuse.serve.app import application
-from sparsefuse.serve.limits import Limits
+from sparsefuse.serve.limits import ServeLimits
 from sparsefuse.serve.service import Service
 
-LIMITS = Limits(max_mb=2, max_seconds=3, concurrency=1, timeout=30, batch=4, wait_ms=1)
+LIMITS = ServeLimits(max_mb=2, max_seconds=3, concurrency=1, timeout=30, batch=4, wait_ms=1)
 
 
 @pytest.fixture(scope="module")
@@ -235,7 +235,7 @@ def test_health_and_wrong_methods(client: TestClient) -> None:
 @pytest.mark.slow
 def test_a_decoder_that_hangs_is_stopped_in_time(run: Path, clip: bytes, tmp_path: Path) -> None:
     """And others wait no longer than they may."""
-    service = Service(run, Limits(concurrency=1, timeout=4), tmp_path, trust_code=True)
+    service = Service(run, ServeLimits(concurrency=1, timeout=4), tmp_path, trust_code=True)
     with TestClient(application(service)) as client:
         statuses: list[tuple[int, str]] = []
 
@@ -267,7 +267,7 @@ def test_a_clip_that_needs_too_much_memory_costs_one_request(
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "model.json").write_text(json.dumps(facts))
     (tmp_path / "run" / "model.safetensors").symlink_to(run / "model.safetensors")
-    service = Service(tmp_path / "run", Limits(concurrency=1), tmp_path, trust_code=True)
+    service = Service(tmp_path / "run", ServeLimits(concurrency=1), tmp_path, trust_code=True)
     with TestClient(application(service)) as client:
         assert "needs more than 2 GiB of memory" in reason(client, 422, file=("a.mp4", clip + b"LARGE"))
         assert send(client, file=("a.mp4", clip))[0] == 200

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from sparsefuse.serve.guard import Guard
-from sparsefuse.serve.limits import Limits
+from sparsefuse.serve.limits import ServeLimits
 from sparsefuse.serve.numbers import Numbers
 from sparsefuse.serve.uploads import Uploads
 
-LIMITS = Limits(max_mb=0.001, timeout=0.1)
+LIMITS = ServeLimits(max_mb=0.001, timeout=0.1)
 
 
 class Exchange:
@@ -60,7 +60,9 @@ class Exchange:
         await send({"type": "http.response.start", "status": 200, "headers": []})
         await send({"type": "http.response.body", "body": b"fine"})
 
-    def run(self, *, uploads: Uploads | None = None, draining: bool = False, limits: Limits = LIMITS) -> "Exchange":
+    def run(
+        self, *, uploads: Uploads | None = None, draining: bool = False, limits: ServeLimits = LIMITS
+    ) -> "Exchange":
         self.numbers = Numbers()
         guard = Guard(self.app, limits, self.numbers, uploads=uploads, draining=lambda: draining)
         scope = {"type": "http", "path": self.path, "method": self.method, "headers": self.headers}
@@ -164,7 +166,9 @@ def test_the_page_has_no_more_routes_than_it_needs(path: str, tmp_path: Path) ->
 def test_only_what_carries_clips_may_be_large(tmp_path: Path) -> None:
     uploads = Uploads(tmp_path, most=10**9, places=1)
     for path, status in {"/predict": 200, "/gradio_api/upload": 200, "/gradio_api/queue/join": 413}.items():
-        assert Exchange(path, content_length="2000000").run(uploads=uploads, limits=Limits()).status == status, path
+        assert Exchange(path, content_length="2000000").run(uploads=uploads, limits=ServeLimits()).status == status, (
+            path
+        )
 
 
 @pytest.mark.parametrize("method", ["GET", "PUT", "HEAD"])

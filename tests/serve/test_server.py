@@ -23,7 +23,7 @@ import tiny
 
 pytest.importorskip("fastapi")
 
-from sparsefuse.serve.limits import Limits
+from sparsefuse.serve.limits import ServeLimits
 from sparsefuse.serve.server import serve
 
 BENCHMARK = Path(__file__).parents[2] / "benchmarks" / "serve.py"
@@ -81,18 +81,18 @@ def test_a_port_that_is_taken_is_said_at_once(run: Path) -> None:
         port = taken.getsockname()[1]
         taken.listen()
         with pytest.raises(ValueError, match=rf"cannot listen on 127.0.0.1 port {port}: .*; choose another"):
-            serve(run, host="127.0.0.1", port=port, limits=Limits(), page=False, trust_code=False)
+            serve(run, host="127.0.0.1", port=port, limits=ServeLimits(), page=False, trust_code=False)
 
 
 def test_limits_that_let_nothing_through_are_refused() -> None:
     with pytest.raises(ValueError, match="--max-mb is 0, expected more than 0"):
-        Limits(max_mb=0)
+        ServeLimits(max_mb=0)
 
 
 def test_a_run_with_code_of_its_own_needs_trust(tmp_path: Path) -> None:
     run = served.make_run(tmp_path)
     with pytest.raises(ValueError, match="--trust-code"):
-        serve(run, host="127.0.0.1", port=0, limits=Limits(), page=False, trust_code=False)
+        serve(run, host="127.0.0.1", port=0, limits=ServeLimits(), page=False, trust_code=False)
 
 
 @pytest.mark.slow

@@ -21,18 +21,18 @@ from sparsefuse.runs.folder import ModelFacts, RunFolder
 MOST_CLASSES = 8
 
 
-class Explained(NamedTuple):
+class ExplainedClip(NamedTuple):
     """One clip, explained and ready to be shown."""
 
     name: str
     method: str
-    found: Explanation
-    seen: Footage
+    explanation: Explanation
+    footage: Footage
 
 
 def explain_clip(
     run: Path, clip: Path | None, *, manifest: Path | None = None, id: str | None = None, trust_code: bool = False
-) -> Explained:
+) -> ExplainedClip:
     """Explains a media file, or the clip of a manifest that has the id. Raises ValueError unless it is one of them."""
     if (clip is None) == (manifest is None) or (manifest is None) != (id is None):
         raise ValueError("give either a media file, or --manifest FILE and --id ID")
@@ -44,42 +44,44 @@ def explain_clip(
         if clip.suffix.lower() in SUFFIXES:
             raise ValueError(f"{clip} is a table, not a media file; name one of its clips: --manifest {clip} --id ID")
         name, chosen = clip.name, clip
-    found = explain(predictor, chosen)
-    return Explained(name, RunFolder(run).read(ModelFacts).name, found, footage(predictor, chosen, list(found.rollout)))
+    explanation = explain(predictor, chosen)
+    return ExplainedClip(
+        name, RunFolder(run).read(ModelFacts).name, explanation, footage(predictor, chosen, list(explanation.rollout))
+    )
 
 
-def page_name(explained: Explained) -> str:
+def page_name(explained: ExplainedClip) -> str:
     """A file name for the page of a clip, whose id may hold anything."""
     return re.sub(r"[^\w.-]+", "_", explained.name).lstrip(".") + ".html"
 
 
-def write_page(explained: Explained, out: Path) -> Path:
+def write_page(explained: ExplainedClip, out: Path) -> Path:
     """Writes the page, whole."""
-    name, method, found, seen = explained
-    said = sorted(found.prediction.probabilities.items(), key=lambda item: -item[1])
-    figure = charts.svg(partial(draw, found, seen), salt="explain")
+    name, method, explanation, film = explained
+    ranked = sorted(explanation.prediction.probabilities.items(), key=lambda item: -item[1])
+    figure = charts.svg(partial(draw, explanation, film), salt="explain")
     write_text(
         out,
         render(
             "explain/page.html.j2",
             name=name,
             method=method,
-            found=found,
-            said=said[:MOST_CLASSES],
-            answer=found.answer,
+            explanation=explanation,
+            ranked=ranked[:MOST_CLASSES],
+            answer=explanation.answer,
             figure=figure,
-            windows=max(len(part) for part in found.occlusion.windows.values()),
-            frames=len(seen.frames) > 0,
+            windows=max(len(part) for part in explanation.occlusion.windows.values()),
+            frames=len(film.frames) > 0,
         ),
     )
     return out
 
 
-def write_picture(explained: Explained, out: Path) -> Path:
+def write_picture(explained: ExplainedClip, out: Path) -> Path:
     """Writes the figure alone, as a PNG file."""
     if out.suffix.lower() != ".png":
         raise ValueError(f"{out}: expected a file name that ends with .png")
-    charts.png(partial(draw, explained.found, explained.seen), out)
+    charts.png(partial(draw, explained.explanation, explained.footage), out)
     return out
 
 

@@ -19,7 +19,7 @@ _log = logging.getLogger(__name__)
 
 
 class _Clip(NamedTuple):
-    read: Features
+    inputs: Features
     tokens: int
     answer: "Future[Prediction]"
 
@@ -34,10 +34,10 @@ class Batcher:
         self._thread = threading.Thread(target=self._run, name="model", daemon=True)
         self._thread.start()
 
-    def submit(self, read: Features) -> "Future[Prediction]":
+    def submit(self, features: Features) -> "Future[Prediction]":
         """The prediction to come."""
         answer: Future[Prediction] = Future()
-        self._clips.put(_Clip(read, sum(map(len, read.features.values())), answer))
+        self._clips.put(_Clip(features, sum(map(len, features.features.values())), answer))
         return answer
 
     def close(self) -> None:
@@ -70,7 +70,7 @@ class Batcher:
             return
         self._numbers.batch(len(batch))
         try:
-            found = self._predictions(batch)
+            predictions = self._predictions(batch)
         except Exception as error:
             if len(batch) > 1:  # only the clip that is to blame shall fail
                 for clip in batch:
@@ -79,15 +79,15 @@ class Batcher:
             _log.exception("the model failed on a clip")
             batch[0].answer.set_exception(error)
             return
-        for clip, prediction in zip(batch, found, strict=True):
+        for clip, prediction in zip(batch, predictions, strict=True):
             clip.answer.set_result(prediction)
 
     @torch.inference_mode()
     def _predictions(self, batch: list[_Clip]) -> list[Prediction]:
         predictor = self._predictor
         samples = [
-            Sample({name: torch.from_numpy(x) for name, x in clip.read.features.items()}, torch.tensor(0), "")
+            Sample({name: torch.from_numpy(x) for name, x in clip.inputs.features.items()}, torch.tensor(0), "")
             for clip in batch
         ]
         logits = multiclip.logits(predictor.model, multiclip.streams(predictor.model, samples), predictor.fit).cpu()
-        return [predictor.prediction(row, clip.read.missing) for row, clip in zip(logits, batch, strict=True)]
+        return [predictor.prediction(row, clip.inputs.missing) for row, clip in zip(logits, batch, strict=True)]

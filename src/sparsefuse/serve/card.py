@@ -8,7 +8,7 @@ from sparsefuse.data.labels import Labels
 from sparsefuse.files.typed import JSON, to_json
 from sparsefuse.inference.predictor import Predictor
 from sparsefuse.runs.folder import Cost, Environment, ModelFacts, Result, RunFolder, Scores
-from sparsefuse.serve.limits import Limits
+from sparsefuse.serve.limits import ServeLimits
 from sparsefuse.serve.upload import FILE
 
 SCORES = {"top1": True, "map": True, "mae": False}
@@ -28,7 +28,7 @@ class Modality:
 
 @dataclass(frozen=True)
 class Bounds:
-    """What a clip may have at most, in the units of `limits.Limits`."""
+    """What a clip may have at most, in the units of `limits.ServeLimits`."""
 
     mb: float
     seconds: float
@@ -63,7 +63,7 @@ class Card:
     versions: Mapping[str, JSON]
 
     @classmethod
-    def of(cls, run: Path, predictor: Predictor, limits: Limits, most: dict[str, int]) -> "Card":
+    def of(cls, run: Path, predictor: Predictor, limits: ServeLimits, most: dict[str, int]) -> "Card":
         """Reads the run folder."""
         folder = RunFolder(run)
         facts, env, result = folder.read(ModelFacts), folder.get(Environment), folder.get(Result)

@@ -8,7 +8,7 @@ from contextlib import nullcontext
 from typing import Any
 from urllib.parse import unquote
 
-from sparsefuse.serve.limits import JSON_MB, Limits
+from sparsefuse.serve.limits import JSON_MB, ServeLimits
 from sparsefuse.serve.numbers import Numbers
 from sparsefuse.serve.refusal import ClientGone, Refusal
 from sparsefuse.serve.uploads import Uploads
@@ -46,7 +46,7 @@ class Guard:
     """Around the whole application; `draining()` says whether the server is about to end."""
 
     def __init__(
-        self, app: App, limits: Limits, numbers: Numbers, *, uploads: Uploads | None, draining: Callable[[], bool]
+        self, app: App, limits: ServeLimits, numbers: Numbers, *, uploads: Uploads | None, draining: Callable[[], bool]
     ) -> None:
         self.app, self.limits, self.numbers = app, limits, numbers
         self.uploads, self.draining = uploads, draining
@@ -94,7 +94,7 @@ class Guard:
 class _Visit:
     """One request: counts what comes in, and watches over what goes out."""
 
-    def __init__(self, limits: Limits, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+    def __init__(self, limits: ServeLimits, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         self.began = time.monotonic()
         self.status = 499  # of a client that left before it got any
         self.refusal: Refusal | None = None
@@ -105,7 +105,7 @@ class _Visit:
         carries_clip = scope["path"] in ("/predict", UPLOAD)
         self._most = limits.max_bytes if carries_clip else min(limits.max_bytes, int(JSON_MB * 1e6))
         self._size = 0
-        self._whole = b"transfer-encoding" not in self._headers and self._stated() == 0
+        self._complete = b"transfer-encoding" not in self._headers and self._stated() == 0
 
     def _stated(self) -> int:
         text = self._headers.get(b"content-length", b"0")
@@ -121,7 +121,7 @@ class _Visit:
 
     async def receive(self) -> Message:
         """The next part of the body. Raises Refusal for one that is too large or too slow."""
-        if self._whole:
+        if self._complete:
             return await self._receive()
         left = self.began + self._limits.timeout - time.monotonic()
         try:
@@ -138,7 +138,7 @@ class _Visit:
         if self._size > self._most:
             self.refusal = self._too_large("more bytes than that")
             raise self.refusal
-        self._whole = not message.get("more_body", False)
+        self._complete = not message.get("more_body", False)
         return message
 
     async def send(self, message: Message) -> None:
@@ -148,10 +148,10 @@ class _Visit:
         if message["type"] == "http.response.start":
             self.answered, self.status = True, message["status"]
             headers = [*message.get("headers", []), *(HEADERS if self._page else HEADERS[:1])]
-            if not self._whole:
+            if not self._complete:
                 headers.append((b"connection", b"close"))
             message = {**message, "headers": headers}
-        if message["type"] == "http.response.body" and not message.get("more_body", False) and not self._whole:
+        if message["type"] == "http.response.body" and not message.get("more_body", False) and not self._complete:
             await self._send({**message, "more_body": True})
             await self._linger()
             message = {"type": "http.response.body", "body": b"", "more_body": False}

@@ -11,7 +11,7 @@ JSON_MB = 1.0
 
 
 @dataclass(frozen=True)
-class Limits:
+class ServeLimits:
     """How large, how long, how many. Raises ValueError for a limit that lets nothing through."""
 
     max_mb: float = 50.0

@@ -69,8 +69,8 @@ def _build(gradio: Any, service: Service, uploads: Uploads, url: str) -> None:
     fields = list(inputs)
 
     async def show(*paths: str | None) -> AsyncIterator[str]:
-        given = {field: Path(path) for field, path in zip(fields, paths, strict=True) if path}
-        async for html in _shown(service, given):
+        paths_by_field = {field: Path(path) for field, path in zip(fields, paths, strict=True) if path}
+        async for html in _shown(service, paths_by_field):
             yield html
 
     gradio.on(
@@ -131,17 +131,17 @@ def _accept_only_uploads(component: Any, uploads: Uploads) -> None:
     component.preprocess = preprocess_upload
 
 
-async def _shown(service: Service, given: dict[str, Path]) -> AsyncIterator[str]:
+async def _shown(service: Service, paths: dict[str, Path]) -> AsyncIterator[str]:
     """The answer's side of the page as it fills: progress, the answer, what it rests on; or why there is none."""
     card = service.card
-    if not given:
+    if not paths:
         yield _answer(card)
         return
     yield _answer(card, step="Reading the clip")
     answer = None
     try:
         with service.place() as folder:
-            files = [_taken(field, path, folder, i) for i, (field, path) in enumerate(given.items())]
+            files = [_taken(field, path, folder, i) for i, (field, path) in enumerate(paths.items())]
             answer = await service.predict(files, time.monotonic(), service.deadline())
             yield _answer(card, answer, step="Finding what the model looked at")
             explained = await service.explain(files, service.deadline())
@@ -165,9 +165,9 @@ def _taken(field: str, path: Path, folder: Path, index: int) -> Received:
 
 def _answer(card: Card, answer: Answer | None = None, **more: Any) -> str:
     ranked = sorted(answer.probabilities.items(), key=lambda item: -item[1]) if answer else []
-    given = {"step": "", "problem": "", "explained": None, **more}
+    parts = {"step": "", "problem": "", "explained": None, **more}
     return render("serve/answer.html.j2", card=card, answer=answer, ranked=ranked[:MOST_CLASSES],
-                  rest=ranked[MOST_CLASSES:], **given)  # fmt: skip
+                  rest=ranked[MOST_CLASSES:], **parts)  # fmt: skip
 
 
 def _theme(gradio: Any) -> Any:

@@ -113,8 +113,8 @@ def _warm_up(predictor: "Predictor") -> None:
 def most_tokens(run: Path) -> dict[str, int]:
     """The longest stream that is taken, per modality: memory may grow with its square."""
     facts = RunFolder(run).read(ModelFacts)
-    read = (name for name in facts.lengths if facts.windows == 1 or name in facts.resample)
-    return {name: max(FEW, TIMES * facts.lengths[name]) for name in read}
+    limited = (name for name in facts.lengths if facts.windows == 1 or name in facts.resample)
+    return {name: max(FEW, TIMES * facts.lengths[name]) for name in limited}
 
 
 def result_of(task: Task, predictor: "Predictor", most: dict[str, int], max_seconds: float) -> Result:
@@ -178,10 +178,10 @@ def _clip(files: Sequence[Received], predictor: "Predictor") -> "Clip":
 
 def _of_json(path: Path) -> dict[str, np.ndarray]:
     try:
-        given = json.loads(path.read_bytes())
+        body = json.loads(path.read_bytes())
     except (ValueError, RecursionError) as error:
         raise Unusable(f"the body is no JSON: {error}") from error
-    features = given.get("features") if isinstance(given, dict) else None
+    features = body.get("features") if isinstance(body, dict) else None
     if not isinstance(features, dict) or not features:
         raise Unusable('the JSON must be {"features": {modality: rows of numbers}}')
     return {name: _array(name, rows) for name, rows in features.items()}
@@ -212,8 +212,8 @@ def _fed(field: str, predictor: "Predictor") -> set[str]:
     """The modalities that a field's file is for."""
     names = predictor.model.modalities
     if field in predictor.columns:
-        made = {name for name in names if predictor.extract.get(name, {}).get("source") == field}
-        return made | ({field} & set(names))
+        extracted = {name for name in names if predictor.extract.get(name, {}).get("source") == field}
+        return extracted | ({field} & set(names))
     return set(names) if field == FILE else set()
 
 
@@ -232,9 +232,11 @@ def _explained(predictor: "Predictor", clip: "Clip") -> Explained:
     from sparsefuse.explain.pictures import draw
     from sparsefuse.report import charts
 
-    found = explain(predictor, clip)
-    seen = footage(predictor, clip, list(found.rollout))
-    return Explained(found.shares, charts.svg(functools.partial(draw, found, seen), salt="serve"), found.notes)
+    explanation = explain(predictor, clip)
+    film = footage(predictor, clip, list(explanation.rollout))
+    return Explained(
+        explanation.shares, charts.svg(functools.partial(draw, explanation, film), salt="serve"), explanation.notes
+    )
 
 
 def _limit_memory() -> None:

@@ -16,7 +16,7 @@ from typing import Any
 
 from sparsefuse.serve.app import application
 from sparsefuse.serve.guard import App
-from sparsefuse.serve.limits import Limits
+from sparsefuse.serve.limits import ServeLimits
 from sparsefuse.serve.service import Service
 
 CONNECTIONS = 1000
@@ -25,7 +25,7 @@ CONNECTIONS = 1000
 _log = logging.getLogger(__name__)
 
 
-def serve(run: Path, *, host: str, port: int, limits: Limits, page: bool, trust_code: bool) -> None:
+def serve(run: Path, *, host: str, port: int, limits: ServeLimits, page: bool, trust_code: bool) -> None:
     """Answers until SIGINT or SIGTERM; requests that have begun are answered first.
 
     Raises ValueError when it cannot listen there; what `predict.load` raises for the run.

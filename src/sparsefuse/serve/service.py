@@ -13,7 +13,7 @@ from sparsefuse.inference.predictor import load
 from sparsefuse.media.open import import_av
 from sparsefuse.serve.batcher import Batcher
 from sparsefuse.serve.card import Card
-from sparsefuse.serve.limits import Limits
+from sparsefuse.serve.limits import ServeLimits
 from sparsefuse.serve.numbers import Numbers
 from sparsefuse.serve.reader import Explained, Features, Refused, Rules, Task, most_tokens
 from sparsefuse.serve.readers import Readers
@@ -35,7 +35,7 @@ class Answer(NamedTuple):
 class Service:
     """A run that answers. `folder` is where it may write; it is the caller's to remove."""
 
-    def __init__(self, run: Path, limits: Limits, folder: Path, *, trust_code: bool = False) -> None:
+    def __init__(self, run: Path, limits: ServeLimits, folder: Path, *, trust_code: bool = False) -> None:
         self.limits, self.folder = limits, folder
         self.numbers = Numbers()
         self.draining = False
@@ -89,19 +89,19 @@ class Service:
     async def predict(self, files: list[Received], began: float, deadline: float) -> Answer:
         """The answer for one clip; `began` by `time.monotonic()`. Raises Refusal."""
         async with self._working_on(deadline):
-            read = await self._read(Task("read", files), deadline)
-            assert isinstance(read, Features), type(read)
+            features = await self._read(Task("read", files), deadline)
+            assert isinstance(features, Features), type(features)
             async with asyncio.timeout_at(deadline):
-                found = await asyncio.wrap_future(self._batcher.submit(read))
+                prediction = await asyncio.wrap_future(self._batcher.submit(features))
         ms = round(1e3 * (time.monotonic() - began), 2)
-        return Answer(found.label, found.probabilities, found.missing, ms)
+        return Answer(prediction.label, prediction.probabilities, prediction.missing, ms)
 
     async def explain(self, files: list[Received], deadline: float) -> Explained:
         """What the model looked at in one clip. Raises Refusal."""
         async with self._working_on(deadline):
-            found = await self._read(Task("explain", files), deadline)
-        assert isinstance(found, Explained), type(found)
-        return found
+            explained = await self._read(Task("explain", files), deadline)
+        assert isinstance(explained, Explained), type(explained)
+        return explained
 
     @asynccontextmanager
     async def _working_on(self, deadline: float) -> AsyncIterator[None]:

@@ -71,7 +71,7 @@ async def _form(boundary: bytes, body: AsyncIterator[bytes], folder: Path, field
         raise Refusal(400, f"the form is broken ({error}); {_HOW}") from error
     finally:
         form.close()
-    if not form.whole:
+    if not form.complete:
         raise Refusal(400, "the form ends before its last boundary; send it again")
     if not form.received:
         raise Refusal(422, f"no file came; {_HOW}")
@@ -86,7 +86,7 @@ class _Form:
 
     def __init__(self, folder: Path, fields: Collection[str]) -> None:
         self.received: list[Received] = []
-        self.whole = False
+        self.complete = False
         self._folder, self._fields = folder, fields
         self._headers: dict[bytes, bytes] = {}
         self._name, self._value = b"", b""
@@ -132,7 +132,7 @@ class _Form:
             self._file = None
 
     def finish(self) -> None:
-        self.whole = True
+        self.complete = True
 
 
 def suffix_of(name: str, content_type: str = "") -> str:

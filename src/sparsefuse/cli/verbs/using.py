@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Literal
 
-from sparsefuse.serve.limits import Limits
+from sparsefuse.serve.limits import ServeLimits
 
 
 def predict(
@@ -104,7 +104,10 @@ def explain(
     from sparsefuse.explain.page import explain_clip, page_name, write_page, write_picture
 
     explained = explain_clip(run, clip, manifest=manifest, id=id, trust_code=trust_code)
-    print(explained.found.prediction.label, *(f"{name} {share:.2f}" for name, share in explained.found.shares.items()))
+    print(
+        explained.explanation.prediction.label,
+        *(f"{name} {share:.2f}" for name, share in explained.explanation.shares.items()),
+    )
     if png:
         print(write_picture(explained, png))
     print(write_page(explained, out or run / "explain" / page_name(explained)))
@@ -114,12 +117,12 @@ def serve(
     run: Path,
     host: str = "127.0.0.1",
     port: int = 8000,
-    max_mb: float = Limits.max_mb,
-    max_seconds: float = Limits.max_seconds,
-    concurrency: int = Limits.concurrency,
-    timeout: float = Limits.timeout,
-    batch: int = Limits.batch,
-    wait_ms: float = Limits.wait_ms,
+    max_mb: float = ServeLimits.max_mb,
+    max_seconds: float = ServeLimits.max_seconds,
+    concurrency: int = ServeLimits.concurrency,
+    timeout: float = ServeLimits.timeout,
+    batch: int = ServeLimits.batch,
+    wait_ms: float = ServeLimits.wait_ms,
     no_page: bool = False,
     trust_code: bool = False,
 ) -> None:
@@ -140,7 +143,7 @@ def serve(
     """
     from sparsefuse.serve.server import serve as serve_run
 
-    limits = Limits(max_mb, max_seconds, concurrency, timeout, batch, wait_ms)
+    limits = ServeLimits(max_mb, max_seconds, concurrency, timeout, batch, wait_ms)
     serve_run(run, host=host, port=port, limits=limits, page=not no_page, trust_code=trust_code)
 
 
