@@ -54,12 +54,12 @@ def test_a_claim_fails_where_it_is_false(tmp_path, letter, change):
 def test_effects_are_differences_of_the_given_accuracies(tmp_path):
     found = judged(tmp_path, {})
     assert found["a"].effects[0].text == "top-1 of sft minus concat"  # the best by validation
-    assert found["a"].effects[0].found.effect == pytest.approx(0)
-    assert [e.found.effect for e in found["b"].effects] == pytest.approx([0.0, 0.1, 0.15])
-    assert found["d"].effects[0].found.effect == pytest.approx(0.1)
+    assert found["a"].effects[0].interval.effect == pytest.approx(0)
+    assert [e.interval.effect for e in found["b"].effects] == pytest.approx([0.0, 0.1, 0.15])
+    assert found["d"].effects[0].interval.effect == pytest.approx(0.1)
     # sft keeps all; depth keeps (.52 + .36) / 2 / .6, sound (.42 + .26) / 2 / .5
-    assert found["c"].effects[0].found.effect == pytest.approx(1 - 0.44 / 0.6)
-    assert found["f"].effects[0].found.effect == pytest.approx(1 - (0.75 + 0.65) / 2 / 0.8)
+    assert found["c"].effects[0].interval.effect == pytest.approx(1 - 0.44 / 0.6)
+    assert found["f"].effects[0].interval.effect == pytest.approx(1 - (0.75 + 0.65) / 2 / 0.8)
 
 
 def test_as_good_at_the_same_cost_is_no_success(tmp_path):

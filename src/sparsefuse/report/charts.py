@@ -63,9 +63,6 @@ class Curve(NamedTuple):
     std: list[float]
 
 
-Line = Curve  # the name in study/page.py
-
-
 def _styled(draw: Callable[P, Any]) -> Callable[P, str]:
     """Runs `draw` in the page's style and gives its figure as SVG. (Up here because decorators must come first.)"""
 

@@ -296,8 +296,8 @@ def _per_class(groups: dict[str, list[Run]], classes: list[str]) -> Mapping[str,
 
 def _mean_where_known(values: np.ndarray) -> np.ndarray:
     """Mean over the first axis of what is not NaN; NaN where all are."""
-    known = ~np.isnan(values)
-    return np.where(known.any(0), np.where(known, values, 0).sum(0) / np.maximum(known.sum(0), 1), np.nan)
+    defined = ~np.isnan(values)
+    return np.where(defined.any(0), np.where(defined, values, 0).sum(0) / np.maximum(defined.sum(0), 1), np.nan)
 
 
 def _f1(counts: np.ndarray) -> np.ndarray:
@@ -308,12 +308,12 @@ def _f1(counts: np.ndarray) -> np.ndarray:
 
 def devices(folders: Iterable[Path]) -> list[dict[str, str]]:
     """What `cost --device-profile` measured of exported runs: the rows of their export/device.csv, numbers rounded."""
-    found = []
+    rows = []
     for path in (folder / "export" / "device.csv" for folder in folders):
         if path.is_file():
             with path.open(newline="", encoding="utf-8") as file:
-                found += [row | {key: _rounded(row[key]) for key in _MEASURED} for row in csv.DictReader(file)]
-    return found
+                rows += [row | {key: _rounded(row[key]) for key in _MEASURED} for row in csv.DictReader(file)]
+    return rows
 
 
 _MEASURED = ("size_kb", "gmacs", "latency_ms", "spread_ms", "memory_mb")

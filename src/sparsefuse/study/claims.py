@@ -21,7 +21,7 @@ class Effect(NamedTuple):
     """A measured part of a claim, in shares (0.01 = one point)."""
 
     text: str
-    found: Interval
+    interval: Interval
     verdict: Verdict
     seeds: int
 
@@ -62,13 +62,13 @@ def _reduction(results: Results) -> Claim | None:
         return None
     effects = []
     for method, points in pairs.items():
-        whole, less = points[1], points[REDUCTION]
+        full, reduced = points[1], points[REDUCTION]
         if method == "sft":
             text = "top-1 of sft, reduced minus whole"
-            effects.append(_effect(results, text, no_loss, _difference(less, whole), whole, less))
+            effects.append(_effect(results, text, no_loss, _difference(reduced, full), full, reduced))
         else:
             text = f"top-1 of {method}, whole minus reduced"
-            effects.append(_effect(results, text, gain, _difference(whole, less), whole, less))
+            effects.append(_effect(results, text, gain, _difference(full, reduced), full, reduced))
     return Claim("b", sentence, effects, all_of([effect.verdict for effect in effects]))
 
 
@@ -78,15 +78,15 @@ def _tolerance(results: Results) -> Claim | None:
     others = {name: _points(results, "f2", f"unimodal ({name})") for name in results.modalities}
     if not mine or not all(others.values()):
         return None
-    known = {name: points for name, points in others.items() if _above_chance(results, points[1])}
-    left_out = [name for name in others if name not in known]
+    above_chance = {name: points for name, points in others.items() if _above_chance(results, points[1])}
+    left_out = [name for name in others if name not in above_chance]
     note = f"Left out: {', '.join(left_out)}, which alone is no better than chance." if left_out else ""
-    if not known:
+    if not above_chance:
         return Claim("c", sentence, [], "undecided", note)
-    names = [name for points in (mine, *known.values()) for name in points.values()]
+    names = [name for points in (mine, *above_chance.values()) for name in points.values()]
 
     def least(values: Values) -> np.ndarray:
-        return np.min([kept(values, mine) - kept(values, points) for points in known.values()], axis=0)
+        return np.min([kept(values, mine) - kept(values, points) for points in above_chance.values()], axis=0)
 
     text = "share of top-1 kept over all factors, sft minus the most tolerant modality"
     effect = _effect(results, text, gain, least, *names)
@@ -129,8 +129,8 @@ def _attention(results: Results) -> Claim | None:
 
 def kept(values: Values, points: Mapping[int, str]) -> np.ndarray:
     """How much of the accuracy without reduction is left, the mean over all factors above 1."""
-    whole = np.maximum(values[points[1]], 1e-9)
-    return np.mean([values[name] / whole for factor, name in points.items() if factor > 1], axis=0)
+    unreduced = np.maximum(values[points[1]], 1e-9)
+    return np.mean([values[name] / unreduced for factor, name in points.items() if factor > 1], axis=0)
 
 
 def _points(results: Results, experiment: str, curve: str) -> dict[int, str]:
@@ -153,9 +153,9 @@ def _effect(
 ) -> Effect:
     """A statistic of accuracies as measured, its interval over seeds and clips, and the verdict."""
     hits = results.hits(*names)
-    measured = {name: found.mean() for name, found in hits.items()}
-    found = interval(float(statistic(measured)), statistic(resampled(hits)))
-    return Effect(text, found, judge(found, results.margin), len(next(iter(hits.values()))))
+    measured = {name: hit.mean() for name, hit in hits.items()}
+    estimate = interval(float(statistic(measured)), statistic(resampled(hits)))
+    return Effect(text, estimate, judge(estimate, results.margin), len(next(iter(hits.values()))))
 
 
 def _above_chance(results: Results, name: str) -> bool:

@@ -50,9 +50,9 @@ def conduct(config: Config, out: Path, *, root: Path, jobs: int = 0, engine: Eng
     if "t5" in plan and not config.train.mixup_alpha:
         raise ValueError("t5 compares mixup with none, and train.mixup_alpha is 0; give it a value, the paper's is 0.3")
     cells: dict[Path, Cell] = {}
-    for name, found in plan.items():
+    for name, places in plan.items():
         seeds = spec.t1_seeds if name in OF_T1 else spec.seeds
-        variants = list({entry.variant.name: entry.variant for entry in found}.values())
+        variants = list({entry.variant.name: entry.variant for entry in places}.values())
         cells |= {cell.folder: cell for cell in grid(config, variants, seeds, out / "runs", root=root)}
     out.mkdir(parents=True, exist_ok=True)
     write_json(out / "study.json", facts(config, plan, clip))
@@ -67,22 +67,26 @@ def shared(plan: dict[str, list[Entry]], config: Config) -> dict[str, list[Entry
     """The same plan, with one name for variants that come to the same model and training."""
     first: dict[str, Variant] = {}
 
-    def known(variant: Variant) -> Variant:
-        made = variant.of(config, 0)
+    def first_alike(variant: Variant) -> Variant:
+        changed = variant.of(config, 0)
         defaults = inspect.signature(find(variant.method).build).parameters
-        options = {name: p.default for name, p in defaults.items() if p.default is not p.empty} | options_of(made)
-        key = json.dumps([variant.method, options, asdict(made.train), asdict(made.data)], sort_keys=True, default=str)
+        options = {name: p.default for name, p in defaults.items() if p.default is not p.empty} | options_of(changed)
+        key = json.dumps(
+            [variant.method, options, asdict(changed.train), asdict(changed.data)], sort_keys=True, default=str
+        )
         return first.setdefault(key, variant)
 
-    return {name: [entry._replace(variant=known(entry.variant)) for entry in found] for name, found in plan.items()}
+    return {
+        name: [entry._replace(variant=first_alike(entry.variant)) for entry in places] for name, places in plan.items()
+    }
 
 
 def facts(config: Config, plan: dict[str, list[Entry]], clip: Clip) -> dict[str, object]:
     """study.json."""
     return {
         "experiments": {
-            name: [{"name": e.variant.name, "curve": e.curve, "factor": e.factor} for e in found]
-            for name, found in plan.items()
+            name: [{"name": e.variant.name, "curve": e.curve, "factor": e.factor} for e in places]
+            for name, places in plan.items()
         },
         "modalities": clip.modalities,
         "margin": config.study.margin,

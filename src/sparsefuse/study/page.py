@@ -25,10 +25,10 @@ def write_page(folder: str | Path, out: str | Path | None = None) -> Path:
     out = Path(out) if out else folder / "report.html"
     results = Results(folder)
     judged = claims(results)
-    found = tables(results, judged)
-    for table in found:
+    all_tables = tables(results, judged)
+    for table in all_tables:
         write_text(folder / f"{table.key}.csv", csv_text([table.head, *table.lines]))
-    write_text(folder / "study.md", "\n".join([_lead(results), *(table.markdown() for table in found)]))
+    write_text(folder / "study.md", "\n".join([_lead(results), *(table.markdown() for table in all_tables)]))
     figures = _figures(results)
     if results.curves("f2"):
         write_text(folder / "f2.svg", charts.standalone(_reduction(results, legend=True)))
@@ -38,7 +38,7 @@ def write_page(folder: str | Path, out: str | Path | None = None) -> Path:
         lead=_lead(results),
         missing=missing(results.unfinished),
         claims=judged,
-        tables={table.key: table for table in found},
+        tables={table.key: table for table in all_tables},
         figures=figures,
         confusions=confusions(_groups(results, "t1"), _classes(results)),
         environment=environment(results.finished),
@@ -71,7 +71,7 @@ def _classes(results: Results) -> list[str]:
 
 def _figures(results: Results) -> Mapping[str, object]:
     """Every figure with the names of its lines, in the order of their colours."""
-    found: dict[str, object] = {}
+    figures: dict[str, object] = {}
     names = [place.name for place in results.places("t1")]
     for part, label in COSTS.items():
         points = [
@@ -80,20 +80,20 @@ def _figures(results: Results) -> Mapping[str, object]:
             if getattr(results.rows[name], part)
         ]
         if points:
-            found[part] = charts.trade_off(points, xlabel=label, ylabel="Top-1 on the test split, %")
+            figures[part] = charts.trade_off(points, xlabel=label, ylabel="Top-1 on the test split, %")
     curves = results.curves("f2")
     if curves:
-        found["f2"] = (_reduction(results), list(curves))
+        figures["f2"] = (_reduction(results), list(curves))
     degraded = {name: levels(results, name) for name in (place.name for place in results.places("robustness"))}
-    found["robustness"] = [
+    figures["robustness"] = [
         (modality, _degradation(degraded, modality, names))
         for modality in results.modalities
         if any(key[0] == modality for keys in degraded.values() for key in keys)
     ]
     if names:
-        found["reliability"] = charts.reliability({name: _reliability(results, name) for name in names}, names)
-        found["names"] = names
-    return found
+        figures["reliability"] = charts.reliability({name: _reliability(results, name) for name in names}, names)
+        figures["names"] = names
+    return figures
 
 
 def _reduction(results: Results, *, legend: bool = False) -> str:
@@ -104,44 +104,46 @@ def _reduction(results: Results, *, legend: bool = False) -> str:
     return charts.lines(panels, list(curves), legend=legend, **scale)
 
 
-def _absolute(results: Results, curves: dict[str, list[Place]]) -> dict[str, charts.Line]:
-    found = {}
+def _absolute(results: Results, curves: dict[str, list[Place]]) -> dict[str, charts.Curve]:
+    lines = {}
     for curve, places in curves.items():
         stats = results.paired_top1(*(place.name for place in places))
-        found[curve] = _line([p.factor for p in places], [_scaled(stats[p.name]) for p in places])
-    return found
+        lines[curve] = _curve([p.factor for p in places], [_scaled(stats[p.name]) for p in places])
+    return lines
 
 
-def _relative(results: Results, curves: dict[str, list[Place]]) -> dict[str, charts.Line]:
+def _relative(results: Results, curves: dict[str, list[Place]]) -> dict[str, charts.Curve]:
     """Each seed against itself without reduction."""
-    found = {}
+    lines = {}
     for curve, places in curves.items():
         if places[0].factor != 1:
             continue
         hits = results.hits(*(place.name for place in places))
         shares = {name: right.mean(1) for name, right in hits.items()}
-        whole = shares[places[0].name]
-        stats = [spread([100 * (x / w - 1) for x, w in zip(shares[p.name], whole, strict=True) if w]) for p in places]
-        found[curve] = _line([p.factor for p in places], [(stat.mean, stat.std) for stat in stats])
-    return found
+        unreduced = shares[places[0].name]
+        stats = [
+            spread([100 * (x / w - 1) for x, w in zip(shares[p.name], unreduced, strict=True) if w]) for p in places
+        ]
+        lines[curve] = _curve([p.factor for p in places], [(stat.mean, stat.std) for stat in stats])
+    return lines
 
 
 def _degradation(degraded: Mapping[str, Levels], modality: str, names: list[str]) -> str:
     """One panel per kind that has more than one level."""
-    panels: dict[str, dict[str, charts.Line]] = {}
+    panels: dict[str, dict[str, charts.Curve]] = {}
     titles = {"noise": "noise, standard deviations", "dropped": "share of tokens dropped"}
     for kind, title in titles.items():
         for name, curves in degraded.items():
             curve = curves.get((modality, kind))
             if curve:
                 stats = [_scaled(spread(curve[level])) for level in sorted(curve)]
-                panels.setdefault(title, {})[name] = _line(sorted(curve), stats)
+                panels.setdefault(title, {})[name] = _curve(sorted(curve), stats)
     return charts.lines(panels, names, xlabel="", ylabel="Top-1, %")
 
 
 def _reliability(results: Results, name: str) -> tuple[list[float], list[float]]:
-    found = bins(results, name)
-    return [one.confidence for one in found], [one.accuracy for one in found]
+    confidence_bins = bins(results, name)
+    return [one.confidence for one in confidence_bins], [one.accuracy for one in confidence_bins]
 
 
 def _scaled(stat: Stat) -> tuple[float, float | None]:
@@ -149,5 +151,5 @@ def _scaled(stat: Stat) -> tuple[float, float | None]:
     return 100 * stat.mean, None if stat.std is None else 100 * stat.std
 
 
-def _line(x: Iterable[float], stats: list[tuple[float, float | None]]) -> charts.Line:
-    return charts.Line([float(place) for place in x], [mean for mean, _ in stats], [std or 0.0 for _, std in stats])
+def _curve(x: Iterable[float], stats: list[tuple[float, float | None]]) -> charts.Curve:
+    return charts.Curve([float(value) for value in x], [mean for mean, _ in stats], [std or 0.0 for _, std in stats])

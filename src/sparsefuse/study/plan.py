@@ -47,9 +47,9 @@ def entries(experiment: str, clip: Clip) -> list[Entry]:
 
 
 def _accuracy(clip: Clip) -> list[Entry]:
-    found = [Variant("sft", "sft"), *(plain(name) for name in fusions() if name != "sft")]
-    found += [Variant("mbt + mixup", "mbt"), *(alone(name) for name in clip.modalities)]
-    return [Entry(variant, variant.name) for variant in found]
+    variants = [Variant("sft", "sft"), *(plain(name) for name in fusions() if name != "sft")]
+    variants += [Variant("mbt + mixup", "mbt"), *(alone(name) for name in clip.modalities)]
+    return [Entry(variant, variant.name) for variant in variants]
 
 
 def _reduction(clip: Clip) -> list[Entry]:
@@ -69,11 +69,11 @@ def _factors(clip: Clip) -> list[Entry]:
     factors = [1]
     while factors[-1] < clip.longest:
         factors.append(2 * factors[-1])
-    found = [Entry(sft(factor), "sft", factor) for factor in factors]
-    found += [Entry(sft_po(factor), "sft-po", factor) for factor in factors]
+    points = [Entry(sft(factor), "sft", factor) for factor in factors]
+    points += [Entry(sft_po(factor), "sft-po", factor) for factor in factors]
     for name in clip.modalities:
-        found += [Entry(alone(name, factor), f"unimodal ({name})", factor) for factor in factors]
-    return found
+        points += [Entry(alone(name, factor), f"unimodal ({name})", factor) for factor in factors]
+    return points
 
 
 EXPERIMENTS: Mapping[str, Callable[[Clip], list[Entry]]] = {

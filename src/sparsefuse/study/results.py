@@ -83,10 +83,10 @@ class Results:
 
     def curves(self, experiment: str) -> dict[str, list[Place]]:
         """The finished variants of an experiment by curve, from the smallest factor."""
-        found: dict[str, list[Place]] = {}
+        by_curve: dict[str, list[Place]] = {}
         for place in self.places(experiment):
-            found.setdefault(place.curve, []).append(place)
-        return {curve: sorted(places, key=lambda place: place.factor) for curve, places in found.items()}
+            by_curve.setdefault(place.curve, []).append(place)
+        return {curve: sorted(places, key=lambda place: place.factor) for curve, places in by_curve.items()}
 
     @property
     def unfinished(self) -> list[str]:
@@ -108,23 +108,23 @@ class Results:
         With folds a seed's clips are those of all folds.
         """
         answers = {name: self._answers(name) for name in dict.fromkeys(names)}
-        seeds = sorted(set.intersection(*(set(found) for found in answers.values())))
+        seeds = sorted(set.intersection(*(set(answer) for answer in answers.values())))
         clips = sorted(set.intersection(*(set(answers[name][seed]) for name in answers for seed in seeds)))
         return {
-            name: np.array([[found[seed][clip] for clip in clips] for seed in seeds], dtype=float)
-            for name, found in answers.items()
+            name: np.array([[answer[seed][clip] for clip in clips] for seed in seeds], dtype=float)
+            for name, answer in answers.items()
         }
 
     def paired_top1(self, *names: str) -> dict[str, Stat]:
         """Mean and deviation over the seeds that all names have: what may stand side by side."""
-        return {name: spread([float(share) for share in found.mean(1)]) for name, found in self.hits(*names).items()}
+        return {name: spread([float(share) for share in hit.mean(1)]) for name, hit in self.hits(*names).items()}
 
     def _answers(self, name: str) -> dict[int, dict[str, bool]]:
         """Seed -> clip -> whether it was right."""
-        found: dict[int, dict[str, bool]] = {}
+        by_seed: dict[int, dict[str, bool]] = {}
         for run in self.by_name[name]:
-            found.setdefault(run.result.seed, {}).update(self.answers(run).right)
-        return found
+            by_seed.setdefault(run.result.seed, {}).update(self.answers(run).right)
+        return by_seed
 
     def answers(self, run: Run) -> Answers:
         """predictions.csv of a run; read once, for most claims and tables ask for it."""

@@ -44,19 +44,19 @@ def curves(run: Path, root: Path) -> list[Point]:
     A model of one modality is not asked what it knows without it.
     """
     opened = open_run(run, root=root, trust_code=True)  # the cell has just run that code
-    found = []
+    points = []
     modalities = opened.predictor.model.modalities
     clean = _top1(*outputs(opened))
     for modality in modalities:
         for kind, levels in LEVELS.items():
             if kind == "missing" and len(modalities) == 1:
                 continue
-            found.append(Point(modality, kind, 0.0, clean))
+            points.append(Point(modality, kind, 0.0, clean))
             for level in levels:
                 generator = torch.Generator().manual_seed(0)  # models of the same modalities meet the same draws
                 scored = outputs(opened, lambda b, m=modality, k=kind, v=level, g=generator: degrade(b, m, k, v, g))
-                found.append(Point(modality, kind, level, _top1(*scored)))
-    return found
+                points.append(Point(modality, kind, level, _top1(*scored)))
+    return points
 
 
 def degrade(tokens: Streams, modality: str, kind: Kind, level: float, generator: torch.Generator) -> Streams:

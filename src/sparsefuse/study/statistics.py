@@ -27,9 +27,9 @@ def resampled(hits: Mapping[str, np.ndarray], *, draws: int = DRAWS, seed: int =
     `hits`: 1 for a right answer, (S, N) for S seeds and N clips, the same for all names. Seeds and clips are drawn with
     replacement, independently of each other and the same ones for all names (paired, two-way bootstrap).
     """
-    (shape,) = {found.shape for found in hits.values()}
+    (shape,) = {hit.shape for hit in hits.values()}
     seeds, clips = _shares(shape, draws, seed)
-    return {name: ((seeds @ found) * clips).sum(1) for name, found in hits.items()}
+    return {name: ((seeds @ hit) * clips).sum(1) for name, hit in hits.items()}
 
 
 @lru_cache(maxsize=2)
@@ -46,25 +46,25 @@ def interval(effect: float, draws: np.ndarray) -> Interval:
     return Interval(effect, float(low), float(high))
 
 
-def gain(found: Interval, margin: float) -> Verdict:
+def gain(effect: Interval, margin: float) -> Verdict:
     """Whether an effect is there: certainly above 0; not if it is certainly smaller than what matters."""
-    if found.low > 0:
+    if effect.low > 0:
         return "holds"
-    return "does not hold" if found.high < margin else "undecided"
+    return "does not hold" if effect.high < margin else "undecided"
 
 
-def no_loss(found: Interval, margin: float) -> Verdict:
+def no_loss(effect: Interval, margin: float) -> Verdict:
     """Whether nothing that matters is lost: certainly above -margin; not if certainly below."""
-    if found.low > -margin:
+    if effect.low > -margin:
         return "holds"
-    return "does not hold" if found.high < -margin else "undecided"
+    return "does not hold" if effect.high < -margin else "undecided"
 
 
-def small(found: Interval, margin: float) -> Verdict:
+def small(effect: Interval, margin: float) -> Verdict:
     """Whether a range, which is never below 0, does not matter."""
-    if found.high < margin:
+    if effect.high < margin:
         return "holds"
-    return "does not hold" if found.low > margin else "undecided"
+    return "does not hold" if effect.low > margin else "undecided"
 
 
 def all_of(verdicts: list[Verdict]) -> Verdict:

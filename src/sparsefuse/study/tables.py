@@ -35,8 +35,8 @@ class Table(NamedTuple):
 def tables(results: Results, claims: list[Claim]) -> list[Table]:
     """All tables whose runs are there."""
     makers = (accuracy, cost, reduction, pooling, mixup, factors, robustness, calibration)
-    found = [judged(results, claims), *(make(results) for make in makers)]
-    return [table for table in found if table.lines]
+    all_tables = [judged(results, claims), *(make(results) for make in makers)]
+    return [table for table in all_tables if table.lines]
 
 
 def judged(results: Results, claims: list[Claim]) -> Table:
@@ -47,7 +47,7 @@ def judged(results: Results, claims: list[Claim]) -> Table:
             lines.append([f"{claim.letter}. {claim.sentence}", NONE, NONE, "", claim.verdict, NONE])
         for i, effect in enumerate(claim.effects):
             lines.append(
-                [f"{claim.letter}. {claim.sentence}" if i == 0 else "", effect.text, points(effect.found),
+                [f"{claim.letter}. {claim.sentence}" if i == 0 else "", effect.text, points(effect.interval),
                  effect.verdict if len(claim.effects) > 1 else "", claim.verdict if i == 0 else "", str(effect.seeds)]
             )  # fmt: skip
     note = "Effects in points, with 95 % intervals over seeds and test clips (paired bootstrap). "
@@ -121,13 +121,13 @@ def _side_by_side(results: Results, experiment: str) -> dict[str, Stat]:
 def factors(results: Results) -> Table:
     """Figure 2 in numbers: top-1 by reduction factor."""
     curves = results.curves("f2")
-    known = sorted({place.factor for places in curves.values() for place in places})
+    all_factors = sorted({place.factor for places in curves.values() for place in places})
     lines = []
     for curve, places in curves.items():
         mine = results.paired_top1(*(place.name for place in places))
         by_factor = {place.factor: percent(mine[place.name]) for place in places}
-        lines.append([curve, *(by_factor.get(factor, NONE) for factor in known)])
-    return Table("f2", "Reduction factor (figure 2)", ["Top-1 %", *map(str, known)], lines)
+        lines.append([curve, *(by_factor.get(factor, NONE) for factor in all_factors)])
+    return Table("f2", "Reduction factor (figure 2)", ["Top-1 %", *map(str, all_factors)], lines)
 
 
 def robustness(results: Results) -> Table:
@@ -135,8 +135,8 @@ def robustness(results: Results) -> Table:
     columns = list(dict.fromkeys(key for place in results.places("robustness") for key in levels(results, place.name)))
     lines = []
     for place in results.places("robustness"):
-        found = levels(results, place.name)
-        cells = [f"{100 * _area(found[key]):.1f}" if key in found else NONE for key in columns]
+        curves = levels(results, place.name)
+        cells = [f"{100 * _area(curves[key]):.1f}" if key in curves else NONE for key in columns]
         lines.append([place.name, percent(results.top1(place.name)), *cells])
     head = ["Method", "as it is", *(f"{modality}: {kind}" for modality, kind in columns)]
     note = (
@@ -157,9 +157,9 @@ def calibration(results: Results) -> Table:
 
 def bins(results: Results, name: str, seed: int | None = None) -> list:
     """The reliability bins of a variant: one seed's, or all seeds' together."""
-    found = [results.answers(run) for run in results.by_name[name] if seed is None or run.result.seed == seed]
-    confidence = np.concatenate([list(answers.confidence.values()) for answers in found])
-    right = np.concatenate([list(answers.right.values()) for answers in found])
+    predicted = [results.answers(run) for run in results.by_name[name] if seed is None or run.result.seed == seed]
+    confidence = np.concatenate([list(answers.confidence.values()) for answers in predicted])
+    right = np.concatenate([list(answers.right.values()) for answers in predicted])
     return reliability(confidence, right)
 
 
@@ -169,24 +169,24 @@ Levels = dict[tuple[str, str], dict[float, list[float]]]
 
 def levels(results: Results, name: str) -> Levels:
     """Those of a variant."""
-    found: Levels = {}
+    curves: Levels = {}
     for run in results.robustness(name):
         for point in run:
-            curve = found.setdefault((point.modality, point.kind), {})
+            curve = curves.setdefault((point.modality, point.kind), {})
             curve.setdefault(point.level, []).append(point.top1)
-    return found
+    return curves
 
 
-def points(found: Interval) -> str:
+def points(effect: Interval) -> str:
     """`+1.2 [-0.3, +2.5]`, in points."""
-    return f"{100 * found.effect:+.1f} [{100 * found.low:+.1f}, {100 * found.high:+.1f}]"
+    return f"{100 * effect.effect:+.1f} [{100 * effect.low:+.1f}, {100 * effect.high:+.1f}]"
 
 
 def _area(curve: dict[float, list[float]]) -> float:
     """A modality that is there or not has no curve: its worst level alone counts."""
     heights = {level: statistics.fmean(values) for level, values in curve.items()}
-    known = sorted(heights)
-    return heights[known[-1]] if len(known) < 3 else area(known, [heights[level] for level in known])
+    ordered = sorted(heights)
+    return heights[ordered[-1]] if len(ordered) < 3 else area(ordered, [heights[level] for level in ordered])
 
 
 def missing(names: Iterable[str]) -> str:
