@@ -54,35 +54,35 @@ def scores(logits: Tensor, labels: Tensor, task: Task, *, heads: Mapping[str, in
     from torchmetrics import functional as tm
     from torchmetrics.functional import classification as tmc
 
-    found = {"loss": float(losses(logits, labels, task, heads=heads).mean())}
+    scored = {"loss": float(losses(logits, labels, task, heads=heads).mean())}
     logits = logits.float().cpu()
     labels = labels.cpu()
     if task == "class":
         classes = logits.shape[1]
-        found["top1"] = float((logits.argmax(1) == labels).double().mean())
+        scored["top1"] = float((logits.argmax(1) == labels).double().mean())
         if classes > 5:
-            found["top5"] = float(tmc.multiclass_accuracy(logits, labels, classes, top_k=5, average="micro"))
-        found["macro_f1"] = float(tmc.multiclass_f1_score(logits, labels, classes, average="macro"))
+            scored["top5"] = float(tmc.multiclass_accuracy(logits, labels, classes, top_k=5, average="micro"))
+        scored["macro_f1"] = float(tmc.multiclass_f1_score(logits, labels, classes, average="macro"))
     elif task == "heads":
         assert heads
         parts = _split(logits, heads)
-        found |= _top(parts, labels, "")
+        scored |= _top(parts, labels, "")
         for i, name in enumerate(heads):
-            found |= _top(parts[i : i + 1], labels[:, i : i + 1], f"_{name}")
-        return found
+            scored |= _top(parts[i : i + 1], labels[:, i : i + 1], f"_{name}")
+        return scored
     elif task == "multilabel":
         columns = zip(logits.sigmoid().T, labels.long().T, strict=True)  # torchmetrics' own takes no single class
-        found["macro_f1"] = statistics.fmean(float(tmc.binary_f1_score(*column)) for column in columns)
+        scored["macro_f1"] = statistics.fmean(float(tmc.binary_f1_score(*column)) for column in columns)
     else:
         values = logits[:, 0]
-        found["mae"] = float(tm.mean_absolute_error(values, labels))
+        scored["mae"] = float(tm.mean_absolute_error(values, labels))
         spread = len(labels) > 1 and values.std() > 0 and labels.std() > 0
-        found["corr"] = float(tm.pearson_corrcoef(values, labels)) if spread else 0.0
-        return found
-    known = [ap for ap in per_class_ap(logits, labels, task) if ap is not None]
-    if known:
-        found["map"] = statistics.fmean(known)
-    return found
+        scored["corr"] = float(tm.pearson_corrcoef(values, labels)) if spread else 0.0
+        return scored
+    defined = [ap for ap in per_class_ap(logits, labels, task) if ap is not None]
+    if defined:
+        scored["map"] = statistics.fmean(defined)
+    return scored
 
 
 def per_class_ap(
@@ -126,13 +126,13 @@ def _split(logits: Tensor, heads: Mapping[str, int] | None) -> tuple[Tensor, ...
 def _top(parts: Sequence[Tensor], labels: Tensor, suffix: str) -> dict[str, float]:
     """Top-1 and, where there are six combinations or more, top-5 of the labels (B, H)."""
     right = (_five_likeliest(parts) == labels[:, None]).all(2)  # (B, 5)
-    found = {f"top1{suffix}": float(right[:, 0].double().mean())}
+    scored = {f"top1{suffix}": float(right[:, 0].double().mean())}
     combinations = 1
     for part in parts:
         combinations *= part.shape[1]
     if combinations > 5:
-        found[f"top5{suffix}"] = float(right.any(1).double().mean())
-    return found
+        scored[f"top5{suffix}"] = float(right.any(1).double().mean())
+    return scored
 
 
 def _five_likeliest(parts: Sequence[Tensor]) -> Tensor:

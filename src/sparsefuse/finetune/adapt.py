@@ -60,19 +60,19 @@ def finetune(
         rows = class_weights(facts, before) if predictor.labels.task != "regression" else []
         depth = depth_of(model, settings)
         state = None if settings.weights == "all" else _states(model, clips.samples, depth, predictor.fit)
-        given = Material(clips.samples, state, old, clips.labels, rows, predictor.fit)
-        validated = cross_validate(model, given, settings, by_class(clips))
+        material = Material(clips.samples, state, old, clips.labels, rows, predictor.fit)
+        validated = cross_validate(model, material, settings, by_class(clips))
         if not validated.lines:
             log.warning(
                 "no two clips share a class, so none is held out: %d epochs, whatever they bring", validated.epochs
             )
         adapted = copy.deepcopy(model)
-        seconds = [s for _, s in timed(fit(adapted, given, settings, epochs=validated.epochs, new=(), old=()))]
-        effort = measured_effort(copy.deepcopy(model), given, settings) if measured else None
+        seconds = [s for _, s in timed(fit(adapted, material, settings, epochs=validated.epochs, new=(), old=()))]
+        effort = measured_effort(copy.deepcopy(model), material, settings) if measured else None
         merge(adapted)
         adapted.requires_grad_(True).eval()
-    tried = trial(model, adapted, held, predictor.fit) if held else None
-    outcome = Outcome(adapted, predictor.stats, clips, validated, effort, tried, sum(seconds))
+    comparison = trial(model, adapted, held, predictor.fit) if held else None
+    outcome = Outcome(adapted, predictor.stats, clips, validated, effort, comparison, sum(seconds))
     write_run(folder, RunFolder(out), outcome, settings, manifest=manifest, measured=measured)
     return out
 
@@ -90,8 +90,8 @@ def check_out(run: Path, out: Path) -> None:
 
 def _old(folder: RunFolder, original: FusionModel, model: FusionModel, settings: Settings) -> replay.Replay | None:
     """The old clips, at the depth from which is learnt."""
-    found = replay.load(folder, original)
-    if found is None:
+    stored = replay.load(folder, original)
+    if stored is None:
         log.warning(
             "%s keeps no old clips, so only the few epochs guard what the model knew; where its training clips are, "
             "`sparsefuse remember %s` adds them", folder.path, folder.path,
@@ -99,7 +99,7 @@ def _old(folder: RunFolder, original: FusionModel, model: FusionModel, settings:
         return None
     depth = depth_of(model, settings)
     with torch.no_grad():
-        return found._replace(state=model.eval().through(found.state, found.depth, depth), depth=depth)
+        return stored._replace(state=model.eval().through(stored.state, stored.depth, depth), depth=depth)
 
 
 @torch.no_grad()

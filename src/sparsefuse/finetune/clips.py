@@ -20,8 +20,8 @@ from sparsefuse.finetune.settings import NEW_CLASS_CLIPS
 from sparsefuse.inference.predictor import Predictor
 
 
-class Clips(NamedTuple):
-    """Clips that can be used."""
+class UserClips(NamedTuple):
+    """The clips that can be used, and their labels."""
 
     samples: list[Sample]
     rows: list[Row]
@@ -37,8 +37,8 @@ class Clips(NamedTuple):
 
 
 def read_clips(
-    predictor: Predictor, manifest: Path, known: Labels, *, label: str = "label", new_classes: bool = False
-) -> Clips:
+    predictor: Predictor, manifest: Path, model_labels: Labels, *, label: str = "label", new_classes: bool = False
+) -> UserClips:
     """Reads and normalises every clip as in prediction; `label` names the manifest's column, or several joined by +.
 
     A clip that cannot be read is left out. Raises ValueError for a manifest without clips, columns or labels that can
@@ -51,15 +51,15 @@ def read_clips(
             f"{manifest}: no column is one of {', '.join(predictor.columns)}, which the model reads; columns: "
             f"{', '.join(columns)}; rename one"
         )
-    found = read_manifest(manifest, label=label, modalities=used)
-    labels = _with_new(known, found.rows, manifest) if new_classes else known
-    _check_classes(labels, found.rows, manifest)
+    listing = read_manifest(manifest, label=label, modalities=used)
+    labels = _with_new(model_labels, listing.rows, manifest) if new_classes else model_labels
+    _check_classes(labels, listing.rows, manifest)
     samples: list[Sample] = []
     rows: list[Row] = []
     skips: list[Skip] = []
-    for row in found.rows:
+    for row in listing.rows:
         try:
-            features, missing = predictor.features({name: found.root / ref for name, ref in row.files.items()})
+            features, missing = predictor.features({name: listing.root / ref for name, ref in row.files.items()})
             skips += [Skip(row.id, name, why) for name, why in missing.items() if why != "not given"]
             if not features:
                 raise Unusable("no usable modality")
@@ -70,21 +70,23 @@ def read_clips(
     if not samples:
         raise ValueError(f"{manifest}: no clip can be used; the first is {skips[0].id}: {skips[0].reason}")
     counts = Counter(row.label for row in rows)
-    for name in labels.classes[len(known.classes) :]:
+    for name in labels.classes[len(model_labels.classes) :]:
         if counts[name] < NEW_CLASS_CLIPS:
             raise ValueError(
                 f"{manifest}: new class {name!r} has {counts[name]} usable clip{'s' * (counts[name] != 1)}; it needs "
                 f"{NEW_CLASS_CLIPS}: one to learn from, one to stop by"
             )
-    return Clips(samples, rows, labels, skips)
+    return UserClips(samples, rows, labels, skips)
 
 
-def _with_new(known: Labels, rows: Sequence[Row], manifest: Path) -> Labels:
+def _with_new(labels: Labels, rows: Sequence[Row], manifest: Path) -> Labels:
     """The known labels with the classes that are new after them, so that the others keep their places."""
-    if known.task != "class":
-        raise ValueError(f"{manifest}: new classes need a model of one class per clip; this one's task is {known.task}")
-    new = sorted({row.label for row in rows if row.label} - set(known.classes) - set(known.ids))
-    return replace(known, classes=(*known.classes, *new), ids=(*known.ids, *[""] * len(new)) if known.ids else ())
+    if labels.task != "class":
+        raise ValueError(
+            f"{manifest}: new classes need a model of one class per clip; this one's task is {labels.task}"
+        )
+    new = sorted({row.label for row in rows if row.label} - set(labels.classes) - set(labels.ids))
+    return replace(labels, classes=(*labels.classes, *new), ids=(*labels.ids, *[""] * len(new)) if labels.ids else ())
 
 
 def _check_classes(labels: Labels, rows: Sequence[Row], manifest: Path) -> None:
@@ -104,11 +106,11 @@ def labels_of(samples: Sequence[Sample]) -> torch.Tensor:
     return torch.stack([sample.label for sample in samples])
 
 
-def by_class(clips: Clips) -> list[list[int]]:
+def by_class(clips: UserClips) -> list[list[int]]:
     """The numbers of the clips of each class; where a clip is not of one class, of all."""
     if clips.labels.task != "class":
         return [list(range(len(clips.samples)))]
-    found: dict[int, list[int]] = {}
+    groups: dict[int, list[int]] = {}
     for i, sample in enumerate(clips.samples):
-        found.setdefault(int(sample.label), []).append(i)
-    return list(found.values())
+        groups.setdefault(int(sample.label), []).append(i)
+    return list(groups.values())

@@ -30,15 +30,15 @@ class Effort(NamedTuple):
     """old clips beside them"""
 
 
-def measured_effort(model: FusionModel, given: Material, settings: Settings) -> Effort:
+def measured_effort(model: FusionModel, material: Material, settings: Settings) -> Effort:
     """Times steps with a whole batch; it trains `model`, so give a copy."""
     trained = choose(model, settings)
     optimizer = torch.optim.AdamW(trained.parameters, lr=settings.rate, weight_decay=0.0)
-    new = torch.arange(min(settings.batch, len(given.samples)))
-    old = torch.arange(min(settings.batch, len(given.old.labels)) if given.old else 0)
+    new = torch.arange(min(settings.batch, len(material.samples)))
+    old = torch.arange(min(settings.batch, len(material.old.labels)) if material.old else 0)
 
     def one() -> None:
-        step(model, given, trained, optimizer, new, old)
+        step(model, material, trained, optimizer, new, old)
 
     cpu = torch.device("cpu")
     times = seconds(one, cpu, STEPS, warmup=2)

@@ -51,30 +51,34 @@ class HeldOut(NamedTuple):
 
 
 def fit(
-    model: FusionModel, given: Material, settings: Settings, *, epochs: int, new: Sequence[int], old: Sequence[int]
+    model: FusionModel, material: Material, settings: Settings, *, epochs: int, new: Sequence[int], old: Sequence[int]
 ) -> Iterator[HeldOut]:
     """Trains on all clips but the held-out ones (`new` and `old`, by number) for `epochs`; gives one more `HeldOut`.
 
     The model is in eval mode whenever an `HeldOut` is given, and its low-rank changes are not merged.
     """
     trained = choose(model, settings)
-    hold_rows(model, given.class_weights, _learnt(given.labels, given.samples))
+    hold_rows(model, material.class_weights, _learnt(material.labels, material.samples))
     optimizer = torch.optim.AdamW(trained.parameters, lr=settings.rate, weight_decay=0.0)
     generator = torch.Generator().manual_seed(settings.seed)
-    train = torch.tensor([i for i in range(len(given.samples)) if i not in set(new)])
-    kept = torch.tensor([i for i in range(len(given.old.labels)) if i not in set(old)] if given.old else [])
-    yield HeldOut(float("nan"), *_held_out(model, given, trained.depth, new, old))
+    train = torch.tensor([i for i in range(len(material.samples)) if i not in set(new)])
+    rehearsed = torch.tensor([i for i in range(len(material.old.labels)) if i not in set(old)] if material.old else [])
+    yield HeldOut(float("nan"), *_held_out(model, material, trained.depth, new, old))
     for _ in range(epochs):
         loss = 0.0
         for chosen in train[torch.randperm(len(train), generator=generator)].split(settings.batch):
-            drawn = kept[torch.randint(len(kept), (settings.batch,), generator=generator)] if len(kept) else kept
-            loss += step(model, given, trained, optimizer, chosen, drawn) * len(chosen)
-        yield HeldOut(loss / len(train), *_held_out(model, given, trained.depth, new, old))
+            drawn = (
+                rehearsed[torch.randint(len(rehearsed), (settings.batch,), generator=generator)]
+                if len(rehearsed)
+                else rehearsed
+            )
+            loss += step(model, material, trained, optimizer, chosen, drawn) * len(chosen)
+        yield HeldOut(loss / len(train), *_held_out(model, material, trained.depth, new, old))
 
 
 def step(
     model: FusionModel,
-    given: Material,
+    material: Material,
     trained: Trainable,
     optimizer: torch.optim.Optimizer,
     new: Tensor,
@@ -83,14 +87,17 @@ def step(
     """One update by new and old clips (their numbers); returns the mean loss of the new ones plus that of the old."""
     model.train()
     optimizer.zero_grad(set_to_none=True)
-    state, labels = _new_state(model, given, trained.depth, new), labels_of([given.samples[i] for i in new.tolist()])
-    if given.old and len(old):
-        state = states.join([state, states.take(given.old.state, old)])
-        labels = torch.cat([labels, given.old.labels[old]])
-    voices, penalty = model.head_outputs(model.through(state, trained.depth))
+    state, labels = (
+        _new_state(model, material, trained.depth, new),
+        labels_of([material.samples[i] for i in new.tolist()]),
+    )
+    if material.old and len(old):
+        state = states.join([state, states.take(material.old.state, old)])
+        labels = torch.cat([labels, material.old.labels[old]])
+    outputs, penalty = model.head_outputs(model.through(state, trained.depth))
     each = torch.zeros(())
-    for logits, weight in zip(voices.logits.unbind(1), voices.weights.unbind(1), strict=True):
-        each = each + weight * metrics.losses(logits, labels, given.labels.task, heads=given.labels.heads)
+    for logits, weight in zip(outputs.logits.unbind(1), outputs.weights.unbind(1), strict=True):
+        each = each + weight * metrics.losses(logits, labels, material.labels.task, heads=material.labels.heads)
     loss = sum((part.mean() for part in (each[: len(new)], each[len(new) :]) if len(part)), penalty)
     loss.backward()
     nn.utils.clip_grad_norm_(trained.parameters, CLIP)
@@ -113,15 +120,15 @@ def timed(run: Iterator[HeldOut]) -> Iterator[tuple[HeldOut, float]]:
         start = time.perf_counter()
 
 
-def _new_state(model: FusionModel, given: Material, depth: int, chosen: Tensor) -> State:
-    if given.state is not None:
-        return states.take(given.state, chosen)
-    return state_of(model, [given.samples[i] for i in chosen.tolist()], depth, given.fit)
+def _new_state(model: FusionModel, material: Material, depth: int, chosen: Tensor) -> State:
+    if material.state is not None:
+        return states.take(material.state, chosen)
+    return state_of(model, [material.samples[i] for i in chosen.tolist()], depth, material.fit)
 
 
 @torch.no_grad()
 def _held_out(
-    model: FusionModel, given: Material, depth: int, new: Sequence[int], old: Sequence[int]
+    model: FusionModel, material: Material, depth: int, new: Sequence[int], old: Sequence[int]
 ) -> tuple[Tensor, Tensor]:
     """Logits of the new and the old clips that are held out."""
 
@@ -129,19 +136,19 @@ def _held_out(
         return model.head(model.through(state, depth)).float()
 
     parts = torch.tensor(new, dtype=torch.long).split(HELD_BATCH) if len(new) else ()
-    none = torch.zeros(0, given.labels.num_outputs)
-    found = [logits(_new_state(model, given, depth, part)) for part in parts]
-    rehearsed = logits(states.take(given.old.state, torch.tensor(old))) if given.old and len(old) else none
-    return torch.cat([none, *found]), rehearsed
+    none = torch.zeros(0, material.labels.num_outputs)
+    new_logits = [logits(_new_state(model, material, depth, part)) for part in parts]
+    old_logits = logits(states.take(material.old.state, torch.tensor(old))) if material.old and len(old) else none
+    return torch.cat([none, *new_logits]), old_logits
 
 
 def _learnt(labels: Labels, samples: Sequence[Sample]) -> Tensor:
     """(C,) bool: the classes that the clips show; all where a clip says something of every class."""
     if labels.task == "heads":
         starts = torch.tensor([span.start for span in labels.groups.values()])
-        seen = (labels_of(samples) + starts).flatten()
+        present = (labels_of(samples) + starts).flatten()
     elif labels.task == "class":
-        seen = labels_of(samples)
+        present = labels_of(samples)
     else:
-        seen = torch.arange(labels.num_outputs)
-    return torch.zeros(labels.num_outputs, dtype=torch.bool).index_fill(0, seen, True)
+        present = torch.arange(labels.num_outputs)
+    return torch.zeros(labels.num_outputs, dtype=torch.bool).index_fill(0, present, True)

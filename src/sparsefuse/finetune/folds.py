@@ -34,7 +34,7 @@ class Validated(NamedTuple):
 
 
 def cross_validate(
-    model: FusionModel, given: Material, settings: Settings, groups: Sequence[Sequence[int]]
+    model: FusionModel, material: Material, settings: Settings, groups: Sequence[Sequence[int]]
 ) -> Validated:
     """Fits once per fold, each time without a part of the clips. `groups`: the numbers of the clips of each class.
 
@@ -44,19 +44,19 @@ def cross_validate(
     folds = divided(groups, settings.seed)
     if not folds:
         return Validated(min(UNWATCHED_EPOCHS, settings.epochs), [], {}, {}, {}, {})
-    count = len(given.old.labels) if given.old else 0
+    count = len(material.old.labels) if material.old else 0
     old = [list(range(i, count, len(folds))) for i in range(len(folds))]  # one class after the other: each in all folds
     fits = [
-        timed(fit(copy.deepcopy(model), given, settings, epochs=settings.epochs, new=fold, old=kept))
-        for fold, kept in zip(folds, old, strict=True)
+        timed(fit(copy.deepcopy(model), material, settings, epochs=settings.epochs, new=fold, old=fold_old))
+        for fold, fold_old in zip(folds, old, strict=True)
     ]
-    labels = labels_of([given.samples[i] for fold in folds for i in fold])
-    old_labels = given.old.labels[[i for kept in old for i in kept]] if given.old else None
+    labels = labels_of([material.samples[i] for fold in folds for i in fold])
+    old_labels = material.old.labels[[i for fold_old in old for i in fold_old]] if material.old else None
     scored: list[tuple[dict[str, float], dict[str, float]]] = []
     lines: list[Epoch] = []
     for number, parts in enumerate(zip(*fits, strict=True)):
-        scores = _scores(given, torch.cat([epoch.new for epoch, _ in parts]), labels)
-        rehearsed = {} if old_labels is None else _scores(given, torch.cat([e.old for e, _ in parts]), old_labels)
+        scores = _scores(material, torch.cat([epoch.new for epoch, _ in parts]), labels)
+        rehearsed = {} if old_labels is None else _scores(material, torch.cat([e.old for e, _ in parts]), old_labels)
         scored.append((scores, rehearsed))
         both = {f"valid_{name}": value for name, value in scores.items()}
         both |= {f"old_{name}": value for name, value in rehearsed.items()}
@@ -66,8 +66,8 @@ def cross_validate(
     return Validated(best, lines[1:], scored[0][0], scored[best][0], scored[0][1], scored[best][1])
 
 
-def _scores(given: Material, logits: Tensor, labels: Tensor) -> dict[str, float]:
-    return metrics.scores(logits, labels, given.labels.task, heads=given.labels.heads)
+def _scores(material: Material, logits: Tensor, labels: Tensor) -> dict[str, float]:
+    return metrics.scores(logits, labels, material.labels.task, heads=material.labels.heads)
 
 
 def divided(groups: Sequence[Sequence[int]], seed: int) -> list[list[int]]:

@@ -9,11 +9,11 @@ from typing import NamedTuple
 from sparsefuse.config import Config
 from sparsefuse.cost.count import count
 from sparsefuse.data.stats import Stats
-from sparsefuse.finetune.clips import Clips
+from sparsefuse.finetune.clips import UserClips
 from sparsefuse.finetune.effort import Effort
 from sparsefuse.finetune.folds import Validated
 from sparsefuse.finetune.settings import Settings
-from sparsefuse.finetune.trial import Trial
+from sparsefuse.finetune.trial import Comparison
 from sparsefuse.model import FusionModel
 from sparsefuse.runs.folder import Change, Finetune, ModelFacts, Origin, Result, RunFolder
 from sparsefuse.runs.scoring import cost_of, write_result
@@ -27,10 +27,10 @@ class Outcome(NamedTuple):
     model: FusionModel
     stats: Stats | None
     """the normalisation, which stays"""
-    clips: Clips
+    clips: UserClips
     validated: Validated
     effort: Effort | None
-    trial: Trial | None
+    trial: Comparison | None
     seconds: float
     """of the last fit, on all clips"""
 

@@ -1,9 +1,9 @@
-"""Clips that nothing was learnt from: two models and the clips in, the scores of both out."""
+"""Clips that were not trained on: two models and the clips in, the scores of both out."""
 
 from typing import NamedTuple
 
 from sparsefuse.data.lengths import Lengths
-from sparsefuse.finetune.clips import Clips, labels_of
+from sparsefuse.finetune.clips import UserClips, labels_of
 from sparsefuse.finetune.fit import HELD_BATCH
 from sparsefuse.model import FusionModel
 from sparsefuse.runs.folder import Scores
@@ -11,17 +11,17 @@ from sparsefuse.runs.scoring import Predicted, scores
 from sparsefuse.training import multiclip
 
 
-class Trial(NamedTuple):
+class Comparison(NamedTuple):
     """What both models say."""
 
     before: Scores
     after: Scores
     predicted: Predicted
     """what the adapted model says"""
-    clips: Clips
+    clips: UserClips
 
 
-def trial(before: FusionModel, after: FusionModel, clips: Clips, fit: Lengths) -> Trial:
+def trial(before: FusionModel, after: FusionModel, clips: UserClips, fit: Lengths) -> Comparison:
     """Scores both models on the clips, long ones by all their windows."""
     numbers, labels = range(len(clips.samples)), labels_of(clips.samples)
     batches = [numbers[i : i + HELD_BATCH] for i in numbers[::HELD_BATCH]]
@@ -30,4 +30,4 @@ def trial(before: FusionModel, after: FusionModel, clips: Clips, fit: Lengths) -
         for model in (before, after)
     ]
     both = [Predicted(logits, labels, [row.id for row in clips.rows]) for logits in outputs]
-    return Trial(scores(both[0], clips.labels), scores(both[1], clips.labels), both[1], clips)
+    return Comparison(scores(both[0], clips.labels), scores(both[1], clips.labels), both[1], clips)

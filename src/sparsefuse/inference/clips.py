@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-Answer = Prediction | Timeline | Unusable
+ClipResult = Prediction | Timeline | Unusable
 """The result for a clip: a prediction or a timeline, or why it cannot be read."""
 
 
@@ -43,18 +43,18 @@ def show(
     predictor = load(run, trust_code=trust_code)
     if predictor.calibration is None and predictor.labels.task != "regression":
         log.warning("%s has no calibration.json: probabilities are as trained, not calibrated", run)
-    answers = _answers(predictor, files, windows)
+    results = _results(predictor, files, windows)
     if not as_json and Path("-") not in files and sys.stdout.isatty():
-        return _show_tables(answers, top, predictor.labels)
+        return _show_tables(results, top, predictor.labels)
     unusable = 0
-    for name, answer in answers:
-        unusable += isinstance(answer, Unusable)
-        text = _json(name, answer) if as_json else _text(name, answer, top, predictor.labels)
+    for name, result in results:
+        unusable += isinstance(result, Unusable)
+        text = _json(name, result) if as_json else _text(name, result, top, predictor.labels)
         print(text, flush=True)  # the reader of a pipe waits for it
     return unusable
 
 
-def _answers(predictor: Predictor, files: Sequence[Path], windows: Windows | None) -> Iterator[tuple[str, Answer]]:
+def _results(predictor: Predictor, files: Sequence[Path], windows: Windows | None) -> Iterator[tuple[str, ClipResult]]:
     """(name, result) of every clip, as it is computed."""
     for name, clip in named_clips(files, predictor.columns):
         try:
@@ -117,24 +117,24 @@ def _lines(columns: list[str]) -> Iterator[tuple[str, Clip | Unusable]]:
             yield name, {key: Path(value) for key, value in paths.items()}
 
 
-def _text(name: str, answer: Answer, top: int, labels: Labels) -> str:
+def _text(name: str, result: ClipResult, top: int, labels: Labels) -> str:
     """The answer as plain lines: of a prediction one, of a timeline one a segment."""
-    if isinstance(answer, Unusable):
-        return f"{name}: cannot be read: {answer}"
-    if isinstance(answer, Timeline):
-        lines = [f"{name}: {_length(answer)}"]
-        for part in answer.segments:
+    if isinstance(result, Unusable):
+        return f"{name}: cannot be read: {result}"
+    if isinstance(result, Timeline):
+        lines = [f"{name}: {_length(result)}"]
+        for part in result.segments:
             share = "" if part.probability is None else f"  {part.probability:.3f}"
             lines.append(f"  {part.start:8.2f} - {part.end:8.2f} s  {part.label or 'none'}{share}")
     else:
         shares = (
-            f"  {label} {share:.3f}" for head in _likeliest(answer, top, labels).values() for label, share in head
+            f"  {label} {share:.3f}" for head in _likeliest(result, top, labels).values() for label, share in head
         )
-        lines = [f"{name}: {answer.label or 'none'}{''.join(shares)}"]
-    return "\n".join(lines + [f"  {note}" for note in _notes(answer)])
+        lines = [f"{name}: {result.label or 'none'}{''.join(shares)}"]
+    return "\n".join(lines + [f"  {note}" for note in _notes(result)])
 
 
-def _show_tables(answers: Iterable[tuple[str, Answer]], top: int, labels: Labels) -> int:
+def _show_tables(results: Iterable[tuple[str, ClipResult]], top: int, labels: Labels) -> int:
     """Prints timelines as tables of their own, predictions as one; returns how many clips could not be read."""
     from rich.console import Console
     from rich.markup import escape
@@ -142,65 +142,65 @@ def _show_tables(answers: Iterable[tuple[str, Answer]], top: int, labels: Labels
 
     console, rows = Console(), []
     with console.status("reading clips") as status:
-        for name, answer in answers:
-            if isinstance(answer, Timeline):
-                console.print(_segments(name, answer))
+        for name, result in results:
+            if isinstance(result, Timeline):
+                console.print(_segments(name, result))
             else:
-                rows.append((name, answer))
+                rows.append((name, result))
             status.update(escape(name))
     heads = [head or "likeliest" for head in labels.groups] if labels.classes else []
     table = Table(Column("clip", overflow="fold"), "label" if labels.classes else "value", *heads)
-    for name, answer in rows:
-        if isinstance(answer, Unusable):
+    for name, result in rows:
+        if isinstance(result, Unusable):
             cells = ["-"]
         else:
-            shares = _likeliest(answer, top, labels).values() if labels.classes else ()
+            shares = _likeliest(result, top, labels).values() if labels.classes else ()
             texts = (", ".join(f"{label} {share:.3f}" for label, share in head) for head in shares)
-            cells = [answer.label or "none", *texts]
+            cells = [result.label or "none", *texts]
         table.add_row(*map(escape, [name, *cells]))
     if rows:
         console.print(table)
-    for name, answer in rows:  # below: they are as long as paths are
-        for note in [f"cannot be read: {answer}"] if isinstance(answer, Unusable) else _notes(answer):
+    for name, result in rows:  # below: they are as long as paths are
+        for note in [f"cannot be read: {result}"] if isinstance(result, Unusable) else _notes(result):
             console.print(f"{name}: {note}", markup=False, highlight=False, soft_wrap=True)
-    return sum(isinstance(answer, Unusable) for _, answer in rows)
+    return sum(isinstance(result, Unusable) for _, result in rows)
 
 
-def _segments(name: str, answer: Timeline) -> "Table":
+def _segments(name: str, result: Timeline) -> "Table":
     """A recording's segments."""
     from rich.markup import escape
     from rich.table import Table
 
     table = Table(
-        title=escape(f"{name}: {_length(answer)}"), title_justify="left", caption=escape("\n".join(_notes(answer)))
+        title=escape(f"{name}: {_length(result)}"), title_justify="left", caption=escape("\n".join(_notes(result)))
     )
     for title in ("from, s", "to, s", "label", "probability"):
         table.add_column(title, justify="left" if title == "label" else "right")
-    for part in answer.segments:
+    for part in result.segments:
         share = "" if part.probability is None else f"{part.probability:.3f}"
         table.add_row(f"{part.start:.2f}", f"{part.end:.2f}", escape(part.label or "none"), share)
     return table
 
 
-def _likeliest(answer: Prediction, top: int, labels: Labels) -> dict[str, list[tuple[str, float]]]:
+def _likeliest(result: Prediction, top: int, labels: Labels) -> dict[str, list[tuple[str, float]]]:
     """head -> its `top` likeliest classes with their probabilities; the one head is '' if there are none."""
     by_head = {}
     for head, span in labels.groups.items():
-        names = sorted((labels.classes[i] for i in span), key=lambda label: -answer.probabilities[label])[:top]
-        by_head[head] = [(name, answer.probabilities[name]) for name in names]
+        names = sorted((labels.classes[i] for i in span), key=lambda label: -result.probabilities[label])[:top]
+        by_head[head] = [(name, result.probabilities[name]) for name in names]
     return by_head
 
 
-def _length(answer: Timeline) -> str:
-    return f"{answer.seconds:.1f} s, {len(answer.moments)} windows"
+def _length(result: Timeline) -> str:
+    return f"{result.seconds:.1f} s, {len(result.moments)} windows"
 
 
-def _notes(answer: Prediction | Timeline) -> list[str]:
-    return [f"without {modality}: {why}" for modality, why in answer.missing.items()]
+def _notes(result: Prediction | Timeline) -> list[str]:
+    return [f"without {modality}: {why}" for modality, why in result.missing.items()]
 
 
-def _json(name: str, answer: Answer) -> str:
-    if isinstance(answer, Unusable):
-        return json.dumps({"clip": name, "error": str(answer)}, ensure_ascii=False)
-    values = answer.to_json() if isinstance(answer, Timeline) else answer._asdict()
+def _json(name: str, result: ClipResult) -> str:
+    if isinstance(result, Unusable):
+        return json.dumps({"clip": name, "error": str(result)}, ensure_ascii=False)
+    values = result.to_json() if isinstance(result, Timeline) else result._asdict()
     return json.dumps({"clip": name, **values}, ensure_ascii=False)

@@ -53,11 +53,11 @@ def evaluate(
         )
     opened = open_run(run, split=split, manifest=manifest, batch_size=batch_size, trust_code=trust_code)
     logits, labels = outputs(opened)
-    known = opened.predictor.labels
-    scores = metrics.scores(logits, labels, known.task, heads=known.heads)
-    if calibrated and (found := calibrate(logits, labels, known)):
-        RunFolder(run).write(found)
-        scores |= {"temperature": found.temperature, "calibrated_loss": found.loss}
+    model_labels = opened.predictor.labels
+    scores = metrics.scores(logits, labels, model_labels.task, heads=model_labels.heads)
+    if calibrated and (calibration := calibrate(logits, labels, model_labels)):
+        RunFolder(run).write(calibration)
+        scores |= {"temperature": calibration.temperature, "calibrated_loss": calibration.loss}
     return {**scores, "clips": len(opened.data), "skipped": opened.skipped}
 
 
@@ -77,14 +77,14 @@ def open_run(
     predictor = load(run, trust_code=trust_code)
     data = RunFolder(run).read(Config).data
     path = manifest or root / data.manifest
-    found = read_manifest(path, label=data.label, modalities=list(predictor.model.features))
-    rows: dict[str, list[Row]] = {"all": found.rows}
+    listing = read_manifest(path, label=data.label, modalities=list(predictor.model.features))
+    rows: dict[str, list[Row]] = {"all": listing.rows}
     if manifest is None:
-        rows = {split: split_rows(found, data.split, predictor.labels.task)[split]}
+        rows = {split: split_rows(listing, data.split, predictor.labels.task)[split]}
     prepared = prepare(
         rows,
-        found.root,
-        modalities=found.modalities,
+        listing.root,
+        modalities=listing.modalities,
         labels=predictor.labels,
         features=predictor.model.features,
         fit=predictor.fit,
@@ -99,13 +99,13 @@ def open_run(
     changed = difference(before, fingerprints(prepared.rows)) if manifest is None else ""
     if changed:
         raise ValueError(
-            f"{found.path} is not what {run} was trained with ({changed}), so that clips it learnt from may be scored "
+            f"{listing.path} is not what {run} was trained with ({changed}), so that training clips may be scored "
             "as new; restore the manifest and its files, or score clips that you know to be new with --manifest"
         )
     dataset = ClipDataset(
         usable,
         predictor.labels,
-        found.root,
+        listing.root,
         modalities=tuple(predictor.model.features),
         stats=predictor.stats,
         fit=predictor.fit,

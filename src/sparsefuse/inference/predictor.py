@@ -117,14 +117,14 @@ class Predictor:
         for name in clip:
             if name not in self.columns:
                 raise ValueError(unknown("modality", name, self.columns))
-        found: dict[str, Tensor] = {}
+        features: dict[str, Tensor] = {}
         missing: dict[str, str] = {}
         for name in self.model.modalities:
             try:
-                found[name] = self._normalised(name, self.read(name, clip))
+                features[name] = self._normalised(name, self.read(name, clip))
             except Unusable as error:
                 missing[name] = str(error)
-        return found, missing
+        return features, missing
 
     def media(self, name: str, clip: Clip) -> Path | None:
         """The media file that a modality of a clip is made from; None if its features are given, or nothing is."""

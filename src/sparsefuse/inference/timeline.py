@@ -52,13 +52,13 @@ class Timeline(NamedTuple):
         """Windows of equal label joined. Between two windows the border is halfway between their middles."""
         middles = [(moment.start + moment.end) / 2 for moment in self.moments]
         borders = [0.0, *((a + b) / 2 for a, b in itertools.pairwise(middles)), self.seconds]
-        found = []
+        segments = []
         for label, group in itertools.groupby(range(len(self.moments)), lambda i: self.moments[i].prediction.label):
             part = list(group)
             shares = [share for i in part if (share := self.moments[i].probability) is not None]
             mean = sum(shares) / len(shares) if shares else None
-            found.append(Segment(borders[part[0]], borders[part[-1] + 1], label, mean))
-        return found
+            segments.append(Segment(borders[part[0]], borders[part[-1] + 1], label, mean))
+        return segments
 
     def to_json(self) -> dict[str, object]:
         """As plain lists and numbers."""
@@ -86,12 +86,12 @@ def timeline(predictor: Predictor, clip: Clip, *, window: float, hop: float) -> 
     """
     check_windows(window, hop)
     streams, missing = _streams(predictor, clip)
-    whole = max(stream.seconds for stream in streams.values())
+    total = max(stream.seconds for stream in streams.values())
     moments = []
-    for start, end in spans(whole, window, hop):
+    for start, end in spans(total, window, hop):
         parts = {name: part for name, s in streams.items() if (part := s.cut(start, end)) is not None}
         moments.append(Moment(start, end, predictor.predict_one(parts)))
-    return Timeline(whole, moments, missing)
+    return Timeline(total, moments, missing)
 
 
 def check_windows(window: float, hop: float) -> None:
@@ -100,20 +100,20 @@ def check_windows(window: float, hop: float) -> None:
         raise ValueError(f"expected 0 < --hop <= --window, in seconds; got --window {window:g} --hop {hop:g}")
 
 
-def spans(whole: float, window: float, hop: float) -> Iterator[tuple[float, float]]:
+def spans(total: float, window: float, hop: float) -> Iterator[tuple[float, float]]:
     """Start and end of every window, in seconds; a shorter recording is one window."""
     start = 0.0
     for i in itertools.count():
         start = i * hop
-        if start + window >= whole - 1e-6:
+        if start + window >= total - 1e-6:
             break
         yield start, start + window
-    yield max(whole - window, 0.0), whole
+    yield max(total - window, 0.0), total
 
 
 def _streams(predictor: Predictor, clip: Clip) -> tuple[dict[str, Recording], dict[str, str]]:
     """Every modality of the recording that can be read, and why the others cannot."""
-    found, missing = {}, {}
+    streams, missing = {}, {}
     for name in predictor.model.modalities:
         try:
             file = predictor.media(name, clip)
@@ -122,9 +122,9 @@ def _streams(predictor: Predictor, clip: Clip) -> tuple[dict[str, Recording], di
                 raise Unusable("features do not say how many seconds they are; windows need the media file")
             x = predictor.read(name, clip)
             kind = source_of(predictor.extract[name]["extractor"])
-            found[name] = Recording(x, seconds(file, "audio" if kind == "audio" else "video"))
+            streams[name] = Recording(x, seconds(file, "audio" if kind == "audio" else "video"))
         except Unusable as error:
             missing[name] = str(error)
-    if not found:
+    if not streams:
         raise Unusable("; ".join(f"{name}: {why}" for name, why in missing.items()))
-    return found, missing
+    return streams, missing

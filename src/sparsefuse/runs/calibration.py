@@ -20,17 +20,19 @@ RANGE = (0.05, 20.0)
 _STEPS = 60  # golden section: the interval shrinks to 0.618^60, far below what the loss can tell apart
 
 
-def calibrate(logits: Tensor, labels: Tensor, known: Labels) -> Calibration | None:
+def calibrate(logits: Tensor, labels: Tensor, label_set: Labels) -> Calibration | None:
     """The temperature that is best for logits (n, C) of these labels; None for regression, or without clips."""
-    if known.task == "regression" or not len(labels):
+    if label_set.task == "regression" or not len(labels):
         return None
     logits, labels = logits.float().cpu(), labels.cpu()
-    unknown = 1 / (len(labels) + 1)
-    if known.task == "multilabel":
-        labels = (1 - unknown) * labels + unknown / 2
+    smoothing = 1 / (len(labels) + 1)
+    if label_set.task == "multilabel":
+        labels = (1 - smoothing) * labels + smoothing / 2
 
     def loss(log: float) -> float:
-        each = metrics.losses(logits / math.exp(log), labels, known.task, heads=known.heads, label_smoothing=unknown)
+        each = metrics.losses(
+            logits / math.exp(log), labels, label_set.task, heads=label_set.heads, label_smoothing=smoothing
+        )
         return float(each.double().mean())
 
     before = loss(0.0)

@@ -61,15 +61,15 @@ def cost_of(model: FusionModel, lengths: Mapping[str, int], counted: count.Cost,
     return replace(cost, **measure(model, lengths)._asdict()) if measured else cost
 
 
-def predictions_csv(found: Predicted, labels: Labels) -> str:
+def predictions_csv(predicted: Predicted, labels: Labels) -> str:
     """One line per test sample: id, label, prediction and the probability of each class (the value for regression), as
     trained: without the temperature, so that studies can say how sure methods are of themselves."""
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["id", "label", "predicted", *labels.classes])
-    logits = found.logits.float().cpu()
+    logits = predicted.logits.float().cpu()
     shares = metrics.probabilities(logits, labels.task, heads=labels.heads)[:, : len(labels.classes)]
-    for name, truth, row, share in zip(found.ids, found.labels.cpu(), logits, shares, strict=True):
+    for name, truth, row, share in zip(predicted.ids, predicted.labels.cpu(), logits, shares, strict=True):
         answers = [labels.text(truth), labels.text(labels.likeliest(row))]
         writer.writerow([name, *answers, *(f"{float(p):.6f}" for p in share)])
     return text.getvalue()

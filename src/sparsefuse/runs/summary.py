@@ -151,12 +151,12 @@ def summarise(runs: list[Run]) -> list[Row]:
     if not groups:
         raise ValueError(f"none of the {len(runs)} runs has finished (no result.json): there is nothing to report yet")
     gmacs = {name: _cost(group, "gmacs") for name, group in groups.items()}
-    known = {name: value for name, value in gmacs.items() if value}
-    reference = "sft" if "sft" in known else min(known, key=lambda name: known[name], default="")
+    counted = {name: value for name, value in gmacs.items() if value}
+    reference = "sft" if "sft" in counted else min(counted, key=lambda name: counted[name], default="")
     split = "test" if any(run.result.test for group in groups.values() for run in group) else "valid"
     rows = []
     for name, group in groups.items():
-        relative = known[name] / known[reference] if name in known else None
+        relative = counted[name] / counted[reference] if name in counted else None
         costs = {part: _cost(group, part) for part in Row._fields[-6:]}
         seeds, main = sorted({run.result.seed for run in group}), MAIN_METRIC[group[0].result.task]
         rows.append(Row(name, seeds, _metrics(group, split), split, main, gmacs[name], relative, reference, **costs))
@@ -181,7 +181,7 @@ def _read_run(folder: Path) -> Run:
 
 def _check_comparable(finished: list[Run]) -> None:
     """One page compares methods on one data set, and the runs of one method differ in seed or fold."""
-    seen: dict[tuple[str, int, str], Path] = {}
+    folders: dict[tuple[str, int, str], Path] = {}
     firsts: dict[str, Run] = {}  # the first run of each fold; another fold may train on other classes
     for run in finished:
         result, fold = run.result, str(run.result.fold)
@@ -201,12 +201,12 @@ def _check_comparable(finished: list[Run]) -> None:
                 "files changed between them; remove the older one and train it again, or report on each alone"
             )
         cell = (run.name, result.seed, fold)
-        if cell in seen:
+        if cell in folders:
             raise ValueError(
-                f"{seen[cell]} and {run.folder} are both {run.name!r} with seed {result.seed}: "
+                f"{folders[cell]} and {run.folder} are both {run.name!r} with seed {result.seed}: "
                 "report on one experiment at a time, or remove one"
             )
-        seen[cell] = run.folder
+        folders[cell] = run.folder
 
 
 def _short(value: object) -> str:

@@ -11,7 +11,7 @@ from sparsefuse.runs.folder import Epoch
 log = logging.getLogger(__name__)
 
 
-class Watch:
+class EpochProgress:
     """Shows epochs and their scores; use it as a context. `shown` False keeps it silent."""
 
     def __init__(self, epochs: int, *, shown: bool):
@@ -29,7 +29,7 @@ class Watch:
         self.progress = Progress(*columns, console=Console(stderr=True), disable=not self.live)
         self.task = self.progress.add_task("", total=epochs)
 
-    def __enter__(self) -> "Watch":
+    def __enter__(self) -> "EpochProgress":
         if self.live:  # elsewhere even a disabled bar would leave an empty line
             self.progress.start()
         return self

@@ -62,14 +62,14 @@ def load(folder: RunFolder, model: FusionModel) -> Replay | None:
     """What the run keeps, or None if it keeps nothing. Raises ValueError if it was made by other weights."""
     if not folder.replay.is_file():
         return None
-    found = checkpoint.load(folder.replay)
+    saved = checkpoint.load(folder.replay)
     depth = states.fusion_depth(model)
-    if found.facts.get("depth") != depth or found.facts.get("below") != fingerprint(model, depth):
+    if saved.facts.get("depth") != depth or saved.facts.get("below") != fingerprint(model, depth):
         raise ValueError(
             f"{folder.replay} was made by other weights than those of {folder.path}; make it again where the training "
             f"clips are (sparsefuse remember {folder.path}), or remove it"
         )
-    return Replay(states.from_tensors(found.tensors), found.tensors["labels"], depth)
+    return Replay(states.from_tensors(saved.tensors), saved.tensors["labels"], depth)
 
 
 def fingerprint(model: FusionModel, depth: int) -> str:
@@ -106,12 +106,12 @@ def _choose(data: ClipDataset, per_class: int) -> list[int]:
     order = torch.randperm(len(data), generator=torch.Generator().manual_seed(_SEED)).tolist()
     if data.labels.task == "regression":
         return order[:OF_NUMBERS] if per_class else []
-    seen: Counter[int] = Counter()
-    found: list[tuple[int, int]] = []
+    drawn: Counter[int] = Counter()
+    turns: list[tuple[int, int]] = []
     for i in order:
         classes = data.labels.indices(data.rows[i].label)
-        turn = min((seen[c] for c in classes), default=seen[-1])
+        turn = min((drawn[c] for c in classes), default=drawn[-1])
         if turn < per_class:
-            seen.update(classes or [-1])  # a clip of no class, where labels are several
-            found.append((turn, i))
-    return [i for _, i in sorted(found, key=lambda pair: pair[0])]
+            drawn.update(classes or [-1])  # a clip of no class, where labels are several
+            turns.append((turn, i))
+    return [i for _, i in sorted(turns, key=lambda pair: pair[0])]

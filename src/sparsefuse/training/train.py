@@ -34,7 +34,7 @@ from sparsefuse.runs.scoring import Predicted, cost_of, scores, write_result
 from sparsefuse.runs.weights import read_weights, write_weights
 from sparsefuse.tokens import Batch, HeadOutputs, Tokens
 from sparsefuse.training import distributed, multiclip, pretrained, replay
-from sparsefuse.training.progress import Watch
+from sparsefuse.training.progress import EpochProgress
 from sparsefuse.training.schedule import Schedule, new_optimizer
 from sparsefuse.training.setup import write_setup
 
@@ -78,8 +78,8 @@ def train(
     run = _Run(config, clips, model, rank, folder)
     if rank.first:
         write_setup(folder, config, clips, options_of(config), name or config.method)
-    with Watch(config.train.epochs, shown=shown and rank.first) as watch:
-        ended = run.fit(watch, resume, stop)
+    with EpochProgress(config.train.epochs, shown=shown and rank.first) as progress:
+        ended = run.fit(progress, resume, stop)
     if not ended:
         distributed.leave()
         return out
@@ -112,7 +112,7 @@ def options_of(config: Config) -> dict[str, Any]:
     return {**shared, **config.options.get(config.method, {})}
 
 
-class _Progress(NamedTuple):
+class _Position(NamedTuple):
     """Where training stands; what a checkpoint must remember besides tensors."""
 
     epoch: int = 0
@@ -149,11 +149,11 @@ class _Run:
         assert isinstance(model, FusionModel)
         return model
 
-    def fit(self, watch: Watch, resume: bool, stop: Callable[[Path], bool] | None = None) -> bool:
+    def fit(self, progress: EpochProgress, resume: bool, stop: Callable[[Path], bool] | None = None) -> bool:
         """Epochs until the end, or until `stop` (then False); the best weights by validation loss are saved."""
-        at = self._restore() if resume else _Progress()
+        at = self._restore() if resume else _Position()
         for epoch in range(at.epoch, self.config.train.epochs):
-            at = self._epoch(at._replace(epoch=epoch), watch)
+            at = self._epoch(at._replace(epoch=epoch), progress)
             train_loss = at.loss_sum / len(self.clips.splits["train"])
             valid = self._valid_scores()
             loss = self._demand_finite(valid.get("loss", train_loss), epoch)
@@ -167,12 +167,12 @@ class _Run:
             if self.rank.first:
                 self.folder.add_epoch(line)
             self._save(at)
-            watch.epoch(line)
+            progress.epoch(line)
             if stop and stop(self.folder.path):
                 return False
         return True
 
-    def _epoch(self, at: _Progress, watch: Watch) -> _Progress:
+    def _epoch(self, at: _Position, progress: EpochProgress) -> _Position:
         """The batches of one epoch that are not done yet."""
         batches = self.buckets.epoch(at.epoch)
         for batch in self._load("train", batches[at.batch :]):
@@ -181,12 +181,12 @@ class _Run:
             self._demand_finite(loss, at.epoch)
             at = at._replace(batch=at.batch + 1, loss_sum=at.loss_sum + loss)
             at = at._replace(seconds=at.seconds + time.monotonic() - start)
-            watch.step(at.epoch, at.batch, len(batches))
+            progress.step(at.epoch, at.batch, len(batches))
             if time.monotonic() - self.saved_at > 60 * self.config.train.save_minutes:
                 self._save(at)
         return at
 
-    def _step(self, at: _Progress, batch: Batch, *, total: int, count: int) -> float:
+    def _step(self, at: _Position, batch: Batch, *, total: int, count: int) -> float:
         """One update; `total` samples over all processes. Returns their summed loss."""
         spec = self.config.train
         # Processes must draw different dropout, but each the same again after a resume.
@@ -201,10 +201,10 @@ class _Run:
         self.network.train()
         self.optimizer.zero_grad(set_to_none=True)
         with self._precision():
-            voices, penalty = self.network(batch.tokens, mix)
+            outputs, penalty = self.network(batch.tokens, mix)
         each = torch.zeros((), device=batch.labels.device)
-        for i, (logits, weight) in enumerate(zip(voices.logits.unbind(1), voices.weights.unbind(1), strict=True)):
-            own = mix and (mix.shares[voices.streams[i]] if voices.streams else mix.label)
+        for i, (logits, weight) in enumerate(zip(outputs.logits.unbind(1), outputs.weights.unbind(1), strict=True)):
+            own = mix and (mix.shares[outputs.streams[i]] if outputs.streams else mix.label)
             each = each + weight * self._losses(logits, batch.labels, mix and mix._replace(label=own))
         count_here = len(batch.ids)
         if total <= self.rank.rank:  # this process got a stand-in, see `_load`
@@ -310,7 +310,7 @@ class _Run:
             raise ValueError(f"the loss is {loss} in epoch {epoch + 1}; lower train.lr (now {self.config.train.lr:g})")
         return loss
 
-    def _save(self, at: _Progress) -> None:
+    def _save(self, at: _Position) -> None:
         """What a resumed run needs; the first process writes it for all, for they hold the same."""
         self.saved_at = time.monotonic()
         if self.rank.first:
@@ -319,22 +319,22 @@ class _Run:
             tensors |= checkpoint.model_tensors(self.mean, "mean/") if self.mean else {}
             checkpoint.save(self.folder.checkpoint, tensors, facts)
 
-    def _save_best(self, at: _Progress) -> None:
+    def _save_best(self, at: _Position) -> None:
         if self.rank.first:
             facts = {"epoch": at.best_epoch, "valid_loss": at.best_loss}
             write_weights(self.folder, self.scored, self.clips.stats, facts)
 
-    def _restore(self) -> _Progress:
+    def _restore(self) -> _Position:
         path = self.folder.checkpoint
         if not path.exists():
-            return _Progress()
-        found = checkpoint.load(path)
-        checkpoint.restore_model(self.model, found.tensors)
+            return _Position()
+        saved = checkpoint.load(path)
+        checkpoint.restore_model(self.model, saved.tensors)
         if self.mean:
-            checkpoint.restore_model(self.mean, found.tensors, "mean/")
-        checkpoint.restore_optimizer(self.optimizer, found.tensors, found.facts["lr"])
-        self.schedule.restore(found.facts)
-        return _Progress(**found.facts["progress"])
+            checkpoint.restore_model(self.mean, saved.tensors, "mean/")
+        checkpoint.restore_optimizer(self.optimizer, saved.tensors, saved.facts["lr"])
+        self.schedule.restore(saved.facts)
+        return _Position(**saved.facts["progress"])
 
 
 class _Network(nn.Module):

@@ -40,8 +40,8 @@ def eval(
     """
     from sparsefuse.inference.evaluate import evaluate
 
-    found = evaluate(run, split=split, manifest=manifest, calibrated=calibrate, trust_code=trust_code)
-    for name, value in found.items():
+    scores = evaluate(run, split=split, manifest=manifest, calibrated=calibrate, trust_code=trust_code)
+    for name, value in scores.items():
         print(f"{name:>9}  {value:.4f}" if isinstance(value, float) else f"{name:>9}  {value}")
 
 
