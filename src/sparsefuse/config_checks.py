@@ -65,8 +65,8 @@ def check_config(config: Config) -> None:
         if picture.crop >= 1 or picture.flip > 1 or picture.contrast > 1:
             raise ValueError(f"data.pictures: {modality!r} is {picture}; expected crop < 1, flip and contrast <= 1")
     _check_options(config)
-    for modality, given in config.features.items():
-        _check_features(modality, given)
+    for modality, spec in config.features.items():
+        _check_features(modality, spec)
 
 
 def _check_low(what: str, fields: dict[str, float], low: int) -> None:
@@ -99,16 +99,16 @@ def _check_options(config: Config) -> None:
             raise ValueError(f"options: {unknown('method', method, ['all', *every])}")
 
 
-def _check_names(kind: str, given: Iterable[str], known: Iterable[str]) -> None:
-    for name in given:
-        if name not in known:
-            raise ValueError(unknown(kind, name, known))
+def _check_names(kind: str, names: Iterable[str], available: Iterable[str]) -> None:
+    for name in names:
+        if name not in available:
+            raise ValueError(unknown(kind, name, available))
 
 
-def _check_features(modality: str, given: Mapping[str, Any]) -> None:
+def _check_features(modality: str, spec: Mapping[str, Any]) -> None:
     """An extractor that comes with sparsefuse, and its options; a user's file need not be here to train."""
-    if "extractor" not in given:
-        raise ValueError(f"features: {modality!r} names no extractor; got {', '.join(given) or 'nothing'}")
-    options = {name: value for name, value in given.items() if name not in PLACE}
-    if Path(given["extractor"]).suffix != ".py":
-        build(given["extractor"], options)
+    if "extractor" not in spec:
+        raise ValueError(f"features: {modality!r} names no extractor; got {', '.join(spec) or 'nothing'}")
+    options = {name: value for name, value in spec.items() if name not in PLACE}
+    if Path(spec["extractor"]).suffix != ".py":
+        build(spec["extractor"], options)

@@ -35,7 +35,7 @@ class Wanted(NamedTuple):
     """changes when the source, the extractor or its options change; empty when the source's version is not known"""
 
 
-class _Made(NamedTuple):
+class _Contents(NamedTuple):
     """The clips of a shard that are there: name -> what it was made from."""
 
     packed: dict[str, str]
@@ -57,8 +57,10 @@ class Shards:
         self._parts.mkdir(parents=True, exist_ok=True)
         for left_over in [*folder.glob(".*.safetensors"), *self._parts.glob(".*")]:  # of a run that was killed
             left_over.unlink()
-        self._made = self._journal()  # by shard
-        self._at = {name: shard for shard, made in self._made.items() for name in {**made.packed, **made.alone}}
+        self._contents = self._journal()  # by shard
+        self._at = {
+            name: shard for shard, of_shard in self._contents.items() for name in of_shard.packed | of_shard.alone
+        }
         self._file: IO[str] | None = None
 
     def part(self, wanted: Wanted) -> Path:
@@ -71,13 +73,13 @@ class Shards:
         Of the shards, what is wanted in this one, and what of this one is wanted elsewhere, becomes parts.
         """
         here = {clip.name for clip in wanted}
-        made = self._of(shard)
-        for name in [*made.packed, *made.alone]:
+        present = self._of(shard)
+        for name in [*present.packed, *present.alone]:
             if name not in here and name in self._names:
-                self._unpack(shard, Wanted(name, made.get(name)))
+                self._unpack(shard, Wanted(name, present.get(name)))
         missing = []
         for clip in wanted:
-            if clip.made_from and made.get(clip.name) == clip.made_from:
+            if clip.made_from and present.get(clip.name) == clip.made_from:
                 continue
             other = self._at.get(clip.name, shard)
             if other != shard and clip.made_from and self._of(other).get(clip.name) == clip.made_from:
@@ -88,27 +90,27 @@ class Shards:
 
     def end(self, shard: int, done: Sequence[Wanted]) -> None:
         """Writes the shard of these clips, in their order, unless it is there. Raises OSError when the disk is full."""
-        old, new = self._of(shard), _Made({}, {})
+        old, new = self._of(shard), _Contents({}, {})
         parts: dict[str, Path] = {}
         packed: dict[str, Stored] = {}
-        there = places(self._path(shard)) if old.packed else {}
+        old_places = places(self._path(shard)) if old.packed else {}
         for clip in done:
             if clip.made_from and old.alone.get(clip.name) == clip.made_from:
                 new.alone[clip.name] = clip.made_from
                 continue
             if clip.made_from and old.packed.get(clip.name) == clip.made_from:
-                found = there[clip.name]
+                stored = old_places[clip.name]
             else:
                 parts[clip.name] = self.part(clip)
-                found = places(self.part(clip))[clip.name]
-            if found.nbytes >= ALONE:
+                stored = places(self.part(clip))[clip.name]
+            if stored.nbytes >= ALONE:
                 new.alone[clip.name] = clip.made_from
             else:
                 new.packed[clip.name] = clip.made_from
-                packed[clip.name] = found
+                packed[clip.name] = stored
         if parts or list(new.packed) != list(old.packed) or new.alone.keys() != old.alone.keys():
             self._write(shard, new, packed, {name: parts[name] for name in new.alone if name in parts})
-            self._made[shard] = new
+            self._contents[shard] = new
             for part in parts.values():
                 part.unlink(missing_ok=True)
 
@@ -137,8 +139,8 @@ class Shards:
             self._file.close()
             self._file = None
 
-    def _of(self, shard: int) -> _Made:
-        return self._made.get(shard, _Made({}, {}))
+    def _of(self, shard: int) -> _Contents:
+        return self._contents.get(shard, _Contents({}, {}))
 
     def _path(self, shard: int) -> Path:
         return self.folder / f"{shard:05d}.safetensors"
@@ -158,7 +160,7 @@ class Shards:
         with disk_full(target), replacing(target) as temporary:
             save(temporary, {clip.name: stored})
 
-    def _write(self, shard: int, new: _Made, packed: Mapping[str, Stored], moved: Mapping[str, Path]) -> None:
+    def _write(self, shard: int, new: _Contents, packed: Mapping[str, Stored], moved: Mapping[str, Path]) -> None:
         """Puts the clips in their places: `packed` into one file, `moved` are parts that become files of their own.
 
         The journal is told before a file takes its name: so there is a line for whichever files a kill leaves.
@@ -184,9 +186,9 @@ class Shards:
         self._file.write("\n" + json.dumps(entry))
         self._file.flush()
 
-    def _journal(self) -> dict[int, _Made]:
+    def _journal(self) -> dict[int, _Contents]:
         """What each shard holds, of those files that are as a line of the journal says."""
-        found: dict[int, _Made] = {}
+        contents: dict[int, _Contents] = {}
         stamps: dict[Path, str] = {}
 
         def same(path: Path, stamp: str) -> bool:
@@ -196,24 +198,24 @@ class Shards:
 
         for entry in _entries(self.folder / _JOURNAL):
             shard = entry["shard"]
-            before = found.setdefault(shard, _Made({}, {}))
+            before = contents.setdefault(shard, _Contents({}, {}))
             if same(self._path(shard), entry["stamp"]):
-                found[shard] = before._replace(packed=entry["made"])
+                contents[shard] = before._replace(packed=entry["made"])
             for name, (stamp, made_from) in entry["alone"].items():
                 if same(self._path_alone(shard, name), stamp):
                     before.alone[name] = made_from
-        return found
+        return contents
 
 
 def key_names(ids: Sequence[str]) -> list[str]:
     """A safe name for every id; no two alike, even where upper and lower case are the same."""
     plain = [re.sub(r"[^A-Za-z0-9_.-]+", "_", name).lstrip(".")[:80] for name in ids]
-    seen: dict[str, int] = {}
+    counts: dict[str, int] = {}
     for name in plain:
-        seen[name.casefold()] = seen.get(name.casefold(), 0) + 1
+        counts[name.casefold()] = counts.get(name.casefold(), 0) + 1
     # "~" is in no plain name, so a name with a hash meets no other.
     return [
-        safe if safe == name != "__metadata__" and seen[safe.casefold()] == 1 else f"{safe}~{_digest(name)[:16]}"
+        safe if safe == name != "__metadata__" and counts[safe.casefold()] == 1 else f"{safe}~{_digest(name)[:16]}"
         for name, safe in zip(ids, plain, strict=True)
     ]
 

@@ -23,9 +23,9 @@ class Checkpoint(NamedTuple):
 def save(path: Path, tensors: dict[str, Tensor], facts: Mapping[str, object]) -> None:
     """Writes tensors by name and JSON-able facts. Raises OSError if the file cannot be written."""
     with replacing(path) as temporary:
-        whole = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
+        saved = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
         try:
-            save_file(whole, temporary, metadata={"facts": json.dumps(facts)})
+            save_file(saved, temporary, metadata={"facts": json.dumps(facts)})
         except SafetensorError as error:
             raise OSError(f"{path} cannot be written ({error}); is the disk full?") from error
 
@@ -64,10 +64,10 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tenso
         if name.startswith("optimizer/"):
             _, index, key = name.split("/")
             state.setdefault(int(index), {})[key] = tensor
-    whole = optimizer.state_dict()
-    for group in whole["param_groups"]:
+    current = optimizer.state_dict()
+    for group in current["param_groups"]:
         group["lr"] = lr
-    optimizer.load_state_dict({"state": state, "param_groups": whole["param_groups"]})
+    optimizer.load_state_dict({"state": state, "param_groups": current["param_groups"]})
 
 
 def model_tensors(model: nn.Module, prefix: str = "model/") -> dict[str, Tensor]:
@@ -77,14 +77,14 @@ def model_tensors(model: nn.Module, prefix: str = "model/") -> dict[str, Tensor]
 
 def restore_model(model: nn.Module, tensors: dict[str, Tensor], prefix: str = "model/") -> None:
     """Puts back what `model_tensors` gave. Raises ValueError, naming the first, if names or shapes differ."""
-    given = {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
-    shapes, wanted = ({n: tuple(t.shape) for n, t in found.items()} for found in (given, model.state_dict()))
-    differing = [name for name in wanted | shapes if shapes.get(name) != wanted.get(name)]
+    stored = {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
+    shapes, expected = ({n: tuple(t.shape) for n, t in weights.items()} for weights in (stored, model.state_dict()))
+    differing = [name for name in expected | shapes if shapes.get(name) != expected.get(name)]
     if differing:
         name = differing[0]
         raise ValueError(
             f"the checkpoint does not fit the model: {len(differing)} weights differ, the first is {name} (shape "
-            f"{shapes.get(name, 'none')}, expected {wanted.get(name, 'none')}); it was made with "
+            f"{shapes.get(name, 'none')}, expected {expected.get(name, 'none')}); it was made with "
             "other options, so train again"
         )
-    model.load_state_dict(given)
+    model.load_state_dict(stored)

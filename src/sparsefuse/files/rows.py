@@ -57,13 +57,15 @@ def check_ids(path: Path, table: Table) -> None:
         raise ValueError(f"{path}: no 'id' column; {unknown('column', 'id', table.columns)}")
     if not table.rows:
         raise ValueError(f"{path}: no rows, only a header; expected one row per sample")
-    seen: dict[str, int] = {}
+    first_lines: dict[str, int] = {}
     for line, row in zip(table.lines, table.rows, strict=True):
         if not row["id"]:
             raise ValueError(f"{path}, line {line}: the id is empty; every row needs one")
-        if row["id"] in seen:
-            raise ValueError(f"{path}: id {row['id']!r} stands on lines {seen[row['id']]} and {line}; ids are unique")
-        seen[row["id"]] = line
+        if row["id"] in first_lines:
+            raise ValueError(
+                f"{path}: id {row['id']!r} stands on lines {first_lines[row['id']]} and {line}; ids are unique"
+            )
+        first_lines[row["id"]] = line
 
 
 def csv_text(lines: Iterable[Iterable[object]]) -> str:

@@ -80,25 +80,25 @@ def _typed(kind: Any, value: Any, place: str, path: str) -> Any:
         if origin is tuple and inner[-1] is not Ellipsis and len(items) != len(inner):
             raise ValueError(f"{_at(place, path)} has {len(items)} values; expected {len(inner)}")
         kinds = inner if origin is tuple and inner[-1] is not Ellipsis else [inner[0]] * len(items)
-        made = (_typed(*pair, place, _below(path, i)) for i, pair in enumerate(zip(kinds, items, strict=True)))
-        return tuple(made) if origin is tuple else list(made)
+        typed = (_typed(*pair, place, _below(path, i)) for i, pair in enumerate(zip(kinds, items, strict=True)))
+        return tuple(typed) if origin is tuple else list(typed)
     if kind in (Any, object):
         return _any(value, place, path, 0)
     return _number(_of(kind, value, place, path), place, path)
 
 
 def _record(kind: type, value: Any, place: str, path: str) -> Any:
-    known = _fields(kind)
-    given = _of(dict, value, place, path)
-    for name in given:
-        if name not in known:
-            raise ValueError(f"{_at(place, path)}: {unknown('field', name[:60], known)}")
-    for name, (_, _, needed) in known.items():
-        if needed and name not in given:
-            raise ValueError(f"{_at(place, _below(path, name))} is missing; fields: {', '.join(known)}")
-    made = {known[n][0]: _typed(known[n][1], v, place, _below(path, n)) for n, v in given.items()}
+    expected = _fields(kind)
+    entries = _of(dict, value, place, path)
+    for name in entries:
+        if name not in expected:
+            raise ValueError(f"{_at(place, path)}: {unknown('field', name[:60], expected)}")
+    for name, (_, _, needed) in expected.items():
+        if needed and name not in entries:
+            raise ValueError(f"{_at(place, _below(path, name))} is missing; fields: {', '.join(expected)}")
+    values = {expected[n][0]: _typed(expected[n][1], v, place, _below(path, n)) for n, v in entries.items()}
     try:
-        return kind(**made)
+        return kind(**values)
     except ValueError as error:
         raise ValueError(f"{_at(place, path)}: {error}") from error
 

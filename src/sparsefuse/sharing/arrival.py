@@ -53,21 +53,21 @@ def check_run(folder: Path, names: list[str]) -> None:
     _check_weights(facts, checkpoint.shapes(run.weights))
 
 
-def _check_weights(facts: ModelFacts, found: Mapping[str, tuple[int, ...]]) -> None:
+def _check_weights(facts: ModelFacts, shapes: Mapping[str, tuple[int, ...]]) -> None:
     """The weights are those of the model that model.json describes, and a clip of it can be paid for."""
-    given = {name.removeprefix("model/"): shape for name, shape in found.items() if name.startswith("model/")}
-    with torch.device("meta"), _at_most(100 + 2 * len(given)):  # without memory; given up if it is far larger
+    stored = {name.removeprefix("model/"): shape for name, shape in shapes.items() if name.startswith("model/")}
+    with torch.device("meta"), _at_most(100 + 2 * len(stored)):  # without memory; given up if it is far larger
         model = build_model(facts)
-    wanted = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
     if facts.normalised:
         statistics = {f"{kind}/{name}": (width,) for name, width in facts.features.items() for kind in ("mean", "std")}
-        wanted |= statistics
-        given |= {name: found[name] for name in statistics if name in found}
-    for name in sorted(wanted.keys() | given.keys()):
-        if wanted.get(name) != given.get(name):
+        expected |= statistics
+        stored |= {name: shapes[name] for name in statistics if name in shapes}
+    for name in sorted(expected.keys() | stored.keys()):
+        if expected.get(name) != stored.get(name):
             raise ValueError(
                 f"model.safetensors does not hold the model that model.json describes: {name} has shape "
-                f"{given.get(name, 'none')}, expected {wanted.get(name, 'none')}"
+                f"{stored.get(name, 'none')}, expected {expected.get(name, 'none')}"
             )
     lengths = {name: facts.resample.get(name, length) for name, length in facts.lengths.items()}
     if facts.max_length:
@@ -83,16 +83,16 @@ def _at_most(count: int) -> Iterator[None]:
 
     Raises ValueError at the first one too many: a depth of a billion must not be tried.
     """
-    made = {"weights": 0, "modules": 0}
+    counts = {"weights": 0, "modules": 0}
 
     def weight(*_: object) -> None:
-        made["weights"] += 1
-        if made["weights"] > count:
+        counts["weights"] += 1
+        if counts["weights"] > count:
             raise ValueError(f"it has far more weights than model.safetensors ({count} is enough)")
 
     def part(*_: object) -> None:
-        made["modules"] += 1
-        if made["modules"] > 100 + 20 * count:
+        counts["modules"] += 1
+        if counts["modules"] > 100 + 20 * count:
             raise ValueError("it has far more parts than the weights in model.safetensors need")
 
     hooks = [

@@ -69,8 +69,8 @@ def _results(folder: RunFolder, result: Result | None) -> str:
         peers = seeds(folder, result)
         rows = ["| metric | this run | mean ± standard deviation | seeds |", "|:--|--:|--:|--:|"]
         for name in names:
-            found = spread([peer.scores(split)[name] for peer in peers if name in peer.scores(split)])
-            over = "" if found.std is None else f"{_shown(found.mean, name)} ± {_shown(found.std, name)}"
+            stat = spread([peer.scores(split)[name] for peer in peers if name in peer.scores(split)])
+            over = "" if stat.std is None else f"{_shown(stat.mean, name)} ± {_shown(stat.std, name)}"
             rows.append(f"| {metric(name).title} | {_shown(scores[name], name)} | {over} | n = {len(peers)} |")
         of = f"On {result.splits[split]} {clips}."
         alone = " One seed: the deviation is not known." if len(peers) == 1 else ""
@@ -92,15 +92,15 @@ def _adapted(result: Result) -> str:
 def seeds(folder: RunFolder, result: Result) -> list[Result]:
     """The results of the runs beside this one that differ from it in the seed only, itself among them."""
     config = replace(folder.read(Config), seed=0)
-    found = {}
+    by_seed = {}
     for path in sorted(folder.path.resolve().parent.iterdir()):
         peer = RunFolder(path)
         other = peer.get(Result)
         if other is None or other.finetune or replace(peer.read(Config), seed=0) != config:
             continue
         if all(getattr(other, key) == getattr(result, key) for key in ("name", "method", "clips", "fold", "classes")):
-            found[other.seed] = other
-    return list({**found, result.seed: result}.values())
+            by_seed[other.seed] = other
+    return list({**by_seed, result.seed: result}.values())
 
 
 def _cost(result: Result | None, env: Environment | None) -> str:
@@ -123,10 +123,10 @@ def _inputs(facts: ModelFacts) -> str:
         spec = facts.extractors.get(name)
         if spec:
             options = ", ".join(f"{k} {v}" for k, v in spec.items() if k not in ("extractor", "source"))
-            made = f"`{spec['extractor']}` of sparsefuse" + (f" ({_plain(options)})" if options else "")
+            source = f"`{spec['extractor']}` of sparsefuse" + (f" ({_plain(options)})" if options else "")
         else:
-            made = "elsewhere; give arrays (tokens, features)"
-        rows.append(f"| {_plain(name)} | {width} | {facts.lengths[name]} | {made} |")
+            source = "elsewhere; give arrays (tokens, features)"
+        rows.append(f"| {_plain(name)} | {width} | {facts.lengths[name]} | {source} |")
     return "\n".join(rows) + "\n\nAny subset of the modalities works; what is missing is named in the answer."
 
 

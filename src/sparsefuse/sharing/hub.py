@@ -36,13 +36,13 @@ def download(name: str, folder: Path, revision: str | None) -> list[str]:
     with _plainly(name):
         info = api.model_info(name, revision=revision, files_metadata=True)
         sizes = {file.rfilename: file.size for file in info.siblings or ()}
-        taken = [file for file in sizes if file in LIMITS]
-        check_needed(taken, name)
-        for file in taken:
+        shared = [file for file in sizes if file in LIMITS]
+        check_needed(shared, name)
+        for file in shared:
             check_size(file, sizes[file])
-        for file in taken:
+        for file in shared:
             api.hf_hub_download(name, file, revision=info.sha, local_dir=folder)
-    return sorted(sizes.keys() - set(taken))
+    return sorted(sizes.keys() - set(shared))
 
 
 def _api() -> Any:
@@ -71,5 +71,5 @@ def _plainly(name: str) -> Iterator[None]:
             f"the hub has no {name}, or you may not see it; `hf auth login` gives a token"
         ) from error
     except HTTPError as error:  # of the library below: no connection, or a refusal
-        told = str(error).strip().splitlines()
-        raise OSError(f"the hub did not do it for {name}: {told[-1] if told else type(error).__name__}") from error
+        lines = str(error).strip().splitlines()
+        raise OSError(f"the hub did not do it for {name}: {lines[-1] if lines else type(error).__name__}") from error

@@ -43,14 +43,14 @@ def plain_files(folder: Path) -> tuple[list[str], list[str]]:
 
     Raises ValueError for a shared name that is a link, a folder or a device: it would bring what is elsewhere.
     """
-    taken, left = [], []
+    shared, others = [], []
     for path in sorted(folder.iterdir()):
         if path.name not in LIMITS:
-            left.append(path.name)
+            others.append(path.name)
             continue
-        found = path.lstat()
-        if not stat.S_ISREG(found.st_mode):
+        status = path.lstat()
+        if not stat.S_ISREG(status.st_mode):
             raise ValueError(f"{path.name} in {folder} is a link or no plain file; a shared run has plain files only")
-        check_size(path.name, found.st_size)
-        taken.append(path.name)
-    return taken, left
+        check_size(path.name, status.st_size)
+        shared.append(path.name)
+    return shared, others

@@ -33,17 +33,17 @@ def check_model(facts: ModelFacts) -> None:
         _check_plain(spec, f"extract.features.{name}", MOST_EXTRACTED)
 
 
-def _check_code(name: str, where: str, known: list[str]) -> None:
+def _check_code(name: str, where: str, available: list[str]) -> None:
     """What would be executed must be part of sparsefuse."""
-    if name in known:
+    if name in available:
         return
     name = name[:LONGEST]
     if name.lower().endswith(".py") or "/" in name or "\\" in name:
         raise ValueError(
             f"model.json: {where} is the code {name!r}; a shared run must do with what comes with sparsefuse "
-            f"({', '.join(known)}), for code from elsewhere is not run"
+            f"({', '.join(available)}), for code from elsewhere is not run"
         )
-    raise ValueError(f"model.json: {unknown(where, name, known)}")
+    raise ValueError(f"model.json: {unknown(where, name, available)}")
 
 
 def _check_plain(value: object, where: str, most: int, depth: int = 0) -> None:

@@ -39,13 +39,13 @@ def copy_scrubbed(run: Path, to: Path, *, with_replay: bool) -> None:
 def check_no_paths(folder: Path) -> None:
     """Raises ValueError for a text with a path of this machine in it."""
     here = [re.escape(part) for part in {str(Path.home()), str(Path.cwd())} if len(part) > len("/root")]
-    given_away = re.compile("|".join([*here, _PATH]))
+    paths = re.compile("|".join([*here, _PATH]))
     for path in sorted(folder.iterdir()):
         if path.suffix in (".json", ".jsonl", ".md"):
-            found = given_away.search(path.read_text(encoding="utf-8"))
-            if found:
+            match = paths.search(path.read_text(encoding="utf-8"))
+            if match:
                 raise ValueError(
-                    f"{path.name} would give away the path {found[0]!r}; nothing was shared. Take it out first"
+                    f"{path.name} would give away the path {match[0]!r}; nothing was shared. Take it out first"
                 )
 
 
