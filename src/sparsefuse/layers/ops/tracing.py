@@ -13,7 +13,7 @@ def exporting() -> bool:
 def all_real(mask: Tensor) -> bool:
     """Whether every token under `mask` is known to be real, so that masking can be skipped.
 
-    False where finding out is costly or wrong: a GPU would have to synchronise, and a traced model must hold for any mask.
+    False where finding out is costly or wrong: a GPU would synchronise, and a traced model must hold for any mask.
     """
     return mask.device.type == "cpu" and mask.dtype == torch.bool and not watched(mask) and bool(mask.all())
 

@@ -12,8 +12,8 @@ MEANS = 15
 def num_windows(length: int, size: int) -> int:
     """Windows of `size` that hold `length` tokens; one more, left empty, in an exported model.
 
-    torch.export specialises on a count of 1: without the empty window, a model exported on long clips would reject short
-    ones.
+    torch.export specialises on a count of 1: without the empty window, a model exported on long clips would reject
+    short ones.
     """
     return (length - 1) // size + (2 if exporting() else 1)
 
@@ -31,7 +31,7 @@ def members(mask: Tensor, keep: int) -> Tensor:
 
 
 def means(mask: Tensor, span: int) -> tuple[Tensor, Tensor]:
-    """The weights (B, M, N) that average tokens under `mask` (B, 1 + N) to means of windows; the means' own weights (B, M)."""
+    """Weights (B, M, N) that average tokens under `mask` (B, 1 + N) over windows; the weights (B, M) of these means."""
     tokens = mask[:, None, 1:].to(torch.float32)
     inside = members(mask[:, 1:], MEANS) * tokens  # (B, M, N)
     share = inside / inside.sum(2, keepdim=True).clamp_min(torch.finfo(inside.dtype).tiny)

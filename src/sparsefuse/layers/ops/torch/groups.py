@@ -1,8 +1,8 @@
 """Which keys a block of queries attends to: linear maps from a stream to groups of queries and of keys, and back.
 
-Tokens come last, (B, H, D/H, N): matrix products with N innermost take a third of the time of those with the head dimension innermost. A
-stream is CLS and N tokens, cut into G blocks of l; a group holds n = B H G blocks (or residues) of L queries, S keys
-each. `join` and `spread` are the transposes of `cut` and `gather`, that is, their backward.
+Tokens come last, (B, H, D/H, N): matrix products with N innermost take a third of the time of products with the head
+dimension innermost. A stream is CLS and N tokens, cut into G blocks of l; a group holds n = B H G blocks (or residues)
+of L queries, S keys each. `join` and `spread` are the transposes of `cut` and `gather`, that is, their backward.
 """
 
 from abc import ABC, abstractmethod
@@ -37,7 +37,7 @@ class Group(ABC):
         self.length, self.span, self.count = length, span, num_windows(length, span)
 
     def bias(self, heads: int) -> Tensor:
-        """(n, L or 1, S) added to the scores: log-weights of the keys, `MASKED` where a query does not attend to one."""
+        """(n, L or 1, S) added to the scores: log-weights of the keys, `MASKED` for pairs out of the pattern."""
         bias = self.logs()[:, None].expand(-1, heads, -1, -1).flatten(0, 2)[:, None]
         return bias if self.unseen is None else bias + self.unseen
 
