@@ -1,4 +1,4 @@
-"""The configuration of what was chosen: a Config in, a YAML file that `sparsefuse train` takes out."""
+"""Writes the chosen configuration as a YAML file for `sparsefuse train`."""
 
 import os
 from collections.abc import Mapping
@@ -12,11 +12,11 @@ from sparsefuse.config import Config
 from sparsefuse.files.whole import write_text
 
 
-def write_yaml(path: Path, config: Config, root: Path, says: list[str]) -> None:
-    """Writes what differs from the defaults, below comments that say how to run it and `says` what to expect.
+def write_yaml(path: Path, config: Config, root: Path, comments: list[str]) -> None:
+    """Writes what differs from the defaults, below `comments` and the command that runs it.
 
     The manifest and lists of classes become relative to the file, as `train` reads them; a method's own .py file
-    absolute, for that is read relative to wherever one is.
+    absolute, because it is read relative to the current folder.
     """
 
     def relative(file: str) -> str:
@@ -32,12 +32,12 @@ def write_yaml(path: Path, config: Config, root: Path, says: list[str]) -> None:
         tree["method"] = file
         tree["options"][file] = tree["options"].pop(config.method)
     changed = _changed(tree, asdict(Config()))
-    notes = "".join(f"# {line}".rstrip() + "\n" for line in [*says, "", f"  sparsefuse train {path}"])
+    notes = "".join(f"# {line}".rstrip() + "\n" for line in [*comments, "", f"  sparsefuse train {path}"])
     write_text(path, notes + yaml.safe_dump({"method": tree["method"], **changed}, sort_keys=False))
 
 
 def _changed(tree: Mapping[str, Any], default: Mapping[str, Any]) -> dict[str, object]:
-    """What is not as it is by default, tuples as lists."""
+    """The values that differ from the defaults, tuples as lists."""
     changed = {}
     for name, value in tree.items():
         if isinstance(value, dict) and default.get(name):

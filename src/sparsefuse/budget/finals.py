@@ -1,4 +1,4 @@
-"""The end of a search: the best trials in; trained whole with several seeds, one is chosen, and it alone is tested."""
+"""The end of a search: the best trials are trained with several seeds; one is chosen, and only that one is tested."""
 
 import dataclasses
 import logging
@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Chosen:
-    """What chosen.json holds: the trial, and what its model costs now."""
+    """chosen.json: the trial, and the costs of its model measured at the end."""
 
     trial: int
     cost: Mapping[str, float]
@@ -37,7 +37,7 @@ class Finals(NamedTuple):
     """Where and how finalists are trained."""
 
     config: Config
-    """with the epochs of a whole run"""
+    """with the epochs of a full run"""
     limits: BudgetLimits
     goal: Goal
     seeds: Sequence[int]
@@ -60,20 +60,20 @@ class Finals(NamedTuple):
         return sorted(finalists, key=lambda f: order(f.stat.mean, f.trial, self.limits, self.goal))
 
     def choose(self, finalists: Sequence[Finalist], clips: Clips) -> Finalist:
-        """The best that measures within the budget now, when the machine is quiet; noted in chosen.json.
+        """The best whose costs, measured again on the quiet machine, are within the budget; written to chosen.json.
 
         Raises ValueError if none does.
         """
-        noted = self.out / "chosen.json"
-        if noted.exists():
-            return next(f for f in finalists if f.trial.number == read(Chosen, noted).trial)
+        record = self.out / "chosen.json"
+        if record.exists():
+            return next(f for f in finalists if f.trial.number == read(Chosen, record).trial)
         over = []
         for finalist in finalists:
             config = self._cells([finalist.trial])[0].config
             model = new_model(config, clips).to(device_of(config.train.device))
             costs = {**finalist.trial.candidate.costs, **measure(model, clips.typical)._asdict()}
             if self.limits.kept(costs):
-                write(noted, Chosen(finalist.trial.number, costs))
+                write(record, Chosen(finalist.trial.number, costs))
                 return finalist
             over.append(f"{finalist.trial.name} measures {self.limits.say(costs)}")
             log.warning("%s now, over the budget; the next best is taken", over[-1])
@@ -88,7 +88,7 @@ class Finals(NamedTuple):
         folder = self.out / "chosen"
         if not folder.exists():
             half = self.out / ".chosen"
-            shutil.rmtree(half, ignore_errors=True)  # of a search that was killed here
+            shutil.rmtree(half, ignore_errors=True)  # left by a killed search
             shutil.copytree(cell.folder, half, ignore=shutil.ignore_patterns(cell.run.file(Result).name))
             os.replace(half, folder)
         costs = read(Chosen, self.out / "chosen.json").cost
@@ -109,9 +109,9 @@ class Finals(NamedTuple):
 
 
 def _other_clips(config: Config) -> Config:
-    """With another draw of the validation clips for every seed, where that leaves the test clips as they are.
+    """With other validation clips for every seed, if the test clips stay the same.
 
-    Trials were chosen by how they did on one draw, of which the best is the luckiest, too.
+    Trials were chosen by their score on one draw, so the best score there is biased upwards.
     """
     split = config.data.split
     if not split.test_groups:

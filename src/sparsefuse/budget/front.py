@@ -1,4 +1,4 @@
-"""What a search found: trials in, the Pareto front and the finalists out, and their tables."""
+"""The Pareto front and the finalists of a search, and their tables."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -36,7 +36,7 @@ def order(score: float, trial: Trial, limits: BudgetLimits, goal: Goal) -> tuple
 def finalists_of(trials: Sequence[Trial], limits: BudgetLimits, goal: Goal, count: int) -> list[Trial]:
     """Those worth training with several seeds: the best of all that finished; of several methods, the best of each.
 
-    Not of the front alone: one score is not so sure that a trial a little worse and a little dearer were out.
+    Not of the front alone: one score is too noisy to rule out a trial that is slightly worse and more expensive.
     """
     finished = [trial for trial in trials if trial.state == "finished"]
     ranked = sorted(finished, key=lambda trial: order(trial.score, trial, limits, goal))
@@ -49,7 +49,7 @@ def finalists_of(trials: Sequence[Trial], limits: BudgetLimits, goal: Goal, coun
 
 
 class Finalist(NamedTuple):
-    """A trial that was trained whole, with several seeds."""
+    """A trial that was trained for all epochs, with several seeds."""
 
     trial: Trial
     scores: list[float]
@@ -90,7 +90,7 @@ class Sheet(NamedTuple):
 
 
 def sheet_of_trials(title: str, trials: Sequence[Trial], goal: Goal) -> Sheet:
-    """A row per trial: what it scored on the validation split, what it costs, and its options."""
+    """A row per trial: its validation score, its costs and its options."""
     costs = [name for name in UNITS if any(name in trial.candidate.costs for trial in trials)]
     rows = [
         [

@@ -1,4 +1,4 @@
-"""A budget and what is held against it: limits and a model in; its costs, before any training, out."""
+"""The limits of a budget, and the costs of a model before training that are compared with them."""
 
 import json
 import statistics
@@ -35,7 +35,7 @@ class BudgetLimits(NamedTuple):
         return {name: limit for name, limit in self._asdict().items() if limit is not None}
 
     def check(self) -> None:
-        """Raises ValueError if there is no limit, or one that nothing could keep."""
+        """Raises ValueError if there is no limit, or one of 0 or less."""
         if not self.given:
             flags = [
                 f"{flag} {example}" for flag, example in zip(FLAGS.values(), ("0.05", "50000", "2", "5"), strict=True)
@@ -46,11 +46,11 @@ class BudgetLimits(NamedTuple):
                 raise ValueError(f"{FLAGS[name]} is {limit:g}; expected more than 0")
 
     def shares(self, costs: dict[str, float]) -> dict[str, float]:
-        """How much of each limit is used; above 1 is over it. A cost that is not known is left out."""
+        """How much of each limit is used; above 1 is over it. A cost that was not computed is left out."""
         return {name: costs[name] / limit for name, limit in self.given.items() if name in costs}
 
     def kept(self, costs: dict[str, float]) -> bool:
-        """Whether no known cost is over its limit."""
+        """Whether every cost is within its limit; costs that were not computed are ignored."""
         return all(share <= 1 for share in self.shares(costs).values())
 
     def say(self, costs: dict[str, float]) -> str:
@@ -70,16 +70,16 @@ class Priced:
 
 
 class Prices:
-    """What models cost on clips of median length; each is priced once and noted in `path`, a JSONL file.
+    """What models cost on clips of median length; each is computed once and recorded in `path`, a JSONL file.
 
     Parameters and multiply-adds are counted. Memory and latency are measured, but only where there is a limit on them
-    and the counted costs are within theirs. A search that is continued reads what it measured before: it must decide
-    as it did then.
+    and the counted costs are within theirs. A resumed search reads its earlier measurements, so that it
+    makes the same decisions.
     """
 
     def __init__(self, limits: BudgetLimits, clips: Clips, device: str, path: Path):
         self.limits, self.clips, self.device, self.path = limits, clips, device, path
-        lines = read_lines(path)  # without a line that a kill cut off, which the next would be glued to
+        lines = read_lines(path)  # without a line that a kill cut off
         write_text(path, "".join(json.dumps(line) + "\n" for line in lines))
         priced = (from_json(Priced, line, str(path)) for line in lines)
         self.costs = {_key(one.method, one.options): one.costs for one in priced}

@@ -1,4 +1,4 @@
-"""Candidates for trials: spaces in, options that keep the budget out. Optuna proposes, the cost model disposes."""
+"""Candidates for trials: spaces in, options within the budget out. Optuna proposes, the cost model filters."""
 
 import json
 import logging
@@ -14,14 +14,14 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-TRIES = 300  # candidates in a row that are over the budget, or known, before the space counts as used up
-MISSES = 10  # of these in a row; then they are drawn at random: the estimator proposes what it likes over and over
+TRIES = 300  # candidates in a row that are over the budget, or repeated, before the space counts as exhausted
+MISSES = 10  # of these in a row before candidates are drawn at random: the estimator repeats its favourites
 STARTUP = 20  # candidates that are drawn at random first, those over the budget among them
 STEPS = 16  # from the configured options to the cheapest ones
 
 
 class Candidate(NamedTuple):
-    """Options that keep the budget."""
+    """Options within the budget."""
 
     method: str
     options: Mapping[str, object]
@@ -29,13 +29,13 @@ class Candidate(NamedTuple):
 
 
 class Proposals:
-    """Asks for candidates and tells how they did: Optuna's tree of Parzen estimators, one objective for the score and
-    one per limit.
+    """Proposes candidates and takes their scores: Optuna's tree-structured Parzen estimator, one objective for the
+    score and one per limit.
 
-    What is over the budget is no trial. Optuna is told by how much it was over, as a constraint, and asked again: so it
-    learns where the budget ends. Nothing is kept on disk: with the same seed and the same answers it proposes the same,
-    so a search that was killed is continued by going through it once more. (Optuna's own storage keeps the trials, not
-    the state of the dice: continued from there, a search would go another way.)
+    A candidate over the budget does not become a trial. Optuna gets the excess as a constraint, so that it learns the
+    limit, and proposes again. Nothing is stored: with the same seed and scores the proposals are the same, so a killed
+    search is resumed by replaying it. (Optuna's storage keeps the trials but not the random state: a search resumed
+    from it would diverge.)
     """
 
     def __init__(self, spaces: Mapping[str, Space], starts: Sequence[tuple[str, Point]], prices: Prices, *, seed: int,
@@ -54,7 +54,7 @@ class Proposals:
         """candidates that were over the budget"""
 
     def ask(self) -> Candidate | None:
-        """The next candidate within the budget that was not asked for yet; None if none turns up."""
+        """The next new candidate within the budget; None if there is none in `TRIES`."""
         states = _optuna().trial.TrialState
         for missed in range(TRIES):
             self.study.sampler = self.guided if missed < MISSES else self.random
@@ -81,7 +81,7 @@ class Proposals:
         return None
 
     def tell(self, candidate: Candidate, score: float | None) -> None:
-        """How a candidate did; None if it failed."""
+        """Records a candidate's score; None if it failed."""
         trial = self.trials[_key(candidate)]
         if score is None:
             self.study.tell(trial, state=_optuna().trial.TrialState.FAIL)
@@ -102,11 +102,11 @@ class Proposals:
 def affordable(
     methods: Mapping[str, Mapping[str, object]], prices: Prices
 ) -> tuple[dict[str, Space], list[tuple[str, Point]]]:
-    """The spaces of the methods (name -> configured options) that the budget allows, and where to begin in each.
+    """The spaces of the methods (name -> configured options) that the budget allows, and starting points in each.
 
-    To begin with: the configured options, or the nearest to them on the way to the cheapest that keep the budget; and
-    those half way from there to the cheapest. A method that cannot keep the budget is left out, with a warning. Raises
-    ValueError, with the lowest cost that was found, if none can.
+    The starting points are the configured options, or the nearest on the path to the cheapest that are within budget,
+    and those half way from there to the cheapest. A method that cannot meet the budget is left out, with a warning.
+    Raises ValueError, with the lowest cost that was found, if none can.
     """
     spaces, starts, dear = {}, [], []
     for method, configured in methods.items():
@@ -130,7 +130,7 @@ def affordable(
 
 
 def _cheapest(method: str, space: Space, prices: Prices) -> Point:
-    """The cheapest pattern on each axis that has patterns, all else being cheap too."""
+    """The cheapest pattern on each axis that has patterns, with the other axes at their cheapest."""
     choices = {name: axis for name, axis in space.axes.items() if isinstance(axis, Choice)}
     patterns: Point = {name: axis.start for name, axis in choices.items()}
     for name, axis in choices.items():
@@ -152,7 +152,7 @@ def _key(candidate: Candidate) -> str:
 
 
 def _optuna() -> Any:
-    """Optuna, which is an extra."""
+    """Imports Optuna, an optional dependency."""
     try:
         import optuna
     except ImportError as error:

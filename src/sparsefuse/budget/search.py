@@ -3,7 +3,7 @@
     candidates  ->  those within the budget, by counting  ->  trials: one seed, the poor ones stopped early
                 ->  the best of the front, with several seeds  ->  the best mean  ->  tested, once
 
-Below `out`: search.json (what was asked for), candidates.jsonl (all candidates and their costs), trials/ and finalists/
+Below `out`: search.json (its settings), candidates.jsonl (all candidates and their costs), trials/ and finalists/
 (run folders that never saw the test split), front.csv, front.md, finalists.csv, trials.csv, chosen.json, chosen.yaml
 (the configuration with the chosen options) and chosen/ (the trained and tested model).
 """
@@ -42,11 +42,11 @@ from sparsefuse.training.distributed import device_of
 from sparsefuse.training.train import options_of
 
 ROUND = 4
-"""trials that are asked for together, if there are no more jobs than that"""
+"""trials per round, unless there are more jobs"""
 
 
 class SearchResult(NamedTuple):
-    """What a search gives."""
+    """The result of a search."""
 
     chosen: Path
     """the run folder of the chosen model, tested"""
@@ -71,16 +71,16 @@ def search(
 ) -> SearchResult:
     """Searches the options of `methods` (the configuration's if none) that score best on validation within `limits`.
 
-    `epochs` is how long a trial trains, as long as the configuration says by default; trials use the configuration's
-    seed. The best `finalists` (of several methods: the best of each) are then trained whole with `seeds`, which trials
+    `epochs` is the length of a trial, by default that of the configuration; trials use the configuration's seed. The
+    best `finalists` (of several methods: the best of each) are then trained for all epochs with `seeds`, which trials
     did not use, each with other validation clips where `test_groups` fix the test split; the best mean is chosen. Its
-    first seed's model is scored on the test split; no other ever is. Costs are those of clips of median length. A
-    search that was killed continues where it was.
+    first seed's model is scored on the test split; no other model is. Costs are those of clips of median length. A
+    killed search resumes.
 
-    Folds are not searched: the configuration's `test_groups` is the test split, as for `train`. The people who test
-    another fold have then had a part in the choice; for an estimate over folds, search in each.
+    Folds are not searched: the configuration's `test_groups` is the test split, as for `train`. Clips that test
+    another fold have then taken part in the choice; for an estimate over folds, search in each.
 
-    Raises ValueError for limits that no model keeps, for clips without a validation split, or if `out` holds another
+    Raises ValueError for limits that no model meets, for clips without a validation split, or if `out` holds another
     search.
     """
     methods = list(methods) or [config.method]
@@ -117,15 +117,15 @@ def search(
     last.write_csv(out / "finalists.csv")
     write_text(out / "front.md", f"{front.markdown()}\n{last.markdown()}")
     chosen = finals.test(best)
-    says = _says(config, best, finals, len(done))
-    write_yaml(out / "chosen.yaml", finals.whole_config(best, config), root, says)
+    comments = _comments(config, best, finals, len(done))
+    write_yaml(out / "chosen.yaml", finals.whole_config(best, config), root, comments)
     return SearchResult(chosen, out / "chosen.yaml", front, last)
 
 
 def _check(
     config: Config, limits: BudgetLimits, methods: Sequence[str], seeds: Sequence[int], *, trials: int, finalists: int
 ) -> None:
-    """Raises ValueError for what no search could follow, before anything is read."""
+    """Raises ValueError for invalid arguments, before any file is read."""
     limits.check()
     check_once("methods", (Path(method).stem for method in methods))
     check_once("seeds", map(str, seeds))
@@ -138,7 +138,7 @@ def _check(
 
 
 def _begin(out: Path, settings: Mapping[str, object], clips: Clips, together: int) -> int:
-    """Notes in search.json what was asked for; gives the trials per round, of the first call if it is continued."""
+    """Writes the settings to search.json; returns the trials per round, those of the first call if it is resumed."""
     path = out / "search.json"
     if not path.exists():
         prints = {split: asdict(fingerprint) for split, fingerprint in clips.fingerprints.items()}
@@ -151,8 +151,8 @@ def _begin(out: Path, settings: Mapping[str, object], clips: Clips, together: in
     return together
 
 
-def _says(config: Config, best: Finalist, finals: Finals, trials: int) -> list[str]:
-    """What the YAML says about its model."""
+def _comments(config: Config, best: Finalist, finals: Finals, trials: int) -> list[str]:
+    """Comments of the YAML about its model."""
     title, n = METRICS[finals.goal.name].title, len(best.scores)
     lines = [
         f"Found by sparsefuse budget in {trials} trials, for {finals.limits.say(best.trial.candidate.costs)} a clip.",

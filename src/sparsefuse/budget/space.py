@@ -1,7 +1,7 @@
-"""What a search may change in a method: the signature of its `build` and the clips' lengths in, options out.
+"""The search space of a method: the signature of its `build` and the clips' lengths in, options out.
 
-The names and types of its arguments decide, so a method in a user's file takes part as soon as it follows the same
-conventions:
+The names and types of its arguments define the space, so a method in a user's file is searched too if it follows the
+same conventions:
 
     dim and num_heads       the width, in heads of the configured size
     *_depth, num_*          1 up to the configured number (num_*: up to twice that)
@@ -20,7 +20,7 @@ from sparsefuse.layers.ops import PATTERNS
 from sparsefuse.methods import find
 
 KEPT = 16
-"""tokens that a method keeps if neither the configuration nor its own default says (SFT's number)"""
+"""tokens that a method keeps if neither the configuration nor its default sets it (SFT's number)"""
 
 
 class Range(NamedTuple):
@@ -69,7 +69,7 @@ class Space(NamedTuple):
         return options
 
     def toward_cheap(self, t: float, patterns: Point) -> Point:
-        """The configured point at t = 0, the cheapest at t = 1; patterns change to the given ones half way."""
+        """The configured point at t = 0, the cheapest at t = 1; patterns change to `patterns` half way."""
         return {
             name: axis.toward_cheap(t) if isinstance(axis, Range) else (axis.start if t < 0.5 else patterns[name])
             for name, axis in self.axes.items()

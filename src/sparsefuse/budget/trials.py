@@ -20,11 +20,11 @@ from sparsefuse.runs.summary import METRICS
 
 log = logging.getLogger(__name__)
 
-RIVALS = 4  # fewer cheaper trials than this say little about what is poor
+RIVALS = 4  # with fewer cheaper trials the median is too noisy to stop by
 
 
 class Goal(NamedTuple):
-    """What trials are judged by: a score of the validation split."""
+    """The objective of trials: a score of the validation split."""
 
     name: str
     """top1, map or mae"""
@@ -44,7 +44,7 @@ class Goal(NamedTuple):
 
 
 class Trial(NamedTuple):
-    """A candidate and how it did."""
+    """A candidate and its score."""
 
     number: int
     candidate: Candidate
@@ -66,17 +66,17 @@ def name_of(number: int, candidate: Candidate) -> str:
 
 
 class MedianPruner(NamedTuple):
-    """Says of a run whether it is to be stopped: its best score so far is worse than the median of its rivals'.
+    """Whether to stop a run: its best score so far is worse than the median of its rivals at the same epoch.
 
-    Rivals are earlier trials that cost no more. Against dearer ones a cheap trial need not win: it may be worth its
-    price. (Optuna's own pruners compare one number, and refuse a study with several objectives.)
+    Rivals are earlier trials that cost no more: a cheap trial may be on the front though more expensive ones score
+    higher. (Optuna's pruners do not support studies with several objectives.)
     """
 
     goal: Goal
     rivals: tuple[tuple[float, ...], ...]
     """their curves"""
     epochs: int
-    """of a whole run; before a third of them nothing is stopped"""
+    """of a full run; no run is stopped before a third of them"""
 
     def __call__(self, folder: Path) -> bool:
         curve = self.goal.curve(folder)
@@ -89,7 +89,7 @@ class MedianPruner(NamedTuple):
 
 
 class Trials(NamedTuple):
-    """How trials are run."""
+    """Runs trials."""
 
     config: Config
     """with the epochs of a trial"""
@@ -102,11 +102,11 @@ class Trials(NamedTuple):
     """how many trials"""
     jobs: int
     round: int
-    """trials that are asked for together. What is asked next depends on all of them, so the search goes the same way
-    however many jobs there are"""
+    """trials that are proposed together; the next proposals depend on all of them, so the search is the same for any
+    number of jobs"""
 
     def run(self, proposals: Proposals) -> list[Trial]:
-        """Runs trials, round by round, until there are enough or nothing new keeps the budget.
+        """Runs trials, round by round, until there are `wanted` or no new candidate is within the budget.
 
         A trial that ended in an earlier call is not run again.
         """
@@ -129,7 +129,9 @@ class Trials(NamedTuple):
                 progress.note = self._note(done, proposals.rejected)
                 progress.update()
                 if len(candidates) < missing:
-                    log.warning("only %d different candidates keep the budget; the search ends with them", len(done))
+                    log.warning(
+                        "only %d different candidates are within the budget; the search ends with them", len(done)
+                    )
                     break
         return done
 
@@ -146,10 +148,10 @@ class Trials(NamedTuple):
         return all(other[name] <= share for name, share in mine.items())
 
     def _train(self, cells: Sequence[Cell], progress: GridProgress) -> Iterator[tuple[int, str]]:
-        """Trains the cells that did not end before; gives the place and the error, or "", of each as it ends.
+        """Trains the cells that did not end before; yields the index and the error, or "", of each as it ends.
 
-        Raises ValueError if a cell is there already with another configuration: with another version of Optuna or
-        PyTorch, a search may not go as it did.
+        Raises ValueError if a cell exists already with another configuration: with another version of Optuna or
+        PyTorch, a resumed search may diverge.
         """
         places = {cell.folder: k for k, cell in enumerate(cells)}
         open_cells = []

@@ -3,8 +3,8 @@
     relaxed: every head learns a mixture of all views at a price  ->  hardened: the likeliest views within the budget
     ->  trained with several seeds, beside the strategies and random draws that cost as much
 
-The paper leaves this open (its second question). Below `out`: search-views.json (what was asked for), relaxed/ (a run
-folder), runs/ (a run folder per choice and seed), views.yaml (the configuration with the views found).
+The paper leaves this open (its second question). Below `out`: search-views.json (its settings), relaxed/ (a run
+folder), runs/ (a run folder per choice and seed), views.yaml (the configuration with the chosen views).
 """
 
 import dataclasses
@@ -46,7 +46,7 @@ log = logging.getLogger(__name__)
 
 
 class ViewSearchResult(NamedTuple):
-    """What a search for views gives."""
+    """The result of a search for views."""
 
     views: list[Frequencies]
     """by fusion layer"""
@@ -57,7 +57,7 @@ class ViewSearchResult(NamedTuple):
 
 
 class ViewBudget(NamedTuple):
-    """What the fusion layers' views decide about, and what they may cost."""
+    """The shapes of the fusion layers, and the cost that their views may have."""
 
     names: tuple[str, ...]
     lengths: dict[str, int]
@@ -72,7 +72,7 @@ class ViewBudget(NamedTuple):
         return sum(count * score_products(v, self.lengths) for layer in layers for v, count in layer.items())
 
     def strategy(self, name: Strategy, seed: int = 0) -> list[Frequencies] | None:
-        """The strategy's views with the fewest cross heads that keep the budget; None if even all of them do not."""
+        """The strategy's views with the fewest cross heads that is within the budget; None if there is none."""
         heads = self.num_heads * self.depth
         for crossing in range(heads + 1):
             views = by_strategy(
@@ -85,7 +85,7 @@ class ViewBudget(NamedTuple):
             )
             if self.products(views) <= self.most:
                 return views
-        return None  # pairs take turns, and the cheapest pair alone would do
+        return None  # heads go to the pairs in turn; the cheapest pair alone might be within the budget
 
 
 def search_views(
@@ -101,9 +101,9 @@ def search_views(
 ) -> ViewSearchResult:
     """Searches the views of `locomt` under a budget of `gmacs` per clip of median length; other options stay.
 
-    The relaxed model is trained with the configuration's seed and never scored on the test split; what was found is
-    trained anew with `seeds`, as are the strategies and `draws` random choices. A rerun does what is missing. Raises
-    ValueError for a budget that no views keep, for clips of one modality, or if `out` holds another search.
+    The relaxed model is trained with the configuration's seed and never scored on the test split; the views are
+    then trained with `seeds`, as are the strategies and `draws` random choices. A rerun does what is missing. Raises
+    ValueError for a budget that no views meet, for clips of one modality, or if `out` holds another search.
     """
     config = dataclasses.replace(config, method="locomt")
     check_config(config)
@@ -120,25 +120,27 @@ def search_views(
     if failed:
         raise ValueError(f"the relaxed model failed: {failed[0]}")
     views = harden(preferences(cell), budget)
-    says = [f"Views found by sparsefuse search-views for at most {gmacs:g} GMACs a clip."]
+    comments = [f"Views found by sparsefuse search-views for at most {gmacs:g} GMACs a clip."]
     chosen = Variant("found", "locomt", {"views": views})
-    write_yaml(out / "views.yaml", chosen.of(config, config.seed), root, says)
+    write_yaml(out / "views.yaml", chosen.of(config, config.seed), root, comments)
     others = {name: budget.strategy(name) for name in STRATEGIES if name != "random"}
     others |= {f"random {seed}": budget.strategy("random", seed) for seed in range(draws)}
     variants = [chosen, *(Variant(name, "locomt", {"views": v}) for name, v in others.items() if v is not None)]
     for name in (name for name, layers in others.items() if layers is None):
-        log.warning("%s is left out: with all its heads across pairs in turn it is over the budget", name)
+        log.warning("%s is left out: it is over the budget for any number of cross heads", name)
     return ViewSearchResult(
         views, out / "views.yaml", run(grid(config, variants, seeds, out / "runs", root=root), jobs=jobs)
     )
 
 
 def _budget(config: Config, clips: Clips, gmacs: float) -> ViewBudget:
-    """What there is to decide. Raises ValueError if the budget leaves no choice, or there is none to make."""
+    """The budget of the views. Raises ValueError if no views are within it, or there is nothing to choose."""
     names = tuple(sorted(clips.features))
     if len(names) < 2:
         raise ValueError(f"views are a choice between modalities; the clips have one, {min(clips.features)!r}")
-    model = _model(clips, {**options_of(config), "views": "spread", "cross": 0.0})  # all heads read themselves
+    model = _model(
+        clips, {**options_of(config), "views": "spread", "cross": 0.0}
+    )  # all heads attend to their own modality
     blocks = _blocks(model)
     if not blocks:
         raise ValueError("views are chosen for fusion layers; options.locomt.fusion_depth is 0")
@@ -167,7 +169,7 @@ def _blocks(model: FusionModel) -> list[ViewBlock]:
 
 
 def preferences(cell: Cell) -> list[Tensor]:
-    """The shares (H, V) that the heads of each fusion layer of a trained relaxed model give to the views."""
+    """The weights (H, V) of the views in each head, by fusion layer, of a trained relaxed model."""
     learned = [block.views for block in _blocks(load_model(cell.run).model)]
     return [views.preference.detach().softmax(1) for views in learned if isinstance(views, LearnedViews)]
 
