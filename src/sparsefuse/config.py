@@ -21,7 +21,7 @@ class Split:
     folds: list[list[str]] = field(default_factory=list)
     """lists of groups; `compare` makes each list the test split in turn and averages over them"""
     train_share: float = 1.0
-    """share of the training clips that is learnt from, of every class in proportion; the others are left out"""
+    """share of the training clips that is used, of every class in proportion; the others are left out"""
     valid_by: Literal["group", "stratified"] = "group"
     """with a group split: draw the validation split by whole groups, or by clips of the training groups"""
     seed: int = 0
@@ -100,7 +100,7 @@ class Data:
     """evenly spaced windows of max_length tokens whose logits are averaged in validation, test and prediction. Training
     sees the beginning; reports give the cost of one"""
     resample: dict[str, int] = field(default_factory=dict)
-    """modality -> tokens: its streams are interpolated to this many, so that a place means a part of the clip"""
+    """modality -> tokens: its streams are interpolated to this many, so that a position is a share of the clip"""
     strict: bool = False
     """stop at the first unusable sample instead of skipping it"""
     cache_mb: int = 4096
@@ -184,7 +184,7 @@ class Config:
     """name of a fusion method (`sparsefuse train --help` lists them) or a path to a .py file that defines `build`"""
     options: dict[str, dict[str, Any]] = field(default_factory=dict)
     """options per method, as its `build` takes them: {sft: {keep: {rgb: 12}}, all: {dim: 40}}; `all` goes to every
-    method that knows the option"""
+    method that has the option"""
     features: dict[str, dict[str, Any]] = field(default_factory=dict)
     """what `extract` makes: {modality: {extractor: frames, source: video, rate: 10}}"""
     train: Train = field(default_factory=Train)

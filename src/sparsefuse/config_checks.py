@@ -1,4 +1,4 @@
-"""A configuration comes in; a ValueError says what in it no run could follow, before anything is read."""
+"""Checks a configuration before any file is read: ValueError for the first invalid field."""
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -36,7 +36,7 @@ _BOUNDS = {
 
 
 def check_config(config: Config) -> None:
-    """Raises ValueError for a missing manifest, a number out of its range, or a name that nothing knows."""
+    """Raises ValueError for a missing manifest, a number out of its range, or an unknown name."""
     if not config.data.manifest:
         raise ValueError("no manifest given: --data.manifest FILE, or a YAML with data: {manifest: ...}")
     for field, (low, above) in _BOUNDS.items():

@@ -1,7 +1,7 @@
 """Losses and scores: logits and labels in, numbers out.
 
 A `heads` task has several labels per clip, one class each (a verb and a noun). The logits of its heads stand side by
-side, so wherever logits are read `heads` must say how many classes each has, in order.
+side, so functions of logits take `heads`: the number of classes of each, in order.
 """
 
 import statistics
@@ -71,7 +71,9 @@ def scores(logits: Tensor, labels: Tensor, task: Task, *, heads: Mapping[str, in
             scored |= _top(parts[i : i + 1], labels[:, i : i + 1], f"_{name}")
         return scored
     elif task == "multilabel":
-        columns = zip(logits.sigmoid().T, labels.long().T, strict=True)  # torchmetrics' own takes no single class
+        columns = zip(
+            logits.sigmoid().T, labels.long().T, strict=True
+        )  # torchmetrics' multilabel F1 rejects a single class
         scored["macro_f1"] = statistics.fmean(float(tmc.binary_f1_score(*column)) for column in columns)
     else:
         values = logits[:, 0]
@@ -139,7 +141,7 @@ def _five_likeliest(parts: Sequence[Tensor]) -> Tensor:
     """(B, 5, H) the combinations of one class per head that have the largest product of probabilities, or all if fewer.
 
     Sums of logits order them alike: what softmax divides by is one number for all classes of a head. Head by head five
-    are kept: whatever the other heads say, a sixth has five before it. Of equals the one with the lower class is first.
+    are kept: for any choice in the other heads, a sixth has five before it. Ties go to the lower class.
     """
     best = parts[0].new_zeros(len(parts[0]), 1, dtype=torch.double)
     chosen = torch.zeros(len(parts[0]), 1, 0, dtype=torch.long, device=parts[0].device)

@@ -318,7 +318,7 @@ def test_train_eval_predict_and_resume_from_the_command_line(
 @pytest.mark.parametrize("verb", ["eval", "predict"])
 def test_what_is_no_run_folder_ends_with_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, verb: str) -> None:
     ended = call(monkeypatch, verb, tmp_path, *(["x.npy"] if verb == "predict" else []))
-    assert str(ended).startswith(f"error: {tmp_path} is no run folder")
+    assert str(ended).startswith(f"error: {tmp_path} is not a run folder")
 
 
 @pytest.mark.usefixtures("made_up_costs")

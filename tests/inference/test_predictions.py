@@ -34,7 +34,7 @@ def test_lines_of_standard_input_are_clips_and_a_bad_one_costs_itself(run: Path,
     assert "none.npy" in mine["missing"]["rgb"]
     assert (broken["clip"], broken["error"][:8]) == ("line 4", "not JSON")
     assert wrong["error"].startswith("expected the paths of rgb, sound; got 'sounds'")
-    assert (missing["clip"], "trained on features made elsewhere" in missing["error"]) == ("missing.mp4", True)
+    assert (missing["clip"], "trained on features computed elsewhere" in missing["error"]) == ("missing.mp4", True)
 
 
 def test_a_run_without_a_temperature_says_so(run: Path, tmp_path: Path, caplog, capsys) -> None:

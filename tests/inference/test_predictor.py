@@ -114,7 +114,7 @@ def test_an_unknown_modality_is_an_error_with_the_nearest_match(run: Path) -> No
 
 def test_a_media_file_is_refused_by_a_model_of_features_made_elsewhere(run: Path, tmp_path: Path) -> None:
     (tmp_path / "a.mp4").write_bytes(b"x")
-    with pytest.raises(Unusable, match="trained on features made elsewhere"):
+    with pytest.raises(Unusable, match="trained on features computed elsewhere"):
         load(run).predict_one(tmp_path / "a.mp4")
 
 
@@ -173,7 +173,7 @@ def test_a_clip_may_name_the_columns_that_features_were_made_from(raw: Path) -> 
     features = filled(3, None)
     assert predictor.predict_one(given | features) == predictor.predict_one(filled(3, -2)), "features come first"
     found = predictor.predict_one(features | {"audio": np.zeros((3, 4))})
-    assert found.missing == {"sound": "not given, and 'audio' is no media file"}
+    assert found.missing == {"sound": "not given, and 'audio' is not a media file"}
 
 
 def test_a_csv_is_read_as_its_source_where_readings_are_one(raw: Path) -> None:
@@ -315,7 +315,9 @@ def test_what_is_no_run_folder_is_an_error_that_says_so(run: Path, tmp_path: Pat
     if missing != "folder":
         shutil.copytree(run, copy)
         (copy / missing).unlink()
-    with pytest.raises(FileNotFoundError, match="no run folder" if missing != "model.safetensors" else "no checkpoint"):
+    with pytest.raises(
+        FileNotFoundError, match="not a run folder" if missing != "model.safetensors" else "no checkpoint"
+    ):
         load(copy)
 
 
@@ -324,8 +326,8 @@ def test_what_is_no_run_folder_is_an_error_that_says_so(run: Path, tmp_path: Pat
     [
         ({"windows": ...}, r"model\.json: windows is missing"),
         ({"features": {"rgb": 10**9, "sound": 4}}, r"features\.rgb is 1000000000; expected a whole number"),
-        ({"options": {"dim": "wide"}}, r"model\.json describes no model that can be built"),
-        ({"options": {"dims": 4}}, r"describes no model that can be built: .*'dims'"),
+        ({"options": {"dim": "wide"}}, r"model\.json does not describe a model that can be built"),
+        ({"options": {"dims": 4}}, r"does not describe a model that can be built: .*'dims'"),
         ({"options": {"dim": 12, "num_heads": 2}}, "the checkpoint does not fit the model"),
     ],
 )

@@ -118,7 +118,9 @@ def test_what_a_run_does_not_have_is_not_in_its_files(tmp_path: Path) -> None:
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=r"is no run folder: it has no model\.json; expected what `sparsefuse"):
+    with pytest.raises(
+        FileNotFoundError, match=r"is not a run folder: it has no model\.json; expected what `sparsefuse"
+    ):
         RunFolder(tmp_path).read(ModelFacts)
 
 

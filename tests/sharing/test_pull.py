@@ -87,7 +87,7 @@ HOSTILE = {
     "width that is allowed": ({"options": {"dim": 65_000, "num_heads": 2}}, "does not hold the model"),
     "depth": ({"options": {"fusion_depth": 60_000}}, "more weights than model.safetensors"),
     "unknown option": ({"options": {"dims": 10}}, "unknown option of sft 'dims'"),
-    "option of another kind": ({"options": {"dim": "wide"}}, "describes no model that can be built"),
+    "option of another kind": ({"options": {"dim": "wide"}}, "does not describe a model that can be built"),
     "option is infinite": ({"options": {"drop": float("inf")}}, "options.drop is inf; expected a finite number"),
     "options are deep": ({"options": {"keep": DEEP}}, "nested more than"),
     "features": ({"features": {"rgb": 10**9, "sound": 4}}, r"features.rgb is 1000000000; expected a whole number"),

@@ -1,7 +1,7 @@
-"""What exported models take of a small device: runs, searches or files in; latency, memory, operations and size out.
+"""The cost of exported models on a small device: runs, searches or files in; latency, memory, operations, size out.
 
 Each is measured in a process of its own (`measured`), on one thread and with capped memory: a model that needs more
-fails there, as it would on the device. Multiply-adds stand for energy.
+fails there, as it would on the device. Multiply-adds are a proxy for energy.
 """
 
 import csv
@@ -54,10 +54,10 @@ class DeviceRow(NamedTuple):
 
 
 def profile(source: Path, *, memory_mb: int, trust_code: bool = False) -> list[DeviceRow]:
-    """Lines of a run folder (float32 and int8 in onnxruntime, exported if they are not yet; bfloat16 in PyTorch) or of
+    """Rows of a run folder (float32 and int8 in onnxruntime, exported if they are not yet; bfloat16 in PyTorch) or of
     an exported file. Writes device.csv and device.md in <run>/export, or <file>.device.csv and .md.
 
-    Raises ValueError for what is neither.
+    Raises ValueError for any other path.
     """
     if source.suffix == ".onnx":
         rows = [_of_file(source, str(source), memory_mb)]
@@ -84,17 +84,19 @@ def profiles(sources: Sequence[Path], *, memory_mb: int, as_json: bool, trust_co
     from rich.console import Console
 
     Console().print(table(rows, memory_mb))
-    print("ms: median at batch 1, ± half its 10-90 % range. MB: peak above the runtime alone. GMACs stand for energy.")
+    print(
+        "ms: median at batch 1, ± half its 10-90 % range. MB: peak above the runtime alone. GMACs: a proxy for energy."
+    )
 
 
 def members(source: Path) -> list[Path]:
     """Of a folder that `sparsefuse budget` wrote, the run folders of its Pareto front and of the chosen model; else
-    what is given. Raises ValueError for a search that has found no front yet."""
+    `source` itself. Raises ValueError for a search without a front yet."""
     if not (source / "search.json").is_file():
         return [source]
     if not (source / "front.csv").is_file():
         raise ValueError(
-            f"{source}: this search has no front yet; run its `sparsefuse budget` command again, it goes on"
+            f"{source}: this search has no front yet; run its `sparsefuse budget` command again to resume it"
         )
     with (source / "front.csv").open(newline="", encoding="utf-8") as file:
         front = [source / "trials" / row["trial"] for row in csv.DictReader(file)]
@@ -102,7 +104,7 @@ def members(source: Path) -> list[Path]:
 
 
 def table(rows: Sequence[DeviceRow], memory_mb: int) -> "Table":
-    """The lines on the screen."""
+    """The rows as a table for the terminal."""
     from rich.table import Table
 
     cap = f", at most {memory_mb} MB" if memory_mb else ""
@@ -119,7 +121,7 @@ def table(rows: Sequence[DeviceRow], memory_mb: int) -> "Table":
 
 
 def _exported(run: Path, int8: bool, trust_code: bool) -> Path:
-    """The run's exported file; made if it is not there or older than the weights."""
+    """The run's exported file; written anew if it is missing or older than the weights."""
     file = run / "export" / f"model{'-int8' * int8}.onnx"
     if file.is_file() and file.stat().st_mtime >= RunFolder(run).weights.stat().st_mtime:
         return file
@@ -136,7 +138,7 @@ def _of_file(file: Path, name: str, memory_mb: int) -> DeviceRow:
 
 
 def _bfloat16(run: Path, plain: DeviceRow, trust_code: bool) -> DeviceRow:
-    """The model in PyTorch, on features as the model sees them; PyTorch itself is larger than any sensible cap."""
+    """The model in PyTorch, on preprocessed features; without a memory cap, which PyTorch alone would exceed."""
     clip = dict(RunFolder(run).read(ModelFacts).typical)
     measured = _measured(Task("torch", str(run), clip, RUNS, 0, precision="bfloat16", trust_code=trust_code))
     weights = checkpoint.shapes(RunFolder(run).weights)

@@ -44,7 +44,7 @@ def evaluate(
     """Scores of the run's best model, with the number of clips (`clips`) and of those left out (`skipped`).
 
     Reads the run's own data as its config.json names it (relative to the current folder), or all rows of `manifest`.
-    `calibrated` fits the run's temperature to these clips and notes it in the run. Raises ValueError if the run's own
+    `calibrated` fits the run's temperature to these clips and writes it to the run. Raises ValueError if the run's own
     data is not what it was when the run began, or to fit to its test split. `trust_code`: see `predict.load`.
     """
     if calibrated and manifest is None and split != "valid":
@@ -100,7 +100,7 @@ def open_run(
     if changed:
         raise ValueError(
             f"{listing.path} is not what {run} was trained with ({changed}), so that training clips may be scored "
-            "as new; restore the manifest and its files, or score clips that you know to be new with --manifest"
+            "as new; restore the manifest and its files, or score new clips with --manifest"
         )
     dataset = ClipDataset(
         usable,

@@ -31,7 +31,7 @@ Clip = str | Path | Mapping[str, Stream]
 
 
 class Prediction(NamedTuple):
-    """What the model says of one clip."""
+    """The prediction for one clip."""
 
     label: str
     """the likeliest class; several classes joined by | (those above 1/2); the likeliest of each head joined by +; the
@@ -60,7 +60,7 @@ def load(run: str | Path, *, device: str = "cpu", trust_code: bool = False) -> "
 
 
 class Predictor:
-    """A trained model with its labels, its normalisation and its way from files to features."""
+    """A trained model with its labels, normalisation and feature extraction."""
 
     def __init__(
         self,
@@ -76,7 +76,7 @@ class Predictor:
         self.calibration = calibration
 
     def predict(self, clips: Clip | Sequence[Clip]) -> "Prediction | list[Prediction]":
-        """One clip gives one prediction, a list of clips a list. Each is a batch of its own, so memory stays small.
+        """Returns one prediction for one clip, a list for a list. Each clip is its own batch, so memory stays small.
 
         Raises Unusable for a clip of which no modality can be read, ValueError for unknown modalities.
         """
@@ -86,12 +86,12 @@ class Predictor:
 
     @property
     def temperature(self) -> float:
-        """What logits are divided by before they become probabilities; 1 if the run was never calibrated."""
+        """The divisor of logits before softmax; 1 if the run was not calibrated."""
         return self.calibration.temperature if self.calibration else 1.0
 
     @property
     def columns(self) -> list[str]:
-        """What a clip may name: the modalities, and the manifest columns that those the model reads are made from."""
+        """Keys of a clip: the modalities, and the manifest columns that their features are extracted from."""
         sources = (self._source(name) for name in self.model.modalities)
         return list(dict.fromkeys([*self.model.features, *filter(None, sources)]))
 
@@ -142,7 +142,7 @@ class Predictor:
         return Path(stream) if raw else None
 
     def _reads_tables(self, name: str) -> bool:
-        """Whether the modality is made from what may be a table, such as readings, and not from films."""
+        """Whether the modality is extracted from what may be a table, such as sensor readings, not from films."""
         return name in self.extract and source_of(self.extract[name]["extractor"]) not in ("video", "audio")
 
     def read(self, name: str, clip: Clip) -> Tensor:
@@ -154,7 +154,7 @@ class Predictor:
             return torch.from_numpy(self._extracted(name, file))
         if name not in clip:
             source = self._source(name)
-            raise Unusable(f"not given, and {source!r} is no media file" if source in clip else "not given")
+            raise Unusable(f"not given, and {source!r} is not a media file" if source in clip else "not given")
         stream = clip[name]
         if isinstance(stream, str | Path):
             return torch.from_numpy(read_array(str(stream), Path()))
@@ -167,7 +167,7 @@ class Predictor:
     def _extracted(self, name: str, path: Path) -> np.ndarray:
         if name not in self.extract:
             raise Unusable(
-                f"{path} is a media file, but {name!r} was trained on features made elsewhere; give its features"
+                f"{path} is a media file, but {name!r} was trained on features computed elsewhere; give its features"
             )
         spec = {k: v for k, v in self.extract[name].items() if k not in PLACE}
         make = self.extract[name]["extractor"]
@@ -183,7 +183,7 @@ class Predictor:
         return self.stats.normalise(name, x) if self.stats else x
 
     def prediction(self, logits: Tensor, missing: dict[str, str]) -> Prediction:
-        """What logits (C,) say."""
+        """The prediction of logits (C,)."""
         labels = self.labels
         shares = self.probabilities(logits[None])[0].tolist()
         label = labels.text(labels.likeliest(logits))

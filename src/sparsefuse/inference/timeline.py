@@ -1,7 +1,7 @@
-"""Long recordings: a clip and a window in seconds in; what is where in it, out.
+"""Long recordings: a prediction per window of a clip, and segments of equal labels.
 
-Features are made of the whole recording, then cut: token i of N lies at the share i / N of the stream's seconds. What
-an extractor joins to a token from before and after it may so reach over a window's edge.
+Features are extracted from the whole recording, then cut: token i of N is at i / N of the stream's seconds. The context
+that an extractor adds to a token may therefore cross the edge of a window.
 """
 
 import itertools
@@ -17,7 +17,7 @@ from sparsefuse.media.seconds import seconds
 
 
 class Moment(NamedTuple):
-    """What the model says of one window."""
+    """The prediction for one window."""
 
     start: float
     """seconds"""
@@ -26,7 +26,7 @@ class Moment(NamedTuple):
 
     @property
     def probability(self) -> float | None:
-        """Of the label; None if it is none of the classes, as a number or several labels are."""
+        """Of the label; None for a number or several labels."""
         return self.prediction.probabilities.get(self.prediction.label)
 
 
@@ -95,7 +95,7 @@ def timeline(predictor: Predictor, clip: Clip, *, window: float, hop: float) -> 
 
 
 def check_windows(window: float, hop: float) -> None:
-    """Raises ValueError unless the windows leave nothing out."""
+    """Raises ValueError unless the windows cover the whole recording."""
     if not 0 < hop <= window:
         raise ValueError(f"expected 0 < --hop <= --window, in seconds; got --window {window:g} --hop {hop:g}")
 
@@ -118,8 +118,8 @@ def _streams(predictor: Predictor, clip: Clip) -> tuple[dict[str, Recording], di
         try:
             file = predictor.media(name, clip)
             if file is None:
-                predictor.read(name, clip)  # says what is wrong if there is nothing at all
-                raise Unusable("features do not say how many seconds they are; windows need the media file")
+                predictor.read(name, clip)  # raises the reason if there is no input
+                raise Unusable("the duration of features is unknown; windows need the media file")
             x = predictor.read(name, clip)
             kind = source_of(predictor.extract[name]["extractor"])
             streams[name] = Recording(x, seconds(file, "audio" if kind == "audio" else "video"))

@@ -1,9 +1,9 @@
-"""How sure a model may be: validation logits and labels in, one temperature out (Guo et al. 2017).
+"""Temperature scaling (Guo et al. 2017): validation logits and labels in, one temperature out.
 
-Logits divided by it have the lowest validation loss that a single number can give them; the likeliest class stays. The
-labels of n clips are smoothed by 1/(n + 1), as if one more had been seen whose label nobody knows (Platt 1999, for two
-classes): few clips that are all right would else ask for certainty. With several labels or heads one temperature serves
-all classes and heads. Regression has none.
+Logits divided by it have the lowest validation loss that a single number can give; the likeliest class stays. The
+labels of n clips are smoothed by 1/(n + 1), as if there were one more clip with an unknown label (Platt 1999, for two
+classes): with few clips, all predicted correctly, the best temperature would otherwise be 0. With several labels or
+heads all classes and heads share one temperature. Regression has none.
 """
 
 import math
@@ -17,7 +17,7 @@ from sparsefuse.runs.folder import Calibration
 
 RANGE = (0.05, 20.0)
 """Temperatures that are tried."""
-_STEPS = 60  # golden section: the interval shrinks to 0.618^60, far below what the loss can tell apart
+_STEPS = 60  # golden section: the interval shrinks to 0.618^60, far below the resolution of the loss
 
 
 def calibrate(logits: Tensor, labels: Tensor, label_set: Labels) -> Calibration | None:
@@ -43,7 +43,7 @@ def calibrate(logits: Tensor, labels: Tensor, label_set: Labels) -> Calibration 
 
 
 def _golden(loss: Callable[[float], float], low: float, high: float) -> float:
-    """Where a function with one valley is lowest; cross entropy has one in the logarithm of the temperature's inverse.
+    """The minimum of a unimodal function; cross entropy is one in the logarithm of the temperature's inverse.
 
     Golden section: no derivative, no step size, the same answer on every machine.
     """

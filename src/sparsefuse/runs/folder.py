@@ -1,16 +1,16 @@
 """The run folder: the one place that names, reads and writes its files, each as a frozen dataclass. Needs no torch.
 
-config.json         Config        what was to be done
-env.json            Environment   with which versions, where
-model.json          ModelFacts    all that prediction needs besides the weights
+config.json         Config        the configuration
+env.json            Environment   versions and machine
+model.json          ModelFacts    what prediction needs besides the weights
 skipped.jsonl       Skip          a line per clip or modality that was left out
 metrics.jsonl       Epoch         a line per epoch
 model.safetensors                 the best weights by validation loss, and the normalisation (see `weights`)
 last.safetensors                  where to resume
 calibration.json    Calibration   the temperature of its probabilities
 replay.safetensors                a few old clips (see `training.replay`)
-predictions.csv                   what it says of every test clip
-result.json         Result        scores and cost; written last, so its presence means the run is whole
+predictions.csv                   the prediction for every test clip
+result.json         Result        scores and cost; written last, so its presence means the run is complete
 """
 
 import json
@@ -33,12 +33,12 @@ MOST_MODALITIES = 64
 MOST_WINDOWS = 1000
 
 Scores = Mapping[str, float]
-"""By the names that `metrics.scores` gives."""
+"""By the names in `metrics.scores`."""
 
 
 @dataclass(frozen=True)
 class Environment:
-    """Versions, machine, commit and command: what a rerun needs to know."""
+    """Versions, machine, commit and command, for a rerun."""
 
     sparsefuse: str
     torch: str
@@ -54,7 +54,7 @@ class Environment:
 
 @dataclass(frozen=True)
 class Extract:
-    """How features were made, as features.json beside the manifest holds it."""
+    """How features were extracted, as in features.json beside the manifest."""
 
     features: Mapping[str, Mapping[str, Any]]
     """modality -> its extractor, the manifest's column that it read (source), and its options"""
@@ -94,18 +94,18 @@ class ModelFacts:
     """modality -> median tokens of the training clips"""
     labels: Labels
     clips: Mapping[str, Fingerprint]
-    """split -> what tells its clips from others"""
+    """split -> fingerprint of its clips"""
     normalised: bool
     max_length: int
     resample: Mapping[str, int]
     windows: int
     extract: Extract | None
-    """None for features that were made elsewhere"""
+    """None for features that were computed elsewhere"""
     finetuned_from: Origin | None = None
 
     @property
     def extractors(self) -> Mapping[str, Mapping[str, Any]]:
-        """modality -> its extractor and options; empty for features that were made elsewhere."""
+        """modality -> its extractor and options; empty for features that were computed elsewhere."""
         return self.extract.features if self.extract else {}
 
     def __post_init__(self) -> None:
@@ -164,7 +164,7 @@ class Epoch:
 
     @property
     def loss(self) -> float:
-        """What the best epoch has least of: the validation loss, or the training loss without validation clips."""
+        """The loss that chooses the best epoch: the validation loss, or the training loss without validation clips."""
         return self.scores.get("valid_loss", self.train_loss)
 
     def line(self) -> str:
@@ -182,7 +182,7 @@ class Epoch:
 
 @dataclass(frozen=True)
 class Calibration:
-    """The temperature that was fitted, and what it did on the clips it was fitted to."""
+    """The fitted temperature, and the loss before and after on the clips it was fitted to."""
 
     temperature: float
     clips: int
@@ -198,7 +198,7 @@ class Calibration:
 
 @dataclass(frozen=True)
 class Cost:
-    """What one clip of typical length costs. What is measured, not counted, is None until it was (see
+    """What one clip of typical length costs. Measured values are None until they were measured (see
     `cost.measure.Measured`)."""
 
     gmacs: float
@@ -230,7 +230,7 @@ class Change:
 
 @dataclass(frozen=True)
 class Finetune:
-    """How a run was adapted, and what that brought."""
+    """How a run was adapted, and its scores before and after."""
 
     settings: Mapping[str, object]
     held_out: Change
@@ -312,12 +312,12 @@ EPOCHS, SKIPPED, PREDICTIONS = "metrics.jsonl", "skipped.jsonl", "predictions.cs
 
 @dataclass(frozen=True)
 class RunFolder:
-    """A run folder by its path. A file that does not hold what it should is a ValueError that says what is wrong."""
+    """A run folder by its path. A file with invalid content raises ValueError with the reason."""
 
     path: Path
 
     def file(self, kind: type) -> Path:
-        """Where a dataclass of this kind lies."""
+        """The file of a dataclass of this kind."""
         return self.path / NAMES[kind]
 
     def has(self, kind: type) -> bool:
@@ -328,7 +328,7 @@ class RunFolder:
         """Reads its file. Raises FileNotFoundError if it is not there."""
         if not self.has(kind):
             raise FileNotFoundError(
-                f"{self.path} is no run folder: it has no {NAMES[kind]}; expected what `sparsefuse train` wrote"
+                f"{self.path} is not a run folder: it has no {NAMES[kind]}; expected what `sparsefuse train` wrote"
             )
         return read(kind, self.file(kind))
 
@@ -337,7 +337,7 @@ class RunFolder:
         return self.read(kind) if self.has(kind) else None
 
     def write(self, record: Record) -> None:
-        """Writes its file, whole."""
+        """Writes its file atomically."""
         write(self.file(type(record)), record)
 
     @property
@@ -347,7 +347,7 @@ class RunFolder:
 
     @property
     def checkpoint(self) -> Path:
-        """Where to resume."""
+        """The checkpoint to resume from."""
         return self.path / CHECKPOINT
 
     @property
@@ -357,7 +357,7 @@ class RunFolder:
 
     @property
     def predictions(self) -> Path:
-        """What it says of every test clip."""
+        """The predictions for the test clips."""
         return self.path / PREDICTIONS
 
     @property
@@ -382,12 +382,12 @@ class RunFolder:
         write_text(self.path / EPOCHS, "".join(epoch.line() for epoch in epochs))
 
     def add_epoch(self, epoch: Epoch) -> None:
-        """Adds a line; lines of epochs that a killed run did after its checkpoint go."""
+        """Adds a line; lines of epochs that a killed run did after its checkpoint are dropped."""
         self.write_epochs([*self.epochs()[: epoch.epoch - 1], epoch])
 
     @property
     def num_epochs(self) -> int:
-        """How many epochs are done, without a look at them."""
+        """How many epochs are done, without parsing them."""
         path = self.path / EPOCHS
         return path.read_bytes().count(b"\n") if path.exists() else 0
 
@@ -456,7 +456,7 @@ def check_same_settings(started: Mapping[str, object], given: Mapping[str, objec
         )
 
 
-# What changes how a run goes, not where it ends.
+# Settings that do not change the result of a run.
 _FREE = ("train.workers", "train.save_minutes", "train.device", "data.cache_mb", "study.")
 
 

@@ -1,4 +1,4 @@
-"""What a model scores and costs: logits and labels of a split in; parts of result.json, and predictions.csv, out."""
+"""The scores and costs of a model: logits and labels of a split in; parts of result.json, and predictions.csv, out."""
 
 import csv
 import io
@@ -63,7 +63,7 @@ def cost_of(model: FusionModel, lengths: Mapping[str, int], counted: count.Cost,
 
 def predictions_csv(predicted: Predicted, labels: Labels) -> str:
     """One line per test sample: id, label, prediction and the probability of each class (the value for regression), as
-    trained: without the temperature, so that studies can say how sure methods are of themselves."""
+    trained: without the temperature, so that studies can measure calibration."""
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["id", "label", "predicted", *labels.classes])

@@ -82,13 +82,13 @@ def metric_names(result: Result) -> list[str]:
 
 
 class Row(NamedTuple):
-    """One method over its seeds: a line of the tables. A cost nobody measured is None."""
+    """One method over its seeds: a line of the tables. A cost that was not measured is None."""
 
     name: str
     seeds: list[int]
     """Each once; with folds, what a seed scored is the mean over its folds."""
     metrics: dict[str, Stat]
-    """By the names that `metric` knows."""
+    """By the names that `metric` takes."""
     split: str
     """whose metrics they are: test, or valid where no run was tested"""
     main: str
@@ -215,7 +215,7 @@ def _short(value: object) -> str:
 
 
 def _metrics(group: list[Run], split: str) -> dict[str, Stat]:
-    """Mean and sample deviation of the metrics that every run has; top-5 of five classes would say nothing.
+    """Mean and sample deviation of the metrics that every run has; top-5 of five classes is always 1.
 
     Folds are averaged within a seed first: the deviation is over seeds, never over different test clips.
     """

@@ -1,4 +1,4 @@
-"""The model of a run: a run folder in, the model with its weights out; and the way back."""
+"""The model of a run: reads it from the run folder, and writes it there."""
 
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -26,7 +26,7 @@ def build_model(facts: ModelFacts, num_outputs: int | None = None) -> FusionMode
     try:
         return build(facts.method, dict(facts.features), outputs, lengths=dict(facts.lengths), **facts.options)
     except (ValueError, TypeError, RuntimeError, AttributeError, OverflowError, ZeroDivisionError) as error:
-        raise ValueError(f"model.json describes no model that can be built: {error}") from error
+        raise ValueError(f"model.json does not describe a model that can be built: {error}") from error
 
 
 def load_model(folder: RunFolder, facts: ModelFacts | None = None) -> Loaded:
@@ -50,6 +50,6 @@ def read_weights(folder: RunFolder, model: FusionModel) -> Stats | None:
 
 
 def write_weights(folder: RunFolder, model: FusionModel, stats: Stats | None, facts: Mapping[str, float]) -> None:
-    """Writes them, with what is to be known of the epoch they are of."""
+    """Writes the weights, with facts about their epoch."""
     tensors = {**checkpoint.model_tensors(model), **(stats.to_tensors() if stats else {})}
     checkpoint.save(folder.weights, tensors, facts)

@@ -66,7 +66,7 @@ def windows(tokens: dict[str, Tokens], fit: Lengths) -> Iterator[dict[str, Token
 
 
 def _window(tokens: Tokens, size: int, part: float) -> Tokens:
-    """`size` tokens of each sample that begin at `part` of the way to the last place they can begin."""
+    """`size` tokens of each sample, from `part` of the way to the last possible start."""
     x, mask = tokens
     spare = (mask.sum(1, keepdim=True) - size).clamp_min(0)  # real tokens stand first
     place = (spare * part).round().long() + torch.arange(size, device=mask.device)  # (B, size)

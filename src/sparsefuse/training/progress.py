@@ -1,4 +1,4 @@
-"""What one sees of a training run: a bar with time left and the last scores on a terminal, a log line elsewhere."""
+"""Progress of a training run: a bar with time left and the last scores on a terminal, a log line elsewhere."""
 
 import logging
 import sys
@@ -30,7 +30,7 @@ class EpochProgress:
         self.task = self.progress.add_task("", total=epochs)
 
     def __enter__(self) -> "EpochProgress":
-        if self.live:  # elsewhere even a disabled bar would leave an empty line
+        if self.live:  # elsewhere even a disabled bar prints an empty line
             self.progress.start()
         return self
 

@@ -1,7 +1,7 @@
-"""What a run keeps of its training clips, so that whoever adapts the model can rehearse the old ones without the data.
+"""Latent replay: training clips that a run stores, so that adaptation can rehearse them without the data.
 
-A few clips per class, as they are inside the trained model where its streams begin to meet (Pellegrini et al. 2020,
-"Latent Replay"): the layers above can go on learning from them. For SFT that is after pooling, so a clip is small.
+A few clips per class, as their state in the trained model where its streams begin to meet (Pellegrini et al. 2020,
+"Latent Replay"): the layers above can be trained on them. For SFT that is after pooling, so a clip is small.
 """
 
 import hashlib
@@ -30,17 +30,17 @@ _SEED = 0
 
 
 class Replay(NamedTuple):
-    """Clips as they are inside the model, and their labels."""
+    """States of clips inside the model, and their labels."""
 
     state: State
     """of n clips at `depth`"""
     labels: Tensor
-    """as `Labels.encode` gives them, of the classes of the run"""
+    """encoded by `Labels.encode`, of the classes of the run"""
     depth: int
 
 
 def keep(folder: RunFolder, model: FusionModel, data: ClipDataset, per_class: int) -> int:
-    """Writes the run's old clips anew, from its training clips; returns how many they are."""
+    """Writes the run's replay clips, from its training clips; returns how many they are."""
     depth = states.fusion_depth(model)
     chosen = _choose(data, per_class)
     parts: list[State] = []
@@ -59,21 +59,21 @@ def keep(folder: RunFolder, model: FusionModel, data: ClipDataset, per_class: in
 
 
 def load(folder: RunFolder, model: FusionModel) -> Replay | None:
-    """What the run keeps, or None if it keeps nothing. Raises ValueError if it was made by other weights."""
+    """The run's replay clips, or None if there are none. Raises ValueError if other weights computed them."""
     if not folder.replay.is_file():
         return None
     saved = checkpoint.load(folder.replay)
     depth = states.fusion_depth(model)
     if saved.facts.get("depth") != depth or saved.facts.get("below") != fingerprint(model, depth):
         raise ValueError(
-            f"{folder.replay} was made by other weights than those of {folder.path}; make it again where the training "
-            f"clips are (sparsefuse remember {folder.path}), or remove it"
+            f"{folder.replay} was computed by other weights than those of {folder.path}; compute it again where the "
+            f"training clips are (sparsefuse remember {folder.path}), or remove it"
         )
     return Replay(states.from_tensors(saved.tensors), saved.tensors["labels"], depth)
 
 
 def fingerprint(model: FusionModel, depth: int) -> str:
-    """Tells the weights that make the states at `depth` from others."""
+    """A hash of the weights that compute the states at `depth`."""
     digest = hashlib.sha256()
     for part in (model.embed, *model.layers[:depth]):
         for name, tensor in part.state_dict().items():
@@ -90,7 +90,7 @@ def _state(model: FusionModel, data: ClipDataset, chosen: list[int], depth: int)
 
 
 def _half(state: State) -> State:
-    """Half as large; values beyond what that can hold are cut."""
+    """In half precision; values beyond its range are clamped."""
     most = torch.finfo(torch.half).max
     return State(
         {name: Tokens(t.x.clamp(-most, most).half(), t.mask) for name, t in state.streams.items()}, state.penalty
@@ -102,7 +102,7 @@ def _bytes(state: State) -> int:
 
 
 def _choose(data: ClipDataset, per_class: int) -> list[int]:
-    """Up to `per_class` clips of every class, drawn by lot; the first of each class come first, then the second."""
+    """Up to `per_class` clips of every class, drawn at random; the first of each class come first, then the second."""
     order = torch.randperm(len(data), generator=torch.Generator().manual_seed(_SEED)).tolist()
     if data.labels.task == "regression":
         return order[:OF_NUMBERS] if per_class else []

@@ -30,7 +30,7 @@ def share(step: int, *, steps: int, spec: Train) -> float:
 
 
 class Schedule:
-    """Sets an optimizer's rate. What it remembers is `rate` and the plateau rule's state."""
+    """Sets an optimizer's rate. Its state is `rate` and the plateau scheduler."""
 
     def __init__(self, optimizer: torch.optim.Optimizer, spec: Train):
         self.optimizer, self.spec = optimizer, spec
@@ -50,18 +50,18 @@ class Schedule:
         self._set(self.rate * share(step, steps=steps, spec=self.spec))
 
     def after_epoch(self, loss: float) -> None:
-        """The plateau rule looks at the validation loss."""
+        """Updates the plateau scheduler with the validation loss."""
         if self.spec.schedule == "plateau":
             self._set(self.rate)
             self.plateau.step(loss)
             self.rate = self.now
 
     def facts(self) -> dict[str, object]:
-        """What a checkpoint must remember."""
+        """The state for a checkpoint."""
         return {"plateau": self.plateau.state_dict(), "lr": self.rate}
 
     def restore(self, facts: dict[str, Any]) -> None:
-        """Puts back what `facts` gave."""
+        """Restores the state from `facts`."""
         self.plateau.load_state_dict(facts["plateau"])
         self.rate = facts["lr"]
 

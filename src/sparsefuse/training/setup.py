@@ -1,4 +1,4 @@
-"""What a run folder says before the first step: a configuration and its clips in; config, env, model and skips out."""
+"""Files of a run folder before the first step: config, env, model and skips, from a configuration and its clips."""
 
 import logging
 import os
@@ -52,7 +52,7 @@ def write_setup(folder: RunFolder, config: Config, clips: Clips, options: Mappin
 
 
 def environment(device: str, seed: int) -> Environment:
-    """That of this process."""
+    """The environment of this process."""
     cuda = device_of(device).startswith("cuda")
     return Environment(
         sparsefuse=version("sparsefuse"),

@@ -1,4 +1,4 @@
-"""States of many clips between two layers: chosen by number, and put together."""
+"""States of many clips between two layers: indexed and concatenated."""
 
 from collections.abc import Mapping, Sequence
 
@@ -10,7 +10,7 @@ from sparsefuse.tokens import State, Tokens
 
 
 def fusion_depth(model: FusionModel) -> int:
-    """The depth at which streams begin to meet: before the first layer that is no block per stream.
+    """The depth at which streams begin to meet: before the first layer that is not `PerStream`.
 
     A method whose streams meet in the head only (`late`) is cut in half instead.
     """

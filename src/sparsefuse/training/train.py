@@ -1,6 +1,6 @@
 """Training: a configuration in, a run folder out. One loop, alone or under torchrun.
 
-Everything random in a step follows from the seed and the step's number: a resumed run needs no memory of dice.
+Everything random in a step follows from the seed and the step's number: a resumed run needs no random state.
 """
 
 import contextlib
@@ -54,9 +54,9 @@ def train(
 ) -> Path:
     """Trains one model and writes its run folder `out`; `root` is the folder that the manifest's path is relative to.
 
-    `resume` continues a run that was stopped, to the same weights; a finished run is left as it is, unless its test
-    split is still to be scored. With `tested` off it never is. `costs` take the place of what is counted and measured.
-    `stop` is called with the run folder after each epoch; if it gives True, training ends there, and the run stays
+    `resume` continues a run that was stopped, to the same weights; a finished run stays as it is, unless its test
+    split is still to be scored. With `tested` off it is not scored. `costs` replace counted and measured costs.
+    `stop` is called with the run folder after each epoch; if it returns True, training ends, and the run stays
     unfinished. Raises FileExistsError when `out` holds a run and `resume` is off, ValueError for a configuration that
     cannot be run or is not the one that the run in `out` was started with.
     """
@@ -97,7 +97,7 @@ def train(
 
 
 def new_model(config: Config, clips: Clips) -> FusionModel:
-    """The model a configuration asks for, with the weights its seed gives or the checkpoint it starts from."""
+    """The model of a configuration, with weights initialised from its seed or a checkpoint."""
     torch.manual_seed(config.seed)
     outputs = clips.labels.num_outputs
     model = build(config.method, clips.features, outputs, lengths=clips.longest, **options_of(config))
@@ -107,13 +107,13 @@ def new_model(config: Config, clips: Clips) -> FusionModel:
 
 
 def options_of(config: Config) -> dict[str, Any]:
-    """The options for this run's method: those under its name, and those of `all` that it knows."""
+    """The options for this run's method: those under its name, and those of `all` that it has."""
     shared = {k: v for k, v in config.options.get("all", {}).items() if k in option_names(config.method)}
     return {**shared, **config.options.get(config.method, {})}
 
 
 class _Position(NamedTuple):
-    """Where training stands; what a checkpoint must remember besides tensors."""
+    """How far training is: the part of a checkpoint that is not tensors."""
 
     epoch: int = 0
     batch: int = 0
@@ -125,7 +125,7 @@ class _Position(NamedTuple):
 
 
 class _Run:
-    """The training loop and what it needs."""
+    """The training loop and its state."""
 
     def __init__(self, config: Config, clips: Clips, model: FusionModel, rank: distributed.Rank, folder: RunFolder):
         self.config, self.clips, self.model, self.rank, self.folder = config, clips, model, rank, folder
@@ -207,7 +207,7 @@ class _Run:
             own = mix and (mix.shares[outputs.streams[i]] if outputs.streams else mix.label)
             each = each + weight * self._losses(logits, batch.labels, mix and mix._replace(label=own))
         count_here = len(batch.ids)
-        if total <= self.rank.rank:  # this process got a stand-in, see `_load`
+        if total <= self.rank.rank:  # this process got a duplicate sample, see `_load`
             each, count_here = each * 0, 0
         # DDP averages gradients over processes: this makes the average the mean over the whole batch.
         ((each.sum() + penalty * count_here) * (self.rank.world / total)).backward()
@@ -236,8 +236,8 @@ class _Run:
     def _load(self, split: str, batches: list[list[int]]) -> Iterator[Batch]:
         """This process's share of each batch, on its device.
 
-        A batch of fewer samples than processes leaves some without any; they get its first one as a stand-in, because
-        all must run backward together.
+        A batch of fewer samples than processes leaves some without any; they get a duplicate of its first,
+        because all must run backward together.
         """
         rank, spec = self.rank, self.config.train
         shares = [batch[rank.rank :: rank.world] or batch[:1] for batch in batches]
@@ -305,13 +305,13 @@ class _Run:
         return torch.autocast(self.rank.device.type, torch.bfloat16, enabled=self.config.train.precision == "bfloat16")
 
     def _demand_finite(self, loss: float, epoch: int) -> float:
-        """Stops before weights of no use are saved."""
+        """Raises ValueError before useless weights are saved."""
         if not math.isfinite(loss):
             raise ValueError(f"the loss is {loss} in epoch {epoch + 1}; lower train.lr (now {self.config.train.lr:g})")
         return loss
 
     def _save(self, at: _Position) -> None:
-        """What a resumed run needs; the first process writes it for all, for they hold the same."""
+        """Writes the checkpoint to resume from; only the first process does, for all hold the same."""
         self.saved_at = time.monotonic()
         if self.rank.first:
             facts = {"progress": at._asdict(), **self.schedule.facts()}
