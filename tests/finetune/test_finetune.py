@@ -202,7 +202,7 @@ def test_a_run_that_keeps_no_clips_is_adapted_with_a_warning(
     old = shutil.copytree(run, tmp_path / "old")
     RunFolder(old).replay.unlink()
     new = adapt(old, user, tmp_path / "new", epochs=1)
-    assert "keeps no old clips" in caplog.text
+    assert "has no old clips for replay" in caplog.text
     assert json.loads((new / "result.json").read_text())["finetune"]["old"] == {"before": {}, "after": {}}
 
 
@@ -280,7 +280,7 @@ def test_the_command_line_tells_scores_and_cost(adapted: Path) -> None:
     assert said[0] == f"4 clips, {result['epochs']} epochs on fusion"
     before, after = (100 * result["finetune"]["test"][when]["top1"] for when in ("before", "after"))
     assert said[3] == f"clips of --test: Top-1 {before:.1f} % -> {after:.1f} %"
-    assert f"{result['finetune']['effort']['trained']:,} numbers trained (4 new and 9 old clips)" in said[4]
+    assert f"{result['finetune']['effort']['trained']:,} parameters trained (4 new and 9 old clips)" in said[4]
     assert said[5] == str(adapted)
 
 

@@ -1,4 +1,4 @@
-"""The whole way: a run folder and a user's clips in, a new run folder out. The old one is only read."""
+"""Adapts a run to a user's clips: a run folder and clips in, a new run folder out. The old one is only read."""
 
 import copy
 import logging
@@ -42,8 +42,8 @@ def finetune(
     """Adapts the model of `run` to the clips of `manifest` and writes the run folder `out`, which loads like any other.
 
     `manifest` and `test` name features or media; media become features by the run's own options. The clips of `test`
-    are not learnt from: the model is scored on them before and after. `trust_code`: see `predict.load`. Raises
-    FileExistsError if `out` holds anything, ValueError if it lies in `run` or the clips cannot be used.
+    are not trained on: the model is scored on them before and after. `trust_code`: see `predict.load`. Raises
+    FileExistsError if `out` is not empty, ValueError if it lies in `run` or the clips cannot be used.
     """
     settings = settings or Settings()
     check_out(run, out)
@@ -64,7 +64,7 @@ def finetune(
         validated = cross_validate(model, material, settings, by_class(clips))
         if not validated.lines:
             log.warning(
-                "no two clips share a class, so none is held out: %d epochs, whatever they bring", validated.epochs
+                "no two clips share a class, so none is held out: %d epochs, without validation", validated.epochs
             )
         adapted = copy.deepcopy(model)
         seconds = [s for _, s in timed(fit(adapted, material, settings, epochs=validated.epochs, new=(), old=()))]
@@ -78,22 +78,20 @@ def finetune(
 
 
 def check_out(run: Path, out: Path) -> None:
-    """Raises ValueError or FileExistsError if writing `out` could touch the run that is adapted, or anything else."""
+    """Raises ValueError or FileExistsError if writing `out` could overwrite the run that is adapted, or other files."""
     here, there = run.resolve(), out.resolve()
     if here == there or here in there.parents or there in here.parents:
-        raise ValueError(
-            f"--out {out} and the run {run} must not hold each other: the original stays; give another folder"
-        )
+        raise ValueError(f"--out {out} and the run {run} must not contain each other; give another folder")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise FileExistsError(f"{out} is not empty; give another folder for the new run")
 
 
 def _old(folder: RunFolder, original: FusionModel, model: FusionModel, settings: Settings) -> replay.Replay | None:
-    """The old clips, at the depth from which is learnt."""
+    """The replay clips, at the depth above which layers are trained."""
     stored = replay.load(folder, original)
     if stored is None:
         log.warning(
-            "%s keeps no old clips, so only the few epochs guard what the model knew; where its training clips are, "
+            "%s has no old clips for replay, so only the few epochs limit forgetting; where its training clips are, "
             "`sparsefuse remember %s` adds them", folder.path, folder.path,
         )  # fmt: skip
         return None
@@ -104,6 +102,6 @@ def _old(folder: RunFolder, original: FusionModel, model: FusionModel, settings:
 
 @torch.no_grad()
 def _states(model: FusionModel, samples: Sequence[Sample], depth: int, fit: Lengths) -> State:
-    """All clips at the depth from which is learnt; what is below does not change."""
+    """States of all clips at the depth above which layers are trained; the layers below do not change."""
     parts = [samples[i : i + HELD_BATCH] for i in range(0, len(samples), HELD_BATCH)]
     return states.join([state_of(model.eval(), part, depth, fit) for part in parts])

@@ -1,5 +1,4 @@
-"""A user's clips: a manifest of features or media in; samples as the model reads them, and the labels it is to know,
-out."""
+"""A user's clips: a manifest of features or media in; normalised samples, and the labels of the adapted model, out."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -27,12 +26,12 @@ class UserClips(NamedTuple):
     rows: list[Row]
     """of the samples"""
     labels: Labels
-    """those of the model, and new classes after them"""
+    """those of the model, followed by new classes"""
     skips: list[Skip]
 
     @property
     def fingerprint(self) -> Fingerprint:
-        """What tells these clips from others."""
+        """The fingerprint of these clips."""
         return fingerprints({"clips": self.rows})["clips"]
 
 
@@ -42,7 +41,7 @@ def read_clips(
     """Reads and normalises every clip as in prediction; `label` names the manifest's column, or several joined by +.
 
     A clip that cannot be read is left out. Raises ValueError for a manifest without clips, columns or labels that can
-    be used, and for a class that is not `known` unless `new_classes`; such a class needs two clips.
+    be used, and for a class that is not in `model_labels` unless `new_classes`; such a class needs two clips.
     """
     columns = read_table(manifest).columns
     used = [name for name in predictor.columns if name in columns]
@@ -74,13 +73,13 @@ def read_clips(
         if counts[name] < NEW_CLASS_CLIPS:
             raise ValueError(
                 f"{manifest}: new class {name!r} has {counts[name]} usable clip{'s' * (counts[name] != 1)}; it needs "
-                f"{NEW_CLASS_CLIPS}: one to learn from, one to stop by"
+                f"{NEW_CLASS_CLIPS}: one to train on, one to hold out"
             )
     return UserClips(samples, rows, labels, skips)
 
 
 def _with_new(labels: Labels, rows: Sequence[Row], manifest: Path) -> Labels:
-    """The known labels with the classes that are new after them, so that the others keep their places."""
+    """The labels followed by new classes, so that the indices of the others stay."""
     if labels.task != "class":
         raise ValueError(
             f"{manifest}: new classes need a model of one class per clip; this one's task is {labels.task}"
@@ -90,13 +89,13 @@ def _with_new(labels: Labels, rows: Sequence[Row], manifest: Path) -> Labels:
 
 
 def _check_classes(labels: Labels, rows: Sequence[Row], manifest: Path) -> None:
-    """Raises ValueError for a class that the model does not know: of a user's few clips, none is lost silently."""
+    """Raises ValueError for an unknown class: none of a user's few clips is skipped silently."""
     if labels.task != "class":
         return
     for row in rows:
         if row.label and row.label not in labels.classes and row.label not in labels.ids:
             raise ValueError(
-                f"{manifest}: clip {row.id!r}: {unknown('class', row.label, labels.classes)}; if it is a new one, give "
+                f"{manifest}: clip {row.id!r}: {unknown('class', row.label, labels.classes)}; for a new class, give "
                 "--new-classes"
             )
 
@@ -107,7 +106,7 @@ def labels_of(samples: Sequence[Sample]) -> torch.Tensor:
 
 
 def by_class(clips: UserClips) -> list[list[int]]:
-    """The numbers of the clips of each class; where a clip is not of one class, of all."""
+    """The indices of the clips of each class; for other tasks than `class`, one group of all."""
     if clips.labels.task != "class":
         return [list(range(len(clips.samples)))]
     groups: dict[int, list[int]] = {}

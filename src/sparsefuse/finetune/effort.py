@@ -1,4 +1,4 @@
-"""What a step of adaptation costs on this machine."""
+"""The cost of a step of adaptation on this machine."""
 
 import statistics
 from typing import NamedTuple
@@ -23,7 +23,7 @@ class Effort(NamedTuple):
     memory_mb: float
     """peak memory above the model and its clips, in MB (1e6 bytes)"""
     trained: int
-    """numbers that are trained"""
+    """trained parameters"""
     clips: int
     """new clips in the step"""
     old_clips: int
@@ -42,5 +42,5 @@ def measured_effort(model: FusionModel, material: Material, settings: Settings) 
 
     cpu = torch.device("cpu")
     times = seconds(one, cpu, STEPS, warmup=2)
-    model.zero_grad(set_to_none=True)  # or the gradients of the last step would count as freed
+    model.zero_grad(set_to_none=True)  # otherwise the gradients of the last step would count as freed
     return Effort(1e3 * statistics.median(times), peak_of(one, cpu) / 1e6, trained.size, len(new), len(old))

@@ -1,4 +1,4 @@
-"""One fit: a model, new clips and old ones in; the model adapted in place, and what every epoch brought, out."""
+"""One fit: a model, new clips and old ones in; the model adapted in place, and held-out logits per epoch, out."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -25,12 +25,12 @@ HELD_BATCH = 24
 
 
 class Material(NamedTuple):
-    """What a fit may look at."""
+    """The data of a fit."""
 
     samples: Sequence[Sample]
     """the new clips"""
     state: State | None
-    """they, at the depth from which is learnt; None if the layers below learn too"""
+    """their states at the depth above which layers are trained; None if all layers are trained"""
     old: Replay | None
     """old clips at the same depth"""
     labels: Labels
@@ -40,7 +40,7 @@ class Material(NamedTuple):
 
 
 class HeldOut(NamedTuple):
-    """What is known after an epoch; before the first one, of the model as it came."""
+    """Loss and held-out logits after an epoch; the first is of the model before training."""
 
     train_loss: float
     """of the new clips and the old ones together; nan before the first epoch"""
@@ -53,12 +53,12 @@ class HeldOut(NamedTuple):
 def fit(
     model: FusionModel, material: Material, settings: Settings, *, epochs: int, new: Sequence[int], old: Sequence[int]
 ) -> Iterator[HeldOut]:
-    """Trains on all clips but the held-out ones (`new` and `old`, by number) for `epochs`; gives one more `HeldOut`.
+    """Trains on all clips but the held-out ones (`new` and `old`, by number) for `epochs`; yields one more `HeldOut`.
 
-    The model is in eval mode whenever an `HeldOut` is given, and its low-rank changes are not merged.
+    The model is in eval mode whenever a `HeldOut` is yielded, and its LoRA weights are not merged.
     """
     trained = choose(model, settings)
-    hold_rows(model, material.class_weights, _learnt(material.labels, material.samples))
+    hold_rows(model, material.class_weights, _trained_classes(material.labels, material.samples))
     optimizer = torch.optim.AdamW(trained.parameters, lr=settings.rate, weight_decay=0.0)
     generator = torch.Generator().manual_seed(settings.seed)
     train = torch.tensor([i for i in range(len(material.samples)) if i not in set(new)])
@@ -142,8 +142,8 @@ def _held_out(
     return torch.cat([none, *new_logits]), old_logits
 
 
-def _learnt(labels: Labels, samples: Sequence[Sample]) -> Tensor:
-    """(C,) bool: the classes that the clips show; all where a clip says something of every class."""
+def _trained_classes(labels: Labels, samples: Sequence[Sample]) -> Tensor:
+    """(C,) bool: the classes that occur in the clips; all of them for tasks without one class per clip."""
     if labels.task == "heads":
         starts = torch.tensor([span.start for span in labels.groups.values()])
         present = (labels_of(samples) + starts).flatten()

@@ -1,4 +1,4 @@
-"""How long to train: clips in; the number of epochs that is best for clips not learnt from, and scores there, out."""
+"""Cross-validation of the number of epochs: clips in; the best number, and scores of held-out clips, out."""
 
 import copy
 import statistics
@@ -19,17 +19,17 @@ MOST = 5
 
 
 class Validated(NamedTuple):
-    """What cross-validation says."""
+    """The result of cross-validation."""
 
     epochs: int
-    """the best number of them; 0 = the model is best left alone"""
+    """the best number of them; 0 = no training is better than any"""
     lines: list[Epoch]
     """of metrics.jsonl; empty if nothing could be held out"""
     before: dict[str, float]
-    """scores of the new clips, each when it was held out"""
+    """scores of the new clips when held out"""
     after: dict[str, float]
     old_before: dict[str, float]
-    """of the old clips that are kept, likewise; empty without any"""
+    """the same of the replay clips; empty without any"""
     old_after: dict[str, float]
 
 
@@ -38,14 +38,16 @@ def cross_validate(
 ) -> Validated:
     """Fits once per fold, each time without a part of the clips. `groups`: the numbers of the clips of each class.
 
-    The best epoch has the lowest loss, that of the held-out new clips plus that of the held-out old ones: what is
-    trained for. If no two clips share a class, none can be held out, and the number of epochs is a fixed, small one.
+    The best epoch has the lowest loss, that of the held-out new clips plus that of the held-out old ones, as in
+    training. If no two clips share a class, none can be held out, and the number of epochs is a fixed, small one.
     """
     folds = divided(groups, settings.seed)
     if not folds:
         return Validated(min(UNWATCHED_EPOCHS, settings.epochs), [], {}, {}, {}, {})
     count = len(material.old.labels) if material.old else 0
-    old = [list(range(i, count, len(folds))) for i in range(len(folds))]  # one class after the other: each in all folds
+    old = [
+        list(range(i, count, len(folds))) for i in range(len(folds))
+    ]  # clips are sorted by class, so every fold has each class
     fits = [
         timed(fit(copy.deepcopy(model), material, settings, epochs=settings.epochs, new=fold, old=fold_old))
         for fold, fold_old in zip(folds, old, strict=True)
@@ -74,7 +76,7 @@ def divided(groups: Sequence[Sequence[int]], seed: int) -> list[list[int]]:
     """The numbers in folds, every class over all of them; empty if no class has two clips.
 
     There are as many folds as the smallest class of two clips or more has clips, `MOST` at most. A class of one clip
-    is in no fold: it is always learnt from.
+    is in no fold: it is always trained on.
     """
     shared = [group for group in groups if len(group) > 1]
     if not shared:

@@ -1,4 +1,4 @@
-"""The weights that have a row per class: which they are, and a model that has more of them."""
+"""Adds classes to a model: finds the weights that have a row per class, and appends rows."""
 
 import copy
 
@@ -10,9 +10,9 @@ from sparsefuse.runs.weights import build_model
 
 
 def class_weights(facts: ModelFacts, num_outputs: int) -> list[str]:
-    """Names of the weights with a row per class: those that another number of outputs gives another shape.
+    """Names of the weights with a row per class: those whose shape depends on the number of outputs.
 
-    Raises ValueError if the classes are not the first dimension of them."""
+    Raises ValueError if classes are not their first dimension."""
     one, other = (_shapes(facts, count) for count in (num_outputs, num_outputs + 1))
     names = [name for name in one if one[name] != other[name]]
     for name in names:

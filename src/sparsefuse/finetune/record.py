@@ -1,4 +1,4 @@
-"""The new run folder: what the old one says, what was learnt, and how, in; the same files as training writes, out."""
+"""Writes the run folder of an adapted model: the same files as training writes."""
 
 import hashlib
 import shutil
@@ -22,11 +22,11 @@ from sparsefuse.training.setup import environment
 
 
 class Outcome(NamedTuple):
-    """What adaptation gave."""
+    """The result of adaptation."""
 
     model: FusionModel
     stats: Stats | None
-    """the normalisation, which stays"""
+    """the normalisation, unchanged"""
     clips: UserClips
     validated: Validated
     effort: Effort | None
@@ -38,7 +38,7 @@ class Outcome(NamedTuple):
 def write_run(
     run: RunFolder, out: RunFolder, done: Outcome, settings: Settings, *, manifest: Path, measured: bool
 ) -> None:
-    """Writes all files of the new run; result.json last, so its presence means the run is whole.
+    """Writes all files of the new run; result.json last, so its presence means the run is complete.
 
     config.json stays the old run's, so that `eval` still finds the clips that it was trained and tested on.
     """
@@ -52,7 +52,7 @@ def write_run(
     out.write_skips([*done.clips.skips, *(done.trial.clips.skips if done.trial else ())])
     out.write_epochs(done.validated.lines)
     write_weights(out, done.model, done.stats, {"epoch": done.validated.epochs})
-    if settings.weights != "all" and run.replay.is_file():  # below the kept states nothing has changed
+    if settings.weights != "all" and run.replay.is_file():  # the layers below the replay states have not changed
         shutil.copyfile(run.replay, out.replay)
     result = _result(run, facts, done, settings, manifest=manifest, measured=measured)
     write_result(out, result, done.trial.predicted if done.trial else None, done.clips.labels)

@@ -8,7 +8,7 @@ from sparsefuse.errors import unknown
 Weights = Literal["head", "fusion", "lora", "all"]
 
 RATES: dict[str, float] = {"head": 1e-2, "fusion": 1e-3, "lora": 3e-3, "all": 1e-3}
-"""the learning rate for each choice of weights, found on persons who are not the test's (docs/adapt.md)"""
+"""the learning rate for each choice of weights, chosen on people who are not in the test set (docs/adapt.md)"""
 NEW_CLASS_CLIPS = 2
 """clips that a new class needs: one to learn from, one to stop by"""
 UNWATCHED_EPOCHS = 4
@@ -17,23 +17,23 @@ UNWATCHED_EPOCHS = 4
 
 @dataclass(frozen=True)
 class Settings:
-    """What is trained, how long, and how fast."""
+    """Which weights are trained, for how long and at which rate."""
 
     weights: Weights = "fusion"
-    """head: the head alone; fusion: the layers from where streams meet, and the head; lora: low-rank changes to their
-    linear layers, and the head; all: everything"""
+    """head: the head alone; fusion: the layers from where streams meet, and the head; lora: low-rank adapters (LoRA) of
+    their linear layers, and the head; all: everything"""
     epochs: int = 10
     """the most passes over the new clips; how many is decided on held-out ones"""
     lr: float | None = None
     """learning rate; None = the one of `RATES`"""
     rank: int = 4
-    """of the low-rank changes"""
+    """of the low-rank adapters"""
     batch: int = 24
     """new clips per step, and as many old ones beside them"""
     replay: bool = True
-    """rehearse the old clips that the run keeps"""
+    """rehearse the replay clips of the run"""
     seed: int = 0
-    """of the order of clips, and of who is held out when"""
+    """of the order of clips, and of the folds"""
 
     def __post_init__(self) -> None:
         if self.weights not in get_args(Weights):
@@ -50,5 +50,5 @@ class Settings:
         return RATES[self.weights] if self.lr is None else self.lr
 
     def to_json(self) -> dict[str, object]:
-        """As result.json holds it."""
+        """As in result.json."""
         return {**asdict(self), "lr": self.rate}

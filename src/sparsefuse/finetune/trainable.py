@@ -1,4 +1,5 @@
-"""Which weights are trained: a model and a choice in; its parameters, and the depth below which nothing moves, out."""
+"""Which weights are trained: a model and a choice in; its parameters, and the depth below which none is trained,
+out."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -13,25 +14,25 @@ from sparsefuse.training import states
 
 
 class Trainable(NamedTuple):
-    """What is trained of a model."""
+    """The trained part of a model."""
 
     parameters: list[nn.Parameter]
     depth: int
-    """the layers above learn from states at this depth"""
+    """the layers above this depth are trained"""
 
     @property
     def size(self) -> int:
-        """How many numbers are trained."""
+        """The number of trained parameters."""
         return sum(parameter.numel() for parameter in self.parameters)
 
 
 def depth_of(model: FusionModel, settings: Settings) -> int:
-    """The depth that new and old clips are joined at: where fusion begins, or the head if it learns alone."""
+    """The depth that new and old clips are joined at: where fusion begins, or the head if only that is trained."""
     return len(model.layers) if settings.weights == "head" else states.fusion_depth(model)
 
 
 def choose(model: FusionModel, settings: Settings) -> Trainable:
-    """Marks what is to be trained, in place, and puts low-rank changes in if they are asked for; see `merge`."""
+    """Sets requires_grad in place, and adds low-rank adapters for `lora`; see `merge`."""
     depth = depth_of(model, settings)
     layers = list(model.layers)[depth:]
     model.requires_grad_(settings.weights == "all")
@@ -44,14 +45,14 @@ def choose(model: FusionModel, settings: Settings) -> Trainable:
     return Trainable([p for p in model.parameters() if p.requires_grad], depth)
 
 
-def hold_rows(model: FusionModel, names: Sequence[str], learnt: Tensor) -> None:
-    """Keeps the rows of classes that are not `learnt` (C,) bool as they are: `names` are the weights with such rows."""
+def hold_rows(model: FusionModel, names: Sequence[str], trained: Tensor) -> None:
+    """Freezes the rows of classes that are not in `trained` (C,) bool: `names` are the weights with such rows."""
     parameters = dict(model.named_parameters())
     for name in names:
         if name in parameters:
-            parameters[name].register_hook(lambda grad: grad * learnt.view(-1, *[1] * (grad.ndim - 1)).to(grad))
+            parameters[name].register_hook(lambda grad: grad * trained.view(-1, *[1] * (grad.ndim - 1)).to(grad))
 
 
 def merge(model: FusionModel) -> None:
-    """Makes low-rank changes part of the weights, so that the model is saved and loaded like any other."""
+    """Merges low-rank adapters into the weights, so that the model is saved and loaded like any other."""
     lora.merge([model])

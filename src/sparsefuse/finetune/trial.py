@@ -12,12 +12,12 @@ from sparsefuse.training import multiclip
 
 
 class Comparison(NamedTuple):
-    """What both models say."""
+    """Scores of both models, and the predictions of the adapted one."""
 
     before: Scores
     after: Scores
     predicted: Predicted
-    """what the adapted model says"""
+    """of the adapted model"""
     clips: UserClips
 
 
