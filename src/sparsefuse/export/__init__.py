@@ -1,1 +1,1 @@
-"""A run folder to a file that runs where this library is not: a graph, checked, with a card that says what it is."""
+"""Exports a run folder to a file that runs without this library: a checked graph, with a card that describes it."""

@@ -1,4 +1,5 @@
-"""`sparsefuse export`: a run folder in; a file that runs without this library, and a card that vouches for it, out."""
+"""`sparsefuse export`: a run folder in; a file that runs without this library, and a card with the results of its
+checks, out."""
 
 import logging
 import tempfile
@@ -26,11 +27,11 @@ log = logging.getLogger(__name__)
 Format = Literal["onnx", "pt2"]
 TOLERANCE = 1e-4
 INT8_LOSS = 0.01
-"""Score that int8 may lose, or that of one clip where a point is less than one."""
+"""Loss of score that int8 may have; at least that of one clip."""
 
 
 class Exported(NamedTuple):
-    """What was written."""
+    """The written file and its card."""
 
     file: Path
     card: Card
@@ -80,7 +81,7 @@ def export(
         checked = _checked(predictor, program, splits, plain, final)
         failures = _failures(checked, tolerance, int8=int8)
         if failures and not force:
-            raise ValueError(f"{out} not written: {'; '.join(failures)}; --force writes it nevertheless")
+            raise ValueError(f"{out} not written: {'; '.join(failures)}; --force writes it anyway")
         card = Card(
             file=out.name,
             format=format,
@@ -115,7 +116,7 @@ def export(
 
 
 class _Checked(NamedTuple):
-    """What the exported model does on clips."""
+    """Results of the exported model on clips."""
 
     parity: Parity
     """of the float32 graph"""

@@ -1,4 +1,4 @@
-"""What an exported file says of itself: <name>.json for programs, <name>.md for people."""
+"""The card of an exported file: <name>.json for programs, <name>.md for people."""
 
 import platform
 from collections.abc import Mapping
@@ -18,7 +18,7 @@ _PACKAGES = ("sparsefuse", "torch", "onnx", "onnxscript", "onnxruntime")
 
 @dataclass(frozen=True)
 class Card:
-    """All that a consumer must know."""
+    """The facts that a user of the file needs."""
 
     file: str
     format: str
@@ -52,12 +52,12 @@ class Card:
 
 
 def versions() -> dict[str, str]:
-    """Of the packages that take part."""
+    """Versions of the packages that export uses."""
     return {name: number for name in _PACKAGES if (number := _version(name))}
 
 
 def machine() -> str:
-    """What runs here."""
+    """Operating system and processor."""
     return f"{platform.system()} {platform.machine()}"
 
 
@@ -87,7 +87,7 @@ def markdown(card: Card) -> str:
         "",
         f"Outputs: {' and '.join(card.outputs)} (batch, {max(len(card.labels), 1)}){labels}.",
         "",
-        "## Is it what was trained?",
+        "## Agreement with the trained model",
         "",
         f"Checked on {card.parity.clips} clips ({card.clips_from}), each alone and in padded batches.",
         "",
@@ -96,11 +96,11 @@ def markdown(card: Card) -> str:
         *(_score_line(split, score) for split, score in card.scores.items()),
         *(f"**Refused, written with --force: {reason}.**" for reason in card.failures),
         "",
-        "## What it takes",
+        "## Cost",
         "",
         f"One clip ({clip}): {latency.median_ms:.2f} ms ± {latency.spread_ms:.2f} (median of {latency.runs}, "
         f"half the 10-90 % range), one thread, {card.machine}.",
-        f"{card.gmacs:.4f} GMACs for a typical clip, from features on.",
+        f"{card.gmacs:.4f} GMACs for a typical clip, from features to logits.",
         "",
         "Made with " + ", ".join(f"{name} {number}" for name, number in card.versions.items()) + ".",
     ]
@@ -108,12 +108,12 @@ def markdown(card: Card) -> str:
 
 
 def _input_lines(spec: Input) -> list[str]:
-    sees = f"; the model sees {spec.tokens} tokens, whatever comes in" if spec.tokens else ""
+    sees = f"; resampled or cut to {spec.tokens} tokens" if spec.tokens else ""
     if spec.kind == "sound":
         shape, what = "(batch, samples) float32", f"sound from -1 to 1, {spec.rate} samples a second"
     else:
         shape, what = f"(batch, tokens, {spec.width}) float32", "features as extracted, not normalised"
-    length = f"| {spec.length} | (batch,) int64 | how much of it is real; 0 = the clip lacks it |"
+    length = f"| {spec.length} | (batch,) int64 | length without padding; 0 = the clip lacks it |"
     return [f"| {spec.name} | {shape} | {what}{sees} |", length]
 
 

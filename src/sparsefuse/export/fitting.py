@@ -1,5 +1,4 @@
-"""Features as the model wants them, for any lengths in one graph: what `data.lengths`, `data.stats` and `windows` do
-clip by clip."""
+"""Cutting, resampling, windows and normalisation in the graph, for any lengths; see `data.lengths` and `data.stats`."""
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +16,7 @@ class Fitted(nn.Module):
 
     def __init__(self, name: str, fit: Lengths, stats: Stats | None):
         super().__init__()
-        self.size, self.wanted = fit.max_length, fit.resample.get(name, 0)
+        self.size, self.resampled = fit.max_length, fit.resample.get(name, 0)
         self.windows, self.windowed = fit.windows, fit.windowed(name)
         self.name, self.stats = name, stats
 
@@ -27,8 +26,8 @@ class Fitted(nn.Module):
         else:
             if self.size:
                 length = length.clamp_max(self.size)
-            if self.wanted:
-                x, mask = self._resampled(x, length), (length > 0)[:, None].expand(-1, self.wanted)
+            if self.resampled:
+                x, mask = self._resampled(x, length), (length > 0)[:, None].expand(-1, self.resampled)
             elif self.size:
                 place = torch.arange(self.size, device=x.device)
                 x, mask = x.index_select(1, place.clamp_max(x.shape[1] - 1)), place < length[:, None]
@@ -39,13 +38,13 @@ class Fitted(nn.Module):
         return Tokens(x if self.stats is None else self.stats.normalise(self.name, x), mask)
 
     def _resampled(self, x: Tensor, length: Tensor) -> Tensor:
-        """(B, N, F) -> (B, wanted, F), interpolated between the first real token and the last."""
+        """(B, N, F) -> (B, resampled, F), interpolated between the first real token and the last."""
         real = length.clamp_min(1)
-        if self.wanted == 1:
-            there = (torch.arange(x.shape[1], device=x.device) < real[:, None])[..., None]
-            return torch.where(there, x, 0.0).sum(1, keepdim=True) / real[:, None, None].to(x.dtype)
-        scale = (real - 1).to(x.dtype) / (self.wanted - 1)
-        place = torch.arange(self.wanted, device=x.device) * scale[:, None]  # (B, wanted)
+        if self.resampled == 1:
+            is_real = (torch.arange(x.shape[1], device=x.device) < real[:, None])[..., None]
+            return torch.where(is_real, x, 0.0).sum(1, keepdim=True) / real[:, None, None].to(x.dtype)
+        scale = (real - 1).to(x.dtype) / (self.resampled - 1)
+        place = torch.arange(self.resampled, device=x.device) * scale[:, None]  # (B, resampled)
         low = place.floor().long()
         high = torch.minimum(low + 1, real[:, None] - 1)
         share = (place - low)[..., None]

@@ -1,6 +1,6 @@
-"""An ONNX file with its weights as 8-bit integers; what comes in stays float32, activations are quantised as they pass.
+"""An ONNX file with its weights as 8-bit integers; inputs stay float32, activations are quantised at run time.
 
-Dynamic quantisation of onnxruntime: products with a constant matrix, a scale for each of its columns.
+Dynamic quantisation of onnxruntime: matrix products with constant weights, one scale per column.
 """
 
 from pathlib import Path
@@ -9,7 +9,7 @@ from sparsefuse.export.onnx import EXACT, quiet, save, slim
 
 
 def quantise(source: Path, target: Path) -> None:
-    """Writes the int8 twin of the file `source`. Raises ImportError without the extra."""
+    """Writes the int8 version of the file `source`. Raises ImportError without the extra."""
     try:
         import onnx
         from onnxruntime.quantization import QuantType, quantize_dynamic
@@ -22,7 +22,7 @@ def quantise(source: Path, target: Path) -> None:
             str(target),
             weight_type=QuantType.QInt8,
             per_channel=True,
-            # The spectrum of a sound spans more powers of two than eight bits can tell apart.
+            # The spectrum of a sound spans a larger dynamic range than eight bits have.
             nodes_to_exclude=[node.name for node in model.graph.node if node.name.startswith(EXACT)],
         )
     save(slim(onnx.load(str(target))), target)

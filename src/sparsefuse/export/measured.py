@@ -1,4 +1,4 @@
-"""One model timed and weighed in this process: what to run comes in as JSON on standard input, figures go out as JSON.
+"""Time and memory of one model in this process: a task as JSON on standard input, figures as JSON on standard output.
 
 Started by `device`. For ONNX nothing is imported but numpy and onnxruntime, so that the memory is the model's.
 """
@@ -29,7 +29,7 @@ class InputShape:
 
 @dataclass(frozen=True)
 class Task:
-    """What to run."""
+    """The model to measure, and how."""
 
     runtime: Literal["onnxruntime", "torch"]
     path: str
@@ -47,7 +47,7 @@ class Task:
 
 @dataclass(frozen=True)
 class Figures:
-    """What came out; None if there was an error."""
+    """The measurements; None if there was an error."""
 
     latency_ms: float | None = None
     spread_ms: float | None = None
@@ -83,7 +83,7 @@ def main() -> None:
 
 
 def _onnx(task: Task) -> Callable[[], Callable[[], object]]:
-    """What opens the model, with all that is no model's loaded."""
+    """Imports the runtime; returns the function that opens the model."""
     import numpy as np
     import onnxruntime
 
@@ -134,7 +134,7 @@ def _milliseconds(run: Callable[[], object]) -> float:
 
 
 def _reset_peak() -> float:
-    """Bytes that the process holds now, from which its peak counts anew where the system allows it."""
+    """Resets the peak memory where the system allows it; returns the bytes in use."""
     clear = Path("/proc/self/clear_refs")
     if clear.exists():
         clear.write_text("5")

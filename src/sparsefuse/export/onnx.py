@@ -13,7 +13,7 @@ from sparsefuse.files.whole import replacing
 
 OPSET = 18
 EXACT = "exact"
-"""begins the names of nodes that must not be quantised"""
+"""prefix of the names of nodes that must not be quantised"""
 
 
 def write_onnx(program: Program, path: Path) -> None:
@@ -40,9 +40,9 @@ def write_onnx(program: Program, path: Path) -> None:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Without what exporter and quantiser say of their own insides, and of torchvision, which no model here needs."""
+    """Silences exporter and quantiser, which warn of internals, and of torchvision, which no model here needs."""
     before = logging.root.manager.disable
-    logging.disable(logging.WARNING)  # some of it goes to the root logger
+    logging.disable(logging.WARNING)  # some warnings use the root logger
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -52,13 +52,13 @@ def quiet() -> Iterator[None]:
 
 
 def save(model: Any, path: Path) -> None:
-    """Writes an onnx.ModelProto, whole."""
+    """Writes an onnx.ModelProto atomically."""
     with replacing(path) as temporary:
         temporary.write_bytes(model.SerializeToString(deterministic=True))
 
 
 def tidied(model: Any, program: Program) -> Any:
-    """The same graph without what only a debugger reads, which is twice the size of a small model; axes get names."""
+    """The same graph without debugging metadata, which is twice the size of a small model; axes get names."""
     free = {spec.name: ("batch", f"{spec.name} {_UNIT[spec.kind]}") for spec in program.inputs}
     for value in (*model.graph.input, *model.graph.output):
         axes = value.type.tensor_type.shape.dim
@@ -71,11 +71,11 @@ _UNIT = {"features": "tokens", "sound": "samples"}
 
 
 def slim(model: Any) -> Any:
-    """Takes away comments, inner shapes and long names, in place."""
+    """Removes comments, inner shapes and long names, in place."""
     graph = model.graph
     model.doc_string = graph.doc_string = ""
     del model.metadata_props[:], graph.metadata_props[:]
-    del graph.value_info[:]  # besides, the quantiser trips over them
+    del graph.value_info[:]  # the quantiser also fails on them
     for value in (*graph.input, *graph.output, *graph.initializer):
         value.doc_string = ""
         del value.metadata_props[:]
@@ -93,11 +93,11 @@ def slim(model: Any) -> Any:
 
 
 _FRONT = "sparsefuse.export.sound.Wave"
-"""what the exporter notes on a node that the front end made"""
+"""metadata of the nodes of the log-mel front end"""
 
 
 class _Names(dict[str, str]):
-    """Short names for values: a name is stored wherever the value is used. Some stay as they are."""
+    """Short names for values, since a name is stored at every use; those in `kept` stay."""
 
     def __init__(self, kept: Iterable[str]):
         super().__init__({name: name for name in ("", *kept)})

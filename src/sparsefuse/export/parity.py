@@ -1,4 +1,4 @@
-"""Whether what was exported is what was trained: the same clips through both, their logits side by side."""
+"""Agreement of the exported model with the trained one: logits of both on the same clips."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,18 +20,18 @@ BATCH = 8
 
 @dataclass(frozen=True)
 class Parity:
-    """What differs on some clips."""
+    """Differences on a set of clips."""
 
     clips: int
     max_difference: float
     """of all logits, clips alone and in padded batches"""
     same_labels: int
-    """clips of which both say the same"""
+    """clips with the same predicted label"""
 
 
 @dataclass(frozen=True)
 class Score:
-    """What the exported model makes of labelled clips, beside what the trained one does."""
+    """The score of the exported model on labelled clips, and that of the trained one."""
 
     clips: int
     metric: str
@@ -43,7 +43,7 @@ class Score:
 
 @torch.inference_mode()
 def trained_logits(predictor: Predictor, clips: Sequence[ParityClip]) -> Tensor:
-    """(n, C) of the model as `predict` runs it, clip by clip."""
+    """Logits (n, C) of the trained model, clip by clip as in `predict`."""
     logits = []
     for clip in clips:
         tokens, _ = predictor.tokens(clip.features(predictor))
@@ -52,7 +52,7 @@ def trained_logits(predictor: Predictor, clips: Sequence[ParityClip]) -> Tensor:
 
 
 def exported_logits(runner: Runner, inputs: Sequence[Input], clips: Sequence[ParityClip], batch: int = 1) -> Tensor:
-    """(n, C) of the exported model, so many clips at a time."""
+    """Logits (n, C) of the exported model, in batches of `batch` clips."""
     some = (clips[i : i + batch] for i in range(0, len(clips), batch))
     return torch.cat([runner(pad([clip.streams for clip in part], inputs)) for part in some])
 
@@ -80,5 +80,5 @@ def score(trained: Tensor, exported: Tensor, clips: ParityClips, labels: Labels)
 
 
 def _same(labels: Labels, one: Tensor, other: Tensor) -> bool:
-    """Whether two clips' logits (C,) say the same; numbers are compared with the tolerance alone."""
+    """Whether two logits (C,) predict the same label; true for regression, where only the tolerance counts."""
     return labels.task == "regression" or bool((labels.likeliest(one) == labels.likeliest(other)).all())

@@ -1,6 +1,6 @@
-"""What is exported: raw features and their lengths in, logits and probabilities out, with nothing left to the user.
+"""The exported module: raw features and their lengths in, logits and probabilities out.
 
-Cutting, resampling, normalising, windows and the temperature are inside; see `inputs` for what goes in.
+Cutting, resampling, normalising, windows and the temperature are part of it; `inputs` describes its inputs.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,8 +19,8 @@ from sparsefuse.inference.predictor import Predictor
 
 @dataclass(frozen=True)
 class Input:
-    """One modality as the exported model takes it, with a second input (B,): how much is real, 0 where the modality is
-    missing."""
+    """One modality as the exported model takes it, with a second input (B,): its length without padding, 0 where the
+    modality is missing."""
 
     name: str
     length: str
@@ -30,11 +30,11 @@ class Input:
     width: int
     """F; 1 for sound"""
     tokens: int | None
-    """how many tokens the model sees, whatever comes in: they are resampled, cut or padded to it; None = all"""
+    """the number of tokens that streams are resampled, cut or padded to; None = all"""
     rate: int | None
     """samples a second, of sound"""
     extract: Mapping[str, object] | None
-    """how its features are made; None if elsewhere"""
+    """how its features are extracted; None if elsewhere"""
 
 
 class Program(nn.Module):
@@ -75,11 +75,11 @@ class Program(nn.Module):
 
     @property
     def output_names(self) -> list[str]:
-        """The names of what comes out."""
+        """The names of the outputs."""
         return ["logits"] if self.labels.task == "regression" else ["logits", "probabilities"]
 
     def example(self, batch: int = 3) -> tuple[Tensor, ...]:
-        """Arguments of some length; no two sizes are equal, so that none is taken for another."""
+        """Example arguments; all sizes differ, so that torch.export does not equate them."""
         generator = torch.Generator().manual_seed(0)
         arguments = []
         for i, spec in enumerate(self.inputs):
@@ -93,7 +93,7 @@ class Program(nn.Module):
 
 
 def wave_of(spec: Mapping[str, Any] | None) -> Wave | None:
-    """The front end that makes a modality's features from sound; None if they are not made by `spectrogram`."""
+    """The front end from sound to a modality's features; None if its extractor is not `spectrogram`."""
     if not spec or spec["extractor"] != "spectrogram":
         return None
     return Wave(**{name: value for name, value in spec.items() if name not in PLACE})

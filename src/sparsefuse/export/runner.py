@@ -1,4 +1,4 @@
-"""An exported file, opened as a consumer would: arguments in, logits out, on one thread."""
+"""Runs an exported file: arguments in, logits out, on one thread."""
 
 import statistics
 import time
@@ -25,7 +25,7 @@ class Latency:
     """half the distance between the 10th and the 90th percentile"""
     runs: int
     clip: Mapping[str, int]
-    """modality -> how long it is"""
+    """modality -> its length"""
     threads: int = 1
     batch: int = 1
 
@@ -36,7 +36,7 @@ def open_file(path: Path) -> Runner:
 
 
 def latency(runner: Runner, clip: dict[str, Tensor], inputs: Sequence[Input], runs: int = RUNS) -> Latency:
-    """How long a clip takes, after a warm-up."""
+    """The time of a clip, after a warm-up."""
     arguments, times = pad([clip], inputs), []
     for i in range(runs + 5):
         start = time.perf_counter()

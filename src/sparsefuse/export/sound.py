@@ -1,4 +1,4 @@
-"""The log-mel front end inside the graph: what `features.spectrogram` does to one clip, for a batch of any lengths."""
+"""The log-mel front end as a module: `features.spectrogram` for a batch of any lengths."""
 
 import math
 
@@ -36,8 +36,8 @@ class Wave(nn.Module):
     def forward(self, sound: Tensor, length: Tensor) -> tuple[Tensor, Tensor]:
         real = torch.arange(sound.shape[1], device=sound.device) < length[:, None]
         sound = torch.where(real, sound, 0.0)
-        # A clip shorter than a hop has one token, as its zeros up to one hop; this one hop more for all changes no
-        # token of the others.
+        # A clip shorter than a hop is padded to one hop and has one token; padding all clips by a hop changes no token
+        # of the others.
         sound = functional.pad(sound, (0, self.stride))
         x = of_windows(tapered(sound, self.taper, stride=self.stride), rate=self.rate, bins=self.bins)  # (B, N, bins)
         count = torch.where(length > 0, (length // self.stride).clamp_min(1), 0)
@@ -68,7 +68,7 @@ def tapered(sound: Tensor, taper: Tensor, *, stride: int) -> Tensor:
 def of_windows(windows: Tensor, *, rate: int, bins: int) -> Tensor:
     """The log of the mel power of windows (..., N, L): (..., N, bins)."""
     num_fft = 2 ** math.ceil(math.log2(windows.shape[-1]))
-    # Not torch.stft: it puts a guard on the number of tokens that torch.export cannot meet.
+    # Not torch.stft, which adds a guard on the number of tokens that torch.export cannot satisfy.
     power = torch.fft.rfft(windows, num_fft).abs().square()  # (..., N, num_fft / 2 + 1)
     mel = torch.from_numpy(mel_matrix(rate, num_fft, bins)).to(power)  # (bins, num_fft / 2 + 1)
     return (functional.linear(power, mel) + FLOOR).log()
