@@ -167,13 +167,13 @@ def test_weights_of_another_model_are_refused(shared: Path, tmp_path: Path, chan
 def test_links_are_refused_and_what_they_point_to_is_not_copied(shared: Path, tmp_path: Path) -> None:
     (shared / "metrics.jsonl").unlink()
     (shared / "metrics.jsonl").symlink_to("/etc/hostname")
-    refused(shared, tmp_path, "metrics.jsonl in .* is a link or no plain file")
+    refused(shared, tmp_path, "metrics.jsonl in .* is not a plain file")
 
 
 def test_a_folder_in_place_of_a_file_is_refused(shared: Path, tmp_path: Path) -> None:
     (shared / "env.json").unlink()
     (shared / "env.json").mkdir()
-    refused(shared, tmp_path, "env.json in .* is a link or no plain file")
+    refused(shared, tmp_path, "env.json in .* is not a plain file")
 
 
 def test_files_that_are_too_large_are_refused_before_they_are_read(shared: Path, tmp_path: Path) -> None:
@@ -197,7 +197,7 @@ def test_nothing_is_written_over(shared: Path, tmp_path: Path) -> None:
 
 
 def test_a_source_that_is_not_there_says_what_is_expected(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match="is no folder; expected one that `sparsefuse push` wrote"):
+    with pytest.raises(FileNotFoundError, match="is not a folder; expected one that `sparsefuse push` wrote"):
         pull(str(tmp_path / "none"), tmp_path / "got")
 
 

@@ -1,4 +1,4 @@
-"""Giving a run folder away and getting one: through the Hugging Face hub, or by a folder."""
+"""Shares run folders through the Hugging Face hub or a folder."""
 
 from sparsefuse.sharing.pull import pull
 from sparsefuse.sharing.push import push

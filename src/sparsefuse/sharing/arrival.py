@@ -1,7 +1,7 @@
-"""Whether a run from elsewhere may be used: its folder in, nothing or a ValueError that says what is wrong out.
+"""Checks a downloaded run before it is used; raises ValueError for anything unsafe or inconsistent.
 
-Nothing in it is executed, and nothing is allocated before its size is known: model.json is held against its schema,
-the model is built without memory and no larger than the header of the weights says, and a pass of it is counted.
+Nothing in it is executed, and nothing is allocated before its size is known: model.json is checked against its schema,
+the model is built on the meta device, no larger than the header of the weights, and its multiply-adds are counted.
 """
 
 import os
@@ -28,7 +28,7 @@ MOST_GMACS = 10_000
 def check_run(folder: Path, names: list[str]) -> None:
     """Raises ValueError, saying what, where, got and expected, if `folder` holds no run that can be used safely.
 
-    `names` are the files to look at, which must be plain files of allowed size (see `parcel`).
+    `names` are the files to check, which must be plain files of allowed size (see `parcel`).
     """
     run = RunFolder(folder)
     for name in names:
@@ -42,7 +42,7 @@ def check_run(folder: Path, names: list[str]) -> None:
             run.get(kind)
         run.epochs()
     except ValueError as error:
-        raise ValueError(str(error).replace(f"{folder}{os.sep}", "")) from error  # where it lies is no help
+        raise ValueError(str(error).replace(f"{folder}{os.sep}", "")) from error  # the temporary folder does not help
     check_model(facts)
     for name, spec in facts.extractors.items():
         options = {key: value for key, value in spec.items() if key not in ("extractor", "source")}
@@ -54,9 +54,9 @@ def check_run(folder: Path, names: list[str]) -> None:
 
 
 def _check_weights(facts: ModelFacts, shapes: Mapping[str, tuple[int, ...]]) -> None:
-    """The weights are those of the model that model.json describes, and a clip of it can be paid for."""
+    """Raises ValueError unless the weights fit the model of model.json, and a clip costs at most `MOST_GMACS`."""
     stored = {name.removeprefix("model/"): shape for name, shape in shapes.items() if name.startswith("model/")}
-    with torch.device("meta"), _at_most(100 + 2 * len(stored)):  # without memory; given up if it is far larger
+    with torch.device("meta"), _at_most(100 + 2 * len(stored)):  # without memory; stops if it is far larger
         model = build_model(facts)
     expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
     if facts.normalised:
@@ -79,9 +79,9 @@ def _check_weights(facts: ModelFacts, shapes: Mapping[str, tuple[int, ...]]) -> 
 
 @contextmanager
 def _at_most(count: int) -> Iterator[None]:
-    """No more than `count` parameters and buffers are registered inside, on whatever module, and twice as many modules.
+    """No more than `count` parameters and buffers are registered inside, on any module, and twice as many modules.
 
-    Raises ValueError at the first one too many: a depth of a billion must not be tried.
+    Raises ValueError at the first one too many: a depth of a billion must not be built.
     """
     counts = {"weights": 0, "modules": 0}
 
@@ -93,7 +93,7 @@ def _at_most(count: int) -> Iterator[None]:
     def part(*_: object) -> None:
         counts["modules"] += 1
         if counts["modules"] > 100 + 20 * count:
-            raise ValueError("it has far more parts than the weights in model.safetensors need")
+            raise ValueError("it has far more modules than the weights in model.safetensors need")
 
     hooks = [
         registry.register_module_parameter_registration_hook(weight),

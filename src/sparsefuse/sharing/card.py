@@ -14,8 +14,8 @@ NOT_STATED = "not stated"
 
 
 def card(run: Path, *, title: str, source: str, license: str | None, data: str | None) -> str:
-    """The card of `run`. `title` is its name; `source` is what `sparsefuse pull` is to be given; `data` says in words
-    what it was trained on."""
+    """The card of `run`. `title` is its name; `source` is the argument of `sparsefuse pull`; `data` is a sentence on
+    the training data."""
     folder = RunFolder(run)
     facts, result = folder.read(ModelFacts), folder.get(Result)
     parts = [
@@ -35,7 +35,7 @@ def card(run: Path, *, title: str, source: str, license: str | None, data: str |
 
 
 def _header(facts: ModelFacts, license: str | None) -> str:
-    """What the hub reads: YAML, whose strings JSON can write."""
+    """The YAML header that the hub reads; strings are written as JSON, which is valid YAML."""
     lines = ["library_name: sparsefuse", "tags: [sparsefuse, multimodal, " + json.dumps(facts.method) + "]"]
     if license:
         lines.insert(0, f"license: {json.dumps(license)}")
@@ -58,7 +58,7 @@ def _what(facts: ModelFacts) -> str:
 
 
 def _results(folder: RunFolder, result: Result | None) -> str:
-    """Test scores with their deviation over seeds, where the run stands among runs that differ in the seed only."""
+    """Test scores with their deviation over seeds, if runs beside this one differ in the seed only."""
     if result is None:
         return "No scores: the run has none."
     for split, clips in (("test", "test clips"), ("valid", "validation clips, which chose the weights")):
@@ -73,14 +73,14 @@ def _results(folder: RunFolder, result: Result | None) -> str:
             over = "" if stat.std is None else f"{_shown(stat.mean, name)} ± {_shown(stat.std, name)}"
             rows.append(f"| {metric(name).title} | {_shown(scores[name], name)} | {over} | n = {len(peers)} |")
         of = f"On {result.splits[split]} {clips}."
-        alone = " One seed: the deviation is not known." if len(peers) == 1 else ""
+        alone = " One seed: no deviation." if len(peers) == 1 else ""
         main = metric(MAIN_METRIC[result.task]).title
         return "\n".join(rows) + f"\n\n{of} The main metric is {main}.{alone}" + _adapted(result)
     return "No scores: the run has none." + _adapted(result)
 
 
 def _adapted(result: Result) -> str:
-    """What adaptation brought, by clips each held out once."""
+    """Scores before and after adaptation, of held-out clips."""
     held = result.finetune.held_out if result.finetune else Change()
     if not held.before or not held.after:
         return ""
@@ -90,7 +90,7 @@ def _adapted(result: Result) -> str:
 
 
 def seeds(folder: RunFolder, result: Result) -> list[Result]:
-    """The results of the runs beside this one that differ from it in the seed only, itself among them."""
+    """The results of the runs beside this one that differ from it in the seed only, including itself."""
     config = replace(folder.read(Config), seed=0)
     by_seed = {}
     for path in sorted(folder.path.resolve().parent.iterdir()):
@@ -173,6 +173,6 @@ def _join(names: Sequence[str]) -> str:
 
 
 def _plain(text: str) -> str:
-    """A text that cannot break the page: one line, without what Markdown and HTML would read."""
+    """A text as one line, escaped for Markdown and HTML."""
     line = " ".join(str(text).split())
     return "".join("\\" + letter if letter in "\\`*[]<>|#!" else letter for letter in line)

@@ -1,4 +1,4 @@
-"""The Hugging Face hub: the only file that talks to it. It wants the extra `hub`, and to write a token of its own
+"""Uploads to and downloads from the Hugging Face hub. It needs the extra `hub`, and for uploads the user's token
 (`hf auth login`)."""
 
 from collections.abc import Iterator
@@ -10,15 +10,15 @@ from sparsefuse.sharing.parcel import LIMITS, check_needed, check_size
 
 
 def upload(folder: Path, name: str, *, private: bool) -> str:
-    """Makes the repository `name` if there is none and uploads all files of `folder`; returns its address.
+    """Creates the repository `name` if it does not exist and uploads all files of `folder`; returns its address.
 
-    Raises ValueError if it is to be private but is there already and public, OSError if the hub refuses.
+    Raises ValueError if it is to be private but exists and is public, OSError if the hub refuses.
     """
     api = _api()
     with _plainly(name):
         address = str(api.create_repo(name, private=private, exist_ok=True))
         if private and not api.model_info(name).private:
-            raise ValueError(f"{name} is there and public; make it private on the hub, or leave out --private")
+            raise ValueError(f"{name} exists and is public; make it private on the hub, or leave out --private")
         files = sorted(path.name for path in folder.iterdir())
         api.upload_folder(
             repo_id=name, folder_path=folder, allow_patterns=files, commit_message="Upload a sparsefuse run"
@@ -27,7 +27,7 @@ def upload(folder: Path, name: str, *, private: bool) -> str:
 
 
 def download(name: str, folder: Path, revision: str | None) -> list[str]:
-    """Downloads the files of a run into `folder`, by the commit that its sizes were read of; returns what was left out.
+    """Downloads the files of a run into `folder`, from the commit whose sizes were checked; returns the names left out.
 
     Raises ValueError for a file that is too large before anything is downloaded, FileNotFoundError for a repository
     that holds no run, OSError if the hub refuses.
@@ -55,21 +55,19 @@ def _api() -> Any:
 
 @contextmanager
 def _plainly(name: str) -> Iterator[None]:
-    """The hub's errors as OSError that says what to do; its own are pages long."""
+    """Turns the hub's errors into short ones that say what to do."""
     from huggingface_hub.errors import (
         HFValidationError,
-        HTTPError,  # pyright: ignore[reportPrivateImportUsage]  # whichever library it stands on
+        HTTPError,  # pyright: ignore[reportPrivateImportUsage]  # from requests or httpx
         RepositoryNotFoundError,
     )
 
     try:
         yield
     except HFValidationError as error:
-        raise ValueError(f"{name!r} is no name of a repository: {error}") from error
+        raise ValueError(f"{name!r} is not a repository name: {error}") from error
     except RepositoryNotFoundError as error:
-        raise FileNotFoundError(
-            f"the hub has no {name}, or you may not see it; `hf auth login` gives a token"
-        ) from error
-    except HTTPError as error:  # of the library below: no connection, or a refusal
+        raise FileNotFoundError(f"the hub has no {name}, or you have no access; log in with `hf auth login`") from error
+    except HTTPError as error:  # no connection, or an error of the hub
         lines = str(error).strip().splitlines()
-        raise OSError(f"the hub did not do it for {name}: {lines[-1] if lines else type(error).__name__}") from error
+        raise OSError(f"the hub failed for {name}: {lines[-1] if lines else type(error).__name__}") from error

@@ -1,4 +1,4 @@
-"""Where a run goes to or comes from: what was typed in, a folder or a name on the hub out."""
+"""Parses the target or source of a run: a folder, or a name on the hub."""
 
 import re
 from pathlib import Path
@@ -11,12 +11,12 @@ def place(text: str) -> Path | str:
     """A folder as a Path, a repository of the hub as `owner/name`.
 
     `hf://owner/name` is the hub, as is `owner/name` if there is no folder of that name; all else is a folder. Raises
-    ValueError if `owner/name` might be meant as a new folder: what is private must not be published by a slip.
+    ValueError if `owner/name` might mean a new folder, so that nothing private is published by mistake.
     """
     if text.startswith(PREFIX):
         name = text.removeprefix(PREFIX)
         if not _ON_HUB.fullmatch(name):
-            raise ValueError(f"{text!r} is no repository of the hub; expected {PREFIX}owner/name")
+            raise ValueError(f"{text!r} is not a repository of the hub; expected {PREFIX}owner/name")
         return name
     path = Path(text).expanduser()
     if path.exists() or not _ON_HUB.fullmatch(text):

@@ -1,4 +1,4 @@
-"""Getting a run: a folder or a repository of the hub in, a run folder that was looked at before it is used out."""
+"""Fetches a run from a folder or a repository of the hub, and checks it before it is used."""
 
 import logging
 import os
@@ -15,10 +15,10 @@ log = logging.getLogger(__name__)
 
 
 def pull(source: str, out: Path, *, revision: str | None = None) -> Path:
-    """Copies or downloads the run at `source` (see `place`) to `out` and returns it; files that no run has are left.
+    """Copies or downloads the run at `source` (see `place`) to `out` and returns it; other files are left out.
 
-    `out` appears when all is checked, or not at all. Raises FileExistsError if it holds anything, FileNotFoundError if
-    there is no run, ValueError if what is there cannot be used safely (see `arrival`).
+    `out` appears only after all checks. Raises FileExistsError if it is not empty, FileNotFoundError if there is no
+    run, ValueError if it cannot be used safely (see `arrival`).
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise FileExistsError(f"{out} is not empty; give another folder")
@@ -29,9 +29,9 @@ def pull(source: str, out: Path, *, revision: str | None = None) -> Path:
         staged.mkdir()
         left = _copied(at, staged) if isinstance(at, Path) else hub.download(at, staged, revision)
         for name in left:
-            log.warning("left out, for no run has such a file: %s", ascii(name))
+            log.warning("left out, not a file of a run: %s", ascii(name))
         taken, others = plain_files(staged)
-        for name in others:  # the hub's own notes
+        for name in others:  # metadata of the hub
             shutil.rmtree(staged / name) if (staged / name).is_dir() else (staged / name).unlink()
         check_run(staged, taken)
         if out.is_dir():
@@ -41,9 +41,9 @@ def pull(source: str, out: Path, *, revision: str | None = None) -> Path:
 
 
 def _copied(source: Path, staged: Path) -> list[str]:
-    """Copies the files of a run; returns the names of those that are left."""
+    """Copies the files of a run; returns the names of the others."""
     if not source.is_dir():
-        raise FileNotFoundError(f"{source} is no folder; expected one that `sparsefuse push` wrote, or owner/name")
+        raise FileNotFoundError(f"{source} is not a folder; expected one that `sparsefuse push` wrote, or owner/name")
     taken, left = plain_files(source)
     check_needed(taken, str(source))
     for name in taken:

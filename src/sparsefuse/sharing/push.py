@@ -1,4 +1,4 @@
-"""Giving a run away: a run folder in, a folder or a repository of the hub with what may be shared of it out."""
+"""Shares a run: a run folder in, a folder or a repository of the hub with its shared files out."""
 
 import logging
 import shutil
@@ -27,10 +27,10 @@ def push(
     with_replay: bool = False,
     dry_run: bool = False,
 ) -> str:
-    """Shares `run` as `target` (see `place`), with a model card; returns where it went. Logs every file before it goes.
+    """Shares `run` as `target` (see `place`), with a model card; returns the address. Logs each file first.
 
-    What is sent passes the same checks as what is pulled. Raises FileNotFoundError if `run` is no finished run,
-    FileExistsError if `target` is a folder with something in it, ValueError for a run that cannot be shared: its method
+    The files pass the same checks as in `pull`. Raises FileNotFoundError if `run` is not a finished run,
+    FileExistsError if `target` is a folder that is not empty, ValueError for a run that cannot be shared: its method
     or an extractor is a .py file, or a path of this machine is in it.
     """
     check_needed([path.name for path in run.iterdir()] if run.is_dir() else [], str(run))

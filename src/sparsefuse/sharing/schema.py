@@ -1,5 +1,5 @@
-"""What a model.json from elsewhere may name, beyond what any may (see `runs.folder.ModelFacts`): code that comes with
-sparsefuse, and options of no absurd size."""
+"""Further checks of a downloaded model.json (see `runs.folder.ModelFacts`): only code that comes with sparsefuse, and
+options within bounds."""
 
 from sparsefuse.errors import unknown
 from sparsefuse.features import extractors
@@ -17,7 +17,7 @@ DEEPEST = 8
 
 
 def check_model(facts: ModelFacts) -> None:
-    """Raises ValueError for the first thing in model.json that would run code from elsewhere, or is absurdly large."""
+    """Raises ValueError for the first entry of model.json that names other code, or is too large."""
     _check_code(facts.method, "method", methods())
     for where, names in (
         ("name", [facts.name]),
@@ -34,20 +34,20 @@ def check_model(facts: ModelFacts) -> None:
 
 
 def _check_code(name: str, where: str, available: list[str]) -> None:
-    """What would be executed must be part of sparsefuse."""
+    """Raises ValueError unless the method or extractor is part of sparsefuse."""
     if name in available:
         return
     name = name[:LONGEST]
     if name.lower().endswith(".py") or "/" in name or "\\" in name:
         raise ValueError(
-            f"model.json: {where} is the code {name!r}; a shared run must do with what comes with sparsefuse "
-            f"({', '.join(available)}), for code from elsewhere is not run"
+            f"model.json: {where} is the code {name!r}; a shared run can only use the code of sparsefuse "
+            f"({', '.join(available)}), because other code is not executed"
         )
     raise ValueError(f"model.json: {unknown(where, name, available)}")
 
 
 def _check_plain(value: object, where: str, most: int, depth: int = 0) -> None:
-    """Numbers that are not huge, short texts, and lists and objects of them."""
+    """Raises ValueError for large numbers, long texts and deep nesting."""
     if depth > DEEPEST:
         raise ValueError(f"model.json: {where} is nested more than {DEEPEST} levels")
     if isinstance(value, dict | list):

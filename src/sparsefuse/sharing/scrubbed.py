@@ -1,4 +1,4 @@
-"""What of a run is shared: a run folder in; the same files without paths, commands and names of groups out."""
+"""Copies the shared files of a run folder without paths, commands and names of groups."""
 
 import os
 import re
@@ -14,17 +14,17 @@ _PATH = rf"(?<![\w/.])/{_ROOTS}/[^\s\"']+|\b[A-Za-z]:\\+[^\s\"']+|~/[^\s\"']+"
 
 
 def copy_scrubbed(run: Path, to: Path, *, with_replay: bool) -> None:
-    """Writes into `to` what is shared of `run`. Left out: predictions and skipped clips (their ids may say who), the
+    """Writes the shared files of `run` to `to`. Left out: predictions and skipped clips (ids may name people), the
     optimiser's state, old clips unless `with_replay`, the command, the groups of the split, and every folder of a path.
 
-    Raises ValueError, naming the place, if a path is left after all.
+    Raises ValueError, naming the file, if a path remains.
     """
     old, new = RunFolder(run), RunFolder(to)
     new.write(old.read(ModelFacts))
     new.write(_config(old.read(Config)))
     if env := old.get(Environment):
         new.write(replace(env, command=None))
-    if result := old.get(Result):  # a user's manifest, or folder, may be called by his name
+    if result := old.get(Result):  # the name of a manifest or folder may be a person's
         tuned = replace(result.finetune, from_=None) if result.finetune else None
         new.write(replace(result, data=_manifest(result.data), finetune=tuned))
     if calibration := old.get(Calibration):
@@ -37,20 +37,18 @@ def copy_scrubbed(run: Path, to: Path, *, with_replay: bool) -> None:
 
 
 def check_no_paths(folder: Path) -> None:
-    """Raises ValueError for a text with a path of this machine in it."""
+    """Raises ValueError for a text file that contains a path of this machine."""
     here = [re.escape(part) for part in {str(Path.home()), str(Path.cwd())} if len(part) > len("/root")]
     paths = re.compile("|".join([*here, _PATH]))
     for path in sorted(folder.iterdir()):
         if path.suffix in (".json", ".jsonl", ".md"):
             match = paths.search(path.read_text(encoding="utf-8"))
             if match:
-                raise ValueError(
-                    f"{path.name} would give away the path {match[0]!r}; nothing was shared. Take it out first"
-                )
+                raise ValueError(f"{path.name} contains the path {match[0]!r}; nothing was shared. Remove it first")
 
 
 def _config(config: Config) -> Config:
-    """Without folders, and without groups: they are persons, or films."""
+    """Without folders, and without groups, which name people or films."""
     start = config.train.pretrained
     if start and (os.path.isabs(start) or start.startswith((".", "~")) or Path(start).exists()):
         start = last(start)
@@ -64,10 +62,10 @@ def _config(config: Config) -> Config:
 
 
 def last(path: str) -> str:
-    """The name of a file without its folders, whichever system wrote it."""
+    """The name of a file without its folders, written on any system."""
     return PurePosixPath(PureWindowsPath(path).as_posix()).name
 
 
 def _manifest(path: str) -> str:
-    """A manifest's name without what it says."""
+    """`manifest` with the suffix of a manifest's file."""
     return f"manifest{PurePosixPath(last(path)).suffix}"
