@@ -128,7 +128,7 @@ def test_half_a_clip_is_refused(client: TestClient, clip: bytes) -> None:
 def test_a_clip_that_is_too_long_is_refused(client: TestClient, run: Path) -> None:
     long = served.make_clip(run.parent / "long.mp4", seconds=4)
     assert "is 4." in (found := reason(client, 422, file=("long.mp4", long.read_bytes())))
-    assert "at most 3 s are taken" in found
+    assert "the limit is 3 s" in found
 
 
 @pytest.mark.parametrize(
@@ -138,7 +138,7 @@ def test_a_clip_that_is_too_long_is_refused(client: TestClient, run: Path) -> No
         (np.zeros((2, 6), np.float32), r"rgb must be (N, 5) with N >= 1; got (2, 6)"),
         (np.zeros((2, 3, 5), np.float32), "expected two axes"),
         (np.zeros((0, 5), np.float32), "is empty"),
-        (np.zeros((5000, 5), np.float32), "has 5000 tokens; at most 4096 are taken"),
+        (np.zeros((5000, 5), np.float32), "has 5000 tokens; the limit is 4096"),
         (np.array([["a"] * 5]), "expected numbers"),
         (np.array([[{}] * 5]), "Python objects"),
     ],
@@ -161,8 +161,8 @@ def test_a_header_that_promises_gigabytes_takes_none(client: TestClient) -> None
         ('{"features": {"rgb": "abc"}}', "rgb: expected rows of numbers"),
         ('{"features": {"rbg": [[1, 2, 3, 4, 5]]}}', "unknown modality 'rbg'; did you mean 'rgb'?"),
         ('{"features": {}}', "the JSON must be"),
-        ("[" * 100_000, "the body is no JSON"),
-        ('{"rgb": ', "the body is no JSON"),
+        ("[" * 100_000, "the body is not JSON"),
+        ('{"rgb": ', "the body is not JSON"),
     ],
 )
 def test_wrong_json_is_refused(client: TestClient, body: str, why: str) -> None:

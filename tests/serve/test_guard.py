@@ -96,7 +96,7 @@ def test_a_request_within_limits_passes_unchanged() -> None:
 def test_a_header_that_says_too_much_is_refused_before_the_application() -> None:
     found = Exchange(content_length="10000000000").run()
     assert (found.status, found.reached) == (413, False)
-    assert json.loads(found.answer) == {"error": "the request has 10000.0 MB; at most 0.001 MB are taken"}
+    assert json.loads(found.answer) == {"error": "the request has 10000.0 MB; the limit is 0.001 MB"}
     assert found.closes
 
 

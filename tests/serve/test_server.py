@@ -125,7 +125,7 @@ def _metrics(port: int) -> str:
 @pytest.mark.slow
 def test_it_warns_when_others_can_reach_it_and_ends_with_ctrl_c(run: Path) -> None:
     with running(run, "--no-page", "--host", "0.0.0.0") as (process, _, said):
-        assert "whoever reaches this machine can use the model" in "".join(said)
+        assert "anyone who can reach this machine can use the model" in "".join(said)
         process.send_signal(signal.SIGINT)
         assert process.wait(30) == 0
 

@@ -81,9 +81,9 @@ def test_an_unknown_field_is_answered_with_the_nearest() -> None:
 
 
 BROKEN = {
-    "nothing": (b"--b--\r\n", 422, "no file came"),
+    "nothing": (b"--b--\r\n", 422, "the form has no file"),
     "empty file": (form(("file", "a.mp4", b"")), 422, r"a.mp4: is empty \(0 bytes\)"),
-    "twice": (form(("rgb", "a.npy", b"x"), ("rgb", "b.npy", b"x")), 422, "came twice"),
+    "twice": (form(("rgb", "a.npy", b"x"), ("rgb", "b.npy", b"x")), 422, "occurs twice"),
     "text": (form(("file", "", b"x")), 422, "holds text, expected a file"),
     "cut short": (form(("file", "a.mp4", b"x"), end=b""), 400, "ends before its last boundary"),
     "noise": (bytes(range(256)), 400, "the form is broken"),

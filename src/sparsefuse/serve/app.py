@@ -1,4 +1,4 @@
-"""The routes: a service comes in, an ASGI application comes out."""
+"""The routes of the server, as an ASGI application."""
 
 import asyncio
 import time
@@ -21,9 +21,9 @@ _REFUSALS = {
     400: "a broken request",
     408: "the request came too slowly",
     413: "the request is too large",
-    415: "no form and no JSON, or a type of file that is not read",
-    422: "the clip cannot be used; the reason says why",
-    503: "too many requests; Retry-After says when to come back",
+    415: "neither a form nor JSON, or an unsupported type of file",
+    422: "the clip cannot be used, with the reason",
+    503: "too many requests; retry after Retry-After seconds",
     504: "no answer in time",
 }
 
@@ -66,7 +66,7 @@ def routes(service: Service, *, meanwhile: Callable[[], Coroutine[None, None, No
                 beside.cancel()
 
     card = service.card
-    # Its own pages of documentation load their code from elsewhere; the schema needs none.
+    # FastAPI's pages of documentation load code from a CDN; the schema does not.
     app = FastAPI(
         title=f"sparsefuse: {card.name}",
         description=f"Predicts {_what(card.labels.classes)} of clips with {', '.join(card.modalities)}.",
@@ -118,7 +118,7 @@ def _what(classes: Sequence[str]) -> str:
 
 
 def _add_predict(app: "FastAPI", predict: Callable[..., Awaitable[Any]], service: Service) -> None:
-    """POST /predict, with its schema written out: the body is read as it comes, not by FastAPI."""
+    """POST /predict, with an explicit schema: the body is streamed, not read by FastAPI."""
     from fastapi import Request
 
     async def endpoint(request: Request):

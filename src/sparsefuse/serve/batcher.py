@@ -1,4 +1,4 @@
-"""One thread with the model: clips come in one by one, go through it in batches, and their predictions come out."""
+"""Batches clips of concurrent requests for one thread that runs the model."""
 
 import logging
 import queue
@@ -35,18 +35,18 @@ class Batcher:
         self._thread.start()
 
     def submit(self, features: Features) -> "Future[Prediction]":
-        """The prediction to come."""
+        """A future of the prediction."""
         answer: Future[Prediction] = Future()
         self._clips.put(_Clip(features, sum(map(len, features.features.values())), answer))
         return answer
 
     def close(self) -> None:
-        """Ends the thread when all clips before have their answer."""
+        """Ends the thread after the clips that are queued."""
         self._clips.put(None)
         self._thread.join()
 
     def _run(self) -> None:
-        waiting: _Clip | None = None  # one that no longer fitted into the batch before
+        waiting: _Clip | None = None  # one that did not fit into the batch before
         while (first := waiting or self._clips.get()) is not None:
             waiting, batch, longest = None, [first], first.tokens
             until = time.monotonic() + self._wait
@@ -72,7 +72,7 @@ class Batcher:
         try:
             predictions = self._predictions(batch)
         except Exception as error:
-            if len(batch) > 1:  # only the clip that is to blame shall fail
+            if len(batch) > 1:  # only the clip with the error should fail
                 for clip in batch:
                     self._answer([clip])
                 return

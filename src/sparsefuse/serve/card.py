@@ -1,4 +1,4 @@
-"""What a server says of its model: a run folder comes in, plain facts come out."""
+"""The facts of /card: a run folder in, plain JSON out."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,18 +17,18 @@ SCORES = {"top1": True, "map": True, "mae": False}
 
 @dataclass(frozen=True)
 class Modality:
-    """What the model reads of one; None where its features come ready-made."""
+    """One modality; None where features are sent rather than extracted."""
 
     width: int
     extractor: str | None = None
     column: str | None = None
     kind: str | None = None
-    """of the media that it is made from"""
+    """of the media that it is extracted from"""
 
 
 @dataclass(frozen=True)
 class Bounds:
-    """What a clip may have at most, in the units of `limits.ServeLimits`."""
+    """Limits of a clip, in the units of `limits.ServeLimits`."""
 
     mb: float
     seconds: float
@@ -57,7 +57,7 @@ class Card:
     longest: Mapping[str, int]
     """tokens of the longest stream in training"""
     inputs: dict[str, str]
-    """field of the form -> what it takes"""
+    """field of the form -> its description"""
     limits: Bounds
     results: Scored
     versions: Mapping[str, JSON]
@@ -82,17 +82,17 @@ class Card:
 
     @property
     def sources(self) -> set[str]:
-        """The kinds of media that features are made from: video, audio, ...; empty if all features come ready-made."""
+        """The kinds of media that features are extracted from: video, audio, ...; empty if all features are sent."""
         return {one.kind for one in self.modalities.values() if one.kind}
 
     @property
     def ready_made(self) -> list[str]:
-        """The modalities whose features come ready-made."""
+        """The modalities whose features are sent."""
         return [name for name, one in self.modalities.items() if not one.kind]
 
     @property
     def score(self) -> str:
-        """How good the model was on clips it had not seen; empty if the run folder does not say."""
+        """A score on held-out clips; empty if the run folder has none."""
         for split in ("test", "valid"):
             for name, score in ((self.results.test if split == "test" else self.results.valid) or {}).items():
                 if name in SCORES:
@@ -101,7 +101,7 @@ class Card:
         return ""
 
     def example(self) -> str:
-        """A command that asks for a prediction."""
+        """A command for a prediction."""
         if self.sources:
             return "curl -F file=@clip.mp4 {url}/predict"
         return "curl" + "".join(f" -F {name}=@{name}.npy" for name in self.modalities) + " {url}/predict"
@@ -121,7 +121,7 @@ def _modality(name: str, predictor: Predictor) -> Modality:
 
 
 def _inputs(modalities: Mapping[str, Modality]) -> dict[str, str]:
-    """Later entries give way to earlier ones of the same name."""
+    """Fields of the form and their descriptions; a modality wins over a column of the same name."""
     inputs = {name: f"features, .npy of (N, {one.width})" for name, one in modalities.items()}
     for name, one in modalities.items():
         if one.kind and one.column:

@@ -1,4 +1,4 @@
-"""Every request passes here first: too large, too slow and too curious ones end here. ASGI in, ASGI out."""
+"""ASGI middleware that refuses requests that are too large, too slow or outside the allowed paths."""
 
 import asyncio
 import json
@@ -19,11 +19,11 @@ Send = Callable[[Message], Awaitable[None]]
 App = Callable[[MutableMapping[str, Any], Receive, Send], Awaitable[None]]
 
 LINGER = 2.0
-"""Seconds for which a refused client is listened to, so that it reads why before its connection closes."""
+"""Seconds for which a refused client's body is still read, so that it gets the reason before the connection closes."""
 PATHS = ("/predict", "/health", "/card", "/metrics", "/openapi.json")
 UPLOAD = "/gradio_api/upload"
 _FILE = "/gradio_api/file="
-# What the page's own code asks for. Gradio has more routes, among them two that fetch any address of the internet.
+# The paths that the page uses. Gradio has more routes, among them two that fetch any address of the internet.
 _PAGE = ("/config", "/theme.css", "/favicon.ico", "/manifest.json", UPLOAD)
 _PAGE_FOLDERS = ("/assets/", "/static/", "/svelte/", "/gradio_api/queue/", "/gradio_api/heartbeat/")
 _PAGE_FOLDERS += ("/gradio_api/upload_progress", "/gradio_api/info", "/gradio_api/app_id", "/gradio_api/startup-events")
@@ -31,7 +31,7 @@ _PAGE_FOLDERS += ("/gradio_api/reset", "/gradio_api/cancel")
 HEADERS = [
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
-    # The page is to work offline, and to tell nobody about its clips.
+    # The page works offline, and sends nothing about its clips elsewhere.
     (
         b"content-security-policy",
         b"default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; style-src 'self' 'unsafe-inline'; "
@@ -43,7 +43,7 @@ HEADERS = [
 
 
 class Guard:
-    """Around the whole application; `draining()` says whether the server is about to end."""
+    """Wraps the application; `draining()` is whether the server is shutting down."""
 
     def __init__(
         self, app: App, limits: ServeLimits, numbers: Numbers, *, uploads: Uploads | None, draining: Callable[[], bool]
@@ -63,7 +63,7 @@ class Guard:
                 await self.app(scope, visit.receive, visit.send)
         except Refusal as refusal:
             visit.refusal = visit.refusal or refusal
-        except Exception:  # of a request that we cut off, or whose client left, it says nothing
+        except Exception:  # expected after a refusal, or when the client left
             if visit.refusal is None and not visit.gone:
                 raise
         finally:
@@ -73,10 +73,10 @@ class Guard:
             self.numbers.request(label, visit.status, time.monotonic() - visit.began)
 
     def _check(self, scope: MutableMapping[str, Any]) -> None:
-        """Raises Refusal for what is not served here."""
+        """Raises Refusal for a path or method that is not served."""
         path = scope["path"]
         if self.draining() and path not in ("/health", "/metrics"):
-            raise Refusal(503, "the server is about to end", retry_after=5)
+            raise Refusal(503, "the server is shutting down", retry_after=5)
         if path == "/predict" and scope["method"] != "POST":
             raise Refusal(405, f"/predict takes POST, not {scope['method'][:20]}, with a clip: see /openapi.json")
         if path in PATHS:
@@ -85,18 +85,18 @@ class Guard:
             raise Refusal(404, f"there is no {path[:80]!r} here; see /openapi.json")
 
     def _is_page(self, path: str) -> bool:
-        if path.startswith(_FILE):  # of all files on this machine, only what was uploaded
+        if path.startswith(_FILE):  # only uploaded files
             assert self.uploads is not None, "the page has a folder"
             return self.uploads.holds(unquote(path.removeprefix(_FILE)))
         return path.startswith(_PAGE_FOLDERS)
 
 
 class _Visit:
-    """One request: counts what comes in, and watches over what goes out."""
+    """One request: limits the body, and completes the headers of the response."""
 
     def __init__(self, limits: ServeLimits, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         self.began = time.monotonic()
-        self.status = 499  # of a client that left before it got any
+        self.status = 499  # of a client that left before a response
         self.refusal: Refusal | None = None
         self.answered = self.gone = False
         self._limits, self._receive, self._send = limits, receive, send
@@ -112,12 +112,12 @@ class _Visit:
         return int(text) if text.isdigit() else 0
 
     def check_size(self) -> None:
-        """Raises Refusal for a body that says that it is too large, before any of it is read."""
+        """Raises Refusal for a Content-Length that is too large, before the body is read."""
         if self._stated() > self._most:
             raise self._too_large(f"{self._stated() / 1e6:.1f} MB")
 
     def _too_large(self, what: str) -> Refusal:
-        return Refusal(413, f"the request has {what}; at most {self._most / 1e6:g} MB are taken")
+        return Refusal(413, f"the request has {what}; the limit is {self._most / 1e6:g} MB")
 
     async def receive(self) -> Message:
         """The next part of the body. Raises Refusal for one that is too large or too slow."""
@@ -142,7 +142,7 @@ class _Visit:
         return message
 
     async def send(self, message: Message) -> None:
-        """Passes an answer on; in place of what the application makes of a refusal, the refusal itself goes out."""
+        """Sends a response; after a refusal, the application's response is replaced by the refusal."""
         if self.refusal is not None and not self.answered:
             return
         if message["type"] == "http.response.start":
@@ -167,7 +167,8 @@ class _Visit:
         await self.send({"type": "http.response.body", "body": body})
 
     async def _linger(self) -> None:
-        """Throws away what still comes: closing on it would take the answer from the client, too."""
+        """Discards the rest of the body: closing at once could reset the connection before the client reads the
+        response."""
         try:
             async with asyncio.timeout(LINGER):
                 while (message := await self._receive())["type"] == "http.request" and message.get("more_body", False):
@@ -177,7 +178,7 @@ class _Visit:
 
 
 async def read_body(receive: Receive) -> AsyncIterator[bytes]:
-    """Gives the parts of a body as they come. Raises ClientGone when the client leaves."""
+    """Yields the parts of a body as they arrive. Raises ClientGone when the client leaves."""
     while True:
         message = await receive()
         if message["type"] == "http.disconnect":

@@ -1,29 +1,29 @@
-"""What one server takes on: the limits a user sets, and those that follow from them."""
+"""The limits of a server: those a user sets, and those derived from them."""
 
 from dataclasses import dataclass, fields
 
 IDLE_SECONDS = 10.0
-"""How long a client may send nothing while it owes headers or a body."""
+"""How long a client may be silent before its headers and body are complete."""
 WAITING = 4
-"""Requests that may wait, for each one that is worked on."""
+"""Waiting requests per processed one."""
 JSON_MB = 1.0
-"""The largest body of requests that carry no clip."""
+"""The largest body of requests without a clip."""
 
 
 @dataclass(frozen=True)
 class ServeLimits:
-    """How large, how long, how many. Raises ValueError for a limit that lets nothing through."""
+    """Limits of size, time and number. Raises ValueError for one that is not positive."""
 
     max_mb: float = 50.0
     """MB (10**6 bytes) of a request"""
     max_seconds: float = 120.0
     """of a media file"""
     concurrency: int = 8
-    """requests that are worked on at a time"""
+    """requests that are processed at a time"""
     timeout: float = 60.0
     """seconds from the first byte to the answer"""
     batch: int = 16
-    """clips that go through the model together"""
+    """most clips in one batch of the model"""
     wait_ms: float = 5.0
     """how long the first clip of a batch waits for others"""
 
@@ -40,14 +40,14 @@ class ServeLimits:
 
     @property
     def places(self) -> int:
-        """Requests that are worked on or wait; more are sent away."""
+        """Requests that are processed or wait; more are refused."""
         return self.concurrency * (1 + WAITING)
 
     @property
     def readers(self) -> int:
         """Processes that read files."""
         from sparsefuse.parallel.workers import (
-            cores,  # here, for the command line reads the defaults above on every call
+            cores,  # here, because the command line imports this file on every call
         )
 
         return min(self.concurrency, cores())

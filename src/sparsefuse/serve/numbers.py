@@ -1,4 +1,4 @@
-"""What a server counts: requests and batches come in, Prometheus text comes out."""
+"""Metrics of a server: counts of requests and batches, as Prometheus text."""
 
 import threading
 from bisect import bisect_left
@@ -24,7 +24,7 @@ class Histogram:
         self.sum += value
 
     def lines(self, name: str) -> list[str]:
-        """The histogram as Prometheus wants it: each bucket holds those below it too."""
+        """The histogram in Prometheus format, with cumulative buckets."""
         total, lines = 0, []
         for bound, count in zip([*self.bounds, "+Inf"], self.counts, strict=True):
             total += count
@@ -44,34 +44,34 @@ class Numbers:
         self._gauges: dict[str, tuple[str, Callable[[], int]]] = {}
 
     def gauge(self, name: str, text: str, value: Callable[[], int]) -> None:
-        """Shows a number that is asked for when the page is read."""
+        """Adds a gauge; `value` is called when the metrics are read."""
         self._gauges[name] = text, value
 
     def request(self, path: str, status: int, seconds: float) -> None:
-        """A request has its answer; the times are of /predict alone."""
+        """Counts a finished request; times are of /predict alone."""
         with self._lock:
             self._requests[path, status] += 1
             if path == "/predict":
                 self._seconds.add(seconds)
 
     def batch(self, size: int) -> None:
-        """A batch went through the model."""
+        """Counts a batch of the model."""
         with self._lock:
             self._batches.add(size)
 
     def restart(self) -> None:
-        """A process that reads files had to be replaced."""
+        """Counts a replaced reading process."""
         with self._lock:
             self._restarts += 1
 
     def text(self) -> str:
-        """All of it."""
+        """All metrics."""
         with self._lock:
             requests = [f'{_REQUESTS}{{path="{p}",status="{s}"}} {n}' for (p, s), n in sorted(self._requests.items())]
             parts = [
                 (_REQUESTS, "counter", "Requests by path and status; 499: the client left.", requests),
                 (_SECONDS, "histogram", "Time from request to answer, of /predict.", self._seconds.lines(_SECONDS)),
-                (_BATCHES, "histogram", "Clips that went through the model together.", self._batches.lines(_BATCHES)),
+                (_BATCHES, "histogram", "Clips per batch of the model.", self._batches.lines(_BATCHES)),
                 (_RESTARTS, "counter", "Reading processes replaced after a crash or a hang.",
                  [f"{_RESTARTS} {self._restarts}"]),
             ]  # fmt: skip

@@ -1,4 +1,4 @@
-"""The web page: a service comes in, a gradio page at / of its application; drop a clip, see the answer and why."""
+"""The web page at /, made with gradio: drop a clip, see the prediction and its explanation."""
 
 import os
 import time
@@ -85,7 +85,7 @@ def _build(gradio: Any, service: Service, uploads: Uploads, url: str) -> None:
 
 
 def _inputs(gradio: Any, card: Card) -> Mapping[str, Any]:
-    """Field -> the component that fills it: one for media, one for each modality whose features come ready-made."""
+    """Field -> the component that fills it: one for media, or one for each modality whose features are uploaded."""
     inputs: dict[str, Any] = {}
     if "video" in card.sources:
         inputs[FILE] = gradio.Video(label="Clip", sources=["upload", "webcam"], include_audio=True, elem_id="sf-clip")
@@ -103,10 +103,10 @@ def _inputs(gradio: Any, card: Card) -> Mapping[str, Any]:
 
 
 def _accept_only_uploads(component: Any, uploads: Uploads) -> None:
-    """The paths that gradio hands on are the client's words; here only what was uploaded is read.
+    """Restricts a component to uploaded files: the paths that gradio passes on come from the client.
 
-    Gradio asks the first of these before it copies or fetches a file, but not for one that the client calls a stream;
-    the second it calls for all, before any code of its own opens them.
+    Gradio calls the first of these before it copies or fetches a file, except one that the client calls a stream; it
+    calls the second for all, before its own code opens them.
     """
 
     def check(path: str | Path) -> None:
@@ -132,7 +132,7 @@ def _accept_only_uploads(component: Any, uploads: Uploads) -> None:
 
 
 async def _shown(service: Service, paths: dict[str, Path]) -> AsyncIterator[str]:
-    """The answer's side of the page as it fills: progress, the answer, what it rests on; or why there is none."""
+    """The answer part of the page: progress, the prediction, its explanation; or the reason for an error."""
     card = service.card
     if not paths:
         yield _answer(card)
@@ -143,7 +143,7 @@ async def _shown(service: Service, paths: dict[str, Path]) -> AsyncIterator[str]
         with service.place() as folder:
             files = [_taken(field, path, folder, i) for i, (field, path) in enumerate(paths.items())]
             answer = await service.predict(files, time.monotonic(), service.deadline())
-            yield _answer(card, answer, step="Finding what the model looked at")
+            yield _answer(card, answer, step="Computing the explanation")
             explained = await service.explain(files, service.deadline())
     except Refusal as refusal:
         yield _answer(card, answer, problem=refusal.reason)
@@ -152,12 +152,12 @@ async def _shown(service: Service, paths: dict[str, Path]) -> AsyncIterator[str]
 
 
 def _taken(field: str, path: Path, folder: Path, index: int) -> Received:
-    """The uploaded file under a name of our own."""
+    """The uploaded file under a generated name."""
     own = folder / f"{index}{suffix_of(path.name)}"
     try:
         os.link(path, own, follow_symlinks=False)
     except FileNotFoundError:
-        raise Refusal(422, "the file is no longer here; drop it again") from None
+        raise Refusal(422, "the file was deleted; upload it again") from None
     if own.stat().st_size == 0:
         raise Refusal(422, f"{shown(path.name)}: is empty (0 bytes)")
     return Received(field, own, shown(path.name))
@@ -171,7 +171,7 @@ def _answer(card: Card, answer: Answer | None = None, **more: Any) -> str:
 
 
 def _theme(gradio: Any) -> Any:
-    """One accent colour; the fonts that the machine has, for names as plain text would be asked of the server."""
+    """One accent colour; system fonts, since names as plain text would be requested from the server."""
     accent = gradio.themes.Color(
         c50="#eef4fb", c100="#d9e6f5", c200="#b6cfea", c300="#8cb2dd", c400="#5f93cd", c500="#3d78bb",
         c600="#2b62a8", c700="#234f89", c800="#1d406f", c900="#183559", c950="#0f223a",
@@ -187,6 +187,6 @@ def _theme(gradio: Any) -> Any:
 
 
 def _style() -> str:
-    """The report's colours, which figures are drawn in, and the page's own rules."""
+    """The report's colours, which figures use, and the page's own rules."""
     colours = (_HERE.parent / "report" / "style.css").read_text(encoding="utf-8").split("* { box-sizing")[0]
     return colours + (_HERE / "page.css").read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""The process that touches strangers' files: a task comes in, features or a drawn explanation, or a reason, goes out.
+"""The process that decodes untrusted files: a task in; features, an explanation or a reason for refusal out.
 
 A decoder that crashes, hangs or takes too much memory ends this process and one request, not the server.
 """
@@ -27,14 +27,14 @@ if TYPE_CHECKING:
 MEMORY = 2 * 2**30
 """Bytes that reading one clip may take on top of the model."""
 NOT_GIVEN = "not given"
-"""What a predictor says of a modality that a clip does not have."""
+"""The reason of a predictor for a modality that a clip does not have."""
 FEW = 4096
 TIMES = 8
 """A stream may have `TIMES` the tokens of the longest in training, or `FEW` if that is less."""
 
 
 class Rules(NamedTuple):
-    """What a reader is started with."""
+    """The arguments of a reading process."""
 
     run: Path
     trust_code: bool
@@ -42,14 +42,14 @@ class Rules(NamedTuple):
 
 
 class Task(NamedTuple):
-    """What is to be done with one clip."""
+    """What to do with one clip."""
 
     work: Literal["read", "explain"]
     files: list[Received]
 
 
 class Features(NamedTuple):
-    """A clip that was read."""
+    """The features of a clip."""
 
     features: dict[str, np.ndarray]
     """(N, F) float32 per modality, normalised"""
@@ -57,7 +57,7 @@ class Features(NamedTuple):
 
 
 class Explained(NamedTuple):
-    """What the model looked at."""
+    """The explanation of a clip."""
 
     shares: dict[str, float]
     """per modality, of the rollout; they sum to one"""
@@ -71,18 +71,18 @@ class Refused(NamedTuple):
 
     reason: str
     trace: str = ""
-    """of an error that nobody foresaw, for the log"""
+    """of an unexpected error, for the log"""
     late: bool = False
-    """whether its time ran out"""
+    """whether it timed out"""
 
 
 Result = Features | Explained | Refused
 
 
 def serve_tasks(connection: Connection, rules: Rules) -> None:
-    """Answers tasks until the other end is closed, by us or by the death of the server."""
+    """Processes tasks until the connection is closed, or the server dies."""
     for name in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(name, signal.SIG_IGN)  # the server ends its readers when their requests are done
+        signal.signal(name, signal.SIG_IGN)  # the server ends its readers after their requests
     os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = "1"
     from sparsefuse.inference.predictor import load
 
@@ -101,7 +101,7 @@ def serve_tasks(connection: Connection, rules: Rules) -> None:
 
 
 def _warm_up(predictor: "Predictor") -> None:
-    """Imports now what the first clip would wait for."""
+    """Imports modules that the first clip would otherwise wait for."""
     from sparsefuse.features import resolve
 
     for spec in predictor.extract.values():
@@ -111,14 +111,14 @@ def _warm_up(predictor: "Predictor") -> None:
 
 
 def most_tokens(run: Path) -> dict[str, int]:
-    """The longest stream that is taken, per modality: memory may grow with its square."""
+    """The longest accepted stream, per modality: memory may grow with its square."""
     facts = RunFolder(run).read(ModelFacts)
     limited = (name for name in facts.lengths if facts.windows == 1 or name in facts.resample)
     return {name: max(FEW, TIMES * facts.lengths[name]) for name in limited}
 
 
 def result_of(task: Task, predictor: "Predictor", most: dict[str, int], max_seconds: float) -> Result:
-    """Does one task; whatever goes wrong is the clip's fault until somebody shows otherwise."""
+    """Does one task; any error refuses the clip."""
     try:
         _check_media(task.files, max_seconds)
         clip = _clip(task.files, predictor)
@@ -126,7 +126,7 @@ def result_of(task: Task, predictor: "Predictor", most: dict[str, int], max_seco
         _check_used(task.files, predictor, features, missing)
         for name, x in features.items():
             if len(x) > most.get(name, len(x)):
-                raise Unusable(f"{name}: has {len(x)} tokens; at most {most[name]} are taken, cut the clip")
+                raise Unusable(f"{name}: has {len(x)} tokens; the limit is {most[name]}, cut the clip")
         if task.work == "explain":
             return _explained(predictor, clip)
         missing = {name: _without_paths(why, task.files) for name, why in missing.items()}
@@ -136,7 +136,7 @@ def result_of(task: Task, predictor: "Predictor", most: dict[str, int], max_seco
     except ValueError as error:
         return _refused(task, str(error))
     except Exception as error:
-        if "memory" in str(error).lower():  # torch has no class of its own for it
+        if "memory" in str(error).lower():  # torch has no exception class for it
             return _refused(task, f"needs more than {MEMORY / 2**30:g} GiB of memory; send it shorter or smaller")
         what = {"read": "read", "explain": "explained"}[task.work]
         return _refused(task, f"cannot be {what} ({type(error).__name__})", traceback.format_exc())
@@ -147,7 +147,7 @@ def _refused(task: Task, reason: str, trace: str = "") -> Refused:
 
 
 def _without_paths(text: str, files: Sequence[Received]) -> str:
-    """Our own names for the files, which are nobody's business, become the client's."""
+    """Replaces generated paths by the client's file names."""
     for file in files:
         text = text.replace(str(file.path), file.shown)
     return text
@@ -161,7 +161,7 @@ def _check_media(files: Sequence[Received], max_seconds: float) -> None:
             continue
         seconds = duration(file.path)
         if seconds > max_seconds:
-            raise Unusable(f"{file.path}: is {seconds:.1f} s long; at most {max_seconds:g} s are taken, cut the clip")
+            raise Unusable(f"{file.path}: is {seconds:.1f} s long; the limit is {max_seconds:g} s, cut the clip")
 
 
 def _clip(files: Sequence[Received], predictor: "Predictor") -> "Clip":
@@ -180,7 +180,7 @@ def _of_json(path: Path) -> dict[str, np.ndarray]:
     try:
         body = json.loads(path.read_bytes())
     except (ValueError, RecursionError) as error:
-        raise Unusable(f"the body is no JSON: {error}") from error
+        raise Unusable(f"the body is not JSON: {error}") from error
     features = body.get("features") if isinstance(body, dict) else None
     if not isinstance(features, dict) or not features:
         raise Unusable('the JSON must be {"features": {modality: rows of numbers}}')
@@ -197,7 +197,7 @@ def _array(name: str, rows: Any) -> np.ndarray:
 def _check_used(
     files: Sequence[Received], predictor: "Predictor", features: dict[str, Any], missing: dict[str, str]
 ) -> None:
-    """Raises Unusable for a file of which nothing was of use, or a clip of which nothing was."""
+    """Raises Unusable for a file, or a clip, that no modality could be read from."""
     for file in files:
         fed = _fed(file.field, predictor)
         if fed and not fed & features.keys():
@@ -209,7 +209,7 @@ def _check_used(
 
 
 def _fed(field: str, predictor: "Predictor") -> set[str]:
-    """The modalities that a field's file is for."""
+    """The modalities that are read from a field's file."""
     names = predictor.model.modalities
     if field in predictor.columns:
         extracted = {name for name in names if predictor.extract.get(name, {}).get("source") == field}
@@ -218,7 +218,7 @@ def _fed(field: str, predictor: "Predictor") -> set[str]:
 
 
 def _why(missing: dict[str, str]) -> str:
-    """The reasons, each once; with its modality in front where it does not say so itself."""
+    """The reasons, each once; after its modality, unless it starts with it."""
     missing = {name: why for name, why in missing.items() if why != NOT_GIVEN} or missing
     reasons = list(dict.fromkeys(missing.values()))
     if len(reasons) == 1:
@@ -240,7 +240,7 @@ def _explained(predictor: "Predictor", clip: "Clip") -> Explained:
 
 
 def _limit_memory() -> None:
-    """A file that asks for more gets a MemoryError, and the machine goes on."""
+    """Decoding that needs more raises MemoryError, instead of exhausting the machine."""
     if sys.platform != "linux":
         return
     import resource

@@ -40,21 +40,21 @@ class Readers:
         return [reader.process.pid for reader in self._all if reader.process.pid is not None]
 
     async def do(self, task: Task, deadline: float) -> Result:
-        """The result of a task; Refused when the process died, or when the task had most of its time and did not end.
+        """The result of a task; Refused when the process died, or when the task itself took most of the time.
 
-        Raises TimeoutError when no process was free soon enough before the deadline (of the loop's time).
+        Raises TimeoutError when waiting for a free process took most of the time to the deadline (of the loop's time).
         """
         came = self._loop.time()
         async with asyncio.timeout_at(deadline):
             reader = await self._idle.get()
         start = self._loop.time()
-        # A request that is given up leaves its reader busy until it answers.
+        # A cancelled request leaves its reader busy until it answers.
         job = asyncio.create_task(self._run(reader, task, deadline - start))
         self._jobs.add(job)
         job.add_done_callback(self._jobs.discard)
         result = await asyncio.shield(job)
         if isinstance(result, Refused) and result.late and deadline - start < start - came:
-            raise TimeoutError  # it waited for longer than it was read: not the clip's fault
+            raise TimeoutError  # it waited longer than it was processed: not the clip's fault
         return result
 
     async def _run(self, reader: "_Reader", task: Task, seconds: float) -> Result:
@@ -68,7 +68,7 @@ class Readers:
         return result
 
     async def _replace(self, reader: "_Reader") -> None:
-        """A new process takes no task before it is ready: the time it takes to start is no task's fault."""
+        """A new process takes no task before it is ready, so that its start does not count against a task."""
         while not self._closed:
             try:
                 await self._loop.run_in_executor(self._threads, reader.start_again)
@@ -85,12 +85,12 @@ class Readers:
         for reader in self._all:
             reader.close()
         self._threads.shutdown()
-        for reader in self._all:  # one may just have been started
+        for reader in self._all:  # one may have been started meanwhile
             reader.close()
 
 
 class _Reader:
-    """One process and our end of the pipe to it; used by one thread at a time."""
+    """One process and the pipe to it; used by one thread at a time."""
 
     def __init__(self, rules: Rules, numbers: Numbers) -> None:
         self._rules, self._numbers = rules, numbers
@@ -143,5 +143,5 @@ class _Reader:
 
     def close(self) -> None:
         self._connection.close()
-        self.process.kill()  # it holds nothing that is worth an orderly end
+        self.process.kill()  # it has no state to save
         self.process.join()

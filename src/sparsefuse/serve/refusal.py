@@ -1,4 +1,4 @@
-"""Why a request gets no answer: a status, and a reason that a person understands."""
+"""Errors that end a request: a status, and a readable reason."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""`sparsefuse serve`: a run folder comes in; the server runs until it is told to end, and ends cleanly."""
+"""`sparsefuse serve`: serves a run until SIGINT or SIGTERM, and shuts down cleanly."""
 
 import asyncio
 import ipaddress
@@ -26,15 +26,15 @@ _log = logging.getLogger(__name__)
 
 
 def serve(run: Path, *, host: str, port: int, limits: ServeLimits, page: bool, trust_code: bool) -> None:
-    """Answers until SIGINT or SIGTERM; requests that have begun are answered first.
+    """Serves until SIGINT or SIGTERM; requests in progress are finished first.
 
-    Raises ValueError when it cannot listen there; what `predict.load` raises for the run.
+    Raises ValueError when it cannot listen at this address, and the errors of `predict.load`.
     """
     with _listening(host, port) as listener, _own_folder() as folder:
         service = Service(run, limits, folder, trust_code=trust_code)
         if not _is_loopback(host):
             _log.warning(
-                "listening on %s: whoever reaches this machine can use the model; there is no password and no "
+                "listening on %s: anyone who can reach this machine can use the model; there is no password and no "
                 "encryption, put a proxy with both in front",
                 host,
             )
@@ -77,12 +77,13 @@ def _is_loopback(host: str) -> bool:
 
 
 def _run(app: App, service: Service, listener: socket.socket, url: str, page: bool) -> None:
-    """uvicorn, with a time limit for headers and an end of its own."""
+    """uvicorn, with a time limit for headers and its own shutdown."""
     import uvicorn
     from uvicorn.protocols.http.h11_impl import H11Protocol
 
     class Protocol(H11Protocol):
-        """Closes a connection that is silent before its request is whole; uvicorn watches only those between two."""
+        """Closes a connection that is silent before its request is complete; uvicorn limits only idle ones between
+        requests."""
 
         _watch: asyncio.TimerHandle | None = None
 
@@ -105,7 +106,7 @@ def _run(app: App, service: Service, listener: socket.socket, url: str, page: bo
             super().connection_lost(exc)
 
     class Server(uvicorn.Server):
-        """Ends with code 0 when a signal asks for it; requests first, then the streams of open pages."""
+        """Exits with code 0 on a signal: requests first, then the streams of open pages."""
 
         @contextmanager
         def capture_signals(self) -> Iterator[None]:
@@ -126,14 +127,14 @@ def _run(app: App, service: Service, listener: socket.socket, url: str, page: bo
 
         async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
             service.draining = True
-            _log.info("ending: requests that have begun are answered first; Ctrl-C again ends at once")
+            _log.info("shutting down: requests in progress are finished first; Ctrl-C again ends at once")
             deadline = service.deadline()
             while service.busy and not self.force_exit and asyncio.get_running_loop().time() < deadline:
                 await asyncio.sleep(0.02)
             await asyncio.sleep(0.05)  # for the last answers to be written
             for connection in list(self.server_state.connections):
                 transport: Any = connection.transport
-                transport.close()  # it still sends what was written
+                transport.close()  # buffered data is still sent
             await super().shutdown(sockets)
 
     config = uvicorn.Config(
@@ -149,5 +150,5 @@ def _run(app: App, service: Service, listener: socket.socket, url: str, page: bo
         timeout_graceful_shutdown=2,
     )
     logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
-    logging.getLogger("python_multipart").setLevel(logging.ERROR)  # it warns of every broken form
+    logging.getLogger("python_multipart").setLevel(logging.ERROR)  # it warns of every malformed form
     asyncio.run(Server(config).serve([listener]))

@@ -1,4 +1,4 @@
-"""The way of one clip through the server: a place, a reader, the model."""
+"""One clip through the server: admission, a reading process, the model."""
 
 import asyncio
 import logging
@@ -24,7 +24,7 @@ _log = logging.getLogger(__name__)
 
 
 class Answer(NamedTuple):
-    """What /predict says."""
+    """The response of /predict."""
 
     label: str
     probabilities: dict[str, float]
@@ -33,7 +33,7 @@ class Answer(NamedTuple):
 
 
 class Service:
-    """A run that answers. `folder` is where it may write; it is the caller's to remove."""
+    """Predictions and explanations of a run. It writes to `folder`, which the caller removes."""
 
     def __init__(self, run: Path, limits: ServeLimits, folder: Path, *, trust_code: bool = False) -> None:
         self.limits, self.folder = limits, folder
@@ -41,17 +41,17 @@ class Service:
         self.draining = False
         self._predictor = load(run, trust_code=trust_code)
         if self._predictor.extract:
-            import_av()  # or say now that it is not installed
+            import_av()  # raises now if it is not installed
         self.card = Card.of(run, self._predictor, limits, most_tokens(run))
         self.fields = sorted({*self._predictor.columns, FILE})
         self._rules = Rules(run, trust_code, limits.max_seconds)
         self._taken = self._working = 0
-        self.numbers.gauge("in_flight", "Clips that are worked on.", lambda: self._working)
-        self.numbers.gauge("queue_depth", "Clips that arrive or wait.", lambda: self._taken - self._working)
+        self.numbers.gauge("in_flight", "Clips that are processed.", lambda: self._working)
+        self.numbers.gauge("queue_depth", "Clips that are received or wait.", lambda: self._taken - self._working)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Readers and model are there inside; they end after it."""
+        """Starts readers and model; ends them on exit."""
         self._slots = asyncio.Semaphore(self.limits.concurrency)
         self.readers = Readers(self._rules, self.limits.readers, self.numbers)
         room = self.limits.batch * sum(self.card.longest.values())
@@ -67,14 +67,14 @@ class Service:
 
     @property
     def busy(self) -> bool:
-        """Whether any request has a place."""
+        """Whether any request is in the server."""
         return self._taken > 0
 
     @contextmanager
     def place(self) -> Iterator[Path]:
-        """A place in the server, and a folder that is removed with all in it. Raises Refusal when it is full."""
+        """Admits a request; yields a temporary folder for it. Raises Refusal when the server is full."""
         if self._taken >= self.limits.places:
-            raise Refusal(503, f"{self._taken} requests are here already; come back in a second", retry_after=1)
+            raise Refusal(503, f"{self._taken} requests are in the server already; retry in a second", retry_after=1)
         self._taken += 1
         try:
             with tempfile.TemporaryDirectory(dir=self.folder, ignore_cleanup_errors=True) as folder:
@@ -87,7 +87,7 @@ class Service:
         return asyncio.get_running_loop().time() + self.limits.timeout
 
     async def predict(self, files: list[Received], began: float, deadline: float) -> Answer:
-        """The answer for one clip; `began` by `time.monotonic()`. Raises Refusal."""
+        """The prediction for one clip; `began` by `time.monotonic()`. Raises Refusal."""
         async with self._working_on(deadline):
             features = await self._read(Task("read", files), deadline)
             assert isinstance(features, Features), type(features)
@@ -97,7 +97,7 @@ class Service:
         return Answer(prediction.label, prediction.probabilities, prediction.missing, ms)
 
     async def explain(self, files: list[Received], deadline: float) -> Explained:
-        """What the model looked at in one clip. Raises Refusal."""
+        """The explanation of one clip. Raises Refusal."""
         async with self._working_on(deadline):
             explained = await self._read(Task("explain", files), deadline)
         assert isinstance(explained, Explained), type(explained)

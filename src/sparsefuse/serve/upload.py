@@ -1,4 +1,4 @@
-"""A request body comes in, files of our own come out; what the client calls them is never used as a path."""
+"""Writes a request body to files with generated names; the client's names are never used as paths."""
 
 import mimetypes
 import re
@@ -23,7 +23,7 @@ class Received(NamedTuple):
     """One file of a request."""
 
     field: str
-    """what it is for: a modality, a column that modalities are made from, `file` or `json`"""
+    """a modality, a column that modalities are extracted from, `file` or `json`"""
     path: Path
     shown: str
     """its name in messages"""
@@ -32,9 +32,9 @@ class Received(NamedTuple):
 async def receive(
     headers: Mapping[str, str], body: AsyncIterator[bytes], folder: Path, fields: Collection[str]
 ) -> list[Received]:
-    """Writes the body to the folder as it comes. `fields` are those a form may have.
+    """Writes the body to the folder as it arrives. `fields` are those a form may have.
 
-    Raises Refusal for a body that is no form and no JSON, empty, or has a field or a type of file that is not known.
+    Raises Refusal for a body that is neither a form nor JSON, is empty, or has an unknown field or type of file.
     """
     kind, _, rest = headers.get("content-type", "").partition(";")
     kind = kind.strip().lower()
@@ -74,7 +74,7 @@ async def _form(boundary: bytes, body: AsyncIterator[bytes], folder: Path, field
     if not form.complete:
         raise Refusal(400, "the form ends before its last boundary; send it again")
     if not form.received:
-        raise Refusal(422, f"no file came; {_HOW}")
+        raise Refusal(422, f"the form has no file; {_HOW}")
     for file in form.received:
         if file.path.stat().st_size == 0:
             raise Refusal(422, f"{file.shown}: is empty (0 bytes)")
@@ -82,7 +82,7 @@ async def _form(boundary: bytes, body: AsyncIterator[bytes], folder: Path, field
 
 
 class _Form:
-    """The parts of a form: one file each, written as it comes."""
+    """The parts of a form: one file each, written as it arrives."""
 
     def __init__(self, folder: Path, fields: Collection[str]) -> None:
         self.received: list[Received] = []
@@ -113,7 +113,7 @@ class _Form:
         if field not in self._fields:
             raise Refusal(422, unknown("field", field[:_SHOWN], self._fields))
         if field in (file.field for file in self.received):
-            raise Refusal(422, f"field {field!r} came twice; send one file a field, one clip a request")
+            raise Refusal(422, f"field {field!r} occurs twice; send one file a field, one clip a request")
         if b"filename" not in options:
             raise Refusal(422, f"field {field!r} holds text, expected a file: curl -F {field}=@clip.mp4")
         name = _text(options[b"filename"])
@@ -136,7 +136,8 @@ class _Form:
 
 
 def suffix_of(name: str, content_type: str = "") -> str:
-    """The suffix our own file gets. Raises Refusal for a name that holds a path, or a type of file that is not read."""
+    """The suffix of the generated name. Raises Refusal for a name that holds a path, or a type of file that is not
+    read."""
     if re.search(r"[/\\\x00]", name):
         raise Refusal(422, f"file name {shown(name)!r} holds a path; send the name alone")
     suffix = Path(name).suffix.lower()
@@ -148,7 +149,7 @@ def suffix_of(name: str, content_type: str = "") -> str:
 
 
 def shown(name: str) -> str:
-    """A client's file name, fit to be printed."""
+    """A client's file name, safe to print."""
     return "".join(letter if letter.isprintable() else "?" for letter in name)[-_SHOWN:]
 
 

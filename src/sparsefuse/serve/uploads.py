@@ -1,4 +1,4 @@
-"""The folder of files that were dropped on the page: kept while somebody may look at them, and never many."""
+"""The folder of files that were uploaded on the page, kept for a limited time and number."""
 
 import asyncio
 import time
@@ -10,7 +10,7 @@ from typing import NamedTuple
 from sparsefuse.serve.refusal import Refusal
 
 SECONDS = 570.0
-"""How long a file is kept, for the page plays it from here; with the time between sweeps, below ten minutes."""
+"""How long a file is kept, because the page plays it from here; with the time between sweeps, below ten minutes."""
 FILES = 500
 EVERY = 20.0
 
@@ -22,7 +22,7 @@ class _File(NamedTuple):
 
 
 class Uploads:
-    """`most` bytes and `FILES` files are kept, the newest; `places` uploads may be under way at a time."""
+    """`most` bytes and `FILES` files are kept, the newest; `places` uploads may be in progress at a time."""
 
     def __init__(self, folder: Path, *, most: int, places: int) -> None:
         self.folder = folder
@@ -30,15 +30,15 @@ class Uploads:
         folder.mkdir(parents=True, exist_ok=True)
 
     def holds(self, path: str) -> bool:
-        """Whether the path names something in the folder, after all links and dots, and is no link itself."""
+        """Whether the resolved path is in the folder, and is not a link itself."""
         file = Path(path)
         return file.is_absolute() and not file.is_symlink() and file.resolve().is_relative_to(self.folder.resolve())
 
     @contextmanager
     def arriving(self) -> Iterator[None]:
-        """Around one upload. Raises Refusal when too many are under way."""
+        """Admits one upload. Raises Refusal when too many are in progress."""
         if self._under_way >= self._places:
-            raise Refusal(503, "too many uploads are under way; come back in a second", retry_after=1)
+            raise Refusal(503, "too many uploads are in progress; retry in a second", retry_after=1)
         self.sweep()
         self._under_way += 1
         try:
@@ -47,18 +47,18 @@ class Uploads:
             self._under_way -= 1
 
     def sweep(self) -> None:
-        """Deletes what is too old, and the oldest of what is too much."""
+        """Deletes files that are too old, and the oldest ones above the limits."""
         files = sorted(self._files(), reverse=True)
         kept, oldest = 0, time.time() - SECONDS
         for count, file in enumerate(files):
             kept += file.size
             if file.written < oldest or kept > self._most or count >= FILES:
                 file.path.unlink(missing_ok=True)
-                with suppress(OSError):  # others are in there still
+                with suppress(OSError):  # it holds other files
                     file.path.parent.rmdir()
 
     async def keep_sweeping(self) -> None:
-        """Sweeps now and then, until it is cancelled."""
+        """Sweeps every `EVERY` seconds, until it is cancelled."""
         while True:
             await asyncio.sleep(EVERY)
             self.sweep()
