@@ -220,9 +220,9 @@ def test_an_unknown_method_is_an_error_before_anything_runs(config: Config, tmp_
 @pytest.mark.parametrize(
     ("methods", "seeds", "message"),
     [
-        (["late", "concat", "late"], [0], "methods: 'late' stands there twice"),
-        (["late", "MINE/late.py"], [0], "methods: 'late' stands there twice"),
-        (["late"], [0, 1, 0], "seeds: '0' stands there twice"),
+        (["late", "concat", "late"], [0], "methods: 'late' occurs twice"),
+        (["late", "MINE/late.py"], [0], "methods: 'late' occurs twice"),
+        (["late"], [0, 1, 0], "seeds: '0' occurs twice"),
     ],
 )
 def test_two_cells_of_one_name_are_an_error_before_anything_runs(
@@ -237,7 +237,7 @@ def test_two_cells_of_one_name_are_an_error_before_anything_runs(
 
 def test_two_variants_of_one_folder_are_an_error(config: Config, tmp_path: Path) -> None:
     variants = [Variant("late, 1/2", "late"), Variant("late 1-2", "late")]
-    with pytest.raises(ValueError, match="variants: 'late-1-2' stands there twice"):
+    with pytest.raises(ValueError, match="variants: 'late-1-2' occurs twice"):
         grid(config, variants, [0], tmp_path / "runs", root=Path())
 
 

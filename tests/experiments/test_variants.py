@@ -57,8 +57,8 @@ def test_each_value_of_an_option_is_a_variant(config: Config, option: str, value
         ("unimodal_depth+fusion_depth", ["8+4", "12"], r"takes 2 values joined by \+; got '12'"),
         ("train.schedule", ["cosin"], "train.schedule cannot be 'cosin'"),
         ("data.split", [3], "data.split cannot be 3"),
-        ("drop+drop", ["0+1"], "option: 'drop' stands there twice"),
-        ("pool", ["avg", "avg"], "values: 'avg' stands there twice"),
+        ("drop+drop", ["0+1"], "option: 'drop' occurs twice"),
+        ("pool", ["avg", "avg"], "values: 'avg' occurs twice"),
     ],
 )
 def test_wrong_options_and_values_are_errors(config: Config, option: str, values: list, message: str) -> None:

@@ -44,7 +44,7 @@ def test_tables_hold_the_given_numbers(study):
     assert {line[0]: line[1] for line in calibration(results).lines}["sft"] == "10.0 ± 0.0"
     # heights 1, 7/8, 1/2 at 0, 1, 4: area (15/16 + 33/16) / 4 = .75; missing: 7/8
     found = robustness(results)
-    assert found.head == ["Method", "as it is", "depth: noise", "depth: missing", "sound: noise", "sound: missing"]
+    assert found.head == ["Method", "not degraded", "depth: noise", "depth: missing", "sound: noise", "sound: missing"]
     assert found.lines[0] == ["sft", "80.0 ± 0.0", "60.0", "70.0", "60.0", "70.0"]
 
 
@@ -69,5 +69,5 @@ def test_what_stands_side_by_side_has_the_same_seeds(study, tmp_path):
 
 
 def test_another_folder_is_no_study(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"is no study: no study\.json"):
+    with pytest.raises(FileNotFoundError, match=r"is not a study: it has no study\.json"):
         write_page(tmp_path)

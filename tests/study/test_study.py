@@ -102,7 +102,7 @@ def test_hits_are_what_the_predictions_say(study: Path) -> None:
     ("change", "message"),
     [
         ({"experiments": ["t1", "t9"]}, "unknown experiment 't9'; did you mean 't"),
-        ({"seeds": [3]}, r"study.seeds is \[3\]; a spread takes two different seeds"),
+        ({"seeds": [3]}, r"study.seeds is \[3\]; a deviation needs two different seeds"),
         ({"t1_seeds": [1, 1]}, r"study.t1_seeds is \[1, 1\]"),
     ],
 )

@@ -1,6 +1,6 @@
 """Experiments: variants of a configuration, folds and seeds in; one run folder per cell of that grid out.
 
-A finished cell is never run again; a stopped one is resumed; a failed one is reported and costs the others nothing.
+A finished cell is never run again; a stopped one is resumed; a failed one is reported and does not stop the others.
 """
 
 import dataclasses
@@ -39,7 +39,7 @@ class Cell(NamedTuple):
 
     @property
     def run(self) -> RunFolder:
-        """What was written."""
+        """The run folder."""
         return RunFolder(self.folder)
 
     @property
@@ -61,7 +61,7 @@ def compare(
 ) -> list[str]:
     """Runs every method with every seed (and fold) below `out`; returns a line for each cell that failed.
 
-    `unimodal` stands for one run per modality. With `tested` off the test split is left alone. For the rest see `run`.
+    `unimodal` stands for one run per modality. With `tested` off the test split is not scored. For the rest see `run`.
     """
     from sparsefuse.config_checks import check_config
 
@@ -74,7 +74,7 @@ def compare(
 def grid(
     config: Config, variants: Sequence[Variant], seeds: Sequence[int], out: Path, *, root: Path, tested: bool = True
 ) -> list[Cell]:
-    """The cells of an experiment. Raises ValueError for whatever no cell could follow, before anything runs."""
+    """The cells of an experiment. Raises ValueError for an invalid configuration, before anything runs."""
     from sparsefuse.config_checks import check_config
 
     places = [re.sub(r"[^\w.-]+", "-", variant.name).strip("-") for variant in variants]
@@ -100,8 +100,8 @@ def run(cells: Sequence[Cell], *, jobs: int = 0, engine: Engine = "local") -> li
     """Trains all cells that are not finished; returns a line for each that failed.
 
     `jobs` processes share the cores (0 = one per core, one for a GPU); a cell gets its own threads. With the engine
-    `ray` they are tasks of a Ray cluster instead, which must see the same files. Costs are measured afterwards, here,
-    when the machine is quiet, variant by variant. Raises ValueError if a cell is there already with another
+    `ray` they are tasks of a Ray cluster instead, which must see the same files. Costs are measured afterwards, in
+    this process, when the machine is quiet, variant by variant. Raises ValueError if a cell exists already with another
     configuration.
     """
     for cell in cells:
@@ -109,7 +109,7 @@ def run(cells: Sequence[Cell], *, jobs: int = 0, engine: Engine = "local") -> li
             cell.run.check_same(cell.config)
     jobs = min(jobs or usual_jobs(cells[0].config.train.device), len(cells))
     cells = [cell._replace(threads=max(cores() // jobs, 1)) for cell in cells]
-    if engine == "ray":  # its workers may stand in another folder
+    if engine == "ray":  # its workers may have another current folder
         cells = [cell._replace(folder=cell.folder.resolve(), root=cell.root.resolve()) for cell in cells]
     open_cells = [cell for cell in cells if not cell.ended]
     if len(open_cells) < len(cells):
@@ -119,7 +119,7 @@ def run(cells: Sequence[Cell], *, jobs: int = 0, engine: Engine = "local") -> li
     with progress, closing(_engine(engine)(run_cell, open_cells, jobs, waiting=progress.update)) as ended:
         for cell, result in ended:
             error, warnings = result or ("its process died", [])
-            for warning in warnings:  # most are about the data, and every cell has the same to say
+            for warning in warnings:  # most are about the data, and the same in every cell
                 if (text := warning.replace(str(cell.folder), "")) not in shown:
                     log.warning("%s: %s", cell.folder.name, warning)
                     shown.add(text)
@@ -143,7 +143,7 @@ def _engine(name: Engine) -> Any:
 
 
 def usual_jobs(device: str) -> int:
-    """Runs on one GPU would wait for each other, and may not fit beside each other."""
+    """One per core; 1 on a GPU, where runs would compete for time and memory."""
     from sparsefuse.training.distributed import device_of
 
     return cores() if device_of(device) == "cpu" else 1
@@ -155,11 +155,11 @@ class Ended(NamedTuple):
     error: str
     """what went wrong; empty if nothing did"""
     warnings: list[str]
-    """what it warned of; in another process, a line of its own would tear the progress bar"""
+    """its warnings; printed by another process, they would break the progress bar"""
 
 
 def run_cell(cell: Cell) -> Ended:
-    """Trains a cell, in a worker process as a rule, without a word on the screen."""
+    """Trains a cell, usually in a worker process, without output."""
     import torch
 
     from sparsefuse.training.train import train
@@ -180,13 +180,13 @@ def run_cell(cell: Cell) -> Ended:
                 shown=False,
                 stop=cell.stop,
             )
-        except Exception as raised:  # whatever a method file of the user's raises
+        except Exception as raised:  # a user's method file may raise anything
             error = f"{type(raised).__name__}: {raised}"
     return Ended(error, warnings)
 
 
 class _Collected(logging.Handler):
-    """Keeps the library's warnings, in place of whoever would show them."""
+    """Collects the library's warnings instead of showing them."""
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
@@ -207,7 +207,7 @@ class _Collected(logging.Handler):
 
 
 def _measure(cells: Sequence[Cell]) -> None:
-    """Latency and memory, once per name; its other cells get the same figures, for they are the same model."""
+    """Latency and memory, once per name; its other cells get the same figures, since they have the same model."""
     from sparsefuse.cost.measure import Measured, measure
     from sparsefuse.runs.weights import build_model
     from sparsefuse.training.distributed import device_of

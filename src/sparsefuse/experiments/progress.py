@@ -1,4 +1,4 @@
-"""Progress over a grid of runs: epochs done of all epochs, read off the runs' metrics.jsonl."""
+"""Progress of a grid of runs: epochs done of all epochs, from the runs' metrics.jsonl."""
 
 import time
 from collections.abc import Mapping
@@ -11,14 +11,14 @@ from sparsefuse.runs.folder import RunFolder
 
 
 class GridProgress:
-    """A line on the screen; `epochs` says how many each run folder will have."""
+    """A progress bar; `epochs`: how many each run folder will have."""
 
     def __init__(self, epochs: Mapping[Path, int], *, what: str = "runs"):
         self.epochs, self.what = epochs, what
         self.note = ""
-        """what else to say on the line"""
+        """further text on the line"""
         self.ended: set[Path] = set()
-        """runs that count as whole though they have no result.json"""
+        """runs that count as complete though they have no result.json"""
         columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TextColumn("left"))
         self.progress = Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True))
         self.task = self.progress.add_task("", total=sum(epochs.values()))

@@ -1,4 +1,4 @@
-"""What an experiment compares: a configuration in, named variants of it out."""
+"""The variants of an experiment: a configuration in, named variants of it out."""
 
 import dataclasses
 from collections import Counter
@@ -14,10 +14,10 @@ from sparsefuse.errors import unknown
 
 
 class Variant(NamedTuple):
-    """A configuration with something changed."""
+    """A configuration with changed fields."""
 
     name: str
-    """what tables call it: the method, `unimodal (rgb)`, `sft, pool=max`"""
+    """its name in tables: the method, `unimodal (rgb)`, `sft, pool=max`"""
     method: str
     options: Mapping[str, object] = MappingProxyType({})
     """further options of the method"""
@@ -35,7 +35,7 @@ class Variant(NamedTuple):
 
 
 def methods_of(config: Config, methods: Sequence[str], root: Path) -> list[Variant]:
-    """One variant per method; `unimodal` stands for one per modality. Raises ValueError for a name given twice."""
+    """One variant per method; `unimodal` stands for one per modality. Raises ValueError for a repeated name."""
     from sparsefuse.methods import find
 
     check_once("methods", (Path(method).stem for method in methods))
@@ -63,7 +63,7 @@ def values_of(config: Config, option: str, values: Sequence[Any]) -> list[Varian
     """One variant per value of one option: the method's (`pool`), or `train.NAME`, `data.NAME` or `data.split.NAME`.
 
     Several options that change together are joined by +, as are their values: `unimodal_depth+fusion_depth` at `8+4`.
-    Raises ValueError for an option that nobody knows or a value given twice.
+    Raises ValueError for an unknown option or a repeated value.
     """
     from sparsefuse.methods import option_names
 
@@ -101,7 +101,7 @@ def _changed(config: Config, variant: str, values: Mapping[str, object]) -> Vari
 
 
 def _typed(text: str) -> Any:
-    """A value as it is typed in a YAML; also 1e-3, which YAML takes for text."""
+    """A value as in YAML; also 1e-3, which YAML reads as text."""
     try:
         return float(text) if "e" in text.lower() else yaml.safe_load(text)
     except ValueError:
@@ -109,7 +109,7 @@ def _typed(text: str) -> Any:
 
 
 def _checked(name: str, value: Any) -> Any:
-    """The value of a field of `Config` by its dotted name, as its type. Raises ValueError if it is of another."""
+    """The value of a field of `Config` by its dotted name, as its type. Raises ValueError for another type."""
     from jsonargparse import ArgumentError, ArgumentParser  # pyright: ignore[reportPrivateImportUsage]
 
     parser = ArgumentParser(exit_on_error=False)
@@ -128,7 +128,7 @@ def _checked(name: str, value: Any) -> Any:
 
 
 def check_once(what: str, names: Iterable[str]) -> None:
-    """Raises ValueError for a name that stands there twice: two runs would write to one folder."""
+    """Raises ValueError for a repeated name: two runs would write to one folder."""
     twice = [name for name, count in Counter(names).items() if count > 1]
     if twice:
-        raise ValueError(f"{what}: {twice[0]!r} stands there twice; name each once (a file by another name)")
+        raise ValueError(f"{what}: {twice[0]!r} occurs twice; names must be unique (rename a file)")

@@ -52,7 +52,7 @@ class Point(NamedTuple):
     error: float | None
     """Standard deviation over seeds; None for one seed."""
     series: int
-    """The method's place in the table, which gives it its colour everywhere."""
+    """The method's place in the table, which sets its colour in all figures."""
 
 
 class Curve(NamedTuple):
@@ -64,7 +64,8 @@ class Curve(NamedTuple):
 
 
 def _styled(draw: Callable[P, Any]) -> Callable[P, str]:
-    """Runs `draw` in the page's style and gives its figure as SVG. (Up here because decorators must come first.)"""
+    """Runs `draw` in the page's style and returns its figure as SVG. (Defined first, because it is used as a
+    decorator.)"""
 
     @functools.wraps(draw)
     def styled(*args: P.args, **kwargs: P.kwargs) -> str:
@@ -120,7 +121,7 @@ def trade_off(
     higher_is_better: bool = True,
     limit: float | None = None,
 ) -> Any:
-    """Accuracy against a cost on a log axis, with the Pareto front: the methods no other beats on both counts.
+    """Accuracy against a cost on a log axis, with the Pareto front: the methods that no other beats in both.
 
     A point without a name stays small; `limit` is drawn as a line.
     """
@@ -147,7 +148,7 @@ def trade_off(
 def learning(panels: dict[str, dict[str, list[list[float]]]], names: list[str]) -> Any:
     """One panel per quantity: {title: {method: one list of values per seed}}; mean and band of one deviation.
 
-    `names` are all methods in the table's order, which gives each its colour.
+    `names` are all methods in the table's order, which sets their colours.
     """
     figure, all_axes = _figure(7.2, 3.0, len(panels))
     for axes, (title, curves) in zip(all_axes, panels.items(), strict=True):
@@ -204,7 +205,7 @@ def lines(
     powers_of_two: bool = False,
     legend: bool = False,
 ) -> Any:
-    """One panel per title, curves by name with bars of one deviation; `names` in order give each its colour.
+    """One panel per title, curves by name with bars of one deviation; `names` in order set their colours.
 
     A page has a legend of its own; a figure outside a page needs `legend`.
     """
@@ -274,7 +275,7 @@ def _look(name: str, names: list[str]) -> dict[str, str]:
 
 
 def _figure(width: float, height: float, columns: int) -> tuple[Any, list[Any]]:
-    """A figure made without pyplot, which would keep it and choose a window system."""
+    """A figure without pyplot, which would keep it and load a window system."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), layout="constrained")

@@ -79,7 +79,7 @@ def rich_table(rows: list[Row]) -> "Table":
 
 
 def write_report(folder: str | Path, out: str | Path | None = None) -> Path:
-    """Writes one HTML page about the runs in `folder`, which opens without a network; `<folder>/report.html`."""
+    """Writes one HTML page about the runs in `folder`, which opens offline; `<folder>/report.html`."""
     folder = Path(folder)
     out = Path(out) if out else folder / "report.html"
     runs = read_runs(folder)
@@ -236,7 +236,7 @@ def confusions(groups: dict[str, list[Run]], classes: list[str]) -> list[tuple[s
 
 
 def _confusions_of(groups: dict[str, list[Run]], heads: dict[str, list[str]]) -> list[tuple[str, str, str]]:
-    """As `confusions`, a figure for every head, which the name tells."""
+    """As `confusions`, a figure for every head, with the head in its name."""
     figures = []
     for head, classes in heads.items():
         alone = {name: [_alone(run, head) for run in group] for name, group in groups.items()}

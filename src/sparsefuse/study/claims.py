@@ -27,7 +27,7 @@ class Effect(NamedTuple):
 
 
 class Claim(NamedTuple):
-    """A sentence of the paper and what this data says of it."""
+    """A claim of the paper, and its verdict on this data."""
 
     letter: str
     sentence: str
@@ -37,7 +37,7 @@ class Claim(NamedTuple):
 
 
 def claims(results: Results) -> list[Claim]:
-    """All claims whose runs are there."""
+    """All claims whose runs are finished."""
     makers = (_as_good, _reduction, _tolerance, _mixup, _pooling, _attention)
     return [claim for make in makers if (claim := make(results)) is not None]
 
@@ -128,13 +128,13 @@ def _attention(results: Results) -> Claim | None:
 
 
 def kept(values: Values, points: Mapping[int, str]) -> np.ndarray:
-    """How much of the accuracy without reduction is left, the mean over all factors above 1."""
+    """The share of the accuracy without reduction that is retained, the mean over all factors above 1."""
     unreduced = np.maximum(values[points[1]], 1e-9)
     return np.mean([values[name] / unreduced for factor, name in points.items() if factor > 1], axis=0)
 
 
 def _points(results: Results, experiment: str, curve: str) -> dict[int, str]:
-    """Factor -> variant of a curve; nothing unless all its variants are finished."""
+    """Factor -> variant of a curve; empty unless all its variants are finished."""
     planned = [place for place in results.plan.get(experiment, []) if place.curve == curve]
     finished = all(place.name in results.by_name for place in planned)
     return {place.factor: place.name for place in planned} if finished else {}
@@ -159,7 +159,7 @@ def _effect(
 
 
 def _above_chance(results: Results, name: str) -> bool:
-    """Whether a variant is certainly better than naming the commonest class."""
+    """Whether a variant is significantly better than predicting the most frequent class."""
     labels = [np.array(run.result.confusion) for run in results.by_name[name]]
     commonest = max(float(np.max(np.sum(counts, 1)) / np.sum(counts)) for counts in labels)
     hits = results.hits(name)

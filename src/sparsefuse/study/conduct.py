@@ -1,4 +1,4 @@
-"""A study: a configuration in; all runs of its experiments, and study.json that says which belongs where, out."""
+"""A study: a configuration in; all runs of its experiments, and study.json with their places in them, out."""
 
 import inspect
 import json
@@ -29,16 +29,16 @@ OF_T1 = ("t1", "t2", "robustness")
 
 
 def conduct(config: Config, out: Path, *, root: Path, jobs: int = 0, engine: Engine = "local") -> list[str]:
-    """Trains whatever the configuration's experiments lack below `out`; returns a line for each run that failed.
+    """Trains the missing runs of the configuration's experiments below `out`; returns a line for each run that failed.
 
-    Raises ValueError for an unknown experiment, seeds that give no spread, data that is not one class per clip, or a
+    Raises ValueError for an unknown experiment, fewer than two seeds, data that is not one class per clip, or a
     class that the training clips lack.
     """
     check_config(config)
     spec = config.study
     for field, seeds in (("seeds", spec.seeds), ("t1_seeds", spec.t1_seeds)):
         if len(set(seeds)) < 2:
-            raise ValueError(f"study.{field} is {seeds}; a spread takes two different seeds or more")
+            raise ValueError(f"study.{field} is {seeds}; a deviation needs two different seeds or more")
     for name in spec.experiments:
         if name not in EXPERIMENTS:
             raise ValueError(unknown("experiment", name, EXPERIMENTS))
@@ -64,7 +64,7 @@ def conduct(config: Config, out: Path, *, root: Path, jobs: int = 0, engine: Eng
 
 
 def shared(plan: dict[str, list[Entry]], config: Config) -> dict[str, list[Entry]]:
-    """The same plan, with one name for variants that come to the same model and training."""
+    """The same plan, with one name for variants with the same model and training."""
     first: dict[str, Variant] = {}
 
     def first_alike(variant: Variant) -> Variant:
@@ -94,21 +94,22 @@ def facts(config: Config, plan: dict[str, list[Entry]], clip: Clip) -> dict[str,
 
 
 def check_classes(data: Data, root: Path) -> None:
-    """Raises ValueError unless clips have one class each and training knows all; warns of one that is not tested."""
+    """Raises ValueError unless clips have one class each and all are in the training split; warns of one that is not
+    tested."""
     manifest = read_manifest(root / data.manifest, label=data.label, modalities=data.modalities)
     task = task_of(data.task, (row.label for row in manifest.rows), manifest.labels)
     if task != "class":
-        raise ValueError(f"a study judges one class per clip; the labels of {manifest.path} are a {task} task")
+        raise ValueError(f"a study needs one class per clip; the labels of {manifest.path} are a {task} task")
     rows = split_rows(manifest, data.split, task)
     counts = {split: Counter(row.label for row in rows[split]) for split in ("train", "valid", "test")}
     for split, count in counts.items():
         if not count:
-            raise ValueError(f"the {split} split of {manifest.path} is empty; a study trains, chooses and tests")
+            raise ValueError(f"the {split} split of {manifest.path} is empty; a study needs all three")
     for label in _missing(counts["train"], (counts["valid"], counts["test"])):
-        raise ValueError(f"class {label!r} has no training clip; leave it out, or divide the clips in another way")
+        raise ValueError(f"class {label!r} has no training clip; leave it out, or split the clips differently")
     for split in ("valid", "test"):
         for label in _missing(counts[split], (counts["train"],)):
-            log.warning("class %r has no clip in the %s split: nothing is said about it there", label, split)
+            log.warning("class %r has no clip in the %s split: it is not evaluated there", label, split)
 
 
 def _missing(count: Counter[str], others: Iterable[Counter[str]]) -> list[str]:

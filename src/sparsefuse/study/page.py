@@ -70,7 +70,7 @@ def _classes(results: Results) -> list[str]:
 
 
 def _figures(results: Results) -> Mapping[str, object]:
-    """Every figure with the names of its lines, in the order of their colours."""
+    """Every figure with the names of its curves, in the order of their colours."""
     figures: dict[str, object] = {}
     names = [place.name for place in results.places("t1")]
     for part, label in COSTS.items():
@@ -100,7 +100,7 @@ def _reduction(results: Results, *, legend: bool = False) -> str:
     """Figure 2: absolute and relative."""
     curves = results.curves("f2")
     panels = {"Top-1, %": _absolute(results, curves), "Change from no reduction, %": _relative(results, curves)}
-    scale = {"xlabel": "tokens that became one", "ylabel": "", "powers_of_two": True}
+    scale = {"xlabel": "tokens pooled into one", "ylabel": "", "powers_of_two": True}
     return charts.lines(panels, list(curves), legend=legend, **scale)
 
 

@@ -1,4 +1,5 @@
-"""What the SFT paper reports (Ding et al. 2021, tables 1 to 5), on its own data: to stand beside a study's numbers."""
+"""What the SFT paper reports (Ding et al. 2021, tables 1 to 5), on its own data, for comparison with a study's
+numbers."""
 
 from typing import NamedTuple
 

@@ -1,13 +1,13 @@
 """The experiments of the SFT paper as variants of one configuration (Ding et al. 2021, section 5).
 
-    t1          accuracy of every method there is, the paper's and others; t2 its cost, read off the same runs
+    t1          accuracy of every method, the paper's and others; t2 its cost, from the same runs
     t3          reduction by 64 for concat, late and sft
     t4          pooling: average, maximum, weighted by attention
     t5          mixup on and off
     f2          reduction by 1, 2, 4 ... down to one token: sft, sft-po and each modality alone
     robustness  the models of t1 while one modality is degraded
 
-As in the paper (section 4.4) mixup goes with SFT and with `mbt + mixup`; the others have dropout 0.2 in its place.
+As in the paper (section 4.4) SFT and `mbt + mixup` use mixup; the others use dropout 0.2 instead.
 Reduction is pooling by maximum after the first layer (section 5.3). Variants that two experiments share are run once.
 """
 
@@ -28,13 +28,13 @@ class Entry(NamedTuple):
 
     variant: Variant
     curve: str
-    """which line of the figure or table it belongs to"""
+    """its curve in the figure, or row in the table"""
     factor: int = 1
-    """how many tokens became one"""
+    """how many tokens are pooled into one"""
 
 
 class Clip(NamedTuple):
-    """What an experiment must know of the data."""
+    """The facts about the data that experiments need."""
 
     modalities: tuple[str, ...]
     longest: int
@@ -42,7 +42,7 @@ class Clip(NamedTuple):
 
 
 def entries(experiment: str, clip: Clip) -> list[Entry]:
-    """What an experiment compares."""
+    """The variants of an experiment."""
     return EXPERIMENTS[experiment](clip)
 
 

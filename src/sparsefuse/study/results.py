@@ -34,7 +34,7 @@ class Point:
     modality: str
     kind: Kind
     level: float
-    """0 = as it is"""
+    """0 = not degraded"""
     top1: float
 
 
@@ -48,19 +48,21 @@ class _Study:
 
 
 class Answers(NamedTuple):
-    """What a run predicted of the test clips, by id."""
+    """The predictions of a run for the test clips, by id."""
 
     right: dict[str, bool]
     confidence: dict[str, float]
-    """probability of the class it named"""
+    """probability of the predicted class"""
 
 
 class Results:
-    """What a study's folder holds; a variant without a finished run is missing, not an error."""
+    """The runs of a study's folder; a variant without a finished run is missing, not an error."""
 
     def __init__(self, folder: Path):
         if not (folder / "study.json").is_file():
-            raise FileNotFoundError(f"{folder} is no study: no study.json; expected what `sparsefuse study` wrote")
+            raise FileNotFoundError(
+                f"{folder} is not a study: it has no study.json; expected what `sparsefuse study` wrote"
+            )
         study = read(_Study, folder / "study.json")
         self.margin, self.modalities, self.plan = study.margin, study.modalities, study.experiments
         self.runs: list[Run] = read_runs(folder / "runs")
@@ -99,11 +101,11 @@ class Results:
         return self.rows[name].metrics["top1"]
 
     def valid_top1(self, name: str) -> float:
-        """Mean over runs on the validation split, which may choose."""
+        """Mean over runs on the validation split, for choices."""
         return float(np.mean([run.result.valid["top1"] for run in self.by_name[name]]))
 
     def hits(self, *names: str) -> dict[str, np.ndarray]:
-        """1 for a right answer, (S, N): the seeds that all names have, and the clips that all of them were asked.
+        """1 for a correct prediction, (S, N): the seeds and clips that all names have.
 
         With folds a seed's clips are those of all folds.
         """
@@ -116,18 +118,18 @@ class Results:
         }
 
     def paired_top1(self, *names: str) -> dict[str, Stat]:
-        """Mean and deviation over the seeds that all names have: what may stand side by side."""
+        """Mean and deviation over the seeds that all names have: so that they can be compared."""
         return {name: spread([float(share) for share in hit.mean(1)]) for name, hit in self.hits(*names).items()}
 
     def _answers(self, name: str) -> dict[int, dict[str, bool]]:
-        """Seed -> clip -> whether it was right."""
+        """Seed -> clip -> whether the prediction was correct."""
         by_seed: dict[int, dict[str, bool]] = {}
         for run in self.by_name[name]:
             by_seed.setdefault(run.result.seed, {}).update(self.answers(run).right)
         return by_seed
 
     def answers(self, run: Run) -> Answers:
-        """predictions.csv of a run; read once, for most claims and tables ask for it."""
+        """predictions.csv of a run; cached, since most claims and tables use it."""
         if run.folder not in self._read:
             self._read[run.folder] = _answers(RunFolder(run.folder).predictions)
         return self._read[run.folder]

@@ -1,4 +1,4 @@
-"""What a trained model still knows when one modality is degraded: finished runs in, robustness.json in each out."""
+"""Accuracy of trained models when one modality is degraded: finished runs in, robustness.json in each out."""
 
 from collections.abc import Sequence
 from contextlib import closing
@@ -41,9 +41,9 @@ def measure(cells: Sequence[Cell], *, jobs: int = 0) -> None:
 def curves(run: Path, root: Path) -> list[Point]:
     """The run's accuracy on its test clips under every kind and level, modality by modality.
 
-    A model of one modality is not asked what it knows without it.
+    The only modality of a model is never dropped completely.
     """
-    opened = open_run(run, root=root, trust_code=True)  # the cell has just run that code
+    opened = open_run(run, root=root, trust_code=True)  # the cell has already run that code
     points = []
     modalities = opened.predictor.model.modalities
     clean = _top1(*outputs(opened))
@@ -53,7 +53,7 @@ def curves(run: Path, root: Path) -> list[Point]:
                 continue
             points.append(Point(modality, kind, 0.0, clean))
             for level in levels:
-                generator = torch.Generator().manual_seed(0)  # models of the same modalities meet the same draws
+                generator = torch.Generator().manual_seed(0)  # the same draws for models of the same modalities
                 scored = outputs(opened, lambda b, m=modality, k=kind, v=level, g=generator: degrade(b, m, k, v, g))
                 points.append(Point(modality, kind, level, _top1(*scored)))
     return points

@@ -14,7 +14,7 @@ Verdict = Literal["holds", "does not hold", "undecided"]
 
 
 class Interval(NamedTuple):
-    """An effect and where it lies with a confidence of 95 %."""
+    """An effect with its 95 % confidence interval."""
 
     effect: float
     low: float
@@ -34,7 +34,7 @@ def resampled(hits: Mapping[str, np.ndarray], *, draws: int = DRAWS, seed: int =
 
 @lru_cache(maxsize=2)
 def _shares(shape: tuple[int, int], draws: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """How often each seed (draws, S) and each clip (draws, N) is drawn, as shares; slow to draw, and all claims ask."""
+    """How often each seed (draws, S) and each clip (draws, N) is drawn, as shares; cached, since drawing is slow."""
     rng = np.random.default_rng(seed)
     seeds, clips = (rng.multinomial(n, np.full(n, 1 / n), size=draws) / n for n in shape)
     return seeds, clips
@@ -47,28 +47,28 @@ def interval(effect: float, draws: np.ndarray) -> Interval:
 
 
 def gain(effect: Interval, margin: float) -> Verdict:
-    """Whether an effect is there: certainly above 0; not if it is certainly smaller than what matters."""
+    """Whether an effect is positive: its interval is above 0; not if its interval is below the margin."""
     if effect.low > 0:
         return "holds"
     return "does not hold" if effect.high < margin else "undecided"
 
 
 def no_loss(effect: Interval, margin: float) -> Verdict:
-    """Whether nothing that matters is lost: certainly above -margin; not if certainly below."""
+    """Whether an effect is no loss: its interval is above -margin; not if its interval is below -margin."""
     if effect.low > -margin:
         return "holds"
     return "does not hold" if effect.high < -margin else "undecided"
 
 
 def small(effect: Interval, margin: float) -> Verdict:
-    """Whether a range, which is never below 0, does not matter."""
+    """Whether a range of 0 or more is below the margin; not if its interval is above."""
     if effect.high < margin:
         return "holds"
     return "does not hold" if effect.low > margin else "undecided"
 
 
 def all_of(verdicts: list[Verdict]) -> Verdict:
-    """Of a claim in several parts: all must hold, and one that does not is enough."""
+    """The verdict of a claim in several parts: it holds if all hold, and does not if one does not."""
     if "does not hold" in verdicts:
         return "does not hold"
     return "holds" if set(verdicts) == {"holds"} else "undecided"

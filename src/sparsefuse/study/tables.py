@@ -17,7 +17,7 @@ NONE = "\N{EN DASH}"
 
 
 class Table(NamedTuple):
-    """What is shown of one experiment."""
+    """The table of one experiment."""
 
     key: str
     title: str
@@ -33,7 +33,7 @@ class Table(NamedTuple):
 
 
 def tables(results: Results, claims: list[Claim]) -> list[Table]:
-    """All tables whose runs are there."""
+    """All tables whose runs are finished."""
     makers = (accuracy, cost, reduction, pooling, mixup, factors, robustness, calibration)
     all_tables = [judged(results, claims), *(make(results) for make in makers)]
     return [table for table in all_tables if table.lines]
@@ -51,7 +51,7 @@ def judged(results: Results, claims: list[Claim]) -> Table:
                  effect.verdict if len(claim.effects) > 1 else "", claim.verdict if i == 0 else "", str(effect.seeds)]
             )  # fmt: skip
     note = "Effects in points, with 95 % intervals over seeds and test clips (paired bootstrap). "
-    note += f"A difference below {100 * results.margin:g} points is taken not to matter. "
+    note += f"A difference below {100 * results.margin:g} points counts as no difference. "
     note += " ".join(claim.note for claim in claims if claim.note)
     head = ["Claim", "Effect", "Points [95 %]", "Part", "Verdict", "Seeds"]
     return Table("claims", "Claims", head, lines, note)
@@ -138,7 +138,7 @@ def robustness(results: Results) -> Table:
         curves = levels(results, place.name)
         cells = [f"{100 * _area(curves[key]):.1f}" if key in curves else NONE for key in columns]
         lines.append([place.name, percent(results.top1(place.name)), *cells])
-    head = ["Method", "as it is", *(f"{modality}: {kind}" for modality, kind in columns)]
+    head = ["Method", "not degraded", *(f"{modality}: {kind}" for modality, kind in columns)]
     note = (
         "Top-1 in percent: the mean over all levels from none to the worst (area under the curve); missing: without it."
     )
@@ -168,7 +168,7 @@ Levels = dict[tuple[str, str], dict[float, list[float]]]
 
 
 def levels(results: Results, name: str) -> Levels:
-    """Those of a variant."""
+    """The accuracies of a variant under degradation."""
     curves: Levels = {}
     for run in results.robustness(name):
         for point in run:
@@ -183,16 +183,16 @@ def points(effect: Interval) -> str:
 
 
 def _area(curve: dict[float, list[float]]) -> float:
-    """A modality that is there or not has no curve: its worst level alone counts."""
+    """The area under the curve; the accuracy at the worst level for a kind with fewer than three levels."""
     heights = {level: statistics.fmean(values) for level, values in curve.items()}
     ordered = sorted(heights)
     return heights[ordered[-1]] if len(ordered) < 3 else area(ordered, [heights[level] for level in ordered])
 
 
 def missing(names: Iterable[str]) -> str:
-    """What is not finished, in words."""
+    """A sentence on the unfinished variants."""
     names = list(names)
     return f"{len(names)} variants have no finished run yet: {', '.join(names)}." if names else ""
 
 
-_OTHER = "The paper's numbers are on other data: the pattern is to be compared, not the height."
+_OTHER = "The paper's numbers are on other data: compare the ranking, not the values."
