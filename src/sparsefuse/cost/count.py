@@ -1,6 +1,6 @@
-"""What a model costs by count: a model and clip lengths in; multiply-adds and parameters out.
+"""Counts the cost of a model: a model and clip lengths in; multiply-adds and parameters out.
 
-Multiply-adds are observed, not estimated: one clip passes through the model on the meta device and every matrix
+Multiply-adds are measured, not estimated: one clip passes through the model on the meta device and every matrix
 product is counted where it happens (a multiply-add is 1; the papers' "GFlops" are multiply-adds too). Norms,
 activations, softmax and pooling are left out; the paper's formula charges 4 N D per block for them.
 """
@@ -31,7 +31,7 @@ class Cost(NamedTuple):
     paper: int
     """the layers by SFT's appendix A.2: all attention charged as dense, 4 N D per block for norm and activation"""
     parameters: int
-    """trained numbers"""
+    """trained parameters"""
 
     @property
     def total(self) -> int:
@@ -46,7 +46,7 @@ def count(model: FusionModel, lengths: Mapping[str, int]) -> Cost:
     embed, layers, head = _products(model, lengths)
     paper = layers + pointwise.total
     sparse = [module for module in model.modules() if isinstance(module, Attention) and module.pattern != "dense"]
-    if sparse:  # a pass takes as long as an epoch of a small run, so there is a second one only where it differs
+    if sparse:  # a pass takes as long as an epoch of a small run, so the second one runs only where it differs
         for module in sparse:
             module.pattern = "dense"
         paper += _products(model, lengths)[1] - layers
@@ -54,7 +54,7 @@ def count(model: FusionModel, lengths: Mapping[str, int]) -> Cost:
 
 
 def total(model: FusionModel, lengths: Mapping[str, int]) -> int:
-    """`count(...).total` alone, in less than half the time: for those who count many models."""
+    """`count(...).total` alone, in less than half the time, for many models."""
     return sum(_products(copy.deepcopy(model).to("meta").eval(), lengths))
 
 
@@ -76,7 +76,7 @@ def _products(model: FusionModel, lengths: Mapping[str, int]) -> tuple[int, int,
 
 
 class _Counter(TorchDispatchMode):
-    """Adds up the multiply-adds of every matrix product that reaches the device, whatever module it comes from."""
+    """Adds up the multiply-adds of every matrix product that reaches the device, from any module."""
 
     def __init__(self):
         super().__init__()
@@ -93,12 +93,12 @@ class _Counter(TorchDispatchMode):
 
 
 def _inner(at: int) -> Callable[..., int]:
-    """The multiply-adds of a product whose argument `at` is (..., K): K for every number it gives."""
+    """The multiply-adds of a product whose argument `at` is (..., K): K per element of the output."""
     return lambda out, *args: out.numel() * args[at].shape[-1]
 
 
 def _convolution(out: Tensor, x: Tensor, weight: Tensor, *args: Any) -> int:
-    """A kernel for every number that comes out; for every number that goes in, if transposed."""
+    """One kernel per element of the output; per element of the input if transposed."""
     transposed = args[4]
     return (x if transposed else out).numel() * weight[0].numel()
 
@@ -107,7 +107,7 @@ def _attention(out: tuple[Tensor, ...], q: Tensor, k: Tensor, v: Tensor, *_: Any
     return q.numel() * k.shape[-2] + out[0].numel() * v.shape[-2]
 
 
-# Operations of PyTorch's dispatcher: whatever a method calls, it ends in these. Attention is composed of bmm on the
+# Operations of PyTorch's dispatcher, to which all modules and functions lead. Attention is composed of bmm on the
 # meta device today; its kernels are named in case a version of PyTorch keeps them whole.
 _COUNTED: dict[str, Callable[..., int]] = {
     **{name: _inner(0) for name in ("mm", "bmm", "mv", "dot", "vdot")},
@@ -123,7 +123,7 @@ _UNCOUNTED = re.compile(
     r"\w*mm(_\w+)?|\w*(attention|conv_|_conv|lstm|gru|rnn|transformer|fft_|cdist|cholesky)\w*"
     r"|addbmm|addr|_trilinear|_?linalg_(?!vector_norm|cross)\w+"
 )
-"""Operations that multiply matrices too."""
+"""Other operations that multiply matrices."""
 
 
 class _Pointwise:

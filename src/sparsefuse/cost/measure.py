@@ -1,4 +1,4 @@
-"""What a model costs on this machine: a model and clip lengths in; latency, training time and memory out."""
+"""Measures the cost of a model: a model and clip lengths in; latency, training time and memory on this machine out."""
 
 import copy
 import os
@@ -13,12 +13,12 @@ from sparsefuse.cost.roofline import machine, seconds
 from sparsefuse.model import FusionModel
 from sparsefuse.tokens import Tokens
 
-MIN_RUNS = 30  # latency is a median; fewer runs say little on a busy machine
+MIN_RUNS = 30  # latency is a median; fewer runs are too noisy on a busy machine
 BATCH = 8
 
 
 class Measured(NamedTuple):
-    """What this machine needed."""
+    """Measured costs on this machine."""
 
     memory_mb: float
     """peak activation memory of a training step per clip, in MB (1e6 bytes)"""
@@ -31,7 +31,7 @@ class Measured(NamedTuple):
     train_ms: float
     """median time of a training step (forward and backward) per clip, at `batch`"""
     floor_ms: float
-    """the least time this machine needs for the model at batch 1, whoever writes the code (see `machine`)"""
+    """the roofline bound of this machine for the model at batch 1, for any implementation (see `machine`)"""
     batch_floor_ms: float
     """the same per clip, at `batch`"""
     batch: int
@@ -76,7 +76,7 @@ def memory_mb(model: FusionModel, lengths: Mapping[str, int], *, batch: int = BA
 
 
 def forward(model: FusionModel, clips: dict[str, Tokens]) -> None:
-    """One pass as in use."""
+    """One forward pass, as in prediction."""
     if model.training:
         model.eval()
     with torch.inference_mode():
@@ -98,20 +98,20 @@ def _times(run: Callable[[], object], device: torch.device, runs: int) -> list[f
 
 
 def peak_bytes(model: FusionModel, clips: dict[str, Tokens], device: torch.device) -> int:
-    """Peak memory of a training step above what model and clips hold; see `peak_of`."""
+    """Peak memory of a training step above that of the model and clips; see `peak_of`."""
     model.zero_grad(set_to_none=True)
     return peak_of(lambda: train_step(model, clips), device)
 
 
 def peak_of(run: Callable[[], object], device: torch.device) -> int:
-    """Peak memory of `run` above what is held before: the allocator's figure on CUDA, the running sum of the
+    """Peak memory of `run` above the memory in use before: the allocator's figure on CUDA, the running sum of the
     profiler's memory events on the CPU (resident memory of the process is noise)."""
     if device.type == "cuda":
         before = torch.cuda.memory_allocated(device)
         torch.cuda.reset_peak_memory_stats(device)
         run()
         return torch.cuda.max_memory_allocated(device) - before
-    os.environ.setdefault("KINETO_LOG_LEVEL", "9")  # or the profiler greets on the screen
+    os.environ.setdefault("KINETO_LOG_LEVEL", "9")  # otherwise the profiler prints messages
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
         run()
     assert profile.profiler is not None

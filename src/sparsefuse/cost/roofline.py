@@ -12,7 +12,7 @@ from typing import NamedTuple
 import torch
 
 ROUNDS = 5
-"""The best of so many: the floor is what the device can do, not what it does while busy."""
+"""The best of this many runs, so that other load does not count."""
 
 
 class Machine(NamedTuple):
@@ -30,7 +30,7 @@ class Machine(NamedTuple):
 
 @lru_cache
 def machine(device: torch.device, threads: int) -> Machine:
-    """Measures `device`, once per process and number of `threads` (what torch.get_num_threads() says)."""
+    """Measures `device`, once per process and number of `threads` (torch.get_num_threads())."""
     size, count = (8192, 2**28) if device.type == "cuda" else (1024, 2**25)
     a, b = torch.randn(2, size, size, device=device).unbind()
     c = torch.empty_like(a)
@@ -41,7 +41,7 @@ def machine(device: torch.device, threads: int) -> Machine:
 
 
 def seconds(run: Callable[[], object], device: torch.device, runs: int, *, warmup: int = 1) -> list[float]:
-    """Seconds of each of `runs` calls, to the end of what they start on the device; `warmup` calls go before."""
+    """Seconds of each of `runs` calls, until the device is done; `warmup` calls come first."""
     times = []
     for _ in range(warmup + runs):
         start = time.perf_counter()

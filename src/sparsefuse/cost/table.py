@@ -1,4 +1,4 @@
-"""The ledger of costs: methods and shapes in, a table of multiply-adds, parameters, memory and latency out."""
+"""The table of costs: methods and shapes in; multiply-adds, parameters, memory and latency out."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Shapes(NamedTuple):
-    """Clips of a published study, and what it reports for them."""
+    """The clips of a published study, and the costs that it reports."""
 
     lengths: dict[str, int]
     features: dict[str, int]
@@ -24,7 +24,7 @@ class Shapes(NamedTuple):
     """GMACs per method in table 2 of the SFT paper (called GFlops there)"""
 
 
-_RELEASED = {"sparse": "dense"}  # what the released layer computes, and what the paper charges for it
+_RELEASED = {"sparse": "dense"}  # what the released layer computes, and the paper counts
 
 _SPLIT = {"cross_depth": 1, "fusion_depth": 11}  # of the study's twelve layers
 
@@ -47,7 +47,7 @@ PUBLISHED = {
 
 
 class CostRow(NamedTuple):
-    """One method's entry."""
+    """The costs of one method."""
 
     method: str
     cost: Cost
@@ -66,7 +66,8 @@ def ledger(
     measured: bool = False,
 ) -> list[CostRow]:
     """Costs of one clip per method. `shapes` takes lengths, features, classes and options from a published study;
-    `options` go on top. Lengths of a published study get its figures beside ours, whatever the modalities' names."""
+    `options` override them. For the lengths of a published study, its figures are added, for any names of
+    modalities."""
     for name in options:
         if name not in methods:
             raise ValueError(f"options: {unknown('method', name, methods)}")
@@ -89,7 +90,7 @@ def ledger(
 
 
 def show(rows: Sequence[CostRow], *, as_json: bool) -> None:
-    """Prints the ledger as a table, or as JSON."""
+    """Prints the rows as a table, or as JSON."""
     if as_json:
         print(json.dumps([_plain(row) for row in rows], indent=2))
         return
@@ -98,11 +99,11 @@ def show(rows: Sequence[CostRow], *, as_json: bool) -> None:
     reported = any(row.reported for row in rows)
     Console().print(_counted(rows, reported))
     print("inputs, layers, head: matrix products as computed. formula: the layers by SFT's appendix A.2")
-    print("(attention charged as dense, 4 N D per block for norms)." + " paper: what its table 2 reports." * reported)
+    print("(attention counted as dense, 4 N D per block for norms)." + " paper: what its table 2 reports." * reported)
     if rows[0].measured:
         Console().print(_timed(rows, rows[0].measured.batch))
         print("latency: median at batch 1, ± half its 10-90 % range. MB: peak activations of a training step.")
-        print("x floor: times what the slower of this machine's matrix products and memory needs at best.")
+        print("x floor: over the roofline bound of this machine, the slower of its matrix products and memory.")
 
 
 def _counted(rows: Sequence[CostRow], reported: bool) -> "Table":
