@@ -358,7 +358,7 @@ def test_a_studys_mistakes_end_with_one_line_each(tmp_path: Path, monkeypatch: p
     ended = call(monkeypatch, "study", yaml_file, "--study.experiments", "t1,t9", "--out", tmp_path / "out")
     assert str(ended).startswith("error: unknown experiment 't9'; did you mean 't")
     ended = call(monkeypatch, "study", yaml_file, "--study.seeds", "3", "--out", tmp_path / "out")
-    assert str(ended) == "error: study.seeds is [3]; a spread takes two different seeds or more"
+    assert str(ended) == "error: study.seeds is [3]; a deviation needs two different seeds or more"
     assert not (tmp_path / "out").exists()
 
 

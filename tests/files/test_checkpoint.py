@@ -86,7 +86,7 @@ def test_no_checkpoint_is_an_error_that_says_where(tmp_path: Path) -> None:
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04 a pickle in a zip", b"\x80\x04\x95."])
 def test_a_file_that_is_none_of_ours_is_an_error_and_never_unpickled(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "x.safetensors").write_bytes(content)
-    with pytest.raises(ValueError, match="not a whole safetensors file"):
+    with pytest.raises(ValueError, match="not a complete safetensors file"):
         checkpoint.load(tmp_path / "x.safetensors")
 
 

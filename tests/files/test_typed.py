@@ -75,5 +75,5 @@ def test_what_is_wrong_is_named(change: dict[str, object], message: str) -> None
 
 def test_a_number_of_ten_thousand_digits_is_no_json() -> None:
     """Python itself refuses to read it, with an error that is not JSON's."""
-    with pytest.raises(ValueError, match="f is no JSON"):
+    with pytest.raises(ValueError, match="f is not JSON"):
         parse("9" * 10_000, "f")

@@ -227,10 +227,10 @@ def test_what_a_file_may_not_hold_is_refused_in_a_sentence(
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "is no JSON"),
-        (b'{"name": ', "is no JSON"),
-        (b"\xff\xfe{}", "is no JSON"),
-        (b"[" * 100_000, "is no JSON"),
+        (b"", "is not JSON"),
+        (b'{"name": ', "is not JSON"),
+        (b"\xff\xfe{}", "is not JSON"),
+        (b"[" * 100_000, "is not JSON"),
         (b"[]", "holds a list; expected an object"),
         (b'"text"', "holds a text; expected an object"),
     ],

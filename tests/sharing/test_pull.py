@@ -61,7 +61,7 @@ def test_pickles_and_code_are_left_and_named(shared: Path, tmp_path: Path, caplo
 
 def test_a_pickle_in_place_of_the_weights_is_not_opened(shared: Path, tmp_path: Path) -> None:
     (shared / "model.safetensors").write_bytes(pickle.dumps(Bomb(tmp_path / "opened")))
-    refused(shared, tmp_path, "model.safetensors is no whole safetensors file")
+    refused(shared, tmp_path, "model.safetensors is not a complete safetensors file")
 
 
 DEEP: Any = 1
@@ -132,10 +132,10 @@ def test_a_clip_that_would_cost_too_much_is_refused(shared: Path, tmp_path: Path
     ("name", "text", "said"),
     [
         ("model.json", "[1]", "holds a list; expected an object"),
-        ("model.json", "{", "model.json is no JSON"),
-        ("model.json", "[" * 100_000, "model.json is no JSON"),
-        ("config.json", "\xff", "config.json holds|config.json is no JSON"),
-        ("model.safetensors", "\xff" * 7 + "\x7f" + "{}", "no whole safetensors file"),
+        ("model.json", "{", "model.json is not JSON"),
+        ("model.json", "[" * 100_000, "model.json is not JSON"),
+        ("config.json", "\xff", "config.json holds|config.json is not JSON"),
+        ("model.safetensors", "\xff" * 7 + "\x7f" + "{}", "not a complete safetensors file"),
     ],
 )
 def test_broken_files_are_refused(shared: Path, tmp_path: Path, name: str, text: str, said: str) -> None:

@@ -239,7 +239,7 @@ def test_a_truncated_checkpoint_is_an_error_that_names_it(tmp_path: Path) -> Non
     (run / "result.json").unlink()
     whole = (run / "last.safetensors").read_bytes()
     (run / "last.safetensors").write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(ValueError, match=r"last\.safetensors is not a whole safetensors file"):
+    with pytest.raises(ValueError, match=r"last\.safetensors is not a complete safetensors file"):
         train(config, run, root=Path(), resume=True, measured=False)
 
 

@@ -33,7 +33,8 @@ class ExplainedClip(NamedTuple):
 def explain_clip(
     run: Path, clip: Path | None, *, manifest: Path | None = None, id: str | None = None, trust_code: bool = False
 ) -> ExplainedClip:
-    """Explains a media file, or the clip of a manifest that has the id. Raises ValueError unless it is one of them."""
+    """Explains a media file, or the clip of a manifest that has the id. Raises ValueError unless exactly one is
+    given."""
     if (clip is None) == (manifest is None) or (manifest is None) != (id is None):
         raise ValueError("give either a media file, or --manifest FILE and --id ID")
     predictor = load(run, trust_code=trust_code)
@@ -51,12 +52,12 @@ def explain_clip(
 
 
 def page_name(explained: ExplainedClip) -> str:
-    """A file name for the page of a clip, whose id may hold anything."""
+    """A safe file name for the page of a clip."""
     return re.sub(r"[^\w.-]+", "_", explained.name).lstrip(".") + ".html"
 
 
 def write_page(explained: ExplainedClip, out: Path) -> Path:
-    """Writes the page, whole."""
+    """Writes the page."""
     name, method, explanation, film = explained
     ranked = sorted(explanation.prediction.probabilities.items(), key=lambda item: -item[1])
     figure = charts.svg(partial(draw, explanation, film), salt="explain")

@@ -1,9 +1,9 @@
-"""Feature files of single clips come in, files of many clips come out, and a journal of what each was made from.
+"""Packs feature files of single clips into files of many clips, with a journal of their sources.
 
 `00000.safetensors` holds the clips of the manifest's rows 0 to 63, `00001` those of 64 to 127, and so on; but a clip of
 1 MiB or more is a file of its own, `00000/<clip>.safetensors`, so that its bytes are written once. Until all of a
-shard's clips are done, each is a file below `.parts`, named by what it was made from: a kill at any moment leaves whole
-parts and whole shards. A file's bytes, and its name, depend on its clips alone.
+shard's clips are done, each is a file below `.parts`, named by the hash of its source: a kill at any moment leaves
+complete parts and shards. A file's bytes, and its name, depend only on its clips.
 """
 
 import hashlib
@@ -32,11 +32,11 @@ class Wanted(NamedTuple):
     name: str
     """its key within the shard"""
     made_from: str
-    """changes when the source, the extractor or its options change; empty when the source's version is not known"""
+    """changes when the source, the extractor or its options change; empty when the source's version is unknown"""
 
 
 class _Contents(NamedTuple):
-    """The clips of a shard that are there: name -> what it was made from."""
+    """The clips of a shard: name -> hash of the source."""
 
     packed: dict[str, str]
     """in one file, in this order"""
@@ -64,13 +64,13 @@ class Shards:
         self._file: IO[str] | None = None
 
     def part(self, wanted: Wanted) -> Path:
-        """The file for a clip that is made now."""
+        """The file for a clip that is extracted now."""
         return self._parts / f"{wanted.name}.{(wanted.made_from or 'unknown')[:32]}.safetensors"
 
     def begin(self, shard: int, wanted: Sequence[Wanted]) -> list[Wanted]:
-        """The clips of a shard that are still to be made.
+        """The clips of a shard that are still to be extracted.
 
-        Of the shards, what is wanted in this one, and what of this one is wanted elsewhere, becomes parts.
+        Finished clips that move between this shard and others become parts.
         """
         here = {clip.name for clip in wanted}
         present = self._of(shard)
@@ -89,7 +89,8 @@ class Shards:
         return missing
 
     def end(self, shard: int, done: Sequence[Wanted]) -> None:
-        """Writes the shard of these clips, in their order, unless it is there. Raises OSError when the disk is full."""
+        """Writes the shard of these clips, in their order, unless it is up to date. Raises OSError when the disk is
+        full."""
         old, new = self._of(shard), _Contents({}, {})
         parts: dict[str, Path] = {}
         packed: dict[str, Stored] = {}
@@ -115,11 +116,11 @@ class Shards:
                 part.unlink(missing_ok=True)
 
     def place(self, shard: int, name: str) -> str:
-        """The file of a clip that is there, below the folder."""
+        """The file of a finished clip, relative to the folder."""
         return f"{shard:05d}/{name}.safetensors" if name in self._of(shard).alone else f"{shard:05d}.safetensors"
 
     def finish(self, count: int) -> None:
-        """Removes what no clip of the manifest needs: `count` is the number of shards."""
+        """Removes files that no clip of the manifest needs; `count` is the number of shards."""
         for path in self.folder.glob("*.safetensors"):
             if not path.stem.isdigit() or int(path.stem) >= count:
                 path.unlink()
@@ -134,7 +135,7 @@ class Shards:
         self.close()
 
     def close(self) -> None:
-        """Ends writing."""
+        """Closes the journal."""
         if self._file is not None:
             self._file.close()
             self._file = None
@@ -161,9 +162,9 @@ class Shards:
             save(temporary, {clip.name: stored})
 
     def _write(self, shard: int, new: _Contents, packed: Mapping[str, Stored], moved: Mapping[str, Path]) -> None:
-        """Puts the clips in their places: `packed` into one file, `moved` are parts that become files of their own.
+        """Writes the clips: `packed` into one file, `moved` are parts that become files of their own.
 
-        The journal is told before a file takes its name: so there is a line for whichever files a kill leaves.
+        The journal is written before a file is renamed, so that it has a line for all files that a kill leaves.
         """
         target = self._path(shard)
         stamps = {name: _stamp(moved.get(name, self._path_alone(shard, name))) for name in new.alone}
@@ -187,7 +188,7 @@ class Shards:
         self._file.flush()
 
     def _journal(self) -> dict[int, _Contents]:
-        """What each shard holds, of those files that are as a line of the journal says."""
+        """The contents of each shard, for files whose stamp is in the journal."""
         contents: dict[int, _Contents] = {}
         stamps: dict[Path, str] = {}
 
@@ -208,7 +209,7 @@ class Shards:
 
 
 def key_names(ids: Sequence[str]) -> list[str]:
-    """A safe name for every id; no two alike, even where upper and lower case are the same."""
+    """A safe name for every id; unique even if case is ignored."""
     plain = [re.sub(r"[^A-Za-z0-9_.-]+", "_", name).lstrip(".")[:80] for name in ids]
     counts: dict[str, int] = {}
     for name in plain:
@@ -221,7 +222,7 @@ def key_names(ids: Sequence[str]) -> list[str]:
 
 
 def made_from(version: str, *others: object) -> str:
-    """A hash of the source's version, and of whatever else decides the features; empty if there is no version."""
+    """A hash of the source's version, and of everything else that affects the features; empty without a version."""
     return version and _digest(json.dumps([version, *others], sort_keys=True, default=str))
 
 

@@ -1,1 +1,1 @@
-"""What lies on disk, knowing no model: whole files, references, rows, shards, checkpoints."""
+"""File formats that do not depend on models: atomic writes, references, rows, shards, checkpoints."""

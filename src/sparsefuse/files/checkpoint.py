@@ -1,4 +1,4 @@
-"""Checkpoints: tensors and plain facts in one safetensors file, written whole. Nothing is pickled."""
+"""Checkpoints: tensors and plain facts in one safetensors file, written atomically. Nothing is pickled."""
 
 import json
 from collections.abc import Mapping
@@ -31,7 +31,7 @@ def save(path: Path, tensors: dict[str, Tensor], facts: Mapping[str, object]) ->
 
 
 def load(path: Path) -> Checkpoint:
-    """Reads what `save` wrote. Raises FileNotFoundError, or ValueError for a file that is none of ours."""
+    """Reads what `save` wrote. Raises FileNotFoundError, or ValueError for any other file."""
     if not path.is_file():
         raise FileNotFoundError(f"no checkpoint at {path}; expected a file that `sparsefuse train` wrote")
     try:
@@ -39,16 +39,16 @@ def load(path: Path) -> Checkpoint:
             facts = json.loads((file.metadata() or {}).get("facts", "{}"))
             return Checkpoint({name: file.get_tensor(name) for name in file.keys()}, facts)  # noqa: SIM118
     except SafetensorError as error:
-        raise ValueError(f"{path} is not a whole safetensors file ({error}); take another checkpoint") from error
+        raise ValueError(f"{path} is not a complete safetensors file ({error}); use another checkpoint") from error
 
 
 def shapes(path: Path) -> dict[str, tuple[int, ...]]:
-    """Names and shapes of the tensors in a file, by its header alone. Raises ValueError if it is none of ours."""
+    """Names and shapes of the tensors in a file, by its header alone. Raises ValueError for any other file."""
     try:
         with safe_open(path, framework="pt") as file:
             return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
     except SafetensorError as error:
-        raise ValueError(f"{path.name} is no whole safetensors file ({error})") from error
+        raise ValueError(f"{path.name} is not a complete safetensors file ({error})") from error
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
@@ -58,7 +58,7 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
 
 
 def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor], lr: float) -> None:
-    """Puts back what `optimizer_tensors` gave, and the learning rate."""
+    """Restores the state from `optimizer_tensors`, and the learning rate."""
     state: dict[int, dict[str, Tensor]] = {}
     for name, tensor in tensors.items():
         if name.startswith("optimizer/"):
@@ -76,7 +76,7 @@ def model_tensors(model: nn.Module, prefix: str = "model/") -> dict[str, Tensor]
 
 
 def restore_model(model: nn.Module, tensors: dict[str, Tensor], prefix: str = "model/") -> None:
-    """Puts back what `model_tensors` gave. Raises ValueError, naming the first, if names or shapes differ."""
+    """Restores the weights from `model_tensors`. Raises ValueError, naming the first, if names or shapes differ."""
     stored = {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
     shapes, expected = ({n: tuple(t.shape) for n, t in weights.items()} for weights in (stored, model.state_dict()))
     differing = [name for name in expected | shapes if shapes.get(name) != expected.get(name)]
@@ -84,7 +84,7 @@ def restore_model(model: nn.Module, tensors: dict[str, Tensor], prefix: str = "m
         name = differing[0]
         raise ValueError(
             f"the checkpoint does not fit the model: {len(differing)} weights differ, the first is {name} (shape "
-            f"{shapes.get(name, 'none')}, expected {expected.get(name, 'none')}); it was made with "
+            f"{shapes.get(name, 'none')}, expected {expected.get(name, 'none')}); it was trained with "
             "other options, so train again"
         )
     model.load_state_dict(stored)

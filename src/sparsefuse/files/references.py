@@ -5,14 +5,15 @@ import re
 
 FEATURES = frozenset({".npy", ".npz", ".mat", ".csv", ".h5", ".hdf5", ".h5py", ".safetensors"})
 TABLES = frozenset({".csv"})
-"""Feature files that may as well hold a sensor's readings or a transcript's words: whoever names a source decides."""
+"""Feature files that may as well hold a sensor's readings or a transcript's words, depending on the extractor's
+source."""
 VIDEO = frozenset({".mp4", ".mkv", ".webm", ".avi", ".mov", ".mpg", ".mpeg", ".m4v", ".flv", ".wmv", ".ts", ".3gp"})
 AUDIO = frozenset({".wav", ".mp3", ".flac", ".ogg", ".oga", ".opus", ".m4a", ".aac", ".wma", ".aif", ".aiff"})
 _OTHER = frozenset({".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp", ".txt", ".srt", ".vtt"})
 MEDIA = VIDEO | AUDIO | _OTHER
-"""What features are extracted from."""
+"""Files that features are extracted from."""
 REFUSED = frozenset({".pkl", ".pickle", ".p", ".pt", ".pth", ".joblib"})
-"""Pickles: to open one can run code."""
+"""Pickles, which can run code when opened."""
 FILES = FEATURES | MEDIA | REFUSED
 
 

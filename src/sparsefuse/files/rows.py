@@ -24,9 +24,9 @@ class Table(NamedTuple):
     lines: list[int]
 
     def holds(self, column: str, kinds: Set[str]) -> bool:
-        """Whether the column's cells are files with a suffix among `kinds`, such as `refs.FEATURES`.
+        """Whether the column's cells are files with a suffix among `kinds`, such as `references.FEATURES`.
 
-        Most cells that are not empty decide: one that says `n/a` must not make a modality vanish.
+        The majority of cells that are not empty decides: a cell `n/a` must not drop a modality.
         """
         if column in _NEVER_FILES:
             return False
@@ -37,7 +37,7 @@ class Table(NamedTuple):
 def read_table(path: str | Path) -> Table:
     """Reads every column of a CSV (with a header) or JSONL file as text; lists in JSONL are joined with |.
 
-    Raises FileNotFoundError, or ValueError with the line that is broken.
+    Raises FileNotFoundError, or ValueError with the invalid line.
     """
     path = Path(path)
     if not path.is_file():
@@ -52,7 +52,7 @@ def read_table(path: str | Path) -> Table:
 
 
 def check_ids(path: Path, table: Table) -> None:
-    """Raises ValueError unless there are rows and every one has an id of its own."""
+    """Raises ValueError unless there are rows and every one has a unique id."""
     if "id" not in table.columns:
         raise ValueError(f"{path}: no 'id' column; {unknown('column', 'id', table.columns)}")
     if not table.rows:
@@ -148,7 +148,7 @@ def _text(cell: object) -> str:
 
 
 def _neighbour(path: Path) -> str:
-    """A hint at what the folder does hold."""
+    """A hint with the files of the folder."""
     if not path.parent.is_dir():
         return f"; the folder {path.parent} does not exist either"
     near = sorted(p.name for p in path.parent.iterdir() if p.suffix.lower() in SUFFIXES)

@@ -1,7 +1,7 @@
-"""Arrays come in, from memory or out of other files of this format, one safetensors file comes out; or where each lies.
+"""Writes safetensors files from arrays in memory or in other such files; finds where each array of a file is.
 
-The library that reads these files can write them too, but only from memory: here what is in a file already is copied
-inside the kernel. A file's bytes depend on what is in it, and in which order, alone.
+The safetensors library writes only from memory; here, arrays in files are copied by the kernel. A file's bytes depend
+only on its arrays and their order.
 """
 
 import json
@@ -17,7 +17,7 @@ _BLOCK = 2**20
 
 
 class Stored(NamedTuple):
-    """Where the numbers of one array lie."""
+    """The location of an array in a file."""
 
     path: Path
     begin: int
@@ -27,13 +27,13 @@ class Stored(NamedTuple):
 
     @property
     def nbytes(self) -> int:
-        """Of the numbers."""
+        """Size of the array."""
         return int(np.prod(self.shape)) * np.dtype(self.dtype).itemsize
 
 
 def save(path: Path, arrays: Mapping[str, np.ndarray | Stored]) -> None:
     """Writes a file of these arrays, each under its key."""
-    # The widest type first, so that all numbers lie at multiples of their size.
+    # The widest type first, so that all arrays are aligned.
     ordered = sorted(arrays.items(), key=lambda item: -np.dtype(item[1].dtype).itemsize)
     head: dict[str, object] = {}
     end = 0
@@ -52,7 +52,7 @@ def save(path: Path, arrays: Mapping[str, np.ndarray | Stored]) -> None:
 
 
 def places(path: Path) -> dict[str, Stored]:
-    """Where each array of a file lies, by its key."""
+    """The location of each array of a file, by its key."""
     types = {short: long for long, short in _TYPES.items()}
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")

@@ -1,4 +1,4 @@
-"""What was left out, and why: every unusable file or sample is named once in `skipped.jsonl`."""
+"""Skipped samples: every unusable file or sample is listed once in `skipped.jsonl`, with the reason."""
 
 import json
 from dataclasses import asdict, dataclass
@@ -8,7 +8,7 @@ from sparsefuse.files.whole import write_text
 
 
 class Unusable(ValueError):
-    """A file or sample that cannot be used. The message says what, where, got, expected: it is what the user reads."""
+    """A file or sample that cannot be used. The message says what, where, got and expected, for the user."""
 
 
 @dataclass(frozen=True)
@@ -23,5 +23,6 @@ class Skip:
 
 
 def write_skipped(path: str | Path, skips: list[Skip]) -> None:
-    """Writes one JSON object a line, whole; an empty list writes an empty file, so that a rerun clears old reports."""
+    """Writes one JSON object a line, atomically; an empty list writes an empty file, so that a rerun clears old
+    reports."""
     write_text(path, "".join(json.dumps(asdict(skip), ensure_ascii=False) + "\n" for skip in skips))

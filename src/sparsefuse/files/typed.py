@@ -1,4 +1,4 @@
-"""Typed JSON: a frozen dataclass and what was read in; the object, or one sentence that says what is wrong, out."""
+"""Typed JSON: reads and writes frozen dataclasses; invalid input raises ValueError with a one-sentence reason."""
 
 import json
 import math
@@ -31,23 +31,23 @@ def parse(text: str | bytes, place: str) -> JSON:
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"{place} is no JSON ({str(error)[:100]})") from error
+        raise ValueError(f"{place} is not JSON ({str(error)[:100]})") from error
 
 
 def write(path: Path, record: object) -> None:
-    """Writes the dataclass as indented JSON, whole."""
+    """Writes the dataclass as indented JSON, atomically."""
     write_text(path, json.dumps(to_json(record), indent=2, ensure_ascii=False) + "\n")
 
 
 def to_json(record: object) -> dict[str, JSON]:
-    """A dataclass as JSON: names as its fields', but for a `_` at the end (`from_`). What is None by default and None
-    now is left out."""
+    """A dataclass as JSON: names as its fields', without a trailing `_` (`from_`). A field that is None, and is so by
+    default, is left out."""
     values = {field: getattr(record, field.name) for field in fields(cast(Any, record))}
     return {f.name.rstrip("_"): _plain(v) for f, v in values.items() if v is not None or f.default is not None}
 
 
 def from_json(kind: type[T], value: object, place: str) -> T:
-    """The inverse of `to_json`; `place` begins the message of the ValueError if it is none."""
+    """The inverse of `to_json`; `place` begins the message of the ValueError for invalid input."""
     return cast(T, _typed(kind, value, place, ""))
 
 
@@ -60,7 +60,7 @@ def _plain(value: Any) -> JSON:
 
 
 def _typed(kind: Any, value: Any, place: str, path: str) -> Any:
-    """The value as a `kind`; `path` says where in the file it is."""
+    """The value as a `kind`; `path` is its path in the file."""
     origin, inner = get_origin(kind), get_args(kind)
     if is_dataclass(kind):
         return _record(cast(type, kind), value, place, path)
@@ -105,7 +105,7 @@ def _record(kind: type, value: Any, place: str, path: str) -> Any:
 
 @cache
 def _fields(kind: type) -> dict[str, tuple[str, Any, bool]]:
-    """Name in JSON -> name of the field, its type, and whether it must be there."""
+    """Name in JSON -> name of the field, its type, and whether it is required."""
     hints = get_type_hints(kind)
     return {
         f.name.rstrip("_"): (f.name, hints[f.name], f.default is MISSING and f.default_factory is MISSING)
@@ -127,7 +127,7 @@ def _of(kind: type, value: Any, place: str, path: str) -> Any:
 
 
 def _number(value: Any, place: str, path: str) -> Any:
-    """The value, unless it is a number that is not finite or absurdly large."""
+    """The value, unless it is a number that is not finite or too large."""
     if isinstance(value, float) and not math.isfinite(value):
         raise ValueError(f"{_at(place, path)} is {value:g}; expected a finite number")
     if isinstance(value, int) and abs(value) > LARGEST:

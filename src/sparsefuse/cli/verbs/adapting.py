@@ -24,14 +24,14 @@ def finetune(
         run: the run folder of the model
         clips: a CSV or JSONL manifest of features or media with their labels; two clips per class are enough
         out: the new run folder
-        weights: what learns: the head alone; fusion layers and head; the same through low-rank changes; everything
-        epochs: the most passes over the clips; how many is decided on held-out ones
-        lr: learning rate; by default the one found for the choice of weights
-        rank: rank of the low-rank changes
-        no_replay: do not rehearse the old clips that the run keeps
-        new_classes: allow classes that the model does not know, of two clips or more
-        test: a manifest of clips that are not learnt from, to score the model on before and after
-        seed: seed of the order of clips and of who is held out when
+    weights: what is trained: the head alone; fusion layers and head; the same by low-rank adapters (LoRA); everything
+        epochs: most passes over the clips; held-out clips decide how many
+        lr: learning rate; the default depends on `weights`
+        rank: rank of the low-rank adapters
+        no_replay: do not rehearse the old clips that the run stores
+        new_classes: allow new classes, of two clips or more
+        test: a manifest of clips that are not trained on, to score the model on before and after
+        seed: seed of the order of clips and of the folds
         trust_code: allow a run whose method or extractor is a .py file
     """
     from sparsefuse.finetune import Settings
@@ -43,10 +43,10 @@ def finetune(
 
 
 def remember(run: Path, clips: int = 4, trust_code: bool = False) -> None:
-    """Lets a run keep a few of its training clips, as `train` does by itself, so that finetune can rehearse them.
+    """Stores a few training clips in a run, as `train` does by default, so that finetune can rehearse them.
 
     Args:
-        run: the run folder; its training clips must be where they were
+        run: the run folder; its training clips must be at their original paths
         clips: how many per class
         trust_code: allow a run whose method or extractor is a .py file
     """
@@ -71,16 +71,16 @@ def push(
     with_replay: bool = False,
     dry_run: bool = False,
 ) -> None:
-    """Shares a run with a model card: on the Hugging Face hub, or as a folder. Prints every file before it goes.
+    """Shares a run with a model card: on the Hugging Face hub, or as a folder. Prints every file before it is sent.
 
     Args:
         run: the run folder
         target: owner/name on the hub, or a folder (./name)
         private: make the repository a private one
-        license: the licence of the weights, as the hub names it, such as apache-2.0
+        license: the licence of the weights, by the hub's identifier, such as apache-2.0
         data: a sentence on the data it was trained on, for the card
-        with_replay: share the old clips that the run keeps for finetune, too; they say something of those clips
-        dry_run: list what would be sent, and send nothing
+        with_replay: share the old clips stored for finetune too; they reveal something about these clips
+        dry_run: list the files without sending them
     """
     from sparsefuse.sharing import push
 
@@ -89,7 +89,7 @@ def push(
 
 
 def pull(source: str, out: Path, revision: str | None = None) -> None:
-    """Gets a run from the Hugging Face hub or a folder, and checks it before it is used. Nothing in it is executed.
+    """Fetches a run from the Hugging Face hub or a folder, and checks it before use. Nothing in it is executed.
 
     Args:
         source: owner/name on the hub, or a folder

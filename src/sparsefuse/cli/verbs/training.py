@@ -1,4 +1,4 @@
-"""Verbs that make one run, or show runs that are there."""
+"""Verbs that train, score or report runs."""
 
 from pathlib import Path
 from typing import Literal

@@ -1,4 +1,4 @@
-"""Verbs that put a trained model to use."""
+"""Verbs that use a trained model."""
 
 from pathlib import Path
 from typing import Literal
@@ -126,7 +126,7 @@ def serve(
     no_page: bool = False,
     trust_code: bool = False,
 ) -> None:
-    """Answers over HTTP: POST /predict takes clips, / is a web page for people. Ctrl-C ends it.
+    """Serves a model over HTTP: POST /predict takes clips, / is a web page. Ctrl-C ends it.
 
     Args:
         run: the run folder of the model
