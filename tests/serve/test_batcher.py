@@ -11,7 +11,7 @@ import tiny
 from sparsefuse.inference.predictor import Predictor, load
 from sparsefuse.serve.batcher import Batcher
 from sparsefuse.serve.numbers import Numbers
-from sparsefuse.serve.reader import Features
+from sparsefuse.serve.reader import ClipFeatures
 from sparsefuse.training.train import train
 
 
@@ -21,9 +21,9 @@ def predictor(tmp_path_factory: pytest.TempPathFactory) -> Predictor:
     return load(train(tiny.config(tiny.write_set(folder), epochs=1), folder / "run", root=Path(), measured=False))
 
 
-def read(predictor: Predictor, clip: dict[str, np.ndarray]) -> Features:
+def read(predictor: Predictor, clip: dict[str, np.ndarray]) -> ClipFeatures:
     features, missing = predictor.features(clip)
-    return Features({name: x.numpy() for name, x in features.items()}, missing)
+    return ClipFeatures({name: x.numpy() for name, x in features.items()}, missing)
 
 
 def batches(numbers: Numbers) -> tuple[int, int]:
@@ -65,7 +65,7 @@ def test_long_clips_make_small_batches(predictor: Predictor) -> None:
 def test_a_clip_that_breaks_the_model_fails_alone(predictor: Predictor, caplog: pytest.LogCaptureFixture) -> None:
     batcher = Batcher(predictor, Numbers(), batch=3, wait_ms=10_000, room=10**6)
     good = [batcher.submit(read(predictor, served.features(seed))) for seed in range(2)]
-    bad = batcher.submit(Features({"rgb": np.zeros((2, 99), np.float32)}, {}))
+    bad = batcher.submit(ClipFeatures({"rgb": np.zeros((2, 99), np.float32)}, {}))
     assert all(answer.result(20).label in "abc" for answer in good)
     with pytest.raises((ValueError, RuntimeError)):
         bad.result(20)

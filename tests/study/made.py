@@ -8,7 +8,7 @@ import numpy as np
 
 from sparsefuse.config import Config, Study
 from sparsefuse.study.conduct import facts
-from sparsefuse.study.plan import Clip, entries
+from sparsefuse.study.plan import ClipFacts, entries
 
 CLASSES = ("a", "b", "c", "d")
 CLIPS = 400
@@ -26,7 +26,7 @@ def write(
 
     The clips that a weaker variant names right, a stronger one does too.
     """
-    clip = Clip(("depth", "sound"), 4)
+    clip = ClipFacts(("depth", "sound"), 4)
     plan = {name: entries(name, clip) for name in experiments}
     folder.mkdir(parents=True, exist_ok=True)
     config = Config(study=Study(margin=margin))

@@ -5,9 +5,9 @@ import pytest
 from sparsefuse.config import Config
 from sparsefuse.methods import methods
 from sparsefuse.study.conduct import shared
-from sparsefuse.study.plan import EXPERIMENTS, Clip, entries
+from sparsefuse.study.plan import EXPERIMENTS, ClipFacts, entries
 
-CLIP = Clip(("depth", "sound"), 48)
+CLIP = ClipFacts(("depth", "sound"), 48)
 
 
 def names(experiment):

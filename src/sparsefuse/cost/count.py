@@ -19,7 +19,7 @@ from sparsefuse.model import FusionModel
 from sparsefuse.tokens import State, Tokens
 
 
-class Cost(NamedTuple):
+class CountedCost(NamedTuple):
     """The cost of one clip. Multiply-adds are whole numbers; divide by 1e9 for GMACs."""
 
     embed: int
@@ -39,7 +39,7 @@ class Cost(NamedTuple):
         return self.embed + self.layers + self.head
 
 
-def count(model: FusionModel, lengths: Mapping[str, int]) -> Cost:
+def count(model: FusionModel, lengths: Mapping[str, int]) -> CountedCost:
     """Counts the multiply-adds of one clip with `lengths` tokens per modality."""
     model = copy.deepcopy(model).to("meta").eval()
     pointwise = _Pointwise(model)
@@ -50,7 +50,7 @@ def count(model: FusionModel, lengths: Mapping[str, int]) -> Cost:
         for module in sparse:
             module.pattern = "dense"
         paper += _products(model, lengths)[1] - layers
-    return Cost(embed, layers, head, paper, sum(p.numel() for p in model.parameters()))
+    return CountedCost(embed, layers, head, paper, sum(p.numel() for p in model.parameters()))
 
 
 def total(model: FusionModel, lengths: Mapping[str, int]) -> int:

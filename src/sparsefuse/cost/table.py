@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from sparsefuse.cost.count import Cost, count
+from sparsefuse.cost.count import CountedCost, count
 from sparsefuse.cost.measure import Measured, measure
 from sparsefuse.errors import unknown
 from sparsefuse.methods import build
@@ -50,7 +50,7 @@ class CostRow(NamedTuple):
     """The costs of one method."""
 
     method: str
-    cost: Cost
+    cost: CountedCost
     measured: Measured | None
     reported: float | None
 

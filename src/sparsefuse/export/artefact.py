@@ -10,11 +10,11 @@ from torch import Tensor
 
 from sparsefuse.cost import count
 from sparsefuse.export import clips as sources
-from sparsefuse.export.card import Card, machine, versions, write_card
+from sparsefuse.export.card import ExportCard, machine, versions, write_card
 from sparsefuse.export.clips import ParityClips
 from sparsefuse.export.int8 import quantise
 from sparsefuse.export.onnx import OPSET, write_onnx
-from sparsefuse.export.parity import BATCH, Parity, Score, exported_logits, parity, score, trained_logits
+from sparsefuse.export.parity import BATCH, Parity, ScoreChange, exported_logits, parity, score, trained_logits
 from sparsefuse.export.program import Program
 from sparsefuse.export.runner import Latency, Runner, latency, open_file
 from sparsefuse.export.traced import write_pt2
@@ -34,7 +34,7 @@ class Exported(NamedTuple):
     """The written file and its card."""
 
     file: Path
-    card: Card
+    card: ExportCard
 
 
 def export(
@@ -82,7 +82,7 @@ def export(
         failures = _failures(checked, tolerance, int8=int8)
         if failures and not force:
             raise ValueError(f"{out} not written: {'; '.join(failures)}; --force writes it anyway")
-        card = Card(
+        card = ExportCard(
             file=out.name,
             format=format,
             precision="int8" if int8 else "float32",
@@ -121,7 +121,7 @@ class _Checked(NamedTuple):
     parity: Parity
     """of the float32 graph"""
     int8: Parity | None
-    scores: dict[str, Score]
+    scores: dict[str, ScoreChange]
     latency: Latency
 
 

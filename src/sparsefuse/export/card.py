@@ -7,7 +7,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from sparsefuse.config import Task
-from sparsefuse.export.parity import Parity, Score
+from sparsefuse.export.parity import Parity, ScoreChange
 from sparsefuse.export.program import Input
 from sparsefuse.export.runner import Latency
 from sparsefuse.files.typed import write
@@ -17,7 +17,7 @@ _PACKAGES = ("sparsefuse", "torch", "onnx", "onnxscript", "onnxruntime")
 
 
 @dataclass(frozen=True)
-class Card:
+class ExportCard:
     """The facts that a user of the file needs."""
 
     file: str
@@ -39,7 +39,7 @@ class Card:
     tolerance: float
     parity: Parity
     """of the float32 graph"""
-    scores: Mapping[str, Score]
+    scores: Mapping[str, ScoreChange]
     """by split"""
     failures: list[str]
     """why it should not be used"""
@@ -61,13 +61,13 @@ def machine() -> str:
     return f"{platform.system()} {platform.machine()}"
 
 
-def write_card(path: Path, card: Card) -> None:
+def write_card(path: Path, card: ExportCard) -> None:
     """Writes both beside the exported file `path`."""
     write_text(path.with_suffix(".md"), markdown(card))
     write(path.with_suffix(".json"), card)
 
 
-def markdown(card: Card) -> str:
+def markdown(card: ExportCard) -> str:
     """The card for people."""
     size = f"{card.bytes / 1e3:.0f} kB"
     if card.int8:
@@ -124,7 +124,7 @@ def _parity_line(what: str, parity: Parity) -> str:
     )
 
 
-def _score_line(split: str, score: Score) -> str:
+def _score_line(split: str, score: ScoreChange) -> str:
     trained, exported = f"{score.trained:.4f} as trained", f"{score.exported:.4f} as exported"
     return f"{score.metric} on {split}, {score.clips} clips: {trained}, {exported}."
 

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from sparsefuse.export.artefact import export
-from sparsefuse.export.card import Card
-from sparsefuse.export.measured import Figures, InputShape, Task
+from sparsefuse.export.card import ExportCard
+from sparsefuse.export.measured import Figures, InputShape, Measurement
 from sparsefuse.files import checkpoint
 from sparsefuse.files.rows import write_table
 from sparsefuse.files.typed import read
@@ -129,9 +129,9 @@ def _exported(run: Path, int8: bool, trust_code: bool) -> Path:
 
 
 def _of_file(file: Path, name: str, memory_mb: int) -> DeviceRow:
-    card = read(Card, file.with_suffix(".json"))
+    card = read(ExportCard, file.with_suffix(".json"))
     inputs = [InputShape(one.name, one.length, one.kind, one.width) for one in card.inputs]
-    measured = _measured(Task("onnxruntime", str(file), dict(card.latency.clip), RUNS, memory_mb, inputs=inputs))
+    measured = _measured(Measurement("onnxruntime", str(file), dict(card.latency.clip), RUNS, memory_mb, inputs=inputs))
     scores = ", ".join(f"{score.metric} {score.exported:.3f} ({on})" for on, score in card.scores.items())
     note = "; ".join(filter(None, [measured.error, *card.failures]))
     return DeviceRow(name, card.precision, "onnxruntime", card.bytes / 1e3, card.gmacs, *measured.figures, scores, note)
@@ -140,14 +140,14 @@ def _of_file(file: Path, name: str, memory_mb: int) -> DeviceRow:
 def _bfloat16(run: Path, plain: DeviceRow, trust_code: bool) -> DeviceRow:
     """The model in PyTorch, on preprocessed features; without a memory cap, which PyTorch alone would exceed."""
     clip = dict(RunFolder(run).read(ModelFacts).typical)
-    measured = _measured(Task("torch", str(run), clip, RUNS, 0, precision="bfloat16", trust_code=trust_code))
+    measured = _measured(Measurement("torch", str(run), clip, RUNS, 0, precision="bfloat16", trust_code=trust_code))
     weights = checkpoint.shapes(RunFolder(run).weights)
     size = 2 * sum(math.prod(shape) for name, shape in weights.items() if name.startswith("model/")) / 1e3
     note = measured.error or "not capped; without resampling and normalising"
     return DeviceRow(run.name, "bfloat16", "PyTorch", size, plain.gmacs, *measured.figures, "", note)
 
 
-def _measured(task: Task) -> Figures:
+def _measured(task: Measurement) -> Figures:
     one = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     done = subprocess.run(
         [sys.executable, "-m", "sparsefuse.export.measured"],

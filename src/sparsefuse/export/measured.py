@@ -28,7 +28,7 @@ class InputShape:
 
 
 @dataclass(frozen=True)
-class Task:
+class Measurement:
     """The model to measure, and how."""
 
     runtime: Literal["onnxruntime", "torch"]
@@ -64,7 +64,7 @@ class Figures:
 def main() -> None:
     """Reads the task, prints the figures."""
     values = json.load(sys.stdin)
-    task = Task(**{**values, "inputs": [InputShape(**entry) for entry in values["inputs"]]})
+    task = Measurement(**{**values, "inputs": [InputShape(**entry) for entry in values["inputs"]]})
     start = (_onnx if task.runtime == "onnxruntime" else _torch)(task)
     if task.memory_mb:
         cap = task.memory_mb * 2**20
@@ -82,7 +82,7 @@ def main() -> None:
     print(json.dumps(asdict(figures)))
 
 
-def _onnx(task: Task) -> Callable[[], Callable[[], object]]:
+def _onnx(task: Measurement) -> Callable[[], Callable[[], object]]:
     """Imports the runtime; returns the function that opens the model."""
     import numpy as np
     import onnxruntime
@@ -103,7 +103,7 @@ def _onnx(task: Task) -> Callable[[], Callable[[], object]]:
     return start
 
 
-def _torch(task: Task) -> Callable[[], Callable[[], object]]:
+def _torch(task: Measurement) -> Callable[[], Callable[[], object]]:
     import torch
 
     from sparsefuse.cost.count import random_clips

@@ -30,7 +30,7 @@ class Parity:
 
 
 @dataclass(frozen=True)
-class Score:
+class ScoreChange:
     """The score of the exported model on labelled clips, and that of the trained one."""
 
     clips: int
@@ -64,7 +64,7 @@ def parity(trained: Tensor, alone: Tensor, together: Tensor, labels: Labels) -> 
     return Parity(len(trained), different, same)
 
 
-def score(trained: Tensor, exported: Tensor, clips: ParityClips, labels: Labels) -> Score | None:
+def score(trained: Tensor, exported: Tensor, clips: ParityClips, labels: Labels) -> ScoreChange | None:
     """The task's main score of both; None without labels."""
     truth = clips.labels
     if truth is None:
@@ -75,8 +75,8 @@ def score(trained: Tensor, exported: Tensor, clips: ParityClips, labels: Labels)
         return None
     before, now = (scores[metric] for scores in both)
     if metric == "mae":
-        return Score(len(truth), metric, before, now, now / before - 1 if before else float(now > 0))
-    return Score(len(truth), metric, before, now, before - now)
+        return ScoreChange(len(truth), metric, before, now, now / before - 1 if before else float(now > 0))
+    return ScoreChange(len(truth), metric, before, now, before - now)
 
 
 def _same(labels: Labels, one: Tensor, other: Tensor) -> bool:

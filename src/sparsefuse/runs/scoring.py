@@ -49,7 +49,7 @@ def scores(predicted: Predicted | None, labels: Labels) -> Scores:
     return metrics.scores(predicted.logits, predicted.labels, labels.task, heads=labels.heads)
 
 
-def cost_of(model: FusionModel, lengths: Mapping[str, int], counted: count.Cost, *, measured: bool) -> Cost:
+def cost_of(model: FusionModel, lengths: Mapping[str, int], counted: count.CountedCost, *, measured: bool) -> Cost:
     """Cost of one clip of typical length; latency and memory only if `measured`."""
     cost = Cost(
         gmacs=counted.total / 1e9,

@@ -12,14 +12,14 @@ import torch
 from sparsefuse.data.sample import Sample
 from sparsefuse.inference.predictor import Prediction, Predictor
 from sparsefuse.serve.numbers import Numbers
-from sparsefuse.serve.reader import Features
+from sparsefuse.serve.reader import ClipFeatures
 from sparsefuse.training import multiclip
 
 _log = logging.getLogger(__name__)
 
 
 class _Clip(NamedTuple):
-    inputs: Features
+    inputs: ClipFeatures
     tokens: int
     answer: "Future[Prediction]"
 
@@ -34,7 +34,7 @@ class Batcher:
         self._thread = threading.Thread(target=self._run, name="model", daemon=True)
         self._thread.start()
 
-    def submit(self, features: Features) -> "Future[Prediction]":
+    def submit(self, features: ClipFeatures) -> "Future[Prediction]":
         """A future of the prediction."""
         answer: Future[Prediction] = Future()
         self._clips.put(_Clip(features, sum(map(len, features.features.values())), answer))

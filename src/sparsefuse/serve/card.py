@@ -27,7 +27,7 @@ class Modality:
 
 
 @dataclass(frozen=True)
-class Bounds:
+class ClipLimits:
     """Limits of a clip, in the units of `limits.ServeLimits`."""
 
     mb: float
@@ -47,7 +47,7 @@ class Scored:
 
 
 @dataclass(frozen=True)
-class Card:
+class ServerCard:
     """The facts behind /card."""
 
     name: str
@@ -58,12 +58,12 @@ class Card:
     """tokens of the longest stream in training"""
     inputs: dict[str, str]
     """field of the form -> its description"""
-    limits: Bounds
+    limits: ClipLimits
     results: Scored
     versions: Mapping[str, JSON]
 
     @classmethod
-    def of(cls, run: Path, predictor: Predictor, limits: ServeLimits, most: dict[str, int]) -> "Card":
+    def of(cls, run: Path, predictor: Predictor, limits: ServeLimits, most: dict[str, int]) -> "ServerCard":
         """Reads the run folder."""
         folder = RunFolder(run)
         facts, env, result = folder.read(ModelFacts), folder.get(Environment), folder.get(Result)
@@ -75,7 +75,7 @@ class Card:
             facts.labels,
             facts.lengths,
             _inputs(modalities),
-            Bounds(limits.max_mb, limits.max_seconds, limits.timeout, most),
+            ClipLimits(limits.max_mb, limits.max_seconds, limits.timeout, most),
             Scored(result.valid, result.test, result.splits, result.cost) if result else Scored(),
             to_json(env) if env else {},
         )

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sparsefuse.report.page import render
-from sparsefuse.serve.card import Card
+from sparsefuse.serve.card import ServerCard
 from sparsefuse.serve.refusal import Refusal
 from sparsefuse.serve.service import Answer, Service
 from sparsefuse.serve.upload import FILE, Received, shown, suffix_of
@@ -84,7 +84,7 @@ def _build(gradio: Any, service: Service, uploads: Uploads, url: str) -> None:
     )
 
 
-def _inputs(gradio: Any, card: Card) -> Mapping[str, Any]:
+def _inputs(gradio: Any, card: ServerCard) -> Mapping[str, Any]:
     """Field -> the component that fills it: one for media, or one for each modality whose features are uploaded."""
     inputs: dict[str, Any] = {}
     if "video" in card.sources:
@@ -163,7 +163,7 @@ def _taken(field: str, path: Path, folder: Path, index: int) -> Received:
     return Received(field, own, shown(path.name))
 
 
-def _answer(card: Card, answer: Answer | None = None, **more: Any) -> str:
+def _answer(card: ServerCard, answer: Answer | None = None, **more: Any) -> str:
     ranked = sorted(answer.probabilities.items(), key=lambda item: -item[1]) if answer else []
     parts = {"step": "", "problem": "", "explained": None, **more}
     return render("serve/answer.html.j2", card=card, answer=answer, ranked=ranked[:MOST_CLASSES],

@@ -41,14 +41,14 @@ class Rules(NamedTuple):
     max_seconds: float
 
 
-class Task(NamedTuple):
+class ReadTask(NamedTuple):
     """What to do with one clip."""
 
     work: Literal["read", "explain"]
     files: list[Received]
 
 
-class Features(NamedTuple):
+class ClipFeatures(NamedTuple):
     """The features of a clip."""
 
     features: dict[str, np.ndarray]
@@ -66,7 +66,7 @@ class Explained(NamedTuple):
     notes: tuple[str, ...]
 
 
-class Refused(NamedTuple):
+class RefusedClip(NamedTuple):
     """A clip that cannot be used."""
 
     reason: str
@@ -76,7 +76,7 @@ class Refused(NamedTuple):
     """whether it timed out"""
 
 
-Result = Features | Explained | Refused
+Result = ClipFeatures | Explained | RefusedClip
 
 
 def serve_tasks(connection: Connection, rules: Rules) -> None:
@@ -94,7 +94,7 @@ def serve_tasks(connection: Connection, rules: Rules) -> None:
     connection.send(None)  # ready
     while True:
         try:
-            task: Task = connection.recv()
+            task: ReadTask = connection.recv()
             connection.send(result_of(task, predictor, most, rules.max_seconds))
         except (EOFError, BrokenPipeError):
             return
@@ -117,7 +117,7 @@ def most_tokens(run: Path) -> dict[str, int]:
     return {name: max(FEW, TIMES * facts.lengths[name]) for name in limited}
 
 
-def result_of(task: Task, predictor: "Predictor", most: dict[str, int], max_seconds: float) -> Result:
+def result_of(task: ReadTask, predictor: "Predictor", most: dict[str, int], max_seconds: float) -> Result:
     """Does one task; any error refuses the clip."""
     try:
         _check_media(task.files, max_seconds)
@@ -130,7 +130,7 @@ def result_of(task: Task, predictor: "Predictor", most: dict[str, int], max_seco
         if task.work == "explain":
             return _explained(predictor, clip)
         missing = {name: _without_paths(why, task.files) for name, why in missing.items()}
-        return Features({name: x.numpy() for name, x in features.items()}, missing)
+        return ClipFeatures({name: x.numpy() for name, x in features.items()}, missing)
     except MemoryError:
         return _refused(task, f"needs more than {MEMORY / 2**30:g} GiB of memory; send it shorter or smaller")
     except ValueError as error:
@@ -142,8 +142,8 @@ def result_of(task: Task, predictor: "Predictor", most: dict[str, int], max_seco
         return _refused(task, f"cannot be {what} ({type(error).__name__})", traceback.format_exc())
 
 
-def _refused(task: Task, reason: str, trace: str = "") -> Refused:
-    return Refused(_without_paths(reason, task.files), trace)
+def _refused(task: ReadTask, reason: str, trace: str = "") -> RefusedClip:
+    return RefusedClip(_without_paths(reason, task.files), trace)
 
 
 def _without_paths(text: str, files: Sequence[Received]) -> str:

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from multiprocessing import get_context
 
 from sparsefuse.serve.numbers import Numbers
-from sparsefuse.serve.reader import Refused, Result, Rules, Task, serve_tasks
+from sparsefuse.serve.reader import ReadTask, RefusedClip, Result, Rules, serve_tasks
 
 START = 120.0
 """Seconds a process may take to start; on a busy small machine, importing torch alone takes many."""
@@ -20,9 +20,9 @@ class Readers:
     """A fixed number of processes that read one clip at a time each."""
 
     def __init__(self, rules: Rules, count: int, numbers: Numbers) -> None:
-        self._all = [_Reader(rules, numbers) for _ in range(count)]
+        self._all = [_ReaderProcess(rules, numbers) for _ in range(count)]
         self._threads = ThreadPoolExecutor(count, thread_name_prefix="reader")
-        self._idle: asyncio.Queue[_Reader] = asyncio.Queue()
+        self._idle: asyncio.Queue[_ReaderProcess] = asyncio.Queue()
         self._jobs: set[asyncio.Task[Result]] = set()
         self._replacing: set[asyncio.Task[None]] = set()
         self._closed = False
@@ -39,8 +39,8 @@ class Readers:
         """The processes."""
         return [reader.process.pid for reader in self._all if reader.process.pid is not None]
 
-    async def do(self, task: Task, deadline: float) -> Result:
-        """The result of a task; Refused when the process died, or when the task itself took most of the time.
+    async def do(self, task: ReadTask, deadline: float) -> Result:
+        """The result of a task; RefusedClip when the process died, or when the task itself took most of the time.
 
         Raises TimeoutError when waiting for a free process took most of the time to the deadline (of the loop's time).
         """
@@ -53,11 +53,11 @@ class Readers:
         self._jobs.add(job)
         job.add_done_callback(self._jobs.discard)
         result = await asyncio.shield(job)
-        if isinstance(result, Refused) and result.late and deadline - start < start - came:
+        if isinstance(result, RefusedClip) and result.late and deadline - start < start - came:
             raise TimeoutError  # it waited longer than it was processed: not the clip's fault
         return result
 
-    async def _run(self, reader: "_Reader", task: Task, seconds: float) -> Result:
+    async def _run(self, reader: "_ReaderProcess", task: ReadTask, seconds: float) -> Result:
         result = await self._loop.run_in_executor(self._threads, reader.do, task, seconds)
         if reader.broken:
             replacing = asyncio.create_task(self._replace(reader))
@@ -67,7 +67,7 @@ class Readers:
             self._idle.put_nowait(reader)
         return result
 
-    async def _replace(self, reader: "_Reader") -> None:
+    async def _replace(self, reader: "_ReaderProcess") -> None:
         """A new process takes no task before it is ready, so that its start does not count against a task."""
         while not self._closed:
             try:
@@ -89,7 +89,7 @@ class Readers:
             reader.close()
 
 
-class _Reader:
+class _ReaderProcess:
     """One process and the pipe to it; used by one thread at a time."""
 
     def __init__(self, rules: Rules, numbers: Numbers) -> None:
@@ -119,7 +119,7 @@ class _Reader:
         self.wait_ready()
         self.broken = False
 
-    def do(self, task: Task, seconds: float) -> Result:
+    def do(self, task: ReadTask, seconds: float) -> Result:
         late = False
         try:
             self._connection.send(task)
@@ -133,7 +133,7 @@ class _Reader:
         self.process.kill()
         names = ", ".join(file.shown for file in task.files)
         _log.warning("%s of %s %s; the process is replaced", task.work, names, why)
-        return Refused(f"{names}: {'explaining' if task.work == 'explain' else 'reading'} it {why}", late=late)
+        return RefusedClip(f"{names}: {'explaining' if task.work == 'explain' else 'reading'} it {why}", late=late)
 
     def _end(self) -> None:
         self._connection.close()

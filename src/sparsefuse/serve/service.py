@@ -12,10 +12,10 @@ from typing import NamedTuple
 from sparsefuse.inference.predictor import load
 from sparsefuse.media.open import import_av
 from sparsefuse.serve.batcher import Batcher
-from sparsefuse.serve.card import Card
+from sparsefuse.serve.card import ServerCard
 from sparsefuse.serve.limits import ServeLimits
 from sparsefuse.serve.numbers import Numbers
-from sparsefuse.serve.reader import Explained, Features, Refused, Rules, Task, most_tokens
+from sparsefuse.serve.reader import ClipFeatures, Explained, ReadTask, RefusedClip, Rules, most_tokens
 from sparsefuse.serve.readers import Readers
 from sparsefuse.serve.refusal import Refusal
 from sparsefuse.serve.upload import FILE, Received
@@ -42,7 +42,7 @@ class Service:
         self._predictor = load(run, trust_code=trust_code)
         if self._predictor.extract:
             import_av()  # raises now if it is not installed
-        self.card = Card.of(run, self._predictor, limits, most_tokens(run))
+        self.card = ServerCard.of(run, self._predictor, limits, most_tokens(run))
         self.fields = sorted({*self._predictor.columns, FILE})
         self._rules = Rules(run, trust_code, limits.max_seconds)
         self._taken = self._working = 0
@@ -89,8 +89,8 @@ class Service:
     async def predict(self, files: list[Received], began: float, deadline: float) -> Answer:
         """The prediction for one clip; `began` by `time.monotonic()`. Raises Refusal."""
         async with self._working_on(deadline):
-            features = await self._read(Task("read", files), deadline)
-            assert isinstance(features, Features), type(features)
+            features = await self._read(ReadTask("read", files), deadline)
+            assert isinstance(features, ClipFeatures), type(features)
             async with asyncio.timeout_at(deadline):
                 prediction = await asyncio.wrap_future(self._batcher.submit(features))
         ms = round(1e3 * (time.monotonic() - began), 2)
@@ -99,7 +99,7 @@ class Service:
     async def explain(self, files: list[Received], deadline: float) -> Explained:
         """The explanation of one clip. Raises Refusal."""
         async with self._working_on(deadline):
-            explained = await self._read(Task("explain", files), deadline)
+            explained = await self._read(ReadTask("explain", files), deadline)
         assert isinstance(explained, Explained), type(explained)
         return explained
 
@@ -117,9 +117,9 @@ class Service:
         except TimeoutError:
             raise Refusal(504, f"there was no answer within {self.limits.timeout:g} s; the server is busy") from None
 
-    async def _read(self, task: Task, deadline: float) -> Features | Explained:
+    async def _read(self, task: ReadTask, deadline: float) -> ClipFeatures | Explained:
         result = await self.readers.do(task, deadline)
-        if isinstance(result, Refused):
+        if isinstance(result, RefusedClip):
             if result.trace:
                 _log.warning("%s\n%s", result.reason, result.trace)
             raise Refusal(422, result.reason)

@@ -20,7 +20,7 @@ from sparsefuse.experiments.variants import Variant
 from sparsefuse.files.whole import write_json
 from sparsefuse.methods import find
 from sparsefuse.study import robustness
-from sparsefuse.study.plan import EXPERIMENTS, Clip, Entry, entries
+from sparsefuse.study.plan import EXPERIMENTS, ClipFacts, Entry, entries
 from sparsefuse.training.train import options_of
 
 log = logging.getLogger(__name__)
@@ -45,7 +45,7 @@ def conduct(config: Config, out: Path, *, root: Path, jobs: int = 0, engine: Eng
     data = _one_fold(config)
     check_classes(data, root)
     clips = load_clips(data, root)
-    clip = Clip(tuple(clips.features), max(clips.longest.values()))
+    clip = ClipFacts(tuple(clips.features), max(clips.longest.values()))
     plan = shared({name: entries(name, clip) for name in spec.experiments}, config)
     if "t5" in plan and not config.train.mixup_alpha:
         raise ValueError("t5 compares mixup with none, and train.mixup_alpha is 0; give it a value, the paper's is 0.3")
@@ -81,7 +81,7 @@ def shared(plan: dict[str, list[Entry]], config: Config) -> dict[str, list[Entry
     }
 
 
-def facts(config: Config, plan: dict[str, list[Entry]], clip: Clip) -> dict[str, object]:
+def facts(config: Config, plan: dict[str, list[Entry]], clip: ClipFacts) -> dict[str, object]:
     """study.json."""
     return {
         "experiments": {

@@ -33,7 +33,7 @@ class Entry(NamedTuple):
     """how many tokens are pooled into one"""
 
 
-class Clip(NamedTuple):
+class ClipFacts(NamedTuple):
     """The facts about the data that experiments need."""
 
     modalities: tuple[str, ...]
@@ -41,31 +41,31 @@ class Clip(NamedTuple):
     """tokens of the longest stream"""
 
 
-def entries(experiment: str, clip: Clip) -> list[Entry]:
+def entries(experiment: str, clip: ClipFacts) -> list[Entry]:
     """The variants of an experiment."""
     return EXPERIMENTS[experiment](clip)
 
 
-def _accuracy(clip: Clip) -> list[Entry]:
+def _accuracy(clip: ClipFacts) -> list[Entry]:
     variants = [Variant("sft", "sft"), *(plain(name) for name in fusions() if name != "sft")]
     variants += [Variant("mbt + mixup", "mbt"), *(alone(name) for name in clip.modalities)]
     return [Entry(variant, variant.name) for variant in variants]
 
 
-def _reduction(clip: Clip) -> list[Entry]:
+def _reduction(clip: ClipFacts) -> list[Entry]:
     makers = {"concat": partial(plain, "concat"), "late": partial(plain, "late"), "sft": sft}
     return [Entry(make(factor), name, factor) for name, make in makers.items() for factor in (1, REDUCTION)]
 
 
-def _pooling(clip: Clip) -> list[Entry]:
+def _pooling(clip: ClipFacts) -> list[Entry]:
     return [Entry(Variant(f"sft, pool={pool}", "sft", {"pool": pool}), pool) for pool in ("avg", "max", "attn")]
 
 
-def _mixup(clip: Clip) -> list[Entry]:
+def _mixup(clip: ClipFacts) -> list[Entry]:
     return [Entry(Variant("sft", "sft"), "mixup"), Entry(Variant("sft, no mixup", "sft", DROP, **PLAIN), "no mixup")]
 
 
-def _factors(clip: Clip) -> list[Entry]:
+def _factors(clip: ClipFacts) -> list[Entry]:
     factors = [1]
     while factors[-1] < clip.longest:
         factors.append(2 * factors[-1])
@@ -76,7 +76,7 @@ def _factors(clip: Clip) -> list[Entry]:
     return points
 
 
-EXPERIMENTS: Mapping[str, Callable[[Clip], list[Entry]]] = {
+EXPERIMENTS: Mapping[str, Callable[[ClipFacts], list[Entry]]] = {
     "t1": _accuracy,
     "t2": _accuracy,
     "t3": _reduction,

@@ -28,7 +28,7 @@ ROBUSTNESS = "robustness.json"
 
 
 @dataclass(frozen=True)
-class Point:
+class DegradedAccuracy:
     """The accuracy of a run under one degradation of its test clips."""
 
     modality: str
@@ -134,10 +134,10 @@ class Results:
             self._read[run.folder] = _answers(RunFolder(run.folder).predictions)
         return self._read[run.folder]
 
-    def robustness(self, name: str) -> list[list[Point]]:
+    def robustness(self, name: str) -> list[list[DegradedAccuracy]]:
         """robustness.json of every run that has one."""
         files = (run.folder / ROBUSTNESS for run in self.by_name[name])
-        return [read(list[Point], path) for path in files if path.is_file()]
+        return [read(list[DegradedAccuracy], path) for path in files if path.is_file()]
 
 
 def _answers(path: Path) -> Answers:

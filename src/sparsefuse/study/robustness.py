@@ -15,7 +15,7 @@ from sparsefuse.files.whole import write_json
 from sparsefuse.inference.evaluate import open_run, outputs
 from sparsefuse.parallel.workers import each
 from sparsefuse.runs.folder import RunFolder
-from sparsefuse.study.results import ROBUSTNESS, Kind, Point
+from sparsefuse.study.results import ROBUSTNESS, DegradedAccuracy, Kind
 from sparsefuse.tokens import Tokens
 from sparsefuse.training.multiclip import Streams
 
@@ -38,7 +38,7 @@ def measure(cells: Sequence[Cell], *, jobs: int = 0) -> None:
                 raise RuntimeError(f"{folder}: the process that degraded its clips died")
 
 
-def curves(run: Path, root: Path) -> list[Point]:
+def curves(run: Path, root: Path) -> list[DegradedAccuracy]:
     """The run's accuracy on its test clips under every kind and level, modality by modality.
 
     The only modality of a model is never dropped completely.
@@ -51,11 +51,11 @@ def curves(run: Path, root: Path) -> list[Point]:
         for kind, levels in LEVELS.items():
             if kind == "missing" and len(modalities) == 1:
                 continue
-            points.append(Point(modality, kind, 0.0, clean))
+            points.append(DegradedAccuracy(modality, kind, 0.0, clean))
             for level in levels:
                 generator = torch.Generator().manual_seed(0)  # the same draws for models of the same modalities
                 scored = outputs(opened, lambda b, m=modality, k=kind, v=level, g=generator: degrade(b, m, k, v, g))
-                points.append(Point(modality, kind, level, _top1(*scored)))
+                points.append(DegradedAccuracy(modality, kind, level, _top1(*scored)))
     return points
 
 
