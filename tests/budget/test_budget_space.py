@@ -212,10 +212,10 @@ def test_costs_are_measured_only_under_a_limit_and_once(
     prices = prices_of(clips, tmp_path / "b", gmacs=1.0, latency_ms=5, memory_mb=1)
     assert prices.of("late", options)["memory_mb"] == 2.0
     assert calls == ["memory"], "over one limit, it need not be held against the next"
-    assert prices.of("late", options, whole=True)["latency_ms"] == 4.0
+    assert prices.of("late", options, all_costs=True)["latency_ms"] == 4.0
     calls.clear()
     again = prices_of(clips, tmp_path / "b", gmacs=1.0, latency_ms=5, memory_mb=1)
-    assert again.of("late", options, whole=True)["latency_ms"] == 4.0
+    assert again.of("late", options, all_costs=True)["latency_ms"] == 4.0
     assert calls == [], "a search that is continued decides as it did"
 
 

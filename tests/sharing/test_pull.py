@@ -56,7 +56,7 @@ def test_pickles_and_code_are_left_and_named(shared: Path, tmp_path: Path, caplo
     assert {path.name for path in got.iterdir()} <= parcel.LIMITS.keys()
     assert not trace.exists()
     for name in ("pytorch_model.bin", "model.pt", "last.pkl", "sft.py"):
-        assert f"no run has such a file: '{name}'" in caplog.text
+        assert f"not a file of a run: '{name}'" in caplog.text
 
 
 def test_a_pickle_in_place_of_the_weights_is_not_opened(shared: Path, tmp_path: Path) -> None:

@@ -246,7 +246,7 @@ def test_other_files_of_a_repository_are_not_fetched(run: Path, tmp_path: Path, 
     pull("anna/model", tmp_path / "got")
     assert {call[1] for call in api.calls if call[0] == "download"} <= {path.name for path in api.folder.iterdir()}
     for name in api.sizes:
-        assert f"no run has such a file: {name!r}" in caplog.text
+        assert f"not a file of a run: {name!r}" in caplog.text
 
 
 def test_what_the_hub_refuses_is_said_in_a_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
