@@ -72,7 +72,7 @@ class ViewBudget(NamedTuple):
         return sum(count * score_products(v, self.lengths) for layer in layers for v, count in layer.items())
 
     def strategy(self, name: Strategy, seed: int = 0) -> list[Frequencies] | None:
-        """The strategy's views with the fewest cross heads that is within the budget; None if there is none."""
+        """The strategy's views with the fewest cross heads within the budget; None if there are none."""
         heads = self.num_heads * self.depth
         for crossing in range(heads + 1):
             views = by_strategy(

@@ -22,7 +22,7 @@ class Validated(NamedTuple):
     """The result of cross-validation."""
 
     epochs: int
-    """the best number of them; 0 = no training is better than any"""
+    """the best number of them; 0 = the model is best without training"""
     lines: list[Epoch]
     """of metrics.jsonl; empty if nothing could be held out"""
     before: dict[str, float]

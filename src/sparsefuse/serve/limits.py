@@ -12,7 +12,7 @@ JSON_MB = 1.0
 
 @dataclass(frozen=True)
 class ServeLimits:
-    """Limits of size, time and number. Raises ValueError for one that is not positive."""
+    """Limits of size, time and number. Raises ValueError for one out of range."""
 
     max_mb: float = 50.0
     """MB (10**6 bytes) of a request"""

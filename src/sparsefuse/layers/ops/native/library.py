@@ -143,7 +143,7 @@ def _again() -> str:
 
 
 def _check_safe(path: Path, *, private: bool = False) -> None:
-    """Raises NotBuilt if `path` belongs to somebody else, or others may change it (or see it, if `private`)."""
+    """Raises NotBuilt if `path` belongs to another user, or others may change it (or see it, if `private`)."""
     status = path.lstat()
     if stat.S_ISLNK(status.st_mode):
         raise NotBuilt(f"{path} is a link, which is not followed")
@@ -153,7 +153,7 @@ def _check_safe(path: Path, *, private: bool = False) -> None:
     own_group = status.st_gid == status.st_uid
     forbidden = 0o077 if private else stat.S_IWOTH if own_group else stat.S_IWOTH | stat.S_IWGRP
     if status.st_mode & forbidden:
-        raise NotBuilt(f"{path} can be changed by others (mode {stat.S_IMODE(status.st_mode):o}); use chmod")
+        raise NotBuilt(f"{path} can be changed by others (mode {stat.S_IMODE(status.st_mode):o}); restrict its permissions")
 
 
 def _open(path: Path) -> ctypes.CDLL:
