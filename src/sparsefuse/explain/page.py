@@ -33,8 +33,7 @@ class ExplainedClip(NamedTuple):
 def explain_clip(
     run: Path, clip: Path | None, *, manifest: Path | None = None, id: str | None = None, trust_code: bool = False
 ) -> ExplainedClip:
-    """Explains a media file, or the clip of a manifest that has the id. Raises ValueError unless exactly one is
-    given."""
+    """Explains a media file, or the clip of a manifest that has the id. Raises ValueError for none or both."""
     if (clip is None) == (manifest is None) or (manifest is None) != (id is None):
         raise ValueError("give either a media file, or --manifest FILE and --id ID")
     predictor = load(run, trust_code=trust_code)

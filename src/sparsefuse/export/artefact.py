@@ -1,5 +1,4 @@
-"""`sparsefuse export`: a run folder in; a file that runs without this library, and a card with the results of its
-checks, out."""
+"""`sparsefuse export`: a run folder in; a file that runs without this library, and a card with its checks, out."""
 
 import logging
 import tempfile

@@ -89,8 +89,7 @@ class Shards:
         return missing
 
     def end(self, shard: int, done: Sequence[Wanted]) -> None:
-        """Writes the shard of these clips, in their order, unless it is up to date. Raises OSError when the disk is
-        full."""
+        """Writes the shard of these clips, in their order, unless it is up to date. Raises OSError on a full disk."""
         old, new = self._of(shard), _Contents({}, {})
         parts: dict[str, Path] = {}
         packed: dict[str, Stored] = {}

@@ -5,8 +5,7 @@ import re
 
 FEATURES = frozenset({".npy", ".npz", ".mat", ".csv", ".h5", ".hdf5", ".h5py", ".safetensors"})
 TABLES = frozenset({".csv"})
-"""Feature files that may as well hold a sensor's readings or a transcript's words, depending on the extractor's
-source."""
+"""Feature files that may also hold a sensor's readings or a transcript's words, depending on the extractor."""
 VIDEO = frozenset({".mp4", ".mkv", ".webm", ".avi", ".mov", ".mpg", ".mpeg", ".m4v", ".flv", ".wmv", ".ts", ".3gp"})
 AUDIO = frozenset({".wav", ".mp3", ".flac", ".ogg", ".oga", ".opus", ".m4a", ".aac", ".wma", ".aif", ".aiff"})
 _OTHER = frozenset({".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp", ".txt", ".srt", ".vtt"})

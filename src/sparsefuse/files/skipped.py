@@ -23,6 +23,5 @@ class Skip:
 
 
 def write_skipped(path: str | Path, skips: list[Skip]) -> None:
-    """Writes one JSON object a line, atomically; an empty list writes an empty file, so that a rerun clears old
-    reports."""
+    """Writes one JSON object a line, atomically; an empty list gives an empty file, so a rerun clears old lines."""
     write_text(path, "".join(json.dumps(asdict(skip), ensure_ascii=False) + "\n" for skip in skips))

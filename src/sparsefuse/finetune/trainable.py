@@ -1,5 +1,4 @@
-"""Which weights are trained: a model and a choice in; its parameters, and the depth below which none is trained,
-out."""
+"""Which weights are trained: a model and a choice in; its parameters, and the depth below which all are frozen."""
 
 from collections.abc import Sequence
 from typing import NamedTuple

@@ -64,8 +64,7 @@ class Curve(NamedTuple):
 
 
 def _styled(draw: Callable[P, Any]) -> Callable[P, str]:
-    """Runs `draw` in the page's style and returns its figure as SVG. (Defined first, because it is used as a
-    decorator.)"""
+    """Runs `draw` in the page's style and returns its figure as SVG. (Defined first: it is a decorator.)"""
 
     @functools.wraps(draw)
     def styled(*args: P.args, **kwargs: P.kwargs) -> str:

@@ -167,8 +167,7 @@ class _Visit:
         await self.send({"type": "http.response.body", "body": body})
 
     async def _linger(self) -> None:
-        """Discards the rest of the body: closing at once could reset the connection before the client reads the
-        response."""
+        """Discards the rest of the body: closing at once could reset the connection before the response is read."""
         try:
             async with asyncio.timeout(LINGER):
                 while (message := await self._receive())["type"] == "http.request" and message.get("more_body", False):

@@ -82,8 +82,7 @@ def _run(app: App, service: Service, listener: socket.socket, url: str, page: bo
     from uvicorn.protocols.http.h11_impl import H11Protocol
 
     class Protocol(H11Protocol):
-        """Closes a connection that is silent before its request is complete; uvicorn limits only idle ones between
-        requests."""
+        """Closes connections that are silent within a request; uvicorn limits only those that idle between two."""
 
         _watch: asyncio.TimerHandle | None = None
 

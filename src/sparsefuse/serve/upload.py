@@ -136,8 +136,7 @@ class _Form:
 
 
 def suffix_of(name: str, content_type: str = "") -> str:
-    """The suffix of the generated name. Raises Refusal for a name that holds a path, or a type of file that is not
-    read."""
+    """The suffix of the generated name. Raises Refusal for a name with a path, or another type of file."""
     if re.search(r"[/\\\x00]", name):
         raise Refusal(422, f"file name {shown(name)!r} holds a path; send the name alone")
     suffix = Path(name).suffix.lower()

@@ -94,8 +94,7 @@ def facts(config: Config, plan: dict[str, list[Entry]], clip: ClipFacts) -> dict
 
 
 def check_classes(data: Data, root: Path) -> None:
-    """Raises ValueError unless clips have one class each and all are in the training split; warns of one that is not
-    tested."""
+    """Raises ValueError unless clips have one class each, all with training clips; warns of untested classes."""
     manifest = read_manifest(root / data.manifest, label=data.label, modalities=data.modalities)
     task = task_of(data.task, (row.label for row in manifest.rows), manifest.labels)
     if task != "class":

@@ -1,5 +1,4 @@
-"""What the SFT paper reports (Ding et al. 2021, tables 1 to 5), on its own data, for comparison with a study's
-numbers."""
+"""The results of the SFT paper (Ding et al. 2021, tables 1 to 5) on its own data, for comparison with a study."""
 
 from typing import NamedTuple
 

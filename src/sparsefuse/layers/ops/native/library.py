@@ -153,7 +153,7 @@ def _check_safe(path: Path, *, private: bool = False) -> None:
     own_group = status.st_gid == status.st_uid
     forbidden = 0o077 if private else stat.S_IWOTH if own_group else stat.S_IWOTH | stat.S_IWGRP
     if status.st_mode & forbidden:
-        raise NotBuilt(f"{path} can be changed by others (mode {stat.S_IMODE(status.st_mode):o}); restrict its permissions")
+        raise NotBuilt(f"{path} can be changed by others (mode {stat.S_IMODE(status.st_mode):o}); restrict its mode")
 
 
 def _open(path: Path) -> ctypes.CDLL:
