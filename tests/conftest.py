@@ -71,7 +71,7 @@ def made_up_costs(monkeypatch: pytest.MonkeyPatch) -> None:
     def measured(*_: object) -> measure.Measured:
         return measure.Measured(*[next(calls)] * 7, batch=measure.BATCH)
 
-    for place in ("cost.measure", "runs.result", "budget.finals"):
+    for place in ("cost.measure", "runs.scoring", "budget.finals"):
         monkeypatch.setattr(f"sparsefuse.{place}.measure", measured)
 
 
