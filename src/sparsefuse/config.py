@@ -1,4 +1,4 @@
-"""The configuration: one YAML per data set, typed; `cli.py` turns the same fields into flags."""
+"""The configuration: one YAML per data set, typed; `cli` turns the same fields into flags."""
 
 from dataclasses import dataclass, field
 from typing import Any, Literal

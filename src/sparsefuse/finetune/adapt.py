@@ -42,7 +42,7 @@ def finetune(
     """Adapts the model of `run` to the clips of `manifest` and writes the run folder `out`, which loads like any other.
 
     `manifest` and `test` name features or media; media become features by the run's own options. The clips of `test`
-    are not trained on: the model is scored on them before and after. `trust_code`: see `predict.load`. Raises
+    are not trained on: the model is scored on them before and after. `trust_code`: see `predictor.load`. Raises
     FileExistsError if `out` is not empty, ValueError if it lies in `run` or the clips cannot be used.
     """
     settings = settings or Settings()

@@ -45,7 +45,7 @@ def evaluate(
 
     Reads the run's own data as its config.json names it (relative to the current folder), or all rows of `manifest`.
     `calibrated` fits the run's temperature to these clips and writes it to the run. Raises ValueError if the run's own
-    data is not what it was when the run began, or to fit to its test split. `trust_code`: see `predict.load`.
+    data is not what it was when the run began, or to fit to its test split. `trust_code`: see `predictor.load`.
     """
     if calibrated and manifest is None and split != "valid":
         raise ValueError(

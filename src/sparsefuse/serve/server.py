@@ -28,7 +28,7 @@ _log = logging.getLogger(__name__)
 def serve(run: Path, *, host: str, port: int, limits: ServeLimits, page: bool, trust_code: bool) -> None:
     """Serves until SIGINT or SIGTERM; requests in progress are finished first.
 
-    Raises ValueError when it cannot listen at this address, and the errors of `predict.load`.
+    Raises ValueError when it cannot listen at this address, and the errors of `predictor.load`.
     """
     with _listening(host, port) as listener, _own_folder() as folder:
         service = Service(run, limits, folder, trust_code=trust_code)
