@@ -141,9 +141,9 @@ def test_a_poor_trial_is_stopped_unless_it_is_cheap_and_no_trial_is_tested(
     assert f"with 0.6 of 1 GMACs; stopped after {len(result[4].curve)} epochs" in caplog.text
     assert "only 7 different candidates are within the budget" in caplog.text
     for number in (0, 1, 2, 3, 5):
-        result = json.loads((trials.out / f"{number:03d}" / "result.json").read_text())
-        assert result["test"] == {}
-        assert result["valid"]["top1"] == result[number].score
+        written = json.loads((trials.out / f"{number:03d}" / "result.json").read_text())
+        assert written["test"] == {}
+        assert written["valid"]["top1"] == result[number].score
     assert not list(trials.out.rglob("predictions.csv"))
     names = trained(monkeypatch)
     again = trials.run(FixedProposals([*GOOD, BAD, CHEAP_BAD, FAILS]))  # pyright: ignore[reportArgumentType]
