@@ -181,3 +181,43 @@ def test_the_switch_reaches_threads_by_their_context():
     with ops.backend("torch"):
         assert backends.requested() == "torch"
     assert backends.requested() == "auto"
+
+
+class Tagged(torch.Tensor):
+    """A tensor of one's own, as quantised and distributed weights are."""
+
+
+def block_weights(dim=12, hidden=12):
+    sizes = [
+        (3 * dim, dim),
+        (3 * dim,),
+        (dim, dim),
+        (dim,),
+        (dim,),
+        (dim,),
+        (hidden, dim),
+        (hidden,),
+        (dim, hidden),
+        (dim,),
+    ]
+    return ops.BlockWeights(*(torch.zeros(size) for size in sizes))
+
+
+@needs_native
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda x, w: (x.as_subclass(Tagged), [w]),
+        lambda x, w: (x, [w._replace(out=w.out.as_subclass(Tagged))]),
+        lambda x, w: (x, [w._replace(second=w.second.double())]),
+        lambda x, w: (x, [w._replace(first=w.first.T.contiguous().T)]),
+        lambda x, w: (x, [w, block_weights(hidden=24)]),
+    ],
+    ids=["tokens", "weight", "double", "strides", "sizes"],
+)
+def test_tensors_that_cpp_would_read_wrongly_go_to_the_definition(change):
+    x, mask, weights = torch.zeros(1, 9, 12), torch.ones(1, 9, dtype=torch.bool), block_weights()
+    options = {"num_heads": 3, "pattern": "dense"}
+    assert ops.choose("blocks", x, mask, [weights], **options) is native
+    x, stack = change(x, weights)
+    assert ops.choose("blocks", x, mask, stack, **options) is ops.definition
