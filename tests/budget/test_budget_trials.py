@@ -13,7 +13,8 @@ from sparsefuse.budget.front import finalists_of, front_of, sheet_of_trials
 from sparsefuse.budget.limits import BudgetLimits
 from sparsefuse.budget.proposals import Candidate
 from sparsefuse.budget.trials import Goal, MedianPruner, Trial, Trials
-from sparsefuse.runs.folder import Epoch, RunFolder
+from sparsefuse.runs.folder import RunFolder
+from sparsefuse.runs.records import Epoch
 
 LIMITS = BudgetLimits(gmacs=1.0)
 TOP1, MAE = Goal("top1"), Goal("mae")

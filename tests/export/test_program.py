@@ -14,7 +14,7 @@ from sparsefuse.export.sound import Wave, of_windows, tapered
 from sparsefuse.features.spectrogram import Extractor, hamming, log_mel
 from sparsefuse.inference.predictor import Predictor
 from sparsefuse.methods import build
-from sparsefuse.runs.folder import Calibration
+from sparsefuse.runs.records import Calibration
 
 FEATURES = {"rgb": 5, "sound": 4}
 FITS = {

@@ -14,7 +14,8 @@ from sparsefuse.config import Config, Data, Picture, Split
 from sparsefuse.data.fingerprint import Fingerprint
 from sparsefuse.data.labels import Labels
 from sparsefuse.files.skipped import Skip
-from sparsefuse.runs.folder import (
+from sparsefuse.runs.folder import RunFolder, check_same_settings
+from sparsefuse.runs.records import (
     Calibration,
     Change,
     Cost,
@@ -25,8 +26,6 @@ from sparsefuse.runs.folder import (
     ModelFacts,
     Origin,
     Result,
-    RunFolder,
-    check_same_settings,
 )
 
 PRINTS = {"train": Fingerprint(6, "ab"), "valid": Fingerprint(2, "cd"), "test": Fingerprint(2, "ef")}

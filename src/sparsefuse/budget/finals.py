@@ -18,7 +18,7 @@ from sparsefuse.data.clips import Clips
 from sparsefuse.experiments.grid import Cell, grid, run
 from sparsefuse.experiments.variants import Variant
 from sparsefuse.files.typed import read, write
-from sparsefuse.runs.folder import Result
+from sparsefuse.runs.records import Result
 from sparsefuse.training.distributed import device_of
 from sparsefuse.training.train import new_model, train
 

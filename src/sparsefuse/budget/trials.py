@@ -15,7 +15,8 @@ from sparsefuse.experiments.grid import Cell, run_cell
 from sparsefuse.experiments.progress import GridProgress
 from sparsefuse.experiments.variants import Variant
 from sparsefuse.parallel.workers import cores, each
-from sparsefuse.runs.folder import Result, RunFolder
+from sparsefuse.runs.folder import RunFolder
+from sparsefuse.runs.records import Result
 from sparsefuse.runs.summary import METRICS
 
 log = logging.getLogger(__name__)

@@ -16,7 +16,8 @@ from sparsefuse.experiments.progress import GridProgress
 from sparsefuse.experiments.variants import Variant, check_once, methods_of
 from sparsefuse.parallel.memory import keep_memory
 from sparsefuse.parallel.workers import cores, each
-from sparsefuse.runs.folder import ModelFacts, Result, RunFolder
+from sparsefuse.runs.folder import RunFolder
+from sparsefuse.runs.records import ModelFacts, Result
 
 log = logging.getLogger(__name__)
 

@@ -16,7 +16,8 @@ from sparsefuse.inference.clips import named_clips
 from sparsefuse.inference.predictor import Clip, Predictor, load
 from sparsefuse.report import charts
 from sparsefuse.report.page import render
-from sparsefuse.runs.folder import ModelFacts, RunFolder
+from sparsefuse.runs.folder import RunFolder
+from sparsefuse.runs.records import ModelFacts
 
 MOST_CLASSES = 8
 

@@ -19,7 +19,8 @@ from sparsefuse.export.runner import Latency, Runner, latency, open_file
 from sparsefuse.export.traced import write_pt2
 from sparsefuse.files.whole import replacing
 from sparsefuse.inference.predictor import Predictor, load
-from sparsefuse.runs.folder import ModelFacts, RunFolder
+from sparsefuse.runs.folder import RunFolder
+from sparsefuse.runs.records import ModelFacts
 
 log = logging.getLogger(__name__)
 

@@ -18,7 +18,8 @@ from sparsefuse.files.skipped import Unusable
 from sparsefuse.inference.evaluate import open_run
 from sparsefuse.inference.predictor import Clip, Predictor
 from sparsefuse.media import read_sound
-from sparsefuse.runs.folder import ModelFacts, RunFolder
+from sparsefuse.runs.folder import RunFolder
+from sparsefuse.runs.records import ModelFacts
 
 log = logging.getLogger(__name__)
 

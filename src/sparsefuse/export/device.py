@@ -22,7 +22,8 @@ from sparsefuse.files import checkpoint
 from sparsefuse.files.rows import write_table
 from sparsefuse.files.typed import read
 from sparsefuse.files.whole import write_text
-from sparsefuse.runs.folder import ModelFacts, RunFolder
+from sparsefuse.runs.folder import RunFolder
+from sparsefuse.runs.records import ModelFacts
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -21,7 +21,8 @@ from sparsefuse.finetune.trainable import depth_of, merge
 from sparsefuse.finetune.trial import trial
 from sparsefuse.inference.predictor import load
 from sparsefuse.model import FusionModel
-from sparsefuse.runs.folder import ModelFacts, RunFolder
+from sparsefuse.runs.folder import RunFolder
+from sparsefuse.runs.records import ModelFacts
 from sparsefuse.tokens import State
 from sparsefuse.training import replay, states
 

@@ -13,7 +13,7 @@ from sparsefuse.finetune.clips import labels_of
 from sparsefuse.finetune.fit import Material, fit, timed
 from sparsefuse.finetune.settings import UNWATCHED_EPOCHS, Settings
 from sparsefuse.model import FusionModel
-from sparsefuse.runs.folder import Epoch
+from sparsefuse.runs.records import Epoch
 
 MOST = 5
 

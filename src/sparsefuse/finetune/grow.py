@@ -5,7 +5,7 @@ import copy
 import torch
 
 from sparsefuse.model import FusionModel
-from sparsefuse.runs.folder import ModelFacts
+from sparsefuse.runs.records import ModelFacts
 from sparsefuse.runs.weights import build_model
 
 

@@ -15,7 +15,8 @@ from sparsefuse.finetune.folds import Validated
 from sparsefuse.finetune.settings import Settings
 from sparsefuse.finetune.trial import Comparison
 from sparsefuse.model import FusionModel
-from sparsefuse.runs.folder import Change, Finetune, ModelFacts, Origin, Result, RunFolder
+from sparsefuse.runs.folder import RunFolder
+from sparsefuse.runs.records import Change, Finetune, ModelFacts, Origin, Result
 from sparsefuse.runs.scoring import cost_of, write_result
 from sparsefuse.runs.weights import write_weights
 from sparsefuse.training.setup import environment

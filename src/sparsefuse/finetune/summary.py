@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from sparsefuse.runs.folder import Result, RunFolder
+from sparsefuse.runs.folder import RunFolder
+from sparsefuse.runs.records import Result
 from sparsefuse.runs.summary import MAIN_METRIC, metric
 
 

@@ -6,7 +6,7 @@ from sparsefuse.data.lengths import Lengths
 from sparsefuse.finetune.clips import UserClips, labels_of
 from sparsefuse.finetune.fit import HELD_BATCH
 from sparsefuse.model import FusionModel
-from sparsefuse.runs.folder import Scores
+from sparsefuse.runs.records import Scores
 from sparsefuse.runs.scoring import Predicted, scores
 from sparsefuse.training import multiclip
 

@@ -17,7 +17,8 @@ from sparsefuse.data.prepare import prepare
 from sparsefuse.data.split import split_rows
 from sparsefuse.inference.predictor import Predictor, load
 from sparsefuse.runs.calibration import calibrate
-from sparsefuse.runs.folder import ModelFacts, RunFolder
+from sparsefuse.runs.folder import RunFolder
+from sparsefuse.runs.records import ModelFacts
 from sparsefuse.training import multiclip
 
 log = logging.getLogger(__name__)

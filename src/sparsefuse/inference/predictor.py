@@ -19,7 +19,8 @@ from sparsefuse.features import PLACE, extractor, source_of
 from sparsefuse.files.references import FEATURES, MEDIA, TABLES, suffix
 from sparsefuse.files.skipped import Unusable
 from sparsefuse.model import FusionModel
-from sparsefuse.runs.folder import Calibration, ModelFacts, RunFolder
+from sparsefuse.runs.folder import RunFolder
+from sparsefuse.runs.records import Calibration, ModelFacts
 from sparsefuse.runs.weights import load_model
 from sparsefuse.tokens import Tokens
 from sparsefuse.training import multiclip

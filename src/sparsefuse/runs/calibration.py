@@ -13,7 +13,7 @@ from torch import Tensor
 
 from sparsefuse import metrics
 from sparsefuse.data.labels import Labels
-from sparsefuse.runs.folder import Calibration
+from sparsefuse.runs.records import Calibration
 
 RANGE = (0.05, 20.0)
 """Temperatures that are tried."""

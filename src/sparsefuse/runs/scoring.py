@@ -14,7 +14,8 @@ from sparsefuse.cost.measure import measure
 from sparsefuse.data.labels import Labels
 from sparsefuse.files.whole import write_text
 from sparsefuse.model import FusionModel
-from sparsefuse.runs.folder import Cost, Result, RunFolder, Scores
+from sparsefuse.runs.folder import RunFolder
+from sparsefuse.runs.records import Cost, Result, Scores
 
 
 class Predicted(NamedTuple):

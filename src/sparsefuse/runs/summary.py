@@ -9,7 +9,8 @@ from typing import NamedTuple
 from sparsefuse.config import Config
 from sparsefuse.data.fingerprint import difference
 from sparsefuse.files.skipped import Skip
-from sparsefuse.runs.folder import EPOCHS, NAMES, Environment, Epoch, Result, RunFolder
+from sparsefuse.runs.folder import EPOCHS, NAMES, RunFolder
+from sparsefuse.runs.records import Environment, Epoch, Result
 
 RUN_FILES = (NAMES[Result], EPOCHS, NAMES[Config])
 

@@ -7,7 +7,8 @@ from sparsefuse.data.stats import Stats
 from sparsefuse.files import checkpoint
 from sparsefuse.methods import build
 from sparsefuse.model import FusionModel
-from sparsefuse.runs.folder import ModelFacts, RunFolder
+from sparsefuse.runs.folder import RunFolder
+from sparsefuse.runs.records import ModelFacts
 
 
 class Loaded(NamedTuple):

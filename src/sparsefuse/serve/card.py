@@ -7,7 +7,8 @@ from pathlib import Path
 from sparsefuse.data.labels import Labels
 from sparsefuse.files.typed import JSON, to_json
 from sparsefuse.inference.predictor import Predictor
-from sparsefuse.runs.folder import Cost, Environment, ModelFacts, Result, RunFolder, Scores
+from sparsefuse.runs.folder import RunFolder
+from sparsefuse.runs.records import Cost, Environment, ModelFacts, Result, Scores
 from sparsefuse.serve.limits import ServeLimits
 from sparsefuse.serve.upload import FILE
 

@@ -18,7 +18,8 @@ import numpy as np
 
 from sparsefuse.files.skipped import Unusable
 from sparsefuse.media.open import import_av
-from sparsefuse.runs.folder import ModelFacts, RunFolder
+from sparsefuse.runs.folder import RunFolder
+from sparsefuse.runs.records import ModelFacts
 from sparsefuse.serve.upload import FILE, JSON, Received
 
 if TYPE_CHECKING:

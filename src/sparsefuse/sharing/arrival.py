@@ -16,7 +16,8 @@ from sparsefuse.config import Config
 from sparsefuse.cost import count
 from sparsefuse.features import resolve
 from sparsefuse.files import checkpoint
-from sparsefuse.runs.folder import Calibration, Environment, ModelFacts, Result, RunFolder
+from sparsefuse.runs.folder import RunFolder
+from sparsefuse.runs.records import Calibration, Environment, ModelFacts, Result
 from sparsefuse.runs.weights import build_model
 from sparsefuse.sharing.parcel import CARD
 from sparsefuse.sharing.schema import check_model

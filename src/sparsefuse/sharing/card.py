@@ -7,7 +7,8 @@ from pathlib import Path
 
 from sparsefuse.config import Config
 from sparsefuse.data.labels import Labels
-from sparsefuse.runs.folder import Change, Environment, ModelFacts, Result, RunFolder
+from sparsefuse.runs.folder import RunFolder
+from sparsefuse.runs.records import Change, Environment, ModelFacts, Result
 from sparsefuse.runs.summary import MAIN_METRIC, metric, metric_names, spread
 
 NOT_STATED = "not stated"

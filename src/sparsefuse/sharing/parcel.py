@@ -4,7 +4,8 @@ import stat
 from pathlib import Path
 
 from sparsefuse.config import Config
-from sparsefuse.runs.folder import EPOCHS, NAMES, REPLAY, WEIGHTS, Calibration, Environment, ModelFacts, Result
+from sparsefuse.runs.folder import EPOCHS, NAMES, REPLAY, WEIGHTS
+from sparsefuse.runs.records import Calibration, Environment, ModelFacts, Result
 
 CARD = "README.md"
 MB = 2**20

@@ -6,7 +6,8 @@ import tempfile
 from pathlib import Path
 
 from sparsefuse.files.whole import write_text
-from sparsefuse.runs.folder import ModelFacts, RunFolder
+from sparsefuse.runs.folder import RunFolder
+from sparsefuse.runs.records import ModelFacts
 from sparsefuse.sharing import hub
 from sparsefuse.sharing.arrival import check_run
 from sparsefuse.sharing.card import card

@@ -1,10 +1,10 @@
-"""Further checks of a downloaded model.json (see `runs.folder.ModelFacts`): only code that comes with sparsefuse, and
+"""Further checks of a downloaded model.json (see `runs.records.ModelFacts`): only code that comes with sparsefuse, and
 options within bounds."""
 
 from sparsefuse.errors import unknown
 from sparsefuse.features import extractors
 from sparsefuse.methods import methods
-from sparsefuse.runs.folder import ModelFacts
+from sparsefuse.runs.records import ModelFacts
 
 MOST = 65_536
 """of a whole number among a method's options"""

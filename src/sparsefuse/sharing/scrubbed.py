@@ -7,7 +7,8 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from sparsefuse.config import Config
-from sparsefuse.runs.folder import Calibration, Environment, ModelFacts, Result, RunFolder
+from sparsefuse.runs.folder import RunFolder
+from sparsefuse.runs.records import Calibration, Environment, ModelFacts, Result
 
 _ROOTS = r"(home|root|Users|tmp|work|mnt|var|media|data|opt|srv|private|Volumes|content|scratch)"
 _PATH = rf"(?<![\w/.])/{_ROOTS}/[^\s\"']+|\b[A-Za-z]:\\+[^\s\"']+|~/[^\s\"']+"

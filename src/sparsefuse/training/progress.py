@@ -6,7 +6,7 @@ import sys
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from sparsefuse.runs.folder import Epoch
+from sparsefuse.runs.records import Epoch
 
 log = logging.getLogger(__name__)
 

@@ -15,7 +15,8 @@ import torch
 from sparsefuse.config import Config
 from sparsefuse.data.clips import Clips
 from sparsefuse.files.typed import read
-from sparsefuse.runs.folder import Environment, Extract, ModelFacts, RunFolder
+from sparsefuse.runs.folder import RunFolder
+from sparsefuse.runs.records import Environment, Extract, ModelFacts
 from sparsefuse.training.distributed import device_of
 
 log = logging.getLogger(__name__)

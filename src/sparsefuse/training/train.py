@@ -29,7 +29,8 @@ from sparsefuse.files import checkpoint
 from sparsefuse.methods import build, option_names
 from sparsefuse.model import FusionModel
 from sparsefuse.runs.calibration import calibrate
-from sparsefuse.runs.folder import Cost, Epoch, Result, RunFolder, Scores
+from sparsefuse.runs.folder import RunFolder
+from sparsefuse.runs.records import Cost, Epoch, Result, Scores
 from sparsefuse.runs.scoring import Predicted, cost_of, scores, write_result
 from sparsefuse.runs.weights import read_weights, write_weights
 from sparsefuse.tokens import Batch, HeadOutputs, Tokens

@@ -1,0 +1,281 @@
+"""What the files of a run folder hold (see `folder`), each a frozen dataclass that refuses what no run can have."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sparsefuse.config import Task
+from sparsefuse.data.fingerprint import Fingerprint
+from sparsefuse.data.labels import Labels
+from sparsefuse.files.typed import from_json
+
+MOST_TOKENS = 1_000_000
+MOST_FEATURES = 1_000_000
+MOST_CLASSES = 100_000
+MOST_MODALITIES = 64
+MOST_WINDOWS = 1000
+
+Scores = Mapping[str, float]
+"""By the names in `metrics.scores`."""
+
+
+@dataclass(frozen=True)
+class Environment:
+    """Versions, machine, commit and command, for a rerun."""
+
+    sparsefuse: str
+    torch: str
+    python: str
+    platform: str
+    device: str
+    threads: int
+    commit: str
+    seed: int
+    command: str | None = None
+    """None in a run that was shared"""
+
+
+@dataclass(frozen=True)
+class Extract:
+    """How features were extracted, as in features.json beside the manifest."""
+
+    features: Mapping[str, Mapping[str, Any]]
+    """modality -> its extractor, the manifest's column that it read (source), and its options"""
+    versions: Mapping[str, str] | None = None
+
+    def __post_init__(self) -> None:
+        for name, spec in self.features.items():
+            for key, value in (("extractor", spec.get("extractor")), ("source", spec.get("source", ""))):
+                if not isinstance(value, str):
+                    raise ValueError(f"features.{name[:60]}.{key} is {str(value)[:60]}; expected a text")
+
+
+@dataclass(frozen=True)
+class Origin:
+    """The run that this one was adapted from."""
+
+    name: str
+    weights: str
+    """SHA-256 of its model.safetensors"""
+    clips: Fingerprint
+    """of those that it was adapted to"""
+
+
+@dataclass(frozen=True)
+class ModelFacts:
+    """All that prediction needs besides the weights. Raises ValueError for sizes that no model can have."""
+
+    name: str
+    method: str
+    options: Mapping[str, object]
+    """of the method's `build`"""
+    features: Mapping[str, int]
+    """modality -> width"""
+    lengths: Mapping[str, int]
+    """modality -> tokens of the longest training clip"""
+    typical: Mapping[str, int]
+    """modality -> median tokens of the training clips"""
+    labels: Labels
+    clips: Mapping[str, Fingerprint]
+    """split -> fingerprint of its clips"""
+    normalised: bool
+    max_length: int
+    resample: Mapping[str, int]
+    windows: int
+    extract: Extract | None
+    """None for features that were computed elsewhere"""
+    finetuned_from: Origin | None = None
+
+    @property
+    def extractors(self) -> Mapping[str, Mapping[str, Any]]:
+        """modality -> its extractor and options; empty for features that were computed elsewhere."""
+        return self.extract.features if self.extract else {}
+
+    def __post_init__(self) -> None:
+        if not 1 <= len(self.features) <= MOST_MODALITIES:
+            raise ValueError(f"features names {len(self.features)} modalities; expected 1 to {MOST_MODALITIES}")
+        _check_counts("features", self.features, MOST_FEATURES)
+        for name, lengths in (("lengths", self.lengths), ("typical", self.typical)):
+            if lengths.keys() != self.features.keys():
+                raise ValueError(
+                    f"{name} is of {sorted(lengths)}, features of {sorted(self.features)}; expected the same"
+                )
+            _check_counts(name, lengths, MOST_TOKENS)
+        _check_counts("resample", self.resample, MOST_TOKENS)
+        _check_count("max_length", self.max_length, MOST_TOKENS, least=0)
+        _check_count("windows", self.windows, MOST_WINDOWS)
+        _check_labels(self.labels)
+
+
+def _check_labels(labels: Labels) -> None:
+    num, heads = len(labels.classes), labels.heads
+    _check_counts("labels.heads", heads, MOST_CLASSES)
+    if num > MOST_CLASSES:
+        raise ValueError(f"labels.classes has {num:,} names; expected {MOST_CLASSES:,} at most")
+    if (labels.task == "regression") != (not num):
+        raise ValueError(f"labels has {num} classes, which task {labels.task} cannot have")
+    if (labels.task == "heads") != bool(heads) or (heads and sum(heads.values()) != num):
+        raise ValueError(f"labels has heads {heads} of {num} classes, task {labels.task}")
+    if labels.ids and len(labels.ids) != num:
+        raise ValueError(f"labels has {len(labels.ids)} ids of {num} classes")
+    if len(set(labels.classes)) != num:
+        raise ValueError("labels names a class twice")
+
+
+def _check_counts(name: str, counts: Mapping[str, int], most: int) -> None:
+    for key, value in counts.items():
+        _check_count(f"{name}.{key}", value, most)
+
+
+def _check_count(name: str, value: int, most: int, *, least: int = 1) -> None:
+    if not least <= value <= most:
+        raise ValueError(f"{name} is {value}; expected a whole number, {least} to {most:,}")
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """A line of metrics.jsonl; there, scores stand beside the rest."""
+
+    epoch: int
+    """counted from 1"""
+    lr: float
+    train_loss: float
+    seconds: float
+    """of training, up to its end"""
+    scores: Scores
+    """valid_loss, valid_top1, ...; of an adapted run also old_loss, ..., of the clips that the old run keeps"""
+
+    @property
+    def loss(self) -> float:
+        """The loss that chooses the best epoch: the validation loss, or the training loss without validation clips."""
+        return self.scores.get("valid_loss", self.train_loss)
+
+    def line(self) -> str:
+        """As metrics.jsonl holds it."""
+        plain = {"epoch": self.epoch, "lr": self.lr, "train_loss": self.train_loss, **self.scores}
+        return json.dumps(plain | {"seconds": self.seconds}) + "\n"
+
+    @classmethod
+    def of_json(cls, value: object, place: str) -> "Epoch":
+        """The inverse of `line`."""
+        line = from_json(dict[str, float], value, place)
+        own = {name: line.pop(name) for name in ("epoch", "lr", "train_loss", "seconds") if name in line}
+        return from_json(cls, {**own, "scores": line}, place)
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """The fitted temperature, and the loss before and after on the clips it was fitted to."""
+
+    temperature: float
+    clips: int
+    loss_before: float
+    """mean loss of the validation clips as trained, labels smoothed"""
+    loss: float
+    """and with the temperature: never higher"""
+
+    def __post_init__(self) -> None:
+        if not self.temperature > 0:
+            raise ValueError(f"temperature is {self.temperature:g}; expected more than 0")
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one clip of typical length costs. Measured values are None until they were measured (see
+    `cost.measure.Measured`)."""
+
+    gmacs: float
+    """multiply-adds / 1e9, from features to logits"""
+    layers_gmacs: float
+    """of the layers alone"""
+    paper_gmacs: float
+    """of the layers, by SFT's appendix A.2"""
+    parameters: int
+    lengths: Mapping[str, int]
+    """modality -> tokens of the clip"""
+    memory_mb: float | None = None
+    latency_ms: float | None = None
+    latency_spread_ms: float | None = None
+    batch_ms: float | None = None
+    train_ms: float | None = None
+    floor_ms: float | None = None
+    batch_floor_ms: float | None = None
+    batch: int | None = None
+
+
+@dataclass(frozen=True)
+class Change:
+    """Scores of the old model and of the adapted one; None if there were no clips."""
+
+    before: Scores | None = None
+    after: Scores | None = None
+
+
+@dataclass(frozen=True)
+class Finetune:
+    """How a run was adapted, and its scores before and after."""
+
+    settings: Mapping[str, object]
+    held_out: Change
+    """new clips, each when it was held out"""
+    old: Change
+    """old clips that the run keeps"""
+    test: Change
+    effort: Mapping[str, float]
+    """of one step (see `finetune.effort`); empty if it was not measured"""
+    from_: str | None = None
+    """name of the folder of the old run; None in a run that was shared"""
+
+
+@dataclass(frozen=True)
+class Result:
+    """Scores and cost of the best checkpoint."""
+
+    method: str
+    name: str
+    seed: int
+    fold: int | None
+    """which of the configuration's folds is its test split"""
+    task: Task
+    classes: list[str]
+    data: str
+    """the manifest"""
+    epochs: int
+    best_epoch: int
+    """the first with the lowest validation (else training) loss"""
+    seconds: float
+    """of training"""
+    valid: Scores
+    """empty without validation clips"""
+    test: Scores
+    """empty if the test split was not scored"""
+    splits: Mapping[str, int]
+    """split -> clips"""
+    clips: Mapping[str, Fingerprint]
+    skipped: int
+    cost: Cost
+    finetune: Finetune | None = None
+    heads: dict[str, int] | None = None
+    """head -> number of its classes"""
+    per_class_ap: list[float | None] | None = None
+    """of the test split; None for a class without a clip there"""
+    confusion: list[list[int]] | None = None
+    """a row per true class, a column per predicted class"""
+    confusions: dict[str, list[list[int]]] | None = None
+    """the same of every head"""
+
+    def scores(self, split: str) -> Scores:
+        """Those of test or valid."""
+        return self.test if split == "test" else self.valid
+
+    def __post_init__(self) -> None:
+        size, heads = len(self.classes), self.heads or {}
+        if self.per_class_ap is not None and len(self.per_class_ap) != size:
+            raise ValueError(f"per_class_ap has {len(self.per_class_ap)} values; expected {size}, one a class")
+        counts = {"confusion": (self.confusion, size)}
+        for head, found in (self.confusions or {}).items():
+            counts[f"confusions.{head}"] = (found, heads.get(head, 0))
+        for name, (found, side) in counts.items():
+            if found is not None and (len(found) != side or any(len(row) != side for row in found)):
+                raise ValueError(f"{name} is not {side} x {side}, a row and a column for each class")
