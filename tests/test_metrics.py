@@ -39,10 +39,9 @@ def test_scores_of_classes_agree_with_scikit_learn(samples: int, classes: int, s
     logits = draw(samples, classes, seed, ties=ties)
     labels = torch.randint(0, classes, (samples,), generator=torch.Generator().manual_seed(seed + 1))
     found = scores(logits, labels, "class")
-    truth, shares = labels.numpy(), logits.softmax(1).numpy()  # rounding decides what is a tie
-    exact, guess = logits.double().softmax(1).numpy(), logits.numpy().argmax(1)
-    ap = [sk.average_precision_score(truth == c, shares[:, c]) for c in sorted(set(truth.tolist()))]
-    assert found["loss"] == pytest.approx(sk.log_loss(truth, exact, labels=range(classes)), abs=1e-5)
+    truth, shares, guess = labels.numpy(), logits.double().softmax(1).numpy(), logits.numpy().argmax(1)
+    ap = [sk.average_precision_score(truth == c, logits[:, c].numpy()) for c in sorted(set(truth.tolist()))]
+    assert found["loss"] == pytest.approx(sk.log_loss(truth, shares, labels=range(classes)), abs=1e-5)
     assert found["top1"] == pytest.approx(sk.accuracy_score(truth, guess))
     assert found["macro_f1"] == pytest.approx(sk.f1_score(truth, guess, average="macro"), abs=1e-6)
     assert found["map"] == pytest.approx(np.mean(ap), abs=1e-5)
@@ -67,6 +66,33 @@ def test_scores_of_several_labels_agree_with_scikit_learn(samples: int, classes:
         f1 = sk.f1_score(truth, shares > 0.5, average="macro") if classes > 1 else sk.f1_score(truth, shares > 0.5)
     assert found["macro_f1"] == pytest.approx(f1, abs=1e-6)
     assert found.get("map") == (pytest.approx(np.mean(ap), abs=1e-5) if ap else None)
+
+
+@pytest.mark.parametrize("scale", [1.0, 10.0, 100.0, 1000.0])
+@pytest.mark.parametrize("task", ["class", "multilabel", "heads"])
+def test_average_precision_is_that_of_the_logits_at_any_scale(task: str, scale: float) -> None:
+    """The released code ranks by a model's outputs; shares, which saturate, would tie what the model tells apart."""
+    logits = scale * draw(60, 5, 1, ties=False)
+    generator = torch.Generator().manual_seed(2)
+    heads = HEADS if task == "heads" else None
+    if task == "class":
+        labels = torch.randint(0, 5, (60,), generator=generator)
+        positive = torch.nn.functional.one_hot(labels, 5)
+    elif task == "multilabel":
+        positive = labels = (torch.rand(60, 5, generator=generator) < 0.4).float()
+    else:
+        labels = torch.stack([torch.randint(0, count, (60,), generator=generator) for count in HEADS.values()], 1)
+        positive = torch.cat([torch.nn.functional.one_hot(labels[:, i], n) for i, n in enumerate(HEADS.values())], 1)
+    expected = [sk.average_precision_score(*pair) for pair in zip(positive.T.numpy(), logits.T.numpy(), strict=True)]
+    assert per_class_ap(logits, labels, task, heads=heads) == pytest.approx(expected, abs=1e-12)
+    if task != "heads":
+        assert scores(logits, labels, task)["map"] == pytest.approx(np.mean(expected), abs=1e-12)
+
+
+def test_outputs_that_float32_would_tie_are_told_apart() -> None:
+    """By hand: of two clips whose outputs differ by 1e-12, the higher one is the class."""
+    logits = torch.tensor([[1.0 + 1e-12], [1.0]], dtype=torch.float64)
+    assert per_class_ap(logits, torch.tensor([[1.0], [0.0]]), "multilabel") == [1.0]
 
 
 def test_scores_of_numbers_agree_with_scikit_learn_and_numpy() -> None:

@@ -46,17 +46,16 @@ def likeliest(logits: Tensor, heads: Mapping[str, int]) -> Tensor:
 def scores(logits: Tensor, labels: Tensor, task: Task, *, heads: Mapping[str, int] | None = None) -> dict[str, float]:
     """Scores of a split, as fractions; `loss` is among them.
 
-    class: top1, top5 (six classes and up), map (mean over the classes that occur, absent if none does), macro_f1.
-    multilabel: map, macro_f1 (at probability 1/2). heads: top1 (right in every head), top5 (six combinations of
-    classes and up: the true one is among the five of the largest product of probabilities), and of each head
-    top1_<head> and top5_<head>. regression: mae, corr (Pearson; 0 if either side is constant).
+    class: top1, top5 (six classes and up), map (mean over the classes that occur, absent if none does; see
+    `per_class_ap`), macro_f1. multilabel: map, macro_f1 (at probability 1/2). heads: top1 (right in every head), top5
+    (six combinations of classes and up: the true one is among the five of the largest product of probabilities), and
+    of each head top1_<head> and top5_<head>. regression: mae, corr (Pearson; 0 if either side is constant).
     """
     from torchmetrics import functional as tm
     from torchmetrics.functional import classification as tmc
 
     scored = {"loss": float(losses(logits, labels, task, heads=heads).mean())}
-    logits = logits.float().cpu()
-    labels = labels.cpu()
+    outputs, logits, labels = logits, logits.float().cpu(), labels.cpu()
     if task == "class":
         classes = logits.shape[1]
         scored["top1"] = float((logits.argmax(1) == labels).double().mean())
@@ -71,9 +70,8 @@ def scores(logits: Tensor, labels: Tensor, task: Task, *, heads: Mapping[str, in
             scored |= _top(parts[i : i + 1], labels[:, i : i + 1], f"_{name}")
         return scored
     elif task == "multilabel":
-        columns = zip(
-            logits.sigmoid().T, labels.long().T, strict=True
-        )  # torchmetrics' multilabel F1 rejects a single class
+        columns = zip((logits > 0).T, labels.long().T, strict=True)
+        # Column by column: torchmetrics' multilabel F1 rejects a single class.
         scored["macro_f1"] = statistics.fmean(float(tmc.binary_f1_score(*column)) for column in columns)
     else:
         values = logits[:, 0]
@@ -81,7 +79,7 @@ def scores(logits: Tensor, labels: Tensor, task: Task, *, heads: Mapping[str, in
         spread = len(labels) > 1 and values.std() > 0 and labels.std() > 0
         scored["corr"] = float(tm.pearson_corrcoef(values, labels)) if spread else 0.0
         return scored
-    defined = [ap for ap in per_class_ap(logits, labels, task) if ap is not None]
+    defined = [ap for ap in per_class_ap(outputs, labels, task) if ap is not None]
     if defined:
         scored["map"] = statistics.fmean(defined)
     return scored
@@ -90,11 +88,10 @@ def scores(logits: Tensor, labels: Tensor, task: Task, *, heads: Mapping[str, in
 def per_class_ap(
     logits: Tensor, labels: Tensor, task: Task, *, heads: Mapping[str, int] | None = None
 ) -> list[float | None]:
-    """Average precision per class; None for a class without a positive sample, where it is not defined."""
-    from torchmetrics.functional import classification as tmc
-
-    logits, labels = logits.float().cpu(), labels.cpu()
-    shares = probabilities(logits, task, heads=heads)
+    """Average precision per class, clips ranked by their logits as the released code of SFT does: a softmax ranks them
+    otherwise, and shares that float32 rounds to 0 or 1 tie. None for a class without a positive sample, where it is not
+    defined."""
+    logits, labels = logits.cpu(), labels.cpu()
     if task == "class":
         positive = F.one_hot(labels, logits.shape[1])
     elif task == "heads":
@@ -102,8 +99,16 @@ def per_class_ap(
         positive = torch.cat([F.one_hot(*pair) for pair in zip(labels.unbind(1), heads.values(), strict=True)], 1)
     else:
         positive = labels.long()
-    columns = zip(shares.T, positive.T, strict=True)
-    return [float(tmc.binary_average_precision(s, there)) if there.any() else None for s, there in columns]
+    columns = zip(logits.T, positive.T, strict=True)
+    return [_average_precision(values, there) if there.any() else None for values, there in columns]
+
+
+def _average_precision(values: Tensor, positive: Tensor) -> float:
+    """Mean precision over the positives, each at the threshold that takes it in; values (n,), positive (n,) 0 or 1."""
+    thresholds, place = values.unique(return_inverse=True)  # ascending; equal values share a threshold
+    hits, taken = (torch.bincount(place, weights, len(thresholds)) for weights in (positive.double(), None))
+    precision = hits.flip(0).cumsum(0) / taken.flip(0).cumsum(0)
+    return float((precision * hits.flip(0)).sum() / hits.sum())
 
 
 def confusion(logits: Tensor, labels: Tensor) -> list[list[int]]:
