@@ -22,8 +22,9 @@ class Split:
     """lists of groups; `compare` makes each list the test split in turn and averages over them"""
     train_share: float = 1.0
     """share of the training clips that is used, of every class in proportion; the others are left out"""
-    valid_by: Literal["group", "stratified"] = "group"
-    """with a group split: draw the validation split by whole groups, or by clips of the training groups"""
+    valid_by: Literal["auto", "group", "stratified"] = "auto"
+    """with a group split, validation clips are group: of two whole groups or more; stratified: of the training groups;
+    auto: group if two groups remain to train, else stratified"""
     seed: int = 0
     """seed of the division; independent of the training seed"""
 

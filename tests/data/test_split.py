@@ -98,8 +98,56 @@ def test_no_group_is_in_two_splits_and_sizes_are_near():
     assert {name: len(rows) for name, rows in divided.items()} == {"train": 70, "valid": 10, "test": 20}
 
 
+def groups_of(divided):
+    return {name: sorted({row.group for row in rows}) for name, rows in divided.items()}
+
+
+@pytest.mark.parametrize(("people", "counts"), [(5, (2, 2, 1)), (6, (3, 2, 1)), (10, (6, 2, 2)), (30, (21, 3, 6))])
+def test_two_groups_or_more_validate(people, counts, caplog):
+    """A tenth of ten people would be one, who alone would choose the epoch; training gives up the other."""
+    whole = manifest(["a", "b"] * 5 * people, groups=[f"p{i // 10}" for i in range(10 * people)])
+    for seed in range(5):
+        divided = groups_of(split_rows(whole, Split(seed=seed), "class"))
+        assert tuple(map(len, divided.values())) == counts
+    assert not caplog.text
+
+
+def test_two_small_groups_validate_beside_large_ones():
+    sizes = {"g0": 40, "g1": 30, "g2": 20, "g3": 4, "g4": 3, "g5": 3}
+    whole = manifest(["a"] * 100, groups=[name for name, size in sizes.items() for _ in range(size)])
+    divided = groups_of(split_rows(whole, Split(), "class"))
+    assert min(len(divided["train"]), len(divided["valid"])) >= 2
+    assert divided["test"]
+
+
+def test_too_few_groups_validate_by_clips_of_the_training_groups(caplog):
+    whole = manifest(["a", "b"] * 20, groups=[f"p{i // 10}" for i in range(40)])
+    divided = split_rows(whole, Split(), "class")
+    names = groups_of(divided)
+    assert names["valid"] == names["train"]
+    assert len(names["train"]) == 3
+    assert not set(names["test"]) & set(names["train"])
+    assert "4 groups are too few for 2 that validate and 2 that train" in caplog.text
+
+
+@pytest.mark.parametrize("given", [True, False])
+def test_one_group_that_validates_alone_is_named(given, caplog):
+    groups, splits = ["ann", "bob", "cy"], ["train", "valid", "test"]
+    whole = manifest(["a"] * 30, groups=[groups[i % 3] for i in range(30)],
+                     splits=[splits[i % 3] for i in range(30)] if given else ())  # fmt: skip
+    (judge,) = groups_of(split_rows(whole, Split(valid_by="group"), "class"))["valid"]
+    assert f"one group alone ({judge}) validates" in caplog.text
+
+
+def test_one_group_in_all_splits_is_no_lone_judge(caplog):
+    split_rows(manifest(["a"] * 30, groups=["all"] * 30), Split(by="stratified"), "class")
+    split_rows(manifest(["a"] * 30), Split(by="stratified"), "class")
+    assert not caplog.text
+
+
 def test_three_uneven_groups_leave_no_split_empty():
-    divided = split_rows(manifest(["a"] * 100, groups=["big"] * 90 + ["mid"] * 9 + ["small"]), Split(), "class")
+    whole = manifest(["a"] * 100, groups=["big"] * 90 + ["mid"] * 9 + ["small"])
+    divided = split_rows(whole, Split(valid_by="group"), "class")
     assert {row.group for row in divided["train"]} == {"big"}
     assert {row.group for row in divided["test"]} == {"mid"}
     assert {row.group for row in divided["valid"]} == {"small"}
@@ -109,8 +157,11 @@ def test_test_groups_are_the_test_split():
     whole = manifest(["a", "b"] * 30, groups=[str(i // 10) for i in range(60)])
     divided = split_rows(whole, Split(by="group", test_groups=["4", "5"]), "class")
     assert {row.group for row in divided["test"]} == {"4", "5"}
-    assert len({row.group for row in divided["train"]}) == 3  # 4 groups of 10: 35 to train, 5 to valid
-    assert len(divided["valid"]) == 10
+    assert {name: len(rows) for name, rows in divided.items()} == {
+        "train": 20,
+        "valid": 20,
+        "test": 20,
+    }  # 2 groups each
 
 
 def test_valid_may_be_drawn_from_the_training_groups():
@@ -123,9 +174,10 @@ def test_valid_may_be_drawn_from_the_training_groups():
 @pytest.mark.parametrize(
     ("groups", "split", "message"),
     [
-        (["one"] * 6, Split(), "needs 3 groups, but there is 1 (one); set split.valid_by=stratified"),
-        (["a", "b"] * 3, Split(), "needs 3 groups, but there are 2"),
-        (["a", "b"] * 3, Split(test_groups=["a"]), "there is 1 (b) besides the test groups"),
+        (["one"] * 6, Split(valid_by="group"), "needs 3 groups, but there is 1 (one); set split.valid_by=stratified"),
+        (["one"] * 6, Split(), "needs 2 groups, but there is 1 (one); set split.by=stratified"),
+        (["a", "b"] * 3, Split(valid_by="group"), "needs 3 groups, but there are 2"),
+        (["a", "b"] * 3, Split(test_groups=["a"], valid_by="group"), "there is 1 (b) besides the test groups"),
         (["alice", "bob", "cy"] * 2, Split(test_groups=["alic"]), "unknown group 'alic'; did you mean 'alice'"),
         (["a", "b", ""] * 2, Split(), "2 of 6 rows have no group (such as 's002')"),
         ([], Split(by="group"), "6 of 6 rows have no group"),

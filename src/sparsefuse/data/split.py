@@ -3,7 +3,7 @@
 import logging
 import zlib
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -14,6 +14,9 @@ from sparsefuse.errors import unknown
 from sparsefuse.metrics import Task
 
 log = logging.getLogger(__name__)
+
+JUDGES = 2
+"""Groups that validate, where there are enough: one person alone may be the odd one, and would choose the epoch."""
 
 
 def split_rows(manifest: Manifest, split: Split, task: Task) -> dict[str, list[Row]]:
@@ -44,8 +47,19 @@ def split_rows(manifest: Manifest, split: Split, task: Task) -> dict[str, list[R
                 split.train_share, len(kept), len(divided["train"]),
             )  # fmt: skip
         divided["train"] = kept
+    if judge := lone_judge(divided):
+        log.warning(
+            "one group alone (%s) validates, so it alone chooses the checkpoint; put more groups into valid, or set "
+            "split.by=group and split.valid_by=stratified", judge,
+        )  # fmt: skip
     order = {row.id: i for i, row in enumerate(rows)}
     return {name: sorted(divided.get(name, []), key=lambda row: order[row.id]) for name in SPLITS}
+
+
+def lone_judge(divided: Mapping[str, Sequence[Row]]) -> str:
+    """The only group of the validation split, if training has others; else empty."""
+    judges, trained = ({row.group for row in divided.get(name, [])} for name in ("valid", "train"))
+    return judges.pop() if len(judges) == 1 and trained - judges else ""
 
 
 def _shares(split: Split) -> dict[str, float]:
@@ -169,7 +183,15 @@ def _by_group(manifest: Manifest, split: Split, shares: dict[str, float], task: 
             raise ValueError(f"{manifest.path}: split.test_groups: {unknown('group', name, groups)}")
     test = [row for name in dict.fromkeys(split.test_groups) for row in groups.pop(name)]
     remaining = _without(shares, "test") if test else dict(shares)
-    drawn = remaining.pop("valid") if split.valid_by == "stratified" else 0.0
+    by = split.valid_by
+    if by == "auto":
+        by = "group" if _enough(groups, remaining) else "stratified"
+        if by == "stratified" and remaining["valid"]:
+            log.warning(
+                "%d groups are too few for %d that validate and %d that train: valid is drawn from the clips of the "
+                "training groups; set split.valid_by", len(groups), JUDGES, JUDGES,
+            )  # fmt: skip
+    drawn = remaining.pop("valid") if by == "stratified" else 0.0
     if drawn:
         remaining["train"] += drawn
     divided = {"test": test, **_greedy({n: groups[n] for n in sorted(groups)}, remaining, split)}
@@ -181,28 +203,40 @@ def _by_group(manifest: Manifest, split: Split, shares: dict[str, float], task: 
     return divided
 
 
+def _enough(groups: Mapping[str, Sequence[Row]], shares: Mapping[str, float]) -> bool:
+    """Whether JUDGES groups can validate while as many train, and one tests if any does."""
+    return len(groups) >= 2 * JUDGES + bool(shares.get("test"))
+
+
 def _greedy(groups: dict[str, list[Row]], shares: dict[str, float], split: Split) -> dict[str, list[Row]]:
-    """Largest group first, each to the split that lacks most rows; every split gets at least one group."""
+    """Largest group first, each to the split that lacks most rows; every split gets at least one group, train and
+    valid JUDGES if there are enough."""
     nonzero = {name: share for name, share in shares.items() if share}
     if len(groups) < len(nonzero):
         raise ValueError(
             f"a group split into {', '.join(nonzero)} needs {len(nonzero)} groups, but there "
             f"{'is' if len(groups) == 1 else 'are'} {len(groups)} ({', '.join(groups) or 'none'})"
             f"{' besides the test groups' if split.test_groups else ''}; "
-            "set split.valid_by=stratified (needs one fewer) or split.by=stratified"
+            f"set {'split.valid_by=stratified (needs one fewer) or ' if 'valid' in nonzero else ''}split.by=stratified"
         )
     names = list(groups)
     np.random.default_rng([split.seed, 1]).shuffle(names)  # decides between groups of one size
     names.sort(key=lambda name: -len(groups[name]))
     total = sum(map(len, groups.values()))
     lacking = {name: share * total for name, share in nonzero.items()}
+    needed = dict.fromkeys(nonzero, 1)
+    if "valid" in nonzero and _enough(groups, nonzero):
+        needed["train"] = needed["valid"] = JUDGES
+        more = max(JUDGES * total / len(groups) - lacking["valid"], 0.0)  # taken from train, not from test
+        lacking["valid"], lacking["train"] = lacking["valid"] + more, lacking["train"] - more
     divided: dict[str, list[Row]] = {name: [] for name in nonzero}
     for position, name in enumerate(names):
-        empty = [target for target in nonzero if not divided[target]]
-        targets = empty if len(empty) == len(names) - position else list(nonzero)
+        short = sum(max(count, 0) for count in needed.values()) == len(names) - position
+        targets = [target for target in nonzero if needed[target] > 0 or not short]
         target = max(targets, key=lambda target: lacking[target])
         divided[target] += groups[name]
         lacking[target] -= len(groups[name])
+        needed[target] -= 1
     return divided
 
 
