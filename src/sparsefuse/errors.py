@@ -7,6 +7,7 @@ from collections.abc import Iterable
 def unknown(kind: str, name: str, available: Iterable[str]) -> str:
     """The text of an error: `unknown method 'stf'; did you mean 'sft'? available: concat, late, ...`"""
     names = sorted(str(a) for a in available)
-    near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
-    hint = f"; did you mean {near[0]!r}?" if near else "."
+    by_case = {known.casefold(): known for known in names}
+    near = difflib.get_close_matches(name.casefold(), by_case, n=1, cutoff=0.5)
+    hint = f"; did you mean {by_case[near[0]]!r}?" if near else "."
     return f"unknown {kind} {name!r}{hint} available: {', '.join(names) or 'none'}"

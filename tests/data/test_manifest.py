@@ -38,6 +38,18 @@ def test_another_label_column_leaves_the_first_alone(tmp_path):
     assert read_manifest(path, label=None).rows == [Row("1", {"rgb": "a.npy"}, "")]
 
 
+@pytest.mark.parametrize("label", ["Label", "label", "LABEL"])
+def test_a_label_column_is_found_in_any_case(tmp_path, label):
+    path = write(tmp_path / "m.csv", "ID,rgb,Label,Split\n1,a.npy,x,Train\n")
+    assert read_manifest(path, label=label).rows == [Row("1", {"rgb": "a.npy"}, "x", "train")]
+
+
+def test_the_nearest_column_is_named_in_any_case(tmp_path):
+    path = write(tmp_path / "m.csv", "id,RGB,label\n1,a.npy,x\n")
+    with pytest.raises(ValueError, match="unknown modality 'rgb'; did you mean 'RGB'"):
+        read_manifest(path, modalities=["rgb"])
+
+
 def test_one_odd_cell_does_not_remove_a_modality(tmp_path):
     path = write(tmp_path / "m.csv", "id,rgb,label\n1,a.npy,x\n2,n/a,x\n3,c.npy,y\n")
     assert read_manifest(path).rows[1].files == {"rgb": "n/a"}

@@ -49,11 +49,61 @@ def test_a_byte_order_mark_is_no_part_of_the_first_name(tmp_path, name):
 
 
 @pytest.mark.parametrize(
+    ("name", "text", "encoding"),
+    [
+        ("m.csv", "id;rgb;label\r\n1;f/a.npy;x\r\n2;f/b.npy;y, z\r\n", "utf-8-sig"),
+        ("m.tsv", "id\trgb\tlabel\n1\tf/a.npy\tx\n2\tf/b.npy\ty, z\n", "utf-8"),
+        ("m.csv", "id|rgb|label\n1|f/a.npy|x\n2|f/b.npy|y, z\n", "utf-8"),
+        ("m.csv", "id\trgb\tlabel\r\n1\tf/a.npy\tx\r\n2\tf/b.npy\ty, z\r\n", "utf-16"),
+        ("m.csv", "sep=;\nid;rgb;label\n1;f/a.npy;x\n2;f/b.npy;y, z\n", "utf-8"),
+        ("m.csv", 'ID,rgb, Label \n1,f\\a.npy,x\n2,f\\b.npy,"y, z"\n', "utf-8"),
+        ("m.csv", 'id,rgb,label,,\n1,f/a.npy,x,,\n2,f/b.npy,"y, z",,\n,,,,\n', "utf-8"),
+        ("m.csv", 'id,rgb,label\n1,f/a.npy,x,\n2,f/b.npy,"y, z",\n', "utf-8"),
+        ("m.csv", ',id,rgb,label\n0,1,f/a.npy,x\n7,2,f/b.npy,"y, z"\n', "utf-8"),
+        (
+            "m.jsonl",
+            '{"ID": 1, "rgb": "f/a.npy", "label": "x"}\n{"ID": 2, "rgb": "f/b.npy", "label": "y, z"}',
+            "utf-16",
+        ),
+        ("m.json", '{"id": 1, "rgb": "f/a.npy", "label": "x"}\n{"id": 2, "rgb": "f/b.npy", "label": "y, z"}', "utf-8"),
+    ],
+)
+def test_the_forms_that_other_tools_write_are_the_same_table(tmp_path, name, text, encoding):
+    (tmp_path / name).write_bytes(text.encode(encoding))
+    table = read_table(tmp_path / name)
+    assert table.columns == ["id", "rgb", "label"]
+    assert [list(row.values()) for row in table.rows] == [["1", "f/a.npy", "x"], ["2", "f/b.npy", "y, z"]]
+
+
+def test_lines_are_counted_from_the_one_that_names_the_separator(tmp_path):
+    path = write(tmp_path / "m.csv", "sep=;\nid;a\n1;2\n")
+    assert read_table(path).lines == [3]
+
+
+def test_a_backslash_in_the_name_of_a_file_that_is_there_stays(tmp_path):
+    (tmp_path / "a\\b.npy").touch()
+    path = write(tmp_path / "m.csv", "id,rgb,note\na\\1.npy,a\\b.npy,c\\d\n2,a\\c.npy,\n")
+    assert read_table(path).rows == [
+        {"id": "a\\1.npy", "rgb": "a\\b.npy", "note": "c\\d"},
+        {"id": "2", "rgb": "a/c.npy", "note": ""},
+    ]
+
+
+def test_names_that_differ_in_case_alone_stay_as_they_are(tmp_path):
+    path = write(tmp_path / "m.csv", "id,Label,label,Split\n1,a,b,test\n")
+    assert read_table(path).columns == ["id", "Label", "label", "split"]
+
+
+@pytest.mark.parametrize(
     ("name", "text", "message"),
     [
         ("m.csv", " \n", "the table is empty"),
         ("m.csv", "id,a,a\n1,2,3\n", "line 1: column 'a' stands twice in the header"),
-        ("m.csv", ",id\n0,a\n", "line 1: column 1 has no name"),
+        ("m.csv", ",id\nx,a\n", "line 1: column 1 has no name"),
+        ("m.csv", "id,\na,0\n", "line 1: column 2 has no name"),
+        ("m.csv", "id;a\n1;2\n3\n", "line 3: 1 cells, the header has 2; put cells that hold a ';' in"),
+        ("m.json", '[{"id": 1}]', "a list in JSON; write one object a line"),
+        ("m.csv", "i\0d\0", "holds zero bytes, so it is no text in UTF-8"),
         ("m.csv", "id,a\n1,2\n\n3\n", "line 4: 1 cells, the header has 2"),
         ("m.csv", 'id,a\n1,2\n3,"x\n4,5\n', "line 3: not CSV (unexpected end of data); is a double quote open?"),
         ("m.jsonl", '{"id": 1}\n{"id": \n', "line 2: not JSON"),

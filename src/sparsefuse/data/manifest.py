@@ -59,8 +59,10 @@ def read_manifest(path: str | Path, *, label: str | None = "label", modalities: 
 
 
 def _label_columns(path: Path, table: Table, label: str) -> list[str]:
-    """One column, or several joined by +; a column may have + in its own name."""
+    """One column, or several joined by +, in any case; a column may have + in its own name."""
     names = [label] if label in table.columns else [name.strip() for name in label.split(JOIN)]
+    written = {column.lower(): column for column in table.columns}
+    names = [name if name in table.columns else written.get(name.lower(), name) for name in names]
     for name in names:
         if name not in table.columns:
             raise ValueError(f"{path}: no label column: {unknown('column', name, table.columns)}; set data.label")

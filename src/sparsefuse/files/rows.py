@@ -1,18 +1,24 @@
 """A manifest's cells: a CSV or JSONL file in, rows of text with their line numbers out; rows in, a CSV file out."""
 
+import codecs
 import csv
 import io
 import json
+import os
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence, Set
 from pathlib import Path
 from typing import NamedTuple
 
 from sparsefuse.errors import unknown
-from sparsefuse.files.references import suffix
+from sparsefuse.files.references import FILES, suffix
 from sparsefuse.files.whole import write_text
 
 _JSONL = (".jsonl", ".ndjson")
-SUFFIXES = (".csv", *_JSONL)
+SUFFIXES = (".csv", ".tsv", *_JSONL)
+_SEPARATORS = ",;\t|"
+_KNOWN = ("id", "label", "split", "group", "start", "end")
+"""Columns whose names may be written in any case."""
 _NEVER_FILES = ("id", "label", "split", "group")  # a group is often the name of the video a clip was cut from
 
 
@@ -37,24 +43,27 @@ class Table(NamedTuple):
 def read_table(path: str | Path) -> Table:
     """Reads every column of a CSV (with a header) or JSONL file as text; lists in JSONL are joined with |.
 
+    What spreadsheets and other tools write is read as what it means: UTF-16, cells separated by ; or tab or |, columns
+    without a name that are empty or pandas' index, `ID` for id, and \\ in paths.
     Raises FileNotFoundError, or ValueError with the invalid line.
     """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"manifest {path} not found{_neighbour(path)}")
-    try:
-        text = path.read_text(encoding="utf-8-sig")  # spreadsheets write a byte-order mark
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: not UTF-8 text (byte {error.start}); expected CSV or JSONL") from error
-    if not text.strip():
+    text = _text_of(path)
+    start = text.lstrip()[:1]
+    if not start:
         raise ValueError(f"{path}: the table is empty; expected a header and one row per sample")
-    return _read_jsonl(path, text) if path.suffix.lower() in _JSONL else _read_csv(path, text)
+    if start == "[":
+        raise ValueError(f"{path}: a list in JSON; write one object a line (pandas: orient='records', lines=True)")
+    jsonl = start == "{" or path.suffix.lower() in _JSONL
+    return _as_meant(path.parent, _read_jsonl(path, text) if jsonl else _read_csv(path, text))
 
 
 def check_ids(path: Path, table: Table) -> None:
     """Raises ValueError unless there are rows and every one has a unique id."""
     if "id" not in table.columns:
-        raise ValueError(f"{path}: no 'id' column; {unknown('column', 'id', table.columns)}")
+        raise ValueError(f"{path}: no 'id' column; {unknown('column', 'id', table.columns)}; rename the one of ids")
     if not table.rows:
         raise ValueError(f"{path}: no rows, only a header; expected one row per sample")
     first_lines: dict[str, int] = {}
@@ -85,30 +94,54 @@ def write_table(path: str | Path, rows: Sequence[dict[str, str]]) -> Path:
     return Path(path)
 
 
+def _text_of(path: Path) -> str:
+    with path.open("rb") as file:
+        utf16 = file.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)  # a spreadsheet's "Unicode text"
+    try:
+        text = path.read_text(encoding="utf-16" if utf16 else "utf-8-sig")  # spreadsheets write a byte-order mark
+    except UnicodeDecodeError as error:
+        line = error.object[: error.start].count(b"\n") + 1
+        raise ValueError(
+            f"{path}: not UTF-8 text (line {line}, byte {error.start}); save it as CSV in UTF-8, or as JSONL"
+        ) from error
+    if "\0" in text:
+        raise ValueError(f"{path}: holds zero bytes, so it is no text in UTF-8; save it as CSV in UTF-8, or as JSONL")
+    return text
+
+
 def _read_csv(path: Path, text: str) -> Table:
-    records = _records(path, text)
-    header, columns = next(records, (1, []))
-    if "" in columns:
-        number = columns.index("") + 1
-        raise ValueError(f"{path}, line {header}: column {number} has no name; name it or take it out")
-    twice = sorted({name for name in columns if columns.count(name) > 1})
-    if twice:
-        raise ValueError(f"{path}, line {header}: column {twice[0]!r} stands twice in the header; rename one")
-    rows, lines = [], []
-    for line, cells in records:
-        if len(cells) != len(columns):
+    first, _, rest = text.partition("\n")
+    separator = first.strip().strip('"').lower().removeprefix("sep=")
+    if first.lower().startswith(("sep=", '"sep=')) and len(separator) == 1:
+        text = f"\n{rest}"  # what the line said is known; the lines below keep their numbers
+    else:
+        separator = max(_SEPARATORS, key=text.lstrip().partition("\n")[0].count)
+    records = list(_records(path, text, separator))
+    header, columns = records[0] if records else (1, [])
+    rows = []
+    for line, cells in records[1:]:
+        if len(cells) < len(columns) or any(cells[len(columns) :]):
             raise ValueError(
                 f"{path}, line {line}: {len(cells)} cells, the header has {len(columns)}; "
-                "put cells that hold a comma in double quotes"
+                f"put cells that hold a {separator!r} in double quotes"
             )
-        rows.append(dict(zip(columns, cells, strict=True)))
-        lines.append(line)
-    return Table(columns, rows, lines)
+        rows.append(dict(enumerate(cells[: len(columns)])))
+    for place, name in enumerate(columns):
+        index = place == 0 and all(row[place].isdigit() for row in rows)
+        if not name and not index and any(row[place] for row in rows):
+            raise ValueError(f"{path}, line {header}: column {place + 1} has no name; name it or take it out")
+    named = {place: name for place, name in enumerate(columns) if name}
+    twice = [name for name, count in Counter(named.values()).items() if count > 1]
+    if twice:
+        raise ValueError(f"{path}, line {header}: column {twice[0]!r} stands twice in the header; rename one")
+    rows = [{name: row[place] for place, name in named.items()} for row in rows]
+    return Table(list(named.values()), rows, [line for line, _ in records[1:]])
 
 
-def _records(path: Path, text: str) -> Iterator[tuple[int, list[str]]]:
+def _records(path: Path, text: str, separator: str) -> Iterator[tuple[int, list[str]]]:
     """(line it begins on, cells) of every record that is not blank; a quoted cell may go over several lines."""
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)  # else an open quote swallows all rows below it
+    lines = io.StringIO(text, newline="")
+    reader = csv.reader(lines, delimiter=separator, strict=True)  # else an open quote swallows all rows below it
     begin = 1
     try:
         for cells in reader:
@@ -136,6 +169,19 @@ def _read_jsonl(path: Path, text: str) -> Table:
         lines.append(number)
         columns.update(dict.fromkeys(value))
     return Table(list(columns), [{name: row.get(name, "") for name in columns} for row in rows], lines)
+
+
+def _as_meant(root: Path, table: Table) -> Table:
+    """Known columns in lower case, and paths with / unless a file has a \\ in its name."""
+    alike = Counter(name.lower() for name in table.columns)
+    names = {n: n.lower() if n.lower() in _KNOWN and alike[n.lower()] == 1 else n for n in table.columns}
+
+    def cell(name: str, text: str) -> str:
+        windows = "\\" in text and name not in _NEVER_FILES and suffix(text) in FILES
+        return text.replace("\\", "/") if windows and not os.path.exists(root / text) else text
+
+    rows = [{names[name]: cell(names[name], text) for name, text in row.items()} for row in table.rows]
+    return Table(list(names.values()), rows, table.lines)
 
 
 def _text(cell: object) -> str:
