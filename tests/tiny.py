@@ -3,11 +3,13 @@
 import dataclasses
 import json
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from safetensors.torch import load_file, save_file
 
 from sparsefuse.config import Config, Data, Train
 
@@ -69,6 +71,16 @@ def write_yaml(path: Path, config: Config) -> Path:
     """The configuration as a file for the command line (JSON is YAML)."""
     path.write_text(json.dumps(dataclasses.asdict(config)))
     return path
+
+
+def spoilt(run: Path, copy: Path, values: dict[str, float]) -> Path:
+    """A copy of the run of which one value of each of these tensors is another, whatever `checkpoint` would say."""
+    shutil.copytree(run, copy)
+    tensors = load_file(copy / "model.safetensors")
+    for name, value in values.items():
+        tensors[name].flatten()[-1] = value
+    save_file(tensors, copy / "model.safetensors")
+    return copy
 
 
 def epochs(run: Path) -> list[dict[str, Any]]:

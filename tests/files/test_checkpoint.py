@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors import SafetensorError
+from safetensors.torch import save_file
 from torch import nn
 
 from sparsefuse.files import checkpoint
@@ -14,7 +15,7 @@ from sparsefuse.files import checkpoint
 def test_tensors_and_facts_come_back_as_they_were(tmp_path: Path) -> None:
     tensors = {
         "a": torch.randn(3, 4).T,  # not contiguous
-        "b": torch.tensor(float("inf")),
+        "b": torch.tensor(3e38),
         "c": torch.tensor([1, 2], dtype=torch.int64),
         "d": torch.ones(2, dtype=torch.bfloat16),
     }
@@ -26,6 +27,19 @@ def test_tensors_and_facts_come_back_as_they_were(tmp_path: Path) -> None:
     for name, tensor in tensors.items():
         assert found.tensors[name].dtype == tensor.dtype
         assert torch.equal(found.tensors[name], tensor)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf"), 1e300])
+def test_values_that_are_not_finite_are_neither_written_nor_read(tmp_path: Path, value: float) -> None:
+    """1e300 is finite in a file of float64, and infinite in a model of float32."""
+    tensors = {"good": torch.ones(2), "model/bad": torch.tensor([1.0, value], dtype=torch.float64)}
+    path = tmp_path / "x.safetensors"
+    with pytest.raises(ValueError, match=r"^x\.safetensors: model/bad has NaN or infinite values"):
+        checkpoint.save(path, tensors, {})
+    assert not list(tmp_path.iterdir())
+    save_file(tensors, path)
+    with pytest.raises(ValueError, match=r"^x\.safetensors: model/bad has NaN or infinite values"):
+        checkpoint.load(path)
 
 
 def test_a_restored_optimizer_makes_the_same_steps(tmp_path: Path) -> None:

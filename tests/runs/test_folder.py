@@ -204,7 +204,7 @@ HOSTILE = {
     "ragged confusion": (RESULT, "confusion.1", [1], "result.json: confusion is not 2 x 2"),
     "precision of three": (RESULT, "per_class_ap", [0.1], "result.json: per_class_ap has 1 values; expected 2"),
     "confusion of no head": (RESULT, "confusions", {"x": [[1]]}, "result.json: confusions.x is not 0 x 0"),
-    "temperature": (RECORDS[4], "temperature", 0, "calibration.json: temperature is 0; expected more than 0"),
+    "temperature": (RECORDS[4], "temperature", 0, "calibration.json: temperature is 0; expected 0.01 to 100"),
     "split": (RECORDS[2], "data.split.fractions", [0.5], "config.json: data.split.fractions has 1 values; expected 3"),
     "threads": (RECORDS[3], "threads", "two", "env.json: threads is a text; expected a whole number"),
 }  # fmt: skip

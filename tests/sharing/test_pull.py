@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import re
 import shutil
 import time
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 import torch
 from shared_run import edit_json, trained
 
+import tiny
 from sparsefuse.files import checkpoint
 from sparsefuse.sharing import arrival, parcel, pull, push
 
@@ -162,6 +164,27 @@ def spoil_weights(shared: Path, change: dict[str, torch.Tensor | None]) -> None:
 def test_weights_of_another_model_are_refused(shared: Path, tmp_path: Path, change: Any, said: str) -> None:
     spoil_weights(shared, change)
     refused(shared, tmp_path, said)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("model/head.classify.weight", float("inf"), "model.safetensors: .*classify.weight has NaN or infinite values"),
+        ("mean/rgb", float("nan"), "model.safetensors: mean/rgb has NaN or infinite values"),
+        ("std/rgb", -1.0, "std/rgb is -1; expected values above 0"),
+    ],
+)
+def test_values_that_no_model_can_use_are_refused(
+    clean: Path, tmp_path: Path, name: str, value: float, said: str
+) -> None:
+    refused(tiny.spoilt(clean, tmp_path / "shared", {name: value}), tmp_path, said)
+
+
+@pytest.mark.parametrize("value", ["NaN", "Infinity", "0", "1e-30", "1e30"])
+def test_a_temperature_that_none_is_fitted_to_is_refused(shared: Path, tmp_path: Path, value: str) -> None:
+    text = (shared / "calibration.json").read_text()
+    (shared / "calibration.json").write_text(re.sub(r'"temperature": [^,]*', f'"temperature": {value}', text))
+    refused(shared, tmp_path, "calibration.json: temperature is ")
 
 
 def test_links_are_refused_and_what_they_point_to_is_not_copied(shared: Path, tmp_path: Path) -> None:

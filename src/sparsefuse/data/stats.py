@@ -27,9 +27,13 @@ class Stats(NamedTuple):
 
     @classmethod
     def from_tensors(cls, tensors: dict[str, Tensor]) -> "Stats":
-        """The inverse of `to_tensors`; other keys are ignored."""
+        """The inverse of `to_tensors`; other keys are ignored. Raises ValueError for a std that is not above 0."""
         kinds = ({k.removeprefix(p): x for k, x in tensors.items() if k.startswith(p)} for p in ("mean/", "std/"))
-        return cls(*kinds)
+        stats = cls(*kinds)
+        for modality, x in stats.std.items():
+            if not (x > 0).all():
+                raise ValueError(f"std/{modality} is {float(x.min()):g}; expected values above 0")
+        return stats
 
 
 def measure(samples: Iterable[Sample]) -> Stats:

@@ -21,9 +21,10 @@ class Checkpoint(NamedTuple):
 
 
 def save(path: Path, tensors: dict[str, Tensor], facts: Mapping[str, object]) -> None:
-    """Writes tensors by name and JSON-able facts. Raises OSError if the file cannot be written."""
+    """Writes tensors by name and JSON-able facts. Raises OSError if the file cannot be written, ValueError, naming it,
+    for a tensor with NaN or infinite values."""
+    saved = {name: _finite(path, name, t.detach().cpu().contiguous()) for name, t in tensors.items()}
     with replacing(path) as temporary:
-        saved = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
         try:
             save_file(saved, temporary, metadata={"facts": json.dumps(facts)})
         except SafetensorError as error:
@@ -31,15 +32,24 @@ def save(path: Path, tensors: dict[str, Tensor], facts: Mapping[str, object]) ->
 
 
 def load(path: Path) -> Checkpoint:
-    """Reads what `save` wrote. Raises FileNotFoundError, or ValueError for any other file."""
+    """Reads what `save` wrote. Raises FileNotFoundError, or ValueError for any other file and, naming it, for a tensor
+    with NaN or infinite values."""
     if not path.is_file():
         raise FileNotFoundError(f"no checkpoint at {path}; expected a file that `sparsefuse train` wrote")
     try:
         with safe_open(path, framework="pt") as file:
             facts = json.loads((file.metadata() or {}).get("facts", "{}"))
-            return Checkpoint({name: file.get_tensor(name) for name in file.keys()}, facts)  # noqa: SIM118
+            tensors = {name: _finite(path, name, file.get_tensor(name)) for name in file.keys()}  # noqa: SIM118
+            return Checkpoint(tensors, facts)
     except SafetensorError as error:
         raise ValueError(f"{path} is not a complete safetensors file ({error}); use another checkpoint") from error
+
+
+def _finite(path: Path, name: str, tensor: Tensor) -> Tensor:
+    """The tensor, unless it has values that are not finite in float32, as those of a training that diverged."""
+    if not tensor.float().isfinite().all():
+        raise ValueError(f"{path.name}: {name[:200]} has NaN or infinite values; was the learning rate too high?")
+    return tensor
 
 
 def shapes(path: Path) -> dict[str, tuple[int, ...]]:

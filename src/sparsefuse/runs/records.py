@@ -176,8 +176,8 @@ class Calibration:
     """and with the temperature: never higher"""
 
     def __post_init__(self) -> None:
-        if not self.temperature > 0:
-            raise ValueError(f"temperature is {self.temperature:g}; expected more than 0")
+        if not 0.01 <= self.temperature <= 100:  # more than `calibrate` tries
+            raise ValueError(f"temperature is {self.temperature:g}; expected 0.01 to 100")
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from torch.nn.modules import module as registry
 
 from sparsefuse.config import Config
 from sparsefuse.cost import count
+from sparsefuse.data.stats import Stats
 from sparsefuse.features import resolve
 from sparsefuse.files import checkpoint
 from sparsefuse.runs.folder import RunFolder
@@ -52,6 +53,9 @@ def check_run(folder: Path, names: list[str]) -> None:
         except ValueError as error:
             raise ValueError(f"model.json: extract.features.{name}: {error}") from error
     _check_weights(facts, checkpoint.shapes(run.weights))
+    for name in names:
+        if name.endswith(".safetensors"):
+            Stats.from_tensors(checkpoint.load(folder / name).tensors)
 
 
 def _check_weights(facts: ModelFacts, shapes: Mapping[str, tuple[int, ...]]) -> None:
