@@ -9,6 +9,7 @@ import torch
 from sparsefuse.data.labels import Labels
 from sparsefuse.data.lengths import Lengths
 from sparsefuse.data.stats import Stats
+from sparsefuse.export.parity import parity
 from sparsefuse.export.program import Program, pad
 from sparsefuse.export.sound import Wave, of_windows, tapered
 from sparsefuse.features.spectrogram import Extractor, hamming, log_mel
@@ -85,6 +86,13 @@ def test_sound_in_a_batch_becomes_what_the_extractor_makes_of_each_alone(lengths
     for row, size, sound in zip(made, count, sounds, strict=True):
         expected = Extractor(**options).features(sound.numpy()) if len(sound) else np.empty((0, 160), np.float32)
         np.testing.assert_allclose(row[:size].numpy(), expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("bad", ["alone", "together"])
+def test_an_exported_output_that_is_nan_is_never_within_the_tolerance(bad: str) -> None:
+    labels, logits = Labels("class", ("a", "b")), torch.tensor([[1.0, 2.0], [4.0, 3.0]])
+    exported = {"alone": logits, "together": logits, bad: logits * math.nan}
+    assert math.isnan(parity(logits, exported["alone"], exported["together"], labels).max_difference)
 
 
 def test_log_mel_exports_for_any_length() -> None:

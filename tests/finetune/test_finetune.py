@@ -14,11 +14,13 @@ import torch
 from torch import Tensor
 
 import tiny
+from sparsefuse import metrics
 from sparsefuse.cli.app import main
 from sparsefuse.files import checkpoint
 from sparsefuse.finetune import Settings, finetune
 from sparsefuse.inference.evaluate import evaluate
 from sparsefuse.inference.predictor import load
+from sparsefuse.layers.head import Head
 from sparsefuse.runs.folder import RunFolder
 from sparsefuse.training import replay, states
 from sparsefuse.training.train import train
@@ -52,6 +54,21 @@ def write_user(folder: Path, labels: str, *, seed: int = 0) -> Path:
 @pytest.fixture(scope="module")
 def user(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_user(tmp_path_factory.mktemp("user"), LABELS)
+
+
+@pytest.mark.parametrize("part", ["losses", "head"])
+def test_a_rate_at_which_training_diverges_says_so(
+    run: Path, user: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, part: str
+) -> None:
+    owner, name = {"losses": (metrics, "losses"), "head": (Head, "forward")}[part]
+    before = getattr(owner, name)
+    monkeypatch.setattr(owner, name, lambda *args, **kwargs: before(*args, **kwargs) * float("nan"))
+    said = (
+        r"the loss is nan; lower --lr \(now 0\.5\)" if part == "losses" else "held-out clips is not finite; lower --lr"
+    )
+    with pytest.raises(ValueError, match=said):
+        finetune(run, user, tmp_path / "new", settings=Settings("all", epochs=2, lr=0.5), measured=False)
+    assert not (tmp_path / "new").exists()
 
 
 def weights(run: Path) -> dict[str, Tensor]:

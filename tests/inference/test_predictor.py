@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import torch
 
 import tiny
 from sparsefuse.cli.app import main
+from sparsefuse.explain import explain
 from sparsefuse.files import checkpoint
 from sparsefuse.files.skipped import Unusable
 from sparsefuse.inference.clips import show
@@ -346,6 +348,49 @@ def test_weights_without_the_normalisation_are_refused(run: Path, tmp_path: Path
     checkpoint.save(copy / "model.safetensors", tensors, found.facts)
     with pytest.raises(ValueError, match="lacks the mean and std of features"):
         load(copy)
+
+
+@pytest.mark.parametrize("name", ["model/head.classify.weight", "mean/rgb", "std/sound"])
+def test_weights_and_statistics_that_are_not_finite_are_refused_by_name(run: Path, tmp_path: Path, name: str) -> None:
+    copy = tiny.spoilt(run, tmp_path / "run", {name: float("nan")})
+    with pytest.raises(ValueError, match=f"{name} has NaN or infinite values"):
+        load(copy)
+
+
+def test_a_deviation_of_zero_is_refused_by_name(run: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="std/rgb is 0; expected values above 0"):
+        load(tiny.spoilt(run, tmp_path / "run", {"std/rgb": 0.0}))
+
+
+@pytest.fixture
+def extreme(run: Path, tmp_path: Path) -> Path:
+    """The run with finite weights that make every output infinite."""
+    return tiny.spoilt(run, tmp_path / "extreme", {"model/head.classify.weight": 3e38})
+
+
+SAID = "the model's output is \\S+, not a finite number"
+
+
+def test_a_prediction_that_is_not_finite_is_an_error_with_the_clips_name(extreme: Path, capsys) -> None:
+    with pytest.raises(Unusable, match=SAID):
+        load(extreme).predict_one({"sound": np.ones((3, 4))})
+    manifest = extreme.parent / "new.csv"
+    np.save(extreme.parent / "x.npy", np.ones((3, 4), dtype=np.float32))
+    manifest.write_text("id,sound\nfirst,x.npy\n")
+    assert show(extreme, [manifest], top=1, as_json=True, trust_code=False) == 1
+    (line,) = map(json.loads, capsys.readouterr().out.splitlines())
+    assert line["clip"] == "first"
+    assert re.match(SAID, line["error"])
+
+
+def test_an_explanation_of_what_is_not_finite_is_an_error(extreme: Path) -> None:
+    with pytest.raises(Unusable, match=SAID):
+        explain(extreme, {"sound": np.ones((3, 4))})
+
+
+def test_scores_of_predictions_that_are_not_finite_are_an_error_with_the_clips_name(extreme: Path) -> None:
+    with pytest.raises(ValueError, match=rf"^clip test\d: {SAID}"):
+        evaluate(extreme)
 
 
 def test_evaluating_the_test_split_gives_the_scores_of_training(run: Path) -> None:

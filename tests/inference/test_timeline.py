@@ -94,6 +94,15 @@ def test_a_recording_that_cannot_be_read_is_one_error(tmp_path: Path) -> None:
         timeline(Loudness(), tmp_path / "b.wav", window=2, hop=1)
 
 
+def test_a_window_without_a_prediction_is_an_error_with_its_time(recording: Path, monkeypatch) -> None:
+    def fails(self: Predictor, clip) -> Prediction:
+        raise Unusable("the model's output is nan")
+
+    monkeypatch.setattr(Loudness, "predict_one", fails)
+    with pytest.raises(Unusable, match=r"^0 - 2 s: the model's output is nan$"):
+        timeline(Loudness(), recording, window=2, hop=1)
+
+
 def test_the_last_window_is_as_long_as_the_others(recording: Path) -> None:
     predictor = Loudness()
     timeline(predictor, recording, window=3, hop=2)  # 0, 2, 4, 6, and 7 in place of 8

@@ -20,6 +20,7 @@ from sparsefuse.inference.predictor import Predictor, load
 from sparsefuse.serve.app import application
 from sparsefuse.serve.limits import ServeLimits
 from sparsefuse.serve.service import Service
+from sparsefuse.training import multiclip
 
 LIMITS = ServeLimits(max_mb=2, max_seconds=3, concurrency=1, timeout=30, batch=4, wait_ms=1)
 
@@ -146,6 +147,12 @@ def test_a_clip_that_is_too_long_is_refused(client: TestClient, run: Path) -> No
 def test_wrong_features_are_refused_though_another_modality_is_right(client: TestClient, values: Any, why: str) -> None:
     sound = served.npy(served.features()["sound"])
     assert why in reason(client, 422, rgb=("a.npy", served.npy(values)), sound=("b.npy", sound))
+
+
+def test_an_output_that_is_not_finite_is_refused_with_the_files_name(client: TestClient, monkeypatch) -> None:
+    monkeypatch.setattr(multiclip, "MOST", 0.0)  # of any output
+    features = served.npy(served.features()["rgb"])
+    assert reason(client, 422, rgb=("a.npy", features)).startswith("a.npy: the model's output is ")
 
 
 def test_a_header_that_promises_gigabytes_takes_none(client: TestClient) -> None:

@@ -12,7 +12,7 @@ import torch
 
 import tiny
 from sparsefuse import mixup
-from sparsefuse.config import Config, Picture, SpecAugment
+from sparsefuse.config import Config, Picture, SpecAugment, Split
 from sparsefuse.files import checkpoint
 from sparsefuse.inference.evaluate import evaluate
 from sparsefuse.inference.predictor import load
@@ -252,6 +252,34 @@ def test_a_loss_that_is_no_number_stops_with_what_to_do(
     with pytest.raises(ValueError, match=r"the loss is nan in epoch 1; lower train\.lr \(now 0\.001\)"):
         run_of(tiny.config(data), tmp_path / "run")
     assert not (tmp_path / "run" / "result.json").exists()
+
+
+@pytest.fixture
+def diverging(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A step makes all weights infinite."""
+
+    def step(self: torch.optim.Optimizer) -> None:
+        for group in self.param_groups:
+            for weight in group["params"]:
+                weight.data.fill_(float("inf"))
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", step)
+
+
+@pytest.mark.usefixtures("diverging")
+def test_weights_that_one_step_makes_infinite_are_not_saved(data: Path, tmp_path: Path) -> None:
+    """Without a validation split nothing sees them: the loss is that before the step."""
+    config = tiny.config(data, epochs=1, batch_size=20)
+    config = tiny.with_data(config, split=Split("stratified", fractions=(0.8, 0.0, 0.2)))
+    with pytest.raises(ValueError, match=r"model\.safetensors: model/\S+ has NaN or infinite values; was the learning"):
+        run_of(config, tmp_path / "run")
+    assert not (tmp_path / "run" / "model.safetensors").exists()
+
+
+@pytest.mark.usefixtures("diverging")
+def test_an_output_in_validation_that_is_not_finite_names_its_clip(data: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"^clip valid\d: the model's output is \S+, not a finite number"):
+        run_of(tiny.config(data, epochs=1, batch_size=9), tmp_path / "run")
 
 
 def test_the_loss_of_an_epoch_is_the_mean_over_its_samples(data: Path, tmp_path: Path) -> None:

@@ -47,7 +47,7 @@ def trained_logits(predictor: Predictor, clips: Sequence[ParityClip]) -> Tensor:
     logits = []
     for clip in clips:
         tokens, _ = predictor.tokens(clip.features(predictor))
-        logits.append(multiclip.logits(predictor.model, tokens, predictor.fit).cpu())
+        logits.append(multiclip.logits(predictor.model, tokens, predictor.fit, [f"clip {clip.id}: "]).cpu())
     return torch.cat(logits)
 
 
@@ -59,7 +59,7 @@ def exported_logits(runner: Runner, inputs: Sequence[Input], clips: Sequence[Par
 
 def parity(trained: Tensor, alone: Tensor, together: Tensor, labels: Labels) -> Parity:
     """Compares logits (n, C)."""
-    different = max(float((trained - exported).abs().max()) for exported in (alone, together))
+    different = float(torch.stack([trained - alone, trained - together]).abs().max())  # nan if one is
     same = sum(_same(labels, *pair) for pair in zip(trained, alone, strict=True))
     return Parity(len(trained), different, same)
 

@@ -99,6 +99,8 @@ def step(
     for logits, weight in zip(outputs.logits.unbind(1), outputs.weights.unbind(1), strict=True):
         each = each + weight * metrics.losses(logits, labels, material.labels.task, heads=material.labels.heads)
     loss = sum((part.mean() for part in (each[: len(new)], each[len(new) :]) if len(part)), penalty)
+    if not loss.isfinite():
+        raise ValueError(f"the loss is {loss:g}; lower --lr (now {optimizer.param_groups[0]['lr']:g})")
     loss.backward()
     nn.utils.clip_grad_norm_(trained.parameters, CLIP)
     optimizer.step()
@@ -133,7 +135,10 @@ def _held_out(
     """Logits of the new and the old clips that are held out."""
 
     def logits(state: State) -> Tensor:
-        return model.head(model.through(state, depth)).float()
+        found = model.head(model.through(state, depth)).float()
+        if not found.isfinite().all():
+            raise ValueError("the model's output for held-out clips is not finite; lower --lr")
+        return found
 
     parts = torch.tensor(new, dtype=torch.long).split(HELD_BATCH) if len(new) else ()
     none = torch.zeros(0, material.labels.num_outputs)

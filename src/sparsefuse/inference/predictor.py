@@ -79,7 +79,8 @@ class Predictor:
     def predict(self, clips: Clip | Sequence[Clip]) -> "Prediction | list[Prediction]":
         """Returns one prediction for one clip, a list for a list. Each clip is its own batch, so memory stays small.
 
-        Raises Unusable for a clip of which no modality can be read, ValueError for unknown modalities.
+        Raises Unusable for a clip of which no modality can be read, or whose output is not finite; ValueError for
+        unknown modalities.
         """
         if isinstance(clips, str | Path | Mapping):
             return self.predict_one(clips)

@@ -82,7 +82,8 @@ class Recording(NamedTuple):
 def timeline(predictor: Predictor, clip: Clip, *, window: float, hop: float) -> Timeline:
     """Predicts every window of `window` seconds, `hop` seconds apart; the last one ends with the recording.
 
-    Raises Unusable if no modality of the clip is made from a media file that can be read.
+    Raises Unusable if no modality of the clip is made from a media file that can be read, or a window gives an output
+    that is not finite.
     """
     check_windows(window, hop)
     streams, missing = _streams(predictor, clip)
@@ -90,7 +91,10 @@ def timeline(predictor: Predictor, clip: Clip, *, window: float, hop: float) -> 
     moments = []
     for start, end in spans(total, window, hop):
         parts = {name: part for name, s in streams.items() if (part := s.cut(start, end)) is not None}
-        moments.append(Moment(start, end, predictor.predict_one(parts)))
+        try:
+            moments.append(Moment(start, end, predictor.predict_one(parts)))
+        except Unusable as error:
+            raise Unusable(f"{start:g} - {end:g} s: {error}") from error
     return Timeline(total, moments, missing)
 
 

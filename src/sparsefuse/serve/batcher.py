@@ -10,6 +10,7 @@ from typing import NamedTuple
 import torch
 
 from sparsefuse.data.sample import Sample
+from sparsefuse.files.skipped import Unusable
 from sparsefuse.inference.predictor import Prediction, Predictor
 from sparsefuse.serve.numbers import Numbers
 from sparsefuse.serve.reader import ClipFeatures
@@ -76,7 +77,8 @@ class Batcher:
                 for clip in batch:
                     self._answer([clip])
                 return
-            _log.exception("the model failed on a clip")
+            if not isinstance(error, Unusable):
+                _log.exception("the model failed on a clip")
             batch[0].answer.set_exception(error)
             return
         for clip, prediction in zip(batch, predictions, strict=True):

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+from sparsefuse.files.skipped import Unusable
 from sparsefuse.inference.predictor import load
 from sparsefuse.media.open import import_av
 from sparsefuse.serve.batcher import Batcher
@@ -91,8 +92,12 @@ class Service:
         async with self._working_on(deadline):
             features = await self._read(ReadTask("read", files), deadline)
             assert isinstance(features, ClipFeatures), type(features)
-            async with asyncio.timeout_at(deadline):
-                prediction = await asyncio.wrap_future(self._batcher.submit(features))
+            try:
+                async with asyncio.timeout_at(deadline):
+                    prediction = await asyncio.wrap_future(self._batcher.submit(features))
+            except Unusable as error:  # an output that is not finite
+                names = ", ".join(file.shown for file in files)
+                raise Refusal(422, f"{names}: {error}") from error
         ms = round(1e3 * (time.monotonic() - began), 2)
         return Answer(prediction.label, prediction.probabilities, prediction.missing, ms)
 

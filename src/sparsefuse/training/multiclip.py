@@ -10,10 +10,14 @@ from sparsefuse.data.batches import collate
 from sparsefuse.data.dataset import ClipDataset
 from sparsefuse.data.lengths import Lengths
 from sparsefuse.data.sample import Sample
+from sparsefuse.files.skipped import Unusable
 from sparsefuse.model import FusionModel
 from sparsefuse.tokens import Tokens
 
 Streams = dict[str, Tokens]
+
+MOST = 1e15
+"""of a logit: its square, and what a temperature makes of it, are finite in float32"""
 
 
 @torch.inference_mode()
@@ -28,12 +32,15 @@ def predict(
 ) -> Tensor:
     """(n, C) logits of the samples, in their order, batch by batch; 0 for those that are in none of the `batches`.
 
-    `change` is made to each batch before the model sees it.
+    `change` is made to each batch before the model sees it. Raises Unusable, naming the sample, for an output that is
+    not finite.
     """
     outputs = torch.zeros(len(samples), num_outputs, device=next(model.parameters()).device)
     for batch in batches:
-        tokens = change(streams(model.eval(), [samples[i] for i in batch]))
-        outputs[torch.tensor(batch, device=outputs.device)] = logits(model, tokens, fit)
+        chosen = [samples[i] for i in batch]
+        tokens = change(streams(model.eval(), chosen))
+        names = [f"clip {sample.id}: " for sample in chosen]
+        outputs[torch.tensor(batch, device=outputs.device)] = logits(model, tokens, fit, names)
     return outputs
 
 
@@ -44,10 +51,20 @@ def streams(model: FusionModel, samples: Sequence[Sample]) -> Streams:
     return {name: Tokens(t.x.to(device), t.mask.to(device)) for name, t in tokens.items()}
 
 
-def logits(model: FusionModel, tokens: Streams, fit: Lengths) -> Tensor:
-    """(B, C) logits of whole clips, the mean over `fit.windows` windows; see `windows`."""
+def logits(model: FusionModel, tokens: Streams, fit: Lengths, names: Sequence[str] = ()) -> Tensor:
+    """(B, C) logits of whole clips, the mean over `fit.windows` windows; see `windows`.
+
+    Raises Unusable for the first clip whose logits are not finite; its name, if there are `names`, begins the message.
+    """
     each = [model(window).logits.float() for window in windows(tokens, fit)]
-    return each[0] if len(each) == 1 else torch.stack(each).mean(0)
+    found = each[0] if len(each) == 1 else torch.stack(each).mean(0)
+    for i in (~(found.abs() < MOST).all(1)).nonzero().flatten().tolist():
+        value = float(found[i][~(found[i].abs() < MOST)][0])
+        raise Unusable(
+            f"{names[i] if names else ''}the model's output is {value:g}, not a finite number below {MOST:g}; its "
+            "features are extreme, or training diverged (then lower the learning rate)"
+        )
+    return found
 
 
 def windows(tokens: dict[str, Tokens], fit: Lengths) -> Iterator[dict[str, Tokens]]:
