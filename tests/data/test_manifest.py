@@ -1,4 +1,5 @@
 import json
+import math
 
 import pytest
 
@@ -52,7 +53,35 @@ def test_the_nearest_column_is_named_in_any_case(tmp_path):
 
 def test_one_odd_cell_does_not_remove_a_modality(tmp_path):
     path = write(tmp_path / "m.csv", "id,rgb,label\n1,a.npy,x\n2,n/a,x\n3,c.npy,y\n")
-    assert read_manifest(path).rows[1].files == {"rgb": "n/a"}
+    assert read_manifest(path).rows[1].files == {}
+    assert read_manifest(path).modalities == ("rgb",)
+
+
+@pytest.mark.parametrize("word", ["nan", "NaN", "N/A", "none", "None", "null", "-", "?", ""])
+def test_words_for_nothing_are_empty_cells(tmp_path, word):
+    path = write(tmp_path / "m.csv", f"id,rgb,label,split,group\nNaN,a.npy,x,,\n2,{word},{word},{word},{word}\n")
+    assert read_manifest(path).rows == [Row("NaN", {"rgb": "a.npy"}, "x"), Row("2", {}, "")]
+
+
+def test_a_label_that_json_calls_nan_is_missing_and_said_so(tmp_path, caplog):
+    rows = [{"id": 1, "rgb": "a.npy", "label": math.nan}, {"id": 2, "rgb": "b.npy", "label": ["a", None, math.nan]}]
+    path = write(tmp_path / "m.jsonl", "\n".join(map(json.dumps, rows)))
+    assert [row.label for row in read_manifest(path).rows] == ["", "a|"]
+    assert "labels that say 'NaN' (2) are read as empty; if that is a class, rename it" in caplog.text
+
+
+def test_labels_of_a_column_of_their_own_are_missing_alike(tmp_path):
+    path = write(tmp_path / "m.csv", "id,rgb,verb,noun\n1,a.npy,take,nan\n2,b.npy,nan,nan\n")
+    assert [row.label for row in read_manifest(path, label="verb+noun").rows] == ["take+", ""]
+
+
+@pytest.mark.parametrize(
+    ("word", "split"),
+    [("validation", "valid"), ("Val", "valid"), ("dev", "valid"), ("Training", "train"), ("testing", "test")],
+)
+def test_splits_are_read_by_their_usual_names(tmp_path, word, split):
+    path = write(tmp_path / "m.csv", f"id,rgb,label,split\n1,a.npy,x,{word}\n")
+    assert read_manifest(path).rows[0].split == split
 
 
 def test_named_modalities_are_the_only_ones_whatever_their_cells(tmp_path):

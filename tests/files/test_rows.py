@@ -128,7 +128,8 @@ def test_ids_are_the_same_when_only_blanks_differ(tmp_path):
     [
         (["a.npy", "b.npz#x.mp4", "n/a"], True, False),
         (["a.mp4", "b.WAV", ""], False, True),
-        (["a.npy", "n/a"], False, False),  # half is not most
+        (["a.npy", "later"], False, False),  # half is not most
+        (["a.npy", "n/a", "NaN"], True, False),
         (["", ""], False, False),
     ],
 )

@@ -1,14 +1,19 @@
 """Reads a manifest, a CSV or JSONL table with a row per sample."""
 
+import logging
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from sparsefuse.errors import unknown
 from sparsefuse.files.references import FEATURES, FILES
-from sparsefuse.files.rows import Table, check_ids, read_table
+from sparsefuse.files.rows import BLANK, Table, check_ids, read_table
+
+log = logging.getLogger(__name__)
 
 SPLITS = ("train", "valid", "test")
+_SPLIT_WORDS = {"val": "valid", "validation": "valid", "dev": "valid", "training": "train", "testing": "test"}
 JOIN = "+"
 """separates the columns of data.label, and their labels"""
 
@@ -54,6 +59,7 @@ def read_manifest(path: str | Path, *, label: str | None = "label", modalities: 
     check_ids(path, table)
     labels = _label_columns(path, table, label) if label is not None else []
     used = _chosen(path, table, labels, modalities) if modalities else _guessed(path, table, labels)
+    _blank(path, table, labels)
     rows = [_row(path, line, cells, labels, used) for line, cells in zip(table.lines, table.rows, strict=True)]
     return Manifest(path, rows, tuple(used), tuple(labels))
 
@@ -91,9 +97,24 @@ def _guessed(path: Path, table: Table, labels: Sequence[str]) -> list[str]:
     return sorted(names)
 
 
+def _blank(path: Path, table: Table, labels: Sequence[str]) -> None:
+    """Empties labels such as `nan`, also among several, and says how many."""
+    words: Counter[str] = Counter()
+    for row in table.rows:
+        for name in labels:
+            parts = row[name].split("|")
+            blank = [part for part in parts if part and part.strip().lower() in BLANK]
+            if blank:
+                words.update(blank)
+                row[name] = "|".join(part for part in parts if part not in blank)
+    if words:
+        found = ", ".join(f"{word!r} ({count})" for word, count in words.most_common(10))
+        log.warning("%s: labels that say %s are read as empty; if that is a class, rename it", path, found)
+
+
 def _row(path: Path, line: int, cells: dict[str, str], labels: Sequence[str], modalities: Sequence[str]) -> Row:
     split = cells.get("split", "").lower()
-    split = "valid" if split == "val" else split
+    split = _SPLIT_WORDS.get(split, split)
     if split and split not in SPLITS:
         raise ValueError(f"{path}, line {line}: {unknown('split', split, SPLITS)}")
     for name in labels:

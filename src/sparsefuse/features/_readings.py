@@ -8,9 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from sparsefuse.errors import unknown
+from sparsefuse.files.rows import BLANK
 from sparsefuse.files.skipped import Unusable
-
-_NOTHING = ("", "-", "na", "n/a", "nan", "null", "none")
 
 
 class Readings:
@@ -63,7 +62,7 @@ class Readings:
 
     def _number(self, row: int, place: int) -> float:
         cell = self._rows[row][1][place]
-        if cell.lower() in _NOTHING:
+        if cell.lower() in BLANK:
             return math.nan
         try:
             value = float(cell)
@@ -107,5 +106,5 @@ def _is_number(cell: str) -> bool:
     try:
         float(cell)
     except ValueError:
-        return cell.lower() in _NOTHING
+        return cell.lower() in BLANK
     return True

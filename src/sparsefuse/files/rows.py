@@ -19,6 +19,8 @@ SUFFIXES = (".csv", ".tsv", *_JSONL)
 _SEPARATORS = ",;\t|"
 _KNOWN = ("id", "label", "split", "group", "start", "end")
 """Columns whose names may be written in any case."""
+BLANK = frozenset({"", "-", "?", "na", "n/a", "#n/a", "<na>", "nan", "null", "none"})
+"""What stands for no value, in any case, in manifests and sensor files."""
 _NEVER_FILES = ("id", "label", "split", "group")  # a group is often the name of the video a clip was cut from
 
 
@@ -32,11 +34,11 @@ class Table(NamedTuple):
     def holds(self, column: str, kinds: Set[str]) -> bool:
         """Whether the column's cells are files with a suffix among `kinds`, such as `references.FEATURES`.
 
-        The majority of cells that are not empty decides: a cell `n/a` must not drop a modality.
+        The majority of cells that are not empty decides: one wrong cell must not drop a modality.
         """
         if column in _NEVER_FILES:
             return False
-        cells = [row[column] for row in self.rows if row[column]]
+        cells = [row[column] for row in self.rows if row[column].lower() not in BLANK]
         return 2 * sum(suffix(cell) in kinds for cell in cells) > len(cells)
 
 
@@ -172,16 +174,21 @@ def _read_jsonl(path: Path, text: str) -> Table:
 
 
 def _as_meant(root: Path, table: Table) -> Table:
-    """Known columns in lower case, and paths with / unless a file has a \\ in its name."""
+    """Known columns in lower case; words such as `nan` are no file, split or group, and paths
+    have / unless a file has a \\ in its name."""
     alike = Counter(name.lower() for name in table.columns)
     names = {n: n.lower() if n.lower() in _KNOWN and alike[n.lower()] == 1 else n for n in table.columns}
-
-    def cell(name: str, text: str) -> str:
-        windows = "\\" in text and name not in _NEVER_FILES and suffix(text) in FILES
-        return text.replace("\\", "/") if windows and not os.path.exists(root / text) else text
-
-    rows = [{names[name]: cell(names[name], text) for name, text in row.items()} for row in table.rows]
-    return Table(list(names.values()), rows, table.lines)
+    rows = [{names[name]: cell for name, cell in row.items()} for row in table.rows]
+    table = Table(list(names.values()), rows, table.lines)
+    for name in table.columns:
+        odd = [row for row in rows if "\\" in row[name] or row[name].lower() in BLANK]
+        files = bool(odd) and table.holds(name, FILES)
+        for row in odd:
+            if (files or name in ("split", "group")) and row[name].lower() in BLANK:
+                row[name] = ""
+            elif files and not os.path.exists(root / row[name]):
+                row[name] = row[name].replace("\\", "/")
+    return table
 
 
 def _text(cell: object) -> str:
