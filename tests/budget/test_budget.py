@@ -144,6 +144,7 @@ def test_the_page_names_the_front_the_limits_and_the_chosen_model(out: Path, tmp
     chosen = result_of(out / "chosen")
     assert f">{100 * chosen['test']['top1']:.1f}<" in page
     assert f">{chosen['name']}<" in page
+    assert page.count("<strong>Warning.</strong>") == len(chosen["warnings"])
 
 
 def test_the_page_of_a_search_that_has_not_ended_says_how_to_end_it(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """The report: numbers by hand, hostile names, killed runs, and a page that needs no network."""
 
 import csv
+import io
 import json
 import re
 import subprocess
@@ -8,6 +9,7 @@ import sys
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from sparsefuse.report.page import read_runs, rich_table, summarise, table_markdown, write_csv, write_report
 
@@ -315,6 +317,25 @@ def test_beside_a_tested_run_validation_is_not_shown(tmp_path):
     assert rows["sft"].metrics["top1"].mean == 0.875
     assert "top1" not in rows["late"].metrics
     assert rich_table(list(rows.values())).row_count == 2
+
+
+def test_doubts_about_the_checkpoint_stand_in_every_form_of_the_table(tmp_path):
+    doubt = "the first of 12 epochs is the best"
+    write_run(tmp_path / "a", seed=0, warnings=[doubt, "one group alone validates"])
+    write_run(tmp_path / "b", seed=1, warnings=[doubt])
+    write_run(tmp_path / "c", seed=2)
+    write_run(tmp_path / "d", "late")
+    rows = summarise(read_runs(tmp_path))
+    expected = {f"{doubt} (2 of 3 runs)", "one group alone validates (1 of 3 runs)"}
+    assert {row.name: set(row.warnings) for row in rows} == {"sft": expected, "late": set()}
+    write_csv(rows, tmp_path / "table.csv")
+    console = Console(record=True, width=80, file=io.StringIO())
+    console.print(rich_table(rows))
+    shown = [table_markdown(rows), page_of(tmp_path), (tmp_path / "table.csv").read_text(), console.export_text()]
+    for text in shown:
+        for warning in expected:
+            assert warning in " ".join(text.split())
+    assert "Warning" not in table_markdown([row for row in rows if row.name == "late"])
 
 
 def test_different_data_is_refused(tmp_path):

@@ -129,6 +129,11 @@ def test_the_card_of_one_seed_says_so_and_states_nothing_it_was_not_told(run: Pa
     assert "license:" not in text
 
 
+def test_the_card_says_that_chance_chose_the_weights(run: Path, tmp_path: Path) -> None:
+    edit_json(run / "result.json", lambda result: result.update(warnings=["one group alone validates"]))
+    assert "The choice of its weights is doubtful: one group alone validates." in card_of(run, tmp_path / "shared")
+
+
 def test_the_card_says_what_it_was_told(run: Path, tmp_path: Path) -> None:
     text = card_of(run, tmp_path / "shared", license="apache-2.0", data="Made <b>up</b>.")
     assert text.startswith('---\nlicense: "apache-2.0"\n')

@@ -1,5 +1,6 @@
 """The page and the tables of a made study."""
 
+import json
 import re
 import shutil
 from xml.etree import ElementTree
@@ -34,6 +35,15 @@ def test_the_page_holds_every_table_and_claim(study):
     assert all(name in figure for name in ("sft-po", "unimodal (depth)"))  # it has a legend
     assert ElementTree.fromstring(figure).tag == "{http://www.w3.org/2000/svg}svg"
     assert (study / "t1.csv").read_text().startswith("Method,n,Top-1 %,mAP %")
+
+
+def test_the_page_says_whose_checkpoints_chance_chose(study, tmp_path):
+    copy = shutil.copytree(study, tmp_path / "study")
+    path = next((copy / "runs").glob("concat-seed0")) / "result.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"warnings": ["one group alone validates"]}))
+    page = write_page(copy).read_text()
+    assert "concat: one group alone validates (1 of 3 runs)." in page
+    assert "Warning: concat: one group alone validates (1 of 3 runs)." in (copy / "study.md").read_text()
 
 
 def test_tables_hold_the_given_numbers(study):

@@ -63,6 +63,21 @@ def test_the_saved_configuration_is_the_one_that_ran(data: Path, tmp_path: Path)
     assert Config(**{name: read[name] for name in Config.__dataclass_fields__}) == config
 
 
+def test_a_run_whose_checkpoint_one_person_chose_says_so(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Labels of the one validation person are rotated, as by a watch on the other wrist: learning makes it worse."""
+    data = tiny.write_set(tmp_path / "data")
+    header, *lines = data.read_text().splitlines()
+    people = [f"{line},{'ann' if line.startswith('valid') else f'p{i}'}" for i, line in enumerate(lines)]
+    data.write_text("\n".join([f"{header},group", *people]) + "\n")
+    tiny.edit(data, **{f"valid{i}": {"label": "bca"[i % 3]} for i in range(4)})
+    run = run_of(tiny.config(data, epochs=8, lr=0.02), tmp_path / "run")
+    warnings = result_of(run)["warnings"]
+    assert warnings[:2] == ["one group alone validates", "the first of 8 epochs is the best"]
+    assert "one group alone (ann) validates" in caplog.text
+    assert all(warning in caplog.text for warning in warnings)
+    assert "ann" not in (run / "result.json").read_text()  # runs are shared
+
+
 @pytest.mark.parametrize("task", ["class", "multilabel", "regression"])
 def test_every_kind_of_label_is_learnt(tmp_path: Path, task: str) -> None:
     config = tiny.config(tiny.write_set(tmp_path / "data", task=task), epochs=12, lr=0.01)

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from sparsefuse.files.whole import read_json, write_text
 from sparsefuse.report import charts
-from sparsefuse.report.page import commands, devices, environment, render, table_cells
+from sparsefuse.report.page import commands, devices, environment, render, table_cells, table_warnings
 from sparsefuse.runs.summary import UNITS, read_runs, summarise
 
 
@@ -23,6 +23,7 @@ def write_page(folder: str | Path, out: str | Path | None = None) -> Path:
     limits = {name: limit for name, limit in settings["limits"].items() if limit is not None}
     trials, front, finalists = (_read(folder / f"{name}.csv") for name in ("trials", "front", "finalists"))
     runs = [run for run in read_runs(folder / "chosen") if run.outcome]
+    rows = summarise(runs)
     page = render(
         "budget/page.html.j2",
         title=folder.resolve().name,
@@ -33,7 +34,8 @@ def write_page(folder: str | Path, out: str | Path | None = None) -> Path:
         trials=trials,
         front=front,
         finalists=finalists,
-        chosen=_Table(*table_cells(summarise(runs))),
+        chosen=_Table(*table_cells(rows)),
+        warnings=table_warnings(rows),
         devices=devices([*(folder / "trials" / line[0] for line in front.lines), folder / "chosen"]),
         yaml=(folder / "chosen.yaml").read_text(encoding="utf-8"),
         environment=environment(runs),

@@ -26,6 +26,7 @@ __all__ = [
     "summarise",
     "table_cells",
     "table_markdown",
+    "table_warnings",
     "write_csv",
     "write_report",
 ]
@@ -39,7 +40,13 @@ def table_markdown(rows: list[Row]) -> str:
     titles, lines = table_cells(rows)
     lines = [[cell.replace("|", "\\|") for cell in line] for line in lines]
     rule = [":--", *["--:"] * (len(titles) - 1)]
-    return "".join(f"| {' | '.join(line)} |\n" for line in [titles, rule, *lines])
+    table = "".join(f"| {' | '.join(line)} |\n" for line in [titles, rule, *lines])
+    return table + "".join(f"\nWarning: {warning}.\n" for warning in table_warnings(rows))
+
+
+def table_warnings(rows: list[Row]) -> list[str]:
+    """`sft: the first of 20 epochs is the best (2 of 3 runs)`."""
+    return [f"{row.name}: {warning}" for row in rows for warning in row.warnings]
 
 
 def write_csv(rows: list[Row], path: str | Path) -> None:
@@ -50,10 +57,11 @@ def write_csv(rows: list[Row], path: str | Path) -> None:
     with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         table = csv.writer(file)
         stats = [f"{valid}{m}_{part}" for m in metrics for part in Stat._fields]
-        table.writerow(["name", "n", "seeds", *stats, *costs])
+        table.writerow(["name", "n", "seeds", *stats, *costs, "warnings"])
         for row in rows:
             stats = [value for m in metrics for value in row.metrics.get(m, (None, None))]
-            table.writerow([row.name, row.n, " ".join(map(str, row.seeds)), *stats, *(getattr(row, c) for c in costs)])
+            values = [*stats, *(getattr(row, c) for c in costs), "; ".join(row.warnings)]
+            table.writerow([row.name, row.n, " ".join(map(str, row.seeds)), *values])
 
 
 def rich_table(rows: list[Row]) -> "Table":
@@ -75,6 +83,9 @@ def rich_table(rows: list[Row]) -> "Table":
         if main is not None and row.main in row.metrics and row.metrics[row.main].mean == best[row.main]:
             cells[main] = f"[bold]{cells[main]}[/bold]"
         table.add_row(*(cells[i] for i in shown))
+    if warnings := table_warnings(rows):
+        table.caption = "\n".join(f"warning: {escape(warning)}" for warning in warnings)
+        table.caption_justify, table.caption_style = "left", "yellow"
     return table
 
 
@@ -170,6 +181,7 @@ def _page(folder: Path, runs: list[Run], rows: list[Row]) -> Mapping[str, object
         "unit": "seed", "folds": folds, "over": "seeds and folds" if folds else "seeds",
         "same_split": all(run.result.splits == first.splits for run in finished),
         "metrics": _shown_metrics(rows), "titles": titles, "lines": lines, "stat": _stat, "best": _best(rows),
+        "warnings": table_warnings(rows),
         "trade_off": _trade_off(rows) if costed else "", "front": _front(costed),
         "learning": _learning(groups, rows[0].main),
         "confusions": _confusions_of(groups, heads) if heads else confusions(groups, classes),

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from sparsefuse.config import Task
@@ -256,6 +256,8 @@ class Result:
     skipped: int
     cost: Cost
     finetune: Finetune | None = None
+    warnings: list[str] = field(default_factory=list)
+    """what makes the choice of the checkpoint doubtful"""
     heads: dict[str, int] | None = None
     """head -> number of its classes"""
     per_class_ap: list[float | None] | None = None

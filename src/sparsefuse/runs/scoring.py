@@ -2,8 +2,10 @@
 
 import csv
 import io
-from collections.abc import Mapping
+import logging
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import pairwise
 from typing import NamedTuple
 
 from torch import Tensor
@@ -15,7 +17,9 @@ from sparsefuse.data.labels import Labels
 from sparsefuse.files.whole import write_text
 from sparsefuse.model import FusionModel
 from sparsefuse.runs.folder import RunFolder
-from sparsefuse.runs.records import Cost, Result, Scores
+from sparsefuse.runs.records import Cost, Epoch, Result, Scores
+
+log = logging.getLogger(__name__)
 
 
 class Predicted(NamedTuple):
@@ -29,7 +33,11 @@ class Predicted(NamedTuple):
 
 
 def write_result(folder: RunFolder, result: Result, test: Predicted | None, labels: Labels) -> None:
-    """Writes result.json with the scores of the test split, if there are any, and predictions.csv before it."""
+    """Writes result.json with the scores of the test split, if there are any, and predictions.csv before it; what makes
+    the choice of the checkpoint doubtful is logged, too."""
+    result = replace(result, warnings=[*result.warnings, *doubts(folder.epochs(), result.best_epoch)])
+    for warning in result.warnings:
+        log.warning("%s: %s", folder.path, warning)
     if test is not None:
         task, heads, outputs = labels.task, labels.heads, (test.logits, test.labels)
         write_text(folder.predictions, predictions_csv(test, labels))
@@ -41,6 +49,15 @@ def write_result(folder: RunFolder, result: Result, test: Predicted | None, labe
             confusions=metrics.confusions(*outputs, heads) if heads else None,
         )
     folder.write(result)
+
+
+def doubts(epochs: Sequence[Epoch], best: int) -> list[str]:
+    """Why the best epoch may be a matter of chance: it is the first, or validation loss rises all along."""
+    found = [f"the first of {len(epochs)} epochs is the best"] if best == 1 < len(epochs) else []
+    losses = [epoch.scores["valid_loss"] for epoch in epochs if "valid_loss" in epoch.scores]
+    if len(losses) > 1 and epochs[-1].train_loss < epochs[0].train_loss and all(a < b for a, b in pairwise(losses)):
+        found.append("validation loss only rises while training loss falls")
+    return found
 
 
 def scores(predicted: Predicted | None, labels: Labels) -> Scores:

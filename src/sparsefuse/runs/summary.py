@@ -2,6 +2,7 @@
 
 import math
 import statistics
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
@@ -94,6 +95,8 @@ class Row(NamedTuple):
     """whose metrics they are: test, or valid where no run was tested"""
     main: str
     """The metric that orders the rows."""
+    warnings: list[str]
+    """What makes the choice of checkpoints doubtful, and in how many runs."""
     gmacs: float | None
     relative: float | None
     """GMACs over those of the reference."""
@@ -160,7 +163,10 @@ def summarise(runs: list[Run]) -> list[Row]:
         relative = counted[name] / counted[reference] if name in counted else None
         costs = {part: _cost(group, part) for part in Row._fields[-6:]}
         seeds, main = sorted({run.result.seed for run in group}), MAIN_METRIC[group[0].result.task]
-        rows.append(Row(name, seeds, _metrics(group, split), split, main, gmacs[name], relative, reference, **costs))
+        shares = Counter(warning for run in group for warning in run.result.warnings)
+        warnings = [f"{warning} ({count} of {len(group)} runs)" for warning, count in shares.items()]
+        stats = _metrics(group, split)
+        rows.append(Row(name, seeds, stats, split, main, warnings, gmacs[name], relative, reference, **costs))
     return sorted(rows, key=_worst_last)
 
 

@@ -29,7 +29,7 @@ def card(run: Path, *, title: str, source: str, license: str | None, data: str |
         "## Labels\n\n" + _labels(facts.labels),
         "## Data\n\n" + _data(facts, result, data),
         "## Use\n\n" + _use(source, facts),
-        "## Intended use and limits\n\n" + _limits(facts),
+        "## Intended use and limits\n\n" + _limits(facts, result),
         f"## Licence\n\n{_plain(license) if license else NOT_STATED}",
     ]
     return "\n\n".join(parts) + "\n"
@@ -154,11 +154,14 @@ def _use(source: str, facts: ModelFacts) -> str:
     )
 
 
-def _limits(facts: ModelFacts) -> str:
+def _limits(facts: ModelFacts, result: Result | None) -> str:
     lines = [
         "- Meant for clips like those of its data, with the labels above; other clips get one of these labels too.",
         "- The scores hold for the clips they were measured on. Other people, devices and places may differ.",
         "- Nothing was measured on fairness, safety or misuse; do not decide about people by it alone.",
+    ]
+    lines += [
+        f"- The choice of its weights is doubtful: {_plain(text)}." for text in (result.warnings if result else [])
     ]
     if facts.finetuned_from:
         lines.append("- It was adapted to one user's clips; the scores of the model it came from do not hold for it.")

@@ -6,7 +6,7 @@ from pathlib import Path
 from sparsefuse.files.rows import csv_text
 from sparsefuse.files.whole import write_text
 from sparsefuse.report import charts
-from sparsefuse.report.page import commands, confusions, environment, render
+from sparsefuse.report.page import commands, confusions, environment, render, table_warnings
 from sparsefuse.runs.summary import Stat, spread
 from sparsefuse.study.claims import claims
 from sparsefuse.study.results import Place, Results
@@ -28,7 +28,9 @@ def write_page(folder: str | Path, out: str | Path | None = None) -> Path:
     all_tables = tables(results, judged)
     for table in all_tables:
         write_text(folder / f"{table.key}.csv", csv_text([table.head, *table.lines]))
-    write_text(folder / "study.md", "\n".join([_lead(results), *(table.markdown() for table in all_tables)]))
+    warnings = table_warnings(list(results.rows.values()))
+    parts = [_lead(results), *(table.markdown() for table in all_tables), *(f"Warning: {w}.\n" for w in warnings)]
+    write_text(folder / "study.md", "\n".join(parts))
     figures = _figures(results)
     if results.curves("f2"):
         write_text(folder / "f2.svg", charts.standalone(_reduction(results, legend=True)))
@@ -44,6 +46,7 @@ def write_page(folder: str | Path, out: str | Path | None = None) -> Path:
         environment=environment(results.finished),
         commands=commands(results.finished),
         margin=results.margin,
+        warnings=warnings,
     )
     write_text(out, page)
     return out

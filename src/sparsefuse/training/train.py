@@ -25,6 +25,7 @@ from sparsefuse.cost import count
 from sparsefuse.data.augment import augment
 from sparsefuse.data.batches import LengthBuckets, collate
 from sparsefuse.data.clips import Clips, load_clips
+from sparsefuse.data.split import lone_judge
 from sparsefuse.files import checkpoint
 from sparsefuse.methods import build, option_names
 from sparsefuse.model import FusionModel
@@ -298,6 +299,7 @@ class _Run:
             clips=clips.fingerprints,
             skipped=len(clips.skips),
             cost=cost,
+            warnings=["one group alone validates"] if lone_judge({n: d.rows for n, d in clips.splits.items()}) else [],
             heads=self.heads or None,
         )
         write_result(self.folder, result, test, clips.labels)
