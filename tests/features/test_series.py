@@ -104,17 +104,28 @@ def test_of_rows_at_the_same_time_the_first_counts(write) -> None:
     np.testing.assert_allclose(series(file, time="t")[:, 0], [0, 10, 99, 20])
 
 
+def test_a_clock_that_steps_back_a_little_is_put_in_order(write) -> None:
+    file = write("t,x\n10.2,2\n10,0\n10.1,1\n10.2,9\n10.3,3\n")  # the one first received at 10.2 counts
+    np.testing.assert_allclose(series(file, time="t")[:, 0], [0, 1, 2, 3])
+    np.testing.assert_allclose(series(file, time="t", rate=20)[:, 0], [0, 0.5, 1, 1.5, 2, 2.5, 3])
+
+
 @pytest.mark.parametrize(
     ("text", "options", "message"),
     [
         ("", {}, "a.csv: is empty"),
         ("a,b\n", {}, "a.csv: has only a header"),
-        ("a,b\n1,2\n3\n", {}, "line 3: 1 cells, the first row has 2; was it cut short?"),
+        ("a,b\n1,2\n3\n", {}, "line 3: 1 cells, most rows have 2; was it cut short?"),
         ("a,b\n1,walk\n", {}, "line 2, column 'b': 'walk' is not a number; name the columns of numbers in `columns`"),
-        ("a;b\n1,5;2\n", {}, "line 2, column 'a': '1,5' is not a number; use a decimal point"),
+        ("a;b\n1,5;2\n", {}, "line 2, column 'a': '1,5' is not a number; set `decimal: ','`"),
         ("ax,b\n1,2\n", {"columns": ["xa"]}, "unknown column 'xa'; did you mean 'ax'"),
         ("1,2\n", {"columns": [2]}, "there is no column 2, it has 2, counted from 0"),
-        ("t,b\n1,2\n0,2\n", {"time": "t"}, "line 3, column 't': the time goes back to '0'"),
+        (
+            "t,b\n2,2\n0,2\n",
+            {"time": "t"},
+            "line 3, column 't': '0': the time goes back by 2 s, more than max_gap, 1 s",
+        ),
+        ("t,b\n1,2\n.9,2\n", {"time": "t", "unsorted": "error"}, "'.9': the time goes back by 0.1 s"),
         ("t,b\n1,2\n,2\n", {"time": "t"}, "line 3, column 't': has no time"),
         ("t,b\nnoon,2\n", {"time": "t"}, "'noon' is not a time"),
         ("t,b\n0,\n1,\n", {"time": "t"}, "column 'b' has no value"),
@@ -132,7 +143,13 @@ def test_a_missing_file_is_unusable(tmp_path: Path) -> None:
         series(tmp_path / "gone.csv")
 
 
-@pytest.mark.parametrize("options", [{"rate": 0}, {"unit": -1}, {"max_gap": 0}, {"columns": []}, {"long_gap": "line"}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        *({"rate": 0}, {"unit": -1}, {"max_gap": 0}, {"columns": []}, {"long_gap": "line"}),
+        *({"skip": -1}, {"encoding": "utf8-bom"}, {"decimal": ";"}, {"unsorted": "drop"}),
+    ],
+)
 def test_a_wrong_option_is_refused_before_any_work(options: dict) -> None:
     with pytest.raises(ValueError, match="extractor 'series'"):
         build("series", options)

@@ -1,110 +1,168 @@
-"""Reads a CSV file of sensor readings: columns by name or number, cells as numbers or times."""
+"""Reads a table of sensor readings: columns by name or number, cells as numbers or times."""
 
-import csv
 import math
-from datetime import UTC, datetime
+import re
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
 
 from sparsefuse.errors import unknown
+from sparsefuse.features._cells import TIME, Layout, is_number, number, read_cells
 from sparsefuse.files.rows import BLANK
 from sparsefuse.files.skipped import Unusable
 
+_MANY = 10  # rows that are no coincidence
+_MOSTLY = 0.9  # share of steps
+_CLOCK = re.compile(r"(?i)time|stamp|elapsed|epoch|clock|date|seconds|millis|\bt\b")
+_SWAPPED = str.maketrans(",.", ".,")
+_LONG = 20  # digits that do not fit 64 bits
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_BEGAN = 1e8  # seconds since 1970; a reading is less
+_LATEST = 1e11  # seconds since 1970; a time beyond it is in smaller units
+
 
 class Readings:
-    """Rows of cells with the same columns; without a header these are called 0, 1, ..."""
+    """The table of a file."""
 
-    def __init__(self, path: Path) -> None:
-        """Reads the file; cells are separated by , or ; or a tab, else by white space. Raises Unusable."""
-        self.path = path
-        records = _records(path)
-        header = not all(_is_number(cell) for _, cells in records[:1] for cell in cells)
-        self.names = records[0][1] if header else [str(place) for place in range(len(records[0][1]))]
-        self._rows = records[header:]
-        if not self._rows:
-            raise Unusable(f"{path}: has only a header, expected rows of numbers")
-        for line, cells in self._rows:
-            if len(cells) != len(self.names):
-                cut = f"{len(cells)} cells, the first row has {len(self.names)}; was it cut short?"
-                raise Unusable(f"{path}, line {line}: {cut}")
+    def __init__(self, path: Path, layout: Layout, missing: Sequence[float], time_format: str | None) -> None:
+        """Reads the file. Cells that equal a number of `missing` have no value. Raises Unusable."""
+        self.path, self._layout, self._missing, self._format = path, layout, missing, time_format
+        self.names, self._rows = read_cells(path, layout)
+        self._check_begin()
 
     def __len__(self) -> int:
         return len(self._rows)
 
     def place(self, column: int | str) -> int:
         """Index of a column: the one of that name, else of that number, from 0."""
+        if self.names.count(str(column)) > 1:
+            raise Unusable(f"{self.path}: several columns are called {column!r}; leave the header out with `skip`")
         if str(column) in self.names:
             return self.names.index(str(column))
         if isinstance(column, str):
-            raise Unusable(f"{self.path}: {unknown('column', column, self.names)}")
+            hint = "leave out lines above the names with `skip`"
+            raise Unusable(f"{self.path}: {unknown('column', column, self.names)}; {hint}")
         if not 0 <= column < len(self.names):
             raise Unusable(f"{self.path}: there is no column {column}, it has {len(self.names)}, counted from 0")
         return column
 
     def numbers(self, place: int) -> np.ndarray:
         """(rows,) float64 of a column, NaN where it has no value."""
-        return np.array([self._number(row, place) for row in range(len(self))])
+        values = np.array([self._number(row, place) for row in range(len(self))], dtype=np.float64)
+        values[np.isin(values, self._missing) | np.isinf(values)] = math.nan
+        return values
 
     def times(self, place: int, unit: float) -> np.ndarray:
         """(rows,) seconds since the first row, of a column of numbers (`unit` seconds each) or of dates."""
-        dates = not _is_number(self._rows[0][1][place])
-        moments = np.array([self._date(row, place) if dates else self._number(row, place) for row in range(len(self))])
-        none = np.flatnonzero(np.isnan(moments))
-        if len(none):
-            raise Unusable(f"{self._at(int(none[0]), place)}: has no time")
-        times = (moments - moments[0]) * (1.0 if dates else unit)  # in this order long numbers lose no digits
-        back = np.flatnonzero(np.diff(times) < 0)
-        if len(back):
-            row = int(back[0]) + 1
-            raise Unusable(f"{self._at(row, place)}: the time goes back to {self._rows[row][1][place]!r}")
+        first = self._rows[0][1][place]
+        dates = self._format is not None or not any(map(is_number, (first, self._plain(first))))
+        moments = [self._date(row, place) if dates else self._number(row, place) for row in range(len(self))]
+        none = next((row for row, moment in enumerate(moments) if not math.isfinite(moment)), None)
+        if none is not None:
+            raise Unusable(f"{self._at(none, place)}: has no time")
+        if not dates and abs(moments[0]) * unit > _LATEST:
+            likely = next((unit for unit in (1e-3, 1e-6, 1e-9) if 1e9 <= moments[0] * unit < 4e9), 1e-9)
+            raise Unusable(f"{self.at(0, place)} is beyond the year 5000 in seconds; set `unit`, such as {likely:g}")
+        # In this order long numbers lose no digits: nanoseconds since 1970 do not fit a float.
+        times = np.array([moment - moments[0] for moment in moments], dtype=np.float64)
+        times = times / 1e6 if dates else times * unit
+        if self._format is not None and not re.search("%[dDjxcs]", self._format):
+            times += 86_400 * np.cumsum(np.diff(times, prepend=0.0) < -43_200)  # a clock without a date, past midnight
         return times
 
+    def at(self, row: int, place: int) -> str:
+        """Where a cell is, and its text, for a message."""
+        return f"{self._at(row, place)}: {self._rows[row][1][place]!r}"
+
+    def check_readings(self, places: Sequence[int], *, timed: bool) -> None:
+        """Raises Unusable for columns that are no readings, a clock or an index, if none was chosen by name.
+
+        `timed`: the times are known, so that the first column need not be one."""
+        for place in places:
+            if reason := self._no_reading(place, timed):
+                hint = "name the columns of readings in `columns`"
+                raise Unusable(f"{self.path}: column {self.names[place]!r} {reason}{hint}")
+
+    def _no_reading(self, place: int, timed: bool) -> str:
+        """Why a column is not of readings, empty if it may be."""
+        if not self.names[place]:
+            return "has no name, as an index has none; "
+        clock = bool(_CLOCK.search(self.names[place]))
+        if len(self) < _MANY or not (clock or place == 0):
+            return ""
+        steps = np.diff(self.numbers(place))
+        whole = all(cells[place].isdecimal() for _, cells in self._rows)
+        if place == 0 and whole and 1 in steps and np.isin(steps, (1, steps.min())).all():  # it may begin again
+            return "counts the rows; "
+        rising = steps > 0
+        if (rising.all() and not timed) or (clock and rising.any() and (steps >= 0).mean() > _MOSTLY):
+            return "rises as a clock does; name it in `time`, or "
+        return ""
+
+    def _check_begin(self) -> None:
+        """Raises Unusable where the first row is the time the file began."""
+        if len(self) < 3 or not all(is_number(cell) for _, cells in self._rows[:2] for cell in cells):
+            return
+        begin, second = (self._cells_of(row) for row in (0, 1))
+        if len(begin) == 1 and min(begin) > _BEGAN and max(second) < _BEGAN / 10:
+            skip, rate = f"`skip: {self._rows[0][0]}`", ""
+            if len(second) == 1 and min(second) > 0:
+                skip = f"`skip: {self._rows[1][0]}`"
+                rate = f", the second like rows per second; set `file_rate: {min(second):g}` and"
+            raise Unusable(f"{self.path}: the first line looks like the time it began{rate or '; set'} {skip}")
+
+    def _cells_of(self, row: int) -> set[float]:
+        return {self._number(row, place) for place in range(len(self.names))}
+
+    def _plain(self, cell: str) -> str:
+        """A cell with a decimal point, and nothing between thousands."""
+        comma, thousands = self._layout.decimal == ",", self._layout.thousands
+        if thousands and re.fullmatch(rf"[-+]?\d{{1,3}}({re.escape(thousands)}\d{{3}})+([.,]\d*)?", cell):
+            cell = cell.replace(thousands, "")
+        return cell.translate(_SWAPPED) if comma else cell  # 1.234 becomes 1,234, which is no number
+
     def _number(self, row: int, place: int) -> float:
+        """An int where it is whole, which keeps all digits."""
         cell = self._rows[row][1][place]
         if cell.lower() in BLANK:
             return math.nan
         try:
-            value = float(cell)
+            return int(cell) if cell.isdecimal() and len(cell) < _LONG else number(self._plain(cell))
         except ValueError as error:
-            hint = "use a decimal point" if "," in cell else "name the columns of numbers in `columns`"
-            raise Unusable(f"{self._at(row, place)}: {cell!r} is not a number; {hint}") from error
-        return value if math.isfinite(value) else math.nan
+            raise Unusable(f"{self.at(row, place)} is not a number; {self._hint(row, place)}") from error
 
-    def _date(self, row: int, place: int) -> float:
-        """In seconds; a date without a zone is UTC."""
+    def _hint(self, row: int, place: int) -> str:
         cell = self._rows[row][1][place]
+        if self._layout.decimal != "," and re.search(r"\d,\d+(e[-+]?\d+)?$|^\d+\s+[-+]?\d+$", cell, re.IGNORECASE):
+            return "set `decimal: ','` if its comma is a decimal point"
+        if between := re.match(r"[-+]?\d{1,3}([.,'\s])\d{3}", cell):
+            return f"set `thousands: {between[1]!r}` if that is between thousands"
+        if self._layout.decimal == "," and is_number(cell):
+            return "it has a point, and `decimal` is a comma"
+        if row == 0 and len(self) > 1 and is_number(self._plain(self._rows[1][1][place])):
+            return f"leave the line out with `skip: {self._rows[0][0]}`"
+        if TIME.match(cell):
+            return "if it is a time, name its column in `time`"
+        return "name the columns of numbers in `columns`"
+
+    def _date(self, row: int, place: int) -> int:
+        """In microseconds; a date without a zone is UTC."""
         try:
-            when = datetime.fromisoformat(cell)
+            when = self._parsed(self._rows[row][1][place])
         except ValueError as error:
-            expected = "expected a number or a date such as 2026-01-31 12:00:00"
-            raise Unusable(f"{self._at(row, place)}: {cell!r} is not a time; {expected}") from error
-        return (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp()
+            expected = f"expected {self._format}" if self._format else "set `time_format`, such as %d/%m/%Y %H:%M:%S.%f"
+            raise Unusable(f"{self.at(row, place)} is not a time; {expected}") from error
+        return ((when if when.tzinfo else when.replace(tzinfo=UTC)) - _EPOCH) // timedelta(microseconds=1)
+
+    def _parsed(self, cell: str) -> datetime:
+        if self._format is None:
+            return datetime.fromisoformat(cell)
+        try:
+            return datetime.strptime(cell, self._format)
+        except ValueError:  # many write no fraction where it is zero
+            return datetime.strptime(cell, self._format.replace(".%f", ""))
 
     def _at(self, row: int, place: int) -> str:
         return f"{self.path}, line {self._rows[row][0]}, column {self.names[place]!r}"
-
-
-def _records(path: Path) -> list[tuple[int, list[str]]]:
-    """(line, cells) of the rows that are not blank."""
-    if not path.is_file():
-        raise Unusable(f"{path}: {'is a folder' if path.is_dir() else 'missing'}, expected a CSV file")
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-        first = next((line for line in lines if line.strip()), "")
-        end = max(",;\t", key=first.count)
-        rows = csv.reader(lines, delimiter=end) if end in first else (line.split() for line in lines)
-        records = [(number, [cell.strip() for cell in cells]) for number, cells in enumerate(rows, 1) if any(cells)]
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise Unusable(f"{path}: cannot be read as CSV ({error})") from error
-    if not records:
-        raise Unusable(f"{path}: is empty, expected rows of numbers")
-    return records
-
-
-def _is_number(cell: str) -> bool:
-    try:
-        float(cell)
-    except ValueError:
-        return cell.lower() in BLANK
-    return True

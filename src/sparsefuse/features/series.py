@@ -1,12 +1,14 @@
 """Columns of a table of sensor readings, one token per reading, or resampled to a steady rate."""
 
+import codecs
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 
+from sparsefuse.features._cells import Layout
 from sparsefuse.features._readings import Readings
 from sparsefuse.files.skipped import Unusable
 from sparsefuse.media import File, FileRequest
@@ -15,16 +17,31 @@ SOURCE = "series"
 _MOST = 10_000_000  # tokens; a time column in milliseconds that is read as seconds gives more
 
 
+class Clock(NamedTuple):
+    """The times of a file's rows."""
+
+    times: np.ndarray
+    """(rows,) seconds since the first row, rising"""
+    late: int = 0
+    """rows that were put in order"""
+    twice: int = 0
+    """rows that were dropped, as their time was there already"""
+
+
 @dataclass(frozen=True)
 class Extractor:
     """Columns of a CSV file as tokens, (N, F) float32, in the file's own units."""
 
     columns: list[int | str] | None = None
-    """by name, or by number from 0; None = all but `time`"""
+    """by name, or by number from 0; None = all but `time`, if none looks like a clock or an index"""
     time: int | str | None = None
     """the column of times: numbers, or dates as 2026-01-31 12:00:00; None = there is none"""
     unit: float = 1.0
     """seconds per unit of the times: 0.001 for milliseconds"""
+    time_format: str | None = None
+    """how dates are written, such as %d/%m/%Y %H:%M:%S.%f; None = numbers, or as ISO 8601 says"""
+    unsorted: Literal["sort", "error"] = "sort"
+    """what to do if the clock steps back by at most `max_gap`: sort = put the rows in order, of equal times one"""
     file_rate: float | None = None
     """rows per second of a file without times; None = unknown"""
     rate: float | None = None
@@ -33,6 +50,18 @@ class Extractor:
     """most seconds between two values to interpolate over; an empty or NaN cell has no value"""
     long_gap: Literal["error", "hold"] = "error"
     """what to do with a longer gap: error = the file is unusable, hold = repeat the value before it"""
+    skip: int = 0
+    """lines to leave out at the head of the file"""
+    comment: str = "#"
+    """lines that begin so are left out; empty = none"""
+    decimal: Literal[".", ","] | None = None
+    """what precedes the fraction; None = a point, if the commas of the file cannot be meant so"""
+    thousands: str | None = None
+    """what is between groups of three digits; None = nothing"""
+    encoding: str | None = None
+    """of the text, such as cp1252; None = UTF-8, or UTF-16 with its mark"""
+    missing: list[float] | None = None
+    """numbers that stand for no value, such as -9999"""
 
     def __post_init__(self) -> None:
         if self.columns == []:
@@ -41,6 +70,12 @@ class Extractor:
             value = getattr(self, name)
             if value is not None and not 0 < value < math.inf:
                 raise ValueError(f"{name} is {value}, expected a number above 0")
+        if self.skip < 0:
+            raise ValueError(f"skip is {self.skip}, expected a number of lines")
+        try:
+            codecs.lookup(self.encoding or "utf-8")
+        except LookupError as error:
+            raise ValueError(f"encoding is {self.encoding!r}, expected one that Python knows, as cp1252") from error
 
     def request(self) -> FileRequest:
         """The file; of a part of it the tokens from `start` to before `end`, in seconds since the first row."""
@@ -49,30 +84,51 @@ class Extractor:
     def features(self, file: File) -> np.ndarray:
         """(N, F) float32. Beyond the first and the last value the nearest one stays, if that is not too long."""
         path, first, last = file.path, file.start, math.inf if file.end is None else file.end
-        table = Readings(path)
-        clock = None if self.time is None else table.place(self.time)
-        places = self._places(table, clock)
-        values = np.stack([table.numbers(place) for place in places], axis=1)  # (rows, F)
-        times = self._times(table, clock)
-        if times is None:
+        names, values, clock = self._table(path)
+        if clock is None:
             _check_no_time_needed(path, values, {"rate": self.rate, "start": first or None, "end": file.end})
             return values.astype(np.float32)
+        times = clock.times
         if self.rate is None:
-            kept = (times >= first) & (times < last)
+            kept = (times > first - 1e-9) & (times < last - 1e-9)  # as in _grid
             at, own = times[kept], values[kept]
         else:
             at = _grid(path, times[-1], self.rate, first, last)
-            own = np.full((len(at), len(places)), math.nan)
+            own = np.full((len(at), len(names)), math.nan)
         if not len(at):
             raise Unusable(f"{path}: has nothing from {first:g} s to {last:g} s; it lasts {times[-1]:g} s")
         columns = []
-        for column, place in zip(values.T, places, strict=True):
+        for column, name in zip(values.T, names, strict=True):
             finite = np.isfinite(column)
-            where = f"{path}: column {table.names[place]!r}"
+            where = f"{path}: column {name!r}"
             columns.append(
                 _interpolated(where, times[finite], column[finite], at, self.max_gap, self.long_gap == "hold")
             )
         return np.where(np.isnan(own), np.stack(columns, axis=1), own).astype(np.float32)
+
+    def _table(self, path: Path) -> tuple[list[str], np.ndarray, Clock | None]:
+        """Names and values (rows, F) of the columns, and the rows' times if they are known."""
+        layout = Layout(self.skip, self.comment, self.decimal, self.thousands, self.encoding)
+        table = Readings(path, layout, self.missing or (), self.time_format)
+        place = None if self.time is None else table.place(self.time)
+        places = self._places(table, place)
+        values = np.stack([table.numbers(place) for place in places], axis=1)
+        names = [table.names[place] for place in places]
+        if self.columns is None:
+            timed = place is not None or self.file_rate is not None or len(places) == 1
+            table.check_readings(places, timed=timed)
+        if place is None:
+            return names, values, Clock(np.arange(len(table)) / self.file_rate) if self.file_rate else None
+        times = table.times(place, self.unit)
+        late = np.maximum.accumulate(times) - times
+        row = int(np.argmax(late))
+        if late[row] > self.max_gap or (late[row] and self.unsorted == "error"):
+            limit = "" if self.unsorted == "error" else f", more than max_gap, {self.max_gap:g} s"
+            raise Unusable(f"{table.at(row, place)}: the time goes back by {late[row]:g} s{limit}")
+        if not late[row]:
+            return names, values, Clock(times)
+        times, order = np.unique(times, return_index=True)  # of equal times the first
+        return names, values[order], Clock(times - times[0], int((late > 0).sum()), len(late) - len(order))
 
     def _places(self, table: Readings, clock: int | None) -> list[int]:
         if self.columns is not None:
@@ -81,12 +137,6 @@ class Extractor:
         if not places:
             raise Unusable(f"{table.path}: has no column but {self.time!r}, expected readings beside the times")
         return places
-
-    def _times(self, table: Readings, clock: int | None) -> np.ndarray | None:
-        """(rows,) seconds since the first row; None without a time column and a rate."""
-        if clock is not None:
-            return table.times(clock, self.unit)
-        return None if self.file_rate is None else np.arange(len(table)) / self.file_rate
 
 
 def _check_no_time_needed(path: Path, values: np.ndarray, options: dict[str, float | None]) -> None:
