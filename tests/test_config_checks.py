@@ -41,12 +41,20 @@ def test_unknown_options_are_errors_with_the_nearest_match(options: dict[str, An
         ("data.spec_augment", {"a": SpecAugment(freq=-1)}, "data.spec_augment: 'a' has freq -1; expected 0 or more"),
         ("data.pictures", {"a": Picture(0, 2)}, "data.pictures: 'a' has height 0; expected 1 or more"),
         ("data.pictures", {"a": Picture(2, 2, crop=1.0)}, "expected crop < 1"),
+        ("data.separator", "", "data.separator is ''.*expected a text"),
     ],
     ids=str,
 )
 def test_augmentation_out_of_range_is_an_error(field: str, value: object, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         check_config(wrong(field, value))
+
+
+def test_a_separator_needs_a_task_of_several_labels() -> None:
+    both = Config(data=Data(manifest="m.csv", separator=",", task="multilabel"))
+    check_config(both)
+    with pytest.raises(ValueError, match=r"separator is ',', data\.task class; expected .* data\.task=multilabel"):
+        check_config(dataclasses.replace(both, data=dataclasses.replace(both.data, task="class")))
 
 
 def test_options_of_other_methods_and_of_files_are_kept(tmp_path: Path) -> None:

@@ -77,6 +77,8 @@ class Data:
     task: Literal["auto", "class", "multilabel", "heads", "regression"] = "auto"
     """one class; several classes separated by |; one class in each of several columns; a number. auto: read from the
     labels (a number is a class if whole)"""
+    separator: str = "|"
+    """what separates several classes in a label, such as a comma; of a list ['a', 'b'] brackets and quotes go too"""
     classes: dict[str, str] = field(default_factory=dict)
     """label column -> CSV with the columns id and key that lists its classes, relative as the manifest is: {verb:
     verbs.csv}. Without it they are those of the training clips"""

@@ -54,6 +54,11 @@ def check_config(config: Config) -> None:
     for modality, length in config.data.resample.items():
         if length < 1:
             raise ValueError(f"data.resample: {modality!r} is {length}; expected 1 or more tokens")
+    if not config.data.separator or (config.data.separator != "|" and config.data.task not in ("auto", "multilabel")):
+        raise ValueError(
+            f"data.separator is {config.data.separator!r}, data.task {config.data.task}; expected a text, and several "
+            "classes: data.task=multilabel or auto"
+        )
     if config.data.windows > 1 and not config.data.max_length:
         raise ValueError(f"data.windows is {config.data.windows}, but data.max_length, the length of one, is 0; set it")
     for modality, bands in config.data.spec_augment.items():

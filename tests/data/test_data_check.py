@@ -316,6 +316,20 @@ def test_every_bad_id_is_named_at_once(tmp_path):
     ]
 
 
+def test_classes_that_look_the_same_are_shown_by_their_code_points(clips):
+    table = [row | {"label": ["caf\u00e9", "cafe\u0301"][i % 2]} for i, row in enumerate(rows())]
+    (problem,) = of_kind(found(clips, table), "alike")
+    assert problem.message == r"2 classes may be one: 'cafe\u0301', 'caf\xe9'"
+
+
+def test_lists_are_classes_of_their_own_until_a_separator_is_given(clips):
+    table = [row | {"label": ["['x', 'y']", "['y']", "x"][i % 3]} for i, row in enumerate(rows())]
+    assert of_kind(found(clips, table), "several")
+    report = found(clips, table, separator=",")
+    assert not of_kind(report, "several")
+    assert list(report.balance["train"]) == ["x", "y"]
+
+
 def test_a_report_prints_problems_by_kind_with_count_and_fix(clips):
     table = rows()
     table.append({"id": "[odd]", "label": "x", "split": "train", "a": "[x].npy"})

@@ -222,6 +222,16 @@ def _(folder: Path) -> Rows:
     return [row | {"label": "y" if row["id"] in ("s0", "s4", "s6") else "x"} for row in features(30)]
 
 
+@breaks("alike")
+def _(folder: Path) -> Rows:
+    return [row | {"label": row["label"].upper() if i < 2 else row["label"]} for i, row in enumerate(features())]
+
+
+@breaks("several")
+def _(folder: Path) -> Rows:
+    return [row | {"label": ["x", "y", "x,y"][i % 3]} for i, row in enumerate(features())]
+
+
 @breaks("gaps")
 def _(folder: Path) -> Rows:
     return changed(features(), 1, a="")

@@ -4,7 +4,7 @@ import re
 import pytest
 import torch
 
-from sparsefuse.data.labels import Labels, guess_task, task_of
+from sparsefuse.data.labels import Labels, alike, guess_task, listed, task_of
 from sparsefuse.files.skipped import Unusable
 from sparsefuse.files.typed import from_json, to_json
 
@@ -36,6 +36,35 @@ def test_classes_are_sorted_numbers_by_value():
     assert Labels.from_rows(["10", "9", "1"]).classes == ("1", "9", "10")
 
 
+@pytest.mark.parametrize(
+    ("classes", "groups"),
+    [
+        (["caf\u00e9", "cafe\u0301", "Caf\u00e9", "cafe"], [["caf\u00e9", "cafe\u0301", "Caf\u00e9"]]),
+        (["0", "0.0", "00", "1", "1e0", "10", "1_0"], [["0", "0.0", "00"], ["1", "1e0"]]),
+        (["a b", "a\u00a0b", "ab\u200b", "a-b"], [["a b", "a\u00a0b", "ab\u200b"]]),
+        (["True", "TRUE", "False"], [["True", "TRUE"]]),
+        (["cat", "cats", "dog"], []),
+    ],
+)
+def test_classes_that_differ_in_writing_alone_are_alike(classes, groups):
+    assert alike(classes) == groups
+
+
+@pytest.mark.parametrize(
+    ("classes", "lists"),
+    [
+        (["['a', 'b']", '["a"]', "c"], ["['a', 'b']", '["a"]']),
+        (["a", "b", "a,b"], ["a,b"]),
+        (["a, b", "b, c", "a, c"], ["a, b", "b, c", "a, c"]),
+        (["a;b", "b", "a"], ["a;b"]),
+        (["dog barking", "playing violin, fiddle", "male speech, man speaking"], []),
+        (["x, a", "x, b", "x, c"], []),
+    ],
+)
+def test_classes_that_share_their_parts_may_be_lists(classes, lists):
+    assert listed(classes) == lists
+
+
 def test_a_class_is_an_index():
     found = Labels.from_rows(["dog", "cat"]).encode("dog")
     assert found.dtype == torch.long
@@ -64,6 +93,8 @@ def test_regression_is_one_number():
         (Labels("multilabel", ("cat", "dog")), "cat|cow", "unknown class 'cow'"),
         (Labels("regression"), "nan", "not a finite number"),
         (Labels("regression"), "high", "not a finite number"),
+        (Labels("regression"), "0,5", "not a finite number, as regression expects; write a decimal point"),
+        (Labels("regression"), "1_5", "not a finite number"),
         (Labels("regression"), "", "label is empty"),
     ],
 )
@@ -79,6 +110,12 @@ def test_labels_that_cannot_be_encoded_are_unusable(labels, text, message):
         (["", ""], "auto", "no training row has a label"),
         (["a", "a"], "auto", "at least two classes"),
         (["a", "b"], "regression", "no label is a number"),
+        (["0,5", "1", "1,25"], "auto", r"numbers with commas \(such as '0,5'\): for regression write decimal points"),
+        (
+            [str(20 + i) for i in range(24)],
+            "auto",
+            "24 whole numbers in 24 rows .*set data.task to regression or class",
+        ),
     ],
 )
 def test_labels_nothing_can_be_learnt_from_are_an_error(texts, task, message):

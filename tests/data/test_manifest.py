@@ -4,6 +4,7 @@ import math
 import pytest
 
 from sparsefuse.data.manifest import Row, read_manifest
+from sparsefuse.files.rows import write_table
 
 
 def write(path, text):
@@ -68,6 +69,29 @@ def test_a_label_that_json_calls_nan_is_missing_and_said_so(tmp_path, caplog):
     path = write(tmp_path / "m.jsonl", "\n".join(map(json.dumps, rows)))
     assert [row.label for row in read_manifest(path).rows] == ["", "a|"]
     assert "labels that say 'NaN' (2) are read as empty; if that is a class, rename it" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("separator", "label"),
+    [
+        (",", "a, b"),
+        (",", "['a', 'b']"),
+        (",", '["a", "b"]'),
+        (";", "a;b"),
+        (" + ", "a + b"),
+        ("|", "a|b"),
+        (",", "a|b"),
+    ],
+)
+def test_several_labels_are_separated_as_the_configuration_says(tmp_path, separator, label):
+    path = write_table(tmp_path / "m.csv", [{"id": "1", "rgb": "a.npy", "label": label}])
+    assert read_manifest(path, separator=separator).rows[0].label == "a|b"
+
+
+def test_a_separator_and_several_columns_do_not_go_together(tmp_path):
+    path = write(tmp_path / "m.csv", "id,rgb,verb,noun\n1,a.npy,take,cup\n")
+    with pytest.raises(ValueError, match=r"data\.separator is for several classes of one column, data.label names 2"):
+        read_manifest(path, label="verb+noun", separator=",")
 
 
 def test_labels_of_a_column_of_their_own_are_missing_alike(tmp_path):

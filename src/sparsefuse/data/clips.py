@@ -43,7 +43,9 @@ class Clips(NamedTuple):
 
 def load_clips(data: Data, root: Path) -> Clips:
     """Reads the manifest, splits it and checks every file; `data`'s paths are relative to `root`."""
-    manifest = read_manifest(root / data.manifest, label=data.label, modalities=data.modalities)
+    manifest = read_manifest(
+        root / data.manifest, label=data.label, separator=data.separator, modalities=data.modalities
+    )
     task = task_of(data.task, (row.label for row in manifest.rows), manifest.labels)
     rows = split_rows(manifest, data.split, task)
     fit = Lengths.of(data)

@@ -2,7 +2,8 @@
 
 import logging
 import math
-from collections.abc import Iterable, Mapping, Sequence
+import unicodedata
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from types import MappingProxyType
@@ -104,7 +105,8 @@ class Labels:
             return torch.tensor(self.indices(text)) - torch.tensor([span.start for span in self.groups.values()])
         number = _number(text)
         if number is None:
-            raise Unusable(f"label {text!r} is not a finite number, as regression expects")
+            hint = "; write a decimal point" if "," in text else ""
+            raise Unusable(f"label {text!r} is not a finite number, as regression expects{hint}")
         return torch.tensor(number, dtype=torch.float32)
 
     def indices(self, text: str) -> list[int]:
@@ -186,6 +188,11 @@ def guess_task(labels: Iterable[str]) -> Task:
         return "multilabel"
     fractions = [text for text in texts if (number := _number(text)) is not None and number != int(number)]
     words = [text for text in texts if _number(text) is None]
+    if words and all(_number(text.replace(",", ".")) is not None for text in words):
+        raise ValueError(
+            f"labels are numbers with commas (such as {words[0]!r}): for regression write decimal points, for several "
+            "labels set data.separator to a comma, for classes set data.task=class"
+        )
     if fractions and words:
         raise ValueError(
             f"labels are numbers (such as {fractions[0]}) and words (such as {words[0]!r}); "
@@ -194,6 +201,11 @@ def guess_task(labels: Iterable[str]) -> Task:
     if fractions:
         log.info("labels are numbers with fractions: regression; for classes set data.task=class")
         return "regression"
+    if not words and len(set(texts)) > max(10, len(texts) / 2):
+        raise ValueError(
+            f"labels are {len(set(texts))} whole numbers in {len(texts)} rows (such as {texts[0]}); set data.task to "
+            "regression or class"
+        )
     if texts and not words:
         log.info("labels are whole numbers: %d classes; for regression set data.task=regression", len(set(texts)))
     else:
@@ -218,7 +230,30 @@ def _seen(texts: Sequence[str], task: Task, columns: Sequence[str]) -> dict[str,
     return {head: {names[i] for names in whole} for i, head in enumerate(columns)}
 
 
+def alike(classes: Iterable[str]) -> list[list[str]]:
+    """Classes that are the same but for case, spaces, the encoding of accents, or how a number is written."""
+    by_key: dict[object, list[str]] = {}
+    for name in classes:
+        letters = unicodedata.normalize("NFKC", name).casefold()
+        key = "".join(letter for letter in letters if letter.isprintable() and not letter.isspace())
+        number = _number(key)
+        by_key.setdefault(key if number is None else number, []).append(name)
+    return [names for names in by_key.values() if len(names) > 1]
+
+
+def listed(classes: Collection[str]) -> list[str]:
+    """Single classes that seem to be several: `['a', 'b']`, or `a,b` if few names make many of them."""
+    lists = [name for name in classes if name[:1] + name[-1:] in ("[]", "()", "{}")]
+    for mark in ",;":
+        joined = [name for name in classes if mark in name and name not in lists]
+        names = {part.strip() for name in classes for part in name.split(mark)}
+        lists += joined if len(names) <= len(classes) else []
+    return lists
+
+
 def _number(text: str) -> float | None:
+    if "_" in text:  # to Python 1_0 is ten
+        return None
     try:
         number = float(text)
     except ValueError:

@@ -48,9 +48,11 @@ class Manifest(NamedTuple):
         return self.path.parent
 
 
-def read_manifest(path: str | Path, *, label: str | None = "label", modalities: Sequence[str] = ()) -> Manifest:
-    """Reads a manifest; `label=None` reads no labels, `verb+noun` joins those of two columns. Without `modalities`, the
-    columns of files are the modalities.
+def read_manifest(
+    path: str | Path, *, label: str | None = "label", separator: str = "|", modalities: Sequence[str] = ()
+) -> Manifest:
+    """Reads a manifest; `label=None` reads no labels, `verb+noun` joins those of two columns. Several classes stand
+    between `separator`. Without `modalities`, the columns of files are the modalities.
 
     Raises FileNotFoundError, or ValueError for a table that cannot be a manifest (with line and nearest match).
     """
@@ -59,6 +61,8 @@ def read_manifest(path: str | Path, *, label: str | None = "label", modalities: 
     check_ids(path, table)
     labels = _label_columns(path, table, label) if label is not None else []
     used = _chosen(path, table, labels, modalities) if modalities else _guessed(path, table, labels)
+    if separator != "|":
+        _separated(path, table, labels, separator)
     _blank(path, table, labels)
     rows = [_row(path, line, cells, labels, used) for line, cells in zip(table.lines, table.rows, strict=True)]
     return Manifest(path, rows, tuple(used), tuple(labels))
@@ -95,6 +99,15 @@ def _guessed(path: Path, table: Table, labels: Sequence[str]) -> list[str]:
             f"expected cells such as rgb/00412.npy ({', '.join(sorted(FEATURES))})"
         )
     return sorted(names)
+
+
+def _separated(path: Path, table: Table, labels: Sequence[str], separator: str) -> None:
+    """Writes `a, b`, or `['a', 'b']`, as a|b."""
+    if len(labels) > 1:
+        raise ValueError(f"{path}: data.separator is for several classes of one column, data.label names {len(labels)}")
+    for row in table.rows:
+        for name in labels:
+            row[name] = "|".join(part.strip(" '\"") for part in row[name].strip("[](){}").split(separator))
 
 
 def _blank(path: Path, table: Table, labels: Sequence[str]) -> None:

@@ -55,8 +55,11 @@ def modalities_of(config: Config, root: Path) -> tuple[str, ...]:
     """The modalities that the configuration names, or else those of its manifest."""
     from sparsefuse.data.manifest import read_manifest
 
-    path = root / config.data.manifest
-    return read_manifest(path, label=config.data.label, modalities=config.data.modalities).modalities
+    data = config.data
+    listing = read_manifest(
+        root / data.manifest, label=data.label, separator=data.separator, modalities=data.modalities
+    )
+    return listing.modalities
 
 
 def values_of(config: Config, option: str, values: Sequence[Any]) -> list[Variant]:

@@ -86,8 +86,8 @@ def of_manifest(path: Path, run: Path, predictor: Predictor, inputs: Sequence[In
     Raises ValueError if none is left.
     """
     columns = [name for name in read_table(path).columns if name in predictor.columns]
-    label = RunFolder(run).read(Config).data.label
-    manifest = read_manifest(path, label=label, modalities=columns)
+    data = RunFolder(run).read(Config).data
+    manifest = read_manifest(path, label=data.label, separator=data.separator, modalities=columns)
     clips, reasons = [], []
     for row in manifest.rows:
         try:

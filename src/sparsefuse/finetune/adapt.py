@@ -3,6 +3,7 @@
 import copy
 import logging
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -50,9 +51,10 @@ def finetune(
     check_out(run, out)
     predictor = load(run, trust_code=trust_code)
     folder = RunFolder(run)
-    label, facts = folder.read(Config).data.label, folder.read(ModelFacts)
-    clips = read_clips(predictor, manifest, predictor.labels, label=label, new_classes=new_classes)
-    held = read_clips(predictor, test, clips.labels, label=label) if test else None
+    data, facts = folder.read(Config).data, folder.read(ModelFacts)
+    read = partial(read_clips, predictor, label=data.label, separator=data.separator)
+    clips = read(manifest, predictor.labels, new_classes=new_classes)
+    held = read(test, clips.labels) if test else None
     before, now = predictor.labels.num_outputs, clips.labels.num_outputs
     with torch.random.fork_rng():
         torch.manual_seed(settings.seed)  # dropout's

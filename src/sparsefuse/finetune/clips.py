@@ -36,9 +36,15 @@ class UserClips(NamedTuple):
 
 
 def read_clips(
-    predictor: Predictor, manifest: Path, model_labels: Labels, *, label: str = "label", new_classes: bool = False
+    predictor: Predictor,
+    manifest: Path,
+    model_labels: Labels,
+    *,
+    label: str = "label",
+    separator: str = "|",
+    new_classes: bool = False,
 ) -> UserClips:
-    """Reads and normalises every clip as in prediction; `label` names the manifest's column, or several joined by +.
+    """Reads and normalises every clip as in prediction; `label` and `separator` as in `read_manifest`.
 
     A clip that cannot be read is left out. Raises ValueError for a manifest without clips, columns or labels that can
     be used, and for a class that is not in `model_labels` unless `new_classes`; such a class needs two clips.
@@ -50,7 +56,7 @@ def read_clips(
             f"{manifest}: no column is one of {', '.join(predictor.columns)}, which the model reads; columns: "
             f"{', '.join(columns)}; rename one"
         )
-    listing = read_manifest(manifest, label=label, modalities=used)
+    listing = read_manifest(manifest, label=label, separator=separator, modalities=used)
     labels = _with_new(model_labels, listing.rows, manifest) if new_classes else model_labels
     _check_classes(labels, listing.rows, manifest)
     samples: list[Sample] = []

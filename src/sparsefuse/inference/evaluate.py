@@ -78,7 +78,7 @@ def open_run(
     predictor = load(run, trust_code=trust_code)
     data = RunFolder(run).read(Config).data
     path = manifest or root / data.manifest
-    listing = read_manifest(path, label=data.label, modalities=list(predictor.model.features))
+    listing = read_manifest(path, label=data.label, separator=data.separator, modalities=list(predictor.model.features))
     rows: dict[str, list[Row]] = {"all": listing.rows}
     if manifest is None:
         rows = {split: split_rows(listing, data.split, predictor.labels.task)[split]}

@@ -95,7 +95,9 @@ def facts(config: Config, plan: dict[str, list[Entry]], clip: ClipFacts) -> dict
 
 def check_classes(data: Data, root: Path) -> None:
     """Raises ValueError unless clips have one class each, all with training clips; warns of untested classes."""
-    manifest = read_manifest(root / data.manifest, label=data.label, modalities=data.modalities)
+    manifest = read_manifest(
+        root / data.manifest, label=data.label, separator=data.separator, modalities=data.modalities
+    )
     task = task_of(data.task, (row.label for row in manifest.rows), manifest.labels)
     if task != "class":
         raise ValueError(f"a study needs one class per clip; the labels of {manifest.path} are a {task} task")

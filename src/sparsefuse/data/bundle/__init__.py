@@ -57,7 +57,9 @@ def export_features(data: Data, root: Path, out: Path, format: Format) -> Bundle
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise FileExistsError(f"{out} exists and is not empty; choose another folder, or remove it")
     writer = importlib.import_module(f"sparsefuse.data.bundle.{format}")
-    manifest = read_manifest(root / data.manifest, label=data.label, modalities=data.modalities)
+    manifest = read_manifest(
+        root / data.manifest, label=data.label, separator=data.separator, modalities=data.modalities
+    )
     task = task_of(data.task, (row.label for row in manifest.rows), manifest.labels)
     splits = split_rows(manifest, data.split, task)
     lists = read_class_lists(data.classes, root, manifest.labels)

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from sparsefuse.config import Data
-from sparsefuse.data.check.balance import balance, imbalance
+from sparsefuse.data.check.balance import balance, imbalance, odd_classes
 from sparsefuse.data.check.files import Features, Files
 from sparsefuse.data.check.footage import footage, odd_media
 from sparsefuse.data.check.ids import bad_ids, some
@@ -45,7 +45,7 @@ def check(data: Data, root: Path, *, jobs: int = 0) -> Report:
         problems = bad_ids(table)
         if problems:
             return Report(str(path), num_rows, problems=problems)
-        manifest = read_manifest(path, label=data.label, modalities=data.modalities)
+        manifest = read_manifest(path, label=data.label, separator=data.separator, modalities=data.modalities)
     except ValueError as error:
         return Report(str(path), num_rows, problems=[broken("manifest", str(error))])
     segments = read_segments(table)
@@ -65,7 +65,7 @@ def check(data: Data, root: Path, *, jobs: int = 0) -> Report:
     else:
         problems += _skips(prepared, files, manifest)
         counts = balance(prepared.rows, prepared.labels)
-        problems += imbalance(counts, prepared.labels)
+        problems += [*imbalance(counts, prepared.labels), *odd_classes(prepared.labels)]
         if files.features:
             problems += _constant(prepared, files)
             sizes = _sizes(prepared, files)

@@ -1,11 +1,12 @@
 """How many samples of each class a split has: usable rows in, counts and what is uneven out."""
 
+import unicodedata
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from sparsefuse.data.check.ids import some
 from sparsefuse.data.check.rules import Problem, broken
-from sparsefuse.data.labels import Labels
+from sparsefuse.data.labels import Labels, alike, listed
 from sparsefuse.data.manifest import Row
 
 UNEVEN = 10
@@ -33,6 +34,21 @@ def imbalance(counts: Mapping[str, Mapping[str, int]], labels: Labels) -> list[P
             most, least = max(train, key=train.__getitem__), min(train, key=train.__getitem__)
             message = f"classes are uneven in train: {most!r} has {train[most]} samples, {least!r} has {train[least]}"
             problems.append(broken("uneven", message))
+    return problems
+
+
+def odd_classes(labels: Labels) -> list[Problem]:
+    """Classes that may be one, and single classes that may be several."""
+    problems = []
+    for head, span in labels.groups.items():
+        classes = [labels.classes[i].removeprefix(f"{head}:") if head else labels.classes[i] for i in span]
+        for names in alike(classes):
+            same = len({unicodedata.normalize("NFC", name) for name in names}) < len(names)  # on the screen
+            shown = some(map(ascii if same else repr, names))
+            problems.append(broken("alike", f"{len(names)} classes may be one: {shown}"))
+        lists = listed(classes) if labels.task != "multilabel" else []
+        if lists:
+            problems.append(broken("several", f"{len(lists)} classes may be several each: {some(map(repr, lists), 3)}"))
     return problems
 
 

@@ -95,6 +95,16 @@ RULES = {
         "No class has ten times as many training clips as another.",
         "collect more clips of the small classes; judge by mAP or macro-F1, not top-1 alone",
     ),
+    "alike": Rule(
+        "warning",
+        "No two classes differ only in case, spaces, the encoding of accents, or how a number is written.",
+        "write the class in one way",
+    ),
+    "several": Rule(
+        "warning",
+        "No label of one class is a list of several.",
+        "set data.separator to what stands between them",
+    ),
     "gaps": Rule("note", "Every row has every modality.", "nothing to do: every method takes any subset"),
     "sizes": Rule("note", "The pictures of a column have one size.", "nothing to do: `extract` scales them"),
     "media": Rule(
