@@ -342,14 +342,30 @@ def test_the_old_manifest_is_never_replaced(clips: Path, tmp_path: Path) -> None
         run(manifest, tmp_path, {"picture": PICTURE})
 
 
-def test_a_modality_that_no_sample_has_is_left_out(
+def test_a_usual_modality_that_no_sample_has_is_left_out(
     clips: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     manifest = write_manifest(clips / "mute.csv", "id,video", "a,mute.mp4")
-    summary = run(manifest, tmp_path / "out", {"picture": PICTURE, "sound": SOUND})
-    assert list(read(summary.manifest)[0]) == ["id", "picture"]
-    assert "no sample has 'sound'" in caplog.text
+    summary = run(manifest, tmp_path / "out", None)
+    assert list(read(summary.manifest)[0]) == ["id", "video"]
+    assert "no sample has 'audio'" in caplog.text
     assert len(summary.skipped) == 1
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ("a,mute.mp4,mute.mp4", r"'sound' could be made of none of 1 samples, see .*skipped\.jsonl; .*mute\.mp4"),
+        ("a,mute.mp4,", "'sound' could be made of none of 1 samples, no row has a file in column 'talk'"),
+    ],
+)
+def test_a_modality_that_was_asked_for_is_an_error_if_no_sample_has_it(
+    clips: Path, tmp_path: Path, row: str, message: str
+) -> None:
+    manifest = write_manifest(clips / "mute.csv", "id,video,talk", row)
+    with pytest.raises(Unusable, match=message):
+        run(manifest, tmp_path / "out", {"picture": PICTURE, "sound": SOUND | {"source": "talk"}})
+    assert not (tmp_path / "out/manifest.csv").exists()
 
 
 def test_the_bar_counts_on_standard_error(clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -76,7 +76,8 @@ def extract(
     without it a `video` column gives frames at 10 a second and a spectrogram, an `audio` column a spectrogram. Of a row
     with `start` or `end` (seconds) that part of the film is read; with "whole": true, all of it. `jobs`: processes;
     0 = one per core, 1 = this process alone, without a time-out. `strict`: raise the first Unusable.
-    Raises ValueError for a wrong manifest or option, OSError when the disk is full; a rerun continues from there.
+    Raises Unusable if a modality of `features` was made of no clip, ValueError for a wrong manifest or option, OSError
+    when the disk is full; a rerun continues from there.
     """
     manifest, out = Path(manifest), Path(out)
     table = read_table(manifest)
@@ -93,7 +94,7 @@ def extract(
         _log.warning("column %r holds media that no feature is extracted from; the new manifest leaves it out", column)
     plan = Plan(table, parts, specs, manifest.parent, out, bounds.limits())
     reasons = run(plan, jobs=jobs, engine=engine, timeout=bounds.timeout, strict=strict, progress=progress)
-    skipped = _write(table, specs, plan, reasons, manifest.parent, out)
+    skipped = _write(table, specs, plan, reasons, manifest.parent, out, set(features or ()))
     plan.finish()
     return Summary(out / "manifest.csv", plan.total - plan.reused - len(reasons), plan.reused, skipped)
 
@@ -174,8 +175,11 @@ def _write(
     reasons: Reasons,
     root: Path,
     out: Path,
+    wanted: set[str],
 ) -> list[Skip]:
-    """Writes the new manifest, the options and the report; the manifest last, so that the rest exists if it does."""
+    """Writes the new manifest, the options and the report; the manifest last, so that the rest exists if it does.
+
+    Raises Unusable if a `wanted` modality was made of no clip."""
     kept = _kept_columns(table, specs)
     carried = [column for column in kept if table.holds(column, FEATURES)]
     rows, skipped = [], []
@@ -197,11 +201,16 @@ def _write(
         raise Unusable(
             f"none of {len(table.rows)} samples could be used, see {out / 'skipped.jsonl'}; {skipped[0].reason}"
         )
-    write_json(out / "features.json", {"features": {s.modality: _record(s) for s in specs}, "versions": _versions()})
     modalities = [spec.modality for spec in specs if any(row[spec.modality] for row in rows)]
     for spec in specs:
-        if spec.modality not in modalities:
-            _log.warning("no sample has %r: the new manifest leaves it out", spec.modality)
+        if spec.modality in modalities:
+            continue
+        if spec.modality in wanted:
+            why = next((skip.reason for skip in skipped if skip.modality == spec.modality), "")
+            see = f"see {out / 'skipped.jsonl'}; {why}" if why else f"no row has a file in column {spec.source!r}"
+            raise Unusable(f"{spec.modality!r} could be made of none of {len(table.rows)} samples, {see}")
+        _log.warning("no sample has %r: the new manifest leaves it out", spec.modality)
+    write_json(out / "features.json", {"features": {s.modality: _record(s) for s in specs}, "versions": _versions()})
     columns = list(dict.fromkeys(["id", *modalities, *carried, *kept]))
     write_table(out / "manifest.csv", [{column: row[column] for column in columns} for row in rows])
     return skipped
