@@ -19,6 +19,8 @@ RATIO = 200
 """An archive may hold this many times its own size: videos hold once theirs, text and zeros up to some hundred."""
 FREE = 1 << 30
 """Bytes that are always allowed, regardless of the ratio."""
+_PIECE = 1 << 12
+"""Bytes read at once: so many of bzip2 can become a hundred million."""
 MEMBERS = 5_000_000
 """More files than this are refused."""
 
@@ -85,7 +87,7 @@ def _write(path: Path, folder: Path) -> None:
 def _copy(path: Path, member: _Member, out: IO[bytes]) -> None:
     """Copies at most the size that the member declares."""
     left = member.size
-    while left and (part := member.file.read(min(left, 1 << 20))):
+    while left and (part := member.file.read(min(left, _PIECE))):
         out.write(part)
         left -= len(part)
     if left or member.file.read(1):

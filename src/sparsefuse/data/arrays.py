@@ -2,6 +2,7 @@
 
 import difflib
 import functools
+import itertools
 import os
 import re
 import tokenize
@@ -9,13 +10,16 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterable
 from functools import lru_cache
+from math import prod
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, NoReturn
 
 import numpy as np
 
+from sparsefuse.data.hdf5 import open_hdf5, read_dataset
 from sparsefuse.data.matlab import read_mat
 from sparsefuse.errors import unknown
+from sparsefuse.files.declared import check_array, check_bytes
 from sparsefuse.files.references import FEATURES, MEDIA, REFUSED, split_ref
 from sparsefuse.files.skipped import Unusable
 
@@ -36,7 +40,8 @@ def read_array(ref: str, root: Path) -> np.ndarray:
         raise Unusable(f"{ref}: is empty, shape {values.shape}; expected at least one token and one feature")
     with np.errstate(over="ignore", invalid="ignore"):  # what does not fit float32 becomes inf and is named below
         values = np.ascontiguousarray(values, dtype=np.float32)
-    _check_finite(ref, values)
+        if not np.isfinite(values.min()) or not np.isfinite(values.max()):
+            _refuse_not_finite(ref, values)
     return values
 
 
@@ -57,14 +62,16 @@ def load(ref: str, root: Path) -> np.ndarray:
         raise Unusable(f"{ref}: the file is empty (0 bytes)")
     try:
         return np.asarray(_READERS[suffix](ref, path, key))
-    except Unusable:
-        raise
+    except Unusable as error:
+        raise error if str(error).startswith(ref) else Unusable(f"{ref}: {error}") from None
     except _BROKEN as error:
         if "allow_pickle" in str(error):
             raise Unusable(f"{ref}: holds Python objects, which need pickle; save plain numbers") from error
         raise Unusable(f"{ref}: cannot be read, truncated or not a {suffix} file ({_first_line(error)})") from error
 
 
+_HEAD = 10_000
+"""bytes of a .npy file's header; numpy refuses longer ones too, but reads them first"""
 _COLUMNS = re.compile(r"(\d{1,9}):(\d{1,9})")
 
 # What the readers below raise on garbage: MemoryError when a header claims a huge array, RuntimeError from HDF5.
@@ -91,7 +98,7 @@ def _read_npy(ref: str, path: Path, key: str) -> np.ndarray:
     if not columns:
         _no_key(ref, key)
     with path.open("rb") as file:
-        values = np.lib.format.read_array(file, allow_pickle=False)
+        values = _read_array(file, path.stat().st_size, path.stat().st_size)
     if not columns:
         return values
     first, end = int(columns[1]), int(columns[2])
@@ -100,11 +107,33 @@ def _read_npy(ref: str, path: Path, key: str) -> np.ndarray:
     return values[:, first:end]
 
 
+def _read_array(file: IO[bytes], size: int, held: int) -> np.ndarray:
+    """The array of a .npy file of `size` bytes, in a file of `held`."""
+    head = file.read(12)
+    if head[6:7] > b"\1" and int.from_bytes(head[8:], "little") > _HEAD:
+        raise ValueError("its header is too long")
+    file.seek(0)
+    read = {1: np.lib.format.read_array_header_1_0, 2: np.lib.format.read_array_header_2_0}
+    shape, _, dtype = read[np.lib.format.read_magic(file)[0]](file)
+    if not dtype.hasobject and prod(shape) * dtype.itemsize > size:
+        raise ValueError(f"its header declares {prod(shape):,} values of {dtype}, it has {size:,} bytes")
+    check_array(shape, dtype.itemsize, held)
+    file.seek(0)
+    return np.lib.format.read_array(file, allow_pickle=False)
+
+
 def _read_npz(ref: str, path: Path, key: str) -> np.ndarray:
     state = path.stat()
     archive = _open_npz(path, state.st_mtime_ns, state.st_size, os.getpid())
     # A file may hold one array per clip: look for the key before listing all of them.
-    return archive[key if key and key in archive else _pick(ref, key, archive.files)]
+    name = key if key and key in archive else _pick(ref, key, archive.files)
+    assert archive.zip is not None  # it is open
+    info = archive.zip.getinfo(f"{name}.npy")
+    if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise ValueError("compressed in a way that numpy does not use")
+    check_bytes(info.file_size, state.st_size, f"array {name!r:.60}")
+    with archive.zip.open(info) as file:
+        return _read_array(file, info.file_size, state.st_size)
 
 
 @functools.lru_cache(maxsize=8)
@@ -125,32 +154,32 @@ def _read_mat(ref: str, path: Path, key: str) -> np.ndarray:
 
 def _read_csv(ref: str, path: Path, key: str) -> np.ndarray:
     _no_key(ref, key)
-    lines = path.read_text(encoding="utf-8-sig").splitlines()
-    skip = 0 if _is_numbers(lines[0]) else 1
-    if not any(line.strip() for line in lines[skip:]):  # numpy would warn
-        raise Unusable(f"{ref}: is empty, only a header; expected rows of numbers")
-    return np.loadtxt(lines[skip:], delimiter=",", ndmin=2, comments=None, dtype=np.float64)
+    with path.open(encoding="utf-8-sig") as file:
+        first = file.readline()
+        lines = file if not _is_numbers(first) else itertools.chain([first], file)
+        begin = next((line for line in lines if line.strip()), None)  # without one numpy would warn
+        if begin is None:
+            raise Unusable(f"{ref}: is empty, only a header; expected rows of numbers")
+        return np.loadtxt(itertools.chain([begin], lines), delimiter=",", ndmin=2, comments=None, dtype=np.float64)
 
 
 def _read_h5(ref: str, path: Path, key: str) -> np.ndarray:
     """One data set, or with a key as rgb/17 that row of it."""
-    try:
+    with open_hdf5(path) as file:
         import h5py
-    except ImportError as error:
-        raise ImportError("HDF5 files need h5py: pip install 'sparsefuse[formats]'") from error
-    with h5py.File(path, "r") as file:
+
         name, _, index = key.rpartition("/")
         clips = file.get(name) if index.isdecimal() else None
         if isinstance(clips, h5py.Dataset):  # an array with a row per clip
             if int(index) >= len(clips):
                 raise Unusable(f"{ref}: {name} has {len(clips)} rows, counted from 0")
-            return np.asarray(clips[int(index)])
+            return read_dataset(clips, int(index))
         # A file may hold one data set per clip: look for the key before listing all of them.
         if not key or not isinstance(file.get(key), h5py.Dataset):
             keys: list[str] = []
             file.visititems(lambda name, item: keys.append(name) if isinstance(item, h5py.Dataset) else None)
             key = _pick(ref, key, keys)
-        return np.asarray(file[key])
+        return read_dataset(file[key])
 
 
 def _read_safetensors(ref: str, path: Path, key: str) -> np.ndarray:
@@ -205,14 +234,13 @@ def _no_key(ref: str, key: str) -> None:
         raise Unusable(f"{ref}: this file type holds one array without a name; leave out '#{key}'")
 
 
-def _check_finite(ref: str, values: np.ndarray) -> None:
+def _refuse_not_finite(ref: str, values: np.ndarray) -> NoReturn:
     bad = ~np.isfinite(values)
-    if bad.any():
-        row, column = np.argwhere(bad)[0].tolist()
-        raise Unusable(
-            f"{ref}: {int(bad.sum())} of {values.size} values are NaN or infinite, the first at row {row}, "
-            f"column {column} (counted from 0)"
-        )
+    row, column = divmod(int(bad.argmax()), values.shape[1])
+    raise Unusable(
+        f"{ref}: {int(bad.sum())} of {values.size} values are NaN or infinite, the first at row {row}, "
+        f"column {column} (counted from 0)"
+    )
 
 
 def _is_numbers(line: str) -> bool:
@@ -223,4 +251,4 @@ def _is_numbers(line: str) -> bool:
 
 
 def _first_line(error: BaseException) -> str:
-    return str(error).strip().split("\n")[0] or type(error).__name__
+    return str(error).strip().split("\n")[0][:200] or type(error).__name__

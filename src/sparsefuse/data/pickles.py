@@ -11,14 +11,18 @@ import mmap
 import pickletools
 import re
 import struct
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any, cast
 
 from sparsefuse.data.stand_ins import INSTEAD, Call, Half, Refused, as_key, refuse, stand_in
+from sparsefuse.files.declared import OPTION, beyond
 
 LARGE = 1 << 16
 """Bytes from which a value is a view of the file."""
+_STEP = 100
+"""Bytes that an instruction takes, about: a number, a place in a list or in the memo."""
 
 
 def read_pickle(path: str | Path) -> Any:
@@ -69,9 +73,11 @@ class _Machine:
         self.marks: list[int] = []
         self.memo: dict[int, Any] = {}
         self.halves = 0
+        self.left = len(content) + beyond()
 
     def run(self) -> Any:
         while True:
+            self.spend(_STEP)
             op = _OPS[self.content.read(1).decode("latin-1")]
             name = op.name
             if name == "STOP":
@@ -135,6 +141,14 @@ class _Machine:
             raise ValueError("an array that holds itself")
         self.stack.append(self.memo[key])
 
+    def spend(self, size: int) -> None:
+        """Counts memory that is taken: a few bytes can make the same large value again and again."""
+        self.left -= size
+        if self.left < 0:
+            raise Refused(
+                f"takes far more memory than its {len(self.content):,} bytes; if that is right, raise {OPTION}"
+            )
+
     def items(self) -> list[Any]:
         """Pops the items above the last mark."""
         at = self.marks.pop()
@@ -153,6 +167,7 @@ class _Machine:
         arguments, function = self.stack.pop(), self.stack.pop()
         if not isinstance(function, Call) or type(arguments) is not tuple:
             raise ValueError(f"calls a {type(function).__name__}")
+        self.spend(sum(map(_size, arguments)))
         value = function.make(*arguments)
         self.halves += isinstance(value, Half)
         self.stack.append(value)
@@ -162,11 +177,17 @@ class _Machine:
         state, half = self.stack.pop(), self.stack.pop()
         if not isinstance(half, Half):
             raise Refused(f"sets the state of a {type(half).__name__}, which plain values do not need; {INSTEAD}")
+        self.spend(_size(state) + sum(map(_size, state)) if type(state) is tuple else 0)
         value = half.finish(state)
         self.halves -= 1
         self.stack.append(value)
         for key in half.keys:
             self.memo[key] = value
+
+
+def _size(value: Any) -> int:
+    """Bytes of a copy; a view of the file is none."""
+    return 0 if isinstance(value, memoryview) else sys.getsizeof(value)
 
 
 # Instructions

@@ -9,11 +9,13 @@ import logging
 import os
 import re
 import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
 
 from sparsefuse.data.formats import demand
+from sparsefuse.files.declared import beyond, check_bytes
 from sparsefuse.files.rows import write_table
 from sparsefuse.files.whole import replacing
 
@@ -53,8 +55,9 @@ def _read_idx(path: Path, axes: int) -> np.ndarray:
     """The uint8 array of an idx file: two zero bytes, type 8, the number of axes, their sizes, the values."""
     try:
         with gzip.open(path) as file:
-            content = file.read()
-    except (OSError, EOFError) as error:
+            content = file.read(path.stat().st_size + beyond() + 1)
+        check_bytes(len(content), path.stat().st_size, f"{path}: its content")
+    except (OSError, EOFError, zlib.error) as error:
         raise ValueError(f"{path}: truncated or not a gzip file ({error})") from error
     head = 4 + 4 * axes
     if content[:4] != bytes([0, 0, 8, axes]) or len(content) < head:

@@ -7,6 +7,7 @@ seconds, <root>/metadata. With videos below the folder, named <video>.mp4, modal
 
 import json
 import re
+from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -18,8 +19,10 @@ from sparsefuse.data.formats._finish import finish
 from sparsefuse.data.formats._media import media, refer
 from sparsefuse.data.formats._packs import usable
 from sparsefuse.data.formats._sentiment import targets
+from sparsefuse.data.hdf5 import open_hdf5, read_dataset
 from sparsefuse.data.shards import Shards
 from sparsefuse.errors import unknown
+from sparsefuse.files.declared import ROW, check_bytes
 from sparsefuse.files.skipped import Skip, Unusable
 
 
@@ -51,8 +54,11 @@ def _write(
         raise FileNotFoundError(f"csd: {source} has no .csd of features and no <video>.mp4 beside {target.path.name}")
     shards = {each.name: Shards(out, each.name) for each in others}
     rows, skips = [], []
+    segments = 0
     for video in target.videos:
         values, times = target.read(video)
+        segments += len(times)
+        check_bytes(ROW * segments, target.path.stat().st_size, f"{target.path}: a table of {segments:,} segments")
         streams = {each.name: _stream(each, video) for each in others}
         for i, (start, end) in enumerate(times.tolist()):
             id = f"{video}_{i}"
@@ -92,18 +98,14 @@ class _Sequence:
     """One open .csd file."""
 
     def __init__(self, path: Path, stack: ExitStack) -> None:
-        try:
-            import h5py
-        except ImportError as error:
-            raise ImportError("HDF5 files need h5py: pip install 'sparsefuse[formats]'") from error
         self.path = path
         try:
-            file = stack.enter_context(h5py.File(path, "r"))
+            file = stack.enter_context(open_hdf5(path))
         except OSError as error:
             raise ValueError(f"{path}: cannot be read, truncated or not HDF5 ({error})") from error
         roots = list(file)
         root: Any = file[roots[0]] if len(roots) == 1 else None
-        if not isinstance(root, h5py.Group) or "data" not in root:
+        if not isinstance(root, Mapping) or not isinstance(root.get("data"), Mapping):
             raise ValueError(
                 f"{path}: holds {', '.join(roots[:5]) or 'nothing'}; expected <root>/data/<video>/features"
             )
@@ -118,19 +120,21 @@ class _Sequence:
         try:
             text = self.root["metadata/dimension names"][0]
             names = json.loads(text)
-        except (KeyError, ValueError, IndexError, TypeError):
+        except (KeyError, ValueError, IndexError, TypeError, AttributeError, RuntimeError):
             return []
         return [re.sub(r"\W+", "_", str(name)).strip("_") for name in names] if isinstance(names, list) else []
 
     def read(self, video: str) -> tuple[np.ndarray, np.ndarray]:
         """(n, F) features and (n, 2) seconds. Raises Unusable."""
         group = self.data[video]
+        if not isinstance(group, Mapping):
+            raise Unusable(f"{self.path}: {video}: is no group of features and intervals")
         for key in ("features", "intervals"):
             if key not in group:
                 raise Unusable(f"{self.path}: {video}: {unknown('array', key, group)}")
         try:
-            features, times = np.asarray(group["features"]), np.asarray(group["intervals"])
-        except (OSError, RuntimeError) as error:
+            features, times = read_dataset(group["features"]), read_dataset(group["intervals"])
+        except (OSError, RuntimeError, AttributeError, Unusable) as error:
             raise Unusable(f"{self.path}: {video}: cannot be read ({error})") from error
         if features.ndim != 2 or times.shape != (len(features), 2) or features.dtype.kind not in "fiu":
             raise Unusable(

@@ -12,7 +12,9 @@ import numpy as np
 
 from sparsefuse.data.formats import demand
 from sparsefuse.data.formats._media import refer
+from sparsefuse.data.hdf5 import open_hdf5
 from sparsefuse.errors import unknown
+from sparsefuse.files.declared import ROW, check_bytes
 from sparsefuse.files.rows import write_table
 
 MODALITIES = ("flow", "rgb", "spect")
@@ -59,17 +61,18 @@ def prepare(
 def _names(path: Path) -> list[str]:
     """The class of every row."""
     try:
-        import h5py
-    except ImportError as error:
-        raise ImportError("HDF5 files need h5py: pip install 'sparsefuse[formats]'") from error
-    try:
-        with h5py.File(path, "r") as file:
+        with open_hdf5(path) as file:
+            import h5py
+
             for name in (*MODALITIES, "class_name"):
                 if not isinstance(file.get(name), h5py.Dataset):
                     raise ValueError(f"{unknown('array', name, file)}; expected {', '.join(MODALITIES)} and class_name")
-            names = np.asarray(file["class_name"]).reshape(-1).tolist()
+            labels: Any = file["class_name"]
+            count = labels.size
+            check_bytes(ROW * count, path.stat().st_size, f"a table of {count:,} clips")
             for name in MODALITIES:
-                _demand_shape(name, file[name], len(names))
+                _demand_shape(name, file[name], count)
+            names = np.asarray(labels).reshape(-1).tolist()
     except (OSError, ValueError) as error:
         raise ValueError(f"{path}: {error}") from error
     return [name.decode("utf-8") if isinstance(name, bytes) else str(name) for name in names]
