@@ -322,6 +322,21 @@ def test_positions_reach_layers_without_their_gradient(lengths):
         assert torch.autograd.grad(logits.square().sum(), table, retain_graph=True)[0].any()
 
 
+@pytest.mark.parametrize("positions", ["residual", "once"])
+@pytest.mark.parametrize("lengths", [None, {"left": 8, "right": 12}])
+def test_twelve_layers_of_positions_do_not_drown_the_tokens(lengths, positions):
+    """Of the tokens' variance a share is the clip's and the rest its place's: drowned, all clips look alike."""
+    model = model_of(lengths=lengths, positions=positions, fusion_depth=12, dim=40, num_heads=5, threshold=0.02)
+    generator = torch.Generator().manual_seed(1)
+    batch = {name: Tokens(torch.randn(16, length, TWO[name], generator=generator), torch.ones(16, length).bool())
+             for name, length in {"left": 8, "right": 12}.items()}  # fmt: skip
+    first, *_, last = [
+        [float(x.var(0).mean() / x.flatten(0, 1).var(0).mean()) for x in (s.streams[n].x[:, 1:].detach() for n in TWO)]
+        for s in states(model, batch)
+    ]
+    assert all(after > before / 2 for before, after in zip(first, last, strict=True)), (first, last)
+
+
 def test_positions_once_adds_no_stream():
     assert set(model_of(positions="once").embed(clips_of(TWO)).streams) == set(TWO)
 

@@ -19,7 +19,8 @@ class Embed(nn.Module):
 
     The mask of CLS says whether a sample has the modality; where it lacks it, nothing attends to that CLS.
     `lengths` gives the longest N per modality and makes positions learned, as published; without it they are sinusoids.
-    With `keep_positions` they are a stream of their own too, `modality<-position`, detached.
+    With `keep_positions` they are a stream of their own too, `modality<-position`, detached. `position_scale` times the
+    usual is what positions start as: N(0, 1), or sinusoids between -1 and 1.
     `patches` names modalities whose tokens are raw frames, and how they are cut (see `patches.Grid`).
     """
 
@@ -31,9 +32,10 @@ class Embed(nn.Module):
         patches: Patches | None = None,
         *,
         keep_positions: bool = False,
+        position_scale: float = 1.0,
     ):
         super().__init__()
-        self.keep_positions = keep_positions
+        self.keep_positions, self.position_scale = keep_positions, position_scale
         self.features = {name: features[name] for name in sorted(features)}
         self.dim = dim
         self.grids = grids(patches, features)
@@ -44,7 +46,8 @@ class Embed(nn.Module):
             for name in self.features.keys() - lengths.keys():
                 raise ValueError(f"lengths lacks modality {name!r}; it has {', '.join(lengths) or 'none'}")
         longest = token_lengths(lengths, self.grids)
-        self.position = nn.ParameterList(torch.randn(longest[n] + 1, dim) for n in self.features) if longest else None
+        tables = (position_scale * torch.randn(longest[n] + 1, dim) for n in self.features if longest)
+        self.position = nn.ParameterList(tables) if longest else None
 
     def forward(self, tokens: dict[str, Tokens]) -> State:
         """Raises ValueError for an unknown modality, a wrong width, or when no modality is given."""
@@ -79,7 +82,7 @@ class Embed(nn.Module):
         x = self.project[i](features)
         x = torch.cat([self.cls[i].expand(x.shape[0], 1, -1).to(x.dtype), x], 1)
         if self.position is None:
-            return x, sinusoids(x.shape[1], self.dim, x), mask
+            return x, self.position_scale * sinusoids(x.shape[1], self.dim, x), mask
         table = self.position[i]
         if grid is None:
             return x, table_rows(table, mask).to(x.dtype), mask
