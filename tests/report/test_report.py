@@ -202,6 +202,23 @@ def test_per_class_falls_back_to_f1(tmp_path):
     assert ">85.7</td>" in page
 
 
+def test_the_share_of_tokens_exchanged_is_shown_by_layer(tmp_path):
+    for seed, shares in enumerate([{"1": 0.2, "12": 0.5}, {"1": 0.3, "12": 0.5}]):
+        write_run(tmp_path / str(seed), "tokenfusion", seed, exchanged=shares)
+    write_run(tmp_path / "short", "tokenfusion, short", exchanged={"1": 0.125})
+    write_run(tmp_path / "sft")
+    section = page_of(tmp_path).split("<h2>Tokens exchanged</h2>")[1].split("</section>")[0]
+    rows = re.findall(r'<th scope="row">(.*?)</th>(.*?)</tr>', section)
+    assert '<th scope="col">1</th><th scope="col">12</th>' in section
+    assert dict(rows) == {
+        "tokenfusion": "<td>25.0</td><td>50.0</td>",
+        "tokenfusion, short": "<td>12.5</td><td>\N{EN DASH}</td>",
+    }
+    (tmp_path / "other").mkdir()
+    write_run(tmp_path / "other" / "sft")
+    assert "Tokens exchanged" not in page_of(tmp_path / "other")
+
+
 def test_many_classes_are_drawn_without_their_names(tmp_path):
     classes = [f"class {c}" for c in range(120)]
     write_run(tmp_path, classes=classes)

@@ -14,9 +14,10 @@ import tiny
 from sparsefuse import mixup
 from sparsefuse.config import Config, Picture, SpecAugment, Split
 from sparsefuse.files import checkpoint
-from sparsefuse.inference.evaluate import evaluate
+from sparsefuse.inference.evaluate import evaluate, open_run
 from sparsefuse.inference.predictor import load
 from sparsefuse.runs.folder import RunFolder
+from sparsefuse.training import multiclip
 from sparsefuse.training.train import _Run, new_model, options_of, train
 
 
@@ -114,6 +115,33 @@ def test_several_labels_per_clip_are_learnt_from_patches(tmp_path: Path) -> None
     assert result["task"] == "multilabel"
     assert result["test"]["map"] > 0
     assert evaluate(run)["map"] == pytest.approx(result["test"]["map"])
+
+
+def test_a_run_tells_the_share_of_tokens_that_each_layer_exchanged(data: Path, tmp_path: Path) -> None:
+    """Counted again clip by clip: validation clips have 3 to 6 tokens, and the second lacks rgb."""
+    options = {"threshold": 0.5, "unimodal_depth": 1, "fusion_depth": 2}
+    run = run_of(tiny.config(data, "tokenfusion", options=options), tmp_path / "run")
+    opened = open_run(run, split="valid")
+    model, replaced, tokens = opened.predictor.model, {}, 0
+    for i in range(4):
+        streams, passed = multiclip.streams(model, [opened.data[i]]), []
+        model(streams, probe=lambda _, state, passed=passed: passed.append(state))
+        tokens += sum(int(stream.mask.sum()) for stream in streams.values())
+        for depth, layer in [(1, model.layers[1]), (2, model.layers[2])]:
+            found = sum(int(taken.sum()) for taken in layer.exchanged(passed[depth]).values())
+            replaced[depth + 1] = replaced.get(depth + 1, 0) + found
+    result = result_of(run)
+    assert result["exchanged"] == pytest.approx({str(layer): found / tokens for layer, found in replaced.items()})
+    assert any(0 < share < 1 for share in result["exchanged"].values())
+    best = tiny.epochs(run)[result["best_epoch"] - 1]
+    assert {k: v for k, v in best.items() if "exchanged" in k} == {
+        f"valid_exchanged_{layer}": share for layer, share in result["exchanged"].items()
+    }
+
+
+def test_a_run_that_exchanges_nothing_says_nothing_of_it(data: Path, tmp_path: Path) -> None:
+    run = run_of(tiny.config(data), tmp_path / "run")
+    assert "exchanged" not in (run / "result.json").read_text() + (run / "metrics.jsonl").read_text()
 
 
 def test_predictions_csv_says_what_the_scores_say(data: Path, tmp_path: Path) -> None:

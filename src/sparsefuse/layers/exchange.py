@@ -1,12 +1,13 @@
 """TokenFusion's exchange of tokens between modalities, in parts (Wang et al. 2022, section 3)."""
 
+from collections.abc import Iterable
 from itertools import pairwise
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from sparsefuse.tokens import Tokens
+from sparsefuse.tokens import State, Tokens
 
 
 class Score(nn.Module):
@@ -115,3 +116,29 @@ class Donors(nn.Module):
             takes = source.takes if own.dim() == 2 else source.takes[..., None]
             own = torch.where(takes & gone, projection(value) if project else value, own)
         return own
+
+
+class ExchangeCount:
+    """Counts the tokens that a model's layers replace: a probe for its passes.
+
+    A layer that replaces tokens has a method `exchanged(state)`, the (B, 1 + N) bool of its input's by modality.
+    """
+
+    def __init__(self, layers: Iterable[nn.Module]):
+        self.layers = {depth: layer for depth, layer in enumerate(layers) if hasattr(layer, "exchanged")}
+        self.counts = torch.zeros(len(self.layers), 2, dtype=torch.float64)
+        """(layers, 2) tokens replaced, and tokens"""
+
+    def __call__(self, depth: int, state: State) -> None:
+        if depth in self.layers:
+            replaced: dict[str, Tensor] = self.layers[depth].exchanged(state)  # pyright: ignore[reportCallIssue]
+            masks = {name: state.streams[name].mask[:, 1:] > 0 for name in replaced}
+            found = [(int((replaced[name][:, 1:] & mask).sum()), int(mask.sum())) for name, mask in masks.items()]
+            self.counts[list(self.layers).index(depth)] += torch.tensor(found, dtype=torch.float64).sum(0)
+
+    @property
+    def shares(self) -> dict[str, float]:
+        """The number of each such layer among the model's, from 1, and the share of tokens that it replaced."""
+        replaced, tokens = self.counts.unbind(1)
+        shares = (replaced / tokens.clamp_min(1)).tolist()
+        return {str(depth + 1): share for depth, share in zip(self.layers, shares, strict=True)}

@@ -186,7 +186,7 @@ def _page(folder: Path, runs: list[Run], rows: list[Row]) -> Mapping[str, object
         "learning": _learning(groups, rows[0].main),
         "confusions": _confusions_of(groups, heads) if heads else confusions(groups, classes),
         "per_class": _per_class(groups, classes), "devices": devices(run.folder for run in runs),
-        "skipped": _skipped(runs),
+        "exchanged": _exchanged(groups), "skipped": _skipped(runs),
         "num_skipped": {name: [run.result.skipped for run in group] for name, group in groups.items()},
         "unfinished": [(run.folder.relative_to(folder), run.name, len(run.epochs)) for run in runs if not run.outcome],
         "environment": environment(finished), "commands": commands(finished),
@@ -304,6 +304,14 @@ def _per_class(groups: dict[str, list[Run]], classes: list[str]) -> Mapping[str,
     means = {name: _mean_where_known(np.array([values(run) for run in group])) for name, group in groups.items()}
     table = [(label, [float(means[name][c]) for name in means]) for c, label in enumerate(classes)]
     return {"title": title, "names": list(means), "table": table}
+
+
+def _exchanged(groups: dict[str, list[Run]]) -> Mapping[str, object]:
+    """The share of tokens that every layer replaced, mean over runs, of the methods that have such layers."""
+    each = {name: [run.result.exchanged or {} for run in group] for name, group in groups.items()}
+    layers = sorted({int(layer) for shares in each.values() for share in shares for layer in share})
+    means = {name: [mean(s.get(str(layer)) for s in shares) for layer in layers] for name, shares in each.items()}
+    return {"layers": layers, "table": [(n, s) for n, s in means.items() if any(x is not None for x in s)]}
 
 
 def _mean_where_known(values: np.ndarray) -> np.ndarray:

@@ -144,7 +144,8 @@ class Epoch:
     seconds: float
     """of training, up to its end"""
     scores: Scores
-    """valid_loss, valid_top1, ...; of an adapted run also old_loss, ..., of the clips that the old run keeps"""
+    """valid_loss, valid_top1, ..., and valid_exchanged_1, ... where layers exchange tokens (see `Result.exchanged`); of
+    an adapted run also old_loss, ..., of the clips that the old run keeps"""
 
     @property
     def loss(self) -> float:
@@ -266,6 +267,8 @@ class Result:
     """a row per true class, a column per predicted class"""
     confusions: dict[str, list[list[int]]] | None = None
     """the same of every head"""
+    exchanged: Mapping[str, float] | None = None
+    """layer, from 1 -> share of the tokens of validation (else test) clips that it replaced by another modality's"""
 
     def scores(self, split: str) -> Scores:
         """Those of test or valid."""

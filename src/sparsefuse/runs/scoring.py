@@ -6,6 +6,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
+from types import MappingProxyType
 from typing import NamedTuple
 
 from torch import Tensor
@@ -30,6 +31,8 @@ class Predicted(NamedTuple):
     labels: Tensor
     """(n,), (n, C) or (n, H)"""
     ids: list[str]
+    exchanged: Mapping[str, float] = MappingProxyType({})
+    """layer -> share of the tokens that it replaced, where a method exchanges tokens"""
 
 
 def write_result(folder: RunFolder, result: Result, test: Predicted | None, labels: Labels) -> None:

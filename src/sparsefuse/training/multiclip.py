@@ -11,7 +11,7 @@ from sparsefuse.data.dataset import ClipDataset
 from sparsefuse.data.lengths import Lengths
 from sparsefuse.data.sample import Sample
 from sparsefuse.files.skipped import Unusable
-from sparsefuse.model import FusionModel
+from sparsefuse.model import FusionModel, Probe
 from sparsefuse.tokens import Tokens
 
 Streams = dict[str, Tokens]
@@ -29,18 +29,19 @@ def predict(
     *,
     batches: Iterable[Sequence[int]],
     change: Callable[[Streams], Streams] = lambda tokens: tokens,
+    probe: Probe | None = None,
 ) -> Tensor:
     """(n, C) logits of the samples, in their order, batch by batch; 0 for those that are in none of the `batches`.
 
-    `change` is made to each batch before the model sees it. Raises Unusable, naming the sample, for an output that is
-    not finite.
+    `change` is made to each batch before the model sees it; `probe` is called at each depth of every pass. Raises
+    Unusable, naming the sample, for an output that is not finite.
     """
     outputs = torch.zeros(len(samples), num_outputs, device=next(model.parameters()).device)
     for batch in batches:
         chosen = [samples[i] for i in batch]
         tokens = change(streams(model.eval(), chosen))
         names = [f"clip {sample.id}: " for sample in chosen]
-        outputs[torch.tensor(batch, device=outputs.device)] = logits(model, tokens, fit, names)
+        outputs[torch.tensor(batch, device=outputs.device)] = logits(model, tokens, fit, names, probe)
     return outputs
 
 
@@ -51,12 +52,14 @@ def streams(model: FusionModel, samples: Sequence[Sample]) -> Streams:
     return {name: Tokens(t.x.to(device), t.mask.to(device)) for name, t in tokens.items()}
 
 
-def logits(model: FusionModel, tokens: Streams, fit: Lengths, names: Sequence[str] = ()) -> Tensor:
+def logits(
+    model: FusionModel, tokens: Streams, fit: Lengths, names: Sequence[str] = (), probe: Probe | None = None
+) -> Tensor:
     """(B, C) logits of whole clips, the mean over `fit.windows` windows; see `windows`.
 
     Raises Unusable for the first clip whose logits are not finite; its name, if there are `names`, begins the message.
     """
-    each = [model(window).logits.float() for window in windows(tokens, fit)]
+    each = [model(window, probe=probe).logits.float() for window in windows(tokens, fit)]
     found = each[0] if len(each) == 1 else torch.stack(each).mean(0)
     for i in (~(found.abs() < MOST).all(1)).nonzero().flatten().tolist():
         value = float(found[i][~(found[i].abs() < MOST)][0])

@@ -27,6 +27,7 @@ from sparsefuse.data.batches import LengthBuckets, collate
 from sparsefuse.data.clips import Clips, load_clips
 from sparsefuse.data.split import lone_judge
 from sparsefuse.files import checkpoint
+from sparsefuse.layers.exchange import ExchangeCount
 from sparsefuse.methods import build, option_names
 from sparsefuse.model import FusionModel
 from sparsefuse.runs.calibration import calibrate
@@ -270,16 +271,27 @@ class _Run:
         batches = LengthBuckets(self.clips.sizes[split], size, seed=0, shuffle=False).epoch(0)
         mine = [share for batch in batches if (share := batch[rank.rank :: rank.world])]
         labels = torch.stack([data.labels.encode(row.label) for row in data.rows]).to(rank.device)
+        exchanges = ExchangeCount(self.scored.layers)
+        probe = exchanges if exchanges.layers else None
+        outputs = self.clips.labels.num_outputs
         with self._precision():
-            logits = multiclip.predict(self.scored, data, data.fit, self.clips.labels.num_outputs, batches=mine)
-        return Predicted(distributed.sum_over(logits, rank), labels, [row.id for row in data.rows])
+            logits = multiclip.predict(self.scored, data, data.fit, outputs, batches=mine, probe=probe)
+        if probe:
+            exchanges.counts = distributed.sum_over(exchanges.counts.to(rank.device), rank)
+        ids = [row.id for row in data.rows]
+        return Predicted(distributed.sum_over(logits, rank), labels, ids, exchanges.shares)
 
     def _valid_scores(self) -> Scores:
-        return scores(self.predict("valid") if len(self.clips.splits["valid"]) else None, self.clips.labels)
+        if not len(self.clips.splits["valid"]):
+            return {}
+        valid = self.predict("valid")
+        shares = {f"exchanged_{layer}": share for layer, share in valid.exchanged.items()}
+        return {**scores(valid, self.clips.labels), **shares}
 
     def write_result(self, name: str, valid: Predicted | None, test: Predicted | None, cost: Cost) -> None:
         """The end of a run: calibration.json, predictions.csv and result.json, by the outputs of its best weights."""
         clips, split, last = self.clips, self.config.data.split, self.folder.epochs()[-1]
+        shown = valid or test
         if valid and (calibration := calibrate(valid.logits, valid.labels, clips.labels)):
             self.folder.write(calibration)
         result = Result(
@@ -301,6 +313,7 @@ class _Run:
             cost=cost,
             warnings=["one group alone validates"] if lone_judge({n: d.rows for n, d in clips.splits.items()}) else [],
             heads=self.heads or None,
+            exchanged=(shown.exchanged or None) if shown else None,
         )
         write_result(self.folder, result, test, clips.labels)
 
