@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from fractions import Fraction
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -21,6 +23,7 @@ _FORMATS = (
     "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,flv,asf,mpeg,mpegvideo,mpegts,m4v,h264,hevc,wav,w64,mp3,flac,ogg,aac,"
     "aiff,caf,amr,gif,image2,jpeg_pipe,png_pipe,bmp_pipe,webp_pipe,tty"
 )
+_BACK, _LEAP = 0.5, 10.0  # seconds; FFmpeg takes a leap of 10 s for another recording, too
 TOLERATED = 0.1  # share of a stream that may be missing or damaged: cutting tools round, old recordings have glitches
 
 
@@ -59,6 +62,14 @@ def find_stream(container: "InputContainer", kind: Kind) -> "Stream | None":
 
     cover = Disposition.attached_pic
     return next((s for s in container.streams if s.type == kind and not s.disposition & cover), None)
+
+
+def clip_begin(container: "InputContainer") -> Fraction | None:
+    """The time stamp, in seconds, at which the first stream of picture or sound begins, whichever are requested: so
+    features that are read one by one are in step. None if a single stream says when: its first frame tells better."""
+    streams = [stream for stream in (find_stream(container, "video"), *container.streams.audio) if stream]
+    starts = [s.start_time * s.time_base for s in streams if s.start_time is not None and s.time_base is not None]
+    return min(starts) if len(starts) > 1 else None
 
 
 class Track:
@@ -128,13 +139,60 @@ class Track:
 def packets(container: "InputContainer", tracks: "Sequence[Track]") -> "Iterator[tuple[Track, Packet]]":
     """Every packet of the tracks' streams in the order of the file, then an empty one for each."""
     by_index = {track.stream.index: track for track in tracks}
+    joined = Joined(container)
     for packet in container.demux():
+        joined.follow(packet)
         track = by_index.get(packet.stream.index)
         if track is not None:
             yield track, packet
         for other in tracks:
             if other is not track and not other.own_length:
                 other.note(packet)
+
+
+class Joined:
+    """Makes recordings that were appended to one another, each with time stamps of its own, follow on."""
+
+    def __init__(self, container: "InputContainer") -> None:
+        from av.format import Flags
+
+        self._may_leap = bool(container.format.flags & Flags.ts_discont.value)
+        streams = [stream for stream in container.streams if stream.type in ("video", "audio") and stream.time_base]
+        self._ticks = {stream.index: float(stream.time_base or 0) for stream in streams}  # seconds
+        self._ends: dict[int, float] = {}  # of each stream
+        self._parts = dict.fromkeys(self._ticks, 0)  # which one each stream is in: their packets mix where they meet
+        self.offsets = [0.0]
+        """seconds by which each recording is moved"""
+
+    def follow(self, packet: "Packet") -> None:
+        """Moves the packet's time stamps; a part begins where those of its stream go back, or leap over all."""
+        index, dts = packet.stream.index, packet.dts
+        if dts is None or index not in self._ticks:
+            return
+        tick = self._ticks[index]
+        time, end = dts * tick + self.offsets[self._parts[index]], self._ends.get(index)
+        if end is not None and (
+            time < end - _BACK or (self._may_leap and time > end + _LEAP and time > max(self._ends.values()) + _LEAP)
+        ):
+            self._parts[index] += 1
+            if self._parts[index] == len(self.offsets):
+                self.offsets.append(max(self._ends.values()) - dts * tick)
+            time = dts * tick + self.offsets[self._parts[index]]
+        self._ends[index] = time + (packet.duration or 0) * tick
+        if moved := round(self.offsets[self._parts[index]] / tick):
+            packet.dts = dts + moved
+            packet.pts = None if packet.pts is None else packet.pts + moved
+
+
+@lru_cache(maxsize=64)
+def appended(path: Path, changed: int) -> bool:
+    """Whether the file holds recordings that were appended to one another; reads all of it, and decodes nothing.
+    `changed`: its time of modification."""
+    with opened(path) as container:
+        joined = Joined(container)
+        for packet in container.demux():
+            joined.follow(packet)
+    return len(joined.offsets) > 1
 
 
 def stated_end(container: "InputContainer", stream: "Stream") -> float:

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sparsefuse.files.skipped import Unusable
-from sparsefuse.media.open import Kind, Track, first_stream, opened, packets, stated_end
-from sparsefuse.media.part import Late, Part, SoundBegin
+from sparsefuse.media.open import Kind, Track, appended, clip_begin, first_stream, opened, packets, stated_end
+from sparsefuse.media.part import First, Late, Part
 from sparsefuse.media.request import (
     Decoded,
     File,
@@ -47,7 +47,7 @@ def read(
 ) -> list[Decoded | Unusable]:
     """The result of each request, in order; an Unusable in the place of one that cannot be fulfilled.
 
-    `start`, `end`: seconds since the film's first shown frame; of a file without a picture, since its first sample.
+    `start`, `end`: seconds since the clip begins: where the first of its streams, picture or sound, does.
     Raises ValueError for a wrong request, or a part that ends before it starts.
     """
     if not 0 <= start < float("inf") or (end is not None and not start < end):
@@ -124,19 +124,19 @@ class _Film:
             self.results = dict.fromkeys(self.requests, error)
 
     def _known(self, part: Part) -> Part:
-        """The part with the times of the film's first frame and first sound."""
-        image, piece = self._first("video"), None
-        if image is None or any(isinstance(request, SoundRequest) for request in self.requests):
-            piece = self._first("audio")
-        sound = None
-        if piece is not None:
-            begin, frame, codec = piece
-            ahead = Fraction(0) if image is None else image[0] - begin
-            sound = SoundBegin(begin, ahead, frame.samples, codec)
-        return part._replace(origin=None if image is None else float(image[0]), sound=sound)
+        """The part with the time stamp at which the clip begins, and the first pieces of its sound."""
+        with opened(self.path) as container:
+            origin = clip_begin(container)
+            kinds: list[Kind] = [] if origin is not None else ["video"]
+            if origin is None or any(isinstance(request, SoundRequest) for request in self.requests):
+                kinds.append("audio")
+            firsts = dict(first for kind in kinds if (first := self._first(kind)))
+        if origin is None:
+            origin = min((first.time for first in firsts.values()), default=None)
+        return part._replace(origin=origin, firsts=firsts)
 
-    def _first(self, kind: Kind) -> tuple[Fraction, Any, str] | None:
-        """(time stamp in seconds, frame, codec) of the first frame of a stream; None if there is none."""
+    def _first(self, kind: Kind) -> tuple[int, First] | None:
+        """Number and first frame of a stream; None if there is none."""
         with opened(self.path) as container:
             try:
                 stream = first_stream(container, kind, self.path)
@@ -144,15 +144,18 @@ class _Film:
             except Unusable:
                 return None  # a request for this stream gets the error when it is read
             time = Fraction(0) if frame.pts is None or frame.time_base is None else frame.pts * frame.time_base
-            return time, frame, stream.codec_context.name
+            return stream.index, First(time, getattr(frame, "samples", 0))
 
     def _pass(self, part: Part, target: float | None = None) -> None:
         """Reads the film once, from `target` on (seconds since its first frame) or from its beginning. Raises Late."""
         self.results = {}
         with opened(self.path) as container:
+            if part.whole:
+                part = part._replace(origin=clip_begin(container))
             sinks = self._sinks(container, part)
             if target is not None and sinks:
-                _seek(container, min(sinks, key=lambda track: track.stream.type != "video").stream, target, part)
+                stream = min(sinks, key=lambda track: track.stream.type != "video").stream
+                _seek(container, stream, target, part, self.path)
             ended = self._fill(container, sinks)
             for track, by_request in sinks.items():
                 self._finish(container, track, by_request, ended)
@@ -178,7 +181,7 @@ class _Film:
                 sink = FramesSink(request, part, **stated, most_bytes=self.limits.frame_bytes)
                 sinks.setdefault(track, {})[request] = sink
             else:
-                sinks.setdefault(track, {})[request] = SoundSink(request, part)
+                sinks.setdefault(track, {})[request] = SoundSink(request, part, track.stream)
         return sinks
 
     def _track(self, container: "InputContainer", kind: Kind, part: Part) -> Track | Unusable:
@@ -254,14 +257,13 @@ def _first_frame(container: "InputContainer", stream: Any, path: Path) -> Any:
     raise AssertionError(f"{path}: a stream without frames passed the check")
 
 
-def _seek(container: "InputContainer", stream: Any, seconds: float, part: Part) -> None:
+def _seek(container: "InputContainer", stream: Any, seconds: float, part: Part, path: Path) -> None:
     """Seeks the key frame at or before `seconds` of the film. Raises Late where seeking is unreliable."""
     if not _SEEKABLE.intersection(container.format.name.split(",")) or not stream.time_base:
         raise Late
-    begin = part.origin
-    if begin is None and part.sound is not None:
-        begin = float(part.sound.time)
-    container.seek(int((seconds + (begin or 0.0)) / stream.time_base), stream=stream)
+    if container.format.name == "mpegts" and appended(path, path.stat().st_mtime_ns):
+        raise Late
+    container.seek(int((seconds + float(part.origin or 0)) / stream.time_base), stream=stream)
 
 
 def _named(path: Path, error: Unusable) -> Unusable:

@@ -23,7 +23,7 @@ class Frames(NamedTuple):
     pixels: np.ndarray
     """(T, H, W, C) uint8, RGB (C = 3) or grey (C = 1), 0 to 255."""
     times: np.ndarray
-    """(T,) float64, seconds since the first frame, or since `start`."""
+    """(T,) float64, seconds since the clip begins, or since `start`."""
 
 
 class SoundRequest(NamedTuple):

@@ -7,66 +7,67 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sparsefuse.files.skipped import Unusable
-from sparsefuse.media.part import Late, Part
+from sparsefuse.media.part import MOST_SILENCE, First, Late, Part
 from sparsefuse.media.request import SoundRequest
 
 if TYPE_CHECKING:
     from av.audio.frame import AudioFrame
+    from av.stream import Stream
 
 _WARM = 4096  # samples until a decoder or filter that began midway gives the same as one that began at the beginning
 _FIXED = ("aac", "opus", "mp3", "mp2", "ac3", "eac3")  # codecs whose packets are all of one length
 _ROUNDING = 0.003  # seconds; matroska rounds times to milliseconds, twice
+_BLOCK = 2**16  # samples of silence at a time
 
 
 class SoundSink:
     """Takes the sound of a stream and gives its samples at the requested rate, of a part or of all.
 
-    A part is cut at the very samples that reading all of it gives: sample n of the whole is at time n / rate. Their
+    Sample n is at time n / rate of the clip: silence stands where the sound begins after the picture and in holes of
+    its time stamps, and what overlaps is cut. A part is cut at the very samples that reading all of it gives. Their
     values are the same too, but for the noise that some codecs (AAC) have their decoder make up.
     """
 
-    def __init__(self, request: SoundRequest, part: Part) -> None:
+    def __init__(self, request: SoundRequest, part: Part, stream: "Stream") -> None:
         check(request)
         from av.audio.resampler import AudioResampler
 
         # The channels are joined in result(): FFmpeg's own downmix adds them at 0.7 each, which leaves [-1, 1].
         self._resampler = AudioResampler(format="fltp", rate=request.rate)
-        self._rate, self._part = request.rate, part
+        self._rate, self._part, self._codec = request.rate, part, stream.codec_context.codec.canonical_name
+        self._first = part.firsts.get(stream.index)
         self._pieces: list[np.ndarray] = []  # (channels, samples)
         self._position: int | None = None if part.after_seek else 0  # of the next piece, in samples of the file
         self._jumped = False
+        self._silence = 0  # samples put into holes
+        self._edges: tuple[int, int | None] | None = None  # of the file's samples that the part's depend on
         self._offset: int | None = None  # output sample that the resampler began with
         self.done = False
 
     def add(self, piece: "AudioFrame") -> None:
-        """Takes the next piece. Raises Late if samples of the part were missed before it."""
-        if self._part.whole:
-            self._offset = 0
-            self._resample(piece)
-            return
+        """Takes the next piece. Raises Late if samples of the part were missed before it, Unusable for a time stamp
+        that is too far off."""
         if self._position is None and not self._jumped:
             self._jumped = True  # decoders trim the first piece after a jump, and matroska does not say so
             return
-        rate = piece.sample_rate
-        first, last = self._span(rate)
-        position = self._where(piece) if self._position is None else self._position
-        self._position = position + piece.samples
-        if self._offset is None:
-            if position > first:
-                raise Late
-            if self._position <= first:
-                return
-            piece, self._offset = _without(piece, first - position), first * self._rate // rate
-        self._resample(piece)
-        self.done = last is not None and self._position >= last
+        place = self._place(piece)
+        if self._position is None:
+            self._position = place
+        self._silence += max(0, place - self._position)
+        if self._silence > MOST_SILENCE * piece.sample_rate:
+            raise Unusable(f"its sound pauses until {float(piece.time or 0):.0f} s by its time stamps; write it again")
+        while place > self._position and not self.done:
+            self._take(_silent(piece, min(_BLOCK, place - self._position)))
+        overlap = self._position - place
+        if overlap < piece.samples and not self.done:
+            self._take(_without(piece, overlap))
 
     def result(self) -> np.ndarray:
         """(S,) float32 in [-1, 1]. Raises Unusable if there is none, or if it is not finite."""
         if self._offset is not None:
             self._resample(None)  # what the filter still holds
         channels = np.concatenate(self._pieces or [np.empty((1, 0), np.float32)], axis=1)  # (channels, S)
-        if not self._part.whole:
-            channels = self._cut(channels)
+        channels = self._cut(channels)
         if channels.shape[1] == 0:
             raise Unusable(
                 "its sound has zero length"
@@ -78,6 +79,21 @@ class SoundSink:
             raise Unusable(f"{bad} of {channels.size} sound samples are NaN or infinite, expected finite numbers")
         return np.clip(channels.mean(axis=0, dtype=np.float32), -1, 1)  # lossy codecs overshoot a little
 
+    def _take(self, piece: "AudioFrame") -> None:
+        """Takes a piece that begins at the position."""
+        position = self._position
+        assert position is not None
+        first, last = self._edges = self._edges or self._span(piece.sample_rate)
+        self._position = position + piece.samples
+        if self._offset is None:
+            if position > first:
+                raise Late
+            if self._position <= first:
+                return
+            piece, self._offset = _without(piece, first - position), first * self._rate // piece.sample_rate
+        self._resample(piece)
+        self.done = last is not None and self._position >= last
+
     def _resample(self, piece: "AudioFrame | None") -> None:
         try:
             self._pieces += [_samples(done) for done in self._resampler.resample(piece)]
@@ -86,10 +102,12 @@ class SoundSink:
 
     def _bounds(self) -> tuple[int, int | None]:
         """The part's first sample, below 0 if the sound begins after it, and the one after its last."""
-        sound, end = self._part.sound, self._part.end
-        assert sound is not None, self._part
-        last = None if end is None else round((Fraction(end) + sound.ahead) * self._rate)
-        return round((Fraction(self._part.start) + sound.ahead) * self._rate), last
+        late = 0 if self._first is None or self._part.origin is None else self._first.time - self._part.origin
+        if late > MOST_SILENCE:
+            raise Unusable(f"its sound begins {float(late):.0f} s after its picture by its time stamps; write it again")
+        begin, end = round(late * self._rate), self._part.end
+        last = None if end is None else round(Fraction(end) * self._rate) - begin
+        return round(Fraction(self._part.start) * self._rate) - begin, last
 
     def _span(self, rate: int) -> tuple[int, int | None]:
         """The samples of the file, at its `rate` per second, that the part's samples depend on."""
@@ -98,22 +116,31 @@ class SoundSink:
         begin = max(0, (first * rate // self._rate - _WARM) // step * step)
         return begin, None if last is None else last * rate // self._rate + _WARM
 
-    def _where(self, piece: "AudioFrame") -> int:
-        """The number of the piece's first sample, by its time; Late if that is too coarse to tell."""
-        sound = self._part.sound
-        assert sound is not None, self._part
+    def _place(self, piece: "AudioFrame") -> int:
+        """The number of the piece's first sample: the position, unless its time stamp differs by more than rounding.
+        Late if the position is not known, and the time stamp is too coarse to tell."""
         if piece.pts is None or piece.time_base is None:
+            if self._position is None:
+                raise Late
+            return self._position
+        rate, rounding, tick = piece.sample_rate, _ROUNDING * piece.sample_rate, piece.time_base
+        self._first = self._first or First(piece.pts * tick, piece.samples)
+        fine = tick.numerator * rate <= tick.denominator
+        if self._position is not None:
+            off = abs((piece.pts * float(tick) - float(self._first.time)) * rate - self._position)
+            if self._part.after_seek and fine and 1 < off <= rounding:
+                raise Late  # stamps are rounded more than they need be: that of the first piece after the jump too
+            if off <= rounding:
+                return self._position
+        stamp = (piece.pts * tick - self._first.time) * rate
+        if fine:
+            return round(stamp)
+        snapped = self._first.samples + piece.samples * round((stamp - self._first.samples) / piece.samples)
+        if self._codec in _FIXED and piece.samples > 2 * rounding and abs(snapped - stamp) <= rounding:
+            return snapped
+        if self._position is None:
             raise Late
-        rate = piece.sample_rate
-        position = (piece.pts * piece.time_base - sound.time) * rate
-        if piece.time_base * rate <= 1:
-            return round(position)
-        if sound.codec not in _FIXED or piece.samples <= 2 * _ROUNDING * rate:
-            raise Late
-        snapped = sound.samples + piece.samples * round((position - sound.samples) / piece.samples)
-        if abs(snapped - position) > _ROUNDING * rate:
-            raise Late
-        return snapped
+        return round(stamp)
 
     def _cut(self, channels: np.ndarray) -> np.ndarray:
         """The part of (channels, S), which begins at `offset`; silence stands where the sound begins later."""
@@ -132,6 +159,8 @@ def _samples(piece: "AudioFrame") -> np.ndarray:
 
 def _without(piece: "AudioFrame", count: int) -> "AudioFrame":
     """The piece without its first samples."""
+    if not count:
+        return piece
     from av.audio.frame import AudioFrame
 
     values: Any = piece.to_ndarray()  # (channels, samples), or (1, samples * channels)
@@ -140,6 +169,18 @@ def _without(piece: "AudioFrame", count: int) -> "AudioFrame":
     rest = AudioFrame.from_ndarray(kept, format=piece.format.name, layout=piece.layout.name)
     rest.sample_rate = piece.sample_rate
     return rest
+
+
+def _silent(piece: "AudioFrame", count: int) -> "AudioFrame":
+    """As many samples of silence, of the kind of the piece."""
+    from av.audio.frame import AudioFrame
+
+    silence = AudioFrame(format=piece.format, layout=piece.layout, samples=count)
+    zero = b"\x80" if piece.format.name in ("u8", "u8p") else b"\0"
+    for plane in silence.planes:
+        plane.update(zero * plane.buffer_size)
+    silence.sample_rate = piece.sample_rate
+    return silence
 
 
 def check(request: SoundRequest) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 
 from sparsefuse.files.skipped import Unusable
 from sparsefuse.media.open import import_av
-from sparsefuse.media.part import Late, Part
+from sparsefuse.media.part import MOST_SILENCE, START_GAP, Late, Part
 from sparsefuse.media.request import Frames, FramesRequest
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ class FramesSink:
     """Takes the frames of a stream in the order they are shown, converts and keeps the requested ones.
 
     It holds one decoded frame, not the whole film. A part begins with the frame that is on the screen at its start.
+    Points of the grid before the first frame, of a picture that begins after the sound, are black.
     """
 
     def __init__(self, request: FramesRequest, part: Part, *, frames: int, seconds: float, most_bytes: float) -> None:
@@ -33,7 +34,8 @@ class FramesSink:
         self._kept = np.empty((0, 0, 0, 0), np.uint8)  # (capacity, H, W, C)
         self._times: list[float] = []
         self._most_points = self._points()
-        self._origin = part.origin
+        self._origin = None if part.origin is None else float(part.origin)
+        self._begin = 0.0  # seconds of the clip without a picture
         self._tick: float | None = None
         self._previous: _Timed | None = None
         self._last_kept: _Timed | None = None
@@ -42,9 +44,13 @@ class FramesSink:
     def add(self, image: "VideoFrame") -> None:
         """Takes the next frame. Raises Late if frames of the part were missed before it."""
         frame = self._timed(image)
-        if self._previous is None and self._part.after_seek and frame.time > self._part.start + _SLACK:
-            raise Late
-        if self._previous is not None:
+        if self._previous is None:
+            if self._part.after_seek and frame.time > self._part.start + _SLACK:
+                raise Late
+            self._begin = frame.time if frame.time > START_GAP else 0.0
+            if self._begin > MOST_SILENCE:
+                raise Unusable(f"its picture begins {frame.time:.0f} s after its sound; write it again")
+        else:
             self._keep(self._previous, frame)
         self._previous = frame
         self.done = self._reached(frame)
@@ -55,7 +61,7 @@ class FramesSink:
         assert last is not None, "the track has seen a frame"
         if not self.done:
             self._finish(last)
-        if not self._times:
+        if self._last_kept is None:
             raise Unusable(f"has no picture from {self._part.start:g} s on: it ends at {last.end:.2f} s")
         return Frames(self._kept[: len(self._times)], np.array(self._times, dtype=np.float64))
 
@@ -114,10 +120,11 @@ class FramesSink:
 
     def _append(self, frame: "_Timed", time: float) -> None:
         count = len(self._times)
+        black = self._part.start + time < self._begin - _SLACK
         if count and frame is self._last_kept:
             pixels = self._kept[count - 1]
         else:
-            pixels = self._to_pixels(frame.image)
+            pixels = self._to_pixels(frame.image) * np.uint8(not black)
         if count == len(self._kept):
             if (count + 1) * pixels.nbytes > self._most_bytes:
                 raise Unusable(
@@ -127,7 +134,7 @@ class FramesSink:
             self._grow(pixels)
         self._kept[count] = pixels
         self._times.append(time)
-        self._last_kept = frame
+        self._last_kept = None if black else frame
 
     def _grow(self, pixels: np.ndarray) -> None:
         """Allocates room for more frames; only once where their number is known."""
@@ -145,7 +152,7 @@ class FramesSink:
 
 class _Timed(NamedTuple):
     image: "VideoFrame"
-    time: float  # seconds since the first frame
+    time: float  # seconds since the clip begins
     end: float
 
 
