@@ -5,9 +5,11 @@ import random
 from pathlib import Path
 
 from fuzzing._bytes import mutated
+from sparsefuse.data.labels import Labels
 from sparsefuse.data.manifest import read_manifest
+from sparsefuse.files.skipped import Unusable
 
-EXPECTED = (ValueError, FileNotFoundError)
+EXPECTED = (ValueError, Unusable, FileNotFoundError)
 _ROWS = [{"id": f"clip{n}", "rgb": f"rgb/{n}.npy", "sound": f"s/{n}.npy#a", "label": "caf\u00e9|b", "split": "train"}
          for n in range(6)]  # fmt: skip
 _CSV = "\n".join([",".join(_ROWS[0]), *(",".join(row.values()) for row in _ROWS), '"q, ""x""",a.npy,,2.5,val', ""])
@@ -42,4 +44,5 @@ def _odd(rng: random.Random) -> tuple[str, str]:
 
 def attempt(path: Path) -> None:
     """As training reads it."""
-    read_manifest(path)
+    rows = read_manifest(path).rows
+    Labels.from_rows([row.label for row in rows if row.label])

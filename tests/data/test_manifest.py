@@ -161,3 +161,20 @@ def test_bytes_that_are_not_text_are_refused(tmp_path):
     path.write_bytes(b"id,label\n\xff\xfe\n")
     with pytest.raises(ValueError, match="not UTF-8"):
         read_manifest(path)
+
+
+def test_thousands_of_columns_of_files_are_no_modalities(tmp_path):
+    path = tmp_path / "m.csv"
+    names = [f"c{i}" for i in range(3000)]
+    path.write_text(f"id,label,{','.join(names)}\na,b{',x.npy' * 3000}\n")
+    with pytest.raises(ValueError, match="3,000 columns hold files; name the modalities"):
+        read_manifest(path)
+    assert read_manifest(path, modalities=["c7", "c1"]).modalities == ("c1", "c7")
+
+
+def test_a_table_without_files_names_some_of_its_columns(tmp_path):
+    path = tmp_path / "m.csv"
+    path.write_text(f"id,label,{','.join(f'c{i}' for i in range(3000))}\na,b{',x' * 3000}\n")
+    with pytest.raises(ValueError, match="no column holds files") as error:
+        read_manifest(path)
+    assert len(str(error.value)) < 1000

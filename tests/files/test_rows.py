@@ -137,3 +137,48 @@ def test_most_cells_decide_what_a_column_holds(cells, features, media):
     table = Table(["x", "group"], [{"x": cell, "group": cell} for cell in cells], [])
     assert (table.holds("x", FEATURES), table.holds("x", MEDIA)) == (features, media)
     assert not table.holds("group", FEATURES | MEDIA)
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ('{"id": ' + "9" * 5000 + "}", "Exceeds the limit"),
+        ('{"id": ' + "[" * 100_000 + "]" * 100_000 + "}", "recursion"),
+        ('{"id": ' + '{"a":' * 100_000 + "1" + "}" * 100_000 + "}", "recursion"),
+        ('{"id": "\\ud800"}', "surrogates not allowed"),
+        ('{"id": "' + "x" * 20_000, "Unterminated string"),
+    ],
+    ids=["digits", "lists", "objects", "half a character", "cut off"],
+)
+def test_json_that_no_table_has_is_a_short_error_with_its_line(tmp_path, line, message):
+    path = tmp_path / "m.jsonl"
+    path.write_text('{"id": "a"}\n' + line)
+    with pytest.raises(ValueError, match=rf"m\.jsonl, line 2: not JSON \(.*{message}") as error:
+        read_table(path)
+    assert type(error.value) is ValueError
+    assert len(str(error.value)) < 400
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("m.jsonl", "".join(f'{{"id": "{i}", "c{i}": 1}}\n' for i in range(200))),
+        ("m.csv", "id,a" + "," * 400 + "\n" + f"x{',' * 401}\n" * 100),
+    ],
+)
+def test_a_table_of_hardly_anything_but_empty_cells_is_refused(tmp_path, name, text, monkeypatch):
+    """An absent cell takes memory, but not a byte of the file."""
+    path = tmp_path / name
+    path.write_text(text)
+    read_table(path)
+    monkeypatch.setenv("SPARSEFUSE_BEYOND_GB", "0.001")
+    with pytest.raises(ValueError, match="empty cells takes"):
+        read_table(path)
+
+
+def test_long_cells_do_not_make_long_errors(tmp_path):
+    path = tmp_path / "m.csv"
+    path.write_text(f"id,label\n{'x' * 9000},1\n{'x' * 9000},2\n")
+    with pytest.raises(ValueError, match="stands on lines 2 and 3") as error:
+        check_ids(path, read_table(path))
+    assert len(str(error.value)) < 400

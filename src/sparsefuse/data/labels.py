@@ -54,7 +54,7 @@ class Labels:
         found = task_of(task, texts, columns)
         if found == "regression":
             if all(_number(text) is None for text in texts):
-                raise ValueError(f"task regression: no label is a number (such as {texts[0]!r}); set data.task=class")
+                raise ValueError(f"task regression: no label is a number (as {texts[0]!r:.60}); set data.task=class")
             if lists:
                 raise ValueError("data.classes lists classes, but the task is regression; leave it out")
             return cls("regression")
@@ -64,7 +64,8 @@ class Labels:
             if found != "multilabel" and len(classes) < 2:
                 of = f" of {name}" if found == "heads" else ""
                 raise ValueError(
-                    f"all {len(texts)} training labels{of} are {next(iter(classes))!r}; expected at least two classes"
+                    f"all {len(texts)} training labels{of} are {next(iter(classes))!r:.60}; "
+                    "expected at least two classes"
                 )
         return cls(
             found,
@@ -106,7 +107,7 @@ class Labels:
         number = _number(text)
         if number is None:
             hint = "; write a decimal point" if "," in text else ""
-            raise Unusable(f"label {text!r} is not a finite number, as regression expects{hint}")
+            raise Unusable(f"label {text!r:.60} is not a finite number, as regression expects{hint}")
         return torch.tensor(number, dtype=torch.float32)
 
     def indices(self, text: str) -> list[int]:
@@ -115,7 +116,9 @@ class Labels:
             return [self._index(name, "") for name in (parts(text) if self.task == "multilabel" else [text])]
         names = text.split(JOIN)
         if len(names) != len(self.heads):
-            raise Unusable(f"label {text!r} has {len(names)} parts; expected one of each of {', '.join(self.heads)}")
+            raise Unusable(
+                f"label {text!r:.60} has {len(names)} parts; expected one of each of {', '.join(self.heads)}"
+            )
         return [self._index(name, head) for name, head in zip(names, self.heads, strict=True)]
 
     def text(self, chosen: "Tensor") -> str:
@@ -190,12 +193,12 @@ def guess_task(labels: Iterable[str]) -> Task:
     words = [text for text in texts if _number(text) is None]
     if words and all(_number(text.replace(",", ".")) is not None for text in words):
         raise ValueError(
-            f"labels are numbers with commas (such as {words[0]!r}): for regression write decimal points, for several "
-            "labels set data.separator to a comma, for classes set data.task=class"
+            f"labels are numbers with commas (such as {words[0]!r:.60}): for regression write decimal points, for "
+            "several labels set data.separator to a comma, for classes set data.task=class"
         )
     if fractions and words:
         raise ValueError(
-            f"labels are numbers (such as {fractions[0]}) and words (such as {words[0]!r}); "
+            f"labels are numbers (such as {fractions[0]:.60}) and words (such as {words[0]!r:.60}); "
             "set data.task to regression or class"
         )
     if fractions:
@@ -203,8 +206,8 @@ def guess_task(labels: Iterable[str]) -> Task:
         return "regression"
     if not words and len(set(texts)) > max(10, len(texts) / 2):
         raise ValueError(
-            f"labels are {len(set(texts))} whole numbers in {len(texts)} rows (such as {texts[0]}); set data.task to "
-            "regression or class"
+            f"labels are {len(set(texts))} whole numbers in {len(texts)} rows (such as {texts[0]:.60}); set data.task "
+            "to regression or class"
         )
     if texts and not words:
         log.info("labels are whole numbers: %d classes; for regression set data.task=regression", len(set(texts)))
@@ -226,7 +229,7 @@ def _seen(texts: Sequence[str], task: Task, columns: Sequence[str]) -> dict[str,
         return {columns[0]: set(texts)}
     whole = [names for text in texts if all(names := text.split(JOIN)) and len(names) == len(columns)]
     if not whole:
-        raise ValueError(f"no training row has a label in each of {', '.join(columns)}, such as {texts[0]!r}")
+        raise ValueError(f"no training row has a label in each of {', '.join(columns)}, such as {texts[0]!r:.60}")
     return {head: {names[i] for names in whole} for i, head in enumerate(columns)}
 
 

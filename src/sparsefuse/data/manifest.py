@@ -14,6 +14,8 @@ log = logging.getLogger(__name__)
 
 SPLITS = ("train", "valid", "test")
 _SPLIT_WORDS = {"val": "valid", "validation": "valid", "dev": "valid", "training": "train", "testing": "test"}
+MODALITIES = 256
+"""more columns of files are not taken for modalities"""
 JOIN = "+"
 """separates the columns of data.label, and their labels"""
 
@@ -79,7 +81,7 @@ def _label_columns(path: Path, table: Table, label: str) -> list[str]:
         if names.count(name) > 1:
             raise ValueError(f"{path}: data.label is {label}, which names column {name!r} twice")
         if len(names) > 1 and ":" in name:
-            raise ValueError(f"{path}: label column {name!r}: a colon separates a head from its classes; rename it")
+            raise ValueError(f"{path}: label column {name!r:.60}: a colon separates a head from its classes; rename it")
     return names
 
 
@@ -95,9 +97,11 @@ def _guessed(path: Path, table: Table, labels: Sequence[str]) -> list[str]:
     names = [name for name in table.columns if name not in labels and table.holds(name, FILES)]
     if not names:
         raise ValueError(
-            f"{path}: no column holds files, so there is no modality; columns: {', '.join(table.columns)}; "
+            f"{path}: no column holds files, so there is no modality; columns: {', '.join(table.columns):.300}; "
             f"expected cells such as rgb/00412.npy ({', '.join(sorted(FEATURES))})"
         )
+    if len(names) > MODALITIES:
+        raise ValueError(f"{path}: {len(names):,} columns hold files; name the modalities in data.modalities")
     return sorted(names)
 
 
@@ -121,7 +125,7 @@ def _blank(path: Path, table: Table, labels: Sequence[str]) -> None:
                 words.update(blank)
                 row[name] = "|".join(part for part in parts if part not in blank)
     if words:
-        found = ", ".join(f"{word!r} ({count})" for word, count in words.most_common(10))
+        found = ", ".join(f"{word!r:.60} ({count})" for word, count in words.most_common(10))
         log.warning("%s: labels that say %s are read as empty; if that is a class, rename it", path, found)
 
 
@@ -132,7 +136,7 @@ def _row(path: Path, line: int, cells: dict[str, str], labels: Sequence[str], mo
         raise ValueError(f"{path}, line {line}: {unknown('split', split, SPLITS)}")
     for name in labels:
         if len(labels) > 1 and JOIN in cells[name]:
-            raise ValueError(f"{path}, line {line}: {name} is {cells[name]!r}; {JOIN} separates labels; rename it")
+            raise ValueError(f"{path}, line {line}: {name} is {cells[name]!r:.60}; {JOIN} separates labels; rename it")
     named = [cells[name] for name in labels]
     files = {name: cells[name] for name in modalities if cells[name]}
     return Row(cells["id"], files, JOIN.join(named) if any(named) else "", split, cells.get("group", ""))

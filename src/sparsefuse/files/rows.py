@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from sparsefuse.errors import unknown
+from sparsefuse.files.declared import check_bytes
 from sparsefuse.files.references import FILES, suffix
 from sparsefuse.files.whole import write_text
 
@@ -74,7 +75,7 @@ def check_ids(path: Path, table: Table) -> None:
             raise ValueError(f"{path}, line {line}: the id is empty; every row needs one")
         if row["id"] in first_lines:
             raise ValueError(
-                f"{path}: id {row['id']!r} stands on lines {first_lines[row['id']]} and {line}; ids are unique"
+                f"{path}: id {row['id']!r:.60} stands on lines {first_lines[row['id']]} and {line}; ids are unique"
             )
         first_lines[row["id"]] = line
 
@@ -120,6 +121,7 @@ def _read_csv(path: Path, text: str) -> Table:
         separator = max(_SEPARATORS, key=text.lstrip().partition("\n")[0].count)
     records = list(_records(path, text, separator))
     header, columns = records[0] if records else (1, [])
+    _check_empty(path, sum(cells.count("") for _, cells in records))
     rows = []
     for line, cells in records[1:]:
         if len(cells) < len(columns) or any(cells[len(columns) :]):
@@ -127,7 +129,7 @@ def _read_csv(path: Path, text: str) -> Table:
                 f"{path}, line {line}: {len(cells)} cells, the header has {len(columns)}; "
                 f"put cells that hold a {separator!r} in double quotes"
             )
-        rows.append(dict(enumerate(cells[: len(columns)])))
+        rows.append(cells[: len(columns)])
     for place, name in enumerate(columns):
         index = place == 0 and all(row[place].isdigit() for row in rows)
         if not name and not index and any(row[place] for row in rows):
@@ -135,7 +137,7 @@ def _read_csv(path: Path, text: str) -> Table:
     named = {place: name for place, name in enumerate(columns) if name}
     twice = [name for name, count in Counter(named.values()).items() if count > 1]
     if twice:
-        raise ValueError(f"{path}, line {header}: column {twice[0]!r} stands twice in the header; rename one")
+        raise ValueError(f"{path}, line {header}: column {twice[0]!r:.60} stands twice in the header; rename one")
     rows = [{name: row[place] for place, name in named.items()} for row in rows]
     return Table(list(named.values()), rows, [line for line, _ in records[1:]])
 
@@ -163,14 +165,23 @@ def _read_jsonl(path: Path, text: str) -> Table:
             continue
         try:
             value = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise ValueError(f"{path}, line {number}: not JSON ({error}); expected one object a line") from error
+            cells = {name: _text(cell) for name, cell in value.items()} if isinstance(value, dict) else {}
+            "".join([*cells, *cells.values()]).encode()  # JSON can hold half a character, which is in no UTF-8
+        except (ValueError, RecursionError) as error:
+            why = str(error)[:100]
+            raise ValueError(f"{path}, line {number}: not JSON ({why}); expected one object a line") from error
         if not isinstance(value, dict):
             raise ValueError(f"{path}, line {number}: got {line.strip()[:40]}, expected one object {{...}} a line")
-        rows.append({name: _text(cell) for name, cell in value.items()})
+        rows.append(cells)
         lines.append(number)
         columns.update(dict.fromkeys(value))
+    _check_empty(path, len(rows) * len(columns) - sum(map(len, rows)))
     return Table(list(columns), [{name: row.get(name, "") for name in columns} for row in rows], lines)
+
+
+def _check_empty(path: Path, cells: int) -> None:
+    """Raises ValueError where empty cells would take far more memory than the file has bytes."""
+    check_bytes(50 * cells, path.stat().st_size, f"{path}: a table with {cells:,} empty cells")
 
 
 def _as_meant(root: Path, table: Table) -> Table:
