@@ -178,18 +178,42 @@ def test_a_clip_may_name_the_columns_that_features_were_made_from(raw: Path) -> 
     assert found.missing == {"sound": "not given, and 'audio' is not a media file"}
 
 
-def test_a_csv_is_read_as_its_source_where_readings_are_one(raw: Path) -> None:
-    """sound is made from the column `wrist`; rgb is made from films, so its .csv holds features."""
-    sensor = {"extractor": "series", "columns": None, "rate": None}
+@pytest.fixture
+def sensor(raw: Path) -> Path:
+    """The raw run as if sound were made from the readings in the column `wrist`."""
     facts = json.loads((raw / "model.json").read_text())
-    facts["extract"]["features"]["sound"] = sensor | {"source": "wrist", "columns": ["a", "a", "a", "a"]}
+    facts["extract"]["features"]["sound"] = {"extractor": "series", "source": "wrist", "columns": ["a", "a", "a", "a"]}
     (raw / "model.json").write_text(json.dumps(facts))
     (raw.parent / "x.csv").write_text("a,note\n2,1\n2,1\n2,1\n")
-    (raw.parent / "rgb.csv").write_text("1,1,1,1,1\n" * 3)
-    predictor = load(raw, trust_code=True)
+    return raw
+
+
+def test_a_csv_is_read_as_its_source_where_readings_are_one(sensor: Path) -> None:
+    """rgb is made from films, so its .csv holds features."""
+    (sensor.parent / "rgb.csv").write_text("1,1,1,1,1\n" * 3)
+    predictor = load(sensor, trust_code=True)
     expected = predictor.predict_one(filled(1, 2))
     for column in ("sound", "wrist"):
-        assert predictor.predict_one({"rgb": raw.parent / "rgb.csv", column: raw.parent / "x.csv"}) == expected
+        assert predictor.predict_one({"rgb": sensor.parent / "rgb.csv", column: sensor.parent / "x.csv"}) == expected
+
+
+@pytest.mark.parametrize("text", [None, "id,a\n7,2\n7,2\n7,2\n", "# device 17\na;b\n2;1\n2;1\n2;1\n"])
+def test_a_table_of_readings_is_a_clip_and_a_manifest_is_not(sensor: Path, capsys, text: str | None) -> None:
+    file, manifest = sensor.parent / "x.csv", sensor.parent / "new.csv"
+    if text:
+        file.write_text(text)
+    manifest.write_text(f"id,wrist\none,{file.name}\n")
+    assert show(sensor, [file, manifest], top=1, as_json=True, trust_code=True) == 0
+    clip, row = map(json.loads, capsys.readouterr().out.splitlines())
+    expected = load(sensor, trust_code=True).predict_one(filled(None, 2))
+    assert clip == {"clip": str(file), **expected._asdict()}
+    assert row == {"clip": "one", **expected._asdict()}
+
+
+def test_a_broken_manifest_is_no_table_of_readings(sensor: Path) -> None:
+    (sensor.parent / "new.csv").write_text("id,wrist\none,x.csv,\ntwo,x.csv,y.csv\n")
+    with pytest.raises(ValueError, match="line 3: 3 cells, the header has 2"):
+        show(sensor, [sensor.parent / "new.csv"], top=1, as_json=True, trust_code=True)
 
 
 def test_a_moved_run_predicts_without_its_data(run: Path, tmp_path: Path) -> None:

@@ -107,3 +107,47 @@ def test_the_last_window_is_as_long_as_the_others(recording: Path) -> None:
     predictor = Loudness()
     timeline(predictor, recording, window=3, hop=2)  # 0, 2, 4, 6, and 7 in place of 8
     assert predictor.lengths == [300] * 5
+
+
+class Speed(Predictor):
+    """Says `fast` where the mean reading is above 1."""
+
+    def __init__(self, **options: object) -> None:
+        self.model = SimpleNamespace(modalities=("wrist",), features={"wrist": 1})  # type: ignore
+        self.extract = {"wrist": {"extractor": "series", "source": "wrist", "time": "t", **options}}
+        self.clips: list[list[float]] = []
+
+    def predict_one(self, clip) -> Prediction:
+        self.clips.append(clip["wrist"][:, 0].tolist())
+        fast = float(clip["wrist"].mean()) > 1
+        return Prediction("fast" if fast else "slow", {"fast": float(fast), "slow": float(not fast)}, {})
+
+
+def test_readings_are_cut_by_their_own_times(tmp_path: Path) -> None:
+    """Four slow readings a second for 2 s, then one fast one a second for 4 s: not the border at 4 s."""
+    rows = [f"{i / 4},0" for i in range(8)] + [f"{t},2" for t in range(2, 6)]
+    (tmp_path / "a.csv").write_text("\n".join(["t,x", *rows]))
+    predictor = Speed()
+    found = timeline(predictor, tmp_path / "a.csv", window=1, hop=1)
+    assert predictor.clips == [[0] * 4, [0] * 4, [2], [2], [2], [2]]
+    assert [(part.start, part.end, part.label) for part in found.segments] == [
+        (0, 2, "slow"),
+        (2, found.seconds, "fast"),
+    ]
+    assert found.seconds == 5.25  # the last reading, and the median step
+    resampled = Speed(rate=2)
+    assert timeline(resampled, {"wrist": tmp_path / "a.csv"}, window=2, hop=2).seconds == 5.5
+    assert resampled.clips == [[0] * 4, [2] * 4, [2] * 4]
+
+
+def test_a_gap_in_readings_has_no_prediction_and_is_named(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("t,x\n0,0\n1,0\n2,0\n8,2\n9,2\n")
+    found = timeline(Speed(), tmp_path / "a.csv", window=2, hop=2)
+    assert [(moment.start, moment.end) for moment in found.moments] == [(0, 2), (2, 4), (8, 10)]
+    assert found.missing == {"wrist": "nothing in 2 windows, the first from 4 s on"}
+
+
+def test_readings_without_times_cannot_be_cut(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("x\n0\n1\n")
+    with pytest.raises(Unusable, match=r"a\.csv: its rows have no times; give `time` \(a column\) or `file_rate`"):
+        timeline(Speed(time=None), tmp_path / "a.csv", window=1, hop=1)

@@ -87,7 +87,7 @@ def write_picture(explained: ExplainedClip, out: Path) -> Path:
 
 
 def _of_manifest(manifest: Path, id: str, predictor: Predictor) -> Clip:
-    clips = dict(named_clips([manifest], predictor.columns))
+    clips = dict(named_clips([manifest], predictor))
     if id in clips:
         clip = clips[id]
         if isinstance(clip, Unusable):

@@ -10,7 +10,8 @@ and one of two things:
   `media.FramesRequest`, `SoundRequest` or `FileRequest`), and `features(decoded) -> (N, F)`, computed from that. All
   extractors of one film share one pass over it. What is costly to load is kept on the instance
   (`functools.cached_property`): a process makes one for all its clips. It raises ValueError for a wrong option when it
-  is constructed. Optional: `fingerprint() -> str`, what else the features depend on, such as a model's checksum.
+  is constructed. Optional: `fingerprint() -> str`, what else the features depend on, such as a model's checksum, and
+  `times`, see `Timed`.
 
 Features are float32, float16 or uint8; they are read as float32. Both raise `skipped.Unusable` for a clip that
 cannot be used; the file's name is put before the reason if it is not in it. `PACKAGES`, a tuple of the names of
@@ -30,7 +31,7 @@ from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -56,6 +57,15 @@ class Extractor(Protocol):
 
     def features(self, decoded: Any, /) -> np.ndarray:
         """Features (N, F) from the result of the request. Raises Unusable."""
+        ...
+
+
+@runtime_checkable
+class Timed(Protocol):
+    """An extractor whose tokens need not be evenly spaced over a file."""
+
+    def times(self, path: Path, /) -> np.ndarray:
+        """Seconds (N,) since the file's beginning of the tokens of the whole file. Raises Unusable."""
         ...
 
 

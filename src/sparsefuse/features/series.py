@@ -106,6 +106,13 @@ class Extractor:
             )
         return np.where(np.isnan(own), np.stack(columns, axis=1), own).astype(np.float32)
 
+    def times(self, path: Path, /) -> np.ndarray:
+        """Seconds (N,) since the first row of the tokens of a whole file."""
+        _, _, clock = self._table(path)
+        if clock is None:
+            raise Unusable(f"{path}: its rows have no times; give `time` (a column) or `file_rate`")
+        return clock.times if self.rate is None else _grid(path, clock.times[-1], self.rate, 0.0, math.inf)
+
     def _table(self, path: Path) -> tuple[list[str], np.ndarray, Clock | None]:
         """Names and values (rows, F) of the columns, and the rows' times if they are known."""
         layout = Layout(self.skip, self.comment, self.decimal, self.thousands, self.encoding)

@@ -2,12 +2,14 @@
 
 import json
 import logging
+import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from sparsefuse.data.labels import Labels
+from sparsefuse.files.references import FILES
 from sparsefuse.files.rows import SUFFIXES, check_ids, read_table
 from sparsefuse.files.skipped import Unusable
 from sparsefuse.inference.predictor import Clip, Prediction, Predictor, load
@@ -56,7 +58,7 @@ def show(
 
 def _results(predictor: Predictor, files: Sequence[Path], windows: Windows | None) -> Iterator[tuple[str, ClipResult]]:
     """(name, result) of every clip, as it is computed."""
-    for name, clip in named_clips(files, predictor.columns):
+    for name, clip in named_clips(files, predictor):
         try:
             if isinstance(clip, Unusable):  # an invalid line of standard input
                 yield name, clip
@@ -68,16 +70,25 @@ def _results(predictor: Predictor, files: Sequence[Path], windows: Windows | Non
             yield name, error
 
 
-def named_clips(files: Sequence[Path], columns: list[str]) -> Iterator[tuple[str, Clip | Unusable]]:
-    """(name, clip) of every file; a manifest stands for its rows, of which `columns` are read; - for the
+def named_clips(files: Sequence[Path], predictor: Predictor) -> Iterator[tuple[str, Clip | Unusable]]:
+    """(name, clip) of every file; a manifest stands for its rows, of which the predictor's columns are read; - for the
     lines of standard input."""
     for path in files:
         if str(path) == "-":
-            yield from _lines(columns)
-        elif path.suffix.lower() in SUFFIXES:
-            yield from _rows(path, columns)
+            yield from _lines(predictor.columns)
+        elif path.suffix.lower() in SUFFIXES and not (predictor.reads_tables and _is_readings(path)):
+            yield from _rows(path, predictor.columns)
         else:
             yield str(path), path
+
+
+def _is_readings(path: Path) -> bool:
+    """Whether a table is a clip's, of a sensor or of words, rather than a manifest: that has ids and names files."""
+    try:
+        table = read_table(path)
+    except ValueError:
+        return not re.match(rb"\W*id\W", path.read_bytes()[:99], re.IGNORECASE)
+    return "id" not in table.columns or not any(table.holds(name, FILES) for name in table.columns)
 
 
 def _rows(path: Path, columns: list[str]) -> Iterator[tuple[str, Clip]]:

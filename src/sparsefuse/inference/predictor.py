@@ -15,7 +15,7 @@ from sparsefuse.data.lengths import Lengths
 from sparsefuse.data.sample import Sample
 from sparsefuse.data.stats import Stats
 from sparsefuse.errors import unknown
-from sparsefuse.features import PLACE, extractor, source_of
+from sparsefuse.features import PLACE, Timed, build, extractor, source_of
 from sparsefuse.files.references import FEATURES, MEDIA, TABLES, suffix
 from sparsefuse.files.skipped import Unusable
 from sparsefuse.model import FusionModel
@@ -115,7 +115,10 @@ class Predictor:
     def features(self, clip: Clip) -> tuple[dict[str, Tensor], dict[str, str]]:
         """Normalised features (N, F) per modality of a clip, and why the others are missing."""
         if isinstance(clip, str | Path):
-            clip = dict.fromkeys(self.model.modalities, clip)
+            names = self.model.modalities
+            if suffix(str(clip)) in TABLES and self.reads_tables:  # of readings no film's features are made
+                names = tuple(filter(self._reads_tables, names))
+            clip = dict.fromkeys(names, clip)
         for name in clip:
             if name not in self.columns:
                 raise ValueError(unknown("modality", name, self.columns))
@@ -137,11 +140,20 @@ class Predictor:
         if not isinstance(stream, str | Path):
             return None
         kind = suffix(str(stream))
-        if kind in TABLES:
-            raw = column != name or self._reads_tables(name)
-        else:
-            raw = kind in MEDIA or (column != name and kind not in FEATURES)
-        return Path(stream) if raw else None
+        table = kind not in FEATURES - TABLES and (column != name or self._reads_tables(name))
+        return Path(stream) if table or kind in MEDIA else None
+
+    @property
+    def reads_tables(self) -> bool:
+        """Whether a modality is extracted from what may be a table, such as sensor readings."""
+        return any(map(self._reads_tables, self.model.modalities))
+
+    def times(self, name: str, path: Path) -> np.ndarray | None:
+        """Seconds (N,) of a modality's tokens, if its extractor says them. Raises Unusable."""
+        spec = self.extract.get(name, {"extractor": ""})
+        options = {key: value for key, value in spec.items() if key not in PLACE}
+        maker = build(spec["extractor"], options) if spec["extractor"] else None
+        return maker.times(path) if isinstance(maker, Timed) else None
 
     def _reads_tables(self, name: str) -> bool:
         """Whether the modality is extracted from what may be a table, such as sensor readings, not from films."""

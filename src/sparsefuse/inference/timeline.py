@@ -1,13 +1,14 @@
 """Long recordings: a prediction per window of a clip, and segments of equal labels.
 
-Features are extracted from the whole recording, then cut: token i of N is at i / N of the stream's seconds. The context
-that an extractor adds to a token may therefore cross the edge of a window.
+Features are extracted from the whole recording, then cut: token i of N is at i / N of the stream's seconds, or when the
+extractor says. The context that an extractor adds to a token may therefore cross the edge of a window.
 """
 
 import itertools
 from collections.abc import Iterator
 from typing import NamedTuple
 
+import numpy as np
 from torch import Tensor
 
 from sparsefuse.features import source_of
@@ -72,9 +73,14 @@ class Recording(NamedTuple):
     x: Tensor
     """(N, F) features as extracted"""
     seconds: float
+    times: np.ndarray | None = None
+    """(N,) seconds of the tokens; None = evenly spaced"""
 
     def cut(self, start: float, end: float) -> Tensor | None:
-        """The tokens between two times; None beyond its end."""
+        """The tokens between two times; None where there are none."""
+        if self.times is not None:
+            first, last = np.searchsorted(self.times, (start - 1e-9, end - 1e-9))
+            return self.x[first:last] if first < last else None
         first, last = (round(len(self.x) * time / self.seconds) for time in (start, end))
         return self.x[first : max(last, first + 1)] if first < len(self.x) else None
 
@@ -88,13 +94,18 @@ def timeline(predictor: Predictor, clip: Clip, *, window: float, hop: float) -> 
     check_windows(window, hop)
     streams, missing = _streams(predictor, clip)
     total = max(stream.seconds for stream in streams.values())
-    moments = []
+    moments, gaps = [], []
     for start, end in spans(total, window, hop):
         parts = {name: part for name, s in streams.items() if (part := s.cut(start, end)) is not None}
+        if not parts:  # a gap between readings
+            gaps.append(start)
+            continue
         try:
             moments.append(Moment(start, end, predictor.predict_one(parts)))
         except Unusable as error:
             raise Unusable(f"{start:g} - {end:g} s: {error}") from error
+    if gaps:
+        missing |= dict.fromkeys(streams, f"nothing in {len(gaps)} windows, the first from {gaps[0]:g} s on")
     return Timeline(total, moments, missing)
 
 
@@ -125,6 +136,11 @@ def _streams(predictor: Predictor, clip: Clip) -> tuple[dict[str, Recording], di
                 predictor.read(name, clip)  # raises the reason if there is no input
                 raise Unusable("the duration of features is unknown; windows need the media file")
             x = predictor.read(name, clip)
+            times = predictor.times(name, file)
+            if times is not None:
+                step = float(np.median(np.diff(times))) if len(times) > 1 else 1.0
+                streams[name] = Recording(x, float(times[-1]) + step, times)
+                continue
             kind = source_of(predictor.extract[name]["extractor"])
             streams[name] = Recording(x, seconds(file, "audio" if kind == "audio" else "video"))
         except Unusable as error:
