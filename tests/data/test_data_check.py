@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import time
 from pathlib import Path
 
@@ -109,6 +110,56 @@ def test_every_group_in_two_splits_is_counted(clips):
     table = [{**row, "group": "g" + row["id"][-1]} for row in rows()]
     (problem,) = [p for p in of_kind(found(clips, table), "leak-group") if "train and test" in p.message]
     assert problem.message == "groups in both train and test: 4 (g6, g7, g8, g9)"
+
+
+def people(*, odd=None, num=6, each=10, seed=0):
+    """Clips of six axes of as many people, whose habits differ by a third of a deviation; those of p2 may be odd."""
+    rng = np.random.default_rng(seed)
+    table = []
+    for person in range(num):
+        habit = 3 * np.sin(np.arange(6)) + rng.normal(size=6) / 3
+        for i in range(each):
+            a = habit + rng.normal(size=6) + rng.normal(size=(20, 6))
+            a = odd(a) if odd and person == 2 else a
+            table.append({"id": f"p{person}-{i}", "label": "xy"[i % 2], "group": f"p{person}", "a": a})
+    return table
+
+
+def test_the_groups_of_each_split_are_named(clips):
+    report = found(clips, people())
+    assert sorted(name for names in report.groups.values() for name in names) == [f"p{i}" for i in range(6)]
+    assert len(report.groups["valid"]) == 2
+    assert report.to_json()["groups"] == report.groups
+    text = printed(report)
+    for split, names in report.groups.items():
+        assert re.search(rf"{split} +{len(names)} +{', '.join(names)}", text)
+    assert found(clips, rows()).groups == {}
+
+
+@pytest.mark.parametrize(
+    ("odd", "what"),
+    [
+        (lambda a: a * [1, -1, 1, 1, 1, 1], "mean"),  # the watch on the other wrist
+        (lambda a: a / 9.81, "deviation"),  # another unit
+        (lambda a: a + 3, "mean"),
+    ],
+)
+def test_a_group_that_lies_apart_is_named_with_its_worst_feature(clips, odd, what):
+    table = people(odd=odd)
+    (problem,) = of_kind(found(clips, table), "group-apart")
+    assert problem.severity == "warning"
+    assert problem.message.startswith("group p2 (")
+    measure = np.mean if what == "mean" else np.std
+    feature = int(re.search(r"in feature (\d)", problem.message)[1])
+    each = [np.mean([measure(r["a"], 0) for r in table if r["group"] == f"p{i}"], 0)[feature] for i in range(6)]
+    assert problem.message.endswith(f"its {what} is {each[2]:.3g}, {np.median(each):.3g} in the median group")
+
+
+def test_groups_alike_or_too_few_to_compare_do_not_lie_apart(clips):
+    for seed in range(5):
+        assert not of_kind(found(clips, people(seed=seed)), "group-apart")
+    assert not of_kind(found(clips, people(odd=lambda a: a + 9, num=3)), "group-apart")
+    assert not of_kind(found(clips, people(odd=lambda a: a + 9, each=4)), "group-apart")
 
 
 def media(folder: Path, rows: list[dict]) -> Report:

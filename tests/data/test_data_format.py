@@ -162,6 +162,17 @@ def _(folder: Path) -> Rows:
     return [row | {"group": "g" + str(i % 3)} for i, row in enumerate(features())]
 
 
+@breaks("one-group")
+def _(folder: Path) -> Rows:
+    return [row | {"group": "ann" if row["split"] == "valid" else row["id"]} for row in features()]
+
+
+@breaks("group-apart")
+def _(folder: Path) -> Rows:
+    rows = [row | {"group": f"p{i // 8}"} for i, row in enumerate(features(48))]
+    return [row | {"a": row["a"] + [0, 4, 0] if row["group"] == "p3" else row["a"]} for row in rows]
+
+
 @breaks("duplicate")
 def _(folder: Path) -> Rows:
     return changed(features(), 1, a=features()[0]["a"])

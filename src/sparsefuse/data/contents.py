@@ -25,6 +25,10 @@ class Contents(NamedTuple):
     """(F,) smallest value of each column"""
     high: np.ndarray
     """(F,) largest"""
+    mean: np.ndarray
+    """(F,) float64"""
+    std: np.ndarray
+    """(F,) float64"""
 
 
 class Fault(NamedTuple):
@@ -47,7 +51,8 @@ def contents(ref: str, root: Path) -> Contents | Fault:
         return Fault("nonfinite" if columns else "unreadable", str(error), columns)
     digest = hashlib.blake2b(repr(values.shape).encode(), digest_size=16)
     digest.update(values.data)
-    return Contents(values.shape[0], values.shape[1], digest.hexdigest(), values.min(0), values.max(0))
+    moments = values.mean(0, dtype=np.float64), values.std(0, dtype=np.float64)
+    return Contents(values.shape[0], values.shape[1], digest.hexdigest(), values.min(0), values.max(0), *moments)
 
 
 def _not_finite(ref: str, root: Path) -> tuple[int, ...]:

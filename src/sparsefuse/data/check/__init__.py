@@ -11,6 +11,7 @@ from sparsefuse.config import Data
 from sparsefuse.data.check.balance import balance, imbalance, odd_classes
 from sparsefuse.data.check.files import Features, Files
 from sparsefuse.data.check.footage import footage, odd_media
+from sparsefuse.data.check.groups import groups_of, odd_groups
 from sparsefuse.data.check.ids import bad_ids, some
 from sparsefuse.data.check.leaks import leaks
 from sparsefuse.data.check.lengths import odd_lengths, odd_rates, seconds_of, tokens_of
@@ -55,10 +56,12 @@ def check(data: Data, root: Path, *, jobs: int = 0) -> Report:
     problems += [*odd_lengths(files, segments.of), *odd_rates(files, segments.of), *odd_media(files)]
     counts: dict[str, dict[str, int]] = {}
     sizes: dict[str, Size] = {}
+    groups: dict[str, list[str]] = {}
     try:
         task = task_of(data.task, (row.label for row in manifest.rows), manifest.labels)
         splits = split_rows(manifest, data.split, task)
-        problems += leaks(splits, files, segments.of, manifest.root)
+        problems += [*leaks(splits, files, segments.of, manifest.root), *odd_groups(splits, files)]
+        groups = groups_of(splits)
         prepared = _prepared(splits, manifest, files, data, task, root)
     except ValueError as error:
         problems.append(broken("unusable", str(error)))
@@ -70,7 +73,14 @@ def check(data: Data, root: Path, *, jobs: int = 0) -> Report:
             problems += _constant(prepared, files)
             sizes = _sizes(prepared, files)
     return Report(
-        str(path), len(manifest.rows), sizes, footage(files), counts, _histograms(files, segments), in_order(problems)
+        str(path),
+        len(manifest.rows),
+        sizes,
+        footage(files),
+        counts,
+        _histograms(files, segments),
+        in_order(problems),
+        groups,
     )
 
 

@@ -19,6 +19,8 @@ from sparsefuse.parallel.workers import each
 
 FEW = 5000
 """Feature files that one process reads before others would have started."""
+MOST_GROUPS = 200
+"""Groups whose statistics are kept; of more, one that lies apart matters little."""
 SECONDS = 60.0
 """Time-out for probing one media file; that takes seconds, but a malicious file may stall the decoder."""
 
@@ -38,6 +40,18 @@ class Extremes(NamedTuple):
     high: np.ndarray
 
 
+class Sums(NamedTuple):
+    """Sums over the clips of a group, in one column."""
+
+    clips: int
+    of: np.ndarray
+    """(4, F): of means over time, deviations, squared means, variances"""
+
+    def plus(self, mean: np.ndarray, std: np.ndarray) -> "Sums":
+        """With one more clip."""
+        return Sums(self.clips + 1, self.of + np.stack([mean, std, mean**2, std**2]))
+
+
 class Files:
     """A summary of every file; `features` and `media` are columns, sorted."""
 
@@ -53,6 +67,8 @@ class Files:
         """by reference; those on other machines are absent"""
         self.extremes: dict[tuple[str, int], Extremes] = {}
         """(column, F) ->"""
+        self.moments: dict[tuple[str, int], dict[str, Sums]] = defaultdict(dict)
+        """(column, F) -> group ->"""
 
     def cells(self, columns: Sequence[str]) -> Iterator[tuple[Row, str, str]]:
         """Row, column and reference of every cell that is not empty."""
@@ -61,9 +77,10 @@ class Files:
     def read(self, root: Path, jobs: int) -> None:
         """Reads every file once; media in `jobs` processes (0: one per core), so that a crash, or a file that takes
         longer than SECONDS, costs one file."""
-        where: dict[str, set[str]] = defaultdict(set)
-        for _, name, ref in self.cells(self.features):
-            where[ref].add(name)
+        where: dict[str, set[tuple[str, str]]] = defaultdict(set)
+        few = len({row.group for row in self.rows}) <= MOST_GROUPS
+        for row, name, ref in self.cells(self.features):
+            where[ref].add((name, row.group if few else ""))
         results = each(partial(contents, root=root), list(where), 1 if len(where) < FEW else jobs)
         with closing(results):
             for ref, content in watched(results, "reading features", len(where)):
@@ -90,10 +107,13 @@ class Files:
                 visited.add(ref)
                 yield row, ref, content
 
-    def _kept(self, content: Contents | Fault, columns: set[str]) -> Features | Fault:
+    def _kept(self, content: Contents | Fault, uses: set[tuple[str, str]]) -> Features | Fault:
         if isinstance(content, Fault):
             return content
-        for name in columns:
+        for name, group in uses:
+            if group:
+                of = self.moments[name, content.width]
+                of[group] = of.get(group, Sums(0, np.zeros(()))).plus(content.mean, content.std)
             before = self.extremes.get((name, content.width), content)
             low, high = np.minimum(before.low, content.low), np.maximum(before.high, content.high)
             self.extremes[name, content.width] = Extremes(low, high)

@@ -83,6 +83,8 @@ class Report:
     """tokens of a modality, or seconds of a media column -> how many clips"""
     problems: list[Problem] = dataclasses.field(default_factory=list)
     """errors first, then warnings, then notes; within these by kind"""
+    groups: dict[str, list[str]] = dataclasses.field(default_factory=dict)
+    """split -> its groups; empty without any"""
 
     @property
     def counts(self) -> dict[str, int]:
@@ -106,6 +108,7 @@ class Report:
             "modalities": {n: {**s._asdict(), "tokens": s.tokens._asdict()} for n, s in self.modalities.items()},
             "media": {n: {**s._asdict(), "seconds": s.seconds._asdict()} for n, s in self.media.items()},
             "balance": self.balance,
+            "groups": self.groups,
             "lengths": {name: histogram._asdict() for name, histogram in self.lengths.items()},
             "problems": [{**problem._asdict(), "ids": list(problem.ids)} for problem in self.problems],
             "fixes": {kind: RULES[kind].fix for kind in self.by_kind()},

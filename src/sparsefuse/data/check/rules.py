@@ -62,6 +62,17 @@ RULES = {
         "No group, and no recording, is in two splits.",
         "set data.split.by and data.split.valid_by to group, which keeps them together",
     ),
+    "one-group": Rule(
+        "warning",
+        "Two groups or more validate, where training has others.",
+        "put more groups into valid, or set data.split.by=group and data.split.valid_by=stratified",
+    ),
+    "group-apart": Rule(
+        "warning",
+        "No group lies apart: its streams' means and deviations are not twice as far from those of the median group as "
+        "is usual, and 5 scaled MADs more.",
+        "look at how it was recorded (side, unit, device); let it train, or validate beside others",
+    ),
     "duplicate": Rule("warning", "No two clips of a split have the same contents.", "take out all but one"),
     "constant": Rule(
         "warning", "Every feature changes within the set.", "take the columns out where the features are made"

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from sparsefuse.data.check.ids import some
 from sparsefuse.data.check.report import Report
 from sparsefuse.data.check.rules import RULES, Problem
 
@@ -57,6 +58,11 @@ def _tables(report: Report) -> "list[Table]":
         tables.append(table)
     if report.balance:
         tables.append(_balance(report.balance))
+    if report.groups:
+        table = _table("split", "groups", "names")
+        for split, names in report.groups.items():
+            table.add_row(split, str(len(names)), escape(some(names, ENDS)))
+        tables.append(table)
     return tables
 
 
