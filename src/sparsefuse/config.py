@@ -195,3 +195,64 @@ class Config:
     """seed of the weights, the order of samples, dropout and mixup"""
     study: Study = field(default_factory=Study)
     """for the verb `study` only"""
+
+
+_COUNT, _NUMBER, _SHARE = 10**6, 1e6, 1.0
+_RANGES: dict[str, tuple[float, float]] = {
+    "seed": (0, 2**31),
+    "train.epochs": (1, _COUNT),
+    "train.batch_size": (1, _COUNT),
+    "train.lr": (0, _NUMBER),
+    "train.momentum": (0, _SHARE),
+    "train.warmup_epochs": (0, _COUNT),
+    "train.weight_decay": (0, _NUMBER),
+    "train.clip": (0, float("inf")),
+    "train.patience": (0, _COUNT),
+    "train.decay": (0, _SHARE),
+    "train.ema": (0, _SHARE),
+    "train.mixup_alpha": (0, _NUMBER),
+    "train.mixup_warmup": (0, float("inf")),
+    "train.label_smoothing": (0, _SHARE),
+    "train.save_minutes": (0, float("inf")),
+    "train.replay": (0, _COUNT),
+    "train.workers": (0, 1024),
+    "data.modality_dropout": (0, _SHARE),
+    "data.token_dropout": (0, _SHARE),
+    "data.noise": (0, _NUMBER),
+    "data.crop": (0, _SHARE),
+    "data.max_length": (0, _COUNT),
+    "data.windows": (1, 1001),
+    "data.cache_mb": (0, 2**40),
+    "data.split.seed": (0, 2**31),
+    "study.margin": (0, _SHARE),
+}
+"""number: lowest value, and the one it must stay below"""
+
+
+def check_ranges(config: Config) -> None:
+    """Raises ValueError, naming it, for the first number that is out of its range."""
+    for place, (low, above) in _RANGES.items():
+        value: Any = config
+        for name in place.split("."):
+            value = getattr(value, name)
+        if not low <= value < above:
+            raise ValueError(f"{place} is {value}; expected {low} or more, below {above:g}")
+    if not 0 < config.data.split.train_share <= 1:
+        raise ValueError(f"data.split.train_share is {config.data.split.train_share}; expected more than 0, 1 at most")
+    for modality, length in config.data.resample.items():
+        if not 1 <= length < _COUNT:
+            raise ValueError(f"data.resample: {modality!r} is {length}; expected 1 or more tokens, below {_COUNT:,}")
+    for modality, bands in config.data.spec_augment.items():
+        _check_low(f"data.spec_augment: {modality!r}", vars(bands), 0)
+    for modality, picture in config.data.pictures.items():
+        fields = dict(vars(picture))
+        _check_low(f"data.pictures: {modality!r}", {key: fields.pop(key) for key in ("height", "width", "channels")}, 1)
+        _check_low(f"data.pictures: {modality!r}", fields, 0)
+        if picture.crop >= 1 or picture.flip > 1 or picture.contrast > 1:
+            raise ValueError(f"data.pictures: {modality!r} is {picture}; expected crop < 1, flip and contrast <= 1")
+
+
+def _check_low(what: str, fields: dict[str, float], low: int) -> None:
+    for name, value in fields.items():
+        if not low <= value < _COUNT:
+            raise ValueError(f"{what} has {name} {value}; expected {low} or more, below {_COUNT:,}")

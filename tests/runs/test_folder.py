@@ -168,6 +168,7 @@ for _ in range(20):
 HOSTILE = {
     "unknown field": (MODEL, "methods", "sft", "model.json: unknown field 'methods'; did you mean 'method'?"),
     "unknown field inside": (MODEL, "labels.tasks", "x", "model.json: labels: unknown field 'tasks'"),
+    "huge name": (MODEL, "x" * 5000, 1, f"model.json: unknown field '{'x' * 60}'. available: clips, "),
     "missing field": (MODEL, "method", ..., "model.json: method is missing; fields: name, method"),
     "missing inside": (MODEL, "clips.train.hash", ..., "model.json: clips.train.hash is missing"),
     "another type": (MODEL, "name", 7, "model.json: name is 7; expected a text"),
@@ -206,6 +207,8 @@ HOSTILE = {
     "confusion of no head": (RESULT, "confusions", {"x": [[1]]}, "result.json: confusions.x is not 0 x 0"),
     "temperature": (RECORDS[4], "temperature", 0, "calibration.json: temperature is 0; expected 0.01 to 100"),
     "split": (RECORDS[2], "data.split.fractions", [0.5], "config.json: data.split.fractions has 1 values; expected 3"),
+    "absurdly many windows": (RECORDS[2], "data.windows", 10**9, "config.json: data.windows is 1000000000; expected"),
+    "no epochs": (RECORDS[2], "train.epochs", 0, "config.json: train.epochs is 0; expected 1 or more"),
     "threads": (RECORDS[3], "threads", "two", "env.json: threads is a text; expected a whole number"),
 }  # fmt: skip
 

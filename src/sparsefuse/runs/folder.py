@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from sparsefuse.config import Config
+from sparsefuse.config import Config, check_ranges
 from sparsefuse.data.fingerprint import Fingerprint, difference
 from sparsefuse.data.labels import Labels
 from sparsefuse.files.skipped import Skip, write_skipped
@@ -60,7 +60,13 @@ class RunFolder:
             raise FileNotFoundError(
                 f"{self.path} is not a run folder: it has no {NAMES[kind]}; expected what `sparsefuse train` wrote"
             )
-        return read(kind, self.file(kind))
+        record = read(kind, self.file(kind))
+        if isinstance(record, Config):
+            try:
+                check_ranges(record)
+            except ValueError as error:
+                raise ValueError(f"{self.file(kind)}: {error}") from error
+        return record
 
     def get(self, kind: type[T]) -> T | None:
         """As `read`; None if the file is not there."""
