@@ -354,7 +354,13 @@ def test_what_is_no_run_folder_is_an_error_that_says_so(run: Path, tmp_path: Pat
         ({"features": {"rgb": 10**9, "sound": 4}}, r"features\.rgb is 1000000000; expected a whole number"),
         ({"options": {"dim": "wide"}}, r"model\.json does not describe a model that can be built"),
         ({"options": {"dims": 4}}, r"does not describe a model that can be built: .*'dims'"),
-        ({"options": {"dim": 12, "num_heads": 2}}, "the checkpoint does not fit the model"),
+        (
+            {"options": {"dim": 12, "num_heads": 2}},
+            r"the model that model.json describes: embed.cls.0 has shape \(10,\), exp",
+        ),
+        ({"options": {"fusion_depth": 10**9}}, "it has far more weights than model.safetensors"),
+        ({"options": {"dim": 10**6, "num_heads": 2}}, r"embed.cls.0 has shape \(10,\), expected \(1000000,\)"),
+        ({"max_length": 10**6, "windows": 1000, "resample": {"rgb": 10**5}}, "one clip would cost .* GMACs"),
     ],
 )
 def test_a_damaged_model_json_is_a_sentence(run: Path, tmp_path: Path, change: dict[str, Any], message: str) -> None:
@@ -370,7 +376,7 @@ def test_weights_without_the_normalisation_are_refused(run: Path, tmp_path: Path
     found = checkpoint.load(copy / "model.safetensors")
     tensors = {name: t for name, t in found.tensors.items() if name != "std/rgb"}
     checkpoint.save(copy / "model.safetensors", tensors, found.facts)
-    with pytest.raises(ValueError, match="lacks the mean and std of features"):
+    with pytest.raises(ValueError, match=r"std/rgb has shape none, expected \(5,\)"):
         load(copy)
 
 

@@ -14,7 +14,8 @@ from shared_run import edit_json, trained
 
 import tiny
 from sparsefuse.files import checkpoint
-from sparsefuse.sharing import arrival, parcel, pull, push
+from sparsefuse.runs import weights
+from sparsefuse.sharing import parcel, pull, push
 
 
 class Bomb:
@@ -126,7 +127,7 @@ def test_what_model_json_may_not_say_is_refused(
 
 
 def test_a_clip_that_would_cost_too_much_is_refused(shared: Path, tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr(arrival, "MOST_GMACS", 1e-9)
+    monkeypatch.setattr(weights, "MOST_GMACS", 1e-9)
     refused(shared, tmp_path, "one clip would cost .* GMACs")
 
 
