@@ -70,6 +70,45 @@ def test_a_run_of_a_version_with_fewer_settings_is_continued_unless_one_is_used(
         train(other, run, root=Path(), resume=True)
 
 
+def _changed(facts: dict, tensors: dict, change: str) -> None:
+    if change == "epoch":
+        facts["progress"]["epoch"] = "1"
+    elif change == "batch":
+        facts["progress"]["batch"] = -5
+    elif change == "progress":
+        facts["progress"] = 7
+    elif change == "schedule":
+        del facts["schedule"]
+    elif change == "tensor":
+        tensors["optimizer/0/exp_avg"] = torch.zeros(3, 1, 4)
+    elif change == "name":
+        tensors["optimizer/x"] = tensors.pop("optimizer/0/exp_avg")
+    else:
+        del tensors["optimizer/1/exp_avg"]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("epoch", r"last\.safetensors, progress: epoch is a text; expected a whole number"),
+        ("batch", r"last\.safetensors, progress: .*batch=-5"),
+        ("progress", r"last\.safetensors, progress holds 7; expected an object"),
+        ("schedule", r"last\.safetensors, schedule holds null; expected an object"),
+        ("tensor", "does not fit the optimizer: optimizer/0/exp_avg is not of it"),
+        ("name", "does not fit the optimizer: optimizer/x is not of it"),
+        ("lost", "does not fit the optimizer: some of its tensors are missing"),
+    ],
+)
+def test_a_damaged_checkpoint_is_refused_in_a_sentence(tmp_path: Path, change: str, message: str) -> None:
+    config = tiny.config(tiny.write_set(tmp_path / "data"), epochs=2)
+    run = train(config, tmp_path / "run", root=Path(), measured=False, stop=lambda _: True)
+    saved = checkpoint.load(run / "last.safetensors")
+    _changed(saved.facts, saved.tensors, change)
+    checkpoint.save(run / "last.safetensors", saved.tensors, saved.facts)
+    with pytest.raises(ValueError, match=message):
+        train(config, run, root=Path(), resume=True)
+
+
 class Killed(BaseException):
     """As sudden as a signal, within the process."""
 

@@ -1,7 +1,8 @@
 """Checkpoints: tensors and plain facts in one safetensors file, written atomically. Nothing is pickled."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,6 +11,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from sparsefuse.files.typed import parse
 from sparsefuse.files.whole import replacing
 
 
@@ -34,15 +36,29 @@ def save(path: Path, tensors: dict[str, Tensor], facts: Mapping[str, object]) ->
 def load(path: Path) -> Checkpoint:
     """Reads what `save` wrote. Raises FileNotFoundError, or ValueError for any other file and, naming it, for a tensor
     with NaN or infinite values."""
+    with _opened(path) as file:
+        facts = parse((file.metadata() or {}).get("facts", "{}"), f"{path}, its facts")
+        tensors = {name: _finite(path, name, file.get_tensor(name)) for name in file.keys()}  # noqa: SIM118
+    return Checkpoint(tensors, facts if isinstance(facts, dict) else {})
+
+
+def shapes(path: Path) -> dict[str, tuple[int, ...]]:
+    """Names and shapes of the tensors in a file, by its header alone. Raises the errors of `load`."""
+    with _opened(path) as file:
+        return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
     if not path.is_file():
         raise FileNotFoundError(f"no checkpoint at {path}; expected a file that `sparsefuse train` wrote")
     try:
         with safe_open(path, framework="pt") as file:
-            facts = json.loads((file.metadata() or {}).get("facts", "{}"))
-            tensors = {name: _finite(path, name, file.get_tensor(name)) for name in file.keys()}  # noqa: SIM118
-            return Checkpoint(tensors, facts)
+            yield file
     except SafetensorError as error:
-        raise ValueError(f"{path} is not a complete safetensors file ({error}); use another checkpoint") from error
+        raise ValueError(
+            f"{path} is not a complete safetensors file ({str(error)[:200]}); use another checkpoint"
+        ) from error
 
 
 def _finite(path: Path, name: str, tensor: Tensor) -> Tensor:
@@ -52,15 +68,6 @@ def _finite(path: Path, name: str, tensor: Tensor) -> Tensor:
     return tensor
 
 
-def shapes(path: Path) -> dict[str, tuple[int, ...]]:
-    """Names and shapes of the tensors in a file, by its header alone. Raises ValueError for any other file."""
-    try:
-        with safe_open(path, framework="pt") as file:
-            return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
-    except SafetensorError as error:
-        raise ValueError(f"{path.name} is not a complete safetensors file ({error})") from error
-
-
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     """The optimizer's state as flat names: `optimizer/<parameter>/<what>`."""
     state = optimizer.state_dict()["state"]
@@ -68,13 +75,19 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
 
 
 def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor], lr: float) -> None:
-    """Restores the state from `optimizer_tensors`, and the learning rate."""
+    """Restores the state from `optimizer_tensors`, and the learning rate. Raises ValueError if it is of another."""
+    current = optimizer.state_dict()
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     state: dict[int, dict[str, Tensor]] = {}
     for name, tensor in tensors.items():
         if name.startswith("optimizer/"):
-            _, index, key = name.split("/")
+            index, _, key = name.removeprefix("optimizer/").partition("/")
+            fits = index.isdecimal() and int(index) < len(parameters) and tensor.is_floating_point()
+            if not fits or tensor.shape not in ((), parameters[int(index)].shape):
+                raise ValueError(f"the checkpoint does not fit the optimizer: {name[:60]} is not of it")
             state.setdefault(int(index), {})[key] = tensor
-    current = optimizer.state_dict()
+    if len({tuple(sorted(entry)) for entry in state.values()}) > 1:
+        raise ValueError("the checkpoint does not fit the optimizer: some of its tensors are missing")
     for group in current["param_groups"]:
         group["lr"] = lr
     optimizer.load_state_dict({"state": state, "param_groups": current["param_groups"]})

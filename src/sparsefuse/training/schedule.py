@@ -1,6 +1,8 @@
 """The learning rate of every step: warm-up, then the plateau rule or a cosine."""
 
 import math
+import sys
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -27,6 +29,18 @@ def share(step: int, *, steps: int, spec: Train) -> float:
     if spec.schedule == "plateau":
         return 1.0
     return (1 + math.cos(math.pi * (step - warmup) / (spec.epochs * steps - warmup))) / 2
+
+
+@dataclass(frozen=True)
+class ScheduleState:
+    """What changes in a schedule, in a checkpoint."""
+
+    lr: float
+    """before warm-up and cosine"""
+    best: float
+    """the plateau scheduler's lowest loss; the largest float before the first"""
+    bad_epochs: int
+    """since then"""
 
 
 class Schedule:
@@ -56,14 +70,13 @@ class Schedule:
             self.plateau.step(loss)
             self.rate = self.now
 
-    def facts(self) -> dict[str, object]:
+    def state(self) -> ScheduleState:
         """The state for a checkpoint."""
-        return {"plateau": self.plateau.state_dict(), "lr": self.rate}
+        return ScheduleState(self.rate, min(self.plateau.best, sys.float_info.max), self.plateau.num_bad_epochs)
 
-    def restore(self, facts: dict[str, Any]) -> None:
-        """Restores the state from `facts`."""
-        self.plateau.load_state_dict(facts["plateau"])
-        self.rate = facts["lr"]
+    def restore(self, state: ScheduleState) -> None:
+        """Restores it."""
+        self.rate, self.plateau.best, self.plateau.num_bad_epochs = state.lr, state.best, state.bad_epochs
 
     def _set(self, rate: float) -> None:
         for group in self.optimizer.param_groups:

@@ -5,12 +5,13 @@ Everything random in a step follows from the seed and the step's number: a resum
 
 import contextlib
 import math
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -27,6 +28,7 @@ from sparsefuse.data.batches import LengthBuckets, collate
 from sparsefuse.data.clips import Clips, load_clips
 from sparsefuse.data.split import lone_judge
 from sparsefuse.files import checkpoint
+from sparsefuse.files.typed import from_json
 from sparsefuse.layers.exchange import ExchangeCount
 from sparsefuse.methods import build, option_names
 from sparsefuse.model import FusionModel
@@ -38,7 +40,7 @@ from sparsefuse.runs.weights import read_weights, write_weights
 from sparsefuse.tokens import Batch, HeadOutputs, Tokens
 from sparsefuse.training import distributed, multiclip, pretrained, replay
 from sparsefuse.training.progress import EpochProgress
-from sparsefuse.training.schedule import Schedule, new_optimizer
+from sparsefuse.training.schedule import Schedule, ScheduleState, new_optimizer
 from sparsefuse.training.setup import write_setup
 
 
@@ -115,16 +117,21 @@ def options_of(config: Config) -> dict[str, Any]:
     return {**shared, **config.options.get(config.method, {})}
 
 
-class _Position(NamedTuple):
-    """How far training is: the part of a checkpoint that is not tensors."""
+@dataclass(frozen=True)
+class _Position:
+    """How far training is; in a checkpoint, beside the tensors."""
 
     epoch: int = 0
     batch: int = 0
     """batches of this epoch that are done"""
     loss_sum: float = 0.0
     seconds: float = 0.0
-    best_loss: float = float("inf")
+    best_loss: float = sys.float_info.max
     best_epoch: int = 0
+
+    def __post_init__(self) -> None:
+        if min(self.epoch, self.batch, self.best_epoch) < 0:
+            raise ValueError(f"{self} is no position; expected 0 or more")
 
 
 class _Run:
@@ -156,17 +163,17 @@ class _Run:
         """Epochs until the end, or until `stop` (then False); the best weights by validation loss are saved."""
         at = self._restore() if resume else _Position()
         for epoch in range(at.epoch, self.config.train.epochs):
-            at = self._epoch(at._replace(epoch=epoch), progress)
+            at = self._epoch(replace(at, epoch=epoch), progress)
             train_loss = at.loss_sum / len(self.clips.splits["train"])
             valid = self._valid_scores()
             loss = self._demand_finite(valid.get("loss", train_loss), epoch)
             if loss < at.best_loss or epoch == 0:
-                at = at._replace(best_loss=loss, best_epoch=epoch + 1)
+                at = replace(at, best_loss=loss, best_epoch=epoch + 1)
                 self._save_best(at)
             valid = {f"valid_{name}": value for name, value in valid.items()}
             line = Epoch(epoch + 1, self.schedule.now, train_loss, round(at.seconds, 3), valid)
             self.schedule.after_epoch(loss)
-            at = at._replace(epoch=epoch + 1, batch=0, loss_sum=0.0)
+            at = replace(at, epoch=epoch + 1, batch=0, loss_sum=0.0)
             if self.rank.first:
                 self.folder.add_epoch(line)
             self._save(at)
@@ -182,8 +189,8 @@ class _Run:
             start = time.monotonic()
             loss = self._step(at, batch, total=len(batches[at.batch]), count=len(batches))
             self._demand_finite(loss, at.epoch)
-            at = at._replace(batch=at.batch + 1, loss_sum=at.loss_sum + loss)
-            at = at._replace(seconds=at.seconds + time.monotonic() - start)
+            at = replace(at, batch=at.batch + 1, loss_sum=at.loss_sum + loss)
+            at = replace(at, seconds=at.seconds + time.monotonic() - start)
             progress.step(at.epoch, at.batch, len(batches))
             if time.monotonic() - self.saved_at > 60 * self.config.train.save_minutes:
                 self._save(at)
@@ -330,7 +337,7 @@ class _Run:
         """Writes the checkpoint to resume from; only the first process does, for all hold the same."""
         self.saved_at = time.monotonic()
         if self.rank.first:
-            facts = {"progress": at._asdict(), **self.schedule.facts()}
+            facts = {"progress": asdict(at), "schedule": asdict(self.schedule.state())}
             tensors = {**checkpoint.model_tensors(self.model), **checkpoint.optimizer_tensors(self.optimizer)}
             tensors |= checkpoint.model_tensors(self.mean, "mean/") if self.mean else {}
             checkpoint.save(self.folder.checkpoint, tensors, facts)
@@ -345,12 +352,13 @@ class _Run:
         if not path.exists():
             return _Position()
         saved = checkpoint.load(path)
+        schedule = from_json(ScheduleState, saved.facts.get("schedule"), f"{path}, schedule")
         checkpoint.restore_model(self.model, saved.tensors)
         if self.mean:
             checkpoint.restore_model(self.mean, saved.tensors, "mean/")
-        checkpoint.restore_optimizer(self.optimizer, saved.tensors, saved.facts["lr"])
-        self.schedule.restore(saved.facts)
-        return _Position(**saved.facts["progress"])
+        checkpoint.restore_optimizer(self.optimizer, saved.tensors, schedule.lr)
+        self.schedule.restore(schedule)
+        return from_json(_Position, saved.facts.get("progress"), f"{path}, progress")
 
 
 class _Network(nn.Module):
