@@ -21,7 +21,7 @@ STATES_LENGTH = {"mov", "mp4", "matroska", "webm", "avi", "wav", "flv", "asf", "
 # Playlists (hls, dash, concat ...) are left out: they name other files, which FFmpeg would open and read as the clip.
 _FORMATS = (
     "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,flv,asf,mpeg,mpegvideo,mpegts,m4v,h264,hevc,wav,w64,mp3,flac,ogg,aac,"
-    "aiff,caf,amr,gif,image2,jpeg_pipe,png_pipe,bmp_pipe,webp_pipe,tty"
+    "aiff,caf,amr,gif,apng,image2,jpeg_pipe,png_pipe,bmp_pipe,webp_pipe,tty"
 )
 _BACK, _LEAP = 0.5, 10.0  # seconds; FFmpeg takes a leap of 10 s for another recording, too
 TOLERATED = 0.1  # share of a stream that may be missing or damaged: cutting tools round, old recordings have glitches

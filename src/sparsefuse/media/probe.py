@@ -14,6 +14,7 @@ import numpy as np
 
 from sparsefuse.files.skipped import Unusable
 from sparsefuse.media.open import STATES_LENGTH, TOLERATED, check_on_disk, find_stream, import_av, opened
+from sparsefuse.media.orientation import orientation
 
 if TYPE_CHECKING:
     from av.container import InputContainer
@@ -181,11 +182,10 @@ def _picture(container: "InputContainer", stream: Any, path: Path) -> Picture:
     while extremes.dull and extremes.num_added < _CLOSER and (image := next(closer, None)) is not None:
         extremes.add(image)
     reader.check(path, extremes.first is not None)
-    height, width = extremes.first.height, extremes.first.width
-    turned = round(extremes.first.rotation / 90) % 2
+    height, width = orientation(extremes.first).size(extremes.first.height, extremes.first.width)
     return Picture(
-        width if turned else height,
-        height if turned else width,
+        height,
+        width,
         float(stream.average_rate or 0) if len(extremes.times) > 1 else 0.0,
         seconds,
         extremes.brightest,

@@ -13,6 +13,7 @@ import numpy as np
 
 from sparsefuse.files.skipped import Unusable
 from sparsefuse.media.open import Kind, Track, appended, clip_begin, first_stream, opened, packets, stated_end
+from sparsefuse.media.orientation import orientation
 from sparsefuse.media.part import First, Late, Part
 from sparsefuse.media.request import (
     Decoded,
@@ -92,8 +93,7 @@ def read_size(path: str | Path) -> tuple[int, int]:
     path = Path(path)
     with opened(path) as container:
         image = _first_frame(container, first_stream(container, "video", path), path)
-        turned = round(image.rotation / 90) % 2
-        return (image.width, image.height) if turned else (image.height, image.width)
+        return orientation(image).size(image.height, image.width)
 
 
 Sink = FramesSink | SoundSink

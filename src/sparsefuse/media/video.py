@@ -8,6 +8,7 @@ import numpy as np
 
 from sparsefuse.files.skipped import Unusable
 from sparsefuse.media.open import import_av
+from sparsefuse.media.orientation import orientation
 from sparsefuse.media.part import MOST_SILENCE, START_GAP, Late, Part
 from sparsefuse.media.request import Frames, FramesRequest
 
@@ -173,14 +174,14 @@ def _converter(size: tuple[int, int] | None, gray: bool) -> "Callable[[VideoFram
 
     def convert(image: "VideoFrame") -> np.ndarray:
         nonlocal upright
-        quarters = round(image.rotation / 90) % 4  # phones store a turned picture and say by how much
+        turn = orientation(image)
         if upright is None:  # a stream may change its size midway; the first frame decides
-            upright = (image.width, image.height) if quarters % 2 else (image.height, image.width)
-        height, width = upright[::-1] if quarters % 2 else upright
+            upright = turn.size(image.height, image.width)
+        height, width = turn.size(*upright)
         plane = scaler.reformat(image, width=width, height=height, format=form, interpolation="AREA", threads=1).planes[
             0
         ]
         rows = np.frombuffer(plane, np.uint8).reshape(height, plane.line_size)
-        return np.rot90(rows[:, : width * channels].reshape(height, width, channels), quarters)
+        return turn.upright(rows[:, : width * channels].reshape(height, width, channels))
 
     return convert
