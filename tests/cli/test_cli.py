@@ -437,3 +437,45 @@ def test_env_says_which_backend_is_used(monkeypatch: pytest.MonkeyPatch, capsys:
     assert lines["backend native"].startswith("not used: ")
     monkeypatch.setenv("SPARSEFUSE_BACKEND", "nativ")
     assert "did you mean 'native'" in str(call(monkeypatch, "env"))
+
+
+ALIASES = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
+    f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]\n" for i in range(1, 9)
+)
+
+
+ODD = {
+    "aliases": (ALIASES.encode(), "more than 100,000 values"),
+    "itself": (b"options: &o {sft: *o}\n", "more than 100,000 values"),
+    "deep": (b"options: " + b"[" * 3000 + b"]" * 3000, "more than 50 levels"),
+    "chain": (b"a0: &a0 x\n" + b"".join(b"a%d: &a%d [*a%d]\n" % (i, i, i - 1) for i in range(1, 90)), "50 levels"),
+    "digits": (b"seed: " + b"9" * 5000, "Exceeds the limit"),
+    "utf-16": ("method: sft\n".encode("utf-16"), "not UTF-8 text (byte 0); save it in UTF-8"),
+    "latin-1": ("label: caf\u00e9\n".encode("latin-1"), "not UTF-8 text (byte 10)"),
+    "open": (b"method: [sft\n", "no YAML of a configuration"),
+    "zero": (b"method: \x00\n", "no YAML of a configuration"),
+    "section": (b"data:\n  split:\n", "data: split is a section, expected fields below it; got None"),
+    "list": (b"- sft\n", "holds no fields"),
+    "seed": (b"seed: " + b"x" * 30_000, "seed"),
+    "name": (b"x" * 900 + b": 3", "option"),
+}
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_a_configuration_that_cannot_be_read_is_a_short_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    path = tmp_path / "c.yaml"
+    content, message = ODD[name]
+    path.write_bytes(content)
+    code = call(monkeypatch, "check", path)
+    text = f"{code}{capsys.readouterr().err}"
+    assert message in text
+    assert "error: " in text
+    assert len(text) < 1200
+
+
+def test_a_byte_order_mark_is_no_part_of_a_configuration(tmp_path: Path, parsed) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text("seed: 3\n", encoding="utf-8-sig")
+    assert parsed("train", path)["config"].seed == 3

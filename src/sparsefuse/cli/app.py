@@ -12,6 +12,7 @@ from jsonargparse import ActionConfigFile, ArgumentParser, set_parsing_settings 
 
 from sparsefuse.cli.argv import on_top, spelled_out
 from sparsefuse.cli.verbs import GUIDES, POSITIONAL, VERBS, WITH_CONFIG
+from sparsefuse.cli.yaml_file import read_yaml
 from sparsefuse.config import Config
 from sparsefuse.errors import unknown
 from sparsefuse.parallel.memory import keep_memory
@@ -21,7 +22,20 @@ def main() -> None:
     """Runs `sparsefuse VERB ...`."""
     logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=[_Stderr()])
     keep_memory()
-    argv = spelled_out(sys.argv[1:], WITH_CONFIG)
+    try:
+        verb, arguments = _parsed(spelled_out(sys.argv[1:], WITH_CONFIG))
+        VERBS[verb](**arguments)
+    except (ValueError, FileNotFoundError, FileExistsError, ImportError) as error:
+        raise SystemExit(f"error: {error}") from error
+    except OSError as error:
+        raise SystemExit(f"error: {error}; files written so far are complete, a rerun continues") from error
+    except KeyboardInterrupt:
+        raise SystemExit("stopped; a rerun (for train: with --resume) continues") from None
+
+
+def _parsed(argv: list[str]) -> tuple[str, dict[str, Any]]:
+    """The verb and its arguments."""
+    written = read_yaml(Path(argv[argv.index("--config") + 1])) if "--config" in argv[:-1] else None
     parser = _parser(argv)
     argv = on_top(argv, lambda rest: vars(parser.parse_args(rest)[rest[0]]))
     namespace = parser.instantiate(parser.parse_args(argv))
@@ -31,15 +45,8 @@ def main() -> None:
     arguments.pop("config", None)
     if verb in WITH_CONFIG:
         fields = {name: arguments.pop(name) for name in Config.__dataclass_fields__}
-        arguments["config"] = _rooted(Config(**fields), argv)
-    try:
-        VERBS[verb](**arguments)
-    except (ValueError, FileNotFoundError, FileExistsError, ImportError) as error:
-        raise SystemExit(f"error: {error}") from error
-    except OSError as error:
-        raise SystemExit(f"error: {error}; files written so far are complete, a rerun continues") from error
-    except KeyboardInterrupt:
-        raise SystemExit("stopped; a rerun (for train: with --resume) continues") from None
+        arguments["config"] = _rooted(Config(**fields), argv, written)
+    return verb, arguments
 
 
 def _parser(argv: list[str]) -> "_Parser":
@@ -87,17 +94,14 @@ def _add_arguments(parser: "_Parser", name: str, verb: Callable[..., None]) -> N
             parser.add_argument(f"--{argument}", type=parameter.annotation, required=required, help=text, **default)
 
 
-def _rooted(config: Config, argv: list[str]) -> Config:
+def _rooted(config: Config, argv: list[str], tree: dict[str, Any] | None) -> Config:
     """Paths in the YAML are relative to the YAML's folder; those of a flag, to the current one."""
     import dataclasses
 
-    import yaml
-
-    if "--config" not in argv:
+    if tree is None:
         return config
     flags = argv[argv.index("--config") :]
     path = Path(flags[1])
-    tree = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     written, data, train = tree.get("data") or {}, config.data, config.train
     if data.manifest and data.manifest == written.get("manifest") and "--data.manifest" not in flags:
         data = dataclasses.replace(data, manifest=str(path.parent / data.manifest))
@@ -158,7 +162,7 @@ class _Parser(ArgumentParser):
                 options |= {f"--{dest}" for dest in options}
             near = {k for k in options if k.startswith("--") == name.startswith("--")}
             message = unknown("option", name, near).split(" available:")[0].rstrip(".")
-        sys.stderr.write(f"error: {message.strip()}\nhelp:  {help_of} --help\n")
+        sys.stderr.write(f"error: {message.strip():.800}\nhelp:  {help_of} --help\n")
         raise SystemExit(2)
 
     def _every_parser(self) -> list[ArgumentParser]:
