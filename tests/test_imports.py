@@ -14,7 +14,20 @@ ROOT = Path(sparsefuse.__file__).parent
 
 # Each may import those before it. What stands in none of them is a mistake: a new one belongs in the list.
 ORDER = [
-    *("errors", "tokens", "config", "files", "parallel", "media", "metrics", "layers", "mixup", "model", "data"),
+    *(
+        "shown",
+        "errors",
+        "tokens",
+        "config",
+        "files",
+        "parallel",
+        "media",
+        "metrics",
+        "layers",
+        "mixup",
+        "model",
+        "data",
+    ),
     *("features", "methods", "config_checks", "cost", "runs", "report", "training", "inference", "experiments"),
     *("sharing", "explain", "export", "study", "budget", "finetune", "serve", "cli", "__main__"),
 ]

@@ -3,13 +3,15 @@
 import difflib
 from collections.abc import Iterable
 
+from sparsefuse.shown import shown
+
 LONGEST = 60
 """characters of a name in an error, and as many names: either may come from a file"""
 
 
 def unknown(kind: str, name: str, available: Iterable[str]) -> str:
     """The text of an error: `unknown method 'stf'; did you mean 'sft'? available: concat, late, ...`"""
-    name, names = name[:LONGEST], sorted(str(a)[:LONGEST] for a in available)
+    name, names = shown(name, LONGEST), sorted(shown(a, LONGEST) for a in available)
     by_case = {known.casefold(): known for known in names}
     near = difflib.get_close_matches(name.casefold(), by_case, n=1, cutoff=0.5)
     hint = f"; did you mean {by_case[near[0]]!r}?" if near else "."
