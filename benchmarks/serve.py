@@ -301,7 +301,7 @@ def _send_all(port: int, todo: list[Request], seen: list[Seen], clients: int, ki
 
 def _hostile(port: int, patience: float) -> list[Hostile]:
     """All at once, each by hand, so that it can be as wrong as it likes."""
-    post = b"POST /predict HTTP/1.1\r\nhost: x\r\ncontent-type: multipart/form-data; boundary=b\r\n"
+    post = b"POST /predict HTTP/1.1\r\nhost: localhost\r\ncontent-type: multipart/form-data; boundary=b\r\n"
     part = b"--b\r\ncontent-disposition: form-data; name=file; filename=a.mp4\r\n\r\n"
     chunked = post + b"transfer-encoding: chunked\r\n\r\n" + b"%x\r\n%s\r\n" % (len(part), part)
     chunk = b"10000\r\n" + bytes(0x10000) + b"\r\n"

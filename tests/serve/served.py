@@ -1,14 +1,25 @@
-"""A tiny run that reads media, and clips for it: what the tests of the server send."""
+"""A tiny run that reads media, a server of it, and clips for it: what the tests of the server send."""
 
+import asyncio
 import io
 import json
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+import httpx
 import numpy as np
 
 import tiny
 from sparsefuse.features import resolve
 from sparsefuse.media import write_clip
+from sparsefuse.serve.access import Access
+from sparsefuse.serve.app import application
+from sparsefuse.serve.server import server_of
+from sparsefuse.serve.service import Service
 from sparsefuse.training.train import train
 
 # Frames, but for files that end with a word: decoders do crash and hang, if seldom on demand.
@@ -25,6 +36,7 @@ def extract(path, *, rate: float = 5):
         time.sleep(60)
     return extractor("frames")(path, rate=rate, size=(1, 5), gray=True, difference=False)
 """
+ANYONE = Access()
 _SOUND = {"bins": 4, "context": 0, "every": 8}
 
 
@@ -42,6 +54,25 @@ def make_run(folder: Path) -> Path:
     }
     (run / "model.json").write_text(json.dumps(facts))
     return run
+
+
+@contextmanager
+def listening(service: Service, access: Access = ANYONE, *, page: bool = False) -> Iterator[httpx.Client]:
+    """A client of a server that listens, in a thread of this process."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        server = server_of(application(service, access, page=page), service, "")
+        thread = threading.Thread(target=lambda: asyncio.run(server.serve([listener])))
+        thread.start()
+        try:
+            while not server.started:
+                assert thread.is_alive(), "the server has ended"
+                time.sleep(0.01)
+            url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+            with httpx.Client(base_url=url, timeout=60, trust_env=False) as client:
+                yield client
+        finally:
+            server.should_exit = True
+            thread.join()
 
 
 def make_clip(path: Path, *, seconds: float = 1.0, seed: int = 0, sound: bool = True) -> Path:

@@ -1,4 +1,4 @@
-"""The whole server but for its sockets: clips in, labels out, and for all else a reason."""
+"""The whole server: clips in, labels out, and for all else a reason."""
 
 import json
 import threading
@@ -7,17 +7,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
 import pytest
 import served
 
 import tiny
-
-pytest.importorskip("fastapi")
-from starlette.testclient import TestClient
-
 from sparsefuse.inference.predictor import Predictor, load
-from sparsefuse.serve.app import application
 from sparsefuse.serve.limits import ServeLimits
 from sparsefuse.serve.service import Service
 from sparsefuse.training import multiclip
@@ -46,17 +42,17 @@ def service(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Service:
 
 
 @pytest.fixture(scope="module")
-def client(service: Service) -> Iterator[TestClient]:
-    with TestClient(application(service)) as client:
+def client(service: Service) -> Iterator[httpx.Client]:
+    with served.listening(service) as client:
         yield client
 
 
-def send(client: TestClient, **files: tuple[str, bytes]) -> tuple[int, dict[str, Any]]:
+def send(client: httpx.Client, **files: tuple[str, bytes]) -> tuple[int, dict[str, Any]]:
     found = client.post("/predict", files=files)
     return found.status_code, found.json()
 
 
-def reason(client: TestClient, status: int, **files: tuple[str, bytes]) -> str:
+def reason(client: httpx.Client, status: int, **files: tuple[str, bytes]) -> str:
     found, answer = send(client, **files)
     assert (found, list(answer)) == (status, ["error"]), answer
     return answer["error"]
@@ -70,27 +66,27 @@ def same(answer: tuple[int, dict[str, Any]], predictor: Predictor, clip: Any) ->
     assert answer[1]["missing"].keys() == alone.missing.keys()
 
 
-def test_a_media_file_gets_the_predictors_answer(client: TestClient, predictor: Predictor, run: Path, clip) -> None:
+def test_a_media_file_gets_the_predictors_answer(client: httpx.Client, predictor: Predictor, run: Path, clip) -> None:
     file = run.parent / "clip.mp4"
     same(send(client, file=("clip.mp4", clip)), predictor, file)
     same(send(client, video=("clip.mp4", clip), audio=("b.mp4", clip)), predictor, {"video": file, "audio": file})
 
 
-def test_features_get_the_predictors_answer(client: TestClient, predictor: Predictor) -> None:
+def test_features_get_the_predictors_answer(client: httpx.Client, predictor: Predictor) -> None:
     given = served.features()
     same(send(client, **{name: (f"{name}.npy", served.npy(x)) for name, x in given.items()}), predictor, given)
     found = client.post("/predict", json={"features": {name: x.tolist() for name, x in given.items()}})
     same((found.status_code, found.json()), predictor, given)
 
 
-def test_a_modality_that_the_clip_lacks_is_named(client: TestClient, predictor: Predictor, run: Path) -> None:
+def test_a_modality_that_the_clip_lacks_is_named(client: httpx.Client, predictor: Predictor, run: Path) -> None:
     silent = served.make_clip(run.parent / "silent.mp4", sound=False)
     status, answer = send(client, file=("silent.mp4", silent.read_bytes()))
     same((status, answer), predictor, silent)
     assert answer["missing"]["sound"].startswith("silent.mp4: has no sound (no audio stream)")
 
 
-def test_a_file_given_for_what_it_lacks_is_refused(client: TestClient, run: Path) -> None:
+def test_a_file_given_for_what_it_lacks_is_refused(client: httpx.Client, run: Path) -> None:
     silent = served.make_clip(run.parent / "silent.mp4", sound=False).read_bytes()
     found = reason(client, 422, video=("a.mp4", silent), audio=("my.mp4", silent))
     assert found.startswith("my.mp4: has no sound")
@@ -109,24 +105,24 @@ WRONG = {
 
 @pytest.mark.parametrize(("name", "content", "status", "why"), WRONG.values(), ids=WRONG)
 def test_a_broken_file_is_refused_with_a_reason(
-    client: TestClient, name: str, content: bytes, status: int, why: str
+    client: httpx.Client, name: str, content: bytes, status: int, why: str
 ) -> None:
     found = reason(client, status, file=(name, content))
     assert why in found
     assert "/" not in found.replace("../../a.mp4", ""), "paths of the server are nobody's business"
 
 
-def test_a_playlist_opens_no_other_file(client: TestClient, run: Path) -> None:
+def test_a_playlist_opens_no_other_file(client: httpx.Client, run: Path) -> None:
     """FFmpeg would follow it, whatever its suffix."""
     playlist = f"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\n{run.parent / 'clip.mp4'}\n#EXT-X-ENDLIST\n"
     assert "cannot be decoded" in reason(client, 422, file=("a.mp4", playlist.encode()))
 
 
-def test_half_a_clip_is_refused(client: TestClient, clip: bytes) -> None:
+def test_half_a_clip_is_refused(client: httpx.Client, clip: bytes) -> None:
     assert "cut short" in reason(client, 422, file=("a.mp4", clip[: len(clip) // 2]))
 
 
-def test_a_clip_that_is_too_long_is_refused(client: TestClient, run: Path) -> None:
+def test_a_clip_that_is_too_long_is_refused(client: httpx.Client, run: Path) -> None:
     long = served.make_clip(run.parent / "long.mp4", seconds=4)
     assert "is 4." in (found := reason(client, 422, file=("long.mp4", long.read_bytes())))
     assert "the limit is 3 s" in found
@@ -144,18 +140,20 @@ def test_a_clip_that_is_too_long_is_refused(client: TestClient, run: Path) -> No
         (np.array([[{}] * 5]), "Python objects"),
     ],
 )
-def test_wrong_features_are_refused_though_another_modality_is_right(client: TestClient, values: Any, why: str) -> None:
+def test_wrong_features_are_refused_though_another_modality_is_right(
+    client: httpx.Client, values: Any, why: str
+) -> None:
     sound = served.npy(served.features()["sound"])
     assert why in reason(client, 422, rgb=("a.npy", served.npy(values)), sound=("b.npy", sound))
 
 
-def test_an_output_that_is_not_finite_is_refused_with_the_files_name(client: TestClient, monkeypatch) -> None:
+def test_an_output_that_is_not_finite_is_refused_with_the_files_name(client: httpx.Client, monkeypatch) -> None:
     monkeypatch.setattr(multiclip, "MOST", 0.0)  # of any output
     features = served.npy(served.features()["rgb"])
     assert reason(client, 422, rgb=("a.npy", features)).startswith("a.npy: the model's output is ")
 
 
-def test_a_header_that_promises_gigabytes_takes_none(client: TestClient) -> None:
+def test_a_header_that_promises_gigabytes_takes_none(client: httpx.Client) -> None:
     head = served.npy(np.zeros((1, 5), np.float32)).replace(b"(1, 5), }", b"(999999999999, 5), }")
     assert "truncated" in reason(client, 422, rgb=("a.npy", head))
 
@@ -172,18 +170,18 @@ def test_a_header_that_promises_gigabytes_takes_none(client: TestClient) -> None
         ('{"rgb": ', "the body is not JSON"),
     ],
 )
-def test_wrong_json_is_refused(client: TestClient, body: str, why: str) -> None:
+def test_wrong_json_is_refused(client: httpx.Client, body: str, why: str) -> None:
     found = client.post("/predict", content=body, headers={"content-type": "application/json"})
     assert found.status_code == 422
     assert why in found.json()["error"]
 
 
-def test_a_wrong_field_gets_the_nearest(client: TestClient, clip: bytes) -> None:
+def test_a_wrong_field_gets_the_nearest(client: httpx.Client, clip: bytes) -> None:
     assert "did you mean 'video'?" in reason(client, 422, vidoe=("a.mp4", clip))
 
 
 @pytest.mark.slow  # it waits for a new process
-def test_a_decoder_that_crashes_costs_one_request(client: TestClient, clip: bytes, service: Service) -> None:
+def test_a_decoder_that_crashes_costs_one_request(client: httpx.Client, clip: bytes, service: Service) -> None:
     before = service.readers.pids
     found = reason(client, 422, file=("bad.mp4", clip + b"CRASH"))
     assert found == "bad.mp4: reading it crashed the decoder (exit code -6)"
@@ -192,7 +190,7 @@ def test_a_decoder_that_crashes_costs_one_request(client: TestClient, clip: byte
     assert "sparsefuse_reader_restarts_total 1" in client.get("/metrics").text
 
 
-def test_too_many_at_once_are_sent_away(client: TestClient, service: Service, clip: bytes) -> None:
+def test_too_many_at_once_are_sent_away(client: httpx.Client, service: Service, clip: bytes) -> None:
     places = [service.place() for _ in range(LIMITS.places)]
     for place in places:
         place.__enter__()
@@ -205,13 +203,13 @@ def test_too_many_at_once_are_sent_away(client: TestClient, service: Service, cl
     assert send(client, file=("a.mp4", clip))[0] == 200
 
 
-def test_nothing_stays_on_the_disk(client: TestClient, service: Service, clip: bytes) -> None:
+def test_nothing_stays_on_the_disk(client: httpx.Client, service: Service, clip: bytes) -> None:
     send(client, file=("a.mp4", clip))
     send(client, file=("a.mp4", b"x"))
     assert list(service.folder.iterdir()) == []
 
 
-def test_the_card_says_what_the_model_is_and_takes(client: TestClient) -> None:
+def test_the_card_says_what_the_model_is_and_takes(client: httpx.Client) -> None:
     card = client.get("/card").json()
     assert {name: facts["width"] for name, facts in card["modalities"].items()} == tiny.FEATURES
     assert card["labels"]["classes"] == ["a", "b", "c"]
@@ -220,7 +218,7 @@ def test_the_card_says_what_the_model_is_and_takes(client: TestClient) -> None:
     assert card["limits"]["seconds"] == 3
 
 
-def test_the_schema_is_whole_and_its_example_works(client: TestClient) -> None:
+def test_the_schema_is_whole_and_its_example_works(client: httpx.Client) -> None:
     schema = client.get("/openapi.json").json()
     assert schema["paths"].keys() == {"/predict", "/health", "/card", "/metrics"}
     body = schema["paths"]["/predict"]["post"]["requestBody"]["content"]
@@ -231,19 +229,50 @@ def test_the_schema_is_whole_and_its_example_works(client: TestClient) -> None:
     assert found.json().keys() == example.keys()
 
 
-def test_health_and_wrong_methods(client: TestClient) -> None:
+def test_health_and_wrong_methods(client: httpx.Client) -> None:
     assert client.get("/health").json() == {"status": "ok", "model": "sft"}
     found = client.get("/predict")
     assert found.status_code == 405
-    assert found.json() == {"error": "/predict takes POST, not GET, with a clip: see /openapi.json"}
+    assert found.json() == {"error": "/predict takes POST, not GET; see /openapi.json"}
+    assert found.headers["allow"] == "POST, OPTIONS"
     assert client.post("/health").status_code == 405
+
+
+def test_without_a_page_there_is_no_explanation(client: httpx.Client) -> None:
+    assert client.get("/").status_code == 404
+    assert client.post("/explain", json={}).status_code == 404
+
+
+@pytest.mark.parametrize("path", ["/health", "/card"])
+def test_head_says_what_get_would_without_a_body(client: httpx.Client, path: str) -> None:
+    head, get = client.head(path), client.get(path)
+    assert (head.status_code, head.content) == (200, b"")
+    assert head.headers["content-length"] == get.headers["content-length"] == str(len(get.content))
+    assert client.head("/predict").status_code == 405
+
+
+def test_the_card_names_no_folder_of_its_machine(client: httpx.Client, service: Service, run: Path) -> None:
+    assert json.loads((run / "env.json").read_text())["command"]
+    assert "command" not in client.get("/card").json()["versions"]
+
+
+def test_an_error_of_our_own_is_said_without_its_text(
+    client: httpx.Client, service: Service, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail() -> None:
+        raise RuntimeError("secret")
+
+    monkeypatch.setattr(service.numbers, "text", fail)
+    found = client.get("/metrics")
+    assert (found.status_code, found.json()) == (500, {"error": "the server failed; its log says why"})
+    assert "secret" in caplog.text
 
 
 @pytest.mark.slow
 def test_a_decoder_that_hangs_is_stopped_in_time(run: Path, clip: bytes, tmp_path: Path) -> None:
     """And others wait no longer than they may."""
     service = Service(run, ServeLimits(concurrency=1, timeout=4), tmp_path, trust_code=True)
-    with TestClient(application(service)) as client:
+    with served.listening(service) as client:
         statuses: list[tuple[int, str]] = []
 
         def ask(content: bytes) -> None:
@@ -275,7 +304,7 @@ def test_a_clip_that_needs_too_much_memory_costs_one_request(
     (tmp_path / "run" / "model.json").write_text(json.dumps(facts))
     (tmp_path / "run" / "model.safetensors").symlink_to(run / "model.safetensors")
     service = Service(tmp_path / "run", ServeLimits(concurrency=1), tmp_path, trust_code=True)
-    with TestClient(application(service)) as client:
+    with served.listening(service) as client:
         assert "needs more than 2 GiB of memory" in reason(client, 422, file=("a.mp4", clip + b"LARGE"))
         assert send(client, file=("a.mp4", clip))[0] == 200
         assert "restarts_total 0" in client.get("/metrics").text

@@ -2,17 +2,18 @@
 
 import asyncio
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from sparsefuse.serve.guard import Guard
+from sparsefuse.serve.access import Access
+from sparsefuse.serve.guard import API, Guard
 from sparsefuse.serve.limits import ServeLimits
 from sparsefuse.serve.numbers import Numbers
-from sparsefuse.serve.uploads import Uploads
 
 LIMITS = ServeLimits(max_mb=0.001, timeout=0.1)
+
+ANYONE = Access()
 
 
 class Exchange:
@@ -29,6 +30,7 @@ class Exchange:
     ):
         self.method = method
         self.parts, self.whole, self.path = list(parts), whole, path
+        headers = {"host": "localhost", **headers}
         self.headers = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
         self.sent: list[Any] = []
         self.body = b""
@@ -47,7 +49,7 @@ class Exchange:
 
     async def app(self, scope: Any, receive: Any, send: Any) -> None:
         """Reads all of the body, as an application that answers 200 whatever happens."""
-        self.reached = True
+        self.reached, self.scope = True, scope
         try:
             while (message := await receive())["type"] == "http.request":
                 self.body += message["body"]
@@ -61,10 +63,11 @@ class Exchange:
         await send({"type": "http.response.body", "body": b"fine"})
 
     def run(
-        self, *, uploads: Uploads | None = None, draining: bool = False, limits: ServeLimits = LIMITS
+        self, *, access: Access = ANYONE, page: bool = False, draining: bool = False, limits: ServeLimits = LIMITS
     ) -> "Exchange":
         self.numbers = Numbers()
-        guard = Guard(self.app, limits, self.numbers, uploads=uploads, draining=lambda: draining)
+        methods = API | ({"/": "GET"} if page else {})
+        guard = Guard(self.app, methods, limits, self.numbers, access, draining=lambda: draining)
         scope = {"type": "http", "path": self.path, "method": self.method, "headers": self.headers}
         asyncio.run(guard(scope, self.receive, self.send))
         return self
@@ -76,6 +79,10 @@ class Exchange:
     @property
     def answer(self) -> bytes:
         return b"".join(message.get("body", b"") for message in self.sent)
+
+    @property
+    def sent_headers(self) -> dict[str, str]:
+        return {name.decode(): value.decode() for name, value in self.sent[0]["headers"]}
 
     @property
     def closes(self) -> bool:
@@ -131,49 +138,94 @@ def test_a_refused_client_has_time_to_read_why() -> None:
 
 def test_a_server_about_to_end_takes_no_more_but_says_so() -> None:
     assert Exchange().run(draining=True).status == 503
-    assert Exchange("/health").run(draining=True).status == 200
+    assert Exchange("/health", method="GET").run(draining=True).status == 200
 
 
 def test_without_a_page_only_the_api_is_there() -> None:
-    for path in ("/", "/config", "/gradio_api/upload", "/etc/passwd"):
-        assert Exchange(path).run().status == 404
+    for path in ("/", "/page.js", "/etc/passwd", "/predict/", "//health", "http://localhost/health", "*"):
+        assert Exchange(path, method="GET").run().status == 404
+    assert Exchange("/", method="GET").run(page=True).status == 200
 
 
-def test_of_files_only_uploads_are_served(tmp_path: Path) -> None:
-    uploads = Uploads(tmp_path / "page", most=1000, places=1)
-    (tmp_path / "secret").write_text("x")
-    (uploads.folder / "link").symlink_to(tmp_path / "secret")
-    (uploads.folder / "mine.mp4").write_text("x")
-
-    def status(path: str) -> int:
-        return Exchange(f"/gradio_api/file={path}").run(uploads=uploads).status
-
-    assert status(f"{uploads.folder}/mine.mp4") == 200
-    wrong = ["/etc/passwd", f"{tmp_path}/secret", f"{uploads.folder}/../secret", f"{uploads.folder}/link", "secret"]
-    wrong += ["http://127.0.0.1/", "https://example.com/a.mp4", f"{uploads.folder}/%2e%2e/secret", "", "//etc/passwd"]
-    assert {path: status(path) for path in wrong} == dict.fromkeys(wrong, 404)
+def test_only_what_carries_clips_may_be_large() -> None:
+    for path, status in {"/predict": 200, "/explain": 200, "/card": 413, "/metrics": 413}.items():
+        method = API[path]
+        assert Exchange(path, method=method, content_length="2000000").run(limits=ServeLimits()).status == status, path
 
 
-@pytest.mark.parametrize(
-    "path", ["/gradio_api/proxy=http://127.0.0.1/", "/monitoring", "/gradio_api/run/predict", "/login"]
-)
-def test_the_page_has_no_more_routes_than_it_needs(path: str, tmp_path: Path) -> None:
-    uploads = Uploads(tmp_path, most=1000, places=1)
-    assert Exchange("/").run(uploads=uploads).status == 200
-    assert Exchange(path).run(uploads=uploads).status == 404
-
-
-def test_only_what_carries_clips_may_be_large(tmp_path: Path) -> None:
-    uploads = Uploads(tmp_path, most=10**9, places=1)
-    for path, status in {"/predict": 200, "/gradio_api/upload": 200, "/gradio_api/queue/join": 413}.items():
-        assert Exchange(path, content_length="2000000").run(uploads=uploads, limits=ServeLimits()).status == status, (
-            path
-        )
-
-
-@pytest.mark.parametrize("method", ["GET", "PUT", "HEAD"])
-def test_a_wrong_method_never_reaches_the_page(method: str, tmp_path: Path) -> None:
-    """Whose router would say that there is no such place."""
-    found = Exchange(method=method).run(uploads=Uploads(tmp_path, most=1000, places=1))
+@pytest.mark.parametrize("method", ["GET", "PUT", "HEAD", "A" * 10**6])
+def test_a_wrong_method_never_reaches_the_application(method: str) -> None:
+    found = Exchange(method=method).run()
     assert (found.status, found.reached) == (405, False)
-    assert f"takes POST, not {method}".encode() in found.answer
+    assert b"takes POST, not " in found.answer
+    assert len(found.answer) < 200
+
+
+def test_options_says_what_a_path_takes_without_the_application() -> None:
+    found = Exchange(method="OPTIONS").run()
+    assert (found.status, found.reached, found.answer) == (204, False, b"")
+    assert found.sent_headers["allow"] == "POST, OPTIONS"
+    assert "access-control-allow-methods" not in found.sent_headers
+    assert Exchange("/card", method="OPTIONS").run().sent_headers["allow"] == "GET, HEAD, OPTIONS"
+
+
+def test_a_page_of_an_allowed_origin_may_ask_and_read_refusals_too() -> None:
+    access = Access(allow_origins=("https://example.org",), token="secret")
+    preflight = Exchange(method="OPTIONS", origin="https://example.org").run(access=access)
+    assert preflight.status == 204
+    assert preflight.sent_headers["access-control-allow-origin"] == "https://example.org"
+    assert preflight.sent_headers["access-control-allow-methods"] == "POST, OPTIONS"
+    assert preflight.sent_headers["access-control-allow-headers"] == "authorization, content-type"
+    refused = Exchange(origin="https://example.org").run(access=access)
+    assert refused.status == 401
+    assert refused.sent_headers["access-control-allow-origin"] == "https://example.org"
+    assert refused.sent_headers["vary"] == "origin"
+
+
+def test_a_page_of_another_origin_gets_nothing() -> None:
+    for method in ("POST", "OPTIONS"):
+        found = Exchange(method=method, origin="https://evil.example").run(access=Access())
+        assert (found.status, found.reached) == (403, False)
+        assert "access-control-allow-origin" not in found.sent_headers
+
+
+def test_all_but_the_pages_own_files_and_health_want_the_token() -> None:
+    access = Access(token="secret")
+    for path, method in {**API, "/": "GET"}.items():
+        open_to_all = path in ("/", "/health")
+        assert Exchange(path, method=method).run(access=access, page=True).reached == open_to_all, path
+        right = Exchange(path, method=method, authorization="Bearer secret").run(access=access, page=True)
+        assert right.reached, path
+    found = Exchange().run(access=access)
+    assert (found.status, found.sent_headers["www-authenticate"]) == (401, "Bearer")
+
+
+@pytest.mark.parametrize("path", ["/models/a/card", "/card"])
+def test_below_a_base_path_a_proxy_may_cut_it_or_not(path: str) -> None:
+    found = Exchange(path, method="GET").run(access=Access(base_path="/models/a"))
+    assert (found.status, found.scope["path"], found.scope["root_path"]) == (200, "/card", "/models/a")
+
+
+def test_the_base_path_alone_leads_to_the_page() -> None:
+    """Whose own addresses are relative: they need the slash."""
+    found = Exchange("/models/a", method="GET").run(access=Access(base_path="/models/a"), page=True)
+    assert (found.status, found.sent_headers["location"]) == (308, "/models/a/")
+    assert Exchange("/models/ab/card", method="GET").run(access=Access(base_path="/models/a")).status == 404
+
+
+def test_what_a_proxy_says_counts_only_behind_one() -> None:
+    said = {"x_forwarded_for": "6.6.6.6, 10.0.0.7", "x_forwarded_proto": "https", "x_forwarded_prefix": "/a"}
+    plain = Exchange("/card", method="GET", **said).run().scope
+    assert (plain["scheme"], plain["root_path"], plain["client"][0]) == ("http", "", "")
+    behind = Exchange("/card", method="GET", **said).run(access=Access(behind_proxy=True)).scope
+    assert (behind["scheme"], behind["root_path"], behind["client"][0]) == ("https", "/a", "10.0.0.7")
+
+
+def test_no_answer_may_be_framed_sniffed_or_kept() -> None:
+    for exchange in (Exchange("/card", method="GET"), Exchange("/nothing"), Exchange(origin="null")):
+        headers = exchange.run().sent_headers
+        assert headers["x-content-type-options"] == "nosniff"
+        assert headers["cache-control"] == "no-store"
+        policy = dict(rule.split(" ", 1) for rule in headers["content-security-policy"].split("; "))
+        assert policy["default-src"] == policy["frame-ancestors"] == "'none'"
+        assert policy["script-src"] == policy["style-src"] == "'self'"

@@ -1,47 +1,40 @@
-"""The page in a real browser: what a person drops, sees, and is told."""
+"""The page: what a person drops, sees and is told in a real browser, and what anyone may send by hand."""
 
-import http.client
 import json
-import shutil
 import time
 from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
+from typing import Any
 
+import httpx
 import pytest
 import served
 from browser import CHROMIUM, Browser
-from test_server import own_folders, running
 
-pytest.importorskip("gradio")
-pytestmark = pytest.mark.slow
+from sparsefuse.serve.access import Access
+from sparsefuse.serve.limits import ServeLimits
+from sparsefuse.serve.refusal import Refusal
+from sparsefuse.serve.service import Service
+
 needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine")
 
 
 class Served:
     """A server with its page."""
 
-    def __init__(self, port: int, folder: Path, clip: Path) -> None:
-        self.port, self.folder, self.clip = port, folder, clip
-        self.url = f"http://127.0.0.1:{port}/"
-
-    def get(self, path: str) -> tuple[int, str]:
-        return self.send("GET", path)
-
-    def send(self, method: str, path: str, body: str = "") -> tuple[int, str]:
-        with closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)) as connection:
-            connection.request(method, path, body or None, {"content-type": "application/json"} if body else {})
-            found = connection.getresponse()
-            return found.status, found.read().decode()
+    def __init__(self, client: httpx.Client, service: Service, clip: Path) -> None:
+        self.client, self.service, self.clip = client, service, clip
+        self.url = f"{client.base_url}/"
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     folder = tmp_path_factory.mktemp("page")
     run, clip = served.make_run(folder), served.make_clip(folder / "clip.mp4", seconds=2)
-    with running(run, "--trust-code", "--max-mb", "5") as (process, port, _):
-        (own,) = own_folders(process)
-        yield Served(port, own, clip)
+    (folder / "own").mkdir()
+    service = Service(run, ServeLimits(max_mb=5), folder / "own", trust_code=True)
+    with served.listening(service, page=True) as client:
+        yield Served(client, service, clip)
 
 
 @pytest.fixture
@@ -51,20 +44,21 @@ def browser(tmp_path: Path) -> Iterator[Browser]:
 
 
 @needs_chromium
+@pytest.mark.slow
 def test_a_dropped_clip_gets_its_answer_shares_and_picture(server: Served, browser: Browser, tmp_path: Path) -> None:
     browser.open(server.url)
-    browser.wait("document.querySelector('.sf-empty')")
-    browser.choose("#sf-clip input[type=file]", server.clip)
-    browser.wait("document.querySelector('.sf-answer figure svg')", 60)
-    label = browser.run("document.querySelector('.sf-label').innerText")
-    bars = browser.run("[...document.querySelectorAll('.sf-number')].map(e => e.innerText)")
+    browser.wait("document.querySelector('.empty')")
+    browser.choose("#field-file", server.clip)
+    browser.wait("document.querySelector('.scroll svg')", 60)
+    label = browser.run("document.querySelector('.best').innerText")
+    bars = browser.run("[...document.querySelectorAll('.number')].map(e => e.innerText)")
     shares = [float(text.split()[0].rstrip("%\u2009")) for text in bars]
     assert label in "abc"
     assert sum(shares) == pytest.approx(100, abs=0.3)
     assert shares == sorted(shares, reverse=True)
-    assert {"rgb", "sound"} <= set(browser.run("document.querySelector('.sf-legend').innerText").split())
-    assert browser.run("document.querySelectorAll('.sf-answer figure svg image').length") >= 2  # frames, spectrogram
-    assert browser.run("document.querySelector('figure svg').getBoundingClientRect().height") > 300
+    assert {"rgb", "sound"} <= set(browser.run("document.querySelector('.legend').innerText").split())
+    assert browser.run("document.querySelectorAll('.scroll image').length") >= 2  # frames, spectrogram
+    assert browser.run("document.querySelector('.scroll svg').getBoundingClientRect().height") > 300
     browser.shoot(tmp_path / "page.png")
     assert (tmp_path / "page.png").stat().st_size > 20_000
     # on a phone nothing sticks out
@@ -75,97 +69,174 @@ def test_a_dropped_clip_gets_its_answer_shares_and_picture(server: Served, brows
 
 
 @needs_chromium
+@pytest.mark.slow
 def test_a_broken_file_shows_why_and_the_next_one_works(server: Served, browser: Browser, tmp_path: Path) -> None:
     broken = tmp_path / "letter.mp4"
     broken.write_text("Dear all, this is no film. <b>Yours</b>")
     browser.open(server.url)
-    browser.choose("#sf-clip input[type=file]", broken)
-    browser.wait("document.querySelector('.sf-problem')")
-    said = browser.run("document.querySelector('.sf-problem').innerText")
+    browser.choose("#field-file", broken)
+    browser.wait("document.querySelector('#problem h2')")
+    said = browser.run("document.querySelector('#problem').innerText")
     assert "This clip cannot be used" in said
     assert "letter.mp4: cannot be decoded" in said
     assert "Traceback" not in browser.text()
-    assert str(server.folder) not in browser.text()
+    assert str(server.service.folder) not in browser.text()
     browser.open(server.url)
-    browser.choose("#sf-clip input[type=file]", server.clip)
-    browser.wait("document.querySelector('.sf-label')")
+    browser.choose("#field-file", server.clip)
+    browser.wait("document.querySelector('.best')")
 
 
 @needs_chromium
+@pytest.mark.slow
 def test_the_camera_records_a_clip(server: Served, browser: Browser) -> None:
     """Chromium's camera shows a moving test picture and beeps."""
     browser.open(server.url)
-    steps = [('[aria-label="Capture from camera"]', 0), ('[title="grant webcam access"] button', 1)]
-    for button, pause in (*steps, (".capture-button", 8), (".capture-button", 0)):  # record, stop
-        found = f"document.querySelector('#sf-clip {button}')"
-        browser.wait(found)
-        browser.run(f"{found}.click()")
-        time.sleep(pause)
-    browser.wait("document.querySelector('.sf-label') || document.querySelector('.sf-problem')")
-    assert browser.run("document.querySelector('.sf-label')?.innerText") in ("a", "b", "c"), browser.text()
+    browser.wait("document.querySelector('#record')?.checkVisibility()")
+    browser.run("document.querySelector('#record').click()")
+    browser.wait("document.querySelector('#record').innerText == 'Stop'")
+    time.sleep(3)
+    browser.run("document.querySelector('#record').click()")
+    browser.wait("document.querySelector('.best') || document.querySelector('#problem h2')")
+    assert browser.run("document.querySelector('.best')?.innerText") in ("a", "b", "c"), browser.text()
 
 
-def test_no_file_but_an_upload_is_served(server: Served, tmp_path: Path) -> None:
-    shutil.copy(server.clip, tmp_path / "secret.mp4")
-    for path in (
-        "/etc/passwd",
-        f"{tmp_path}/secret.mp4",
-        f"{server.folder}/page/../../../etc/passwd",
-        "/proc/self/environ",
-    ):
-        status, text = server.get(f"/gradio_api/file={path}")
-        assert (status, "root:" in text) == (404, False), path
-    for path in (
-        "/gradio_api/file=http://127.0.0.1:1/",
-        "/gradio_api/proxy=http://127.0.0.1:1/",
-        "/monitoring",
-        "/docs",
-    ):
-        assert server.get(path)[0] == 404, path
+@needs_chromium
+@pytest.mark.slow
+def test_a_file_for_each_modality_and_a_token(server: Served, browser: Browser, tmp_path: Path) -> None:
+    for name, x in served.features().items():
+        (tmp_path / f"{name}.npy").write_bytes(served.npy(x))
+    (tmp_path / "own").mkdir()
+    service = Service(server.clip.parent / "run", ServeLimits(), tmp_path / "own", trust_code=True)
+    refused, entered = "wrong').innerText == 'This is not the token.'", "clip').checkVisibility()"
+    with served.listening(service, Access(token="secret"), page=True) as client:
+        browser.open(f"{client.base_url}/")
+        for given, done in (("wrong", refused), ("secret", entered)):
+            browser.wait("document.getElementById('token')?.checkVisibility()")
+            browser.run(f"document.getElementById('token').value = '{given}'")
+            browser.run("document.getElementById('enter').requestSubmit()")
+            browser.wait(f"document.getElementById('{done}")
+        browser.run("document.querySelector('#fields summary').click()")
+        for name in ("rgb", "sound"):
+            browser.choose(f"#field-{name}", tmp_path / f"{name}.npy")
+        browser.run("document.getElementById('send').click()")
+        browser.wait("document.querySelector('.scroll svg')")
+        assert browser.run("document.querySelector('.note')") is None
 
 
-def by_hand(server: Served, file: object, *, session: str) -> list[str]:
-    """What each endpoint of gradio's queue answers to a request that no page of ours would send."""
-    answers = []
-    for dependency in json.loads(server.get("/config")[1])["dependencies"]:
-        name = f"{session}-{dependency['id']}"
-        data = [file for _ in dependency["inputs"]]
-        body = json.dumps({"data": data, "fn_index": dependency["id"], "session_hash": name})
-        assert server.send("POST", "/gradio_api/queue/join", body)[0] == 200
-        answers.append(server.get(f"/gradio_api/queue/data?session_hash={name}")[1])
-    return answers
+@needs_chromium
+@pytest.mark.slow
+def test_names_of_strangers_stay_text(server: Served, browser: Browser, tmp_path: Path) -> None:
+    evil = tmp_path / "<img src=x onerror=alert(1)>.mp4"
+    evil.write_bytes(b"no film")
+    browser.open(server.url)
+    browser.choose("#field-file", evil)
+    browser.wait("document.querySelector('#problem h2')")
+    assert "<img src=x onerror=alert(1)>.mp4" in browser.text()
+    assert browser.run("document.querySelectorAll('img').length") == 0
 
 
-@pytest.mark.parametrize("more", [{}, {"is_stream": True}, {"is_stream": True, "url": "http://127.0.0.1:1/a.mp4"}])
-@pytest.mark.parametrize("form", [lambda file: file, lambda file: [file], lambda file: {"video": file, "value": file}])
-def test_the_page_reads_no_file_that_was_not_uploaded(server: Served, form, more: dict, tmp_path: Path) -> None:
-    """Whoever speaks to gradio's queue by hand may name any path or address, and set any field beside it."""
-    inside, outside = server.folder / "page" / f"link-{len(more)}.mp4", tmp_path / "secret.mp4"
-    shutil.copy(server.clip, outside)
-    inside.parent.mkdir(exist_ok=True)
-    inside.unlink(missing_ok=True)
-    inside.symlink_to(outside)
-    dots = f"{inside.parent}/../../../../../../..{server.clip}"
-    for number, path in enumerate((str(server.clip), str(inside), dots, "http://127.0.0.1:1/a.mp4", "/etc/passwd")):
-        file = {"path": path, "orig_name": "a.mp4", "meta": {"_type": "gradio.FileData"}, **more}
-        for answer in by_hand(server, form(file), session=f"{tmp_path.name}-{number}"):
-            assert '"success":false' in answer, answer
-            assert "sf-label" not in answer
-            assert "sf-problem" not in answer  # nor what reading it came to
-            assert "root:" not in answer
+def test_the_page_needs_nothing_but_its_own_three_files(server: Served) -> None:
+    page = server.client.get("/")
+    assert page.headers["content-type"] == "text/html; charset=utf-8"
+    assert "<style" not in page.text
+    assert "style=" not in page.text
+    assert "http" not in page.text
+    for path, kind in {"/page.js": "text/javascript", "/page.css": "text/css"}.items():
+        found = server.client.get(path)
+        assert (found.status_code, found.headers["content-type"]) == (200, f"{kind}; charset=utf-8")
+        assert f'"{path[1:]}"' in page.text
+        assert "http:" not in found.text
+        assert "https:" not in found.text
+        assert "innerHTML" not in found.text
 
 
-def test_a_file_that_was_uploaded_is_read_by_hand_too(server: Served) -> None:
-    """So the test above fails for the path, not for its form."""
-    content = server.clip.read_bytes()
-    form = b'--b\r\ncontent-disposition: form-data; name="files"; filename="a.mp4"\r\n\r\n' + content + b"\r\n--b--\r\n"
-    with closing(http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)) as connection:
-        connection.request("POST", "/gradio_api/upload", form, {"content-type": "multipart/form-data; boundary=b"})
-        (path,) = json.loads(connection.getresponse().read())
-    file = {"path": path, "orig_name": "a.mp4", "meta": {"_type": "gradio.FileData"}}
-    (answer,) = by_hand(server, file, session="uploaded")
-    assert "sf-label" in answer
+def explain(server: Served, **files: tuple[str, bytes]) -> tuple[int, list[dict[str, Any]]]:
+    found = server.client.post("/explain", files=files)
+    return found.status_code, [json.loads(line) for line in found.text.splitlines()]
+
+
+def test_an_explanation_follows_the_prediction(server: Served) -> None:
+    clip = ("a.mp4", server.clip.read_bytes())
+    status, (answer, explained) = explain(server, file=clip)
+    assert status == 200
+    assert answer["probabilities"] == server.client.post("/predict", files={"file": clip}).json()["probabilities"]
+    assert sum(explained["shares"].values()) == pytest.approx(1)
+    assert explained["shares"].keys() == {"rgb", "sound"}
+    assert explained["figure"].startswith("<svg")
+    for not_allowed in ("style=", "<style", "<script", 'id="DejaVu'):
+        assert not_allowed not in explained["figure"]
+    assert 'fill="var(--' in explained["figure"]
+
+
+def test_an_explanation_that_fails_leaves_the_prediction(server: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def fail(*_: object) -> None:
+        raise Refusal(422, "no")
+
+    monkeypatch.setattr(server.service, "explain", fail)
+    status, (answer, explained) = explain(server, file=("a.mp4", server.clip.read_bytes()))
+    assert (status, answer["label"] in "abc", explained) == (200, True, {"error": "no"})
+
+
+def test_a_clip_that_cannot_be_used_is_refused_before_any_line(server: Served) -> None:
+    status, (answer,) = explain(server, file=("a.mp4", b"no film"))
+    assert (status, list(answer)) == (422, ["error"])
+
+
+NAMED = [
+    "{clip}",
+    "file://{clip}",
+    "http://127.0.0.1:1/a.mp4",
+    "/etc/passwd",
+    "../../../../../../../..{clip}",
+    "{link}",
+]
+
+
+@pytest.mark.parametrize("path", ["/predict", "/explain"])
+@pytest.mark.parametrize("named", NAMED)
+def test_no_field_of_a_request_names_a_file_that_is_read(server: Served, path: str, named: str, tmp_path: Path) -> None:
+    """A path is only what the client calls it: what is read is what it sent."""
+    link = server.service.folder / f"{tmp_path.name}.mp4"
+    link.symlink_to(server.clip)
+    named = named.format(clip=server.clip, link=link)
+    stranger = {
+        "path": named,
+        "orig_name": "a.mp4",
+        "is_stream": True,
+        "url": named,
+        "meta": {"_type": "gradio.FileData"},
+    }
+    kind = "multipart/form-data; boundary=b"
+
+    def form(name: str, more: str, content: str) -> bytes:
+        return f"--b\r\ncontent-disposition: form-data; {name}{more}\r\n\r\n{content}\r\n--b--\r\n".encode()
+
+    requests: list[dict[str, Any]] = [
+        *({"json": {"features": value}} for value in (stranger, [stranger], named, {"rgb": stranger}, {"rgb": named})),
+        *({"json": value} for value in (stranger, {"data": [stranger], "fn_index": 0}, [named], named)),
+        *({"content": form("name=file", more, named), "headers": {"content-type": kind}} for more in (
+            "", f'; filename="{named}"', f"; filename*=utf-8\'\'{named}", '; filename="a.mp4"', '; filename="a.npy"',
+        )),
+        {"content": form(f'name="{named}"', '; filename="a.mp4"', "x"), "headers": {"content-type": kind}},
+        {"content": form("name=rgb", '; filename="a.npy"', json.dumps(stranger)), "headers": {"content-type": kind}},
+        {"params": stranger | {"meta": ""}},
+        {"data": {"file": named}},
+        {"headers": {"referer": named, "cookie": named, "x-forwarded-prefix": named, "x-original-url": named}},
+    ]  # fmt: skip
+    for request in requests:
+        found = server.client.post(path, **request)
+        assert 400 <= found.status_code < 500, request
+        assert list(found.json()) == ["error"]
+        assert "root:" not in found.text
+    link.unlink()
+    assert list(server.service.folder.iterdir()) == []
+
+
+def test_the_framework_s_routes_are_gone(server: Served) -> None:
+    for path in ("/config", "/gradio_api/queue/join", "/gradio_api/upload", f"/gradio_api/file={server.clip}", "/docs"):
+        for method in ("GET", "POST"):
+            assert server.client.request(method, path, json={}).status_code == 404, path
 
 
 def test_an_upload_over_the_limit_is_refused(server: Served) -> None:
-    assert server.send("POST", "/gradio_api/upload", "x" * 5_100_000)[0] == 413
+    assert server.client.post("/explain", content="x" * 5_100_000).status_code == 413

@@ -16,17 +16,19 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import served
 
 import tiny
-
-pytest.importorskip("fastapi")
-
+from sparsefuse.serve.access import Access
 from sparsefuse.serve.limits import ServeLimits
 from sparsefuse.serve.server import serve
 
 BENCHMARK = Path(__file__).parents[2] / "benchmarks" / "serve.py"
+
+HERE: Any = {"host": "127.0.0.1", "limits": ServeLimits(), "access": Access(), "page": False, "open_to_all": False}
+HERE["trust_code"] = False
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +83,7 @@ def test_a_port_that_is_taken_is_said_at_once(run: Path) -> None:
         port = taken.getsockname()[1]
         taken.listen()
         with pytest.raises(ValueError, match=rf"cannot listen on 127.0.0.1 port {port}: .*; choose another"):
-            serve(run, host="127.0.0.1", port=port, limits=ServeLimits(), page=False, trust_code=False)
+            serve(run, port=port, **HERE)
 
 
 def test_limits_that_let_nothing_through_are_refused() -> None:
@@ -92,7 +94,17 @@ def test_limits_that_let_nothing_through_are_refused() -> None:
 def test_a_run_with_code_of_its_own_needs_trust(tmp_path: Path) -> None:
     run = served.make_run(tmp_path)
     with pytest.raises(ValueError, match="--trust-code"):
-        serve(run, host="127.0.0.1", port=0, limits=ServeLimits(), page=False, trust_code=False)
+        serve(run, port=0, **HERE)
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "birds.example"])
+def test_others_are_served_only_with_a_token_or_when_it_is_said(tmp_path: Path, host: str) -> None:
+    with pytest.raises(ValueError, match=rf"--host {host} lets others .* SPARSEFUSE_TOKEN .* or give --open"):
+        serve(tmp_path, port=0, **HERE | {"host": host})
+    for allowed in ({"access": Access(token="secret")}, {"open_to_all": True}, {"host": "::1"}, {"host": "localhost"}):
+        with pytest.raises((FileNotFoundError, ValueError)) as error:
+            serve(tmp_path, port=0, **HERE | {"host": "127.0.0.1"} | allowed)
+        assert "--open" not in str(error.value)
 
 
 @pytest.mark.slow
@@ -124,10 +136,30 @@ def _metrics(port: int) -> str:
 
 @pytest.mark.slow
 def test_it_warns_when_others_can_reach_it_and_ends_with_ctrl_c(run: Path) -> None:
-    with running(run, "--no-page", "--host", "0.0.0.0") as (process, _, said):
+    with running(run, "--no-page", "--host", "0.0.0.0", "--open") as (process, _, said):
         assert "anyone who can reach this machine can use the model" in "".join(said)
         process.send_signal(signal.SIGINT)
         assert process.wait(30) == 0
+
+
+@pytest.mark.slow
+def test_the_command_line_sets_names_origins_base_path_and_token(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SPARSEFUSE_TOKEN", "secret")
+    flags = ["--host-name", "birds.example", "--allow-origin", "https://example.org", "--behind-proxy"]
+    with running(run, "--no-page", *flags, "--base-path", "/birds/") as (_, port, _):
+
+        def ask_card(host: str, token: str = "secret", **headers: str) -> httpx.Response:
+            headers |= {"host": host, "authorization": f"Bearer {token}"}
+            return httpx.get(f"http://127.0.0.1:{port}/birds/openapi.json", headers=headers, trust_env=False)
+
+        assert httpx.get(f"http://127.0.0.1:{port}/health", trust_env=False).json() == {"status": "ok"}
+        assert ask_card("evil.example").status_code == 421
+        assert ask_card("birds.example", "wrong").status_code == 401
+        found = ask_card("birds.example", origin="https://example.org")
+        assert (found.status_code, found.headers["access-control-allow-origin"]) == (200, "https://example.org")
+        assert found.json()["servers"] == [{"url": "/birds"}]
+        proxied = {"x-forwarded-proto": "https", "origin": "https://birds.example"}
+        assert ask_card("birds.example", **proxied).status_code == 200
 
 
 @pytest.mark.slow

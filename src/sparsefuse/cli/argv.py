@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 STRINGS = ("--methods", "--data.modalities", "--data.split.test_groups", "--data.split.folds", "--study.experiments",
-           "--device_profile")  # fmt: skip
+           "--device_profile", "--host_name", "--allow_origin")  # fmt: skip
 LISTS = ("--seeds", "--values", "--study.seeds", "--study.t1_seeds", "--data.split.fractions")
 MAPPINGS = ("--lengths", "--features", "--options")
 

@@ -1,7 +1,7 @@
 """The facts of /card: a run folder in, plain JSON out."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from sparsefuse.data.labels import Labels
@@ -78,18 +78,12 @@ class ServerCard:
             _inputs(modalities),
             ClipLimits(limits.max_mb, limits.max_seconds, limits.timeout, most),
             Scored(result.valid, result.test, result.splits, result.cost) if result else Scored(),
-            to_json(env) if env else {},
+            to_json(replace(env, command=None)) if env else {},  # a command names folders of its machine
         )
 
-    @property
-    def sources(self) -> set[str]:
-        """The kinds of media that features are extracted from: video, audio, ...; empty if all features are sent."""
-        return {one.kind for one in self.modalities.values() if one.kind}
-
-    @property
-    def ready_made(self) -> list[str]:
-        """The modalities whose features are sent."""
-        return [name for name, one in self.modalities.items() if not one.kind]
+    def facts(self) -> dict[str, JSON]:
+        """The JSON of /card."""
+        return {**to_json(self), "score": self.score}
 
     @property
     def score(self) -> str:
@@ -100,12 +94,6 @@ class ServerCard:
                     value = f"{100 * score:.1f} %" if SCORES[name] else f"{score:.3g}"
                     return f"{name} {value} on {(self.results.splits or {}).get(split) or 'its'} {split} clips"
         return ""
-
-    def example(self) -> str:
-        """A command for a prediction."""
-        if self.sources:
-            return "curl -F file=@clip.mp4 {url}/predict"
-        return "curl" + "".join(f" -F {name}=@{name}.npy" for name in self.modalities) + " {url}/predict"
 
     def example_json(self) -> dict[str, dict[str, list[list[float]]]]:
         """A body of JSON: one token of zeros per modality."""

@@ -6,6 +6,7 @@ A decoder that crashes, hangs or takes too much memory ends this process and one
 import functools
 import json
 import os
+import re
 import signal
 import sys
 import traceback
@@ -235,9 +236,18 @@ def _explained(predictor: "Predictor", clip: "Clip") -> Explained:
 
     explanation = explain(predictor, clip)
     film = footage(predictor, clip, list(explanation.rollout))
-    return Explained(
-        explanation.shares, charts.svg(functools.partial(draw, explanation, film), salt="serve"), explanation.notes
-    )
+    figure = charts.svg(functools.partial(draw, explanation, film), salt="serve")
+    return Explained(explanation.shares, _without_css(figure), explanation.notes)
+
+
+def _without_css(svg: str) -> str:
+    """The figure with attributes in place of style="...", since the page's policy allows no styles but its file."""
+
+    def attributes(match: re.Match[str]) -> str:
+        return "".join(f' {name}="{value}"' for name, value in re.findall(r"([\w-]+): ([^;]+)", match[1]))
+
+    svg = re.sub(r"<style.*?</style>", "", svg, flags=re.DOTALL)
+    return re.sub(r"<\w[^>]*>", lambda tag: re.sub(r' style="([^"]*)"', attributes, tag[0]), svg)
 
 
 def _limit_memory() -> None:

@@ -1,7 +1,6 @@
 """`sparsefuse serve`: serves a run until SIGINT or SIGTERM, and shuts down cleanly."""
 
 import asyncio
-import ipaddress
 import logging
 import os
 import shutil
@@ -11,13 +10,18 @@ import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from sparsefuse.serve.access import TOKEN, Access, is_loopback
 from sparsefuse.serve.app import application
 from sparsefuse.serve.guard import App
 from sparsefuse.serve.limits import ServeLimits
 from sparsefuse.serve.service import Service
+
+if TYPE_CHECKING:
+    import uvicorn
 
 CONNECTIONS = 1000
 """Open connections; more get 503. A process may have 1024 files open on many systems."""
@@ -25,23 +29,43 @@ CONNECTIONS = 1000
 _log = logging.getLogger(__name__)
 
 
-def serve(run: Path, *, host: str, port: int, limits: ServeLimits, page: bool, trust_code: bool) -> None:
-    """Serves until SIGINT or SIGTERM; requests in progress are finished first.
+def serve(
+    run: Path,
+    *,
+    host: str,
+    port: int,
+    limits: ServeLimits,
+    access: Access,
+    page: bool,
+    open_to_all: bool,
+    trust_code: bool,
+) -> None:
+    """Serves until SIGINT or SIGTERM; requests in progress are finished first. `open_to_all`: others need no token.
 
-    Raises ValueError when it cannot listen at this address, and the errors of `predictor.load`.
+    Raises ValueError when it cannot listen at this address, or would serve others without a token, and the errors of
+    `predictor.load`.
     """
+    if not (is_loopback(host) or access.token or open_to_all):
+        raise ValueError(
+            f"--host {host} lets others reach the model: set the environment variable {TOKEN} to a secret, which "
+            "clients send as `Authorization: Bearer SECRET`, or give --open to serve anyone"
+        )
     with _listening(host, port) as listener, _own_folder() as folder:
         service = Service(run, limits, folder, trust_code=trust_code)
-        if not _is_loopback(host):
+        if not is_loopback(host):
+            who = "anyone who can reach this machine can use the model, and" if not access.token else "the token and"
             _log.warning(
-                "listening on %s: anyone who can reach this machine can use the model; there is no password and no "
-                "encryption, put a proxy with both in front",
+                "listening on %s: %s what is sent can be read on the way, for there is no encryption; put a proxy "
+                "with HTTPS in front",
                 host,
+                who,
             )
-        shown = f"[{host}]" if ":" in host else host
-        url = f"http://{shown}:{listener.getsockname()[1]}"
-        app = application(service, page=url if page else None)
-        _run(app, service, listener, url, page)
+        access = replace(access, host_names=(*access.host_names, host))
+        name = f"[{host}]" if ":" in host else host
+        url = f"http://{name}:{listener.getsockname()[1]}"
+        parts = f"page: {url}/, API: {url}/openapi.json" if page else f"API: {url}/openapi.json"
+        started = f"{service.card.name} answers on {url} ({parts}); Ctrl-C ends it"
+        asyncio.run(server_of(application(service, access, page=page), service, started).serve([listener]))
 
 
 @contextmanager
@@ -69,16 +93,14 @@ def _own_folder() -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _is_loopback(host: str) -> bool:
+def server_of(app: App, service: Service, started: str) -> "uvicorn.Server":
+    """uvicorn, with a time limit for headers and its own shutdown; it logs `started` when it listens.
+
+    Raises ImportError without the extra `serve`."""
     try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
-def _run(app: App, service: Service, listener: socket.socket, url: str, page: bool) -> None:
-    """uvicorn, with a time limit for headers and its own shutdown."""
-    import uvicorn
+        import uvicorn
+    except ImportError as error:
+        raise ImportError("serving needs uvicorn: pip install 'sparsefuse[serve]'") from error
     from uvicorn.protocols.http.h11_impl import H11Protocol
 
     class Protocol(H11Protocol):
@@ -105,7 +127,12 @@ def _run(app: App, service: Service, listener: socket.socket, url: str, page: bo
             super().connection_lost(exc)
 
     class Server(uvicorn.Server):
-        """Exits with code 0 on a signal: requests first, then the streams of open pages."""
+        """Runs the service too, and exits with code 0 on a signal after the requests in progress."""
+
+        async def serve(self, sockets: list[socket.socket] | None = None) -> None:
+            with self.capture_signals():
+                async with service.running():
+                    await super().serve(sockets)
 
         @contextmanager
         def capture_signals(self) -> Iterator[None]:
@@ -121,8 +148,7 @@ def _run(app: App, service: Service, listener: socket.socket, url: str, page: bo
 
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
             await super().startup(sockets)
-            _log.info("%s answers on %s (%s); Ctrl-C ends it", service.card.name, url,
-                      f"page: {url}/, API: {url}/openapi.json" if page else f"API: {url}/openapi.json")  # fmt: skip
+            _log.info("%s", started)
 
         async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
             service.draining = True
@@ -144,10 +170,11 @@ def _run(app: App, service: Service, listener: socket.socket, url: str, page: bo
         log_config=None,
         access_log=False,
         server_header=False,
-        lifespan="on",
+        lifespan="off",
+        proxy_headers=False,  # `Access` reads them, if it may; uvicorn believes those of any local client
         limit_concurrency=CONNECTIONS,
         timeout_graceful_shutdown=2,
     )
     logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
     logging.getLogger("python_multipart").setLevel(logging.ERROR)  # it warns of every malformed form
-    asyncio.run(Server(config).serve([listener]))
+    return Server(config)

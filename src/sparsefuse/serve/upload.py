@@ -9,6 +9,7 @@ from typing import IO, NamedTuple
 from sparsefuse.errors import unknown
 from sparsefuse.files.references import MEDIA
 from sparsefuse.serve.refusal import Refusal
+from sparsefuse.shown import shown
 
 FILE = "file"
 """The field of one media file for all modalities."""
@@ -16,7 +17,6 @@ JSON = "json"
 """The field that stands for a body of JSON."""
 SUFFIXES = MEDIA | {".npy"}
 _HOW = 'send a form (curl -F file=@clip.mp4), or JSON: {"features": {modality: rows of numbers}}'
-_SHOWN = 80
 
 
 class Received(NamedTuple):
@@ -111,7 +111,7 @@ class _Form:
         _, options = parse_options_header(self._headers.get(b"content-disposition", b""))
         field = _text(options.get(b"name", b""))
         if field not in self._fields:
-            raise Refusal(422, unknown("field", field[:_SHOWN], self._fields))
+            raise Refusal(422, unknown("field", field, self._fields))
         if field in (file.field for file in self.received):
             raise Refusal(422, f"field {field!r} occurs twice; send one file a field, one clip a request")
         if b"filename" not in options:
@@ -145,11 +145,6 @@ def suffix_of(name: str, content_type: str = "") -> str:
     if suffix not in SUFFIXES:
         raise Refusal(415, f"{shown(name) or 'the file'}: {unknown('file type', suffix, SUFFIXES)}")
     return suffix
-
-
-def shown(name: str) -> str:
-    """A client's file name, safe to print."""
-    return "".join(letter if letter.isprintable() else "?" for letter in name)[-_SHOWN:]
 
 
 def _text(value: bytes) -> str:

@@ -124,9 +124,16 @@ def serve(
     batch: int = ServeLimits.batch,
     wait_ms: float = ServeLimits.wait_ms,
     no_page: bool = False,
+    host_name: list[str] = [],  # noqa: B006
+    allow_origin: list[str] = [],  # noqa: B006
+    behind_proxy: bool = False,
+    base_path: str = "",
+    open: bool = False,
     trust_code: bool = False,
 ) -> None:
     """Serves a model over HTTP: POST /predict takes clips, / is a web page. Ctrl-C ends it.
+
+    Others than this machine need the token in the environment variable SPARSEFUSE_TOKEN, unless --open.
 
     Args:
         run: the run folder of the model
@@ -138,13 +145,32 @@ def serve(
         timeout: seconds from the first byte of a request to its answer
         batch: most clips in one batch of the model
         wait_ms: milliseconds for which the first clip of a batch waits for others
-        no_page: leave out the web page (and gradio)
+        no_page: leave out the web page
+        host_name: names by which clients may reach it, besides localhost and its address
+        allow_origin: origins of other pages whose scripts may ask it, such as https://example.org
+        behind_proxy: believe X-Forwarded-For, -Host, -Proto and -Prefix, which a proxy in front sets
+        base_path: path under which a proxy shows it, such as /models/birds
+        open: let others in without a token
         trust_code: allow a run whose method or extractor is a .py file
     """
+    import os
+
+    from sparsefuse.serve.access import TOKEN, Access
     from sparsefuse.serve.server import serve as serve_run
 
     limits = ServeLimits(max_mb, max_seconds, concurrency, timeout, batch, wait_ms)
-    serve_run(run, host=host, port=port, limits=limits, page=not no_page, trust_code=trust_code)
+    token = os.environ.pop(TOKEN, "")  # processes that decode files of strangers need not know it
+    access = Access(tuple(host_name), tuple(allow_origin), behind_proxy, base_path.rstrip("/"), token)
+    serve_run(
+        run,
+        host=host,
+        port=port,
+        limits=limits,
+        access=access,
+        page=not no_page,
+        open_to_all=open,
+        trust_code=trust_code,
+    )
 
 
 def env() -> None:
