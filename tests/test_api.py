@@ -41,6 +41,44 @@ def test_joined_stream_has_as_many_tokens_as_are_kept():
     assert seen[-1] == {"fused": 45}
 
 
+X, MASK = torch.randn(2, 5, 4), torch.ones(2, 5, dtype=torch.bool)
+KINDS = {
+    "arrays": (sparsefuse.Tokens(X.numpy(), MASK.numpy()), "'rgb' is Tokens of ndarray, ndarray; expected Tokens"),
+    "array as mask": (sparsefuse.Tokens(X, MASK.numpy()), "'rgb' is Tokens of Tensor, ndarray"),
+    "a tensor alone": (X, "'rgb' is Tensor; expected Tokens"),
+    "a tuple": ((X, MASK), "'rgb' is tuple; expected Tokens"),
+    "doubles": (sparsefuse.Tokens(X.double(), MASK), r"x \(B, N, 4\) torch.float32 .* got x \(2, 5, 4\) torch.float64"),
+    "whole numbers": (sparsefuse.Tokens(X.long(), MASK), "got x .* torch.int64"),
+    "a mask of numbers": (sparsefuse.Tokens(X, MASK.long()), r"mask \(B, N\) torch.bool; got .* torch.int64"),
+    "a mask too short": (sparsefuse.Tokens(X, MASK[:, :3]), r"got .* mask \(2, 3\)"),
+    "one clip without a batch": (sparsefuse.Tokens(X[0], MASK[0]), r"got x \(5, 4\)"),
+    "nothing": (sparsefuse.Tokens(X[:, :0], MASK[:, :0]), "clip 0 of the batch has no token"),
+    "one clip masked": (sparsefuse.Tokens(X, MASK & torch.tensor([[True], [False]])), "clip 1 .* all are masked"),
+}
+
+
+@pytest.mark.parametrize(("given", "message"), KINDS.values(), ids=KINDS)
+def test_tokens_of_the_wrong_kind_are_an_error_that_says_what_is_expected(given, message):
+    model = sparsefuse.build("concat", features={"rgb": 4, "sound": 3}, num_classes=2).eval()
+    with pytest.raises(ValueError, match=message):
+        model({"rgb": given})
+
+
+def test_batches_of_different_sizes_are_an_error():
+    model = sparsefuse.build("concat", features={"rgb": 4, "sound": 3}, num_classes=2).eval()
+    sound = sparsefuse.Tokens(torch.randn(3, 5, 3), torch.ones(3, 5, dtype=torch.bool))
+    with pytest.raises(ValueError, match="batches of different sizes: rgb 2, sound 3"):
+        model({"rgb": sparsefuse.Tokens(X, MASK), "sound": sound})
+
+
+def test_a_masked_modality_is_fine_where_another_is_there():
+    model = sparsefuse.build("concat", features={"rgb": 4, "sound": 3}, num_classes=2).eval()
+    sound = sparsefuse.Tokens(torch.randn(2, 5, 3), MASK)
+    with torch.no_grad():
+        masked = model({"rgb": sparsefuse.Tokens(X, ~MASK), "sound": sound}).logits
+        torch.testing.assert_close(masked, model({"sound": sound}).logits)
+
+
 def test_methods_are_listed_in_order():
     names = sparsefuse.methods()
     assert names == sorted(names)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 import torch
 from torch import Tensor, nn
 
-from sparsefuse.layers.embed import Embed, check_free, check_known
+from sparsefuse.layers.embed import Embed, check_free, check_present, check_tokens
 from sparsefuse.layers.streams import run_layers
 from sparsefuse.mixup import Mix, Plan, mix_state
 from sparsefuse.tokens import HeadOutputs, Output, State, Tokens
@@ -29,15 +29,18 @@ class FusionModel(nn.Module):
         """Tokens per modality (any subset, in any order) -> logits (B, C) and penalty ().
 
         Depth 0 is after the embedding, depth i after layer i. There `mix` blends samples and `probe` is called
-        with the state. Raises ValueError for unknown modalities, wrong widths, or none at all.
+        with the state. Raises ValueError for unknown modalities, wrong types, shapes or widths, or none at all; in
+        eval mode on the CPU, for a clip whose tokens are all masked, too.
         """
         state = self.encode(tokens, mix, probe)
+        if not self.training:
+            check_present(tokens)
         logits: Tensor = self.head(state)
         return Output(logits, state.penalty)
 
     def encode(self, tokens: dict[str, Tokens], mix: Mix | None = None, probe: Probe | None = None) -> State:
         """The state after the last layer, the head's input; see `forward`."""
-        check_known(tokens, self.features)
+        check_tokens(tokens, self.features, next(self.parameters()).dtype)
         return self.through(self.embed(tokens), mix=mix, probe=probe)
 
     def through(

@@ -49,7 +49,15 @@ def test_predictions_are_those_of_the_trained_model(run: Path) -> None:
         assert found.probabilities == pytest.approx({name: float(row[name]) for name in "abc"}, abs=1e-5)
 
 
-KINDS = {"array": np.asarray, "tensor": torch.from_numpy, "double": lambda x: torch.from_numpy(x).double()}
+KINDS = {
+    "array": np.asarray,
+    "tensor": torch.from_numpy,
+    "double": lambda x: torch.from_numpy(x).double(),
+    "with a gradient": lambda x: torch.from_numpy(x).requires_grad_(),
+    "other byte order": lambda x: x.astype(">f4"),
+    "sparse": lambda x: torch.from_numpy(x).to_sparse(),
+    "lists": np.ndarray.tolist,
+}
 
 
 @pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
@@ -97,8 +105,15 @@ def test_a_missing_modality_is_named_and_the_rest_predicts(run: Path) -> None:
         (np.zeros((0, 5), dtype=np.float32), r"got \(0, 5\)"),
         (np.zeros(5, dtype=np.float32), r"got \(5,\)"),
         ("nowhere.npy", "not found"),
+        (np.full((3, 5), "1"), "rgb: ndarray holds <U1 values, expected numbers"),
+        (np.full((3, 5), None), "rgb: ndarray holds object values"),
+        (np.ones((3, 5), complex), "holds complex128 values"),
+        (torch.ones((3, 5), dtype=torch.complex64), "holds complex64 values"),
+        (np.full((3, 5), 1e300), "infinite"),
+        (np.ma.masked_less(np.arange(15.0).reshape(3, 5), 2), "rgb: MaskedArray holds masked values"),
+        ([[1.0, 2.0], [3.0]], "rgb: list is no array of numbers"),
+        (None, "rgb: NoneType holds object values"),
     ],
-    ids=["NaN", "width", "empty", "axes", "file"],
 )
 def test_an_unusable_modality_is_left_out_with_the_reason(run: Path, bad, reason: str) -> None:
     predictor = load(run)
@@ -107,6 +122,12 @@ def test_an_unusable_modality_is_left_out_with_the_reason(run: Path, bad, reason
     assert found.probabilities == predictor.predict_one({"sound": sound}).probabilities
     with pytest.raises(Unusable, match=reason):
         predictor.predict_one({"rgb": bad})
+
+
+@pytest.mark.parametrize("bad", [np.zeros((3, 5)), torch.zeros(3, 5), None, 7, [np.zeros((3, 5))]], ids=type)
+def test_what_is_no_clip_is_an_error_that_says_what_is(run: Path, bad) -> None:
+    with pytest.raises(ValueError, match=r"a clip is (ndarray|Tensor|NoneType|int); expected .* \{'rgb': features"):
+        load(run).predict(bad)
 
 
 def test_an_unknown_modality_is_an_error_with_the_nearest_match(run: Path) -> None:

@@ -61,7 +61,8 @@ def occlusion(
         name: Tokens(tokens[name].x.expand(len(masks), -1, -1), torch.stack([row[name] for row in masks]))
         for name in there
     }
-    scores = score(model(batch).logits.float()).cpu()
+    logits: Tensor = model.head(model.encode(batch))  # not `forward`, which refuses a clip of which nothing is left
+    scores = score(logits.float()).cpu()
     left = torch.stack([mask.any(1) for _, mask in batch.values()]).any(0).cpu()
     rows = iter(scores.masked_fill(~left, float("nan")).tolist())
     unmasked = next(rows)

@@ -82,7 +82,7 @@ class Predictor:
         Raises Unusable for a clip of which no modality can be read, or whose output is not finite; ValueError for
         unknown modalities.
         """
-        if isinstance(clips, str | Path | Mapping):
+        if isinstance(clips, str) or not isinstance(clips, Sequence):
             return self.predict_one(clips)
         return [self.predict_one(clip) for clip in clips]
 
@@ -119,6 +119,11 @@ class Predictor:
             if suffix(str(clip)) in TABLES and self.reads_tables:  # of readings no film's features are made
                 names = tuple(filter(self._reads_tables, names))
             clip = dict.fromkeys(names, clip)
+        if not isinstance(clip, Mapping):
+            raise ValueError(
+                f"a clip is {type(clip).__name__}; expected the path of a file, or its streams by name: "
+                f"{{{self.columns[0]!r}: features (N, F)}}"
+            )
         for name in clip:
             if name not in self.columns:
                 raise ValueError(unknown("modality", name, self.columns))
@@ -172,7 +177,7 @@ class Predictor:
         stream = clip[name]
         if isinstance(stream, str | Path):
             return torch.from_numpy(read_array(str(stream), Path()))
-        return torch.as_tensor(stream, dtype=torch.float32)
+        return _numbers(name, stream)
 
     def _source(self, name: str) -> str:
         """The manifest column that the modality's features were made from; empty if they were made elsewhere."""
@@ -206,3 +211,18 @@ class Predictor:
     def probabilities(self, logits: Tensor) -> Tensor:
         """Calibrated probabilities (B, C) of logits (B, C); see `calibration`."""
         return metrics.probabilities(logits / self.temperature, self.labels.task, heads=self.labels.heads)
+
+
+def _numbers(name: str, stream: np.ndarray | Tensor) -> Tensor:
+    """Features that were given as an array or a tensor, as float32. Raises Unusable unless they are numbers."""
+    if isinstance(stream, Tensor) and not stream.is_complex():
+        stream = stream.detach().cpu().to_dense().float()  # numpy has no bfloat16
+    try:
+        values = np.asanyarray(stream)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise Unusable(f"{name}: {type(stream).__name__} is no array of numbers ({error})") from error
+    if values.dtype.kind not in "fiub" or np.ma.is_masked(values):
+        what = "masked values" if np.ma.is_masked(values) else f"{values.dtype} values"
+        raise Unusable(f"{name}: {type(stream).__name__} holds {what}, expected numbers (tokens, features)")
+    with np.errstate(over="ignore"):  # what does not fit float32 becomes infinite, which is refused
+        return torch.from_numpy(np.asarray(values).astype(np.float32))

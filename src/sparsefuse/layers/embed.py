@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from sparsefuse.errors import unknown
 from sparsefuse.layers.fused import run_embedding
-from sparsefuse.layers.ops.tracing import all_real, exporting
+from sparsefuse.layers.ops.tracing import all_real, exporting, watched
 from sparsefuse.layers.patches import Grid, Patches, grids, token_lengths
 from sparsefuse.layers.streams import zero_penalty
 from sparsefuse.tokens import State, Tokens
@@ -140,11 +140,44 @@ def sinusoids(length: int, dim: int, like: Tensor) -> Tensor:
     return torch.cat([angles.sin(), angles.cos()], -1)[None, :, :dim].to(like.dtype)
 
 
-def check_known(tokens: dict[str, Tokens], features: dict[str, int]) -> None:
-    """Raises ValueError naming the nearest modality if `tokens` holds one the model was not built with."""
-    for name in tokens:
+def check_tokens(tokens: dict[str, Tokens], features: dict[str, int], dtype: torch.dtype) -> None:
+    """Raises ValueError, naming the modality, for one the model was not built with, and for what is no batch of it;
+    `dtype` is that of the weights."""
+    for name, given in tokens.items():
         if name not in features:
             raise ValueError(unknown("modality", name, features))
+        if not isinstance(given, Tokens) or not all(isinstance(part, Tensor) for part in given):
+            kind = type(given).__name__
+            if isinstance(given, Tokens):
+                kind += f" of {type(given.x).__name__}, {type(given.mask).__name__}"
+            raise ValueError(
+                f"modality {name!r} is {kind}; expected Tokens(x, mask) of two tensors (torch.from_numpy makes one of "
+                "an array)"
+            )
+        x, mask = given
+        if torch.compiler.is_compiling():  # its sizes are no numbers
+            continue
+        numbers = x.is_floating_point() and (x.dtype != torch.float64 or x.dtype == dtype)
+        if x.ndim != 3 or not numbers or mask.dtype != torch.bool or mask.shape != x.shape[:2]:
+            raise ValueError(
+                f"modality {name!r}: expected x (B, N, {features[name]}) {dtype} and mask (B, N) torch.bool; got "
+                f"x {tuple(x.shape)} {x.dtype}, mask {tuple(mask.shape)} {mask.dtype}"
+            )
+    if len({given.x.shape[0] for given in tokens.values()}) > 1:
+        sizes = ", ".join(f"{name} {given.x.shape[0]}" for name, given in tokens.items())
+        raise ValueError(f"modalities have batches of different sizes: {sizes}")
+
+
+def check_present(tokens: dict[str, Tokens]) -> None:
+    """Raises ValueError for a clip without any real token; not where finding out is costly (see `all_real`)."""
+    masks = [given.mask for given in tokens.values()]
+    if not masks or any(watched(mask) or mask.device.type != "cpu" for mask in masks):
+        return
+    if any(mask.shape[1] and all_real(mask) for mask in masks):
+        return
+    there = torch.stack([mask.any(1) for mask in masks]).any(0)
+    if not there.all():
+        raise ValueError(f"clip {int(there.logical_not().nonzero()[0])} of the batch has no token: all are masked")
 
 
 def check_free(names: Iterable[str]) -> None:

@@ -60,7 +60,8 @@ def curves(run: Path, root: Path) -> list[DegradedAccuracy]:
 
 
 def degrade(tokens: Streams, modality: str, kind: Kind, level: float, generator: torch.Generator) -> Streams:
-    """A batch with one of its streams made worse; a stream that loses tokens keeps at least one."""
+    """A batch with one of its streams made worse; a stream that loses tokens keeps at least one, and a clip the one
+    stream it has."""
     x, mask = tokens[modality]
     if kind == "noise":
         x = x + level * torch.randn(x.shape, generator=generator) * mask[..., None]
@@ -69,7 +70,8 @@ def degrade(tokens: Streams, modality: str, kind: Kind, level: float, generator:
         best = draw.masked_fill(~mask, -1.0).argmax(1, keepdim=True)
         mask = mask & (draw >= level).scatter(1, best, True)
     else:
-        mask = torch.zeros_like(mask)
+        others = [other.mask.any(1, keepdim=True) for name, other in tokens.items() if name != modality]
+        mask = mask & ~torch.stack(others).any(0)
     return {**tokens, modality: Tokens(x * mask[..., None], mask)}
 
 
