@@ -70,6 +70,25 @@ def test_links_are_followed_once(tmp_path):
     assert ids == ["cat/1", "cow/2", "dog/1"]
 
 
+def test_links_into_a_cache_keep_their_names(tmp_path):
+    """As a hub's cache, DVC and git-annex store files: by hash, without a suffix."""
+    touch(tmp_path / "blobs", "e3b0c442", "9f86d081", "folder/2.wav")
+    for clip, blob in (("cat/1.wav", "e3b0c442"), ("dog/1.mp4", "9f86d081"), ("cow", "folder")):
+        (tmp_path / "in" / clip).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "in" / clip).symlink_to(tmp_path / "blobs" / blob)
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "link").symlink_to(tmp_path / "in")
+    for source in ("in", "elsewhere/link"):
+        path = formats.prepare("folders", tmp_path / source, tmp_path / "deep" / "out")
+        rows = read_table(path).rows
+        assert [row["audio"] or row["video"] for row in rows] == [
+            "../../in/cat/1.wav",
+            "../../in/cow/2.wav",
+            "../../in/dog/1.mp4",
+        ]
+        assert all((path.parent / (row["audio"] or row["video"])).is_file() for row in rows)
+
+
 def test_the_real_sounds_are_ten_classes(tmp_path):
     manifest = read_manifest(formats.prepare("folders", shared("esc10"), tmp_path))
     assert (len(manifest.rows), len({row.label for row in manifest.rows})) == (50, 10)

@@ -20,7 +20,7 @@ def write_yaml(path: Path, config: Config, root: Path, comments: list[str]) -> N
     """
 
     def relative(file: str) -> str:
-        return os.path.relpath((root / file).resolve(), path.parent.resolve())
+        return os.path.relpath(root.resolve() / file, path.parent.resolve())  # a link keeps its name
 
     tree = asdict(config)
     tree["data"]["manifest"] = relative(config.data.manifest)

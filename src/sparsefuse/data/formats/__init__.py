@@ -67,7 +67,7 @@ def _opened(name: str, module: ModuleType, source: Path, out: Path) -> Path:
     if not source.exists():
         raise FileNotFoundError(f"{name}: folder {source} not found; expected {expected}")
     if source.is_dir():
-        return source
+        return source.resolve()  # so that the way back to it from `out` does not go through a link
     if is_archive(source):
         return unpack(source, out / "unpacked")
     if not any(fnmatch(source.name, pattern) for pattern in patterns):

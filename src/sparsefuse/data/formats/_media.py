@@ -45,8 +45,9 @@ def media(folder: Path) -> dict[str, dict[str, Path]]:
 
 
 def refer(path: Path, out: Path) -> str:
-    """The manifest's cell for a file, relative to the folder `out`."""
-    return Path(os.path.relpath(path.resolve(), out.resolve())).as_posix()
+    """The manifest's cell for a file or folder, relative to the folder `out`. A link keeps its own name: what it leads
+    to, as in the caches of hubs, DVC and git-annex, may have a hash for a name and no suffix."""
+    return Path(os.path.relpath(path, out.resolve())).as_posix()
 
 
 def cells(files: Iterable[dict[str, Path]], out: Path) -> list[dict[str, str]]:

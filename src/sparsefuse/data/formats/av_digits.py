@@ -6,7 +6,6 @@ Layout: *images-idx3-ubyte.gz, *labels-idx1-ubyte.gz, fsdd_wav/*.wav.
 
 import gzip
 import logging
-import os
 import re
 import struct
 import zlib
@@ -15,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from sparsefuse.data.formats import demand
+from sparsefuse.data.formats._media import refer
 from sparsefuse.files.declared import beyond, check_bytes
 from sparsefuse.files.rows import write_table
 from sparsefuse.files.whole import replacing
@@ -33,7 +33,7 @@ def prepare(source: Path, out: Path) -> Path:
     if len(images) != len(labels):
         raise ValueError(f"{names[0]} holds {len(images)} images, but {names[1]} holds {len(labels)} labels")
     unused = {digit: iter(np.flatnonzero(labels == digit).tolist()) for digit in range(10)}
-    folder = Path(os.path.relpath(names[2].resolve(), out.resolve()))
+    folder = refer(names[2], out)
     rows = []
     for wav in sorted(names[2].glob("*.wav")):
         take = re.fullmatch(r"(\d)_(.+)_(\d+)", wav.stem)
@@ -43,7 +43,7 @@ def prepare(source: Path, out: Path) -> Path:
             continue
         with replacing(out / "image" / f"{wav.stem}.npy") as path:
             np.save(path, images[index].astype(np.float32) / 255)
-        audio = (folder / wav.name).as_posix()
+        audio = f"{folder}/{wav.name}"
         image = f"image/{wav.stem}.npy"
         rows.append({"id": wav.stem, "audio": audio, "image": image, "label": take[1], "speaker": take[2]})
     if not rows:

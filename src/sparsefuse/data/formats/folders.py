@@ -40,7 +40,7 @@ def prepare(source: Path, out: Path) -> Path:
         place = path.relative_to(source)
         folders = list(place.parts[:-1])
         column = next((name for name, suffixes in COLUMNS.items() if path.suffix.lower() in suffixes), "")
-        if inside and out.resolve() in path.resolve().parents:
+        if inside and out.resolve() in (path.parent.resolve() / path.name).parents:
             continue  # what an earlier run wrote
         if not column or len(folders) <= splits:
             lost.append(path)

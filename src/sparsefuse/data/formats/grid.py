@@ -4,10 +4,10 @@ Cooke et al., An audio-visual corpus for speech perception and automatic speech 
 Layout: labels.csv (clip and the six words), clips/<clip>.mp4.
 """
 
-import os
 from pathlib import Path
 
 from sparsefuse.data.formats import demand, demand_columns, demand_names
+from sparsefuse.data.formats._media import refer
 from sparsefuse.files.rows import write_table
 
 TARGETS = ("command", "color", "preposition", "letter", "digit", "adverb")
@@ -16,13 +16,13 @@ TARGETS = ("command", "color", "preposition", "letter", "digit", "adverb")
 def prepare(source: Path, out: Path) -> Path:
     """Writes a manifest that points at the clips where they are; `sparsefuse extract` makes features of them."""
     labels, _ = demand("grid", source, "labels.csv", "clips")
-    folder = Path(os.path.relpath((source / "clips").resolve(), out.resolve()))
+    folder = refer(source / "clips", out)
     table = demand_columns(labels, "clip", *TARGETS)
     demand_names(labels, (row["clip"] for row in table))
     rows = [
         {
             "id": row["clip"],
-            "video": (folder / f"{row['clip']}.mp4").as_posix(),
+            "video": f"{folder}/{row['clip']}.mp4",
             **{name: row[name] for name in TARGETS},
         }
         for row in table
