@@ -243,6 +243,34 @@ def _(folder: Path) -> Rows:
     return [row | {"label": ["x", "y", "x,y"][i % 3]} for i, row in enumerate(features())]
 
 
+@breaks("rising")
+def _(folder: Path) -> Rows:
+    rng = np.random.default_rng(1)
+    return [
+        row | {"a": np.column_stack([rng.normal(size=(12, 2)), np.cumsum(rng.uniform(size=12))])} for row in features()
+    ]
+
+
+@breaks("extreme")
+def _(folder: Path) -> Rows:
+    rows = features()
+    rows[1]["a"][2, 1] = 1000
+    return rows
+
+
+@breaks("sentinel")
+def _(folder: Path) -> Rows:
+    rows = features()
+    rows[1]["a"][2, 1] = -9999
+    return rows
+
+
+@breaks("saturated")
+def _(folder: Path) -> Rows:
+    rng = np.random.default_rng(1)
+    return [row | {"a": np.clip(rng.normal(size=(60, 3)), -1, 1)} for row in features()]
+
+
 @breaks("gaps")
 def _(folder: Path) -> Rows:
     return changed(features(), 1, a="")

@@ -7,6 +7,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from sparsefuse.data.arrays import load, read_array
+from sparsefuse.data.values import Values, summed
 from sparsefuse.files.references import split_ref
 from sparsefuse.files.skipped import Unusable
 from sparsefuse.media.probe import Probe, probe
@@ -29,6 +30,7 @@ class Contents(NamedTuple):
     """(F,) float64"""
     std: np.ndarray
     """(F,) float64"""
+    values: Values
 
 
 class Fault(NamedTuple):
@@ -52,7 +54,8 @@ def contents(ref: str, root: Path) -> Contents | Fault:
     digest = hashlib.blake2b(repr(values.shape).encode(), digest_size=16)
     digest.update(values.data)
     moments = values.mean(0, dtype=np.float64), values.std(0, dtype=np.float64)
-    return Contents(values.shape[0], values.shape[1], digest.hexdigest(), values.min(0), values.max(0), *moments)
+    edges = values.min(0), values.max(0)
+    return Contents(values.shape[0], values.shape[1], digest.hexdigest(), *edges, *moments, summed(values))
 
 
 def _not_finite(ref: str, root: Path) -> tuple[int, ...]:

@@ -19,6 +19,7 @@ from sparsefuse.data.check.report import Histogram, Report, Size, Spread, in_ord
 from sparsefuse.data.check.rules import Problem, broken
 from sparsefuse.data.check.screen import show
 from sparsefuse.data.check.segments import Segments, outside, read_segments
+from sparsefuse.data.check.values import odd_values
 from sparsefuse.data.classes import read_class_lists
 from sparsefuse.data.contents import Fault
 from sparsefuse.data.labels import task_of
@@ -70,7 +71,7 @@ def check(data: Data, root: Path, *, jobs: int = 0) -> Report:
         counts = balance(prepared.rows, prepared.labels)
         problems += [*imbalance(counts, prepared.labels), *odd_classes(prepared.labels)]
         if files.features:
-            problems += _constant(prepared, files)
+            problems += [*_constant(prepared, files), *odd_values(files, prepared.features)]
             sizes = _sizes(prepared, files)
     return Report(
         str(path),

@@ -12,6 +12,7 @@ import numpy as np
 from sparsefuse.data.contents import Contents, Fault, contents, media_contents
 from sparsefuse.data.manifest import Row
 from sparsefuse.data.prepare import Shape, watched
+from sparsefuse.data.values import Values
 from sparsefuse.files.references import MEDIA, suffix
 from sparsefuse.files.skipped import Unusable
 from sparsefuse.media.probe import Probe
@@ -31,6 +32,7 @@ class Features(NamedTuple):
     length: int
     width: int
     hash: str
+    values: Values
 
 
 class Extremes(NamedTuple):
@@ -117,7 +119,7 @@ class Files:
             before = self.extremes.get((name, content.width), content)
             low, high = np.minimum(before.low, content.low), np.maximum(before.high, content.high)
             self.extremes[name, content.width] = Extremes(low, high)
-        return Features(content.length, content.width, content.hash)
+        return Features(content.length, content.width, content.hash, content.values)
 
 
 def is_remote(ref: str) -> bool:

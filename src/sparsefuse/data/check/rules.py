@@ -77,6 +77,26 @@ RULES = {
     "constant": Rule(
         "warning", "Every feature changes within the set.", "take the columns out where the features are made"
     ),
+    "rising": Rule(
+        "warning",
+        "No feature rises through every clip, as a clock or a counter does.",
+        "take the column out; of a sensor file, say which one is `time`",
+    ),
+    "extreme": Rule(
+        "warning",
+        "No value is 50 scaled MADs off the median of all clips and 10 times as far as clips usually reach.",
+        "look at the recording; correct the value, or leave its cell empty",
+    ),
+    "sentinel": Rule(
+        "warning",
+        "No number stands for a missing value: none such as -9999, or whole and repeated, is far from all others.",
+        "leave the cell empty, or name the number in `missing` of the extractor `series`",
+    ),
+    "saturated": Rule(
+        "warning",
+        "A feature does not stay at its lowest or highest value, as beyond the limits of a device.",
+        "look at the recordings; measure with a wider range",
+    ),
     "length": Rule(
         "warning",
         "Lengths are alike: none is half or twice the median and 5 scaled MADs off it (on a log scale).",
