@@ -166,6 +166,44 @@ def test_depths_are_drawn_evenly_from_the_first_layer_to_the_last():
     assert all(150 < c < 250 for c in counts[1:5])  # 200 each, four standard deviations are 49
 
 
+def test_depths_are_drawn_from_the_blocks_alone_unless_all_layers_are_asked_for():
+    plan, generator = PLAN._replace(blocks=(1, 4)), torch.Generator().manual_seed(0)
+    counts = {}
+    for at in ("manifold", "every_layer"):
+        depths = [mixup.draw(batch(2), plan, alpha=0.3, generator=generator, at=at).depth for _ in range(800)]
+        counts[at] = [depths.count(d) for d in range(6)]
+    assert counts["manifold"][0] == sum(counts["manifold"][2:4]) == counts["manifold"][5] == 0
+    assert all(340 < counts["manifold"][d] < 460 for d in (1, 4))  # 400 each, four standard deviations are 57
+    assert all(150 < c < 250 for c in counts["every_layer"][1:5])
+
+
+@pytest.mark.parametrize(
+    ("method", "places", "apart"),
+    [
+        ("sft", [1, *range(4, 15)], [1]),  # the paper's L + T = 1 + 11: not after the sparse layer, nor the join
+        ("concat", range(2, 14), []),
+        ("late", range(1, 13), range(1, 13)),
+        ("mbt", [*range(1, 9), *range(10, 14)], [*range(1, 9), *range(10, 14)]),  # the ninth layer adds bottlenecks
+        ("mult", [*range(2, 7), *range(8, 13)], [*range(2, 7), *range(8, 13)]),  # pairs, 5 blocks, side by side, 5
+        ("locomt", range(1, 13), range(1, 13)),
+        ("tokenfusion", range(1, 13), range(1, 13)),
+    ],
+)
+def test_places_of_mixup_are_the_papers(method, places, apart):
+    """One place in twelve of sft mixes per modality, 8.3 %; with the sparse layer and the join it was one in seven."""
+    plan = build(method, {"a": 3, "b": 2}, 2).mixup_plan()
+    assert plan.blocks == tuple(places)
+    assert [depth for depth in plan.blocks if "a" in plan.streams[depth]] == list(apart)
+
+
+def test_layers_that_say_nothing_are_places_of_mixup():
+    """So that a method of one's own need not know of it; and pooling is none."""
+    assert build("late", {"a": 3, "b": 2}, 2, unimodal_depth=3, stride=2).mixup_plan().blocks == (1, 3, 4)
+    model = build("late", {"a": 3, "b": 2}, 2, unimodal_depth=2)
+    model.layers[1] = torch.nn.Identity()
+    assert model.mixup_plan().blocks == (1, 2)
+
+
 @pytest.mark.parametrize("alpha", [0.3, 1.0, 4.0])
 def test_lambdas_have_the_moments_of_beta(alpha):
     """Mean 1/2 and variance 1 / (4 (2 alpha + 1)); Beta(0.3, 0.3) is heaviest at its ends."""
@@ -202,7 +240,7 @@ def test_plan_of_a_model():
     model = build("sft", **MODEL, keep=1)
     before, joined = ("a", "b"), ("fused",)
     # embedding, one block, sparsify; join, two blocks
-    assert model.mixup_plan() == mixup.Plan(("a", "b"), (before, before, before, joined, joined, joined))
+    assert model.mixup_plan() == mixup.Plan(("a", "b"), (before, before, before, joined, joined, joined), (1, 4, 5))
 
 
 def test_looking_for_streams_leaves_every_module_in_its_mode() -> None:

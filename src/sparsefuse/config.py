@@ -143,9 +143,9 @@ class Train:
     """share that a running mean of the weights keeps at every step; the mean is what is scored and saved. 0 = off"""
     mixup_alpha: float = 0.3
     """strength of the multimodal manifold mixup, Beta(alpha, alpha); 0 = off"""
-    mixup: Literal["manifold", "input"] = "manifold"
-    """where samples are blended: after a layer drawn anew in each step, or always after the embedding (linear, so the
-    inputs are)"""
+    mixup: Literal["manifold", "every_layer", "input"] = "manifold"
+    """where samples are blended: after a transformer block drawn anew in each step, as in the paper; every_layer: or
+    after a sparse layer, pooling or join; input: always after the embedding (linear, so the inputs are)"""
     mixup_warmup: int = 5
     """epochs before mixup begins"""
     label_smoothing: float = 0.0

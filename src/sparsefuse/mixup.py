@@ -5,6 +5,7 @@ modalities are joined only one stream is left, and the rule is eqs. 8-9. Streams
 (bottlenecks, `target<-source`) take the mean while there are modality streams beside them.
 """
 
+from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 import torch
@@ -13,6 +14,8 @@ from torch import Tensor
 from sparsefuse.tokens import State, Tokens
 
 LEAST = 1e-3
+
+Places = Literal["manifold", "every_layer", "input"]
 
 
 class Mix(NamedTuple):
@@ -35,6 +38,8 @@ class Plan(NamedTuple):
     modalities: tuple[str, ...]
     streams: tuple[tuple[str, ...], ...]
     """by depth, 0 = after the embedding; see `FusionModel.stream_names`"""
+    blocks: tuple[int, ...] = ()
+    """the depths after a transformer block, the paper's 1 .. L + T; none = every depth from 1"""
 
 
 def draw(
@@ -43,14 +48,18 @@ def draw(
     *,
     alpha: float,
     generator: torch.Generator,
-    at: Literal["manifold", "input"] = "manifold",
+    at: Places = "manifold",
 ) -> Mix:
-    """Draws a depth in 1 .. last, one partner per sample and a lambda ~ Beta(alpha, alpha) per sample and stream.
+    """Draws a depth, one partner per sample and a lambda ~ Beta(alpha, alpha) per sample and stream.
 
-    `input` is depth 0: the embedding is linear, so its blend is that of the inputs.
+    `manifold` draws from the depths after blocks, `every_layer` from 1 .. last. `input` is depth 0: the embedding is
+    linear, so its blend is that of the inputs.
     """
     first = next(iter(tokens.values())).x
-    depth = int(torch.randint(1, len(plan.streams), (), generator=generator)) if at == "manifold" else 0
+    places: Sequence[int] = range(1, len(plan.streams))
+    if at == "manifold" and plan.blocks:
+        places = plan.blocks
+    depth = 0 if at == "input" else places[int(torch.randint(len(places), (), generator=generator))]
     partner = torch.randperm(first.shape[0], generator=generator).to(first.device)
     own = [name for name in plan.modalities if name in plan.streams[depth]]
     lam = {name: _beta(alpha, first.shape[0], generator).to(first.device) for name in own or ["fused"]}

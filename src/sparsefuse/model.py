@@ -79,7 +79,9 @@ class FusionModel(nn.Module):
 
     def mixup_plan(self) -> Plan:
         """What `mixup.draw` needs to know of this model."""
-        return Plan(self.modalities, self.stream_names())
+        layers = [all(getattr(part, "is_block", True) for part in layer.modules()) for layer in self.layers]
+        blocks = tuple(depth for depth, is_block in enumerate(layers, 1) if is_block)
+        return Plan(self.modalities, self.stream_names(), blocks)
 
     def training_outputs(self, tokens: dict[str, Tokens], mix: Mix | None = None) -> tuple[HeadOutputs, Tensor]:
         """The outputs that training takes the loss of, and the penalty; see `head_outputs`."""

@@ -10,6 +10,8 @@ from sparsefuse.tokens import State, Tokens
 class Join(nn.Module):
     """Streams of all modalities -> the one stream `fused`: [sum of CLS | tokens of the first | of the second ...]."""
 
+    is_block = False  # mixup does not strike after it
+
     def __init__(self, modalities: tuple[str, ...]):
         super().__init__()
         self.modalities = modalities

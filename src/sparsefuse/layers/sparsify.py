@@ -18,6 +18,8 @@ class Sparsify(nn.Module):
     As released, the attention has a residual and a norm but no MLP; None = pooling only.
     """
 
+    is_block = False  # mixup does not strike after it
+
     def __init__(
         self,
         attention: Attention | None = None,

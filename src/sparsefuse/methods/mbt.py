@@ -99,6 +99,8 @@ def build(
 class AddBottleneck(nn.Module):
     """Adds the stream `bottleneck`: learned tokens, the same for every sample."""
 
+    is_block = False  # mixup does not strike after it
+
     def __init__(self, num_bottlenecks: int, dim: int):
         super().__init__()
         self.tokens = nn.Parameter(0.02 * torch.randn(1, num_bottlenecks, dim))

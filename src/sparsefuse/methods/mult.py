@@ -53,6 +53,8 @@ def build(
 class Pair(nn.Module):
     """Adds a stream `target<-source` per ordered pair, which starts as the target's tokens."""
 
+    is_block = False  # mixup does not strike after it
+
     def __init__(self, pairs: dict[str, tuple[str, ...]]):
         super().__init__()
         self.pairs = pairs
@@ -79,6 +81,8 @@ class Cross(nn.Module):
 
 class SideBySide(nn.Module):
     """Each target's pairs, normalised, side by side: (M-1) x (B, N, D) -> (B, N, (M-1) D), named as the target."""
+
+    is_block = False  # mixup does not strike after it
 
     def __init__(self, pairs: dict[str, tuple[str, ...]], dim: int):
         super().__init__()
