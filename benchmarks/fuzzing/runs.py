@@ -36,6 +36,15 @@ RECORDS = ("model.json", "config.json", "env.json", "result.json", "calibration.
 TENSORS = ("model.safetensors", "last.safetensors", "replay.safetensors")
 
 
+def prepare() -> None:
+    """Trains the run, and imports what the verbs need."""
+    with tempfile.TemporaryDirectory() as folder:
+        run = shutil.copytree(base() / "run", Path(folder) / "run")
+        for verb in _verbs(run).values():
+            with contextlib.redirect_stdout(io.StringIO()):
+                verb()
+
+
 def make(rng: random.Random, folder: Path) -> Path:
     """A copy of a run, mutated."""
     run = shutil.copytree(base() / "run", folder / "run")

@@ -1,5 +1,6 @@
 """A folder from elsewhere: what is no run is left, what is hostile is refused in a line, and nothing of it is run."""
 
+import json
 import os
 import pickle
 import re
@@ -124,6 +125,34 @@ def test_what_model_json_may_not_say_is_refused(
 
     edit_json(shared / "model.json", spoil)
     refused(shared, tmp_path, said)
+
+
+TEXT = {"extractor": "text", "source": "said", "table": "/home/me/vectors.txt"}
+SOUND = {"extractor": "spectrogram", "source": "audio"}
+
+
+@pytest.mark.parametrize(("trust", "kept"), [(False, {"sound": SOUND}), (True, {"rgb": TEXT, "sound": SOUND})])
+def test_an_extractor_that_names_a_file_is_kept_only_if_agreed(
+    shared: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, trust: bool, kept: dict[str, Any]
+) -> None:
+    made = {"features": {"rgb": TEXT, "sound": SOUND}}
+    edit_json(shared / "model.json", lambda facts: facts.update(extract=made))
+    got = pull(str(shared), tmp_path / "got", trust_models=trust)
+    assert json.loads((got / "model.json").read_text())["extract"]["features"] == kept
+    said = "left out: the extractor of 'rgb', which reads table='/home/me/vectors.txt'" in caplog.text
+    assert said is not trust
+
+
+def test_config_json_of_a_stranger_names_no_folder_and_no_model(shared: Path, tmp_path: Path) -> None:
+    def spoil(config: dict[str, Any]) -> None:
+        config["data"].update(manifest="/etc/passwd.csv", classes={"label": "../../x.csv"})
+        config["features"] = {"rgb": {"extractor": "encoder", "model": "evil/model"}}
+        config["train"]["pretrained"] = "/home/me/vit"
+
+    edit_json(shared / "config.json", spoil)
+    config = json.loads((pull(str(shared), tmp_path / "got") / "config.json").read_text())
+    assert (config["data"]["manifest"], config["data"]["classes"]) == ("manifest.csv", {"label": "x.csv"})
+    assert (config["features"], config["train"]["pretrained"]) == ({}, "vit")
 
 
 def test_a_clip_that_would_cost_too_much_is_refused(shared: Path, tmp_path: Path, monkeypatch) -> None:

@@ -16,6 +16,7 @@ and one of two things:
 Features are float32, float16 or uint8; they are read as float32. Both raise `skipped.Unusable` for a clip that
 cannot be used; the file's name is put before the reason if it is not in it. `PACKAGES`, a tuple of the names of
 distributions, is optional: another version of one makes the features again (those of av, numpy and torch always do).
+`FILES`, a tuple of names of options, is optional: those that name a file, a folder or a model of the hub.
 """
 
 import hashlib
@@ -128,6 +129,12 @@ def code_version(name: str) -> int:
 def source_of(name: str) -> str:
     """The manifest column an extractor reads by default: "video", "audio", "text" ..."""
     return _module(name).SOURCE
+
+
+def files_of(spec: Mapping[str, Any]) -> dict[str, str]:
+    """Option -> the file, folder or model that it names, of a modality's entry in `features`."""
+    names = getattr(_module(spec["extractor"]), "FILES", ())
+    return {name: str(spec[name]) for name in names if spec.get(name) is not None}
 
 
 def resolve(name: str, options: Mapping[str, Any]) -> dict[str, Any]:

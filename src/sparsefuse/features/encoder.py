@@ -15,6 +15,7 @@ from sparsefuse.media import File, FileRequest, Frames, FramesRequest, Request, 
 
 SOURCE = "video"
 PACKAGES = ("transformers", "tokenizers")
+FILES = ("model",)
 
 _OUTPUTS: dict[Kind, tuple[str, ...]] = {
     "vision": ("frame", "token"),

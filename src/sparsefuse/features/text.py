@@ -16,6 +16,7 @@ from sparsefuse.files.skipped import Unusable
 from sparsefuse.media import File, FileRequest
 
 SOURCE = "text"
+FILES = ("table", "vocabulary", "model")
 _WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)*")  # letters and digits, with apostrophes inside: don't
 
 

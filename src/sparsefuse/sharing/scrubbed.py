@@ -22,7 +22,7 @@ def copy_scrubbed(run: Path, to: Path, *, with_replay: bool) -> None:
     """
     old, new = RunFolder(run), RunFolder(to)
     new.write(old.read(ModelFacts))
-    new.write(_config(old.read(Config)))
+    new.write(without_folders(old.read(Config)))
     if env := old.get(Environment):
         new.write(replace(env, command=None))
     if result := old.get(Result):  # the name of a manifest or folder may be a person's
@@ -48,8 +48,8 @@ def check_no_paths(folder: Path) -> None:
                 raise ValueError(f"{path.name} contains the path {match[0]!r}; nothing was shared. Remove it first")
 
 
-def _config(config: Config) -> Config:
-    """Without folders, and without groups, which name people or films."""
+def without_folders(config: Config) -> Config:
+    """Without folders, without groups, which name people or films, and without what `extract` would make."""
     start = config.train.pretrained
     if start and (os.path.isabs(start) or start.startswith((".", "~")) or Path(start).exists()):
         start = last(start)
@@ -59,7 +59,7 @@ def _config(config: Config) -> Config:
         classes={column: last(path) for column, path in config.data.classes.items()},
         split=replace(config.data.split, test_groups=[], folds=[]),
     )
-    return replace(config, data=data, train=replace(config.train, pretrained=start))
+    return replace(config, data=data, features={}, train=replace(config.train, pretrained=start))
 
 
 def last(path: str) -> str:

@@ -88,14 +88,15 @@ def push(
     print(sent)
 
 
-def pull(source: str, out: Path, revision: str | None = None) -> None:
+def pull(source: str, out: Path, revision: str | None = None, trust_models: bool = False) -> None:
     """Fetches a run from the Hugging Face hub or a folder, and checks it before use. Nothing in it is executed.
 
     Args:
         source: owner/name on the hub, or a folder
         out: the new run folder
         revision: a commit, branch or tag of the hub
+        trust_models: keep extractors that name a model, a table or a path, which prediction then reads or fetches
     """
     from sparsefuse.sharing import pull
 
-    print(pull(source, out, revision=revision))
+    print(pull(source, out, revision=revision, trust_models=trust_models))
