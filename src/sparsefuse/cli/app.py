@@ -5,16 +5,18 @@ import logging
 import re
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, NoReturn
 
 from jsonargparse import ActionConfigFile, ArgumentParser, set_parsing_settings  # pyright: ignore[reportPrivateImportUsage]
 
 from sparsefuse.cli.argv import on_top, spelled_out
-from sparsefuse.cli.verbs import GUIDES, POSITIONAL, VERBS, WITH_CONFIG
+from sparsefuse.cli.verbs import GRIDS, GUIDES, POSITIONAL, VERBS, WITH_CONFIG
 from sparsefuse.cli.yaml_file import read_yaml
 from sparsefuse.config import Config
 from sparsefuse.errors import unknown
+from sparsefuse.files.lock import in_use
 from sparsefuse.parallel.memory import keep_memory
 
 
@@ -24,7 +26,8 @@ def main() -> None:
     keep_memory()
     try:
         verb, arguments = _parsed(spelled_out(sys.argv[1:], WITH_CONFIG))
-        VERBS[verb](**arguments)
+        with in_use(arguments["out"]) if verb in GRIDS else nullcontext():
+            VERBS[verb](**arguments)
     except (ValueError, FileNotFoundError, FileExistsError, ImportError) as error:
         raise SystemExit(f"error: {error}") from error
     except OSError as error:

@@ -14,6 +14,7 @@ from sparsefuse.errors import unknown
 from sparsefuse.features import PLACE, build, fingerprint, resolve, source_of
 from sparsefuse.features._plan import Plan, Spec, parts_of
 from sparsefuse.features._run import Reasons, run
+from sparsefuse.files.lock import in_use
 from sparsefuse.files.references import FEATURES, MEDIA, TABLES, split_ref, suffix
 from sparsefuse.files.rows import Table, check_ids, read_table, write_table
 from sparsefuse.files.skipped import Skip, Unusable, write_skipped
@@ -76,8 +77,8 @@ def extract(
     without it a `video` column gives frames at 10 a second and a spectrogram, an `audio` column a spectrogram. Of a row
     with `start` or `end` (seconds) that part of the film is read; with "whole": true, all of it. `jobs`: processes;
     0 = one per core, 1 = this process alone, without a time-out. `strict`: raise the first Unusable.
-    Raises Unusable if a modality of `features` was made of no clip, ValueError for a wrong manifest or option, OSError
-    when the disk is full; a rerun continues from there.
+    Raises Unusable if a modality of `features` was made of no clip, ValueError for a wrong manifest or option,
+    FileExistsError when another process fills `out`, OSError when the disk is full; a rerun continues from there.
     """
     manifest, out = Path(manifest), Path(out)
     table = read_table(manifest)
@@ -92,10 +93,11 @@ def extract(
     _check_urls(table, specs)
     for column in sorted(_media_columns(table) - {spec.source for spec in specs}):
         _log.warning("column %r holds media that no feature is extracted from; the new manifest leaves it out", column)
-    plan = Plan(table, parts, specs, manifest.parent, out, bounds.limits())
-    reasons = run(plan, jobs=jobs, engine=engine, timeout=bounds.timeout, strict=strict, progress=progress)
-    skipped = _write(table, specs, plan, reasons, manifest.parent, out, set(features or ()))
-    plan.finish()
+    with in_use(out):
+        plan = Plan(table, parts, specs, manifest.parent, out, bounds.limits())
+        reasons = run(plan, jobs=jobs, engine=engine, timeout=bounds.timeout, strict=strict, progress=progress)
+        skipped = _write(table, specs, plan, reasons, manifest.parent, out, set(features or ()))
+        plan.finish()
     return Summary(out / "manifest.csv", plan.total - plan.reused - len(reasons), plan.reused, skipped)
 
 

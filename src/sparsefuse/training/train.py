@@ -28,6 +28,7 @@ from sparsefuse.data.batches import LengthBuckets, collate
 from sparsefuse.data.clips import Clips, load_clips
 from sparsefuse.data.split import lone_judge
 from sparsefuse.files import checkpoint
+from sparsefuse.files.lock import in_use
 from sparsefuse.files.typed import from_json
 from sparsefuse.layers.exchange import ExchangeCount
 from sparsefuse.methods import build, option_names
@@ -62,43 +63,45 @@ def train(
     `resume` continues a run that was stopped, to the same weights; a finished run stays as it is, unless its test
     split is still to be scored. With `tested` off it is not scored. `costs` replace counted and measured costs.
     `stop` is called with the run folder after each epoch; if it returns True, training ends, and the run stays
-    unfinished. Raises FileExistsError when `out` holds a run and `resume` is off, ValueError for a configuration that
-    cannot be run or is not the one that the run in `out` was started with.
+    unfinished. Raises FileExistsError when another process trains in `out`, or it holds a run and `resume` is off;
+    ValueError for a configuration that cannot be run or is not the one that the run in `out` was started with.
     """
     check_config(config)
     check_one_test_split(config)
     rank = distributed.join(config.train.device)
     folder = RunFolder(out)
-    if rank.first and folder.started:
-        if not resume:
-            raise FileExistsError(f"{out} holds a run already; continue it with --resume, or give another folder")
-        folder.check_same(config)
-    distributed.wait(rank)  # the first process must not write before the others have looked
-    if folder.tested if tested else folder.finished:
+    ended = folder.tested if tested else folder.finished
+    with in_use(out) if rank.first and not ended else contextlib.nullcontext():
+        if rank.first and folder.started:
+            if not resume:
+                raise FileExistsError(f"{out} holds a run already; continue it with --resume, or give another folder")
+            folder.check_same(config)
+        distributed.wait(rank)  # the first process must not write before the others have looked
+        if ended:
+            distributed.leave()
+            return out
+        clips = load_clips(config.data, root)
+        model = new_model(config, clips).to(rank.device)
+        counted = count.count(model, clips.typical)  # now: a method that cannot be counted should not be trained
+        run = _Run(config, clips, model, rank, folder)
+        if rank.first:
+            write_setup(folder, config, clips, options_of(config), name or config.method)
+        with EpochProgress(config.train.epochs, shown=shown and rank.first) as progress:
+            to_the_end = run.fit(progress, resume, stop)
+        if not to_the_end:
+            distributed.leave()
+            return out
+        distributed.wait(rank)
+        model = run.scored
+        read_weights(folder, model)
+        test = run.predict("test") if tested and len(clips.splits["test"]) else None
+        if rank.first:
+            if tested and config.train.replay:  # a run whose test is left out is a trial
+                replay.keep(folder, model, clips.splits["train"], config.train.replay)
+            cost = replace(cost_of(model, clips.typical, counted, measured=measured), **costs)
+            run.write_result(name or config.method, run.predict_alone("valid"), test, cost)
         distributed.leave()
         return out
-    clips = load_clips(config.data, root)
-    model = new_model(config, clips).to(rank.device)
-    counted = count.count(model, clips.typical)  # now: a method that cannot be counted should not be trained
-    run = _Run(config, clips, model, rank, folder)
-    if rank.first:
-        write_setup(folder, config, clips, options_of(config), name or config.method)
-    with EpochProgress(config.train.epochs, shown=shown and rank.first) as progress:
-        ended = run.fit(progress, resume, stop)
-    if not ended:
-        distributed.leave()
-        return out
-    distributed.wait(rank)
-    model = run.scored
-    read_weights(folder, model)
-    test = run.predict("test") if tested and len(clips.splits["test"]) else None
-    if rank.first:
-        if tested and config.train.replay:  # a run whose test is left out is a trial
-            replay.keep(folder, model, clips.splits["train"], config.train.replay)
-        cost = replace(cost_of(model, clips.typical, counted, measured=measured), **costs)
-        run.write_result(name or config.method, run.predict_alone("valid"), test, cost)
-    distributed.leave()
-    return out
 
 
 def new_model(config: Config, clips: Clips) -> FusionModel:

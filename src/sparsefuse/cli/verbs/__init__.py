@@ -15,6 +15,8 @@ _ADAPT = (finetune, remember, push, pull)
 _ALL = (*_DATA, *_RUNS, *_USE, *_ADAPT)
 VERBS: dict[str, Callable[..., None]] = {verb.__name__.replace("_", "-"): verb for verb in _ALL}
 WITH_CONFIG = ("extract", "check", "export-features", "train", "compare", "ablate", "study", "budget", "search-views")
+GRIDS = ("compare", "ablate", "study", "budget", "search-views")
+"""Verbs that fill the folder `out` with runs."""
 POSITIONAL = {
     "prepare": ("data_set", "source"),
     "extract": ("manifest",),
