@@ -38,7 +38,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
 def _check_sections(kind: type, tree: dict[str, Any], place: str) -> None:
     """Raises ValueError for a section without fields, such as `data:` with nothing below it."""
     for name, inner in get_type_hints(kind).items():
-        if is_dataclass(inner) and name in tree:
+        if isinstance(inner, type) and is_dataclass(inner) and name in tree:
             if not isinstance(tree[name], dict):
                 raise ValueError(f"{place}: {name} is a section, expected fields below it; got {tree[name]!r:.60}")
             _check_sections(inner, tree[name], f"{place}: {name}")

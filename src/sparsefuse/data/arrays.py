@@ -21,7 +21,7 @@ from sparsefuse.data.matlab import read_mat
 from sparsefuse.errors import unknown
 from sparsefuse.files.declared import check_array, check_bytes
 from sparsefuse.files.references import FEATURES, MEDIA, REFUSED, split_ref
-from sparsefuse.files.skipped import Unusable
+from sparsefuse.files.skipped import Unusable, one_file
 
 
 def read_array(ref: str, root: Path) -> np.ndarray:
@@ -61,7 +61,8 @@ def load(ref: str, root: Path) -> np.ndarray:
     if path.stat().st_size == 0:
         raise Unusable(f"{ref}: the file is empty (0 bytes)")
     try:
-        return np.asarray(_READERS[suffix](ref, path, key))
+        with one_file(ref, *_BROKEN):
+            return np.asarray(_READERS[suffix](ref, path, key))
     except Unusable as error:
         raise error if str(error).startswith(ref) else Unusable(f"{ref}: {error}") from None
     except _BROKEN as error:

@@ -9,7 +9,7 @@ import numpy as np
 from sparsefuse.data.arrays import load, read_array
 from sparsefuse.data.values import Values, summed
 from sparsefuse.files.references import split_ref
-from sparsefuse.files.skipped import Unusable
+from sparsefuse.files.skipped import Unusable, one_file
 from sparsefuse.media.probe import Probe, probe
 
 
@@ -45,7 +45,8 @@ class Fault(NamedTuple):
 def contents(ref: str, root: Path) -> Contents | Fault:
     """Reads one feature file; `ref` is relative to `root`."""
     try:
-        values = read_array(ref, root)
+        with one_file(ref):
+            values = read_array(ref, root)
     except Unusable as error:
         if not (root / ref).exists() and not (root / split_ref(ref)[0]).exists():
             return Fault("missing", str(error))
@@ -77,7 +78,8 @@ def media_contents(ref: str, root: Path) -> Probe | Fault:
     if not path.exists():
         return Fault("missing", f"{ref}: file not found in {root.resolve()}")
     try:
-        return probe(path)
+        with one_file(ref):
+            return probe(path)
     except Unusable as error:
         return Fault("unreadable", str(error))
 

@@ -13,7 +13,7 @@ from sparsefuse.data.lengths import WHOLE, Lengths
 from sparsefuse.data.manifest import Row
 from sparsefuse.errors import unknown
 from sparsefuse.files.references import MEDIA, suffix
-from sparsefuse.files.skipped import Skip, Unusable
+from sparsefuse.files.skipped import Skip, Unusable, one_file
 from sparsefuse.metrics import Task
 
 log = logging.getLogger(__name__)
@@ -101,10 +101,10 @@ class _Losses:
         self.strict = strict
         self.skips: list[Skip] = []
 
-    def add(self, row: Row, modality: str, reason: str) -> None:
+    def add(self, row: Row, modality: str, reason: str, trace: str = "") -> None:
         if self.strict:
             raise Unusable(f"sample {row.id}: {reason}")
-        self.skips.append(Skip(row.id, modality, reason))
+        self.skips.append(Skip(row.id, modality, reason, trace))
 
     def first(self) -> str:
         if not self.skips:
@@ -137,9 +137,10 @@ def _read_all(
         for name in names:
             if name in row.files:
                 try:
-                    shapes[row.id][name] = read(row.files[name], root)
+                    with one_file(row.files[name]):
+                        shapes[row.id][name] = read(row.files[name], root)
                 except Unusable as error:
-                    losses.add(row, name, str(error))
+                    losses.add(row, name, str(error), error.trace)
     return shapes
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from sparsefuse import media
 from sparsefuse.features import Extractor, code_version, features, ready
 from sparsefuse.files.shard import save
-from sparsefuse.files.skipped import Unusable
+from sparsefuse.files.skipped import ENDS, Unusable, one_file, unforeseen
 from sparsefuse.files.whole import replacing
 from sparsefuse.media import FileRequest, MediaLimits
 from sparsefuse.media.fetch import fetched
@@ -62,9 +62,11 @@ class Failure(NamedTuple):
 
     reason: str
     bug: bool = False
-    """whether the fault is in the extractor rather than the clip"""
+    """whether the extractor raised it, rather than what reads the file"""
     ours: bool = False
     """whether the reason does not yet name the file"""
+    trace: str = ""
+    """of an error that nobody foresaw"""
 
 
 def begin(folder: str, makers: Sequence[Maker]) -> None:
@@ -89,9 +91,10 @@ def make(clip: Clip) -> list[Failure | None]:
     Raises OSError when the features cannot be written: the next clip could not be written either.
     """
     try:
-        path = fetched(clip.source, clip.folder, clip.limits)
+        with one_file(clip.source):
+            path = fetched(clip.source, clip.folder, clip.limits)
     except Unusable as error:
-        return [Failure(str(error))] * len(clip.makes)
+        return [Failure(str(error), trace=error.trace)] * len(clip.makes)
     extractors = [_loaded[make_.modality][1] for make_ in clip.makes]
     failures: list[Failure | None] = []
     for make_, extractor, decoded in zip(clip.makes, extractors, _read(path, clip, extractors), strict=True):
@@ -115,7 +118,9 @@ def _read(path: Path, clip: Clip, extractors: list[Extractor]) -> list[Any]:
         try:
             requests = [extractors[i].request() for i in group]
             read = media.read(path, requests, start=start, end=end, limits=clip.limits)
-        except Exception as error:
+        except ENDS:
+            raise
+        except BaseException as error:
             read = [_failure(error, path, clip, clip.makes[group[0]])] * len(group)
         for i, result in zip(group, read, strict=True):
             results[i] = result
@@ -128,24 +133,27 @@ def _features(path: Path, clip: Clip, make_: Make, extractor: Extractor, decoded
     try:
         values = features(extractor, decoded, str(path))
         _check(values)
-    except Exception as error:
+    except ENDS:
+        raise
+    except BaseException as error:
         return _failure(error, path, clip, make_)
     return values
 
 
-def _failure(error: Exception, path: Path, clip: Clip, make_: Make) -> Failure:
+def _failure(error: BaseException, path: Path, clip: Clip, make_: Make) -> Failure:
     """The reason as reported; it names the source, not the local copy of a URL."""
     text = str(error).replace(str(path), clip.source)
     if clip.source not in text:
         text = f"{clip.source}: {text}"
     if isinstance(error, Unusable | OSError):
-        return Failure(text)
+        return Failure(text, trace=error.trace if isinstance(error, Unusable) else "")
     if isinstance(error, MemoryError):
-        return Failure(f"{clip.source}: needs more memory than there is; use a lower rate or size, or fewer jobs")
+        return Failure(str(unforeseen(clip.source, error)))
     where = traceback.extract_tb(error.__traceback__)[-1]
     place = f"{Path(where.filename).name}, line {where.lineno}"
     name = _loaded[make_.modality][0][0].extractor
-    return Failure(f"{text} (extractor {name!r}: {type(error).__name__} in {place})", bug=True)
+    reason = f"{text} (extractor {name!r}: {type(error).__name__} in {place})"
+    return Failure(reason, bug=True, trace=unforeseen(clip.source, error).trace)
 
 
 def _check(values: np.ndarray) -> None:

@@ -87,7 +87,7 @@ class Plan:
         out: Path,
         limits: MediaLimits,
     ) -> None:
-        self.table, self.specs, self._parts, self._root, self._out, self._limits = (
+        self.table, self.specs, self._parts, self._root, self.out, self._limits = (
             table,
             specs,
             parts,
@@ -135,7 +135,7 @@ class Plan:
         """Removes features that no row of the manifest has, and temporary files."""
         for shards in self._shards.values():
             shards.finish(self._count())
-        fetched = self._out / _FETCHED
+        fetched = self.out / _FETCHED
         if fetched.is_dir():
             for copy in fetched.iterdir():
                 copy.unlink()
@@ -171,4 +171,4 @@ class Plan:
 
     def _clip(self, row: int, source: str, makes: list[Make]) -> Clip:
         start, end = self._parts[row] or (0.0, None)
-        return Clip(row, source, start, end, tuple(makes), self._limits, self._out / _FETCHED)
+        return Clip(row, source, start, end, tuple(makes), self._limits, self.out / _FETCHED)

@@ -18,19 +18,20 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from sparsefuse.features._clip import Clip, Failure, Maker, begin, make
 from sparsefuse.features._plan import Group, Plan
 from sparsefuse.features._shards import ROWS
-from sparsefuse.files.skipped import Unusable
+from sparsefuse.files.skipped import LOG, Skip, Unusable, place_of, write_skipped
 from sparsefuse.parallel.workers import cores, each
 
-Reasons = dict[tuple[str, str], str]
+Reasons = dict[tuple[str, str], Skip]
 """(id, modality) -> why it could not be extracted"""
 _BUGS = 10  # an extractor that fails on this many clips and works on none is itself at fault
+_FAULTS = 100  # of files that are read: so many may be odd in the same way before the first good one
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")  # read when torch is imported
 _WAITING = 2  # shards that may wait to be written; with more, no further clips are started
 
 
 def run(plan: Plan, *, jobs: int, engine: str, timeout: float, strict: bool, progress: bool) -> Reasons:
-    """Extracts all clips of the plan and writes its shards. Raises the first Unusable if `strict`, RuntimeError for an
-    extractor that fails on every clip, OSError when the disk is full."""
+    """Extracts all clips of the plan and writes its shards. Raises the first Unusable if `strict`, Unusable for
+    clips that all fail in the same unforeseen way, OSError when the disk is full."""
     columns = (TextColumn("extract"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[summary]}"))
     bar = Progress(*columns, console=Console(stderr=True), disable=not progress)
     makers = [Maker(spec.modality, spec.extractor, spec.options) for spec in plan.specs]
@@ -103,7 +104,8 @@ class _State:
         self._failed: dict[int, set[tuple[int, str]]] = {}  # shard -> (row, modality)
         self._writes: deque[Future[None]] = deque()
         self._worked: set[str] = set()
-        self._bugs: Counter[str] = Counter()
+        self._alike: Counter[tuple[str, str]] = Counter()
+        """(modality, line of code) -> errors that nobody foresaw"""
         self._shown = bar.add_task("extract", total=len(plan.table.rows), summary="")
         self._begin, self._made = time.monotonic(), 0
 
@@ -153,12 +155,17 @@ class _State:
     def _fail(self, clip: Clip, shard: int, modality: str, failure: Failure) -> None:
         reason = f"{clip.source}: {failure.reason}" if failure.ours else failure.reason
         name = self._plan.table.rows[clip.row]["id"]
-        self._bugs[modality] += failure.bug
-        if self._bugs[modality] >= _BUGS and modality not in self._worked:
-            raise RuntimeError(f"{modality} could be extracted from none of {_BUGS} clips; the last: {reason}")
         if self._strict:
             raise Unusable(f"sample {name}, {modality}: {reason}")
-        self.reasons[name, modality] = reason
+        self.reasons[name, modality] = Skip(name, modality, reason, failure.trace)
+        if failure.trace and modality not in self._worked:
+            self._alike[kind := (modality, place_of(failure.trace))] += 1
+            if self._alike[kind] == (_BUGS if failure.bug else _FAULTS):
+                write_skipped(self._plan.out / "skipped.jsonl", list(self.reasons.values()))
+                raise Unusable(
+                    f"{modality} could be extracted from none of {self._alike[kind]} clips, which all failed in the "
+                    f"same way, see {self._plan.out / LOG}; the last: {reason}"
+                )
         self._incomplete.add(name)
         self._failed[shard].add((clip.row, modality))
 

@@ -191,13 +191,13 @@ def _write(
             for s in specs
         }
         files |= {column: _moved(row[column], root, out) for column in carried}
-        lost = [Skip(*key, reasons[key]) for spec in specs if (key := (row["id"], spec.modality)) in reasons]
+        lost = [reasons[key] for spec in specs if (key := (row["id"], spec.modality)) in reasons]
         if any(files.values()):
             rows.append({column: row[column] for column in kept} | files)
             skipped += lost
         else:
             why = "; ".join(dict.fromkeys(skip.reason for skip in lost)) or "it names no media file"
-            skipped.append(Skip(row["id"], "", why))
+            skipped.append(Skip(row["id"], "", why, "\n".join(skip.trace for skip in lost)))
     write_skipped(out / "skipped.jsonl", skipped)
     if not rows:
         raise Unusable(

@@ -17,7 +17,7 @@ from sparsefuse.data.stats import Stats
 from sparsefuse.errors import unknown
 from sparsefuse.features import PLACE, Timed, build, extractor, source_of
 from sparsefuse.files.references import FEATURES, MEDIA, TABLES, suffix
-from sparsefuse.files.skipped import Unusable
+from sparsefuse.files.skipped import Unusable, one_file
 from sparsefuse.model import FusionModel
 from sparsefuse.runs.folder import RunFolder
 from sparsefuse.runs.records import Calibration, ModelFacts
@@ -170,7 +170,8 @@ class Predictor:
             clip = {name: clip}
         file = self.media(name, clip)
         if file is not None:
-            return torch.from_numpy(self._extracted(name, file))
+            with one_file(file):
+                return torch.from_numpy(self._extracted(name, file))
         if name not in clip:
             source = self._source(name)
             raise Unusable(f"not given, and {source!r} is not a media file" if source in clip else "not given")

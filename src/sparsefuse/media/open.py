@@ -7,7 +7,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from sparsefuse.files.skipped import Unusable
+from sparsefuse.files.skipped import Unusable, one_file
+from sparsefuse.media.part import Late
 
 if TYPE_CHECKING:
     from av.container import InputContainer
@@ -36,7 +37,11 @@ def opened(path: Path) -> "Iterator[InputContainer]":
     try:
         # "file:" keeps a name such as `a:b.mp4` from being read as a protocol.
         options = {"format_whitelist": _FORMATS}
-        with av.open(f"file:{path}", metadata_errors="ignore", options=options) as container:
+        file = f"file:{path}"
+        with (
+            one_file(path, av.error.FFmpegError, Late),
+            av.open(file, metadata_errors="ignore", options=options) as container,
+        ):
             yield container
     except av.error.FFmpegError as error:
         raise Unusable(unreadable(path, error.strerror or type(error).__name__)) from error
@@ -51,9 +56,16 @@ def first_stream(container: "InputContainer", kind: Kind, path: Path) -> "Stream
         streams = ", ".join(sorted({s.type for s in container.streams})) or "none"
         what = {"video": "no picture (no video stream)", "audio": "no sound (no audio stream)"}[kind]
         raise Unusable(f"{path}: has {what}; its streams: {streams}")
+    check_codec(stream, path)
     # One thread a file: files are read in parallel, and damaged ones then decode to the same frames every time.
     stream.codec_context.thread_count = 1
     return stream
+
+
+def check_codec(stream: "Stream", path: Path) -> None:
+    """Raises Unusable if nothing can decode the stream."""
+    if stream.codec_context is None:
+        raise Unusable(f"{path}: its {stream.type} stream is of a codec that is not known")
 
 
 def find_stream(container: "InputContainer", kind: Kind) -> "Stream | None":

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from sparsefuse.files.skipped import Unusable
-from sparsefuse.media.open import STATES_LENGTH, TOLERATED, check_on_disk, find_stream, import_av, opened
+from sparsefuse.media.open import STATES_LENGTH, TOLERATED, check_codec, check_on_disk, find_stream, import_av, opened
 from sparsefuse.media.orientation import orientation
 
 if TYPE_CHECKING:
@@ -106,6 +106,9 @@ def probe(path: str | Path) -> Probe:
         if video is None and audio is None:
             streams = ", ".join(sorted({s.type for s in container.streams})) or "none"
             raise Unusable(f"{path}: has neither picture nor sound; its streams: {streams}")
+        for stream in (video, audio):
+            if stream is not None:
+                check_codec(stream, path)
         picture = _picture(container, video, path) if video is not None else None
         sound = _sound(container, audio, path) if audio is not None else None
         for stream in (video, audio):

@@ -23,7 +23,7 @@ from sparsefuse.data.hdf5 import open_hdf5, read_dataset
 from sparsefuse.data.shards import Shards
 from sparsefuse.errors import unknown
 from sparsefuse.files.declared import ROW, check_bytes
-from sparsefuse.files.skipped import Skip, Unusable
+from sparsefuse.files.skipped import Skip, Unusable, one_file
 
 
 def prepare(source: Path, out: Path, *, labels: str = "") -> Path:
@@ -133,9 +133,10 @@ class _Sequence:
             if key not in group:
                 raise Unusable(f"{self.path}: {video}: {unknown('array', key, group)}")
         try:
-            features, times = read_dataset(group["features"]), read_dataset(group["intervals"])
-        except (OSError, RuntimeError, AttributeError, Unusable) as error:
-            raise Unusable(f"{self.path}: {video}: cannot be read ({error})") from error
+            with one_file(video):
+                features, times = read_dataset(group["features"]), read_dataset(group["intervals"])
+        except Unusable as error:
+            raise Unusable(f"{self.path}: {error}") from error
         if features.ndim != 2 or times.shape != (len(features), 2) or features.dtype.kind not in "fiu":
             raise Unusable(
                 f"{self.path}: {video}: features {features.shape} {features.dtype} and intervals {times.shape}; "
