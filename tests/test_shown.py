@@ -3,7 +3,8 @@
 import pytest
 
 from sparsefuse.errors import unknown
-from sparsefuse.shown import markdown, shown
+from sparsefuse.files.skipped import Unusable
+from sparsefuse.shown import markdown, markdown_table, said, shown
 
 
 def test_a_long_text_keeps_its_ends() -> None:
@@ -24,17 +25,23 @@ def test_an_error_about_a_name_stays_short_whatever_the_names() -> None:
     assert found.endswith(" and 940 more")
 
 
+def test_a_reason_to_skip_a_file_is_one_short_line() -> None:
+    assert len(str(Unusable("x" * 10**7))) == 1000
+    assert str(Unusable("a.npy: is\nempty")) == "a.npy: is?empty"
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("plain - text_1, 2.5", r"plain - text\_1, 2.5"),
+        ("plain [a] - text_1, 2.5!", "plain [a] - text_1, 2.5!"),
         ("a|b", r"a\|b"),
-        ("a\n\n# b", r"a \# b"),
+        ("a\n\n# b", "a # b"),
+        ("# a", r"\# a"),
         ("<script>&lt;", r"\<script\>\&lt;"),
-        ("[a](javascript:x)", r"\[a\](javascript\:x)"),
-        ("![a](http://x)", r"\!\[a\](http\://x)"),
+        ("[a](javascript:x) [b][c]", r"[a\](javascript:x) [b\][c]"),
+        ("![a](http://x)", r"![a\](http\://x)"),
         ("see www.evil.example or a@b.example", r"see www\.evil.example or a\@b.example"),
-        ("`code` *b* ~c~ \\", r"\`code\` \*b\* \~c\~ \\"),
+        ("`code` *b* _i_ ~c~ $m$ \\", r"\`code\` \*b\* \_i\_ \~c\~ \$m\$ \\"),
         ("- a", r"\- a"),
         ("1. a", r"1\. a"),
         ("---", r"\---"),
@@ -42,3 +49,27 @@ def test_an_error_about_a_name_stays_short_whatever_the_names() -> None:
 )
 def test_markdown_makes_nothing_of_a_text(text: str, expected: str) -> None:
     assert markdown(text) == expected
+
+
+def test_a_cell_of_a_table_makes_no_other_cell_or_line() -> None:
+    found = markdown_table([["name", "n"], ["a|b\n| c", "x" * 10**6]], [":--", "--:"])
+    assert found.splitlines()[:2] == ["| name | n |", "| :-- | --: |"]
+    assert found.splitlines()[2].startswith(r"| a\|b \| c | xxx")
+    assert found.count("\n") == 3
+    assert len(found) < 400
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        ("could not convert string 'SECRET' to float64 at row 0", "could not convert string ... to float64 at row 0"),
+        ("Cannot parse header: \"{'SECRET': 1}\"", "Cannot parse header: ..."),
+        ("keys: ['SECRET', 'b']; can't go on", "keys: [..., ...]; can't go on"),
+        ("got b'SEC\\'RET' here", "got ... here"),
+        ("cut in its quote 'SECRET", "cut in its quote ..."),
+        ("first\nSECRET", "first"),
+        ("", "ValueError"),
+    ],
+)
+def test_what_a_library_says_quotes_nothing(error: str, expected: str) -> None:
+    assert said(ValueError(error)) == expected

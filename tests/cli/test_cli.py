@@ -479,3 +479,9 @@ def test_a_byte_order_mark_is_no_part_of_a_configuration(tmp_path: Path, parsed)
     path = tmp_path / "c.yaml"
     path.write_text("seed: 3\n", encoding="utf-8-sig")
     assert parsed("train", path)["config"].seed == 3
+
+
+def test_an_error_holds_no_control_letter_of_a_name(monkeypatch, tmp_path):
+    found = call(monkeypatch, "check", tmp_path / "a\x1b[31m.csv")
+    assert "a?[31m.csv" in found
+    assert "\x1b" not in found

@@ -218,8 +218,9 @@ def test_many_keys_are_not_all_listed(tmp_path):
     assert len(message) < 300
 
 
-def test_csv_cells_that_are_no_numbers_are_named(tmp_path):
+def test_csv_cells_that_are_no_numbers_are_named_by_place_alone(tmp_path):
+    """Their text may be of a file that is no table at all."""
     (tmp_path / "a.csv").write_text("x,y\n1,2\n3,oops\n")
-    assert "oops" in refused("a.csv", tmp_path)
+    assert "could not convert string ... to float64 at row 1, column 2" in refused("a.csv", tmp_path)
     (tmp_path / "b.csv").write_text("x,y\n")
     assert "only a header" in refused("b.csv", tmp_path)

@@ -117,7 +117,7 @@ def test_the_option_allows_what_is_right(tmp_path, name, monkeypatch):
 def test_an_option_that_is_no_size_is_an_error(tmp_path, text, monkeypatch):
     npz(tmp_path / "a.npz", np.ones((2, 2)))
     monkeypatch.setenv("SPARSEFUSE_BEYOND_GB", text)
-    with pytest.raises(ValueError, match=f"SPARSEFUSE_BEYOND_GB is '{text}', expected gigabytes"):
+    with pytest.raises(ValueError, match=f"SPARSEFUSE_BEYOND_GB is {text}, expected gigabytes"):
         load("a.npz", tmp_path)
 
 

@@ -5,6 +5,7 @@ import json
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,9 @@ import tiny
 from sparsefuse.cli.app import main
 from sparsefuse.export import artefact
 from sparsefuse.export.artefact import export
+from sparsefuse.export.card import ExportCard, page
 from sparsefuse.export.device import profile
+from sparsefuse.files.typed import read
 from sparsefuse.inference.predictor import load
 from sparsefuse.training.train import train
 
@@ -72,6 +75,19 @@ def test_the_card_says_what_was_measured(run: Path, file: Path) -> None:
     text = file.with_suffix(".md").read_text()
     assert "12 of 12 labels are the same" in text
     assert "| sound | (batch, tokens, 4) float32 |" in text
+
+
+def test_no_name_makes_anything_but_text_of_the_card(file: Path) -> None:
+    evil, shown = "<img src=//x>|[a](http://x)\n# b", r"\<img src=//x\>\|[a\](http\://x) # b"
+    card = read(ExportCard, file.with_suffix(".json"))
+    inputs = [replace(one, name=evil) for one in card.inputs]
+    latency = replace(card.latency, clip={evil: 1})
+    more = {"labels": (evil, "x" * 10**5), "inputs": inputs, "latency": latency, "method": evil, "failures": [evil]}
+    text = page(replace(card, file=evil, outputs=[evil], clips_from=evil, **more))
+    assert text.count(shown) == 9
+    assert len(text) < 5000
+    assert "<img" not in text.replace("\\<img", "")
+    assert [line.count("|") - line.count("\\|") for line in text.splitlines() if line.startswith("| ")] == [4] * 6
 
 
 def test_a_consumer_of_numpy_and_onnxruntime_says_what_predict_says(run: Path, file: Path) -> None:

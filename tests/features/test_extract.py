@@ -132,7 +132,7 @@ def test_every_bad_clip_is_named_and_the_rest_goes_on(clips: Path, tmp_path: Pat
     for skip, words in {
         ("mute", "sound"): "mute.mp4: has no sound",
         ("empty", ""): "empty.mp4: is empty",
-        ("text", ""): "expected a media file, got one that starts with b'not a film ",
+        ("text", ""): "text.mp4: cannot be decoded (Invalid data found when processing input); expected a media file",
         ("cut", ""): "cut.mp4: is an mp4 that was cut short",
         ("gone", ""): "gone.mp4: missing",
         ("none", ""): "names no media file",

@@ -120,10 +120,10 @@ def test_a_text_without_times_has_no_parts(tmp_path: Path, table: str) -> None:
         ("a.txt", b"\xff\xfe", "a.txt: is not UTF-8 text (byte 0)"),
         ("a.pdf", b"x", "a.pdf: unknown text file type '.pdf'"),
         ("a.csv", b"text,start\nx,1\n", "a.csv: unknown column 'word'"),
-        ("a.csv", b"word,start,end\nx,soon,1\n", "a.csv: start of 'x' is 'soon', expected seconds"),
+        ("a.csv", b"word,start,end\nx,soon,1\n", "a.csv: start of a word is no number, expected seconds"),
         ("a.json", b"{", "a.json: is not JSON"),
-        ("a.json", b'{"words": ["x"]}', "a.json: got 'x', expected objects with word, start and end"),
-        ("a.json", b'{"label": 1}', "a.json: an object has label, expected word, start and end"),
+        ("a.json", b'{"words": ["x"]}', "a.json: expected objects with word, start and end, got another value"),
+        ("a.json", b'{"label": 1}', "a.json: an object has no word, start and end"),
     ],
 )
 def test_a_broken_text_says_what(tmp_path: Path, table: str, name: str, content: bytes, message: str) -> None:

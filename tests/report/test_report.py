@@ -178,7 +178,7 @@ def test_hostile_names_are_escaped(tmp_path):
     assert "<img" not in page
     assert page.count("</svg>") == page.count("<svg")
     rows = summarise(read_runs(tmp_path))
-    assert {"[bold]\\|</svg>" in line for line in table_markdown(rows).splitlines()[2:]} == {True, False}
+    assert {"[bold]\\|\\</svg\\>" in line for line in table_markdown(rows).splitlines()[2:]} == {True, False}
     assert any("\\[bold]" in cell for cell in rich_table(rows).columns[0].cells)
 
 

@@ -128,6 +128,52 @@ def test_a_clip_that_is_too_long_is_refused(client: httpx.Client, run: Path) -> 
     assert "the limit is 3 s" in found
 
 
+def _header(text: str) -> bytes:
+    return b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text.encode()
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".wav", ".png", ".npy", ".txt", ".srt"])
+def test_no_reason_quotes_bytes_of_a_file(client: httpx.Client, suffix: str) -> None:
+    secret = "root:x:0"
+    kinds = [
+        secret * 9,
+        f"#EXTM3U\n{secret}",
+        f"RIFF    WAVE{secret}",
+        f"<{secret}>",
+        f"1\n{secret} --> {secret}\n{secret}",
+    ]
+    contents = [kind.encode() for kind in kinds]
+    contents += [_header(f"{{'descr': '{secret}', 'fortran_order': False, 'shape': (1, 5)}}")]
+    contents += [_header(f"{{'descr': '<f4', 'fortran_order': False, 'shape': (1, 5), '{secret}': 1}}")]
+    contents += [served.npy(np.zeros((2, 5), [(secret, "f4")])), served.npy(np.full((2, 5), secret))]
+    for content in contents:
+        for field in ("file", "rgb", "sound"):
+            status, answer = send(client, **{field: (f"a{suffix}", content)})
+            assert status == 422
+            assert "root" not in answer["error"], content
+
+
+@pytest.mark.parametrize("of", ["name", "field", "type", "boundary", "modality", "value", "path", "method"])
+def test_no_reason_repeats_a_long_name(client: httpx.Client, of: str) -> None:
+    long = "x" * 30_000  # of what a server takes in a header
+    form = {"content-type": "multipart/form-data; boundary=b"}
+    body = '--b\r\ncontent-disposition: form-data; name="{}"; filename="{}"\r\n\r\nx\r\n--b--\r\n'
+    requests: dict[str, dict[str, Any]] = {
+        "name": {"content": body.format("file", long + ".mp4"), "headers": form},
+        "field": {"content": body.format(long, "a.mp4"), "headers": form},
+        "type": {"content": "x", "headers": {"content-type": long}},
+        "boundary": {"content": "x", "headers": {"content-type": f"multipart/form-data; boundary={long}"}},
+        "modality": {"json": {"features": {100 * long: [[1]]}}},
+        "value": {"json": {"features": {"rgb": [[100 * long[:10_000]]]}}},
+        "path": {"json": {}},
+        "method": {"json": {}},
+    }
+    path, method = f"/{long}" if of == "path" else "/predict", long[:9000] if of == "method" else "POST"
+    found = client.request(method, path, **requests[of])
+    assert 400 <= found.status_code < 500
+    assert len(found.content) < 700, found.text[:1000]
+
+
 @pytest.mark.parametrize(
     ("values", "why"),
     [

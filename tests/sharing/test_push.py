@@ -142,6 +142,16 @@ def test_the_card_says_what_it_was_told(run: Path, tmp_path: Path) -> None:
         assert said in text
 
 
+def test_no_name_makes_anything_but_text_of_the_card(run: Path, tmp_path: Path) -> None:
+    evil, shown = "<img src=//x>|[a](http://x)\n# b", r"\<img src=//x\>\|[a\](http\://x) # b"
+    edit_json(run / "model.json", lambda facts: facts["labels"].update(classes=[evil, "x" * 500, "c"]))
+    edit_json(run / "result.json", lambda result: result.update(warnings=[evil], classes=[evil, "b", "c"]))
+    text = card_of(run, tmp_path / "shared", data=evil)
+    assert text.count(shown) == 3
+    assert len(text) < 10_000
+    assert "<img" not in text.replace("\\<img", "")
+
+
 def test_the_cards_python_runs(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
     text = card_of(run, tmp_path / "shared")
     pull(str(tmp_path / "shared"), tmp_path / "model")

@@ -9,6 +9,7 @@ from sparsefuse.budget.trials import Goal, Trial
 from sparsefuse.files.rows import csv_text
 from sparsefuse.files.whole import write_text
 from sparsefuse.runs.summary import METRICS, UNITS, Stat, spread
+from sparsefuse.shown import markdown_table
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -74,8 +75,7 @@ class Sheet(NamedTuple):
 
     def markdown(self) -> str:
         """The table in Markdown, below its title."""
-        lines = [self.header, [":--"] * len(self.header), *self.rows]
-        return f"{self.title}\n\n" + "".join("| " + " | ".join(line) + " |\n" for line in lines)
+        return f"{self.title}\n\n" + markdown_table([self.header, *self.rows], [":--"] * len(self.header))
 
     def rich(self) -> "Table":
         """The table for the screen, without the options, which are long."""

@@ -18,6 +18,10 @@ from sparsefuse.config import Config
 from sparsefuse.errors import unknown
 from sparsefuse.files.lock import in_use
 from sparsefuse.parallel.memory import keep_memory
+from sparsefuse.shown import REASON, shown
+
+_LINES = 40
+"""of an error message"""
 
 
 def main() -> None:
@@ -29,11 +33,16 @@ def main() -> None:
         with in_use(arguments["out"]) if verb in GRIDS else nullcontext():
             VERBS[verb](**arguments)
     except (ValueError, FileNotFoundError, FileExistsError, ImportError) as error:
-        raise SystemExit(f"error: {error}") from error
+        raise SystemExit(f"error: {_text(error)}") from error
     except OSError as error:
-        raise SystemExit(f"error: {error}; files written so far are complete, a rerun continues") from error
+        raise SystemExit(f"error: {_text(error)}; files written so far are complete, a rerun continues") from error
     except KeyboardInterrupt:
         raise SystemExit("stopped; a rerun (for train: with --resume) continues") from None
+
+
+def _text(error: Exception) -> str:
+    """The message, whose lines may hold names of any length and letter."""
+    return "\n".join(shown(line, REASON) for line in str(error).splitlines()[:_LINES])
 
 
 def _parsed(argv: list[str]) -> tuple[str, dict[str, Any]]:

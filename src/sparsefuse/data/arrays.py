@@ -22,6 +22,7 @@ from sparsefuse.errors import unknown
 from sparsefuse.files.declared import check_array, check_bytes
 from sparsefuse.files.references import FEATURES, MEDIA, REFUSED, split_ref
 from sparsefuse.files.skipped import Unusable, one_file
+from sparsefuse.shown import said
 
 
 def read_array(ref: str, root: Path) -> np.ndarray:
@@ -31,7 +32,7 @@ def read_array(ref: str, root: Path) -> np.ndarray:
     """
     values = load(ref, root)
     if values.dtype.kind not in "fiub":
-        raise Unusable(f"{ref}: holds {values.dtype} values, expected numbers")
+        raise Unusable(f"{ref}: holds {_kind(values.dtype)} values, expected numbers")
     if values.ndim == 1:
         values = values[:, None]
     if values.ndim != 2:
@@ -68,7 +69,7 @@ def load(ref: str, root: Path) -> np.ndarray:
     except _BROKEN as error:
         if "allow_pickle" in str(error):
             raise Unusable(f"{ref}: holds Python objects, which need pickle; save plain numbers") from error
-        raise Unusable(f"{ref}: cannot be read, truncated or not a {suffix} file ({_first_line(error)})") from error
+        raise Unusable(f"{ref}: cannot be read, truncated or not a {suffix} file ({said(error)})") from error
 
 
 _HEAD = 10_000
@@ -117,7 +118,7 @@ def _read_array(file: IO[bytes], size: int, held: int) -> np.ndarray:
     read = {1: np.lib.format.read_array_header_1_0, 2: np.lib.format.read_array_header_2_0}
     shape, _, dtype = read[np.lib.format.read_magic(file)[0]](file)
     if not dtype.hasobject and prod(shape) * dtype.itemsize > size:
-        raise ValueError(f"its header declares {prod(shape):,} values of {dtype}, it has {size:,} bytes")
+        raise ValueError(f"its header declares {prod(shape):,} values of {_kind(dtype)}, it has {size:,} bytes")
     check_array(shape, dtype.itemsize, held)
     file.seek(0)
     return np.lib.format.read_array(file, allow_pickle=False)
@@ -191,7 +192,7 @@ def _read_safetensors(ref: str, path: Path, key: str) -> np.ndarray:
         file, keys = _open_safetensors(path, status.st_size, status.st_mtime_ns)
         return file.get_tensor(key if key in keys else _pick(ref, key, keys)).float().numpy()
     except SafetensorError as error:
-        raise ValueError(_first_line(error)) from error
+        raise ValueError(said(error)) from error
 
 
 @lru_cache(maxsize=64)
@@ -244,12 +245,12 @@ def _refuse_not_finite(ref: str, values: np.ndarray) -> NoReturn:
     )
 
 
+def _kind(dtype: np.dtype) -> str:
+    return str(dtype) if dtype.names is None else "structured"  # whose names are the file's
+
+
 def _is_numbers(line: str) -> bool:
     try:
         return bool([float(cell) for cell in line.split(",")])
     except ValueError:
         return False
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().split("\n")[0][:200] or type(error).__name__

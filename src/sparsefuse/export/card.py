@@ -12,6 +12,7 @@ from sparsefuse.export.program import Input
 from sparsefuse.export.runner import Latency
 from sparsefuse.files.typed import write
 from sparsefuse.files.whole import write_text
+from sparsefuse.shown import REASON, markdown, markdown_table
 
 _PACKAGES = ("sparsefuse", "torch", "onnx", "onnxscript", "onnxruntime")
 
@@ -63,38 +64,37 @@ def machine() -> str:
 
 def write_card(path: Path, card: ExportCard) -> None:
     """Writes both beside the exported file `path`."""
-    write_text(path.with_suffix(".md"), markdown(card))
+    write_text(path.with_suffix(".md"), page(card))
     write(path.with_suffix(".json"), card)
 
 
-def markdown(card: ExportCard) -> str:
+def page(card: ExportCard) -> str:
     """The card for people."""
     size = f"{card.bytes / 1e3:.0f} kB"
     if card.int8:
         size += f", {card.bytes / card.fp32_bytes:.2f} of float32's"
-    labels = f", of {', '.join(card.labels)}" if card.labels else ""
+    labels = f", of {', '.join(map(markdown, card.labels))}" if card.labels else ""
     latency = card.latency
-    clip = ", ".join(f"{name} {count}" for name, count in latency.clip.items())
+    clip = ", ".join(f"{markdown(name)} {count}" for name, count in latency.clip.items())
     lines = [
-        f"# {card.file}",
+        f"# {markdown(card.file)}",
         "",
-        f"`{card.method}` as {card.format}, {card.precision}, {size}. Task: {card.task}. "
+        f"{markdown(card.method)} as {card.format}, {card.precision}, {size}. Task: {card.task}. "
         + (f"Temperature {card.temperature:.3g}." if card.calibrated else "Not calibrated."),
         "",
-        "| input | shape | what |",
-        "|---|---|---|",
-        *(line for spec in card.inputs for line in _input_lines(spec)),
-        "",
-        f"Outputs: {' and '.join(card.outputs)} (batch, {max(len(card.labels), 1)}){labels}.",
+        markdown_table(
+            [("input", "shape", "what"), *(line for spec in card.inputs for line in _input_lines(spec))], ["---"] * 3
+        ),
+        f"Outputs: {' and '.join(map(markdown, card.outputs))} (batch, {max(len(card.labels), 1)}){labels}.",
         "",
         "## Agreement with the trained model",
         "",
-        f"Checked on {card.parity.clips} clips ({card.clips_from}), each alone and in padded batches.",
+        f"Checked on {card.parity.clips} clips ({markdown(card.clips_from)}), each alone and in padded batches.",
         "",
         _parity_line("float32 graph" if card.int8 else "Graph", card.parity) + f"; tolerance {card.tolerance:g}.",
         *([_parity_line("int8", card.int8) + "."] if card.int8 else []),
         *(_score_line(split, score) for split, score in card.scores.items()),
-        *(f"**Refused, written with --force: {reason}.**" for reason in card.failures),
+        *(f"**Refused, written with --force: {markdown(reason, REASON)}.**" for reason in card.failures),
         "",
         "## Cost",
         "",
@@ -107,14 +107,14 @@ def markdown(card: ExportCard) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _input_lines(spec: Input) -> list[str]:
+def _input_lines(spec: Input) -> list[tuple[str, str, str]]:
     sees = f"; resampled or cut to {spec.tokens} tokens" if spec.tokens else ""
     if spec.kind == "sound":
         shape, what = "(batch, samples) float32", f"sound from -1 to 1, {spec.rate} samples a second"
     else:
         shape, what = f"(batch, tokens, {spec.width}) float32", "features as extracted, not normalised"
-    length = f"| {spec.length} | (batch,) int64 | length without padding; 0 = the clip lacks it |"
-    return [f"| {spec.name} | {shape} | {what}{sees} |", length]
+    length = (spec.length, "(batch,) int64", "length without padding; 0 = the clip lacks it")
+    return [(spec.name, shape, what + sees), length]
 
 
 def _parity_line(what: str, parity: Parity) -> str:
@@ -126,7 +126,7 @@ def _parity_line(what: str, parity: Parity) -> str:
 
 def _score_line(split: str, score: ScoreChange) -> str:
     trained, exported = f"{score.trained:.4f} as trained", f"{score.exported:.4f} as exported"
-    return f"{score.metric} on {split}, {score.clips} clips: {trained}, {exported}."
+    return f"{markdown(score.metric)} on {split}, {score.clips} clips: {trained}, {exported}."
 
 
 def _version(package: str) -> str:

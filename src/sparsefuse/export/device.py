@@ -24,6 +24,7 @@ from sparsefuse.files.typed import read
 from sparsefuse.files.whole import write_text
 from sparsefuse.runs.folder import RunFolder
 from sparsefuse.runs.records import ModelFacts
+from sparsefuse.shown import markdown_table
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -177,6 +178,5 @@ def _cells(row: DeviceRow) -> list[str]:
 def _write(lines: Sequence[DeviceRow], stem: Path, kind: str) -> None:
     rows = [{k: "" if v is None else str(v) for k, v in line._asdict().items()} for line in lines]
     write_table(stem.with_name(f"{stem.name}{kind}.csv"), rows)
-    text = [list(_TITLES), ["---"] * len(_TITLES), *(_cells(line) for line in lines)]
-    body = "".join(f"| {' | '.join(cell.replace('|', '/') for cell in cells)} |\n" for cells in text)
-    write_text(stem.with_name(f"{stem.name}{kind}.md"), body)
+    table = markdown_table([_TITLES, *map(_cells, lines)], ["---"] * len(_TITLES))
+    write_text(stem.with_name(f"{stem.name}{kind}.md"), table)

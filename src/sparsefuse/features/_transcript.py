@@ -119,7 +119,7 @@ def _read_json_value(path: Path, value: Any) -> Iterator[_Word]:
         for item in value:
             yield from _read_json_value(path, item)
     elif not isinstance(value, dict):
-        raise Unusable(f"{path}: got {str(value)[:40]!r}, expected objects with word, start and end")
+        raise Unusable(f"{path}: expected objects with word, start and end, got another value")
     elif "word" in value:
         yield _word(path, value)
     elif "segments" in value or "words" in value:
@@ -131,7 +131,7 @@ def _read_json_value(path: Path, value: Any) -> Iterator[_Word]:
         else:
             yield from _spread(part.text, part.start, part.end)
     else:
-        raise Unusable(f"{path}: an object has {', '.join(value) or 'nothing'}, expected word, start and end")
+        raise Unusable(f"{path}: an object has no word, start and end")
 
 
 def _word(path: Path, row: dict[str, Any]) -> _Word:
@@ -140,7 +140,7 @@ def _word(path: Path, row: dict[str, Any]) -> _Word:
         try:
             times.append(None if row.get(name) in (None, "") else float(row[name]))
         except (TypeError, ValueError) as error:
-            raise Unusable(f"{path}: {name} of {row['word']!r} is {row[name]!r}, expected seconds") from error
+            raise Unusable(f"{path}: {name} of a word is no number, expected seconds") from error
     return _Word(str(row["word"] or "").strip(), *times)
 
 

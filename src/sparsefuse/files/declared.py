@@ -23,7 +23,7 @@ def beyond() -> int:
     except ValueError:
         value = 0.0
     if not 0 < value < 1e9:
-        raise ValueError(f"{OPTION} is {text[:60]!r}, expected gigabytes, a number above 0")
+        raise ValueError(f"{OPTION} is {text[:60]}, expected gigabytes, a number above 0")
     return int(value * 1e9)
 
 

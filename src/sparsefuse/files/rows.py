@@ -171,7 +171,7 @@ def _read_jsonl(path: Path, text: str) -> Table:
             why = str(error)[:100]
             raise ValueError(f"{path}, line {number}: not JSON ({why}); expected one object a line") from error
         if not isinstance(value, dict):
-            raise ValueError(f"{path}, line {number}: got {line.strip()[:40]}, expected one object {{...}} a line")
+            raise ValueError(f"{path}, line {number}: expected one object {{...}} a line, got another value")
         rows.append(cells)
         lines.append(number)
         columns.update(dict.fromkeys(value))

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from sparsefuse.files.whole import write_text
+from sparsefuse.shown import REASON, shown
 
 LOG = "errors.log"
 ENDS = (KeyboardInterrupt, SystemExit, GeneratorExit)
@@ -18,10 +19,16 @@ ENDS = (KeyboardInterrupt, SystemExit, GeneratorExit)
 
 
 class Unusable(ValueError):
-    """A file or sample that cannot be used. The message says what, where, got and expected, for the user."""
+    """A file or sample that cannot be used. The message says what, where, got and expected, for the user.
+
+    It is one line of at most `REASON` letters, whatever names of files and columns it holds.
+    """
 
     trace = ""
     """the traceback of an error that nobody foresaw"""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(shown(message, REASON))
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from sparsefuse.files.rows import SUFFIXES, check_ids, read_table
 from sparsefuse.files.skipped import Unusable
 from sparsefuse.inference.predictor import Clip, Prediction, Predictor, load
 from sparsefuse.inference.timeline import Timeline, check_windows, timeline
+from sparsefuse.shown import shown
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -118,12 +119,17 @@ def _lines(columns: list[str]) -> Iterator[tuple[str, Clip | Unusable]]:
         try:
             paths = json.loads(text)
         except ValueError as error:
-            yield name, Unusable(f"not JSON ({error}): {text[:80]}")
+            yield name, Unusable(f"not JSON ({error}): {shown(text)}")
             continue
         name = str(paths.pop("id", name))
         wrong = [key for key, value in paths.items() if key not in columns or not isinstance(value, str)]
         if wrong:
-            yield name, Unusable(f"expected the paths of {', '.join(columns)}; got {wrong[0]!r}: {paths[wrong[0]]!r}")
+            yield (
+                name,
+                Unusable(
+                    f"expected the paths of {', '.join(columns)}; got {shown(wrong[0])!r}: {shown(paths[wrong[0]])!r}"
+                ),
+            )
         else:
             yield name, {key: Path(value) for key, value in paths.items()}
 

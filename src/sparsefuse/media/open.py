@@ -258,4 +258,8 @@ def unreadable(path: Path, reason: str) -> str:
         start = file.read(12)
     if start[4:8] == b"ftyp":
         return f"{path}: is an mp4 that was cut short or damaged ({reason}); copy it again"
-    return f"{path}: cannot be decoded ({reason}); expected a media file, got one that starts with {start!r}"
+    got = next((f", got {kind}" for begin, kind in _OTHERS.items() if start.startswith(begin)), "")
+    return f"{path}: cannot be decoded ({reason}); expected a media file{got}"
+
+
+_OTHERS = {b"PK": "a zip archive", b"<": "HTML or XML", b"{": "JSON", b"%PDF": "a PDF", b"\x93NUMPY": "a .npy file"}

@@ -14,6 +14,7 @@ import numpy as np
 from sparsefuse.files.whole import replacing, write_text
 from sparsefuse.report import charts
 from sparsefuse.runs.summary import METRICS, Row, Run, Stat, by_name, every_class, mean, metric, read_runs, summarise
+from sparsefuse.shown import CELL, markdown, markdown_table
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -38,10 +39,8 @@ _NONE, _TIMES = "\N{EN DASH}", "\N{MULTIPLICATION SIGN}"
 def table_markdown(rows: list[Row]) -> str:
     """The results as a Markdown table."""
     titles, lines = table_cells(rows)
-    lines = [[cell.replace("|", "\\|") for cell in line] for line in lines]
-    rule = [":--", *["--:"] * (len(titles) - 1)]
-    table = "".join(f"| {' | '.join(line)} |\n" for line in [titles, rule, *lines])
-    return table + "".join(f"\nWarning: {warning}.\n" for warning in table_warnings(rows))
+    table = markdown_table([titles, *lines], [":--", *["--:"] * (len(titles) - 1)])
+    return table + "".join(f"\nWarning: {markdown(warning, CELL)}.\n" for warning in table_warnings(rows))
 
 
 def table_warnings(rows: list[Row]) -> list[str]:

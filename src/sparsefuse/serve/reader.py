@@ -22,6 +22,7 @@ from sparsefuse.media.open import import_av
 from sparsefuse.runs.folder import RunFolder
 from sparsefuse.runs.records import ModelFacts
 from sparsefuse.serve.upload import FILE, JSON, Received
+from sparsefuse.shown import shown
 
 if TYPE_CHECKING:
     from sparsefuse.inference.predictor import Clip, Predictor
@@ -193,7 +194,7 @@ def _array(name: str, rows: Any) -> np.ndarray:
     try:
         return np.asarray(rows, dtype=np.float32)
     except (ValueError, TypeError) as error:
-        raise Unusable(f"{name}: expected rows of numbers, all of one length ({error})") from error
+        raise Unusable(f"{shown(name)}: expected rows of numbers, all of one length") from error
 
 
 def _check_used(

@@ -3,10 +3,7 @@
 import math
 from collections.abc import Mapping
 
-from sparsefuse.shown import shown
-
-MOST = 1000
-"""Letters of a reason."""
+from sparsefuse.shown import REASON, shown
 
 
 class Refusal(Exception):
@@ -16,7 +13,7 @@ class Refusal(Exception):
         self, status: int, reason: str, *, retry_after: float | None = None, headers: Mapping[str, str] | None = None
     ) -> None:
         super().__init__(reason)
-        self.status, self.reason = status, shown(reason, MOST)
+        self.status, self.reason = status, shown(reason, REASON)
         self.headers = {
             **(headers or {}),
             **({} if retry_after is None else {"retry-after": str(math.ceil(retry_after))}),

@@ -45,7 +45,7 @@ async def receive(
                 file.write(part)
         return [Received(JSON, target, "the JSON")]
     if kind != "multipart/form-data":
-        raise Refusal(415, f"the body is {kind or 'of no stated type'}; {_HOW}")
+        raise Refusal(415, f"the body is {shown(kind) or 'of no stated type'}; {_HOW}")
     boundary = re.search(r'boundary=("?)([^";,\s]{1,70})\1', rest)
     if boundary is None:
         raise Refusal(400, f"the form's Content-Type names no boundary; {_HOW}")

@@ -10,6 +10,7 @@ from sparsefuse.data.labels import Labels
 from sparsefuse.runs.folder import RunFolder
 from sparsefuse.runs.records import Change, Environment, ModelFacts, Result
 from sparsefuse.runs.summary import MAIN_METRIC, metric, metric_names, spread
+from sparsefuse.shown import REASON, markdown
 
 NOT_STATED = "not stated"
 
@@ -21,7 +22,7 @@ def card(run: Path, *, title: str, source: str, license: str | None, data: str |
     facts, result = folder.read(ModelFacts), folder.get(Result)
     parts = [
         _header(facts, license),
-        f"# {_plain(title)}",
+        f"# {markdown(title)}",
         _what(facts),
         "## Results\n\n" + _results(folder, result),
         "## Cost\n\n" + _cost(result, folder.get(Environment)),
@@ -30,7 +31,7 @@ def card(run: Path, *, title: str, source: str, license: str | None, data: str |
         "## Data\n\n" + _data(facts, result, data),
         "## Use\n\n" + _use(source, facts),
         "## Intended use and limits\n\n" + _limits(facts, result),
-        f"## Licence\n\n{_plain(license) if license else NOT_STATED}",
+        f"## Licence\n\n{markdown(license) if license else NOT_STATED}",
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -52,9 +53,11 @@ def _what(facts: ModelFacts) -> str:
     }[facts.labels.task]
     origin = facts.finetuned_from
     text = f"A classifier of clips with the streams {_join(sorted(facts.features))}, by the method "
-    text += f"`{facts.method}` of sparsefuse: {task}."
+    text += f"{markdown(facts.method)} of sparsefuse: {task}."
     if origin:
-        text += f" It was adapted from a model called {_plain(origin.name)} to {origin.clips.count} clips of one user."
+        text += (
+            f" It was adapted from a model called {markdown(origin.name)} to {origin.clips.count} clips of one user."
+        )
     return text
 
 
@@ -72,7 +75,9 @@ def _results(folder: RunFolder, result: Result | None) -> str:
         for name in names:
             stat = spread([peer.scores(split)[name] for peer in peers if name in peer.scores(split)])
             over = "" if stat.std is None else f"{_shown(stat.mean, name)} ± {_shown(stat.std, name)}"
-            rows.append(f"| {metric(name).title} | {_shown(scores[name], name)} | {over} | n = {len(peers)} |")
+            rows.append(
+                f"| {markdown(metric(name).title)} | {_shown(scores[name], name)} | {over} | n = {len(peers)} |"
+            )
         of = f"On {result.splits[split]} {clips}."
         alone = " One seed: no deviation." if len(peers) == 1 else ""
         main = metric(MAIN_METRIC[result.task]).title
@@ -113,9 +118,9 @@ def _cost(result: Result | None, env: Environment | None) -> str:
     if cost.latency_ms is not None and cost.memory_mb is not None:
         rows.append(f"| latency, batch 1 | {cost.latency_ms:.2f} ms |")
         rows.append(f"| peak memory of a training step | {cost.memory_mb:.2f} MB |")
-    lengths = ", ".join(f"{_plain(name)} {count}" for name, count in cost.lengths.items())
+    lengths = ", ".join(f"{markdown(name)} {count}" for name, count in cost.lengths.items())
     where = f"{env.device}, {env.threads} threads, torch {env.torch}" if env else "a machine that is not stated"
-    return "\n".join(rows) + f"\n\nA clip of typical length ({lengths} tokens), in float32, on {_plain(where)}."
+    return "\n".join(rows) + f"\n\nA clip of typical length ({lengths} tokens), in float32, on {markdown(where)}."
 
 
 def _inputs(facts: ModelFacts) -> str:
@@ -124,10 +129,12 @@ def _inputs(facts: ModelFacts) -> str:
         spec = facts.extractors.get(name)
         if spec:
             options = ", ".join(f"{k} {v}" for k, v in spec.items() if k not in ("extractor", "source"))
-            source = f"`{spec['extractor']}` of sparsefuse" + (f" ({_plain(options)})" if options else "")
+            source = f"{markdown(spec['extractor'])} of sparsefuse" + (
+                f" ({markdown(options, REASON)})" if options else ""
+            )
         else:
             source = "elsewhere; give arrays (tokens, features)"
-        rows.append(f"| {_plain(name)} | {width} | {facts.lengths[name]} | {source} |")
+        rows.append(f"| {markdown(name)} | {width} | {facts.lengths[name]} | {source} |")
     return "\n".join(rows) + "\n\nAny subset of the modalities works; what is missing is named in the answer."
 
 
@@ -139,13 +146,13 @@ def _labels(labels: Labels) -> str:
 
 def _data(facts: ModelFacts, result: Result | None, data: str | None) -> str:
     counted = ", ".join(f"{name} {count}" for name, count in result.splits.items() if count) if result else ""
-    stated = _plain(data) if data else f"What it was trained on: {NOT_STATED}."
+    stated = markdown(data, REASON) if data else f"What it was trained on: {NOT_STATED}."
     what = "Clips that it was adapted to and tested on" if facts.finetuned_from else "Clips"
     return stated + (f"\n\n{what}: {counted}." if counted else "")
 
 
 def _use(source: str, facts: ModelFacts) -> str:
-    streams = ", ".join(f'"{name}": "{name}.npy"' for name in sorted(facts.features))
+    streams = ", ".join(f"{json.dumps(name)}: {json.dumps(name + '.npy')}" for name in sorted(facts.features))
     clip = '"clip.mp4"' if facts.extract else f"{{{streams}}}"
     return (
         f"```sh\npip install sparsefuse && sparsefuse pull {source} model\n```\n\n"
@@ -161,7 +168,7 @@ def _limits(facts: ModelFacts, result: Result | None) -> str:
         "- Nothing was measured on fairness, safety or misuse; do not decide about people by it alone.",
     ]
     lines += [
-        f"- The choice of its weights is doubtful: {_plain(text)}." for text in (result.warnings if result else [])
+        f"- The choice of its weights is doubtful: {markdown(text)}." for text in (result.warnings if result else [])
     ]
     if facts.finetuned_from:
         lines.append("- It was adapted to one user's clips; the scores of the model it came from do not hold for it.")
@@ -173,10 +180,4 @@ def _shown(value: float, name: str) -> str:
 
 
 def _join(names: Sequence[str]) -> str:
-    return ", ".join(_plain(name) for name in names)
-
-
-def _plain(text: str) -> str:
-    """A text as one line, escaped for Markdown and HTML."""
-    line = " ".join(str(text).split())
-    return "".join("\\" + letter if letter in "\\`*[]<>|#!" else letter for letter in line)
+    return ", ".join(markdown(name) for name in names)

@@ -8,6 +8,7 @@ import numpy as np
 
 from sparsefuse.report.page import percent, significant
 from sparsefuse.runs.summary import Stat, spread
+from sparsefuse.shown import markdown_table
 from sparsefuse.study import paper
 from sparsefuse.study.claims import Claim
 from sparsefuse.study.results import Results
@@ -28,7 +29,7 @@ class StudyTable(NamedTuple):
     def markdown(self) -> str:
         """As a Markdown table under its title."""
         rule = [":--", *["--:"] * (len(self.head) - 1)]
-        rows = "".join(f"| {' | '.join(line)} |\n" for line in [self.head, rule, *self.lines])
+        rows = markdown_table([self.head, *self.lines], rule)
         return f"## {self.title}\n\n{rows}" + (f"\n{self.note}\n" if self.note else "")
 
 
