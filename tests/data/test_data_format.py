@@ -12,6 +12,7 @@ from media_sounds import write_sound
 from sparsefuse.config import Data, Split
 from sparsefuse.data.check import check
 from sparsefuse.data.check.rules import RULES
+from sparsefuse.features._tables import table_readers
 from sparsefuse.files.rows import write_table
 from sparsefuse.media import write_clip
 
@@ -80,6 +81,7 @@ def write(folder: Path, rows: Rows) -> None:
 
 BROKEN: dict[str, Callable[[Path], Rows | None]] = {}
 SPLIT = {"unusable": Split(by="group")}
+RAW = {"wrist": {"extractor": "series", "source": "wrist", "time": "t"}}
 
 
 def breaks(rule: str) -> Callable[[Callable[[Path], Rows | None]], None]:
@@ -271,6 +273,30 @@ def _(folder: Path) -> Rows:
     return [row | {"a": np.clip(rng.normal(size=(60, 3)), -1, 1)} for row in features()]
 
 
+def tables(folder: Path) -> Rows:
+    """Readings at times, as a sensor writes them."""
+    rng = np.random.default_rng(0)
+    rows = [{key: row[key] for key in ("id", "label", "split")} for row in features()]
+    for row in rows:
+        row["wrist"] = f"{row['id']}.csv"
+        lines = [f"{i / 50},{x},{y}" for i, (x, y) in enumerate(rng.normal(size=(20, 2)))]
+        (folder / row["wrist"]).write_text("\n".join(["t,x,y", *lines]))
+    return rows
+
+
+@breaks("clock")
+def _(folder: Path) -> Rows:
+    rows = tables(folder)
+    lines = (folder / "s1.csv").read_text().split("\n")
+    (folder / "s1.csv").write_text("\n".join([*lines[:9], *lines[11:], *lines[9:11]]))
+    return rows
+
+
+@breaks("table")
+def _(folder: Path) -> Rows:
+    return [row | {"other": row["wrist"]} for row in tables(folder)]
+
+
 @breaks("gaps")
 def _(folder: Path) -> Rows:
     return changed(features(), 1, a="")
@@ -310,10 +336,12 @@ def test_errors_come_first_then_warnings() -> None:
     assert weights == sorted(weights, key=["error", "warning", "note"].index)
 
 
-@pytest.mark.parametrize("make", [lambda folder: features(), sounds, films], ids=["features", "sounds", "films"])
+@pytest.mark.parametrize(
+    "make", [lambda folder: features(), sounds, films, tables], ids=["features", "sounds", "films", "tables"]
+)
 def test_a_set_that_keeps_the_rules_has_no_findings(tmp_path: Path, make: Callable[[Path], Rows]) -> None:
     write(tmp_path, make(tmp_path))
-    assert check(Data(manifest="manifest.csv"), tmp_path, jobs=1).problems == []
+    assert check(Data(manifest="manifest.csv"), tmp_path, jobs=1, tables=table_readers(RAW)).problems == []
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -322,7 +350,8 @@ def test_a_set_that_breaks_a_rule_of_the_page_is_reported_in_its_words(tmp_path:
     rows = BROKEN[rule](tmp_path)
     if rows is not None:
         write(tmp_path, rows)
-    report = check(Data(manifest="manifest.csv", split=SPLIT.get(rule, Split())), tmp_path, jobs=1)
+    raw = table_readers(RAW if rule in ("clock", "table") else {})
+    report = check(Data(manifest="manifest.csv", split=SPLIT.get(rule, Split())), tmp_path, jobs=1, tables=raw)
     found = [problem for problem in report.problems if problem.kind == rule]
     assert found, report.problems
     pattern = ".+".join(map(re.escape, documented()[rule][2].strip("`").split("…")))

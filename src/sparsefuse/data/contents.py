@@ -1,6 +1,7 @@
 """Summarises one file of a manifest: shape, hash and extremes of features, or the streams of media."""
 
 import hashlib
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -31,6 +32,8 @@ class Contents(NamedTuple):
     std: np.ndarray
     """(F,) float64"""
     values: Values
+    notes: tuple[str, ...] = ()
+    """what is odd, though the file can be used"""
 
 
 class Fault(NamedTuple):
@@ -52,6 +55,47 @@ def contents(ref: str, root: Path) -> Contents | Fault:
             return Fault("missing", str(error))
         columns = _not_finite(ref, root)
         return Fault("nonfinite" if columns else "unreadable", str(error), columns)
+    return _summary(values)
+
+
+class Span(NamedTuple):
+    """A part of a file, in seconds."""
+
+    start: float = 0.0
+    end: float | None = None
+
+
+class TableReadings(NamedTuple):
+    """What is made of a sensor's file."""
+
+    values: np.ndarray
+    """(N, F) float32, of all parts one after another"""
+    length: int
+    """tokens of the first part"""
+    notes: tuple[str, ...]
+
+
+def table_contents(
+    ref: str,
+    root: Path,
+    *,
+    read: Callable[[Path, Sequence[Span]], TableReadings],
+    spans: Mapping[str, Sequence[Span]],
+) -> Contents | Fault:
+    """Reads the parts of a sensor's file that rows name, as extraction does; `ref` is relative to `root`."""
+    path = media_path(ref, root)
+    if not path.exists():
+        return Fault("missing", f"{ref}: file not found in {root.resolve()}")
+    try:
+        values, length, notes = read(path, spans[ref])
+    except Unusable as error:
+        return Fault("unreadable", str(error).replace(str(path), ref))
+    if not np.isfinite(values).all():
+        return Fault("nonfinite", f"{ref}: has values that do not fit float32")
+    return _summary(values)._replace(length=length, notes=notes)
+
+
+def _summary(values: np.ndarray) -> Contents:
     digest = hashlib.blake2b(repr(values.shape).encode(), digest_size=16)
     digest.update(values.data)
     moments = values.mean(0, dtype=np.float64), values.std(0, dtype=np.float64)

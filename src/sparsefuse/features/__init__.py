@@ -11,7 +11,7 @@ and one of two things:
   extractors of one film share one pass over it. What is costly to load is kept on the instance
   (`functools.cached_property`): a process makes one for all its clips. It raises ValueError for a wrong option when it
   is constructed. Optional: `fingerprint() -> str`, what else the features depend on, such as a model's checksum, and
-  `times`, see `Timed`.
+  `times` and `notes`, see `Timed`.
 
 Features are float32, float16 or uint8; they are read as float32. Both raise `skipped.Unusable` for a clip that
 cannot be used; the file's name is put before the reason if it is not in it. `PACKAGES`, a tuple of the names of
@@ -67,6 +67,10 @@ class Timed(Protocol):
 
     def times(self, path: Path, /) -> np.ndarray:
         """Seconds (N,) since the file's beginning of the tokens of the whole file. Raises Unusable."""
+        ...
+
+    def notes(self, path: Path, /) -> list[str]:
+        """What is odd about the times of a file that can be used. Raises Unusable."""
         ...
 
 

@@ -93,6 +93,10 @@ def extract(
     _check_urls(table, specs)
     for column in sorted(_media_columns(table) - {spec.source for spec in specs}):
         _log.warning("column %r holds media that no feature is extracted from; the new manifest leaves it out", column)
+    for column in table.columns:
+        if column in _kept_columns(table, specs) and table.holds(column, TABLES):
+            hint = f"if they are readings, make features of them with source: {column}"
+            _log.warning("column %r holds .csv files, kept as features: all their columns; %s", column, hint)
     with in_use(out):
         plan = Plan(table, parts, specs, manifest.parent, out, bounds.limits())
         reasons = run(plan, jobs=jobs, engine=engine, timeout=bounds.timeout, strict=strict, progress=progress)

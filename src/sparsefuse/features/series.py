@@ -1,6 +1,7 @@
 """Columns of a table of sensor readings, one token per reading, or resampled to a steady rate."""
 
 import codecs
+import functools
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,8 @@ from sparsefuse.files.skipped import Unusable
 from sparsefuse.media import File, FileRequest
 
 SOURCE = "series"
+_MANY = 10  # steps that are no coincidence
+_BURSTS = 0.25  # share of rows
 _MOST = 10_000_000  # tokens; a time column in milliseconds that is read as seconds gives more
 
 
@@ -113,8 +116,37 @@ class Extractor:
             raise Unusable(f"{path}: its rows have no times; give `time` (a column) or `file_rate`")
         return clock.times if self.rate is None else _grid(path, clock.times[-1], self.rate, 0.0, math.inf)
 
+    def notes(self, path: Path, /) -> list[str]:
+        """Whether the clock steps back, or time stamps come in bursts, as those of packets do."""
+        _, _, clock = self._table(path)
+        if clock is None:
+            return []
+        found = []
+        if clock.late:
+            dropped = f", {clock.twice} dropped, as their time is there already" * bool(clock.twice)
+            found.append(f"the clock steps back; {clock.late} rows are put in order{dropped}")
+        steps = np.diff(clock.times).clip(max=self.max_gap)
+        tight = steps < steps.mean() / 10
+        if len(steps) >= _MANY and tight.mean() > _BURSTS:
+            found.append(f"time stamps come in bursts: {tight.mean():.0%} of rows are hardly later than the row before")
+        return found
+
     def _table(self, path: Path) -> tuple[list[str], np.ndarray, Clock | None]:
-        """Names and values (rows, F) of the columns, and the rows' times if they are known."""
+        """Names and values (rows, F) of the columns, and the rows' times if they are known; the last one is kept."""
+        state = path.stat() if path.is_file() else None
+        key = state and (path, state.st_mtime_ns, state.st_size)
+        table = self._last.get(key)
+        if table is None:
+            table = self._read(path)
+            self._last.clear()
+            self._last[key] = table
+        return table
+
+    @functools.cached_property
+    def _last(self) -> dict[object, tuple[list[str], np.ndarray, Clock | None]]:
+        return {}
+
+    def _read(self, path: Path) -> tuple[list[str], np.ndarray, Clock | None]:
         layout = Layout(self.skip, self.comment, self.decimal, self.thousands, self.encoding)
         table = Readings(path, layout, self.missing or (), self.time_format)
         place = None if self.time is None else table.place(self.time)

@@ -120,12 +120,13 @@ def check(
     """
     from sparsefuse.config_checks import check_config
     from sparsefuse.data.check import check, show
+    from sparsefuse.features._tables import table_readers
     from sparsefuse.files.whole import write_json
 
     check_config(config)
     if report and report.suffix.lower() not in (".html", ".htm"):
         raise ValueError(f"report is {report}, expected the name of a page, such as {report.stem}.html")
-    findings = check(config.data, Path(), jobs=jobs)
+    findings = check(config.data, Path(), jobs=jobs, tables=table_readers(config.features))
     show(findings)
     if json:
         write_json(json, findings.to_json())

@@ -3,13 +3,16 @@
 The rules are in `rules`; docs/data-format.md explains them.
 """
 
+import math
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 
 from sparsefuse.config import Data
 from sparsefuse.data.check.balance import balance, imbalance, odd_classes
-from sparsefuse.data.check.files import Features, Files
+from sparsefuse.data.check.files import Features, Files, ReadTable
 from sparsefuse.data.check.footage import footage, odd_media
 from sparsefuse.data.check.groups import groups_of, odd_groups
 from sparsefuse.data.check.ids import bad_ids, some
@@ -21,7 +24,7 @@ from sparsefuse.data.check.screen import show
 from sparsefuse.data.check.segments import Segments, outside, read_segments
 from sparsefuse.data.check.values import odd_values
 from sparsefuse.data.classes import read_class_lists
-from sparsefuse.data.contents import Fault
+from sparsefuse.data.contents import Fault, Span
 from sparsefuse.data.labels import task_of
 from sparsefuse.data.lengths import WHOLE, Lengths
 from sparsefuse.data.manifest import Manifest, Row, read_manifest
@@ -33,10 +36,13 @@ from sparsefuse.metrics import Task
 __all__ = ["Problem", "Report", "Size", "Spread", "check", "show"]
 
 
-def check(data: Data, root: Path, *, jobs: int = 0) -> Report:
+def check(
+    data: Data, root: Path, *, jobs: int = 0, tables: Mapping[str, ReadTable | None] = MappingProxyType({})
+) -> Report:
     """Reads everything the configuration names; `root` is the folder that its paths are relative to.
 
-    `jobs`: processes that probe media; 0 = one per core, 1 = this one alone, which a broken file may crash.
+    `jobs`: processes that probe media; 0 = one per core, 1 = this one alone, which a broken file may crash. `tables`:
+    columns of sensor files that `extract` would make features of, and what reads them (None: not read here).
     Raises FileNotFoundError if the manifest, or a list of classes, is missing. All else is a problem in the report.
     """
     path = root / data.manifest
@@ -51,9 +57,15 @@ def check(data: Data, root: Path, *, jobs: int = 0) -> Report:
     except ValueError as error:
         return Report(str(path), num_rows, problems=[broken("manifest", str(error))])
     segments = read_segments(table)
-    files = Files(manifest.rows, manifest.modalities)
-    files.read(manifest.root, jobs)
-    problems = [*segments.problems, *outside(segments.of, files), *_faults(files), *_notes(files, manifest)]
+    files = Files(manifest.rows, manifest.modalities, tables)
+    spans = {id: Span(part.start, None if part.end == math.inf else part.end) for id, part in segments.of.items()}
+    files.read(manifest.root, jobs, spans)
+    problems = [
+        *segments.problems,
+        *outside(segments.of, files),
+        *_faults(files),
+        *_notes(files, manifest, bool(tables)),
+    ]
     problems += [*odd_lengths(files, segments.of), *odd_rates(files, segments.of), *odd_media(files)]
     counts: dict[str, dict[str, int]] = {}
     sizes: dict[str, Size] = {}
@@ -92,7 +104,7 @@ def _prepared(
     return prepare(
         splits,
         manifest.root,
-        modalities=files.features or files.media,
+        modalities=files.features if files.made else [*files.features, *files.media],
         task=task,
         columns=manifest.labels,
         lists=read_class_lists(data.classes, root, manifest.labels),
@@ -127,10 +139,19 @@ def _skips(prepared: Prepared, files: Files, manifest: Manifest) -> list[Problem
     return problems
 
 
-def _notes(files: Files, manifest: Manifest) -> list[Problem]:
+def _notes(files: Files, manifest: Manifest, extracting: bool) -> list[Problem]:
     """Findings that are not problems: missing modalities, columns of media, clips that extraction left out."""
     problems = []
-    if files.features:
+    if extracting or files.media:
+        problems += [
+            broken("table", f"column {name!r} holds .csv files that no extractor reads; all their columns are features")
+            for name in sorted(files.csv.intersection(files.made))
+        ]
+    for row, _, ref in files.cells(files.tables):
+        content = files.of_features[ref]
+        if isinstance(content, Features):
+            problems += [broken("clock", f"sample {row.id}: {ref}: {note}", row.id) for note in content.notes]
+    if files.made:
         problems += [
             broken("media", f"column {name!r} holds media, not features, and is left out of training")
             for name in files.media

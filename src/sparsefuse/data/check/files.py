@@ -1,19 +1,20 @@
 """Reads every file of a manifest once and keeps a summary of each; the arrays themselves are not kept."""
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
 
-from sparsefuse.data.contents import Contents, Fault, contents, media_contents
+from sparsefuse.data.contents import Contents, Fault, Span, TableReadings, contents, media_contents, table_contents
 from sparsefuse.data.manifest import Row
 from sparsefuse.data.prepare import Shape, watched
 from sparsefuse.data.values import Values
-from sparsefuse.files.references import MEDIA, suffix
+from sparsefuse.files.references import MEDIA, TABLES, suffix
 from sparsefuse.files.skipped import Unusable
 from sparsefuse.media.probe import Probe
 from sparsefuse.parallel.workers import each
@@ -22,8 +23,12 @@ FEW = 5000
 """Feature files that one process reads before others would have started."""
 MOST_GROUPS = 200
 """Groups whose statistics are kept; of more, one that lies apart matters little."""
+FEW_TABLES = 50
+"""Sensor files, which take longer."""
 SECONDS = 60.0
 """Time-out for probing one media file; that takes seconds, but a malicious file may stall the decoder."""
+
+ReadTable = Callable[[Path, Sequence[Span]], TableReadings]
 
 
 class Features(NamedTuple):
@@ -33,6 +38,7 @@ class Features(NamedTuple):
     width: int
     hash: str
     values: Values
+    notes: tuple[str, ...] = ()
 
 
 class Extremes(NamedTuple):
@@ -57,12 +63,18 @@ class Sums(NamedTuple):
 class Files:
     """A summary of every file; `features` and `media` are columns, sorted."""
 
-    def __init__(self, rows: Sequence[Row], columns: Sequence[str]) -> None:
+    def __init__(
+        self, rows: Sequence[Row], columns: Sequence[str], tables: Mapping[str, ReadTable | None] = MappingProxyType({})
+    ) -> None:
+        """`tables`: columns of sensor files that features are yet to be made of, and what reads them."""
         self.rows = rows
         kinds = {name: [row.files[name] for row in rows if name in row.files] for name in columns}
         # As `Table.holds`: most cells decide.
         self.media = sorted(n for n, refs in kinds.items() if 2 * sum(suffix(r) in MEDIA for r in refs) > len(refs))
-        self.features = sorted(set(columns) - set(self.media))
+        self.csv = {n for n, refs in kinds.items() if 2 * sum(suffix(r) in TABLES for r in refs) > len(refs)}
+        raw = self.csv & set(tables)
+        self.tables = {name: read for name in sorted(raw) if (read := tables[name])}
+        self.features = sorted(set(columns) - set(self.media) - (raw - set(self.tables)))
         self.of_features: dict[str, Features | Fault] = {}
         """by reference, as the manifest has it"""
         self.of_media: dict[str, Probe | Fault] = {}
@@ -72,21 +84,34 @@ class Files:
         self.moments: dict[tuple[str, int], dict[str, Sums]] = defaultdict(dict)
         """(column, F) -> group ->"""
 
-    def cells(self, columns: Sequence[str]) -> Iterator[tuple[Row, str, str]]:
+    @property
+    def made(self) -> list[str]:
+        """The columns of features that need no extraction."""
+        return [name for name in self.features if name not in self.tables]
+
+    def cells(self, columns: Iterable[str]) -> Iterator[tuple[Row, str, str]]:
         """Row, column and reference of every cell that is not empty."""
         return ((row, name, row.files[name]) for row in self.rows for name in columns if name in row.files)
 
-    def read(self, root: Path, jobs: int) -> None:
-        """Reads every file once; media in `jobs` processes (0: one per core), so that a crash, or a file that takes
-        longer than SECONDS, costs one file."""
+    def read(self, root: Path, jobs: int, spans: Mapping[str, Span] = MappingProxyType({})) -> None:
+        """Reads every file once, of a sensor's the `spans` of its rows, by id; sensors' and media in `jobs` processes
+        (0: one per core), so that a crash, or a media file that takes longer than SECONDS, costs one file."""
         where: dict[str, set[tuple[str, str]]] = defaultdict(set)
         few = len({row.group for row in self.rows}) <= MOST_GROUPS
         for row, name, ref in self.cells(self.features):
             where[ref].add((name, row.group if few else ""))
-        results = each(partial(contents, root=root), list(where), 1 if len(where) < FEW else jobs)
-        with closing(results):
-            for ref, content in watched(results, "reading features", len(where)):
-                self.of_features[ref] = self._kept(content, where[ref]) if content else _crash(ref)
+        of_tables = {ref for _, _, ref in self.cells(self.tables)}
+        plain = [ref for ref in where if ref not in of_tables]
+        work = [(partial(contents, root=root), plain, FEW)]
+        for name, read in self.tables.items():
+            parts: dict[str, list[Span]] = defaultdict(list)
+            for row, _, ref in self.cells([name]):
+                parts[ref].append(spans.get(row.id, Span()))
+            work.append((partial(table_contents, root=root, read=read, spans=dict(parts)), list(parts), FEW_TABLES))
+        for task, refs, fewest in work:
+            with closing(each(task, refs, 1 if len(refs) < fewest else jobs)) as results:
+                for ref, content in watched(results, "reading features", len(refs)):
+                    self.of_features[ref] = self._kept(content, where[ref]) if content else _crash(ref)
         refs = list(dict.fromkeys(ref for _, _, ref in self.cells(self.media) if not is_remote(ref)))
         late = Fault("unreadable", f"probing it took longer than {SECONDS:g} s, the time-out")
         with closing(each(partial(media_contents, root=root), refs, jobs, timeout=SECONDS, late=late)) as results:
@@ -119,7 +144,7 @@ class Files:
             before = self.extremes.get((name, content.width), content)
             low, high = np.minimum(before.low, content.low), np.maximum(before.high, content.high)
             self.extremes[name, content.width] = Extremes(low, high)
-        return Features(content.length, content.width, content.hash, content.values)
+        return Features(content.length, content.width, content.hash, content.values, content.notes)
 
 
 def is_remote(ref: str) -> bool:

@@ -36,7 +36,8 @@ def leaks(
         for row, _, ref in files.cells([name]):
             content = files.of_features[ref]
             if row.id in where and isinstance(content, Features):
-                same[content.hash].append(_Use(row, where[row.id], ref, Segment()))
+                part = segments.get(row.id, Segment()) if name in files.tables else Segment()
+                same[content.hash].append(_Use(row, where[row.id], ref, part))
         problems += _judged(name, same.values())
     hashes = _hashes(files, root)
     for name in files.media:

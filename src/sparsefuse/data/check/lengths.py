@@ -50,12 +50,13 @@ def odd_rates(files: Files, segments: Mapping[str, Segment]) -> list[Problem]:
     problems = []
     seconds = seconds_of(files, files.media, segments)
     timed: set[str] = set()
-    for name in files.features:
+    columns = files.made if segments else files.features  # a sensor's file is as long as all of its parts
+    for name in columns:
         rates = [(id, n / seconds[id]) for id, n in tokens_of(files, name).items() if id in seconds]
         if len(rates) >= FEWEST:
             timed.add(name)
             problems += _odd("rate", rates, RATE, f"{name} has {{:.2f}} tokens per second")
-    for one, other in combinations([name for name in files.features if name not in timed], 2):
+    for one, other in combinations([name for name in columns if name not in timed], 2):
         first, second = tokens_of(files, one), tokens_of(files, other)
         ratios = [(id, first[id] / second[id]) for id in first if id in second]
         problems += _odd("rate", ratios, RATE, f"{one} has {{:.2f}} tokens for each of {other}")

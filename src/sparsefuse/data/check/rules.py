@@ -97,6 +97,16 @@ RULES = {
         "A feature does not stay at its lowest or highest value, as beyond the limits of a device.",
         "look at the recordings; measure with a wider range",
     ),
+    "clock": Rule(
+        "warning",
+        "The clock of a sensor's file does not step back, and its time stamps do not come in bursts.",
+        "set `unsorted: error` to leave such files out; of bursts, leave out `time` and set `file_rate`",
+    ),
+    "table": Rule(
+        "warning",
+        "Where features are to be extracted, every column of .csv files has an extractor.",
+        "name the column as `source` of one in `features`, such as series; nothing to do if it holds features",
+    ),
     "length": Rule(
         "warning",
         "Lengths are alike: none is half or twice the median and 5 scaled MADs off it (on a log scale).",
