@@ -55,11 +55,9 @@ def _one_thread() -> None:
 
 @pytest.fixture(autouse=True, scope="session")
 def _one_core() -> Iterator[None]:
-    """A run of a grid or a search sets its own threads. Two that wait for each other on busy cores take ten times as
-    long as one."""
+    """A grid or a search that is not told how many runs go at a time starts no process: that takes seconds."""
     with pytest.MonkeyPatch.context() as patch:
-        for place in ("experiments.grid", "budget.trials"):
-            patch.setattr(f"sparsefuse.{place}.cores", lambda: 1)
+        patch.setattr("sparsefuse.experiments.grid.cores", lambda: 1)
         yield
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from sparsefuse.parallel.workers import cores, each
+from sparsefuse.parallel.workers import each
 
 
 def double(number: int) -> int:
@@ -30,13 +30,6 @@ def refuse(number: int) -> int:
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_every_task_is_done_once(jobs: int) -> None:
     assert sorted(each(double, range(9), jobs)) == [(n, 2 * n) for n in range(9)]
-
-
-@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="only Linux says which cores a process may use")
-def test_cores_are_those_this_process_may_use(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "cpu_count", lambda: 64)
-    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {3, 5})
-    assert cores() == 2
 
 
 def test_no_task_is_no_work() -> None:
@@ -87,7 +80,7 @@ def test_an_error_of_the_caller_ends_the_tasks_that_have_begun() -> None:
 SCRIPT = """
 import os, sys, time
 from pathlib import Path
-from sparsefuse.parallel.workers import cores, each
+from sparsefuse.parallel.workers import each
 
 def note_then_wait(folder):
     (Path(folder) / f"{os.getpid()}.pid").touch()

@@ -14,7 +14,8 @@ from sparsefuse.config import Config
 from sparsefuse.experiments.grid import Cell, run_cell
 from sparsefuse.experiments.progress import GridProgress
 from sparsefuse.experiments.variants import Variant
-from sparsefuse.parallel.workers import cores, each
+from sparsefuse.parallel.cores import threads
+from sparsefuse.parallel.workers import each
 from sparsefuse.runs.folder import RunFolder
 from sparsefuse.runs.records import Result
 from sparsefuse.runs.summary import METRICS
@@ -141,8 +142,7 @@ class Trials(NamedTuple):
         config = Variant(name, candidate.method, candidate.options).of(self.config, self.config.seed)
         rivals = tuple(trial.curve for trial in done if trial.curve and self._no_dearer(trial, candidate))
         pruner = MedianPruner(self.goal, rivals, self.config.train.epochs)
-        threads = max(cores() // self.jobs, 1)
-        return Cell(name, config, self.out / f"{number:03d}", self.root, threads, tested=False, stop=pruner)
+        return Cell(name, config, self.out / f"{number:03d}", self.root, threads(self.jobs), tested=False, stop=pruner)
 
     def _no_dearer(self, trial: Trial, candidate: Candidate) -> bool:
         mine, other = self.limits.shares(candidate.costs), self.limits.shares(trial.candidate.costs)

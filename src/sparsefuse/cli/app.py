@@ -17,6 +17,7 @@ from sparsefuse.cli.yaml_file import read_yaml
 from sparsefuse.config import Config
 from sparsefuse.errors import unknown
 from sparsefuse.files.lock import in_use
+from sparsefuse.parallel.cores import share_cores
 from sparsefuse.parallel.memory import keep_memory
 from sparsefuse.shown import REASON, shown
 
@@ -28,6 +29,7 @@ def main() -> None:
     """Runs `sparsefuse VERB ...`."""
     logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=[_Stderr()])
     keep_memory()
+    share_cores()
     try:
         verb, arguments = _parsed(spelled_out(sys.argv[1:], WITH_CONFIG))
         with in_use(arguments["out"]) if verb in GRIDS else nullcontext():

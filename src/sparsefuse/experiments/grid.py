@@ -14,8 +14,9 @@ from typing import Any, Literal, NamedTuple
 from sparsefuse.config import Config
 from sparsefuse.experiments.progress import GridProgress
 from sparsefuse.experiments.variants import Variant, check_once, methods_of
+from sparsefuse.parallel.cores import cores, threads
 from sparsefuse.parallel.memory import keep_memory
-from sparsefuse.parallel.workers import cores, each
+from sparsefuse.parallel.workers import each
 from sparsefuse.runs.folder import RunFolder
 from sparsefuse.runs.records import ModelFacts, Result
 
@@ -109,7 +110,8 @@ def run(cells: Sequence[Cell], *, jobs: int = 0, engine: Engine = "local") -> li
         if cell.run.started:
             cell.run.check_same(cell.config)
     jobs = min(jobs or usual_jobs(cells[0].config.train.device), len(cells))
-    cells = [cell._replace(threads=max(cores() // jobs, 1)) for cell in cells]
+    each_threads = threads(jobs) if engine == "local" else 1  # a task of a cluster has one processor
+    cells = [cell._replace(threads=each_threads) for cell in cells]
     if engine == "ray":  # its workers may have another current folder
         cells = [cell._replace(folder=cell.folder.resolve(), root=cell.root.resolve()) for cell in cells]
     open_cells = [cell for cell in cells if not cell.ended]

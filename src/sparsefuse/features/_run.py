@@ -19,7 +19,8 @@ from sparsefuse.features._clip import Clip, Failure, Maker, begin, make
 from sparsefuse.features._plan import Group, Plan
 from sparsefuse.features._shards import ROWS
 from sparsefuse.files.skipped import LOG, Skip, Unusable, place_of, write_skipped
-from sparsefuse.parallel.workers import cores, each
+from sparsefuse.parallel.cores import cores
+from sparsefuse.parallel.workers import each
 
 Reasons = dict[tuple[str, str], Skip]
 """(id, modality) -> why it could not be extracted"""

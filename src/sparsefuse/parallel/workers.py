@@ -14,17 +14,11 @@ from multiprocessing import get_context, parent_process
 from multiprocessing.connection import Connection, wait
 from typing import Any, Generic, TypeVar
 
+from sparsefuse.parallel.cores import cores, share_cores
 from sparsefuse.parallel.memory import keep_memory
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
-
-
-def cores() -> int:
-    """The cores this process may use; in a container or under taskset, fewer than the machine has."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def each(
@@ -201,6 +195,7 @@ def _serve(pipe: "Connection[Any, Any]") -> None:
 
 def _start() -> None:
     """Sets up a worker: one thread, freed memory kept, Ctrl-C left to the parent, and it ends with the parent."""
+    share_cores()
     os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = "1"  # read when torch is imported,
     os.environ["OPENCV_FOR_THREADS_NUM"] = "1"
     if "torch" in sys.modules:  # which a user's script may have done already

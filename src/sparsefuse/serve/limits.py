@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass, fields
 
+from sparsefuse.parallel.cores import cores
+
 IDLE_SECONDS = 10.0
 """How long a client may be silent before its headers and body are complete."""
 WAITING = 4
@@ -46,10 +48,6 @@ class ServeLimits:
     @property
     def readers(self) -> int:
         """Processes that read files."""
-        from sparsefuse.parallel.workers import (
-            cores,  # here, because the command line imports this file on every call
-        )
-
         return min(self.concurrency, cores())
 
     @property

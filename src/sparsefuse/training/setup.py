@@ -1,7 +1,6 @@
 """Files of a run folder before the first step: config, env, model and skips, from a configuration and its clips."""
 
 import logging
-import os
 import platform
 import shlex
 import subprocess
@@ -15,6 +14,7 @@ import torch
 from sparsefuse.config import Config
 from sparsefuse.data.clips import Clips
 from sparsefuse.files.typed import read
+from sparsefuse.parallel.cores import cores
 from sparsefuse.runs.folder import RunFolder
 from sparsefuse.runs.records import Environment, Extract, ModelFacts
 from sparsefuse.training.distributed import device_of
@@ -60,7 +60,7 @@ def environment(device: str, seed: int) -> Environment:
         torch=torch.__version__,
         python=platform.python_version(),
         platform=f"{platform.system()} {platform.machine()}",
-        device=torch.cuda.get_device_name() if cuda else f"{os.cpu_count()} CPU cores",
+        device=torch.cuda.get_device_name() if cuda else f"{cores()} CPU cores",
         threads=torch.get_num_threads(),
         commit=_commit(),
         seed=seed,

@@ -58,7 +58,7 @@ def _apart(moments: Mapping[str, Sums]) -> list[_Far]:
     if len(moments) < FEWEST:
         return []
     names, clips = list(moments), sum(sums.clips for sums in moments.values())
-    mean, _, square, variance = sum(sums.of for sums in moments.values()) / clips
+    mean, _, square, variance = np.sum([sums.of for sums in moments.values()], 0) / clips
     scale = np.sqrt(np.maximum(variance + square - mean**2, 0))
     scale[scale <= 1e-6 * np.abs(mean)] = 1.0  # a constant feature
     values = np.stack([sums.of[:2] / sums.clips for sums in moments.values()])  # (G, 2, F)
