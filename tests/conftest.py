@@ -13,6 +13,8 @@ from sparsefuse.layers import ops
 
 os.environ["TORCH_FAKE_TENSOR_DISPATCH_CACHE"] = "0"  # read by torch._dynamo; it hardly hits, and doubles torch.export
 os.environ["OMP_NUM_THREADS"] = "1"  # for the processes that tests start
+if not torch.cuda.is_available():
+    os.environ["TRITON_INTERPRET"] = "1"  # read when kernels are imported
 torch.set_num_threads(1)  # for what is made once for a whole file, before the first test
 
 FIRST = [

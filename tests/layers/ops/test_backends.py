@@ -8,7 +8,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from sparsefuse.cost.count import total
 from sparsefuse.layers import ops
-from sparsefuse.layers.ops import PATTERNS, backends, native
+from sparsefuse.layers.ops import PATTERNS, backends, native, triton
 from sparsefuse.methods import build
 from sparsefuse.tokens import Tokens
 
@@ -59,7 +59,7 @@ def test_an_unknown_backend_is_named_with_the_nearest(monkeypatch):
     with pytest.raises(ValueError, match="unknown backend 'nativ'; did you mean 'native'"), ops.backend("nativ"):
         pass
     monkeypatch.setenv("SPARSEFUSE_BACKEND", "cuda")
-    with pytest.raises(ValueError, match=r"unknown SPARSEFUSE_BACKEND 'cuda'. available: auto, native, torch"):
+    with pytest.raises(ValueError, match=r"unknown SPARSEFUSE_BACKEND 'cuda'. available: auto, native, torch, triton"):
         chosen()
 
 
@@ -68,7 +68,11 @@ def test_a_backend_asked_for_by_name_must_be_there(monkeypatch):
     assert chosen() is ops.definition
     with ops.backend("native"), pytest.raises(RuntimeError, match="native is not available: this wheel holds none"):
         chosen()
-    assert ops.status() == {"torch": "used", "native": "not used: this wheel holds none"}
+    monkeypatch.setattr(triton, "unavailable", lambda: "there is no CUDA device")
+    without = {"native": "not used: this wheel holds none", "triton": "not used: there is no CUDA device"}
+    assert ops.status() == {"torch": "used", **without}
+    with ops.backend("triton"), pytest.raises(RuntimeError, match="triton is not available: there is no CUDA device"):
+        chosen()
 
 
 @needs_native

@@ -11,12 +11,21 @@ from typing import Literal, get_args
 from torch import Tensor
 
 from sparsefuse.layers.ops import torch as definition
-from sparsefuse.layers.ops.backends import VARIABLE, alternative, backend, choose, has_alternative, requested, status
+from sparsefuse.layers.ops.backends import (
+    BACKENDS,
+    VARIABLE,
+    alternative,
+    backend,
+    choose,
+    has_alternative,
+    requested,
+    status,
+)
 from sparsefuse.layers.ops.weights import BlockWeights
 
 __all__ = [
-    "PATTERNS", "VARIABLE", "BlockWeights", "Pattern", "alternative", "attention", "backend", "blocks", "choose",
-    "definition", "embedding", "has_alternative", "received", "requested", "status",
+    "BACKENDS", "PATTERNS", "VARIABLE", "BlockWeights", "Pattern", "alternative", "attention", "backend", "blocks",
+    "choose", "definition", "embedding", "has_alternative", "received", "requested", "status",
 ]  # fmt: skip
 
 Pattern = Literal["dense", "strided", "fixed", "local"]

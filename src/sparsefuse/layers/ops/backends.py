@@ -10,12 +10,13 @@ from typing import Any
 from torch import Tensor
 
 from sparsefuse.errors import unknown
-from sparsefuse.layers.ops import native
+from sparsefuse.layers.ops import native, triton
 from sparsefuse.layers.ops import torch as definition
-from sparsefuse.layers.ops.tracing import watched
+from sparsefuse.layers.ops.tracing import autocast, intercepted
 
 VARIABLE = "SPARSEFUSE_BACKEND"
-NAMES = ("auto", "torch", "native")
+BACKENDS: dict[str, Any] = {"native": native, "triton": triton}
+NAMES = ("auto", "torch", *BACKENDS)
 _chosen: ContextVar[str | None] = ContextVar("backend", default=None)
 
 
@@ -23,9 +24,9 @@ _chosen: ContextVar[str | None] = ContextVar("backend", default=None)
 def backend(name: str) -> Iterator[None]:
     """Within it operations are computed by this backend; it overrides the variable `SPARSEFUSE_BACKEND`.
 
-    `torch` is the definition, by PyTorch's operations. `native` is C++ for processors where it supports a call, else
-    the definition; RuntimeError if it is not available. `auto`: the fastest that is available. Raises ValueError for
-    another name.
+    `torch` is the definition, by PyTorch's operations. `native` is C++ for processors, `triton` for GPUs, each where it
+    supports a call, else the definition; RuntimeError if it is not available. `auto`: the fastest that is available.
+    Raises ValueError for another name.
     """
     before = _chosen.set(_checked("backend", name))
     try:
@@ -42,14 +43,16 @@ def requested() -> str:
 def has_alternative(x: Tensor) -> bool:
     """Whether another backend than the definition may compute a call with `x`.
 
-    Not where PyTorch's own operations are intercepted (see `tracing.watched`). Raises RuntimeError; see `backend`.
+    Not where PyTorch's own operations are intercepted (see `tracing.intercepted`). Raises RuntimeError; see `backend`.
     """
-    if watched(x) or x.device.type != "cpu" or (name := requested()) == "torch":
+    if intercepted(x) or (name := requested()) == "torch":
         return False
-    reason = native.unavailable()
-    if reason and name == "native":
-        raise RuntimeError(f"the backend native is not available: {reason}")
-    return not reason
+    if name != "auto" and (reason := BACKENDS[name].unavailable()):
+        raise RuntimeError(f"the backend {name} is not available: {reason}")
+    own = _own(x, name)
+    if own is None or name not in ("auto", own) or (own == "native" and autocast(x)):
+        return False
+    return not BACKENDS[own].unavailable()
 
 
 def choose(operation: str, x: Tensor, *call: Any, **options: Any) -> ModuleType:
@@ -59,15 +62,28 @@ def choose(operation: str, x: Tensor, *call: Any, **options: Any) -> ModuleType:
 
 def alternative(operation: str, x: Tensor, *call: Any, **options: Any) -> ModuleType | None:
     """The module that computes this call where `has_alternative(x)`; None if none supports it."""
-    return native if native.SUPPORTS[operation](x, *call, **options) else None
+    own = BACKENDS[_own(x, requested()) or "native"]
+    return own if own.SUPPORTS[operation](x, *call, **options) else None
+
+
+def _own(x: Tensor, name: str) -> str | None:
+    """The backend for the device of `x`, if there is one; `triton` by its interpreter only where it is requested."""
+    if x.device.type == "cpu":
+        return "triton" if name == "triton" and triton.interpreted() else "native"
+    return "triton" if x.device.type == "cuda" else None
 
 
 def status() -> dict[str, str]:
     """Whether each backend is used here, or why not."""
-    reason = native.unavailable()
-    if reason or requested() == "torch":
-        return {"torch": "used", "native": f"not used: {reason or 'torch is set'}"}
-    return {"torch": "used for calls that no other backend supports", "native": f"used: {native.description()}"}
+    said = {"torch": "used"}
+    for name, module in BACKENDS.items():
+        reason = module.unavailable() or ("" if requested() in ("auto", name) else f"{requested()} is set")
+        if not reason and name != requested() and module is triton and triton.interpreted():
+            reason = "its interpreter computes only what asks for it by name"
+        said[name] = f"not used: {reason}" if reason else f"used: {module.description()}"
+        if not reason:
+            said["torch"] = "used for calls that no other backend supports"
+    return said
 
 
 def _checked(what: str, name: str) -> str:

@@ -19,15 +19,24 @@ def all_real(mask: Tensor) -> bool:
 
 
 def watched(x: Tensor) -> bool:
+    """Whether something intercepts PyTorch's operations on `x`, or changes their dtype."""
+    return intercepted(x) or autocast(x)
+
+
+def autocast(x: Tensor) -> bool:
+    """Whether autocast is on for the device of `x`."""
+    return x.device.type != "meta" and torch.is_autocast_enabled(x.device.type)
+
+
+def intercepted(x: Tensor) -> bool:
     """Whether something intercepts PyTorch's operations on `x`, so that no other backend may compute them.
 
-    That is torch.compile, export and jit tracing, autocast, dispatch modes, subclasses of tensors, torch.func, and
-    forward-mode derivatives.
+    That is torch.compile, export and jit tracing, dispatch modes, subclasses of tensors, torch.func, and forward-mode
+    derivatives.
     """
     return (
         torch.compiler.is_compiling()
         or type(x) not in (Tensor, nn.Parameter)
-        or (x.device.type != "meta" and torch.is_autocast_enabled(x.device.type))
         or dispatched()
         or forward_ad._current_level >= 0
         or torch._C._get_tracing_state() is not None
@@ -43,3 +52,13 @@ def dispatched() -> bool:
         return False
     transforms = torch._C._functorch.peek_interpreter_stack()  # pyright: ignore[reportAttributeAccessIssue]
     return transforms is not None or torch._C._len_torch_dispatch_stack() > 0
+
+
+def refuse_graph(backend: str) -> None:
+    """Raises RuntimeError in a backward pass with create_graph=True. (`once_differentiable` is slower.)"""
+    if torch.is_grad_enabled():
+        raise RuntimeError(
+            f"the backend {backend} has no second derivatives (create_graph=True); "
+            'use sparsefuse.backend("torch"), and '
+            "torch.nn.attention.sdpa_kernel(SDPBackend.MATH), for PyTorch's own attention kernel has none either"
+        )

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sparsefuse.layers.ops.native.call import NO_ROWS, AttentionCall, Kind, RowsView, rows_view
+from sparsefuse.layers.ops.tracing import refuse_graph
 from sparsefuse.layers.ops.windows import means
 
 MAX_HEAD_DIM = 16
@@ -26,15 +27,6 @@ def attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor, *, pattern: str, sp
     keys = KeyPattern.of(mask, q.shape[1], pattern, span)
     far_k, far_v = (None, None) if keys.far is None else (keys.far.share[:, None] @ t for t in (k, v))
     return _Attention.apply(q, k, v, far_k, far_v, keys)  # pyright: ignore[reportReturnType]
-
-
-def refuse_graph() -> None:
-    """Raises RuntimeError in a backward pass with create_graph=True. (`once_differentiable` is slower.)"""
-    if torch.is_grad_enabled():
-        raise RuntimeError(
-            'the backend native has no second derivatives (create_graph=True); use sparsefuse.backend("torch"), and '
-            "torch.nn.attention.sdpa_kernel(SDPBackend.MATH), for PyTorch's own attention kernel has none either"
-        )
 
 
 MASKED = -1e38
@@ -115,7 +107,7 @@ class _Attention(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        refuse_graph()
+        refuse_graph("native")
         q, k, v, far_k, far_v, x, saved = ctx.saved_tensors
         grad_out = grads[0] if grads[0].stride(3) == 1 else grads[0].contiguous()
         gradients = [None if t is None else _rows_like(t) for t in (q, k, v, far_k, far_v)]

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from sparsefuse.layers.ops.native.arguments import BlockArguments, run
-from sparsefuse.layers.ops.native.attention import MAX_HEAD_DIM, KeyPattern, refuse_graph
+from sparsefuse.layers.ops.native.attention import MAX_HEAD_DIM, KeyPattern
 from sparsefuse.layers.ops.native.library import library
+from sparsefuse.layers.ops.tracing import refuse_graph
 from sparsefuse.layers.ops.weights import BlockWeights
 
 MAX_DIM = 128
@@ -58,7 +59,7 @@ class _Blocks(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        refuse_graph()
+        refuse_graph("native")
         x, activations, *weights = ctx.saved_tensors
         keys, eps, hidden = ctx.rest
         grad_out, dx = grads[0].contiguous(), torch.empty_like(x)

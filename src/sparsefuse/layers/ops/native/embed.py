@@ -8,8 +8,8 @@ from torch import Tensor, nn
 
 from sparsefuse.layers.ops.native import block
 from sparsefuse.layers.ops.native.arguments import EmbedArguments, run
-from sparsefuse.layers.ops.native.attention import refuse_graph
 from sparsefuse.layers.ops.native.library import library
+from sparsefuse.layers.ops.tracing import refuse_graph
 
 MAX_FEATURES = 384
 """Features up to which this is faster than PyTorch's product."""
@@ -42,7 +42,7 @@ class _Embedded(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        refuse_graph()
+        refuse_graph("native")
         (grad_out,), (x, *weights) = grads, ctx.saved_tensors
         dweights = [torch.empty_like(weight) for weight in weights]
         _run("embed_backward", x, weights, [None, grad_out.contiguous(), *dweights])
