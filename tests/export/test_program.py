@@ -1,6 +1,10 @@
 """The exported program says what `predict` says: from raw features, for any batch and any lengths."""
 
 import math
+import wave
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,8 +13,9 @@ import torch
 from sparsefuse.data.labels import Labels
 from sparsefuse.data.lengths import Lengths
 from sparsefuse.data.stats import Stats
+from sparsefuse.export.clips import _streams
 from sparsefuse.export.parity import parity
-from sparsefuse.export.program import Program, pad
+from sparsefuse.export.program import Input, Program, pad, wave_of
 from sparsefuse.export.sound import Wave, of_windows, tapered
 from sparsefuse.features.spectrogram import Extractor, hamming, log_mel
 from sparsefuse.inference.predictor import Predictor
@@ -105,3 +110,20 @@ def test_log_mel_exports_for_any_length() -> None:
     program = torch.export.export(Module(), (torch.zeros(16000),), dynamic_shapes=({0: length},))
     sound = torch.rand(5000, generator=torch.Generator().manual_seed(0)) - 0.5
     np.testing.assert_allclose(program.module()(sound), log_mel(sound.numpy()), atol=1e-4)
+
+
+def test_an_exported_model_takes_the_sound_and_channel_of_its_extractor(tmp_path: Path) -> None:
+    left = np.sin(np.arange(8000) / 5) / 2
+    samples = (np.stack([left, -left], axis=1) * 32767).astype("<i2")
+    with wave.open(str(tmp_path / "a.wav"), "wb") as file:
+        file.setnchannels(2)
+        file.setsampwidth(2)
+        file.setframerate(16000)
+        file.writeframes(samples.tobytes())
+    options = {"extractor": "spectrogram", "source": "audio", "rate": 16000, "audio": "first", "channels": "left"}
+    front = wave_of(options)
+    assert front is not None
+    run: Any = SimpleNamespace(extract={"sound": options}, media=lambda name, clip: clip[name])
+    clip = {"sound": tmp_path / "a.wav"}
+    found = _streams(clip, run, [Input("sound", "sound.length", "sound", 1, None, front.rate, options)])
+    np.testing.assert_allclose(found["sound"], samples[:, 0] / 32768, atol=1e-4)

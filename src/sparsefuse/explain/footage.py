@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sparsefuse.features import extractor
+from sparsefuse.features.spectrogram import CHOICES
 from sparsefuse.files.references import MEDIA, suffix
 from sparsefuse.files.skipped import Unusable
 from sparsefuse.inference.predictor import Clip, Predictor
@@ -14,7 +15,7 @@ from sparsefuse.media import read_frames, read_size
 
 HEIGHT, RATE = 96, 10.0
 """Pixels and frames a second that are read: enough for a strip, and a long clip fits into memory."""
-_OF_SOUND = ("rate", "bins", "window", "hop")
+_OF_SOUND = ("rate", "bins", "window", "hop", *CHOICES)
 
 
 class Footage(NamedTuple):
@@ -40,7 +41,7 @@ def footage(predictor: Predictor, clip: Clip, modalities: list[str]) -> Footage:
     sounds = {}
     for name, file in files.items():
         if options[name].get("extractor") == "spectrogram":
-            chosen = {key: options[name][key] for key in _OF_SOUND}
+            chosen = {key: options[name][key] for key in _OF_SOUND if key in options[name]}
             sounds[name] = extractor("spectrogram")(file, **chosen)
             seconds = max(seconds, len(sounds[name]) * chosen["hop"])
     covered = {name: _covered(predictor, name, clip) for name in modalities}

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -12,12 +13,12 @@ from sparsefuse.config import Config
 from sparsefuse.data.arrays import read_array
 from sparsefuse.data.manifest import read_manifest
 from sparsefuse.export.program import Input
-from sparsefuse.features import PLACE, build
+from sparsefuse.features import PLACE, Extractor, build
 from sparsefuse.files.rows import read_table
 from sparsefuse.files.skipped import Unusable
 from sparsefuse.inference.evaluate import open_run
 from sparsefuse.inference.predictor import Clip, Predictor
-from sparsefuse.media import read_sound
+from sparsefuse.media import read
 from sparsefuse.runs.folder import RunFolder
 from sparsefuse.runs.records import ModelFacts
 
@@ -40,8 +41,7 @@ class ParityClip(NamedTuple):
         features = dict(self.streams)
         for name, x in self.streams.items():
             if x.ndim == 1:
-                spec = {k: v for k, v in predictor.extract[name].items() if k not in PLACE}
-                features[name] = torch.from_numpy(build("spectrogram", spec).features(x.numpy()))
+                features[name] = torch.from_numpy(_spectrogram(predictor, name).features(x.numpy()))
         return features
 
 
@@ -137,12 +137,21 @@ def _streams(clip: Clip, predictor: Predictor, inputs: Sequence[Input]) -> dict[
             elif file is None:
                 raise Unusable("not a media file, but the exported model takes sound")
             else:
-                streams[spec.name] = torch.from_numpy(read_sound(file, rate=spec.rate or 0))
+                (sound,) = read(file, [_spectrogram(predictor, spec.name).request()])
+                if isinstance(sound, Unusable):
+                    raise sound
+                assert isinstance(sound, np.ndarray), sound
+                streams[spec.name] = torch.from_numpy(sound)
         except Unusable as error:
             missing[spec.name] = str(error)
     if not streams:
         raise Unusable("; ".join(f"{name}: {why}" for name, why in missing.items()))
     return streams
+
+
+def _spectrogram(predictor: Predictor, name: str) -> Extractor:
+    """The extractor of a modality of sound."""
+    return build("spectrogram", {k: v for k, v in predictor.extract[name].items() if k not in PLACE})
 
 
 def _read(streams: dict[str, Tensor], inputs: Sequence[Input]) -> dict[str, Tensor]:

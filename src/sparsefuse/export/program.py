@@ -14,6 +14,7 @@ from sparsefuse import metrics
 from sparsefuse.export.fitting import Fitted
 from sparsefuse.export.sound import Wave
 from sparsefuse.features import PLACE
+from sparsefuse.features.spectrogram import CHOICES
 from sparsefuse.inference.predictor import Predictor
 
 
@@ -96,7 +97,7 @@ def wave_of(spec: Mapping[str, Any] | None) -> Wave | None:
     """The front end from sound to a modality's features; None if its extractor is not `spectrogram`."""
     if not spec or spec["extractor"] != "spectrogram":
         return None
-    return Wave(**{name: value for name, value in spec.items() if name not in PLACE})
+    return Wave(**{name: value for name, value in spec.items() if name not in (*PLACE, *CHOICES)})
 
 
 def _input(name: str, predictor: Predictor, wave: Wave | None) -> Input:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from sparsefuse.features._pretrained import Checkpoint, Kind, States, checkpoint, states
 from sparsefuse.features._transcript import read_text
-from sparsefuse.media import File, FileRequest, Frames, FramesRequest, Request, SoundRequest
+from sparsefuse.media import Channels, Choice, File, FileRequest, Frames, FramesRequest, Request, SoundRequest
 
 SOURCE = "video"
 PACKAGES = ("transformers", "tokenizers")
@@ -48,6 +48,10 @@ class Extractor:
     """frames per second for an image or video model, None = every frame"""
     seconds: float | None = None
     """length of the pieces that sound is cut into; None = the model's own length, or 30 if it takes any"""
+    audio: Choice = "default"
+    """which sound of a file: default (the container's), first, or a number, from 0"""
+    channels: Channels = "mean"
+    """what is made of several: their mean, the left or right one, or the loudest (max)"""
     batch: int = 8
     """pictures or pieces at once; changes the time and the memory it takes, not the features"""
     device: str = "auto"
@@ -73,7 +77,7 @@ class Extractor:
         if self._checkpoint.kind == "text":
             return FileRequest(parts=True)
         if self._checkpoint.kind == "audio":
-            return SoundRequest(self._checkpoint.feature_extractor.sampling_rate)
+            return SoundRequest(self._checkpoint.feature_extractor.sampling_rate, self.audio, self.channels)
         return FramesRequest(rate=self.rate, size=self._checkpoint.pictures.size)  # squeezed by the decoder, if at all
 
     def features(self, decoded: Frames | np.ndarray | File) -> np.ndarray:

@@ -8,9 +8,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-from sparsefuse.media import SoundRequest
+from sparsefuse.media import Channels, Choice, SoundRequest
 
 SOURCE = "audio"
+CHOICES = ("audio", "channels")
+"""Options that choose the sound; all others are of what is made of it."""
 FLOOR = 1e-6
 """Of power: keeps the log of digital silence finite."""
 
@@ -31,6 +33,10 @@ class Extractor:
     """tokens before and after each one to concatenate with it; the ends repeat"""
     every: int = 1
     """keep one of this many of the concatenated tokens"""
+    audio: Choice = "default"
+    """which sound of a file: default (the container's), first, or a number, from 0"""
+    channels: Channels = "mean"
+    """what is made of several: their mean, the left or right one, or the loudest (max)"""
 
     def __post_init__(self) -> None:
         if self.context < 0 or self.every < 1:
@@ -39,7 +45,7 @@ class Extractor:
 
     def request(self) -> SoundRequest:
         """The sound at the rate."""
-        return SoundRequest(self.rate)
+        return SoundRequest(self.rate, self.audio, self.channels)
 
     def features(self, sound: np.ndarray) -> np.ndarray:
         """(S,) float32 to (N, (2 context + 1) bins)."""

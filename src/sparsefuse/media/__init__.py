@@ -3,6 +3,8 @@
 from sparsefuse.media.open import import_av
 from sparsefuse.media.read import read, read_frames, read_size, read_sound
 from sparsefuse.media.request import (
+    Channels,
+    Choice,
     Decoded,
     File,
     FileRequest,
@@ -15,6 +17,8 @@ from sparsefuse.media.request import (
 from sparsefuse.media.write import write_clip
 
 __all__ = [
+    "Channels",
+    "Choice",
     "Decoded",
     "File",
     "FileRequest",

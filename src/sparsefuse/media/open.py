@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from sparsefuse.files.skipped import Unusable, one_file
 from sparsefuse.media.part import Late
+from sparsefuse.media.request import Choice
 
 if TYPE_CHECKING:
     from av.container import InputContainer
@@ -47,14 +48,16 @@ def opened(path: Path) -> "Iterator[InputContainer]":
         raise Unusable(unreadable(path, error.strerror or type(error).__name__)) from error
 
 
-def first_stream(container: "InputContainer", kind: Kind, path: Path) -> "Stream":
-    """The file's first stream of that kind. Raises Unusable if there is none."""
-    stream = find_stream(container, kind)
+def first_stream(container: "InputContainer", kind: Kind, path: Path, which: Choice = "default") -> "Stream":
+    """As `find_stream`. Raises Unusable if there is none."""
+    stream = find_stream(container, kind, which)
     if container.format.name == "tty":  # FFmpeg draws any text file as a film
         raise Unusable(f"{path}: is a text file, expected a media file")
     if stream is None:
         streams = ", ".join(sorted({s.type for s in container.streams})) or "none"
         what = {"video": "no picture (no video stream)", "audio": "no sound (no audio stream)"}[kind]
+        if isinstance(which, int) and find_stream(container, kind):
+            what = f"no audio stream of number {which}, counted from 0"
         raise Unusable(f"{path}: has {what}; its streams: {streams}")
     check_codec(stream, path)
     # One thread a file: files are read in parallel, and damaged ones then decode to the same frames every time.
@@ -68,12 +71,15 @@ def check_codec(stream: "Stream", path: Path) -> None:
         raise Unusable(f"{path}: its {stream.type} stream is of a codec that is not known")
 
 
-def find_stream(container: "InputContainer", kind: Kind) -> "Stream | None":
-    """The file's first stream of that kind; the cover picture of a song does not count as video."""
+def find_stream(container: "InputContainer", kind: Kind, which: Choice = "default") -> "Stream | None":
+    """The file's stream of that kind, None if there is none; the cover picture of a song does not count as video."""
     from av.stream import Disposition
 
-    cover = Disposition.attached_pic
-    return next((s for s in container.streams if s.type == kind and not s.disposition & cover), None)
+    streams = [s for s in container.streams if s.type == kind and not s.disposition & Disposition.attached_pic]
+    if which == "default":
+        streams.sort(key=lambda stream: not stream.disposition & Disposition.default)  # of several, the first
+    number = which if isinstance(which, int) else 0
+    return streams[number] if 0 <= number < len(streams) else None
 
 
 def clip_begin(container: "InputContainer") -> Fraction | None:

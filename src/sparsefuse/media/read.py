@@ -16,6 +16,8 @@ from sparsefuse.media.open import Kind, Track, appended, clip_begin, first_strea
 from sparsefuse.media.orientation import orientation
 from sparsefuse.media.part import First, Late, Part
 from sparsefuse.media.request import (
+    Channels,
+    Choice,
     Decoded,
     File,
     FileRequest,
@@ -30,6 +32,7 @@ from sparsefuse.media.video import FramesSink
 
 if TYPE_CHECKING:
     from av.container import InputContainer
+    from av.stream import Stream
 
 NO_LIMITS = MediaLimits()
 _AHEAD = (0.5, 5.0)  # seconds before a part where reading it begins; if that is too late, the next, then at 0
@@ -63,7 +66,7 @@ def read(
 def read_frames(
     path: str | Path, *, rate: float | None = None, size: tuple[int, int] | None = None, gray: bool = False
 ) -> Frames:
-    """Reads the first video stream, upright; a still picture is a video of one frame.
+    """Reads a film's default video stream, upright; a still picture is a video of one frame.
 
     `rate`: frames per second of a regular grid, each point showing the frame nearest in time (right for variable
     frame rates too); None = every frame. `size`: (height, width) in pixels; None = as it is.
@@ -76,12 +79,16 @@ def read_frames(
     return frames
 
 
-def read_sound(path: str | Path, *, rate: int = 16000) -> np.ndarray:
-    """Reads the first audio stream: (S,) float32 in [-1, 1], `rate` samples a second, the mean of the channels.
+def read_sound(
+    path: str | Path, *, rate: int = 16000, audio: Choice = "default", channels: Channels = "mean"
+) -> np.ndarray:
+    """Reads a file's sound: (S,) float32 in [-1, 1], `rate` samples a second.
 
+    `audio`: the stream that the container plays by default, the first, or by number, from 0. `channels`: their mean,
+    the left or right one, or the loudest (max).
     Raises Unusable when the file has no sound or cannot be decoded whole.
     """
-    (sound,) = read(path, [SoundRequest(rate)])
+    (sound,) = read(path, [SoundRequest(rate, audio, channels)])
     if isinstance(sound, Unusable):
         raise sound
     assert isinstance(sound, np.ndarray), sound
@@ -127,19 +134,20 @@ class _Film:
         """The part with the time stamp at which the clip begins, and the first pieces of its sound."""
         with opened(self.path) as container:
             origin = clip_begin(container)
-            kinds: list[Kind] = [] if origin is not None else ["video"]
-            if origin is None or any(isinstance(request, SoundRequest) for request in self.requests):
-                kinds.append("audio")
-            firsts = dict(first for kind in kinds if (first := self._first(kind)))
+        sounds: set[Choice] = {request.audio for request in self.requests if isinstance(request, SoundRequest)}
+        found = [self._first("audio", which) for which in sounds]
+        if origin is None:
+            found += [self._first("video", "default"), self._first("audio", "default")]
+        firsts = dict(first for first in found if first)
         if origin is None:
             origin = min((first.time for first in firsts.values()), default=None)
         return part._replace(origin=origin, firsts=firsts)
 
-    def _first(self, kind: Kind) -> tuple[int, First] | None:
+    def _first(self, kind: Kind, which: Choice) -> tuple[int, First] | None:
         """Number and first frame of a stream; None if there is none."""
         with opened(self.path) as container:
             try:
-                stream = first_stream(container, kind, self.path)
+                stream = first_stream(container, kind, self.path, which)
                 frame = _first_frame(container, stream, self.path)
             except Unusable:
                 return None  # a request for this stream gets the error when it is read
@@ -167,16 +175,18 @@ class _Film:
             raise Unusable(
                 f"{self.path}: has {size / 1e9:.3g} GB, more than {self.limits.file_bytes / 1e9:g}, the limit"
             )
-        tracks: dict[Kind, Track | Unusable] = {}
+        tracks: dict[int, Track] = {}
         sinks: dict[Track, dict[Request, Sink]] = {}
         for request in self.requests:
             kind: Kind = "video" if isinstance(request, FramesRequest) else "audio"
-            if kind not in tracks:
-                tracks[kind] = self._track(container, kind, part)
-            track = tracks[kind]
-            if isinstance(track, Unusable):
-                self.results[request] = track
-            elif isinstance(request, FramesRequest):
+            try:
+                which = "default" if isinstance(request, FramesRequest) else request.audio
+                stream = self._stream(container, kind, which, part)
+            except Unusable as error:
+                self.results[request] = error
+                continue
+            track = tracks.setdefault(stream.index, Track(stream, self.path))
+            if isinstance(request, FramesRequest):
                 stated = {"frames": track.stream.frames, "seconds": stated_end(container, track.stream)}
                 sink = FramesSink(request, part, **stated, most_bytes=self.limits.frame_bytes)
                 sinks.setdefault(track, {})[request] = sink
@@ -184,14 +194,10 @@ class _Film:
                 sinks.setdefault(track, {})[request] = SoundSink(request, part, track.stream)
         return sinks
 
-    def _track(self, container: "InputContainer", kind: Kind, part: Part) -> Track | Unusable:
-        try:
-            stream = first_stream(container, kind, self.path)
-            seconds = (stated_end(container, stream) if part.end is None else part.end) - part.start
-            self._check_seconds(seconds)
-        except Unusable as error:
-            return error
-        return Track(stream, self.path)
+    def _stream(self, container: "InputContainer", kind: Kind, which: Choice, part: Part) -> "Stream":
+        stream = first_stream(container, kind, self.path, which)
+        self._check_seconds((stated_end(container, stream) if part.end is None else part.end) - part.start)
+        return stream
 
     def _check_seconds(self, seconds: float) -> None:
         if seconds > self.limits.seconds:

@@ -2,7 +2,7 @@
 
 import math
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -26,11 +26,19 @@ class Frames(NamedTuple):
     """(T,) float64, seconds since the clip begins, or since `start`."""
 
 
+Choice = Literal["default", "first"] | int
+"""Which sound of a file: the one that its container plays by default, the first, or by number, from 0."""
+Channels = Literal["mean", "left", "right", "max"]
+"""What is made of several channels; max: the loudest one of what is read. A single one is all of these."""
+
+
 class SoundRequest(NamedTuple):
-    """The first audio stream; its result is (S,) float32 in [-1, 1], finite, the mean of the channels."""
+    """One audio stream; its result is (S,) float32 in [-1, 1], finite."""
 
     rate: int = 16000
     """samples per second"""
+    audio: Choice = "default"
+    channels: Channels = "mean"
 
 
 class FileRequest(NamedTuple):

@@ -4,18 +4,18 @@ from pathlib import Path
 from typing import Literal
 
 from sparsefuse.files.skipped import Unusable
-from sparsefuse.media.open import import_av
+from sparsefuse.media.open import find_stream, import_av
 
 
 def seconds(path: str | Path, kind: Literal["video", "audio"]) -> float:
-    """The length of the first stream of that kind, or of the whole file if the stream's is not stated.
+    """The length of the default stream of that kind, or of the whole file if the stream's is not stated.
 
     Raises Unusable if the file cannot be opened, has no such stream, or does not say how long it is.
     """
     av = import_av()
     try:
         with av.open(f"file:{path}", metadata_errors="ignore") as container:
-            stream = next((stream for stream in container.streams if stream.type == kind), None)
+            stream = find_stream(container, kind)
             if stream is None:
                 raise Unusable(f"{path}: has no {kind}")
             if stream.duration and stream.time_base:

@@ -8,7 +8,7 @@ import numpy as np
 
 from sparsefuse.files.skipped import Unusable
 from sparsefuse.media.part import MOST_SILENCE, First, Late, Part
-from sparsefuse.media.request import SoundRequest
+from sparsefuse.media.request import Channels, SoundRequest
 
 if TYPE_CHECKING:
     from av.audio.frame import AudioFrame
@@ -32,6 +32,7 @@ class SoundSink:
         check(request)
         from av.audio.resampler import AudioResampler
 
+        self._channels: Channels = request.channels
         # The channels are joined in result(): FFmpeg's own downmix adds them at 0.7 each, which leaves [-1, 1].
         self._resampler = AudioResampler(format="fltp", rate=request.rate)
         self._rate, self._part, self._codec = request.rate, part, stream.codec_context.codec.canonical_name
@@ -77,7 +78,7 @@ class SoundSink:
         bad = channels.size - int(np.isfinite(channels).sum())
         if bad:
             raise Unusable(f"{bad} of {channels.size} sound samples are NaN or infinite, expected finite numbers")
-        return np.clip(channels.mean(axis=0, dtype=np.float32), -1, 1)  # lossy codecs overshoot a little
+        return np.clip(joined(channels, self._channels), -1, 1)  # lossy codecs overshoot a little
 
     def _take(self, piece: "AudioFrame") -> None:
         """Takes a piece that begins at the position."""
@@ -148,6 +149,15 @@ class SoundSink:
         offset = self._offset or 0
         cut = channels[:, max(0, first - offset) : None if last is None else max(0, last - offset)]
         return np.pad(cut, ((0, 0), (max(0, -first), 0))) if cut.shape[1] else cut
+
+
+def joined(channels: np.ndarray, how: Channels) -> np.ndarray:
+    """(channels, S) float32 to (S,)."""
+    if how == "mean":
+        return channels.mean(axis=0, dtype=np.float32)
+    if how == "max":
+        return channels[np.square(channels).sum(axis=1).argmax()]
+    return channels[min(("left", "right").index(how), len(channels) - 1)]
 
 
 def _samples(piece: "AudioFrame") -> np.ndarray:
