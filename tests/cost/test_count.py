@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from itertools import product
 
 import pytest
 import torch
@@ -210,6 +211,37 @@ def test_concat_and_late_are_the_appendix_formula(shapes: str) -> None:
     concat, late = ledger(["concat", "late"], {}, {}, 0, {}, shapes=shapes)
     assert concat.cost.paper == formula([sum(lengths) + 1], 12)
     assert late.cost.paper == formula([n + 1 for n in lengths], 12)
+
+
+def mult_formula(lengths: list[int], crossed: int, fused: int) -> int:
+    """A.2 with queries of one modality and keys of another: 2 N D^2 + 2 M D^2 + 2 N M D; then twice as wide."""
+    n_s, total = [n + 1 for n in lengths], 0
+    for i, n in enumerate(n_s):
+        for m in n_s[:i] + n_s[i + 1 :]:
+            total += crossed * (4 * n * 40**2 + 2 * m * 40**2 + 2 * n * m * 40 + 4 * n * 40)
+        total += fused * (6 * n * 80**2 + 2 * n * n * 80 + 4 * n * 80)
+    return total
+
+
+@pytest.mark.parametrize("shapes", ["vggs", "mosei"])
+def test_the_formula_has_the_papers_mlp_whatever_the_models(shapes: str) -> None:
+    """MulT's own MLPs are four times as wide, those of the appendix as wide as the tokens."""
+    lengths = list(PUBLISHED[shapes].lengths.values())
+    (line,) = ledger(["mult"], {}, {}, 0, {}, shapes=shapes)
+    assert line.cost.paper == mult_formula(lengths, 1, 11)
+    assert line.cost.layers > line.cost.paper
+    wide, narrow = (ledger(["late"], {}, {}, 0, {"late": {"mlp_ratio": ratio}}, shapes=shapes)[0] for ratio in (2, 1))
+    assert wide.cost.paper == narrow.cost.paper
+
+
+def test_no_split_of_mults_layers_gives_both_of_the_papers_figures() -> None:
+    """As the README says: not even within 10 %, with 1 to 24 crossed layers and 0 to 24 after them."""
+    for crossed, fused in product(range(1, 25), range(25)):
+        shares = [
+            mult_formula(list(study.lengths.values()), crossed, fused) / 1e9 / study.reported["mult"]
+            for study in PUBLISHED.values()
+        ]
+        assert max(abs(share - 1) for share in shares) > 0.1
 
 
 def test_the_released_parameter_counts_are_met() -> None:

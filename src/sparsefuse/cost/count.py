@@ -2,7 +2,8 @@
 
 Multiply-adds are measured, not estimated: one clip passes through the model on the meta device and every matrix
 product is counted where it happens (a multiply-add is 1; the papers' "GFlops" are multiply-adds too). Norms,
-activations, softmax and pooling are left out; the paper's formula charges 4 N D per block for them.
+activations, softmax and pooling are left out; the paper's formula charges 4 N D per block for them, and has MLPs as
+wide as the tokens.
 """
 
 import copy
@@ -29,7 +30,8 @@ class CountedCost(NamedTuple):
     head: int
     """multiply-adds of the head"""
     paper: int
-    """the layers by SFT's appendix A.2: all attention charged as dense, 4 N D per block for norm and activation"""
+    """the layers by SFT's appendix A.2: all attention charged as dense, 2 N D^2 + 4 N D per MLP with its norm and
+    activation, whatever its width"""
     parameters: int
     """trained parameters"""
 
@@ -127,7 +129,8 @@ _UNCOUNTED = re.compile(
 
 
 class _Pointwise:
-    """Counts 4 N D for every MLP that runs in `model`: 3 for its norm, 1 for its activation (SFT eq. 14)."""
+    """What SFT's eq. 14 charges beyond the products of every MLP that runs in `model`: 4 N D, 3 for its norm and 1 for
+    its activation, less the products of an MLP that is wider than its tokens."""
 
     def __init__(self, model: nn.Module):
         self.total = 0
@@ -135,8 +138,10 @@ class _Pointwise:
             if isinstance(module, Mlp):
                 module.register_forward_hook(self._add)
 
-    def _add(self, module: nn.Module, args: tuple[Tensor], out: Tensor) -> None:
-        self.total += 4 * out.numel()
+    def _add(self, module: Mlp, args: tuple[Tensor], out: Tensor) -> None:
+        products = sum(part.weight.numel() for part in module if isinstance(part, nn.Linear))  # per token
+        dim = out.shape[-1]
+        self.total += out.numel() // dim * (2 * dim**2 + 4 * dim - products)
 
 
 def random_clips(model: FusionModel, lengths: Mapping[str, int], batch: int, device: torch.device) -> dict[str, Tokens]:

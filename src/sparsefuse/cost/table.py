@@ -98,8 +98,8 @@ def show(rows: Sequence[CostRow], *, as_json: bool) -> None:
 
     reported = any(row.reported for row in rows)
     Console().print(_counted(rows, reported))
-    print("inputs, layers, head: matrix products as computed. formula: the layers by SFT's appendix A.2")
-    print("(attention counted as dense, 4 N D per block for norms)." + " paper: what its table 2 reports." * reported)
+    print("inputs, layers, head: matrix products as computed. formula: the layers by SFT's appendix A.2 (attention")
+    print("as dense, MLPs as wide as tokens, 4 N D for norms)." + " paper: what its table 2 reports." * reported)
     if rows[0].measured:
         Console().print(_timed(rows, rows[0].measured.batch))
         print("latency: median at batch 1, ± half its 10-90 % range. MB: peak activations of a training step.")

@@ -6,10 +6,12 @@ Park and Choi 2024, "Multimodal Transformer with a Low-Computational-Cost Guaran
                                          4 layers whose heads have views: self | a+b | ...  -> mean of CLS -> head
     each modality:  embed -> 8 blocks  /
 
-Attention never costs more than that within each modality alone, whatever the views: C_LoCoMT <= C_self < C_bottleneck <
-C_multi (`layers.views`). The fusion layers' weights are shared by the modalities, as if they stood in one sequence;
-each keeps its own CLS. The paper's code is not public: depths are MBT's, width and heads the SFT study's, and the
-strategies are defined here:
+Attention never costs more than that within each modality alone, whatever the views (`layers.views`): C_LoCoMT <=
+C_self, and that is below C_bottleneck and below C_multi for all clips of two streams or more. That C_bottleneck <
+C_multi, as the paper has it, holds while M B^2 + 2 B (sum of L) < 2 (sum of L_a L_b over pairs): with two streams of
+one length while B < .41 L, so not for short clips with many bottlenecks. The fusion layers' weights are shared by the
+modalities, as if they stood in one sequence; each keeps its own CLS. The paper's code is not public: depths are MBT's,
+width and heads the SFT study's, and the strategies are defined here:
 
     low_self_high_cross   heads of the upper layers cross, those of the lower do not (the paper's finding)
     spread                every layer has as many cross heads as any other
