@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 
 import tiny
+from command import call
 from sparsefuse.files import checkpoint, whole
 from sparsefuse.files.skipped import Unusable
+from sparsefuse.training.progress import EpochProgress
 from sparsefuse.training.train import train
 
 
@@ -90,6 +92,51 @@ def test_a_class_with_one_clip_trains_under_every_split(tmp_path: Path) -> None:
     split = type(config.data.split)(by="stratified")
     run = train(tiny.with_data(config, split=split), tmp_path / "run", root=Path(), measured=False)
     assert "alone" in json.loads((run / "result.json").read_text())["classes"]
+
+
+def leaky(folder: Path) -> Path:
+    """A set of which one test clip has the sound of a training clip, in a file of its own."""
+    manifest = tiny.write_set(folder)
+    (folder / "features/test2-sound.npy").write_bytes((folder / "features/train4-sound.npy").read_bytes())
+    return manifest
+
+
+def test_a_clip_in_two_splits_stops_training_before_it_begins(tmp_path: Path, monkeypatch) -> None:
+    config = tiny.config(leaky(tmp_path / "data"))
+    with pytest.raises(ValueError, match=r"leak-content: sound: 2 samples \(train4, test2\) .*set data.leaks=warn"):
+        train(config, tmp_path / "run", root=Path(), measured=False)
+    assert not (tmp_path / "run").exists()
+    options = ("--methods", "late", "--seeds", "0", "--train.device", "cpu", "--jobs", "1")
+    ended = call(monkeypatch, "compare", config.data.manifest, *options, "--out", tmp_path / "grid")
+    assert str(ended).startswith("1 runs failed:")
+    assert "leak-content: sound: 2 samples (train4, test2)" in str(ended)
+
+
+def test_a_leak_is_said_before_training_that_goes_on_if_it_may(tmp_path: Path, caplog, monkeypatch) -> None:
+    manifest = leaky(tmp_path / "data")
+    tiny.edit(manifest, test3={"rgb": "features/train5-rgb.npy"}, valid0={"rgb": "features/train5-rgb.npy"})
+    epoch = EpochProgress.epoch
+    monkeypatch.setattr(EpochProgress, "epoch", lambda *args: (said.append(caplog.text), epoch(*args)))
+    said: list[str] = []
+    train(tiny.with_data(tiny.config(manifest), leaks="warn"), tmp_path / "run", root=Path(), measured=False)
+    assert "leak-file: rgb: 3 samples (train5, valid0, test3) have the same file features/train5-rgb.npy" in said[0]
+    assert "leak-content: sound: 2 samples (train4, test2)" in said[0]
+
+
+def test_a_group_in_two_given_splits_is_a_warning(tmp_path: Path, caplog) -> None:
+    manifest = tiny.write_set(tmp_path / "data")
+    header, *lines = manifest.read_text().splitlines()
+    manifest.write_text("\n".join([f"{header},group", *(f"{line},g{i % 5}" for i, line in enumerate(lines))]) + "\n")
+    train(tiny.config(manifest), tmp_path / "run", root=Path(), measured=False)
+    assert "leak-group: groups in both train and valid: 4 (g0, g1, g2, g4), and 2 more" in caplog.text
+
+
+def test_streams_of_one_value_are_no_leak(tmp_path: Path, caplog) -> None:
+    manifest = tiny.write_set(tmp_path / "data")
+    for name in ("train0", "test0", "valid0"):
+        np.save(tmp_path / f"data/features/{name}-rgb.npy", np.zeros((2, 5), np.float32))
+    train(tiny.config(manifest), tmp_path / "run", root=Path(), measured=False)
+    assert "leak" not in caplog.text
 
 
 @pytest.mark.parametrize(

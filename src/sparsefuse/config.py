@@ -83,6 +83,8 @@ class Data:
     """label column -> CSV with the columns id and key that lists its classes, relative as the manifest is: {verb:
     verbs.csv}. Without it they are those of the training clips"""
     split: Split = field(default_factory=Split)
+    leaks: Literal["stop", "warn"] = "stop"
+    """if clips of two splits have the same file or contents, training stops before it begins, or only says so"""
     normalise: bool = True
     """zero mean and unit variance per feature, measured on the training split"""
     modality_dropout: float = 0.0

@@ -460,6 +460,50 @@ def test_another_manifest_is_scored_whole_and_what_is_unusable_is_counted(run: P
     assert "2 samples or modalities left out; the first is test2: features/none.npy" in caplog.text
 
 
+def mixed(run: Path, folder: Path) -> tuple[Path, Path]:
+    """A manifest of clips under other names: 3 of training, 1 of validation, 4 of test; and one of the latter alone."""
+    ids = [f"train{i}" for i in range(3)] + ["valid0", *(f"test{i}" for i in range(4))]
+    lines = []
+    for i, old in enumerate(ids):
+        cells = []
+        for name in tiny.FEATURES:
+            file = run.parent / f"data/features/{old}-{name}.npy"
+            if file.exists():
+                shutil.copyfile(file, folder / f"{i}{name}.npy")
+            cells.append(f"{i}{name}.npy" if file.exists() else "")
+        lines.append(",".join([f"c{i}", *cells, "abc"[int(old[-1]) % 3]]))
+    for name, part in (("all.csv", lines), ("new.csv", lines[4:])):
+        (folder / name).write_text("\n".join(["id,rgb,sound,label", *part]) + "\n")
+    return folder / "all.csv", folder / "new.csv"
+
+
+def test_clips_of_training_are_counted_and_the_others_scored_apart(run: Path, tmp_path: Path, caplog) -> None:
+    every, new = mixed(run, tmp_path)
+    found, alone = evaluate(run, manifest=every), evaluate(run, manifest=new)
+    assert (found["clips"], found["seen"], found["new"]) == (8, 4, 4)
+    assert "the model was trained or validated on 4 of these 8 clips; the others are scored apart" in caplog.text
+    assert found["new_loss"] == pytest.approx(alone["loss"], abs=1e-5)
+    assert found["new_top1"] == alone["top1"] == evaluate(run)["top1"]
+    assert "seen" not in alone
+
+
+def test_a_temperature_is_fitted_to_new_clips_alone(run: Path, tmp_path: Path) -> None:
+    every, new = mixed(run, tmp_path)
+    one, other = (shutil.copytree(run, tmp_path / name) for name in ("one", "other"))
+    fitted = evaluate(one, manifest=every, calibrated=True)["temperature"]
+    assert fitted == pytest.approx(evaluate(other, manifest=new, calibrated=True)["temperature"], rel=1e-3)
+    every.write_text("".join(every.read_text().splitlines(keepends=True)[:4]))
+    with pytest.raises(ValueError, match="must not be fitted to clips of training; all of"):
+        evaluate(one, manifest=every, calibrated=True)
+
+
+def test_a_run_that_cannot_tell_its_clips_says_so(run: Path, tmp_path: Path, caplog) -> None:
+    shared = shutil.copytree(run, tmp_path / "shared")
+    (shared / "seen.txt").unlink()
+    assert "seen" not in evaluate(shared, manifest=mixed(run, tmp_path)[0])
+    assert "does not say which clips it was trained on" in caplog.text
+
+
 def test_one_file_for_all_that_gives_nothing_says_why_once(run: Path, monkeypatch) -> None:
     predictor = load(run)
 

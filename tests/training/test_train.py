@@ -40,7 +40,7 @@ def test_a_run_folder_holds_all_that_was_promised(data: Path, tmp_path: Path) ->
     run = run_of(config, tmp_path / "run")
     assert {path.name for path in run.iterdir()} == {
         *("config.json", "env.json", "metrics.jsonl", "last.safetensors", "model.safetensors", "model.json"),
-        *("skipped.jsonl", "predictions.csv", "result.json", "replay.safetensors", "calibration.json"),
+        *("skipped.jsonl", "predictions.csv", "result.json", "replay.safetensors", "calibration.json", "seen.txt"),
     }
     env = json.loads((run / "env.json").read_text())
     assert env["torch"] == torch.__version__

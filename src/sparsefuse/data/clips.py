@@ -1,11 +1,16 @@
 """The data of a run: three datasets, and the sizes and statistics of the training split."""
 
+import logging
 from pathlib import Path
 from statistics import median
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from sparsefuse.config import Data
 from sparsefuse.data.augment import check_names
+from sparsefuse.data.check.balance import odd_classes
+from sparsefuse.data.check.leaks import same_features, same_groups
+from sparsefuse.data.check.report import in_order
+from sparsefuse.data.check.rules import RULES, Problem
 from sparsefuse.data.classes import read_class_lists
 from sparsefuse.data.dataset import ClipDataset
 from sparsefuse.data.fingerprint import Fingerprint, fingerprints
@@ -16,6 +21,8 @@ from sparsefuse.data.prepare import prepare
 from sparsefuse.data.split import split_rows
 from sparsefuse.data.stats import Stats, measure
 from sparsefuse.files.skipped import Skip
+
+log = logging.getLogger(__name__)
 
 
 class Clips(NamedTuple):
@@ -34,6 +41,10 @@ class Clips(NamedTuple):
     """modality -> median N among the training clips"""
     stats: Stats | None
     skips: list[Skip]
+    problems: list[Problem]
+    """what `check` says of leaks and of the names of classes"""
+    seen: list[str]
+    """hashes of the training and validation clips' contents (see `contents.hash_of`)"""
 
     @property
     def fingerprints(self) -> dict[str, Fingerprint]:
@@ -60,6 +71,10 @@ def load_clips(data: Data, root: Path) -> Clips:
         strict=data.strict,
     )
     check_names(data, prepared.features)
+    problems = same_features(prepared.rows, prepared.features, prepared.hashes)
+    if data.split.by != "group" and (data.split.by != "auto" or any(row.split for row in manifest.rows)):
+        problems += same_groups(prepared.rows)
+    judged = [row for split in ("train", "valid") for row in prepared.rows[split]]
 
     def dataset(split: str, stats: Stats | None, cache_mb: int) -> ClipDataset:
         return ClipDataset(
@@ -93,4 +108,18 @@ def load_clips(data: Data, root: Path) -> Clips:
         typical={name: round(median(counts)) for name, counts in lengths.items()},
         stats=stats,
         skips=prepared.skips,
+        problems=in_order([*problems, *odd_classes(prepared.labels)]),
+        seen=sorted({prepared.hashes[ref] for row in judged for ref in row.files.values()} - {""}),
     )
+
+
+def tell_problems(clips: Clips, leaks: Literal["stop", "warn"]) -> None:
+    """Logs a line for each kind of problem; with "stop", raises ValueError for those that `check` calls errors."""
+    kinds: dict[str, list[Problem]] = {}
+    for problem in clips.problems:
+        kinds.setdefault(problem.kind, []).append(problem)
+    for kind, found in kinds.items():
+        text = f"{kind}: {found[0].message}{f', and {len(found) - 1} more' if len(found) > 1 else ''}"
+        if found[0].severity == "error" and leaks == "stop":
+            raise ValueError(f"{text}; {RULES[kind].fix}, or set data.leaks=warn (sparsefuse check names all)")
+        log.warning("%s; sparsefuse check names all", text)

@@ -22,7 +22,7 @@ class Contents(NamedTuple):
     width: int
     """F"""
     hash: str
-    """of shape and values: the same features in another file or format have the same"""
+    """see `hash_of`"""
     low: np.ndarray
     """(F,) smallest value of each column"""
     high: np.ndarray
@@ -96,11 +96,19 @@ def table_contents(
 
 
 def _summary(values: np.ndarray) -> Contents:
-    digest = hashlib.blake2b(repr(values.shape).encode(), digest_size=16)
-    digest.update(values.data)
     moments = values.mean(0, dtype=np.float64), values.std(0, dtype=np.float64)
     edges = values.min(0), values.max(0)
-    return Contents(values.shape[0], values.shape[1], digest.hexdigest(), *edges, *moments, summed(values))
+    return Contents(values.shape[0], values.shape[1], hash_of(values), *edges, *moments, summed(values))
+
+
+def hash_of(values: np.ndarray) -> str:
+    """Of shape and values: the same features in another file or format have the same. Empty if all values are equal,
+    such as the zeros in place of a missing stream, which says nothing about the clip."""
+    if values.min() == values.max():
+        return ""
+    digest = hashlib.sha256(repr(values.shape).encode())
+    digest.update(values.data)
+    return digest.hexdigest()[:16]
 
 
 def _not_finite(ref: str, root: Path) -> tuple[int, ...]:

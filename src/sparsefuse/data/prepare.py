@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple, TypeVar
 
 from sparsefuse.data.arrays import read_array
+from sparsefuse.data.contents import hash_of
 from sparsefuse.data.labels import Labels
 from sparsefuse.data.lengths import WHOLE, Lengths
 from sparsefuse.data.manifest import Row
@@ -31,6 +32,8 @@ class Prepared(NamedTuple):
     """modality -> F, sorted by name"""
     lengths: dict[str, list[int]]
     """split -> tokens of each row, summed over its modalities, as the model sees them"""
+    hashes: dict[str, str]
+    """reference -> hash of its contents (see `contents.hash_of`), of files that were opened"""
     skips: list[Skip]
 
 
@@ -39,11 +42,13 @@ class Shape(NamedTuple):
 
     length: int
     width: int
+    hash: str = ""
 
 
 def read_shape(ref: str, root: Path) -> Shape:
-    """Reads a feature file for its (N, F). Raises Unusable."""
-    return Shape(*read_array(ref, root).shape)
+    """Reads a feature file for its (N, F) and the hash of its contents. Raises Unusable."""
+    values = read_array(ref, root)
+    return Shape(values.shape[0], values.shape[1], hash_of(values))
 
 
 def prepare(
@@ -91,7 +96,10 @@ def prepare(
         return sum(fit.after(name, shapes[row.id][name].length) for name in row.files)
 
     lengths = {split: [size(row) for row in part] for split, part in usable.items()}
-    return Prepared(usable, labels, widths, lengths, losses.skips)
+    hashes = {
+        row.files[name]: shapes[row.id][name].hash for part in usable.values() for row in part for name in row.files
+    }
+    return Prepared(usable, labels, widths, lengths, hashes, losses.skips)
 
 
 class _Losses:

@@ -65,7 +65,7 @@ def export(
     if out.suffix != f".{format}":
         raise ValueError(f"--out must end in .{format}; got {out}")
     if manifest is not None:
-        splits = {"manifest": sources.of_manifest(manifest, run, predictor, program.inputs)}
+        splits = sources.of_manifest(manifest, run, predictor, program.inputs)
     else:
         names = ("valid", "test") if test else ("valid",)
         splits = {name: sources.of_run(run, name, predictor, program.inputs, trust_code=trust_code) for name in names}

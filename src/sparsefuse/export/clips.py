@@ -11,12 +11,13 @@ from torch import Tensor
 
 from sparsefuse.config import Config
 from sparsefuse.data.arrays import read_array
+from sparsefuse.data.contents import hash_of
 from sparsefuse.data.manifest import read_manifest
 from sparsefuse.export.program import Input
 from sparsefuse.features import PLACE, Extractor, build
 from sparsefuse.files.rows import read_table
 from sparsefuse.files.skipped import Unusable
-from sparsefuse.inference.evaluate import open_run
+from sparsefuse.inference.evaluate import open_run, seen_clips
 from sparsefuse.inference.predictor import Clip, Predictor
 from sparsefuse.media import read
 from sparsefuse.runs.folder import RunFolder
@@ -80,8 +81,9 @@ def of_run(
     return ParityClips(f"the run's {split} split", clips, real=True)
 
 
-def of_manifest(path: Path, run: Path, predictor: Predictor, inputs: Sequence[Input]) -> ParityClips:
-    """All clips of a manifest of features or media files. Those that cannot be read are left out, with a warning.
+def of_manifest(path: Path, run: Path, predictor: Predictor, inputs: Sequence[Input]) -> dict[str, ParityClips]:
+    """All clips of a manifest of features or media files; those that the model was trained on apart, to be scored
+    apart. Those that cannot be read are left out, with a warning.
 
     Raises ValueError if none is left.
     """
@@ -91,15 +93,23 @@ def of_manifest(path: Path, run: Path, predictor: Predictor, inputs: Sequence[In
     clips, reasons = [], []
     for row in manifest.rows:
         try:
-            clip: Clip = {name: manifest.root / file for name, file in row.files.items()}
-            clips.append(ParityClip(row.id, _streams(clip, predictor, inputs), predictor.labels.encode(row.label)))
+            files: Clip = {name: manifest.root / file for name, file in row.files.items()}
+            clips.append(ParityClip(row.id, _streams(files, predictor, inputs), predictor.labels.encode(row.label)))
         except Unusable as error:
             reasons.append(f"{row.id}: {error}")
     if not clips:
         raise ValueError(f"{path}: no clip can be read; the first is {reasons[0]}")
     if reasons:
         log.warning("%d clips of %s left out; the first is %s", len(reasons), path, reasons[0])
-    return ParityClips(f"all of {path.name}", clips, real=True)
+    hashes = [[hash_of(x.numpy()) for x in clip.features(predictor).values()] for clip in clips]
+    parts: dict[bool, list[ParityClip]] = {False: [], True: []}
+    for clip, seen in zip(clips, seen_clips(RunFolder(run), hashes).tolist(), strict=True):
+        parts[seen].append(clip)
+    names = {
+        False: ("manifest", f"{'new clips' if parts[True] else 'all'} of {path.name}"),
+        True: ("manifest (seen in training)", "clips of training"),
+    }
+    return {name: ParityClips(what, parts[seen], real=True) for seen, (name, what) in names.items() if parts[seen]}
 
 
 def noise_clips(run: Path, predictor: Predictor, inputs: Sequence[Input]) -> ParityClips:

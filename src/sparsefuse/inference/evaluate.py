@@ -1,11 +1,12 @@
 """Scoring a finished run again: a run folder and a split or a manifest in, scores out."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
+from torch import Tensor
 
 from sparsefuse import metrics
 from sparsefuse.config import Config
@@ -31,6 +32,8 @@ class Opened(NamedTuple):
     data: ClipDataset
     batches: list[list[int]]
     skipped: int
+    seen: Tensor
+    """(n,) bool: clips of a manifest that the model was trained or validated on"""
 
 
 def evaluate(
@@ -44,6 +47,8 @@ def evaluate(
 ) -> dict[str, float]:
     """Scores of the run's best model, with the number of clips (`clips`) and of those left out (`skipped`).
 
+    If a manifest holds clips that the model was trained or validated on, `seen` is their number, and the scores of the
+    other clips, `new`, are there too: `new_top1`, ...
     Reads the run's own data as its config.json names it (relative to the current folder), or all rows of `manifest`.
     `calibrated` fits the run's temperature to these clips and writes it to the run. Raises ValueError if the run's own
     data is not what it was when the run began, or to fit to its test split. `trust_code`: see `predictor.load`.
@@ -56,6 +61,14 @@ def evaluate(
     logits, labels = outputs(opened)
     model_labels = opened.predictor.labels
     scores = metrics.scores(logits, labels, model_labels.task, heads=model_labels.heads)
+    if opened.seen.any():
+        logits, labels = logits[~opened.seen], labels[~opened.seen]
+        scores |= {"seen": int(opened.seen.sum()), "new": len(labels)}
+        if len(labels):
+            new = metrics.scores(logits, labels, model_labels.task, heads=model_labels.heads)
+            scores |= {f"new_{name}": score for name, score in new.items()}
+        elif calibrated:
+            raise ValueError(f"the temperature must not be fitted to clips of training; all of {manifest} are")
     if calibrated and (calibration := calibrate(logits, labels, model_labels)):
         RunFolder(run).write(calibration)
         scores |= {"temperature": calibration.temperature, "calibrated_loss": calibration.loss}
@@ -112,12 +125,31 @@ def open_run(
         fit=predictor.fit,
     )
     batches = LengthBuckets(prepared.lengths[name], batch_size, seed=0, shuffle=False).epoch(0)
-    return Opened(predictor, dataset, batches, len(prepared.skips))
+    seen = torch.zeros(len(usable), dtype=torch.bool)
+    if manifest is not None:
+        seen = seen_clips(RunFolder(run), [[prepared.hashes[ref] for ref in row.files.values()] for row in usable])
+    return Opened(predictor, dataset, batches, len(prepared.skips), seen)
+
+
+def seen_clips(run: RunFolder, clips: Sequence[Collection[str]]) -> Tensor:
+    """(n,) bool: which clips, each the hashes of its streams (see `contents.hash_of`), the run was trained or validated
+    on; warns if there are some, or if the run cannot tell."""
+    known = run.seen()
+    if known is None:
+        log.warning("%s does not say which clips it was trained on; scores of these are not of new clips", run.path)
+        return torch.zeros(len(clips), dtype=torch.bool)
+    seen = torch.tensor([not known.isdisjoint(hashes) for hashes in clips], dtype=torch.bool)
+    if seen.any():
+        log.warning(
+            "the model was trained or validated on %d of these %d clips; the others are scored apart",
+            int(seen.sum()), len(clips),
+        )  # fmt: skip
+    return seen
 
 
 def outputs(
     opened: Opened, change: Callable[[multiclip.Streams], multiclip.Streams] = lambda tokens: tokens
-) -> tuple[torch.Tensor, torch.Tensor]:
+) -> tuple[Tensor, Tensor]:
     """Logits (n, C) and labels of the clips, batch by batch, each changed before the model sees it."""
     predictor, data = opened.predictor, opened.data
     logits = multiclip.predict(

@@ -9,6 +9,7 @@ model.safetensors                 the best weights by validation loss, and the n
 last.safetensors                  where to resume
 calibration.json    Calibration   the temperature of its probabilities
 replay.safetensors                a few old clips (see `training.replay`)
+seen.txt                          hashes of the training and validation clips' features, one a line
 predictions.csv                   the prediction for every test clip
 result.json         Result        scores and cost; written last, so its presence means the run is complete
 """
@@ -37,7 +38,7 @@ NAMES: dict[type, str] = {
     Result: "result.json",
 }
 WEIGHTS, CHECKPOINT, REPLAY = "model.safetensors", "last.safetensors", "replay.safetensors"
-EPOCHS, SKIPPED, PREDICTIONS = "metrics.jsonl", "skipped.jsonl", "predictions.csv"
+EPOCHS, SKIPPED, PREDICTIONS, SEEN = "metrics.jsonl", "skipped.jsonl", "predictions.csv", "seen.txt"
 
 
 @dataclass(frozen=True)
@@ -108,6 +109,15 @@ class RunFolder:
     def write_skips(self, skips: list[Skip]) -> None:
         """Writes skipped.jsonl."""
         write_skipped(self.skip_list, skips)
+
+    def write_seen(self, hashes: list[str]) -> None:
+        """Writes seen.txt."""
+        write_text(self.path / SEEN, "".join(f"{hash}\n" for hash in hashes))
+
+    def seen(self) -> set[str] | None:
+        """Hashes of the clips that it was trained or validated on; None in a run that was shared."""
+        path = self.path / SEEN
+        return set(path.read_text(encoding="utf-8").split()) if path.is_file() else None
 
     def epochs(self) -> list[Epoch]:
         """The epochs that are done."""
@@ -193,7 +203,7 @@ def check_same_settings(started: Mapping[str, object], given: Mapping[str, objec
 
 
 # Settings that do not change the result of a run.
-_FREE = ("train.workers", "train.save_minutes", "train.device", "data.cache_mb", "study.")
+_FREE = ("train.workers", "train.save_minutes", "train.device", "data.cache_mb", "data.leaks", "study.")
 
 
 def _flat(tree: Mapping[str, object], above: str = "") -> dict[str, object]:

@@ -47,6 +47,7 @@ def write_setup(folder: RunFolder, config: Config, clips: Clips, options: Mappin
     folder.write(config)
     folder.write(environment(config.train.device, config.seed))
     folder.write_skips(clips.skips)
+    folder.write_seen(clips.seen)
     folder.write(facts)
     if clips.skips:
         log.warning("%d samples or modalities left out; %s names them", len(clips.skips), folder.skip_list)

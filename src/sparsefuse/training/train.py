@@ -25,7 +25,7 @@ from sparsefuse.config_checks import check_config, check_one_test_split
 from sparsefuse.cost import count
 from sparsefuse.data.augment import augment
 from sparsefuse.data.batches import LengthBuckets, collate
-from sparsefuse.data.clips import Clips, load_clips
+from sparsefuse.data.clips import Clips, load_clips, tell_problems
 from sparsefuse.data.split import lone_judge
 from sparsefuse.files import checkpoint
 from sparsefuse.files.lock import in_use
@@ -81,6 +81,8 @@ def train(
             distributed.leave()
             return out
         clips = load_clips(config.data, root)
+        if rank.first or config.data.leaks == "stop":
+            tell_problems(clips, config.data.leaks)
         model = new_model(config, clips).to(rank.device)
         counted = count.count(model, clips.typical)  # now: a method that cannot be counted should not be trained
         run = _Run(config, clips, model, rank, folder)

@@ -34,7 +34,8 @@ def eval(
     Args:
         run: the run folder
         split: which split of the run's data
-        manifest: another manifest with the same modalities; all its labelled clips are scored
+        manifest: another manifest with the same modalities; all its labelled clips are scored, and if some are clips
+            of training, the others apart (new_...)
         calibrate: fit the run's temperature to these clips, for probabilities; training fits it to the validation split
         trust_code: allow a run whose method or extractor is a .py file
     """

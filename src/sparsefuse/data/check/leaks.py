@@ -4,6 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 from sparsefuse.data.check.files import Features, Files
@@ -30,23 +31,37 @@ def leaks(
 ) -> list[Problem]:
     """Equal files, equal contents and shared groups."""
     where = {row.id: split for split, rows in splits.items() for row in rows}
+    found = {ref: content.hash for ref, content in files.of_features.items() if isinstance(content, Features)}
     problems = []
     for name in files.features:
-        same: dict[str, list[_Use]] = defaultdict(list)
-        for row, _, ref in files.cells([name]):
-            content = files.of_features[ref]
-            if row.id in where and isinstance(content, Features):
-                part = segments.get(row.id, Segment()) if name in files.tables else Segment()
-                same[content.hash].append(_Use(row, where[row.id], ref, part))
-        problems += _judged(name, same.values())
+        problems += same_features(splits, [name], found, segments if name in files.tables else {})
     hashes = _hashes(files, root)
     for name in files.media:
-        same = defaultdict(list)
+        same: dict[str, list[_Use]] = defaultdict(list)
         for row, _, ref in files.cells([name]):
             if row.id in where and isinstance(files.of_media.get(ref), Probe):
                 same[hashes.get(ref, ref)].append(_Use(row, where[row.id], ref, segments.get(row.id, Segment())))
         problems += _judged(name, same.values())
-    return problems + _groups(splits)
+    return problems + same_groups(splits)
+
+
+def same_features(
+    splits: Mapping[str, Sequence[Row]],
+    columns: Iterable[str],
+    hashes: Mapping[str, str],
+    segments: Mapping[str, Segment] = MappingProxyType({}),
+) -> list[Problem]:
+    """Equal features; `hashes`: reference -> that of its contents, or empty (see `contents.hash_of`)."""
+    problems = []
+    for name in columns:
+        same: dict[str, list[_Use]] = defaultdict(list)
+        for split, rows in splits.items():
+            for row in rows:
+                ref = row.files.get(name, "")
+                if hash := hashes.get(ref):
+                    same[hash].append(_Use(row, split, ref, segments.get(row.id, Segment())))
+        problems += _judged(name, same.values())
+    return problems
 
 
 def _hashes(files: Files, root: Path) -> dict[str, str]:
@@ -101,7 +116,8 @@ def _overlaps(uses: list[_Use]) -> tuple[bool, bool]:
     return crossing, len({(use.split, use.segment) for use in uses}) < len(uses)
 
 
-def _groups(splits: Mapping[str, Sequence[Row]]) -> list[Problem]:
+def same_groups(splits: Mapping[str, Sequence[Row]]) -> list[Problem]:
+    """Groups in two splits."""
     problems = []
     for one, other in combinations(splits, 2):
         shared = sorted({r.group for r in splits[one]} & {r.group for r in splits[other]} - {""})
