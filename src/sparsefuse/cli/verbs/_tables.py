@@ -10,7 +10,7 @@ def print_table(out: Path, name: str, failed: list[str]) -> None:
     from sparsefuse.files.whole import write_text
     from sparsefuse.report.page import read_runs, rich_table, summarise, table_markdown, write_csv, write_report
 
-    if failed and not out.exists():  # none got as far as a run folder
+    if failed and not any(out.glob("*/config.json")):  # none began
         raise SystemExit("\n".join([f"{len(failed)} runs failed:", *failed]))
     rows = summarise(read_runs(out))
     write_csv(rows, out / f"{name}.csv")
