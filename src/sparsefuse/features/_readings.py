@@ -3,6 +3,7 @@
 import math
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -50,7 +51,14 @@ class Readings:
 
     def numbers(self, place: int) -> np.ndarray:
         """(rows,) float64 of a column, NaN where it has no value."""
-        values = np.array([self._number(row, place) for row in range(len(self))], dtype=np.float64)
+        column = [cells[place] for _, cells in self._rows]
+        plain = self._layout.decimal != "," and not self._layout.thousands and "_" not in "".join(column)
+        values = np.empty(0)
+        if plain:  # most files need no look at single cells
+            with suppress(ValueError):
+                values = np.array(list(map(float, column)))
+        if not len(values):
+            values = np.array([self._number(row, place) for row in range(len(self))], dtype=np.float64)
         values[np.isin(values, self._missing) | np.isinf(values)] = math.nan
         return values
 
