@@ -85,6 +85,21 @@ def test_the_rules_for_features_hold_for_readings(tmp_path: Path) -> None:
     assert messages(missing, "sentinel") == []
 
 
+@pytest.mark.parametrize("suffix", [".txt", ".tsv", ".dat"])
+def test_files_of_sensors_may_have_any_suffix(tmp_path: Path, suffix: str) -> None:
+    files = many()
+    files["c5"] = files["c5"][80:] + files["c5"][:80]
+    manifest = write(tmp_path, files)
+    for name in files:
+        (tmp_path / f"{name}.csv").rename(tmp_path / f"{name}{suffix}")
+    manifest.write_text(manifest.read_text().replace(".csv", suffix))
+    report = found(manifest, {"wrist": WRIST})
+    (message,) = messages(report, "unreadable", "manifest", "media")
+    assert message.startswith(f"sample c5: c5{suffix}, line 22, column 't': '0.0': the time goes back by 1.98 s")
+    summary = extract(manifest, tmp_path / "out", features={"wrist": WRIST}, jobs=1, progress=False)
+    assert [skip.id for skip in summary.skipped] == ["c5"]
+
+
 def test_two_modalities_of_a_file_are_both_read(tmp_path: Path) -> None:
     files = many()
     files["c1"][30] = "0.6,0,oops"

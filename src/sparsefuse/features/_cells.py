@@ -40,7 +40,7 @@ def read_cells(path: Path, layout: Layout) -> Cells:
     lines = [
         (number, line)
         for number, line in enumerate(_text(path, layout.encoding).split("\n"), 1)
-        if number > layout.skip and line.strip() and not (layout.comment and line.lstrip().startswith(layout.comment))
+        if number > layout.skip and line.strip() and not _is_comment(line.lstrip(), layout.comment)
     ]
     if not lines:
         raise Unusable(f"{path}: is empty{f' after {layout.skip} lines' * bool(layout.skip)}, expected rows of numbers")
@@ -77,6 +77,11 @@ def _text(path: Path, encoding: str | None) -> str:
     if "\0" in text:
         raise Unusable(f"{path}: holds zero bytes; if it is text, set `encoding`, such as utf-16-le")
     return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def _is_comment(line: str, mark: str) -> bool:
+    """Whether a line begins with the mark, and not with an error of a spreadsheet, such as #DIV/0!"""
+    return bool(mark) and line.startswith(mark) and not re.match(r"#(N/A|DIV/0|VALUE|NUM|REF|NAME)\b", line)
 
 
 def _separator(lines: list[str], layout: Layout) -> str:

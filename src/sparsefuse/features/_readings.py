@@ -73,6 +73,8 @@ class Readings:
         if not dates and abs(moments[0]) * unit > _LATEST:
             likely = next((unit for unit in (1e-3, 1e-6, 1e-9) if 1e9 <= moments[0] * unit < 4e9), 1e-9)
             raise Unusable(f"{self.at(0, place)} is beyond the year 5000 in seconds; set `unit`, such as {likely:g}")
+        if len(moments) > 1 and min(moments) == max(moments):
+            raise Unusable(f"{self.at(0, place)} is the time of every row; is it the column of times?")
         # In this order long numbers lose no digits: nanoseconds since 1970 do not fit a float.
         times = np.array([moment - moments[0] for moment in moments], dtype=np.float64)
         times = times / 1e6 if dates else times * unit
@@ -143,6 +145,8 @@ class Readings:
 
     def _hint(self, row: int, place: int) -> str:
         cell = self._rows[row][1][place]
+        if self._layout.decimal is None and re.fullmatch(r"[-+]?[1-9]\d{0,2},\d{3}", cell):
+            return "set `decimal: ','`, or `thousands: ','`: its comma may be either"
         if self._layout.decimal != "," and re.search(r"\d,\d+(e[-+]?\d+)?$|^\d+\s+[-+]?\d+$", cell, re.IGNORECASE):
             return "set `decimal: ','` if its comma is a decimal point"
         if between := re.match(r"[-+]?\d{1,3}([.,'\s])\d{3}", cell):

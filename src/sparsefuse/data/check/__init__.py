@@ -30,6 +30,7 @@ from sparsefuse.data.lengths import WHOLE, Lengths
 from sparsefuse.data.manifest import Manifest, Row, read_manifest
 from sparsefuse.data.prepare import Prepared, prepare
 from sparsefuse.data.split import split_rows
+from sparsefuse.files.references import FILES
 from sparsefuse.files.rows import read_table
 from sparsefuse.metrics import Task
 
@@ -53,7 +54,10 @@ def check(
         problems = bad_ids(table)
         if problems:
             return Report(str(path), num_rows, problems=problems)
-        manifest = read_manifest(path, label=data.label, separator=data.separator, modalities=data.modalities)
+        modalities = data.modalities
+        if not modalities and any(map(tables.get, table.columns)):  # sensors' files may have any suffix
+            modalities = [name for name in table.columns if tables.get(name) or table.holds(name, FILES)]
+        manifest = read_manifest(path, label=data.label, separator=data.separator, modalities=modalities)
     except ValueError as error:
         return Report(str(path), num_rows, problems=[broken("manifest", str(error))])
     segments = read_segments(table)

@@ -1,7 +1,7 @@
 """Reads every file of a manifest once and keeps a summary of each; the arrays themselves are not kept."""
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -14,7 +14,7 @@ from sparsefuse.data.contents import Contents, Fault, Span, TableReadings, conte
 from sparsefuse.data.manifest import Row
 from sparsefuse.data.prepare import Shape, watched
 from sparsefuse.data.values import Values
-from sparsefuse.files.references import MEDIA, TABLES, suffix
+from sparsefuse.files.references import FEATURES, MEDIA, TABLES, suffix
 from sparsefuse.files.skipped import Unusable
 from sparsefuse.media.probe import Probe
 from sparsefuse.parallel.workers import each
@@ -68,13 +68,16 @@ class Files:
     ) -> None:
         """`tables`: columns of sensor files that features are yet to be made of, and what reads them."""
         self.rows = rows
-        kinds = {name: [row.files[name] for row in rows if name in row.files] for name in columns}
-        # As `Table.holds`: most cells decide.
-        self.media = sorted(n for n, refs in kinds.items() if 2 * sum(suffix(r) in MEDIA for r in refs) > len(refs))
-        self.csv = {n for n, refs in kinds.items() if 2 * sum(suffix(r) in TABLES for r in refs) > len(refs)}
-        raw = self.csv & set(tables)
+        kinds = {name: [suffix(row.files[name]) for row in rows if name in row.files] for name in columns}
+
+        def holding(of: Set[str]) -> set[str]:  # as `Table.holds`: most cells decide
+            return {name for name, found in kinds.items() if 2 * sum(kind in of for kind in found) > len(found)}
+
+        self.csv = holding(TABLES)
+        raw = (set(columns) & set(tables)) - holding(FEATURES - TABLES)
         self.tables = {name: read for name in sorted(raw) if (read := tables[name])}
-        self.features = sorted(set(columns) - set(self.media) - (raw - set(self.tables)))
+        self.media = sorted(holding(MEDIA) - set(self.tables))
+        self.features = sorted(set(columns) - set(self.media) - (raw & self.csv - set(self.tables)))
         self.of_features: dict[str, Features | Fault] = {}
         """by reference, as the manifest has it"""
         self.of_media: dict[str, Probe | Fault] = {}
