@@ -24,6 +24,7 @@ VARIANTS = {
         {"pool": "attn", "sparse": "dense"},
         {"keep": None, "stride": 4},
         {"keep": None, "stride": {"rgb": 2, "sound": 9, "flow": 3}, "pool": "max"},
+        {"keep": None, "stride": 2, "tail": "drop"},
         {"unimodal_attention": "strided"},
         {"unimodal_attention": "local", "sparse": "local"},
         {"pool": "attn", "sparse": "local"},

@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from torch import nn
 
 import sparsefuse
+from sparsefuse.layers.pool import without_tail
 from sparsefuse.tokens import Tokens
 
 VGG = {"features": {"rgb": 1024, "flow": 1024, "spectrogram": 128},
@@ -133,3 +134,29 @@ def test_logits_are_those_of_the_plain_model(how, by):
     tokens = {name: Tokens(x, torch.ones(x.shape[:2], dtype=torch.bool)) for name, x in clip.items()}
     torch.testing.assert_close(model(tokens).logits, plain(clip), rtol=1e-5, atol=1e-5)
     assert sum(p.numel() for p in plain.parameters()) == count(model)
+
+
+@pytest.mark.parametrize("how", ["avg", "max"])
+def test_without_the_tail_logits_are_those_of_the_released_pooling(how):
+    """VGGS' own lengths: of 38 tokens in threes two are left over, and the released pooling drops them."""
+    torch.manual_seed(0)
+    features, lengths = {"rgb": 7, "sound": 5}, {"rgb": 38, "sound": 130}
+    strides, depths = {"rgb": 3, "sound": 60}, {"unimodal_depth": 1, "fusion_depth": 2}
+    options = {"lengths": lengths, "sparse": "dense", "pool": how, "stride": strides, **depths}
+    dropped, kept = (sparsefuse.build("sft", features, 10, tail=tail, **options).eval() for tail in ("drop", "keep"))
+    kept.load_state_dict(dropped.state_dict())
+    plain = plain_from(dropped, features=features, lengths=lengths, num_classes=10, strides=strides, how=how, **depths)
+    clip = {name: torch.randn(4, lengths[name], features[name]) for name in features}
+    tokens = {name: Tokens(x, torch.ones(x.shape[:2], dtype=torch.bool)) for name, x in clip.items()}
+    torch.testing.assert_close(dropped(tokens).logits, plain(clip), rtol=1e-6, atol=1e-6)
+    assert (kept(tokens).logits - plain(clip)).abs().max() > 1e-3
+
+
+def test_a_dropped_tail_is_that_of_each_clip_and_needs_a_stride():
+    mask = torch.tensor([[True] * 7, [True] * 4 + [False] * 3, [True] + [False] * 6])
+    assert without_tail(mask, 3).sum(1).tolist() == [6, 3, 0]
+    assert without_tail(mask * 0.5, 3).sum(1).tolist() == [3.0, 1.5, 0]
+    with pytest.raises(ValueError, match="tail='drop' needs stride"):
+        sparsefuse.build("sft", {"rgb": 3}, 2, tail="drop")
+    with pytest.raises(ValueError, match="tail"):
+        sparsefuse.build("sft", {"rgb": 3}, 2, stride=3, tail="cut")

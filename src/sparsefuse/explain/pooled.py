@@ -35,7 +35,7 @@ def pooled(model: FusionModel, rollout: Rollout, states: list[State]) -> dict[st
             continue
         for name, block in layer.named_blocks():
             if isinstance(block, Sparsify) and name in model.modalities:
-                mask = states[depth].streams[name].mask[:, 1:]
+                mask = block.pooled(states[depth].streams[name].mask[:, 1:])
                 if mask.any():
                     index, _ = windows(mask, keep=block.keep, stride=block.stride)
                     by_modality[name] = _pooled(index[mask], rollout.depths[depth + 1][name][0, 1:])

@@ -9,6 +9,7 @@ from sparsefuse.layers.ops.windows import num_windows
 from sparsefuse.tokens import Tokens
 
 Pool = Literal["avg", "max", "attn"]
+Tail = Literal["keep", "drop"]
 POOLS: tuple[Pool, ...] = get_args(Pool)
 
 
@@ -16,7 +17,7 @@ def windows(mask: Tensor, *, keep: int | None = None, stride: int | None = None)
     """The window of every token under `mask` (B, N) -> index (B, N) in 0 .. K-1, and K.
 
     `keep` cuts each sample's real length into that many windows of equal length (fewer tokens than windows: one each);
-    `stride` makes windows of that many tokens, the last of which may be short (the released code drops that tail).
+    `stride` makes windows of that many tokens, the last of which may be short.
     """
     rank = (mask > 0).long().cumsum(1) - 1  # (B, N) place among the real tokens
     if keep is not None:
@@ -24,6 +25,12 @@ def windows(mask: Tensor, *, keep: int | None = None, stride: int | None = None)
         return (rank * keep // real.clamp_min(keep)).clamp(0, keep - 1), keep
     assert stride is not None
     return (rank // stride).clamp_min(0), num_windows(mask.shape[1], stride)
+
+
+def without_tail(mask: Tensor, stride: int) -> Tensor:
+    """The mask (B, N) without the tokens of a sample that do not fill a window of `stride`, as the released code."""
+    rank = (mask > 0).long().cumsum(1) - 1
+    return mask * (rank < (rank[:, -1:] + 1) // stride * stride)
 
 
 def pool(tokens: Tokens, index: Tensor, count: int, *, how: Pool, significance: Tensor | None = None) -> Tokens:

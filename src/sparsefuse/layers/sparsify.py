@@ -1,13 +1,13 @@
 """Sparsifies a stream: attention between its tokens, then pooling to fewer (SFT section 3.2)."""
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from sparsefuse.errors import unknown
 from sparsefuse.layers.block import Attention, Norm
 from sparsefuse.layers.fused import run_attention
-from sparsefuse.layers.options import per_modality
-from sparsefuse.layers.pool import POOLS, Pool, pool, windows
+from sparsefuse.layers.options import check_choice, per_modality
+from sparsefuse.layers.pool import POOLS, Pool, Tail, pool, windows, without_tail
 from sparsefuse.layers.streams import PerStream
 from sparsefuse.tokens import Tokens
 
@@ -28,8 +28,12 @@ class Sparsify(nn.Module):
         pool: Pool,
         keep: int | None = None,
         stride: int | None = None,
+        tail: Tail = "keep",
     ):
         super().__init__()
+        check_choice("tail", tail, Tail)
+        if tail == "drop" and stride is None:
+            raise ValueError("tail='drop' needs stride: the windows of keep are of equal length and have no tail")
         if pool not in POOLS:
             raise ValueError(unknown("pooling", pool, POOLS))
         if pool == "attn" and attention is None:
@@ -39,7 +43,7 @@ class Sparsify(nn.Module):
         self.attention, self.drop = attention, nn.Dropout(drop)
         self.norm = nn.Identity() if attention is None else Norm(attention.out.out_features)
         self.pool: Pool = pool
-        self.keep, self.stride = keep, stride
+        self.keep, self.stride, self.tail = keep, stride, tail
 
     def forward(self, tokens: Tokens) -> Tokens:
         significance = None
@@ -50,9 +54,14 @@ class Sparsify(nn.Module):
         elif self.attention is not None:
             tokens = run_attention(self.norm, self.attention, self.drop, tokens)
         (cls, x), (cls_mask, mask) = (t.split([1, t.shape[1] - 1], 1) for t in tokens)
+        mask = self.pooled(mask)
         index, count = windows(mask, keep=self.keep, stride=self.stride)
         kept = pool(Tokens(x, mask), index, count, how=self.pool, significance=significance)  # SFT eq. 4
         return Tokens(torch.cat([cls, kept.x], 1), torch.cat([cls_mask, kept.mask], 1))
+
+    def pooled(self, mask: Tensor) -> Tensor:
+        """The tokens under `mask` (B, N) that are pooled: a short window at the end may be dropped."""
+        return without_tail(mask, self.stride) if self.tail == "drop" and self.stride else mask
 
 
 def pooling(names: tuple[str, ...], stride: int | dict[str, int] | None, how: Pool) -> list[PerStream]:

@@ -21,7 +21,7 @@ from sparsefuse.layers.head import Head
 from sparsefuse.layers.join import Join
 from sparsefuse.layers.ops import Pattern
 from sparsefuse.layers.options import per_modality, span_for
-from sparsefuse.layers.pool import Pool
+from sparsefuse.layers.pool import Pool, Tail
 from sparsefuse.layers.sparsify import Sparsify
 from sparsefuse.layers.streams import PerStream
 from sparsefuse.model import FusionModel
@@ -44,10 +44,11 @@ def build(
     pool: Pool = "avg",
     keep: int | dict[str, int] | None = None,
     stride: int | dict[str, int] | None = None,
+    tail: Tail = "keep",
     unimodal_attention: Pattern = "dense",
 ) -> FusionModel:
     """`keep` tokens, equal windows of a clip's real length, or windows of `stride` tokens, per modality (a number or a
-    dict); 16 are kept by default. Unlike in the released code the short window at the end stays."""
+    dict); 16 are kept by default. `tail` drop leaves out a short window at the end, as the released code does."""
     if keep is not None and stride is not None:
         raise ValueError(f"give keep or stride, not both; got keep={keep}, stride={stride}")
     names = tuple(sorted(features))
@@ -62,7 +63,7 @@ def build(
         attention = None
         if sparse != "none":
             attention = Attention(dim, num_heads, pattern=sparse, span=span_for(name, lengths, sparse))
-        return Sparsify(attention, drop=drop, pool=pool, keep=keeps[name], stride=strides[name])
+        return Sparsify(attention, drop=drop, pool=pool, keep=keeps[name], stride=strides[name], tail=tail)
 
     layers = [PerStream(names, lambda name: block(name, unimodal_attention)) for _ in range(unimodal_depth)]
     layers += [PerStream(names, sparsify), Join(names)]
