@@ -5,9 +5,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 import pytest
-from media_sounds import write_sound
+from media_sounds import write_channels, write_sound
 
 from sparsefuse.config import Data, Split
 from sparsefuse.data.check import check
@@ -48,6 +49,21 @@ def film(
     noise = np.random.default_rng(0).uniform(-0.5, 0.5, round(16000 * sound)).astype(np.float32)
     write_clip(path, pixels, fps=10, sound=noise if sound else None)
     return path.name
+
+
+def moved(source: Path, when: Callable[[float], float]) -> str:
+    """The film with the packets of its sound at other times."""
+    target = source.with_name("moved.mp4")
+    with av.open(str(source)) as old, av.open(str(target), "w") as new:
+        streams = {stream.index: new.add_stream_from_template(stream) for stream in old.streams}
+        for packet in old.demux():
+            if packet.dts is not None and packet.pts is not None:
+                if packet.stream.type == "audio":
+                    by = when(float(packet.pts * packet.time_base)) / packet.time_base - packet.pts
+                    packet.pts, packet.dts = packet.pts + round(by), packet.dts + round(by)
+                packet.stream = streams[packet.stream.index]
+                new.mux(packet)
+    return target.name
 
 
 def sounds(folder: Path, num: int = 12) -> Rows:
@@ -208,6 +224,24 @@ def _(folder: Path) -> Rows:
 @breaks("silent")
 def _(folder: Path) -> Rows:
     return changed(sounds(folder), 1, audio=write_sound(folder / "silent.wav", 0.5, peak=0.0005))
+
+
+@breaks("cancel")
+def _(folder: Path) -> Rows:
+    left = np.random.default_rng(0).uniform(-0.5, 0.5, 4000)
+    path = folder / "cancels.wav"
+    write_channels(path, np.stack([left, -0.9 * left]))  # their mean is 26 dB quieter
+    return changed(sounds(folder), 1, audio=path.name)
+
+
+@breaks("start")
+def _(folder: Path) -> Rows:
+    return changed(films(folder), 1, video=moved(folder / "one.mp4", lambda time: time + 0.3))
+
+
+@breaks("holes")
+def _(folder: Path) -> Rows:
+    return changed(films(folder), 1, video=moved(folder / "one.mp4", lambda time: time + 0.1 * (time > 0.3)))
 
 
 @breaks("black")

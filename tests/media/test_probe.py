@@ -1,5 +1,6 @@
 """A look into parts of a file finds what is in it, and what is wrong with it."""
 
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -46,7 +47,49 @@ def test_sound_below_the_limit_is_silent(tmp_path: Path, peak: float, silent: bo
 
 def test_samples_of_zero_have_a_finite_peak(tmp_path: Path) -> None:
     write_wav(tmp_path / "a.wav", np.zeros((8000, 2)), 8000)
-    assert probe(tmp_path / "a.wav").sound == Sound(8000, 2, 1.0, FLOOR)
+    assert probe(tmp_path / "a.wav").sound == Sound(8000, 2, 1.0, FLOOR, FLOOR, 0, 0.0)
+
+
+@pytest.mark.parametrize(("right", "silent", "cancels"), [(-1, True, True), (-0.9, False, True), (0, False, False)])
+def test_channels_that_cancel_are_as_loud_as_their_mean(
+    tmp_path: Path, right: float, silent: bool, cancels: bool
+) -> None:
+    """Opposite channels are silence to what reads their mean."""
+    left = sine(440, 1)
+    write_wav(tmp_path / "a.wav", np.stack([left, right * left], axis=1), 16000)
+    found = probe(tmp_path / "a.wav")
+    assert (found.silent, found.cancels) == (silent, cancels)
+    assert found.sound is not None
+    assert found.sound.loudest == pytest.approx(20 * np.log10(0.5), abs=0.5)
+    if not silent:
+        assert found.sound.peak == pytest.approx(20 * np.log10(0.5 * (1 + right) / 2), abs=0.5)
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+def test_holes_and_late_starts_are_found(clip: Path, tmp_path: Path, suffix: str) -> None:
+    """Half a second of the sound is lost in the middle, and all of it comes 0.3 s later."""
+    with av.open(str(clip)) as old, av.open(str(tmp_path / f"a{suffix}"), "w") as new:
+        streams = {stream.index: new.add_stream_from_template(stream) for stream in old.streams}
+        lost, later = [], 0
+        for packet in old.demux():
+            if packet.dts is None or packet.pts is None:
+                continue
+            if packet.stream.type == "audio":
+                later = later or round(Fraction(3, 10) / packet.time_base)
+                if 1 <= packet.pts * packet.time_base < 1.5:
+                    lost.append(packet)
+                    continue
+                packet.pts, packet.dts = packet.pts + later, packet.dts + later
+            packet.stream = streams[packet.stream.index]
+            new.mux(packet)
+    whole, found = probe(clip), probe(tmp_path / f"a{suffix}")
+    assert whole.sound is not None
+    assert found.sound is not None
+    assert (whole.sound.holes, found.sound.holes) == (0, 1)
+    assert found.sound.silence == pytest.approx(len(lost) * 1024 / 16000, abs=0.003)
+    assert whole.late == pytest.approx(0, abs=0.01)
+    assert found.late == pytest.approx(0.3 - 0.064, abs=0.01)  # the encoder's delay is no longer skipped
+    assert found.seconds == pytest.approx(3.3, abs=0.15)
 
 
 def test_a_beep_between_the_parts_is_heard(tmp_path: Path) -> None:

@@ -13,8 +13,18 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from sparsefuse.files.skipped import Unusable
-from sparsefuse.media.open import STATES_LENGTH, TOLERATED, check_codec, check_on_disk, find_stream, import_av, opened
+from sparsefuse.media.open import (
+    STATES_LENGTH,
+    TOLERATED,
+    Joined,
+    check_codec,
+    check_on_disk,
+    find_stream,
+    import_av,
+    opened,
+)
 from sparsefuse.media.orientation import orientation
+from sparsefuse.media.sound import ROUNDING
 
 if TYPE_CHECKING:
     from av.container import InputContainer
@@ -26,6 +36,8 @@ BLACK = 16
 """Of 255: a picture without anything brighter is black."""
 STILL = 2
 """Of 255: frames whose pixels differ by no more are the same picture."""
+CANCELLED = 20.0
+"""dB that the mean of the channels may be below the loudest of them."""
 FLOOR = -120.0
 """dB: the level reported for digital silence."""
 
@@ -54,14 +66,20 @@ class Picture(NamedTuple):
 
 
 class Sound(NamedTuple):
-    """The first audio stream."""
+    """The audio stream that plays by default."""
 
     rate: int
     """samples per second"""
     channels: int
     seconds: float
     peak: float
-    """dB below full scale, FLOOR or above; of parts, but of all of it if it is below SILENT"""
+    """dB below full scale, FLOOR or above, of the mean of the channels; of parts, but of all of it if below SILENT"""
+    loudest: float
+    """the same of the loudest channel"""
+    holes: int
+    """in its time stamps"""
+    silence: float
+    """seconds of these holes, which reading fills with silence"""
 
 
 class Probe(NamedTuple):
@@ -70,16 +88,20 @@ class Probe(NamedTuple):
     bytes: int
     picture: Picture | None
     sound: Sound | None
-
-    @property
-    def seconds(self) -> float:
-        """Of the longer stream; 0 when unknown."""
-        return max((stream.seconds for stream in (self.picture, self.sound) if stream), default=0.0)
+    late: float = 0.0
+    """seconds by which the sound begins after the picture; below 0, before it"""
+    seconds: float = 0.0
+    """from where the first stream begins to where the last one ends; 0 when unknown"""
 
     @property
     def silent(self) -> bool:
-        """Whether there is a sound stream and all of it is silence."""
+        """Whether there is a sound stream and all of it is silence once its channels are joined."""
         return self.sound is not None and self.sound.peak < SILENT
+
+    @property
+    def cancels(self) -> bool:
+        """Whether the mean of the channels is much quieter than one of them."""
+        return self.sound is not None and self.sound.peak < self.sound.loudest - CANCELLED
 
     @property
     def black(self) -> bool:
@@ -114,7 +136,13 @@ def probe(path: str | Path) -> Probe:
         for stream in (video, audio):
             if stream is not None:
                 _check_end(container, stream, path)
-        return Probe(size, picture, sound)
+        if sound is not None:
+            count, silence = _holes(container, audio)
+            sound = sound._replace(holes=count, silence=silence)
+        late = _late(video, audio)
+        begins = [(video, max(0.0, -late)), (audio, max(0.0, late))]  # a container's length counts from the first
+        ends = [_seconds(container, s) + begin * bool(s.duration) for s, begin in begins if s is not None]
+        return Probe(size, picture, sound, late, max(ends))
 
 
 def _text(path: Path, size: int) -> Probe:
@@ -231,35 +259,68 @@ class _Extremes:
 def _sound(container: "InputContainer", stream: Any, path: Path) -> Sound:
     seconds = _seconds(container, stream)
     reader = _Reader(container, stream)
-    loudest, any_frame = 0.0, False
+    peaks, any_frame = (0.0, 0.0), False
     parts = seconds > _WHOLE_SECONDS
     if parts:
         for i in range(_PARTS):
             begin = (seconds - _PART_SECONDS) * i / (_PARTS - 1)
             for frame in reader.frames_from(begin):
                 any_frame = True
-                loudest = max(loudest, _peak(frame))
+                peaks = _louder(peaks, frame)
                 if frame.time is None or frame.time >= begin + _PART_SECONDS:
                     break
-    if not parts or _decibels(loudest) < SILENT:
+    if not parts or _decibels(peaks[0]) < SILENT:
         for frame in reader.frames_from(0):
             any_frame = True
-            loudest = max(loudest, _peak(frame))
-            if parts and _decibels(loudest) >= SILENT:
+            peaks = _louder(peaks, frame)
+            if parts and _decibels(peaks[0]) >= SILENT:
                 break
     reader.check(path, any_frame)
-    return Sound(stream.rate, stream.channels, seconds, _decibels(loudest))
+    return Sound(stream.rate, stream.channels, seconds, *map(_decibels, peaks), holes=0, silence=0.0)
 
 
-def _peak(frame: Any) -> float:
-    """The largest sample of a frame, as a share of full scale."""
-    samples = frame.to_ndarray()
-    if samples.size == 0:
-        return 0.0
-    if samples.dtype.kind == "f":
-        return float(np.abs(samples).max())
-    middle = 128 if samples.dtype == np.uint8 else 0
-    return float(np.abs(samples.astype(np.float64) - middle).max()) / 2.0 ** (8 * samples.itemsize - 1)
+def _louder(peaks: tuple[float, float], frame: Any) -> tuple[float, float]:
+    """The largest sample of the mean of the channels and of any of them, as shares of full scale."""
+    stored = frame.to_ndarray()  # (channels, samples), or (1, samples * channels)
+    if stored.size == 0:
+        return peaks
+    samples = stored.astype(np.float64)
+    if stored.dtype.kind != "f":
+        samples = (samples - (128 if stored.dtype == np.uint8 else 0)) / 2.0 ** (8 * stored.itemsize - 1)
+    if not frame.format.is_planar:
+        samples = samples.reshape(-1, frame.layout.nb_channels).T
+    return max(peaks[0], float(np.abs(samples.mean(0)).max())), max(peaks[1], float(np.abs(samples).max()))
+
+
+def _holes(container: "InputContainer", stream: Any) -> tuple[int, float]:
+    """Number and seconds of the holes in a sound's time stamps, by those of all its packets, half of one or longer."""
+    from av.stream import Discard
+
+    for other in container.streams:
+        if other.index != stream.index and other.type != "audio":
+            other.discard = Discard.all  # they need not be read
+    tick, joined = float(stream.time_base or 0), Joined(container)
+    stamps, lengths = [], []
+    for packet in _Reader(container, stream).packets_from(0):
+        joined.follow(packet)
+        if packet.pts is not None:
+            stamps.append(packet.pts * tick)
+            lengths.append((packet.duration or 0) * tick)
+    if len(stamps) < 3:
+        return 0, 0.0
+    steps, known = np.diff(stamps), np.array(lengths[:-1])
+    usual = float(np.median(steps))
+    # An mp4 says when the next packet begins, not how long one is.
+    stepped = "mp4" in container.format.name and not stream.codec_context.name.startswith("pcm")
+    gaps = steps - np.where(known > 0, np.minimum(known, usual) if stepped else known, usual)
+    holes = gaps[gaps > max(ROUNDING, usual / 2)]
+    return len(holes), float(holes.sum())
+
+
+def _late(video: "Stream | None", audio: "Stream | None") -> float:
+    """Seconds by which the sound begins after the picture; 0 if one is missing or does not say."""
+    starts = [s.start_time * s.time_base for s in (video, audio) if s and s.start_time is not None and s.time_base]
+    return float(starts[1] - starts[0]) if len(starts) == 2 else 0.0
 
 
 def _decibels(share: float) -> float:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 _WARM = 4096  # samples until a decoder or filter that began midway gives the same as one that began at the beginning
 _FIXED = ("aac", "opus", "mp3", "mp2", "ac3", "eac3")  # codecs whose packets are all of one length
-_ROUNDING = 0.003  # seconds; matroska rounds times to milliseconds, twice
+ROUNDING = 0.003  # seconds; matroska rounds times to milliseconds, twice
 _BLOCK = 2**16  # samples of silence at a time
 
 
@@ -124,7 +124,7 @@ class SoundSink:
             if self._position is None:
                 raise Late
             return self._position
-        rate, rounding, tick = piece.sample_rate, _ROUNDING * piece.sample_rate, piece.time_base
+        rate, rounding, tick = piece.sample_rate, ROUNDING * piece.sample_rate, piece.time_base
         self._first = self._first or First(piece.pts * tick, piece.samples)
         fine = tick.numerator * rate <= tick.denominator
         if self._position is not None:

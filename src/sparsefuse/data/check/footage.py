@@ -5,6 +5,7 @@ from collections import Counter
 from sparsefuse.data.check.files import Files, is_remote
 from sparsefuse.data.check.report import Footage, Spread
 from sparsefuse.data.check.rules import Problem, broken
+from sparsefuse.media.part import START_GAP
 from sparsefuse.media.probe import SILENT, Probe
 
 APART = (1.0, 2 / 3)
@@ -77,7 +78,18 @@ def _looks(probe: Probe) -> list[tuple[str, str]]:
     messages = []
     if probe.silent and sound:
         peak = f"its peak is {sound.peak:.0f} dB" if sound.peak > -120 else "all samples are 0"
+        if probe.cancels:
+            peak += f" in the mean of its channels, which cancel: one has {sound.loudest:.0f} dB"
         messages.append(("silent", f"is silent: {peak}; {SILENT:.0f} dB is the limit, all of it was checked"))
+    elif probe.cancels and sound:
+        messages.append(
+            ("cancel", f"has channels that cancel: their mean has {sound.peak:.0f} dB, one has {sound.loudest:.0f} dB")
+        )
+    if sound and sound.holes:
+        messages.append(("holes", f"has holes in the time stamps of its sound: {sound.holes}, {sound.silence:.2f} s"))
+    if abs(probe.late) > START_GAP:
+        alone = "picture" if probe.late > 0 else "sound"
+        messages.append(("start", f"begins with {abs(probe.late):.2f} s of {alone} alone"))
     if probe.black and picture:
         messages.append(
             ("black", f"is black: no pixel of {picture.looked_at} frames is brighter than {picture.brightest:g}")

@@ -124,7 +124,26 @@ RULES = {
     "apart": Rule(
         "warning", "A file's picture and sound are equally long, to a third and a second.", "cut the longer one"
     ),
-    "silent": Rule("warning", "Sound is louder than -60 dB below full scale somewhere.", "look at the recording"),
+    "start": Rule(
+        "warning",
+        "A file's picture and sound begin within 50 ms of each other.",
+        "nothing is shifted: the late one begins with silence or black frames; or leave that out by a `start`",
+    ),
+    "holes": Rule(
+        "warning",
+        "The time stamps of a sound have no holes of half a packet or more.",
+        "nothing is shifted: `extract` puts silence there; look at the recording",
+    ),
+    "silent": Rule(
+        "warning",
+        "The mean of the channels is louder than -60 dB below full scale somewhere.",
+        "look at the recording; if its channels cancel, set `channels: left` (or right, max) in `features`",
+    ),
+    "cancel": Rule(
+        "warning",
+        "The mean of the channels is at most 20 dB quieter than the loudest one.",
+        "set `channels: left` (or right, max) in `features`",
+    ),
     "black": Rule("warning", "A picture has a pixel brighter than 16 of 255.", "look at the recording"),
     "frozen": Rule("warning", "Something moves in a film.", "look at the recording"),
     "split": Rule("warning", "Train, valid and test have rows.", "set data.split, or fill the `split` column"),
