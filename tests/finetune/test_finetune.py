@@ -246,6 +246,17 @@ def test_an_unknown_class_is_refused_unless_it_is_said_to_be_new(run: Path, tmp_
     assert not (tmp_path / "new").exists()
 
 
+def test_a_test_of_clips_that_are_adapted_to_is_refused(run: Path, user: Path, tmp_path: Path) -> None:
+    test = write_user(tmp_path / "test", "abab", seed=1)
+    for name in ("3-sound.npy", "1-rgb.npy"):
+        (test.parent / name).write_bytes((user.parent / name).read_bytes())
+    with pytest.raises(
+        ValueError, match=r"user.csv: 2 of 4 clips are in .*user.csv too, such as user1; the test needs"
+    ):
+        finetune(run, user, tmp_path / "new", test=test, measured=False)
+    assert not (tmp_path / "new").exists()
+
+
 def test_a_new_class_needs_two_clips(run: Path, tmp_path: Path) -> None:
     user = write_user(tmp_path / "user", "aabbx")
     with pytest.raises(ValueError, match="new class 'x' has 1 usable clip; it needs 2"):

@@ -107,7 +107,7 @@ def hash_of(values: np.ndarray) -> str:
     if values.min() == values.max():
         return ""
     digest = hashlib.sha256(repr(values.shape).encode())
-    digest.update(values.data)
+    digest.update(np.ascontiguousarray(values).data)
     return digest.hexdigest()[:16]
 
 

@@ -55,6 +55,9 @@ def finetune(
     read = partial(read_clips, predictor, label=data.label, separator=data.separator)
     clips = read(manifest, predictor.labels, new_classes=new_classes)
     held = read(test, clips.labels) if test else None
+    if held and (both := held.ids_among(clips)):
+        count = f"{len(both)} of {len(held.rows)} clips"
+        raise ValueError(f"{test}: {count} are in {manifest} too, such as {both[0]}; the test needs others")
     before, now = predictor.labels.num_outputs, clips.labels.num_outputs
     with torch.random.fork_rng():
         torch.manual_seed(settings.seed)  # dropout's

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import torch
 
+from sparsefuse.data.contents import hash_of
 from sparsefuse.data.fingerprint import Fingerprint, fingerprints
 from sparsefuse.data.labels import Labels
 from sparsefuse.data.manifest import Row, read_manifest
@@ -28,6 +29,11 @@ class UserClips(NamedTuple):
     labels: Labels
     """those of the model, followed by new classes"""
     skips: list[Skip]
+
+    def ids_among(self, others: "UserClips") -> list[str]:
+        """The ids of clips of which a stream is in the others too, by its contents."""
+        theirs = {hash for sample in others.samples for hash in _hashes(sample)}
+        return [sample.id for sample in self.samples if theirs & _hashes(sample)]
 
     @property
     def fingerprint(self) -> Fingerprint:
@@ -119,3 +125,7 @@ def by_class(clips: UserClips) -> list[list[int]]:
     for i, sample in enumerate(clips.samples):
         groups.setdefault(int(sample.label), []).append(i)
     return list(groups.values())
+
+
+def _hashes(sample: Sample) -> set[str]:
+    return {hash_of(x.numpy()) for x in sample.features.values()} - {""}
