@@ -14,7 +14,9 @@ def new_optimizer(parameters: Any, spec: Train) -> torch.optim.Optimizer:
     """AdamW, or SGD with momentum. The decay of AdamW is decoupled, that of SGD is part of the gradient."""
     if spec.optimizer == "sgd":
         return torch.optim.SGD(parameters, lr=spec.lr, momentum=spec.momentum, weight_decay=spec.weight_decay)
-    return torch.optim.AdamW(parameters, lr=spec.lr, weight_decay=spec.weight_decay)
+    parameters = list(parameters)
+    fused = parameters[0].device.type == "cuda"  # one kernel for all weights
+    return torch.optim.AdamW(parameters, lr=spec.lr, weight_decay=spec.weight_decay, fused=fused)
 
 
 def share(step: int, *, steps: int, spec: Train) -> float:

@@ -7,6 +7,7 @@ import contextlib
 import math
 import sys
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -40,9 +41,13 @@ from sparsefuse.runs.scoring import Predicted, cost_of, scores, write_result
 from sparsefuse.runs.weights import read_weights, write_weights
 from sparsefuse.tokens import Batch, HeadOutputs, Tokens
 from sparsefuse.training import distributed, multiclip, pretrained, replay
+from sparsefuse.training.draws import Drawn, on_device
 from sparsefuse.training.progress import EpochProgress
 from sparsefuse.training.schedule import Schedule, ScheduleState, new_optimizer
 from sparsefuse.training.setup import write_setup
+
+READ_EVERY = defaultdict(lambda: 50, cpu=1)
+"""Steps between two looks at losses, by type of device: reading waits for a GPU."""
 
 
 def train(
@@ -189,30 +194,41 @@ class _Run:
 
     def _epoch(self, at: _Position, progress: EpochProgress) -> _Position:
         """The batches of one epoch that are not done yet."""
-        batches = self.buckets.epoch(at.epoch)
-        for batch in self._load("train", batches[at.batch :]):
-            start = time.monotonic()
-            loss = self._step(at, batch, total=len(batches[at.batch]), count=len(batches))
-            self._demand_finite(loss, at.epoch)
-            at = replace(at, batch=at.batch + 1, loss_sum=at.loss_sum + loss)
-            at = replace(at, seconds=at.seconds + time.monotonic() - start)
+        batches, read_every = self.buckets.epoch(at.epoch), READ_EVERY[self.rank.device.type]
+        loss_sum = torch.tensor(at.loss_sum, dtype=torch.float64, device=self.rank.device)
+        start = time.monotonic()
+        for drawn in on_device(self._draw(at, batches), self.rank.device):
+            loss_sum += self._step(at, drawn, total=len(batches[at.batch]), count=len(batches))
+            at = replace(at, batch=at.batch + 1)
+            save = time.monotonic() - self.saved_at > 60 * self.config.train.save_minutes
+            if save or at.batch % read_every == 0 or at.batch == len(batches):
+                loss = self._demand_finite(float(loss_sum), at.epoch)
+                now = time.monotonic()
+                at, start = replace(at, loss_sum=loss, seconds=at.seconds + now - start), now
             progress.step(at.epoch, at.batch, len(batches))
-            if time.monotonic() - self.saved_at > 60 * self.config.train.save_minutes:
+            if save:
                 self._save(at)
         return at
 
-    def _step(self, at: _Position, batch: Batch, *, total: int, count: int) -> float:
-        """One update; `total` samples over all processes. Returns their summed loss."""
+    def _draw(self, at: _Position, batches: list[list[int]]) -> Iterator[Drawn]:
+        """This process's share of the batches that are not done yet, augmented, each with its mixup."""
         spec = self.config.train
-        # Processes must draw different dropout, but each the same again after a resume.
-        seed = (self.config.seed * 1_000_003 + at.epoch * count + at.batch) * self.rank.world + self.rank.rank
-        torch.manual_seed(seed)
-        generator = torch.Generator().manual_seed(seed)
-        batch = augment(batch, self.config.data, generator)
         mixing = spec.mixup_alpha > 0 and at.epoch >= spec.mixup_warmup
-        mix = None
-        if mixing:
-            mix = mixup.draw(batch.tokens, self.plan, alpha=spec.mixup_alpha, generator=generator, at=spec.mixup)
+        for index, batch in enumerate(self._load("train", batches[at.batch :]), at.batch):
+            # Processes must draw different dropout, but each the same again after a resume.
+            step = at.epoch * len(batches) + index
+            seed = (self.config.seed * 1_000_003 + step) * self.rank.world + self.rank.rank
+            generator = torch.Generator().manual_seed(seed)
+            batch = augment(batch, self.config.data, generator)
+            mix = None
+            if mixing:
+                mix = mixup.draw(batch.tokens, self.plan, alpha=spec.mixup_alpha, generator=generator, at=spec.mixup)
+            yield Drawn(batch, mix, seed)
+
+    def _step(self, at: _Position, drawn: Drawn, *, total: int, count: int) -> Tensor:
+        """One update; `total` samples over all processes. Returns their summed loss, on the device."""
+        spec, (batch, mix, seed) = self.config.train, drawn
+        torch.manual_seed(seed)
         self.network.train()
         self.optimizer.zero_grad(set_to_none=True)
         with self._precision():
@@ -232,7 +248,7 @@ class _Run:
         self.optimizer.step()
         if self.mean:
             self.mean.update_parameters(self.model)
-        return float(distributed.sum_over(each.detach().sum(), self.rank))
+        return distributed.sum_over(each.detach().sum(), self.rank)
 
     def _losses(self, logits: Tensor, labels: Tensor, mix: mixup.Mix | None) -> Tensor:
         """(B,) the loss of each sample, or of two mixed ones (SFT eq. 11)."""
@@ -249,7 +265,7 @@ class _Run:
         return each
 
     def _load(self, split: str, batches: list[list[int]]) -> Iterator[Batch]:
-        """This process's share of each batch, on its device.
+        """This process's share of each batch.
 
         A batch of fewer samples than processes leaves some without any; they get a duplicate of its first,
         because all must run backward together.
@@ -261,10 +277,8 @@ class _Run:
             batch_sampler=shares,
             num_workers=spec.workers,
             collate_fn=_Collate(self.clips.features),
-            pin_memory=rank.device.type == "cuda",
         )
-        for batch in loader:
-            yield to_device(batch, rank.device)
+        yield from loader
 
     def predict(self, split: str) -> Predicted:
         """Outputs for a split, shared among the processes; each gets all of them."""
@@ -385,11 +399,3 @@ class _Collate:
 
     def __call__(self, samples: list[Any]) -> Batch:
         return collate(samples, self.features)
-
-
-def to_device(batch: Batch, device: torch.device) -> Batch:
-    """The batch on another device; the ids stay."""
-    if device.type == "cpu":
-        return batch
-    tokens = {n: Tokens(*(t.to(device, non_blocking=True) for t in stream)) for n, stream in batch.tokens.items()}
-    return batch._replace(tokens=tokens, labels=batch.labels.to(device, non_blocking=True))
