@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 
@@ -485,3 +486,35 @@ def test_an_error_holds_no_control_letter_of_a_name(monkeypatch, tmp_path):
     found = call(monkeypatch, "check", tmp_path / "a\x1b[31m.csv")
     assert "a?[31m.csv" in found
     assert "\x1b" not in found
+
+
+def test_names_of_files_that_begin_with_a_dash_are_no_flags(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, parsed
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("-odd.mp4", "--x_-y.mp4", "-m.csv"):
+        Path(name).touch()
+    given = parsed("predict", "run", "-odd.mp4", "--x_-y.mp4", "-", "--top", "2")
+    assert (given["files"], given["top"]) == ([Path("-odd.mp4"), Path("--x_-y.mp4"), Path("-")], 2)
+    assert parsed("train", "--data.manifest", "-m.csv", "--out", "o")["config"].data.manifest == "./-m.csv"
+    given = parsed("predict", "run", "--top", "2", "--", "-missing.mp4", "--top")
+    assert given["files"] == [Path("-missing.mp4"), Path("--top")]
+    assert parsed("extract", "-m.csv", "--out", "o")["manifest"] == Path("-m.csv")
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [{"PYTHONIOENCODING": "ascii"}, {"LC_ALL": "C"}, {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}],
+    ids=["ascii output", "C", "ascii names"],
+)
+def test_a_console_without_utf_8_ends_no_work(tmp_path: Path, variables: dict[str, str]) -> None:
+    np.save(tmp_path / "a.npy", np.ones((3, 2)))
+    lines = [f"é{i},{name},{'ab'[i % 2]}" for i, name in enumerate(["a.npy"] * 8 + ["é.npy", "-\u65e5.npy"])]
+    (tmp_path / "m.csv").write_text("\n".join(["id,rgb,label", *lines]), encoding="utf-8")
+    command = [sys.executable, "-m", "sparsefuse", "check", "m.csv"]
+    env = tiny.environment() | variables
+    ended = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, check=False)
+    said = ended.stdout.decode("utf-8") + ended.stderr.decode("utf-8")
+    assert "m.csv: 10 samples" in said
+    assert "Traceback" not in said
+    assert "2 found" in said, said

@@ -2,6 +2,7 @@
 
 import io
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -87,3 +88,21 @@ def test_a_person_gets_a_table_with_what_the_lines_say(run: Path, capsys, monkey
     assert shown.splitlines()[-2:] == ["[b]half: without rgb: not given", lines[-1]]
     assert show(run, [manifest], top=2, as_json=True, trust_code=False) == 1
     assert [json.loads(line)["clip"] for line in capsys.readouterr().out.splitlines()] == ["whole", "[b]half", "gone"]
+
+
+def test_a_byte_order_mark_and_odd_bytes_of_standard_input_cost_one_clip_at_most(
+    run: Path, capsys, monkeypatch
+) -> None:
+    sound = str(run.parent / "data/features/test0-sound.npy")
+    good = json.dumps({"id": "é", "sound": sound}, ensure_ascii=False).encode()
+    odd = ["\udc80\0.mp4", "\ud800.npy", '{"sound": "\\ud800.npy"}', '{"sound": ' + "[" * 100_000]
+    lines = b"\n".join(
+        [b"\xef\xbb\xbf" + good, *(text.encode("utf-8", "surrogatepass") for text in odd), b"\xff.mp4", good]
+    )
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(lines), encoding="ascii"))
+    monkeypatch.setattr("sys.stdout", io.TextIOWrapper(io.BytesIO(), encoding="ascii", errors="backslashreplace"))
+    assert show(run, [Path("-")], top=1, as_json=True, trust_code=False) == 5
+    sys.stdout.flush()
+    answers = [json.loads(line) for line in sys.stdout.buffer.getvalue().splitlines()]
+    assert [answer["clip"] for answer in (answers[0], answers[-1])] == ["é", "é"]
+    assert ["error" in answer for answer in answers] == [False, *[True] * 5, False]

@@ -1,6 +1,7 @@
 """The command line: parses the arguments and calls a verb; every parameter of a verb's function is an option."""
 
 import inspect
+import io
 import logging
 import re
 import sys
@@ -30,6 +31,8 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=[_Stderr()])
     keep_memory()
     share_cores()
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a character that the console lacks must not end the work
     try:
         verb, arguments = _parsed(spelled_out(sys.argv[1:], WITH_CONFIG))
         with in_use(arguments["out"]) if verb in GRIDS else nullcontext():

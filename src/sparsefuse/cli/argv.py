@@ -6,6 +6,8 @@ from collections.abc import Callable, Container, Mapping
 from pathlib import Path
 from typing import Any
 
+from sparsefuse.files.references import FILES, suffix
+
 STRINGS = ("--methods", "--data.modalities", "--data.split.test_groups", "--data.split.folds", "--study.experiments",
            "--device_profile", "--host_name", "--allow_origin")  # fmt: skip
 LISTS = ("--seeds", "--values", "--study.seeds", "--study.t1_seeds", "--data.split.fractions")
@@ -13,7 +15,11 @@ MAPPINGS = ("--lengths", "--features", "--options")
 
 
 def spelled_out(argv: list[str], with_config: Container[str]) -> list[str]:
-    """A leading file is the configuration of a verb that has one, - in a flag is _, and a,b is a list."""
+    """A leading file is the configuration of a verb that has one, - in a flag is _, and a,b is a list. What follows --,
+    and names of files that exist, are no flags even if they begin with -."""
+    end = argv.index("--") if "--" in argv else len(argv)
+    argv = [f"./{arg}" if arg[:1] == "-" and arg != "-" and (i > end or _is_file(arg)) else arg
+            for i, arg in enumerate(argv) if i != end]  # fmt: skip
     argv = [part for arg in argv for part in (arg.split("=", 1) if re.match(r"--[\w.-]+=", arg) else [arg])]
     argv = [arg.replace("-", "_").replace("__", "--", 1) if re.match(r"--\w", arg) else arg for arg in argv]
     if len(argv) > 1 and argv[0] in with_config and not argv[1].startswith("-"):
@@ -28,6 +34,10 @@ def spelled_out(argv: list[str], with_config: Container[str]) -> list[str]:
         elif flag in LISTS and not argv[i + 1].startswith("["):
             argv[i + 1] = f"[{argv[i + 1]}]"
     return argv
+
+
+def _is_file(arg: str) -> bool:
+    return (suffix(arg) in FILES or arg.endswith((".jsonl", ".ndjson", ".yaml", ".yml"))) and Path(arg).is_file()
 
 
 def _strings(text: str) -> str:

@@ -147,7 +147,7 @@ def _failure(error: BaseException, path: Path, clip: Clip, make_: Make) -> Failu
         text = f"{clip.source}: {text}"
     if isinstance(error, Unusable | OSError):
         return Failure(text, trace=error.trace if isinstance(error, Unusable) else "")
-    if isinstance(error, MemoryError):
+    if isinstance(error, MemoryError | UnicodeEncodeError):
         return Failure(str(unforeseen(clip.source, error)))
     where = traceback.extract_tb(error.__traceback__)[-1]
     place = f"{Path(where.filename).name}, line {where.lineno}"

@@ -4,6 +4,7 @@ What nobody foresaw has its traceback in `errors.log` beside it.
 """
 
 import json
+import sys
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -47,6 +48,9 @@ def unforeseen(name: object, error: BaseException) -> Unusable:
     """The Unusable for such an error in the file."""
     if isinstance(error, MemoryError):
         return Unusable(f"{name}: needs more memory than there is; use a lower rate or size, or fewer jobs")
+    if isinstance(error, UnicodeEncodeError):
+        why = f"has a name that is not in this system's encoding of names, {sys.getfilesystemencoding()}"
+        return Unusable(f"{name}: {why}; set PYTHONUTF8=1")
     if isinstance(error, OSError):
         return Unusable(f"{name}: cannot be read ({str(error)[:200]})")
     last = traceback.extract_tb(error.__traceback__)[-1]

@@ -1,5 +1,6 @@
 """`sparsefuse predict`: prints the predictions of a run for clips."""
 
+import io
 import json
 import logging
 import re
@@ -108,6 +109,8 @@ def _rows(path: Path, columns: list[str]) -> Iterator[tuple[str, Clip]]:
 def _lines(columns: list[str]) -> Iterator[tuple[str, Clip | Unusable]]:
     """A clip per line of standard input: the path of a media file, or {modality: path} as JSON, with an `id` if it has
     one. A line that is neither gives an Unusable."""
+    if isinstance(sys.stdin, io.TextIOWrapper):  # bytes that are no UTF-8 stay what they are: names of files
+        sys.stdin.reconfigure(encoding="utf-8-sig", errors="surrogateescape")
     for number, line in enumerate(sys.stdin, 1):
         text = line.strip()
         if not text:
@@ -118,8 +121,8 @@ def _lines(columns: list[str]) -> Iterator[tuple[str, Clip | Unusable]]:
         name = f"line {number}"
         try:
             paths = json.loads(text)
-        except ValueError as error:
-            yield name, Unusable(f"not JSON ({error}): {shown(text)}")
+        except (ValueError, RecursionError) as error:
+            yield name, Unusable(f"not JSON ({str(error)[:100]}): {shown(text)}")
             continue
         name = str(paths.pop("id", name))
         wrong = [key for key, value in paths.items() if key not in columns or not isinstance(value, str)]
@@ -218,6 +221,11 @@ def _notes(result: Prediction | Timeline) -> list[str]:
 
 def _json(name: str, result: ClipResult) -> str:
     if isinstance(result, Unusable):
-        return json.dumps({"clip": name, "error": str(result)}, ensure_ascii=False)
+        return json.dumps({"clip": name, "error": str(result)}, ensure_ascii=_ascii())
     values = result.to_json() if isinstance(result, Timeline) else result._asdict()
-    return json.dumps({"clip": name, **values}, ensure_ascii=False)
+    return json.dumps({"clip": name, **values}, ensure_ascii=_ascii())
+
+
+def _ascii() -> bool:
+    """Whether the output cannot hold every character."""
+    return (sys.stdout.encoding or "utf-8").lower().replace("-", "") != "utf8"

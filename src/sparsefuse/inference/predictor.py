@@ -177,7 +177,8 @@ class Predictor:
             raise Unusable(f"not given, and {source!r} is not a media file" if source in clip else "not given")
         stream = clip[name]
         if isinstance(stream, str | Path):
-            return torch.from_numpy(read_array(str(stream), Path()))
+            with one_file(stream):
+                return torch.from_numpy(read_array(str(stream), Path()))
         return _numbers(name, stream)
 
     def _source(self, name: str) -> str:

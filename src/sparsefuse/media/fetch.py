@@ -36,7 +36,7 @@ def version(source: str) -> str:
         path = Path(source)
         try:
             status = path.stat()
-        except OSError:
+        except (OSError, ValueError):  # ValueError: a name that no file can have
             return ""
         return f":{status.st_size}:{status.st_mtime_ns}" if path.is_file() else ""
     try:
