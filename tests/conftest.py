@@ -3,7 +3,8 @@
 import itertools
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from pathlib import Path
 
 import pytest
 import torch
@@ -37,6 +38,10 @@ FIRST = [
 """files whose few tests take long together, longest first"""
 
 
+WHOLE = {"serve", "media", "export"}
+"""folders of tests of which none may be skipped in CI"""
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
     if item.get_closest_marker("gpu") and not torch.cuda.is_available():
         pytest.skip("needs a CUDA device")
@@ -52,6 +57,29 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     count = Counter(item.path for item in items)
     place = {f"test_{name}": i for i, name in enumerate(FIRST)}
     items.sort(key=lambda item: (place.get(item.path.stem, len(place)), -count[item.path]))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    _skip_not(report, item.path)
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(
+    collector: pytest.Collector,
+) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    report = yield
+    _skip_not(report, collector.path)
+    return report
+
+
+def _skip_not(report: pytest.TestReport | pytest.CollectReport, path: Path) -> None:
+    """In CI a test of pages, films or exports that is skipped has failed: .ci/run must install what it needs."""
+    if os.environ.get("CI") and report.skipped and not hasattr(report, "wasxfail") and WHOLE & set(path.parts):
+        report.outcome = "failed"
+        report.longrepr = f"{path}: skipped in CI: {report.longrepr}"
 
 
 @pytest.fixture(autouse=True)
