@@ -11,13 +11,14 @@ A target is a file in benchmarks/fuzzing/ with
 and, if all inputs need something that takes long to make, `def prepare() -> None`, called first in that process.
 
 A finding is any other exception, a message of more than 1,000 characters, more than 1 GiB of memory above the size of
-the input, more than 20 seconds, or the end of the process. Findings are kept with their traceback, one of a kind.
+the input, more than 20 seconds of work, 200 of waiting, or the end of the process. Findings are kept with their traceback, one of a kind.
 Exit code 1 if there is one.
 """
 
 import argparse
 import importlib
 import multiprocessing
+import os
 import random
 import re
 import shutil
@@ -37,6 +38,9 @@ MESSAGE = 1000
 MEMORY = 1 << 30
 """bytes above the size of the input that a process may take"""
 SECONDS = 20.0
+"""of work; a busy machine takes longer"""
+WAITING = 200.0
+"""seconds by the clock"""
 STOP = 3 << 30
 """bytes from which a process is ended at once"""
 START = 120.0
@@ -131,15 +135,17 @@ class Child:
 
     def attempt(self, path: Path) -> Outcome:
         """Tries one input; ends the process if it takes too long or too much."""
-        before, begin = _memory(self._process.pid, "VmRSS"), time.monotonic()
+        begin, worked = time.monotonic(), _work(self._process.pid)
+        before = _memory(self._process.pid, "VmRSS")
         self._ours.send(path)
         while not self._ours.poll(0.02):
-            seconds, memory = time.monotonic() - begin, _memory(self._process.pid, "VmRSS") - before
-            if seconds > SECONDS or memory > STOP:
+            seconds, waited = _work(self._process.pid) - worked, time.monotonic() - begin
+            memory = _memory(self._process.pid, "VmRSS") - before
+            if seconds > SECONDS or waited > WAITING or memory > STOP:
                 self._process.kill()
                 self._process.join()
-                problem = f"takes longer than {SECONDS:g} s" if seconds > SECONDS else "takes more than 3 GiB"
-                return Outcome(problem, problem, seconds, memory)
+                problem = "takes more than 3 GiB" if memory > STOP else f"takes longer than {SECONDS:g} s"
+                return Outcome(problem, f"{problem}: {seconds:.0f} s of work, {waited:.0f} s", seconds, memory)
         try:
             outcome: Outcome = self._ours.recv()
         except EOFError:
@@ -170,7 +176,7 @@ def _serve(name: str, pipe: Connection) -> None:
     while True:
         path = pipe.recv()
         Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew: proc(5)
-        before, begin = _memory("self", "VmRSS"), time.monotonic()
+        before, begin = _memory("self", "VmRSS"), time.process_time()
         problem = text = ""
         try:
             target.attempt(path)
@@ -182,8 +188,17 @@ def _serve(name: str, pipe: Connection) -> None:
                 problem = f"{type(error).__name__} in {Path(last.filename).name}, {last.name}"
             elif len(text) > MESSAGE:
                 problem = f"message of more than {MESSAGE:,} characters: {re.sub(r'[^a-z ]', '', text[-60:])}"
-        seconds, peak = time.monotonic() - begin, _memory("self", "VmHWM")
+        seconds, peak = time.process_time() - begin, _memory("self", "VmHWM")
         pipe.send(Outcome(problem, text[:100_000], seconds, peak - before))
+
+
+def _work(process: object) -> float:
+    """Seconds of the processor that a process has had; 0 when it is gone."""
+    try:
+        fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0.0
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")  # utime and stime of proc(5)
 
 
 def _memory(process: object, field: str) -> int:

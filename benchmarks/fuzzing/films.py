@@ -67,7 +67,7 @@ def tried(path: Path, start: float | None, end: float | None) -> str:
 def wholes() -> list[tuple[str, bytes]]:
     """(suffix, content) of what is mutated."""
     found = [(suffix, written(suffix, *codecs)) for suffix, codecs in _KINDS.items()]
-    return [*found, ("png", black(10_000)), ("txt", "a text\n".encode("utf-16"))]
+    return [*found, ("png", black(6_000)), ("txt", "a text\n".encode("utf-16"))]
 
 
 def written(suffix: str, picture: str, sound: str) -> bytes:
