@@ -11,8 +11,8 @@ A target is a file in benchmarks/fuzzing/ with
 and, if all inputs need something that takes long to make, `def prepare() -> None`, called first in that process.
 
 A finding is any other exception, a message of more than 1,000 characters, more than 1 GiB of memory above the size of
-the input, more than 20 seconds of work, 200 of waiting, or the end of the process. Findings are kept with their traceback, one of a kind.
-Exit code 1 if there is one.
+the input, more than 20 seconds of work or 200 of waiting, or the end of the process. Findings are kept with their
+traceback, one of a kind. Exit code 1 if there is one.
 """
 
 import argparse

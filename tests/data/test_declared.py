@@ -3,6 +3,7 @@
 import gzip
 import io
 import struct
+import tarfile
 import zipfile
 import zlib
 
@@ -197,3 +198,14 @@ def test_a_member_of_an_archive_is_unpacked_a_piece_at_a_time(tmp_path, monkeypa
     monkeypatch.setattr(zipfile.ZipExtFile, "read", lambda self, n: sizes.append(n) or read(self, n))
     unpack(tmp_path / "a.zip", tmp_path / "out")
     assert max(sizes) <= 4096
+
+
+@pytest.mark.parametrize("kind", [tarfile.XHDTYPE, tarfile.GNUTYPE_LONGNAME])
+def test_a_member_with_a_name_of_megabytes_is_refused(tmp_path, kind):
+    with tarfile.open(tmp_path / "a.tar.gz", "w:gz") as archive:
+        info = tarfile.TarInfo("x")
+        info.type, info.size = kind, 2 * MEGABYTE
+        archive.addfile(info, io.BytesIO(bytes(2 * MEGABYTE)))
+        archive.addfile(tarfile.TarInfo("y"))
+    with pytest.raises(ValueError, match="a member with 2,097,152 bytes of remarks"):
+        unpack(tmp_path / "a.tar.gz", tmp_path / "out")

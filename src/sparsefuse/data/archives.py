@@ -9,7 +9,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
-from typing import IO, NamedTuple
+from typing import IO, Any, NamedTuple
 
 from sparsefuse.files.whole import write_json
 
@@ -106,7 +106,7 @@ def _members(path: Path) -> Iterator[_Member]:
                     with archive.open(info) as file:
                         yield _Member(info.filename, info.file_size, file)
         return
-    with tarfile.open(path, "r|*") as archive:  # as a stream: the members are read once, in their order
+    with tarfile.open(path, "r|*", tarinfo=_Info) as archive:  # as a stream: the members are read once, in their order
         for info in archive:
             if info.isdir():
                 continue
@@ -116,6 +116,25 @@ def _members(path: Path) -> Iterator[_Member]:
             else:
                 with file:
                     yield _Member(info.name, info.size, file)
+
+
+class _Info(tarfile.TarInfo):
+    """A member, whose long name or other remarks are read at once."""
+
+    def _proc_member(self, archive: tarfile.TarFile) -> Any:  # tarfile's own, called for each member
+        if self.type in _REMARKS and self.size > _REMARK:
+            raise tarfile.ReadError(f"a member with {self.size:,} bytes of remarks")
+        return super()._proc_member(archive)  # pyright: ignore[reportAttributeAccessIssue]
+
+
+_REMARKS = (
+    tarfile.XHDTYPE,
+    tarfile.XGLTYPE,
+    tarfile.SOLARIS_XHDTYPE,
+    tarfile.GNUTYPE_LONGNAME,
+    tarfile.GNUTYPE_LONGLINK,
+)
+_REMARK = 1 << 20
 
 
 def _refuse(path: Path, name: str) -> None:

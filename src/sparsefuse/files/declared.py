@@ -8,8 +8,8 @@ from sparsefuse.files.skipped import Unusable
 
 OPTION = "SPARSEFUSE_BEYOND_GB"
 """environment variable: gigabytes that a file's content may take beyond the file's own size"""
-GIGABYTES = 0.4
-"""unpacking takes twice as much for a moment"""
+GIGABYTES = 0.25
+"""unpacking, and statistics in float64, take up to three times as much for a moment"""
 
 ROW = 1000
 """bytes that a row of a manifest takes in memory, about"""
