@@ -69,9 +69,20 @@ def test_late_rows_are_counted_and_bursts_are_named(tmp_path: Path) -> None:
     files["c6"] = [*files["c6"][:50], *(f"{float(t) + 60},{x}" for t, x in (r.split(",", 1) for r in files["c6"][50:]))]
     report = found(write(tmp_path, files), {"wrist": WRIST | {"rate": None}})
     assert messages(report, "clock") == [
-        "sample c2: c2.csv: the clock steps back; 5 rows are put in order, 1 dropped, as their time is there already",
+        "sample c2: c2.csv: the clock steps back; rows put in order: 5; dropped, as their time is there already: 1",
         "sample c4: c4.csv: time stamps come in bursts: 88% of rows are hardly later than the row before",
     ]
+
+
+def test_extraction_counts_the_clips_with_late_rows(tmp_path: Path, caplog) -> None:
+    files = many()
+    for name in ("c2", "c5"):
+        files[name][20:22] = files[name][21:19:-1]
+    manifest = write(tmp_path, files)
+    summary = extract(manifest, tmp_path / "out", features={"wrist": WRIST}, jobs=2, progress=False)
+    assert (summary.done, summary.skipped) == (12, [])
+    assert "wrist of 2 clips is odd; the first: " in caplog.text
+    assert ".csv: the clock steps back; rows put in order: 1; `check` names all" in caplog.text
 
 
 def test_the_rules_for_features_hold_for_readings(tmp_path: Path) -> None:

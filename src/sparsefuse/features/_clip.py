@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sparsefuse import media
-from sparsefuse.features import Extractor, code_version, features, ready
+from sparsefuse.features import Extractor, Timed, code_version, features, ready
 from sparsefuse.files.shard import save
 from sparsefuse.files.skipped import ENDS, Unusable, one_file, unforeseen
 from sparsefuse.files.whole import replacing
@@ -69,6 +69,12 @@ class Failure(NamedTuple):
     """of an error that nobody foresaw"""
 
 
+class Note(NamedTuple):
+    """What is odd about a file that could be used."""
+
+    text: str
+
+
 def begin(folder: str, makers: Sequence[Maker]) -> None:
     """What a process does before its first clip: it loads the extractors, in the folder that paths are relative to."""
     if os.getcwd() != folder:
@@ -85,8 +91,8 @@ _loaded: dict[str, tuple[tuple[Maker, int], Extractor]] = {}
 """modality -> its extractor's options and code version, and the extractor; one per process, as it may hold a model"""
 
 
-def make(clip: Clip) -> list[Failure | None]:
-    """Writes the clip's features; returns the failure of each modality, None for success.
+def make(clip: Clip) -> list[Failure | Note | None]:
+    """Writes the clip's features; returns the failure of each modality, for success None or a note.
 
     Raises OSError when the features cannot be written: the next clip could not be written either.
     """
@@ -96,15 +102,16 @@ def make(clip: Clip) -> list[Failure | None]:
     except Unusable as error:
         return [Failure(str(error), trace=error.trace)] * len(clip.makes)
     extractors = [_loaded[make_.modality][1] for make_ in clip.makes]
-    failures: list[Failure | None] = []
+    results: list[Failure | Note | None] = []
     for make_, extractor, decoded in zip(clip.makes, extractors, _read(path, clip, extractors), strict=True):
         values = _features(path, clip, make_, extractor, decoded)
         if isinstance(values, Failure):
-            failures.append(values)
+            results.append(values)
         else:
             _write(make_, values)
-            failures.append(None)
-    return failures
+            notes = extractor.notes(path) if isinstance(extractor, Timed) else []
+            results.append(Note(f"{clip.source}: {'; '.join(notes)}") if notes else None)
+    return results
 
 
 def _read(path: Path, clip: Clip, extractors: list[Extractor]) -> list[Any]:

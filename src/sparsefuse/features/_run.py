@@ -1,10 +1,11 @@
 """Extracts the clips of a plan in many processes; returns why some failed."""
 
+import logging
 import math
 import os
 import sys
 import time
-from collections import Counter, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager
@@ -15,13 +16,14 @@ from typing import Any, NamedTuple
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-from sparsefuse.features._clip import Clip, Failure, Maker, begin, make
+from sparsefuse.features._clip import Clip, Failure, Maker, Note, begin, make
 from sparsefuse.features._plan import Group, Plan
 from sparsefuse.features._shards import ROWS
 from sparsefuse.files.skipped import LOG, Skip, Unusable, place_of, write_skipped
 from sparsefuse.parallel.cores import cores
 from sparsefuse.parallel.workers import each
 
+_log = logging.getLogger(__name__)
 Reasons = dict[tuple[str, str], Skip]
 """(id, modality) -> why it could not be extracted"""
 _BUGS = 10  # an extractor that fails on this many clips and works on none is itself at fault
@@ -36,7 +38,7 @@ def run(plan: Plan, *, jobs: int, engine: str, timeout: float, strict: bool, pro
     columns = (TextColumn("extract"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[summary]}"))
     bar = Progress(*columns, console=Console(stderr=True), disable=not progress)
     makers = [Maker(spec.modality, spec.extractor, spec.options) for spec in plan.specs]
-    late: list[Failure | None] = [Failure(f"took longer than {timeout:g} s, the time-out", ours=True)]
+    late: list[Failure | Note | None] = [Failure(f"took longer than {timeout:g} s, the time-out", ours=True)]
     try:
         with bar, ThreadPoolExecutor(1) as writer, _one_thread(jobs):
             state = _State(plan, bar, writer, strict)
@@ -105,6 +107,7 @@ class _State:
         self._failed: dict[int, set[tuple[int, str]]] = {}  # shard -> (row, modality)
         self._writes: deque[Future[None]] = deque()
         self._worked: set[str] = set()
+        self._notes: dict[str, list[Note]] = defaultdict(list)
         self._alike: Counter[tuple[str, str]] = Counter()
         """(modality, line of code) -> errors that nobody foresaw"""
         self._shown = bar.add_task("extract", total=len(plan.table.rows), summary="")
@@ -122,15 +125,17 @@ class _State:
             yield from group.clips
             self._settle(_WAITING)
 
-    def take(self, clip: Clip, results: list[Failure | None]) -> None:
+    def take(self, clip: Clip, results: list[Failure | Note | None]) -> None:
         """Records the results of a clip; writes the shard if it was its last."""
         shard = clip.row // ROWS
         results = results if len(results) == len(clip.makes) else results * len(clip.makes)
-        for make_, failure in zip(clip.makes, results, strict=True):
-            if failure is None:
-                self._worked.add(make_.modality)
-            else:
-                self._fail(clip, shard, make_.modality, failure)
+        for make_, result in zip(clip.makes, results, strict=True):
+            if isinstance(result, Failure):
+                self._fail(clip, shard, make_.modality, result)
+                continue
+            self._worked.add(make_.modality)
+            if result:
+                self._notes[make_.modality].append(result)
         left = self._open[shard].left
         left[clip.row] -= 1
         if not left[clip.row]:
@@ -152,6 +157,8 @@ class _State:
         """Waits until all is written."""
         assert not self._open, self._open
         self._settle(0)
+        for modality, notes in self._notes.items():
+            _log.warning("%s of %d clips is odd; the first: %s; `check` names all", modality, len(notes), notes[0].text)
 
     def _fail(self, clip: Clip, shard: int, modality: str, failure: Failure) -> None:
         reason = f"{clip.source}: {failure.reason}" if failure.ours else failure.reason

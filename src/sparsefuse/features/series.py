@@ -123,8 +123,8 @@ class Extractor:
             return []
         found = []
         if clock.late:
-            dropped = f", {clock.twice} dropped, as their time is there already" * bool(clock.twice)
-            found.append(f"the clock steps back; {clock.late} rows are put in order{dropped}")
+            dropped = f"; dropped, as their time is there already: {clock.twice}" * bool(clock.twice)
+            found.append(f"the clock steps back; rows put in order: {clock.late}{dropped}")
         steps = np.diff(clock.times).clip(max=self.max_gap)
         tight = steps < steps.mean() / 10
         if len(steps) >= _MANY and tight.mean() > _BURSTS:
