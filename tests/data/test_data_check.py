@@ -373,6 +373,15 @@ def test_classes_that_look_the_same_are_shown_by_their_code_points(clips):
     assert problem.message == r"2 classes may be one: 'cafe\u0301', 'caf\xe9'"
 
 
+def test_groups_that_differ_in_writing_alone_may_be_one(clips):
+    table = [row | {"group": ["P1", "p1", "P 1", "07", "7", ""][i % 6]} for i, row in enumerate(rows())]
+    report = found(clips, table, split=Split(by="stratified"))
+    assert [problem.message for problem in of_kind(report, "alike")] == [
+        "2 groups may be one: '07', '7'",
+        "3 groups may be one: 'P 1', 'P1', 'p1'",
+    ]
+
+
 def test_lists_are_classes_of_their_own_until_a_separator_is_given(clips):
     table = [row | {"label": ["['x', 'y']", "['y']", "x"][i % 3]} for i, row in enumerate(rows())]
     assert of_kind(found(clips, table), "several")

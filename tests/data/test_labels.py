@@ -109,7 +109,8 @@ def test_labels_that_cannot_be_encoded_are_unusable(labels, text, message):
     [
         (["", ""], "auto", "no training row has a label"),
         (["a", "a"], "auto", "at least two classes"),
-        (["a", "b"], "regression", "no label is a number"),
+        (["a", "b"], "regression", r"no label is a number \(as 'a'\); set data.task=class"),
+        (["0,5", "1,5"], "regression", r"no label is a number \(as '0,5'\); write decimal points"),
         (["0,5", "1", "1,25"], "auto", r"numbers with commas \(such as '0,5'\): for regression write decimal points"),
         (
             [str(20 + i) for i in range(24)],

@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple
 
 from sparsefuse.config import Data
 from sparsefuse.data.augment import check_names
-from sparsefuse.data.check.balance import odd_classes
+from sparsefuse.data.check.balance import odd_classes, odd_names
 from sparsefuse.data.check.leaks import same_features, same_groups
 from sparsefuse.data.check.report import in_order
 from sparsefuse.data.check.rules import RULES, Problem
@@ -74,6 +74,7 @@ def load_clips(data: Data, root: Path) -> Clips:
     problems = same_features(prepared.rows, prepared.features, prepared.hashes)
     if data.split.by != "group" and (data.split.by != "auto" or any(row.split for row in manifest.rows)):
         problems += same_groups(prepared.rows)
+    problems += odd_names("groups", sorted({row.group for row in manifest.rows} - {""}))
     judged = [row for split in ("train", "valid") for row in prepared.rows[split]]
 
     def dataset(split: str, stats: Stats | None, cache_mb: int) -> ClipDataset:

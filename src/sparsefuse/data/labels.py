@@ -54,7 +54,8 @@ class Labels:
         found = task_of(task, texts, columns)
         if found == "regression":
             if all(_number(text) is None for text in texts):
-                raise ValueError(f"task regression: no label is a number (as {texts[0]!r:.60}); set data.task=class")
+                fix = "write decimal points" if "," in texts[0] else "set data.task=class"
+                raise ValueError(f"task regression: no label is a number (as {texts[0]!r:.60}); {fix}")
             if lists:
                 raise ValueError("data.classes lists classes, but the task is regression; leave it out")
             return cls("regression")

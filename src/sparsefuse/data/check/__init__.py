@@ -11,7 +11,7 @@ from types import MappingProxyType
 import numpy as np
 
 from sparsefuse.config import Data
-from sparsefuse.data.check.balance import balance, imbalance, odd_classes
+from sparsefuse.data.check.balance import balance, imbalance, odd_classes, odd_names
 from sparsefuse.data.check.files import Features, Files, ReadTable
 from sparsefuse.data.check.footage import footage, odd_media
 from sparsefuse.data.check.groups import groups_of, odd_groups
@@ -71,6 +71,7 @@ def check(
         *_notes(files, manifest, bool(tables)),
     ]
     problems += [*odd_lengths(files, segments.of), *odd_rates(files, segments.of), *odd_media(files)]
+    problems += odd_names("groups", sorted({row.group for row in manifest.rows} - {""}))
     counts: dict[str, dict[str, int]] = {}
     sizes: dict[str, Size] = {}
     groups: dict[str, list[str]] = {}

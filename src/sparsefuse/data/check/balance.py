@@ -2,7 +2,7 @@
 
 import unicodedata
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from sparsefuse.data.check.ids import some
 from sparsefuse.data.check.rules import Problem, broken
@@ -42,13 +42,20 @@ def odd_classes(labels: Labels) -> list[Problem]:
     problems = []
     for head, span in labels.groups.items():
         classes = [labels.classes[i].removeprefix(f"{head}:") if head else labels.classes[i] for i in span]
-        for names in alike(classes):
-            same = len({unicodedata.normalize("NFC", name) for name in names}) < len(names)  # on the screen
-            shown = some(map(ascii if same else repr, names))
-            problems.append(broken("alike", f"{len(names)} classes may be one: {shown}"))
+        problems += odd_names("classes", classes)
         lists = listed(classes) if labels.task != "multilabel" else []
         if lists:
             problems.append(broken("several", f"{len(lists)} classes may be several each: {some(map(repr, lists), 3)}"))
+    return problems
+
+
+def odd_names(what: str, names: Iterable[str]) -> list[Problem]:
+    """Names of classes, or groups, that may be one."""
+    problems = []
+    for same in alike(names):
+        on_screen = len({unicodedata.normalize("NFC", name) for name in same}) < len(same)
+        shown = some(map(ascii if on_screen else repr, same))
+        problems.append(broken("alike", f"{len(same)} {what} may be one: {shown}"))
     return problems
 
 

@@ -157,8 +157,8 @@ RULES = {
     ),
     "alike": Rule(
         "warning",
-        "No two classes differ only in case, spaces, the encoding of accents, or how a number is written.",
-        "write the class in one way",
+        "No two classes, or groups, differ only in case, spaces, the encoding of accents, or how a number is written.",
+        "write it in one way",
     ),
     "several": Rule(
         "warning",
