@@ -46,6 +46,7 @@ def write(
     sound_at: float = 0.0,
     keep: Callable[[float], float | None] = lambda time: time,
     frames: int = 100,
+    rate: int = RATE,
 ) -> Path:
     """Numbered frames at 25 a second from `picture_at` on, None = none; sound from `sound_at` on, of which `keep` says
     at which time a packet goes into the file; None = it is lost."""
@@ -57,7 +58,7 @@ def write(
             picture.width, picture.height, picture.pix_fmt = 128, 32, "yuv420p"
             picture.options = {"g": "10"} | ({} if path.suffix == ".webm" else {"bf": "0"})
             picture.codec_context.thread_count = 1
-        rate = {"libopus": 48000, "ac3": 48000}.get(codec, 44100 if path.suffix == ".flv" else RATE)
+        rate = {"libopus": 48000, "ac3": 48000}.get(codec, 44100 if path.suffix == ".flv" else rate)
         voice: Any = container.add_stream(codec, rate=rate, layout="mono")
         voice.options = {"aac_pns": "0"} if codec == "aac" else {}  # else the decoder makes up noise
         waiting = []
@@ -126,6 +127,22 @@ def test_silence_stands_in_a_hole_to_the_sample(tmp_path: Path, name: str) -> No
     assert_same(found[last + RATE // 5 :], full[last + RATE // 5 :])  # mp3 borrows bits of packets before
     for start, end in ((0.5, 2.5), (1.3, 1.5), (1.5, 3.0), (2.7, 3.3), (3.1, 3.2)):
         assert_same(part(holed, start, end), found[round(start * RATE) : round(end * RATE)])
+
+
+@pytest.mark.parametrize("codec", ["pcm_s16le", "flac"])
+def test_packets_of_one_length_fill_a_hole_exactly_where_times_are_rounded(tmp_path: Path, codec: str) -> None:
+    """Matroska counts milliseconds: 44 samples."""
+    lost = []
+
+    def keep(time: float) -> float | None:
+        lost.extend([time] if LOST[0] <= time < LOST[1] else [])
+        return None if LOST[0] <= time < LOST[1] else time
+
+    full = read_sound(write(tmp_path / "full.mkv", codec, rate=44100), rate=44100)
+    found = read_sound(write(tmp_path / "a.mkv", codec, rate=44100, keep=keep), rate=44100)
+    expected, packet = full.copy(), lost[1] - lost[0]
+    expected[round(44100 * lost[0]) : round(44100 * (lost[-1] + packet))] = 0
+    np.testing.assert_array_equal(found, expected)
 
 
 def test_what_overlaps_is_cut(tmp_path: Path) -> None:
@@ -207,3 +224,15 @@ def test_a_time_stamp_hours_away_is_not_filled(tmp_path: Path) -> None:
     write(tmp_path / "b.mkv", sound_at=7200)
     with pytest.raises(Unusable, match="its sound begins 7200 s after its picture"):
         read_sound(tmp_path / "b.mkv")
+
+
+@pytest.mark.parametrize("rounded", [lambda time: round(time, 3), lambda time: time - 9 / 44100 * (time > 0.06)])
+def test_time_stamps_that_another_container_rounded_put_parts_in_place(tmp_path: Path, rounded: Any) -> None:
+    """Of a matroska file, copied into one that counts samples: to milliseconds, or off by a part of one."""
+    path = write(tmp_path / "a.mp4", "aac", sound=noise(6), rate=44100, keep=rounded)
+    whole = read_sound(path, rate=44100)
+    assert len(whole) == pytest.approx(6 * 44100, abs=1100)
+    for start in (0.6, 1.7, 3.1, 4.9):
+        (found,) = read(path, [SoundRequest(44100)], start=start, end=start + 0.5)
+        assert isinstance(found, np.ndarray)
+        np.testing.assert_allclose(found, whole[round(start * 44100) : round((start + 0.5) * 44100)], atol=2e-3)

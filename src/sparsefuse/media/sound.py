@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 _WARM = 4096  # samples until a decoder or filter that began midway gives the same as one that began at the beginning
 _FIXED = ("aac", "opus", "mp3", "mp2", "ac3", "eac3")  # codecs whose packets are all of one length
 ROUNDING = 0.003  # seconds; matroska rounds times to milliseconds, twice
+_OFF = 0.0005  # seconds; finer containers keep what a file was copied from has rounded
 _BLOCK = 2**16  # samples of silence at a time
 
 
@@ -41,6 +42,7 @@ class SoundSink:
         self._position: int | None = None if part.after_seek else 0  # of the next piece, in samples of the file
         self._jumped = False
         self._silence = 0  # samples put into holes
+        self._lengths: set[int] = set()  # of the pieces but the first
         self._edges: tuple[int, int | None] | None = None  # of the file's samples that the part's depend on
         self._offset: int | None = None  # output sample that the resampler began with
         self.done = False
@@ -52,6 +54,8 @@ class SoundSink:
             self._jumped = True  # decoders trim the first piece after a jump, and matroska does not say so
             return
         place = self._place(piece)
+        if self._position:
+            self._lengths.add(piece.samples)
         if self._position is None:
             self._position = place
         self._silence += max(0, place - self._position)
@@ -129,17 +133,17 @@ class SoundSink:
         fine = tick.numerator * rate <= tick.denominator
         if self._position is not None:
             off = abs((piece.pts * float(tick) - float(self._first.time)) * rate - self._position)
-            if self._part.after_seek and fine and 1 < off <= rounding:
+            if self._part.after_seek and fine and _OFF * rate < off <= rounding:
                 raise Late  # stamps are rounded more than they need be: that of the first piece after the jump too
             if off <= rounding:
                 return self._position
         stamp = (piece.pts * tick - self._first.time) * rate
-        if fine:
-            return round(stamp)
         snapped = self._first.samples + piece.samples * round((stamp - self._first.samples) / piece.samples)
-        if self._codec in _FIXED and piece.samples > 2 * rounding and abs(snapped - stamp) <= rounding:
+        most = _OFF * rate if fine else rounding
+        even = self._codec in _FIXED or self._lengths == {piece.samples}
+        if even and piece.samples > 2 * most and abs(snapped - stamp) <= most:
             return snapped
-        if self._position is None:
+        if self._position is None and not fine:
             raise Late
         return round(stamp)
 
