@@ -33,7 +33,7 @@ VARIANTS = {
         {"update": "sequential"},
         {"unimodal_attention": "fixed"},
         {"fusion": "vanilla", "loss": "each", "style": "vit"},
-        {"fusion": "cross"},
+        {"fusion": "cross", "style": "scenic"},
         {"shared": True},
         {
             "patches": {

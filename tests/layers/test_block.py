@@ -36,3 +36,19 @@ def test_stochastic_depth_grows_with_depth():
 def test_a_drop_path_of_one_is_refused():
     with pytest.raises(ValueError, match=r"drop_path must be in \[0, 1\); got 1.0"):
         build("mbt", {"a": 2}, 2, drop_path=1.0)
+
+
+def test_the_released_style_of_mbt_has_its_norms_and_the_tanh_form_of_gelu():
+    """By hand: 0.5 x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))), and 1e-6 in the variance."""
+    torch.manual_seed(0)
+    block = Block(4, 2, mlp_ratio=2, style="scenic").eval()
+    x = 1e-3 * torch.randn(2, 3, 4)  # so small that what the norm adds to the variance matters
+    norm, first, _, _, second = block.mlp
+    centred = x - x.mean(-1, keepdim=True)
+    hidden = first(centred / (centred.square().mean(-1, keepdim=True) + 1e-6).sqrt())
+    hidden = 0.5 * hidden * (1 + torch.tanh((2 / torch.pi) ** 0.5 * (hidden + 0.044715 * hidden**3)))
+    torch.testing.assert_close(block.mlp(x), second(hidden), rtol=1e-5, atol=1e-6)
+    assert block.norm.eps == norm.eps == 1e-6
+    exact = Block(4, 2, mlp_ratio=2, style="vit").eval()
+    exact.load_state_dict(block.state_dict())
+    assert (exact.mlp(x) - block.mlp(x)).abs().max() > 1e-4

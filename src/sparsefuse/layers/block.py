@@ -1,6 +1,7 @@
 """Transformer blocks: tokens in, tokens out (SFT eqs. 2-3)."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Literal, NamedTuple
 
 import torch
@@ -93,16 +94,20 @@ class Mlp(nn.Sequential):
         super().__init__(first, nn.Linear(dim, hidden), nn.Dropout(drop), activation(), nn.Linear(hidden, dim))
 
 
-Style = Literal["sft", "vit"]
+Style = Literal["sft", "vit", "scenic"]
 VIT_EPS = 1e-12
 """What ViT's norms add to the variance, as in the checkpoints of `transformers`."""
+SCENIC_EPS = 1e-6
+"""The same in MBT's released code."""
 
 
 def norm_and_mlp(style: Style, dim: int, mlp_ratio: float, drop: float) -> tuple[nn.LayerNorm, Mlp]:
-    """The norm before attention, and the MLP, of SFT's released code or of a ViT (Dosovitskiy et al. 2021)."""
+    """The norm before attention, and the MLP: of SFT's released code, of a ViT (Dosovitskiy et al. 2021) as checkpoints
+    of `transformers` have them, or as MBT's released code (scenic) has them."""
     if style == "sft":
         return Norm(dim), Mlp(dim, mlp_ratio, drop)
-    return nn.LayerNorm(dim, VIT_EPS), Mlp(dim, mlp_ratio, drop, activation=nn.GELU, eps=VIT_EPS)
+    eps, form = (VIT_EPS, "none") if style == "vit" else (SCENIC_EPS, "tanh")
+    return nn.LayerNorm(dim, eps), Mlp(dim, mlp_ratio, drop, activation=partial(nn.GELU, form), eps=eps)
 
 
 class Block(nn.Module):

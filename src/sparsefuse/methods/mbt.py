@@ -58,7 +58,8 @@ def build(
     """`num_bottlenecks` is the paper's B, `unimodal_depth` its fusion layer L_f; `shared`: one encoder for all
     modalities. `loss`: of the mean of the modalities' logits (the SFT study), or of each alone (the paper).
     `drop_path`: stochastic depth of the last layer, 0 in the first, linear between (the paper's 0.3). `patches` cut raw
-    frames into tokens; `style` vit has a Vision Transformer's norms and GELU, for `train.pretrained`."""
+    frames into tokens; `style` vit has a Vision Transformer's norms and GELU, for `train.pretrained`;
+    scenic those of the released code."""
     check_choice("fusion", fusion, Fusion)
     check_choice("bottleneck update", update, Update)
     check_choice("loss", loss, Loss)

@@ -6,8 +6,10 @@
 
 The layer split 5 + 5 is the released code's (its "mem" encoders take max(levels, 3) layers, where the paper says 3);
 the SFT study used 1 + 11. MLP ratio 4, as published. Unlike the released code: the shared embedding with learned
-positions in place of sinusoids scaled by sqrt(dim), padding is masked, no future mask, and CLS is read in place of the
-last time step, which in a padded batch may not exist. A single modality has no pair, and only the second stage runs.
+positions in place of tokens times sqrt(dim) and sinusoids, which it adds once more before the second stage; the norm
+before attention has no weights, and targets and sources share it; one rate of dropout in place of six (attention by
+modality, ReLU, residuals, embedding, output); padding is masked, no future mask, and CLS is read in place of the last
+time step, which in a padded batch may not exist. A single modality has no pair, and only the second stage runs.
 """
 
 import torch
