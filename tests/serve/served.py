@@ -14,7 +14,6 @@ import httpx
 import numpy as np
 
 import tiny
-from sparsefuse.features import resolve
 from sparsefuse.media import write_clip
 from sparsefuse.serve.access import Access
 from sparsefuse.serve.app import application
@@ -49,7 +48,7 @@ def make_run(folder: Path) -> Path:
     facts["extract"] = {
         "features": {
             "rgb": {"extractor": str(extractor), "source": "video", "rate": 5},
-            "sound": {"extractor": "spectrogram", "source": "audio", **resolve("spectrogram", _SOUND)},
+            "sound": {"extractor": "spectrogram", "source": "audio", **_SOUND},  # and defaults
         }
     }
     (run / "model.json").write_text(json.dumps(facts))

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from sparsefuse.features import extractor
+from sparsefuse.features import extractor, resolve
 from sparsefuse.features.spectrogram import CHOICES
 from sparsefuse.files.references import MEDIA, suffix
 from sparsefuse.files.skipped import Unusable
@@ -36,7 +36,7 @@ class Footage(NamedTuple):
 def footage(predictor: Predictor, clip: Clip, modalities: list[str]) -> Footage:
     """Reads again the media files that the modalities were made from."""
     files = {name: file for name in modalities if (file := _file(predictor, name, clip)) is not None}
-    options = {name: predictor.extract.get(name, {}) for name in modalities}
+    options = {name: _options(predictor.extract.get(name, {})) for name in modalities}
     frames, seconds = _frames(list(dict.fromkeys(files.values())))
     sounds = {}
     for name, file in files.items():
@@ -47,6 +47,12 @@ def footage(predictor: Predictor, clip: Clip, modalities: list[str]) -> Footage:
     covered = {name: _covered(predictor, name, clip) for name in modalities}
     grids = {name: grid for name in modalities if (grid := _grid(options[name])) and name not in predictor.fit.resample}
     return Footage(frames, sounds, seconds, covered, grids)
+
+
+def _options(spec: Mapping[str, Any]) -> Mapping[str, Any]:
+    """With the defaults of extractors whose options are read here, which a spec may leave out."""
+    given = {name: value for name, value in spec.items() if name not in ("extractor", "source")}
+    return {**spec, **resolve(spec["extractor"], given)} if spec.get("extractor") in ("spectrogram", "frames") else spec
 
 
 def _file(predictor: Predictor, name: str, clip: Clip) -> Path | None:
