@@ -8,7 +8,8 @@ A target is a file in benchmarks/fuzzing/ with
     EXPECTED                                 the types of error that an input may cost, exactly these, no subclass
     def make(rng, folder) -> Path            writes one input, a file or folder, into the empty folder
     def attempt(path) -> None                tries it, in a process of its own that lives on until it fails
-and, if all inputs need something that takes long to make, `def prepare() -> None`, called first in that process.
+and, if all inputs need something that takes long to make, `def prepare() -> None`, called first in that process; one
+that starts processes of its own has a STARTS_OTHERS.
 
 A finding is any other exception, a message of more than 1,000 characters, more than 1 GiB of memory above the size of
 the input, more than 20 seconds of work or 200 of waiting, or the end of the process. Findings are kept with their
@@ -126,7 +127,9 @@ class Child:
 
     def __init__(self, name: str) -> None:
         self._ours, theirs = multiprocessing.Pipe()
-        self._process = multiprocessing.get_context("spawn").Process(target=_serve, args=(name, theirs), daemon=True)
+        starts_others = hasattr(importlib.import_module(f"fuzzing.{name}"), "STARTS_OTHERS")
+        spawn = multiprocessing.get_context("spawn")
+        self._process = spawn.Process(target=_serve, args=(name, theirs), daemon=not starts_others)
         self._process.start()
         theirs.close()
         if not self._ours.poll(START):
