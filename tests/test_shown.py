@@ -3,7 +3,7 @@
 import pytest
 
 from sparsefuse.errors import unknown
-from sparsefuse.files.skipped import Unusable
+from sparsefuse.files.skipped import Unusable, one_file
 from sparsefuse.shown import markdown, markdown_table, said, shown
 
 
@@ -23,6 +23,14 @@ def test_an_error_about_a_name_stays_short_whatever_the_names() -> None:
     found = unknown("column", "z", many)
     assert len(found) < 60 * 70
     assert found.endswith(" and 940 more")
+
+
+@pytest.mark.parametrize("error", [KeyError("SECRET"), OSError("cannot read 'SECRET'"), RuntimeError("got b'SECRET'")])
+def test_an_error_that_nobody_foresaw_quotes_nothing_of_its_file(error: Exception) -> None:
+    with pytest.raises(Unusable, match=r"a\.mp4: cannot be read \(.*\.\.\.") as caught, one_file("a.mp4"):
+        raise error
+    assert "SECRET" not in str(caught.value)
+    assert type(error) is OSError or "SECRET" in caught.value.trace  # which is for the log
 
 
 def test_a_reason_to_skip_a_file_is_one_short_line() -> None:

@@ -12,6 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any, NamedTuple
 
 from sparsefuse.files.whole import write_json
+from sparsefuse.shown import said, shown
 
 SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
 
@@ -51,7 +52,7 @@ def unpack(path: Path, folder: Path) -> Path:
         write_json(note, mark)
         temporary.rename(folder)
     except _BROKEN as error:
-        raise ValueError(f"{path}: cannot be unpacked, truncated or no such archive ({error})") from error
+        raise ValueError(f"{path}: cannot be unpacked, truncated or no such archive ({said(error)})") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return _inner(folder)
@@ -76,7 +77,7 @@ def _write(path: Path, folder: Path) -> None:
         total += member.size
         if total > min(limit, free):
             why = f"{RATIO} times its own size" if limit < free else f"the {free:,} bytes free on the disk"
-            raise ValueError(f"{path}: holds more than {why} (at {member.name!r}), nothing was unpacked")
+            raise ValueError(f"{path}: holds more than {why} (at {shown(member.name)!r}), nothing was unpacked")
         if count >= MEMBERS:
             raise ValueError(f"{path}: holds more than {MEMBERS:,} files; nothing was unpacked")
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -91,7 +92,8 @@ def _copy(path: Path, member: _Member, out: IO[bytes]) -> None:
         out.write(part)
         left -= len(part)
     if left or member.file.read(1):
-        raise ValueError(f"{path}: member {member.name!r} does not have the {member.size:,} bytes that it declares")
+        name = shown(member.name)
+        raise ValueError(f"{path}: member {name!r} does not have the {member.size:,} bytes that it declares")
 
 
 def _members(path: Path) -> Iterator[_Member]:
@@ -138,14 +140,15 @@ _REMARK = 1 << 20
 
 
 def _refuse(path: Path, name: str) -> None:
-    raise ValueError(f"{path}: member {name!r} is a link or device, expected files and folders; nothing was unpacked")
+    what = f"{path}: member {shown(name)!r} is a link or device"
+    raise ValueError(f"{what}, expected files and folders; nothing was unpacked")
 
 
 def _inside(path: Path, name: str) -> PurePosixPath:
     """The member's path in the folder; \\ separates folders too."""
     place = PurePosixPath(name.replace("\\", "/"))
     if place.is_absolute() or ".." in place.parts or not place.parts or ":" in place.parts[0] or "\0" in name:
-        raise ValueError(f"{path}: member {name!r} leads out of the folder; nothing was unpacked")
+        raise ValueError(f"{path}: member {shown(name)!r} leads out of the folder; nothing was unpacked")
     return place
 
 

@@ -18,6 +18,7 @@ from typing import IO, Any, cast
 
 from sparsefuse.data.stand_ins import INSTEAD, Call, Half, Refused, as_key, refuse, stand_in
 from sparsefuse.files.declared import OPTION, beyond
+from sparsefuse.shown import said
 
 LARGE = 1 << 16
 """Bytes from which a value is a view of the file."""
@@ -49,7 +50,7 @@ def read_pickle(path: str | Path) -> Any:
     except MemoryError as error:
         raise ValueError(f"{path}: needs more memory than there is; it holds {path.stat().st_size:,} bytes") from error
     except _BROKEN as error:
-        raise ValueError(f"{path}: truncated, or not a pickle ({error!r:.120} before byte {content.tell()})") from error
+        raise ValueError(f"{path}: truncated, or not a pickle ({said(error)} before byte {content.tell()})") from error
 
 
 _OPS = {op.code: op for op in pickletools.opcodes}

@@ -13,6 +13,7 @@ from sparsefuse.errors import unknown
 from sparsefuse.features._cells import TIME, Layout, is_number, number, read_cells
 from sparsefuse.files.rows import BLANK
 from sparsefuse.files.skipped import Unusable
+from sparsefuse.shown import shown
 
 _MANY = 10  # rows that are no coincidence
 _MOSTLY = 0.9  # share of steps
@@ -84,7 +85,7 @@ class Readings:
 
     def at(self, row: int, place: int) -> str:
         """Where a cell is, and its text, for a message."""
-        return f"{self._at(row, place)}: {self._rows[row][1][place]!r}"
+        return f"{self._at(row, place)}: {shown(self._rows[row][1][place])!r}"
 
     def check_readings(self, places: Sequence[int], *, timed: bool) -> None:
         """Raises Unusable for columns that are no readings, a clock or an index, if none was chosen by name.
@@ -177,4 +178,4 @@ class Readings:
             return datetime.strptime(cell, self._format.replace(".%f", ""))
 
     def _at(self, row: int, place: int) -> str:
-        return f"{self.path}, line {self._rows[row][0]}, column {self.names[place]!r}"
+        return f"{self.path}, line {self._rows[row][0]}, column {shown(self.names[place])!r}"

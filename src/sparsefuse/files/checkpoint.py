@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from sparsefuse.files.typed import parse
 from sparsefuse.files.whole import replacing
+from sparsefuse.shown import said
 
 
 class Checkpoint(NamedTuple):
@@ -57,7 +58,7 @@ def _opened(path: Path) -> Iterator[Any]:
             yield file
     except SafetensorError as error:
         raise ValueError(
-            f"{path} is not a complete safetensors file ({str(error)[:200]}); use another checkpoint"
+            f"{path} is not a complete safetensors file ({said(error)}); use another checkpoint"
         ) from error
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from sparsefuse.files.whole import write_text
-from sparsefuse.shown import REASON, shown
+from sparsefuse.shown import REASON, said, shown
 
 LOG = "errors.log"
 ENDS = (KeyboardInterrupt, SystemExit, GeneratorExit)
@@ -52,10 +52,10 @@ def unforeseen(name: object, error: BaseException) -> Unusable:
         why = f"has a name that is not in this system's encoding of names, {sys.getfilesystemencoding()}"
         return Unusable(f"{name}: {why}; set PYTHONUTF8=1")
     if isinstance(error, OSError):
-        return Unusable(f"{name}: cannot be read ({str(error)[:200]})")
+        return Unusable(f"{name}: cannot be read ({said(error)})")
     last = traceback.extract_tb(error.__traceback__)[-1]
     where = f"{type(error).__name__} in {Path(last.filename).name}, line {last.lineno}"
-    unusable = Unusable(f"{name}: cannot be read ({str(error)[:200]}; {where})")
+    unusable = Unusable(f"{name}: cannot be read ({said(error)}; {where})")
     unusable.trace = "".join(traceback.format_exception(error))[:10_000]
     return unusable
 

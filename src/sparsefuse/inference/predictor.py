@@ -22,6 +22,7 @@ from sparsefuse.model import FusionModel
 from sparsefuse.runs.folder import RunFolder
 from sparsefuse.runs.records import Calibration, ModelFacts
 from sparsefuse.runs.weights import load_model
+from sparsefuse.shown import said
 from sparsefuse.tokens import Tokens
 from sparsefuse.training import multiclip
 
@@ -222,7 +223,7 @@ def _numbers(name: str, stream: np.ndarray | Tensor) -> Tensor:
     try:
         values = np.asanyarray(stream)
     except (TypeError, ValueError, RuntimeError) as error:
-        raise Unusable(f"{name}: {type(stream).__name__} is no array of numbers ({error})") from error
+        raise Unusable(f"{name}: {type(stream).__name__} is no array of numbers ({said(error)})") from error
     if values.dtype.kind not in "fiub" or np.ma.is_masked(values):
         what = "masked values" if np.ma.is_masked(values) else f"{values.dtype} values"
         raise Unusable(f"{name}: {type(stream).__name__} holds {what}, expected numbers (tokens, features)")

@@ -20,6 +20,7 @@ from sparsefuse.layers.block import Block, CrossBlock
 from sparsefuse.layers.embed import Embed
 from sparsefuse.layers.patches import Grid
 from sparsefuse.model import FusionModel
+from sparsefuse.shown import said
 
 log = logging.getLogger(__name__)
 
@@ -267,5 +268,5 @@ def _tensors(folder: Path) -> dict[str, Tensor]:
             with safe_open(path, framework="pt") as file:
                 tensors |= {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         except SafetensorError as error:
-            raise ValueError(f"{path} is not a complete safetensors file ({error}); fetch it again") from error
+            raise ValueError(f"{path} is not a complete safetensors file ({said(error)}); fetch it again") from error
     return tensors

@@ -24,6 +24,7 @@ from sparsefuse.data.shards import Shards
 from sparsefuse.errors import unknown
 from sparsefuse.files.declared import ROW, check_bytes
 from sparsefuse.files.skipped import Skip, Unusable, one_file
+from sparsefuse.shown import said
 
 
 def prepare(source: Path, out: Path, *, labels: str = "") -> Path:
@@ -102,7 +103,7 @@ class _Sequence:
         try:
             file = stack.enter_context(open_hdf5(path))
         except OSError as error:
-            raise ValueError(f"{path}: cannot be read, truncated or not HDF5 ({error})") from error
+            raise ValueError(f"{path}: cannot be read, truncated or not HDF5 ({said(error)})") from error
         roots = list(file)
         root: Any = file[roots[0]] if len(roots) == 1 else None
         if not isinstance(root, Mapping) or not isinstance(root.get("data"), Mapping):
