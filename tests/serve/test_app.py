@@ -1,6 +1,8 @@
 """The whole server: clips in, labels out, and for all else a reason."""
 
+import contextlib
 import json
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -354,3 +356,22 @@ def test_a_clip_that_needs_too_much_memory_costs_one_request(
         assert "needs more than 2 GiB of memory" in reason(client, 422, file=("a.mp4", clip + b"LARGE"))
         assert send(client, file=("a.mp4", clip))[0] == 200
         assert "restarts_total 0" in client.get("/metrics").text
+
+
+@pytest.mark.parametrize("method", [b"POST", b"HEAD", b"GET"])
+@pytest.mark.parametrize("path", [b"/predict", b"/card", b"/nothing"])
+def test_a_body_that_is_no_http_costs_its_connection_alone(
+    client: httpx.Client, method: bytes, path: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    head = b"host: localhost\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n"
+    for pause in (0.0, 0.2):
+        with socket.create_connection(("127.0.0.1", client.base_url.port)) as connection:
+            connection.sendall(method + b" " + path + b" HTTP/1.1\r\n" + head)
+            time.sleep(pause)
+            connection.sendall(b"no chunk\r\n" * 3)
+            connection.settimeout(10)
+            with contextlib.suppress(ConnectionError):
+                while connection.recv(4096):
+                    pass
+    assert caplog.text == ""
+    assert client.get("/health").status_code == 200

@@ -77,6 +77,8 @@ class Guard:
                 await self.app(scope, visit.receive, visit.send)
         except Refusal as refusal:
             visit.refusal = visit.refusal or refusal
+        except ClientGone:
+            visit.gone = True
         except Exception:  # expected after a refusal, or when the client left
             if visit.refusal is None and not visit.gone:
                 _log.exception("a request to %s failed", path)
@@ -84,9 +86,11 @@ class Guard:
                 if visit.answered:
                     raise
         finally:
-            if visit.refusal is not None and not visit.answered:
-                await visit.refuse(visit.refusal)
-            self.numbers.request(path, visit.status, time.monotonic() - visit.began)
+            try:
+                if visit.refusal is not None and not visit.answered and not visit.gone:
+                    await visit.refuse(visit.refusal)
+            finally:
+                self.numbers.request(path, visit.status, time.monotonic() - visit.began)
 
     def _check(self, scope: Scope) -> None:
         """Raises Refusal for a path or method that is not served, and for a request without the token."""

@@ -9,15 +9,16 @@ import socket
 import tempfile
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sparsefuse.serve.access import TOKEN, Access, is_loopback
 from sparsefuse.serve.app import application
-from sparsefuse.serve.guard import App
+from sparsefuse.serve.guard import App, Message, Receive, Scope, Send
 from sparsefuse.serve.limits import ServeLimits
+from sparsefuse.serve.refusal import ClientGone
 from sparsefuse.serve.service import Service
 
 if TYPE_CHECKING:
@@ -101,7 +102,20 @@ def server_of(app: App, service: Service, started: str) -> "uvicorn.Server":
         import uvicorn
     except ImportError as error:
         raise ImportError("serving needs uvicorn: pip install 'sparsefuse[serve]'") from error
+    from h11 import LocalProtocolError
     from uvicorn.protocols.http.h11_impl import H11Protocol
+
+    async def tolerant(scope: Scope, receive: Receive, send: Send) -> None:
+        """The application, for clients whose bodies turn out to be no HTTP: their connections take no answer."""
+
+        async def send_if_open(message: Message) -> None:
+            try:
+                await send(message)
+            except LocalProtocolError as error:
+                raise ClientGone from error
+
+        with suppress(ClientGone):
+            await app(scope, receive, send_if_open)
 
     class Protocol(H11Protocol):
         """Closes connections that are silent within a request; uvicorn limits only those that idle between two."""
@@ -113,7 +127,10 @@ def server_of(app: App, service: Service, started: str) -> "uvicorn.Server":
             self._watch = self.loop.call_later(service.limits.idle, self.transport.close)
 
         def data_received(self, data: bytes) -> None:
-            super().data_received(data)
+            try:
+                super().data_received(data)
+            except LocalProtocolError:  # of uvicorn's answer to a broken body, when one has begun already
+                self.transport.close()
             owes_headers = self.cycle is None or self.cycle.response_complete
             if not owes_headers and self._watch is not None:
                 self._watch.cancel()
@@ -163,7 +180,7 @@ def server_of(app: App, service: Service, started: str) -> "uvicorn.Server":
             await super().shutdown(sockets)
 
     config = uvicorn.Config(
-        app,
+        tolerant,
         http=Protocol,
         ws="none",
         loop="asyncio",
