@@ -25,7 +25,7 @@ from sparsefuse.layers.ops.weights import BlockWeights
 
 __all__ = [
     "BACKENDS", "PATTERNS", "VARIABLE", "BlockWeights", "Pattern", "alternative", "attention", "backend", "blocks",
-    "choose", "definition", "embedding", "has_alternative", "received", "requested", "status",
+    "choose", "definition", "embedding", "has_alternative", "received", "requested", "status", "window_means",
 ]  # fmt: skip
 
 Pattern = Literal["dense", "strided", "fixed", "local"]
@@ -80,3 +80,12 @@ def embedding(x: Tensor, weight: Tensor, bias: Tensor, cls: Tensor, position: Te
     """
     backend = choose("embedding", x, weight, bias, cls, position)
     return backend.embedding(x, weight, bias, cls, position)
+
+
+def window_means(x: Tensor, weight: Tensor, index: Tensor, count: int) -> Tensor:
+    """Means of tokens x (B, N, D), weighted by `weight` (B, N), over `count` windows -> (B, K, D).
+
+    `index` (B, N): the window of each token, 0 .. K-1, never less than that of the token before it. A window without
+    weight gives 0. Triton sums in one order, so that a training can be repeated to the bit.
+    """
+    return choose("window_means", x, weight, index).window_means(x, weight, index, count)

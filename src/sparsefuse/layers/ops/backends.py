@@ -63,7 +63,8 @@ def choose(operation: str, x: Tensor, *call: Any, **options: Any) -> ModuleType:
 def alternative(operation: str, x: Tensor, *call: Any, **options: Any) -> ModuleType | None:
     """The module that computes this call where `has_alternative(x)`; None if none supports it."""
     own = BACKENDS[_own(x, requested()) or "native"]
-    return own if own.SUPPORTS[operation](x, *call, **options) else None
+    supports = own.SUPPORTS.get(operation)
+    return own if supports is not None and supports(x, *call, **options) else None
 
 
 def _own(x: Tensor, name: str) -> str | None:

@@ -8,10 +8,11 @@ from sparsefuse.layers.block import Block
 from sparsefuse.layers.embed import Embed
 from sparsefuse.layers.fused import run_blocks
 from sparsefuse.layers.ops import BlockWeights, triton
+from sparsefuse.layers.pool import windows
 from sparsefuse.tokens import Tokens
 
 if not triton.unavailable():
-    from sparsefuse.layers.ops.triton import block, embed, patterns
+    from sparsefuse.layers.ops.triton import block, embed, patterns, pool
 
 
 def stack(depth, dim, hidden):
@@ -146,3 +147,23 @@ def test_embed_uses_it(device, monkeypatch):
     with ops.backend("triton"):
         torch.testing.assert_close(layer(tokens).streams["a"].x, wanted)
     assert calls
+
+
+@pytest.mark.parametrize("options", [{"keep": 4}, {"stride": 3}], ids=str)
+@pytest.mark.parametrize("value", [0.0, float("nan")])
+def test_means_over_windows(value, options, device):
+    generator = torch.Generator().manual_seed(0)
+    x, mask = torch.randn(3, 11, 5, generator=generator), ragged(11, weights=True)
+    mask[0, 4] = 0  # a gap
+    x[1, 2, 3] += value
+    index, count = windows(mask, **options)
+    towards = torch.randn(3, count, 5, generator=generator)
+
+    def run(means, dtype, device):
+        given = x.to(device, dtype).requires_grad_(), mask.to(device, dtype).requires_grad_()
+        y = means(*given, index.to(device), count)
+        return [t.detach().cpu().double() for t in (y, *torch.autograd.grad((y * towards.to(y)).sum(), given))]
+
+    wanted = run(ops.definition.window_means, torch.float64, "cpu")
+    for mine, expected in zip(run(pool.window_means, torch.float32, device), wanted, strict=True):
+        torch.testing.assert_close(mine, expected, rtol=1e-4, atol=1e-4, equal_nan=True)

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-MODULES = {"attention": "patterns", "blocks": "block", "embedding": "embed"}
+MODULES = {"attention": "patterns", "blocks": "block", "embedding": "embed", "window_means": "pool"}
 """operation -> the file it is in"""
 ABLE = (8, 0)
 """Compute capability from which on products of bfloat16 are in hardware."""
