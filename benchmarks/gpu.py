@@ -1,0 +1,276 @@
+"""How fast the methods are on a GPU, at the shapes of the SFT study, and as one clip grows longer.
+
+    python benchmarks/gpu.py           writes results/benchmark/<device>-torch<ver>-<precision>.{csv,md}
+
+Each model is timed as it is (eager) and captured as a CUDA graph, by the wall clock over steps that are not waited for
+one by one; launches, and how long the device was busy, are the profiler's. Every row is held against the best of concat
+with PyTorch's own kernels: eager, compiled, captured. Memory is the peak of a training step, without the model. Ratios
+are of medians over rounds, in which all rows take turns. `benchmarks/gpu.sh` runs this with the tests and a training.
+"""
+
+import argparse
+import csv
+import io
+import math
+import statistics
+import time
+from collections.abc import Callable
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch.profiler import ProfilerActivity, profile
+
+from sparsefuse.cost.count import random_clips
+from sparsefuse.cost.measure import forward, peak_bytes, train_step
+from sparsefuse.cost.table import PUBLISHED
+from sparsefuse.files.whole import write_text
+from sparsefuse.layers import ops
+from sparsefuse.methods import build
+from sparsefuse.model import FusionModel
+from sparsefuse.tokens import Tokens
+from sparsefuse.training.distributed import device_of
+
+LOCAL = {"unimodal_attention": "local", "sparse": "local"}
+BASE = "concat, PyTorch"
+MODELS: dict[str, tuple[str, dict[str, Any]]] = {
+    BASE: ("concat", {}),
+    "concat": ("concat", {}),
+    "late": ("late", {}),
+    "mult": ("mult", {}),
+    "mbt": ("mbt", {}),
+    "sft, released": ("sft", {"sparse": "dense"}),
+    "sft": ("sft", {}),
+    "sft, sparse throughout": ("sft", LOCAL),
+}
+SWEPT = {"local": {"unimodal_attention": "local"}, "strided": {"unimodal_attention": "strided"}}
+CLASSES = {"vggs": 100, "mosei": 7}
+Step = Callable[[FusionModel, dict[str, Tokens]], None]
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+TURN = 0.1  # seconds of a turn, or one step
+
+
+class Line(NamedTuple):
+    """A model at one shape, in one form and mode."""
+
+    shape: str
+    batch: int
+    model: str
+    form: str
+    """eager, compiled or graph"""
+    mode: str
+    """eval or train"""
+    ms: float
+    """a batch, by the wall clock"""
+    busy_ms: float
+    """of it, the device"""
+    launches: int
+    memory_mb: float
+    ratio: float = math.nan
+    """the best base's time over this one's"""
+    memory_ratio: float = math.nan
+
+
+def main() -> None:
+    """See the module's docstring."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--precision", choices=DTYPES, default="bfloat16")
+    parser.add_argument("--batch", type=int, nargs="+", default=[24, 256])
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--longest", type=int, default=2**20, help="tokens of the longest clip of the sweep; 0 = none")
+    parser.add_argument("--no-compile", action="store_true", help="leave out the compiled base; minutes less")
+    parser.add_argument("--out", type=Path, default=Path("results/benchmark"))
+    options = parser.parse_args()
+    device = torch.device(device_of(options.device))
+    dtype, forms = DTYPES[options.precision], ["eager", "graph"] if device.type == "cuda" else ["eager"]
+    lines: list[Line] = []
+    for shape in PUBLISHED:
+        for batch in options.batch:
+            lines += at_shape(shape, batch, device, dtype, forms, options.rounds, compiled=not options.no_compile)
+            print(f"{shape}, batch {batch}: done", flush=True)
+    swept = sweep(options.longest, device, dtype, options.rounds)
+    name = "cpu" if device.type == "cpu" else torch.cuda.get_device_name(device).lower().replace(" ", "-")
+    place = options.out / f"{name}-torch{'.'.join(torch.__version__.split('.')[:2])}-{options.precision}"
+    options.out.mkdir(parents=True, exist_ok=True)
+    write_csv(place.with_name(f"{place.name}.csv"), lines)
+    text = f"# benchmark\n\n{table(lines)}\n\n{options.rounds} rounds; {ops.status()}.\n\n{sweep_table(swept)}\n"
+    write_text(place.with_name(f"{place.name}.md"), text)
+    print(text)
+
+
+def at_shape(
+    shape: str, batch: int, device: torch.device, dtype: torch.dtype, forms: list[str], rounds: int, *, compiled: bool
+) -> list[Line]:
+    """All models on random clips of a published study, eval and train."""
+    study, runs, lines = PUBLISHED[shape], {}, []
+    options = {**study.options, "sft": {"keep": study.options["sft"]["keep"]}}
+    clips = None
+    for name, (method, own) in MODELS.items():
+        torch.manual_seed(0)
+        model = build(
+            method, study.features, CLASSES[shape], lengths=study.lengths, **options.get(method, {}), **own
+        ).to(device)
+        clips = clips or random_clips(model, study.lengths, batch, device)
+        for form in forms + (["compiled"] if name == BASE and compiled else []):
+            for mode, step in (("eval", forward), ("train", train_step)):
+                runs[name, form, mode] = made(model, clips, step, form, dtype, pytorch=name == BASE)
+    times: dict[tuple[str, str, str], list[float]] = {key: [] for key in runs}
+    for _ in range(rounds):
+        for key, run in runs.items():
+            times[key].append(timed(run, device))
+    for (name, form, mode), run in runs.items():
+        busy, launches = profiled(run, device)
+        peak = math.nan
+        if form == "eager" and mode == "train":
+            peak = peak_of(run, device)
+        ms = 1e3 * statistics.median(times[name, form, mode])
+        lines.append(Line(shape, batch, name, form, mode, ms, busy, launches, peak))
+    return [held(line, lines) for line in lines]
+
+
+def held(line: Line, lines: list[Line]) -> Line:
+    """Against the best form of the base in the same mode."""
+    bases = [each for each in lines if each.model == BASE and each.mode == line.mode]
+    memory = [each.memory_mb for each in bases if not math.isnan(each.memory_mb)]
+    ratio = min(each.ms for each in bases) / line.ms
+    return line._replace(ratio=ratio, memory_ratio=memory[0] / line.memory_mb if memory else math.nan)
+
+
+def made(
+    model: FusionModel,
+    clips: dict[str, Tokens],
+    step: Callable[..., None],
+    form: str,
+    dtype: torch.dtype,
+    *,
+    pytorch: bool,
+) -> Callable[[], None]:
+    """One step in a form, ready to be called."""
+    device = next(model.parameters()).device
+
+    def once() -> None:
+        with (
+            ops.backend("torch") if pytorch else nullcontext(),
+            torch.autocast(device.type, torch.bfloat16, enabled=dtype is torch.bfloat16),
+        ):
+            step(model, clips)
+
+    if form == "compiled":
+        for layer in model.layers:
+            layer.compile()
+    for _ in range(3):
+        once()
+    if form != "graph":
+        return once
+    side = torch.cuda.Stream(device)
+    side.wait_stream(torch.cuda.current_stream(device))
+    with torch.cuda.stream(side):
+        once()
+    torch.cuda.current_stream(device).wait_stream(side)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        once()
+    return graph.replay
+
+
+def timed(run: Callable[[], None], device: torch.device) -> float:
+    """Seconds a call, of calls that follow each other without a wait."""
+
+    def many(count: int) -> float:
+        wait(device)
+        start = time.perf_counter()
+        for _ in range(count):
+            run()
+        wait(device)
+        return (time.perf_counter() - start) / count
+
+    return many(max(1, int(TURN / many(1))))
+
+
+def wait(device: torch.device) -> None:
+    """Until the device is done."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def profiled(run: Callable[[], None], device: torch.device) -> tuple[float, int]:
+    """Milliseconds that the device is busy with a call, and its kernels; (nan, 0) on a processor."""
+    if device.type != "cuda":
+        return math.nan, 0
+    with profile(activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA]) as profiler:
+        run()
+        wait(device)
+    kernels = [event for event in profiler.events() if event.device_type == torch.autograd.DeviceType.CUDA]
+    return sum(event.device_time_total for event in kernels) / 1e3, len(kernels)
+
+
+def peak_of(run: Callable[[], None], device: torch.device) -> float:
+    """Peak memory of a call in MB above what was in use; nan on a processor (see speed.py)."""
+    if device.type != "cuda":
+        return math.nan
+    before = torch.cuda.memory_allocated(device)
+    torch.cuda.reset_peak_memory_stats(device)
+    run()
+    return (torch.cuda.max_memory_allocated(device) - before) / 1e6
+
+
+def sweep(longest: int, device: torch.device, dtype: torch.dtype, rounds: int) -> list[tuple[str, int, float, float]]:
+    """Pattern, tokens, milliseconds and MB of a training step of unimodal layers, from 4096 tokens on."""
+    rows = []
+    for pattern, options in SWEPT.items():
+        length = 4096
+        while length <= longest:
+            model = build("unimodal", {"stream": 128}, 10, lengths={"stream": length}, **options).to(device)
+            clips = random_clips(model, {"stream": length}, 1, device)
+            run = made(model, clips, train_step, "eager", dtype, pytorch=False)
+            ms = 1e3 * statistics.median(timed(run, device) for _ in range(max(rounds // 2, 1)))
+            memory = peak_bytes(model, clips, device) / 1e6 if device.type == "cuda" else math.nan
+            rows.append((pattern, length, ms, memory))
+            length *= 4
+    return rows
+
+
+def slope(rows: list[tuple[str, int, float, float]]) -> float:
+    """Of log time against log length."""
+    return statistics.linear_regression([math.log(r[1]) for r in rows], [math.log(r[2]) for r in rows]).slope
+
+
+def table(lines: list[Line]) -> str:
+    """A row a model and form, both modes."""
+    rows = [
+        "| shape | batch | method | form | eval ms | busy | launches | x | train ms | busy | launches | x | MB | x |"
+    ]
+    rows.append("|:--|--:|:--|:--|" + "--:|" * 10)
+    for line in lines:
+        if line.mode == "train":
+            continue
+        (train,) = (each for each in lines if each[:4] == line[:4] and each.mode == "train")
+        cells = [line.shape, str(line.batch), line.model, line.form]
+        for each in (line, train):
+            cells += [f"{each.ms:.2f}", f"{each.busy_ms:.2f}", str(each.launches), f"{each.ratio:.2f}"]
+        rows.append(f"| {' | '.join([*cells, f'{train.memory_mb:.0f}', f'{train.memory_ratio:.1f}'])} |")
+    return "\n".join(rows)
+
+
+def sweep_table(rows: list[tuple[str, int, float, float]]) -> str:
+    """Time and memory against length, and the fitted slope of each pattern."""
+    text = ["| pattern | tokens | train ms | MB |", "|:--|--:|--:|--:|"]
+    text += [f"| {pattern} | {length:,} | {ms:.2f} | {memory:.0f} |" for pattern, length, ms, memory in rows]
+    for pattern in SWEPT:
+        own = [row for row in rows if row[0] == pattern]
+        text += [f"\nSlope of {pattern}: {slope(own):.2f}"] if len(own) > 1 else []
+    return "\n".join(text)
+
+
+def write_csv(path: Path, lines: list[Line]) -> None:
+    """All figures, unrounded."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerows([Line._fields, *lines])
+    write_text(path, text.getvalue())
+
+
+if __name__ == "__main__":
+    main()
