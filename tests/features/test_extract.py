@@ -89,6 +89,8 @@ def test_a_clip_becomes_what_the_extractors_give(clips: Path, tmp_path: Path) ->
         "hop": 0.01,
         "context": 0,
         "every": 1,
+        "audio": "default",
+        "channels": "mean",
     }
     assert set(record["versions"]) >= {"sparsefuse", "numpy", "torch", "av"}
     assert (tmp_path / "out/skipped.jsonl").read_text() == ""
