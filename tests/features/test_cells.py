@@ -91,6 +91,10 @@ SHAPES: dict[str, tuple[list[str], dict[str, Any]]] = {
     ),
     "milliseconds since 1970": (lines("t,x,y,z", time=later(1000)), {"time": "t", "unit": 1e-3}),
     "nanoseconds since 1970": (lines(time=later(10**9)), {"time": 0, "unit": 1e-9}),
+    "thousands in quotes": (
+        ["t,x,y,z", *(f'{t},{x},"{y:,.1f}",{z}' for t, x, y, z in ROWS)],
+        {"time": "t", "thousands": ","},
+    ),
     "thousands": (
         ["t;x;y;z", *(f"{comma(t)};{x};{comma(y)};{z}" for t, x, y, z in ROWS)],
         {"time": "t", "decimal": ",", "thousands": "."},

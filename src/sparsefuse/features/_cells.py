@@ -88,8 +88,9 @@ def _separator(lines: list[str], layout: Layout) -> str:
     """What ends the cells of most lines; a blank stands for any white space."""
     lines = [line.strip().rstrip(";") for line in lines[:_SAMPLE]]
     for end in ("\t", ";", "|", ",", " "):
-        within = f'"{end}"' if end in (layout.decimal, layout.thousands) else end  # numbers have it, too
-        if 2 * sum(within in line for line in lines) >= len(lines):
+        # Where numbers have it, too, only one beside a quote ends a cell.
+        within = (f'"{end}', f'{end}"') if end in (layout.decimal, layout.thousands) else (end,)
+        if 2 * sum(any(mark in line for mark in within) for line in lines) >= len(lines):
             return end
     return "\t"  # one column
 
