@@ -10,6 +10,7 @@ from media_cases import paint, painted, write_wav
 
 from sparsefuse.files.skipped import Unusable
 from sparsefuse.media import read_frames, write_clip
+from sparsefuse.media.open import Track
 
 
 def numbers(frames: np.ndarray) -> list[int]:
@@ -86,6 +87,21 @@ def test_gray_spans_black_to_white(tmp_path: Path) -> None:
 def test_colours_come_in_the_order_red_green_blue(tmp_path: Path) -> None:
     write_clip(tmp_path / "red.mp4", np.full((2, 32, 32, 3), (250, 20, 20), np.uint8), fps=5)
     np.testing.assert_allclose(read_frames(tmp_path / "red.mp4").pixels[0, 16, 16], (250, 20, 20), atol=4)
+
+
+def test_packets_that_repeat_a_frame_do_not_end_the_film(clip: Path) -> None:
+    """They are empty, as in theora where the picture stands still."""
+    frames = []
+    with av.open(str(clip)) as container:
+        stream = container.streams.video[0]
+        track = Track(stream, clip)
+        for index, packet in enumerate(container.demux(stream)):
+            frames += track.decode(packet)
+            if index in (5, 6):
+                empty = av.Packet(0)
+                empty.pts, empty.dts, empty.time_base, empty.stream = packet.pts, packet.dts, packet.time_base, stream
+                frames += track.decode(empty)
+    assert len(frames) == 75
 
 
 def test_a_still_picture_is_one_frame(tmp_path: Path) -> None:

@@ -105,6 +105,8 @@ class Track:
         from av.error import FFmpegError, InvalidDataError
 
         self.note(packet)
+        if repeats(packet):
+            return []
         self._packets += 1
         try:
             frames: list[Any] = packet.decode()
@@ -152,6 +154,11 @@ class Track:
                 f"{self._path}: was cut short: it ends at {self._reached:.2f} s, its header says {stated:.2f} s; "
                 "copy it again"
             )
+
+
+def repeats(packet: "Packet") -> bool:
+    """Whether it is an empty packet, by which the frame before stays; to a decoder that would mean the end."""
+    return packet.size == 0 and packet.dts is not None
 
 
 def packets(container: "InputContainer", tracks: "Sequence[Track]") -> "Iterator[tuple[Track, Packet]]":

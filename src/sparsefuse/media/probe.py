@@ -22,6 +22,7 @@ from sparsefuse.media.open import (
     find_stream,
     import_av,
     opened,
+    repeats,
 )
 from sparsefuse.media.orientation import orientation
 from sparsefuse.media.sound import ROUNDING
@@ -184,6 +185,8 @@ class _Reader:
         from av.error import InvalidDataError
 
         for packet in self.packets_from(second):
+            if repeats(packet):
+                continue
             self.packets += bool(packet.size)  # the empty one that flushes the decoder does not count
             try:
                 yield from packet.decode()
