@@ -67,7 +67,7 @@ def test_a_rate_at_which_training_diverges_says_so(
         r"the loss is nan; lower --lr \(now 0\.5\)" if part == "losses" else "held-out clips is not finite; lower --lr"
     )
     with pytest.raises(ValueError, match=said):
-        finetune(run, user, tmp_path / "new", settings=Settings("all", epochs=2, lr=0.5), measured=False)
+        finetune(run, user, tmp_path / "new", settings=Settings("all", epochs=2, lr=0.5, replay=False), measured=False)
     assert not (tmp_path / "new").exists()
 
 

@@ -37,9 +37,33 @@ def test_training_keeps_clips_of_every_class_evenly(run: Path, opened: Opened) -
     assert Counter(found.labels.tolist()) == {0: 4, 1: 4, 2: 4}
 
 
-def test_kept_clips_go_on_to_the_logits_of_their_files(opened: Opened, tmp_path: Path) -> None:
+SPOILT = {
+    "a label beyond the classes": {"labels": torch.full((12,), 3)},
+    "labels of another task": {"labels": torch.zeros(12, 3)},
+    "labels of other clips": {"labels": torch.zeros(7, dtype=torch.long)},
+    "no labels": {"labels": None},
+    "a mask of another length": {"mask/rgb": torch.ones(12, 1, dtype=torch.bool)},
+    "a mask of numbers": {"mask/rgb": torch.ones(12, 3)},
+    "a mask that is not there": {"mask/sound": None},
+    "another width": {"x/rgb": torch.zeros(12, 3, 7)},
+    "fewer clips": {"x/rgb": torch.zeros(5, 3, 10), "mask/rgb": torch.ones(5, 3, dtype=torch.bool)},
+}
+
+
+@pytest.mark.parametrize("change", SPOILT.values(), ids=SPOILT)
+def test_what_is_no_clip_of_the_run_is_refused(run: Path, opened: Opened, tmp_path: Path, change: dict) -> None:
+    copy = RunFolder(shutil.copytree(run, tmp_path / "run"))
+    saved = checkpoint.load(copy.replay)
+    tensors = {name: tensor for name, tensor in {**saved.tensors, **change}.items() if tensor is not None}
+    checkpoint.save(copy.replay, tensors, saved.facts)
+    with pytest.raises(ValueError, match=r"replay\.safetensors does not hold clips of .*run; remove it"):
+        replay.load(copy, opened.predictor.model)
+
+
+def test_kept_clips_go_on_to_the_logits_of_their_files(run: Path, opened: Opened, tmp_path: Path) -> None:
     """All clips are kept here; the numbers are halved, so three digits are left."""
     model = opened.predictor.model
+    shutil.copy(run / "model.json", tmp_path)
     assert replay.keep(RunFolder(tmp_path), model, opened.data, 99) == 12
     found = replay.load(RunFolder(tmp_path), model)
     assert found is not None
@@ -60,7 +84,10 @@ def test_fewer_per_class_are_kept_if_asked_for(opened: Opened, tmp_path: Path, p
     assert replay.keep(RunFolder(tmp_path), opened.predictor.model, opened.data, per_class) == kept
 
 
-def test_what_does_not_fit_is_left_out_class_by_class(opened: Opened, tmp_path: Path, monkeypatch, caplog) -> None:
+def test_what_does_not_fit_is_left_out_class_by_class(
+    run: Path, opened: Opened, tmp_path: Path, monkeypatch, caplog
+) -> None:
+    shutil.copy(run / "model.json", tmp_path)
     replay.keep(RunFolder(tmp_path), opened.predictor.model, opened.data, 4)
     found = replay.load(RunFolder(tmp_path), opened.predictor.model)
     assert found is not None

@@ -12,10 +12,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from sparsefuse import metrics
 from sparsefuse.data.dataset import ClipDataset
+from sparsefuse.data.labels import Labels
 from sparsefuse.files import checkpoint
 from sparsefuse.model import FusionModel
 from sparsefuse.runs.folder import RunFolder
+from sparsefuse.runs.records import ModelFacts
 from sparsefuse.tokens import State, Tokens
 from sparsefuse.training import multiclip, states
 
@@ -59,7 +62,8 @@ def keep(folder: RunFolder, model: FusionModel, data: ClipDataset, per_class: in
 
 
 def load(folder: RunFolder, model: FusionModel) -> Replay | None:
-    """The run's replay clips, or None if there are none. Raises ValueError if other weights computed them."""
+    """The run's replay clips, or None if there are none. Raises ValueError if other weights computed them, or they do
+    not fit the run's model and labels."""
     if not folder.replay.is_file():
         return None
     saved = checkpoint.load(folder.replay)
@@ -69,7 +73,28 @@ def load(folder: RunFolder, model: FusionModel) -> Replay | None:
             f"{folder.replay} was computed by other weights than those of {folder.path}; compute it again where the "
             f"training clips are (sparsefuse remember {folder.path}), or remove it"
         )
-    return Replay(states.from_tensors(saved.tensors), saved.tensors["labels"], depth)
+    try:
+        found = Replay(states.from_tensors(saved.tensors), saved.tensors["labels"], depth)
+        fits = _fits(found, model, folder.read(ModelFacts).labels)
+    except (LookupError, RuntimeError, TypeError, ValueError):
+        fits = False
+    if not fits:
+        raise ValueError(f"{folder.replay} does not hold clips of {folder.path}; remove it, or copy it again")
+    return found
+
+
+@torch.no_grad()
+def _fits(found: Replay, model: FusionModel, labels: Labels) -> bool:
+    """Whether the clips are whole, one of them goes through the model, and the labels are those of its outputs."""
+    kept, streams = found.labels, found.state.streams.values()
+    shape = 2 if labels.task in ("heads", "multilabel") else 1, labels.task in ("multilabel", "regression")
+    first = states.take(found.state, torch.zeros(1, dtype=torch.long))
+    logits = model.head(model.through(first, found.depth)).expand(len(kept), -1)
+    return (
+        (kept.ndim, kept.is_floating_point()) == shape
+        and all(mask.dtype == torch.bool and mask.shape == x.shape[:2] and len(x) == len(kept) for x, mask in streams)
+        and bool(metrics.losses(logits, kept, labels.task, heads=labels.heads).isfinite().all())
+    )
 
 
 def fingerprint(model: FusionModel, depth: int) -> str:
