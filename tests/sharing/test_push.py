@@ -1,5 +1,7 @@
 """What leaves the machine: the run's files, a card made of its results, and nothing about who made it."""
 
+import errno
+import importlib
 import json
 import shutil
 from pathlib import Path
@@ -16,6 +18,8 @@ from sparsefuse.inference.predictor import load
 from sparsefuse.sharing import hub, pull, push
 from sparsefuse.sharing.place import place
 from sparsefuse.sharing.scrubbed import last
+
+push_module = importlib.import_module("sparsefuse.sharing.push")  # the package has the function under that name
 
 
 @pytest.fixture(scope="module")
@@ -43,6 +47,24 @@ def test_only_files_of_the_list_are_sent(run: Path, tmp_path: Path) -> None:
         *("README.md", "model.safetensors", "model.json", "config.json", "env.json", "result.json", "metrics.jsonl"),
         "calibration.json",
     }
+
+
+@pytest.mark.parametrize("full_at", ["model.safetensors", "README.md"])
+def test_a_full_disk_leaves_nothing_under_the_final_name(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, full_at: str
+) -> None:
+    def full(*names: Path, **_: object) -> None:
+        if names[-1].name == full_at and tmp_path in names[-1].parents:
+            names[-1].write_bytes(b"half")
+            raise OSError(errno.ENOSPC, "No space left on device")
+        copyfile(*names)
+
+    copyfile, write = shutil.copyfile, push_module.write_text
+    monkeypatch.setattr(shutil, "copyfile", full)
+    monkeypatch.setattr(push_module, "write_text", lambda path, text: (full(path), write(path, text)))
+    with pytest.raises(OSError, match="No space left"):
+        push(run, str(tmp_path / "shared"))
+    assert [path.name for path in tmp_path.iterdir()] == ["runs"]
 
 
 def test_old_clips_go_along_only_if_asked(run: Path, tmp_path: Path) -> None:

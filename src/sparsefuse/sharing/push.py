@@ -1,7 +1,7 @@
 """Shares a run: a run folder in, a folder or a repository of the hub with its shared files out."""
 
 import logging
-import shutil
+import os
 import tempfile
 from pathlib import Path
 
@@ -39,8 +39,13 @@ def push(
     if isinstance(to, Path) and to.exists() and (not to.is_dir() or any(to.iterdir())):
         raise FileExistsError(f"{to} is not empty; give another folder")
     name = to.name if isinstance(to, Path) else to
-    with tempfile.TemporaryDirectory() as folder:
-        staged = Path(folder)
+    # Beside the target: a full disk is noticed before anything stands there.
+    beside = to.parent if isinstance(to, Path) and not dry_run else None
+    if beside:
+        beside.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=beside, prefix=".push-") as folder:
+        staged = Path(folder) / "run"
+        staged.mkdir()
         copy_scrubbed(run, staged, with_replay=with_replay)
         text = card(run, title=RunFolder(run).read(ModelFacts).name, source=name, license=license, data=data)
         write_text(staged / CARD, text)
@@ -52,8 +57,8 @@ def push(
         if dry_run:
             return f"nothing was sent; without --dry-run it would go to {to}"
         if isinstance(to, Path):
-            to.mkdir(parents=True, exist_ok=True)
-            for file in taken:
-                shutil.copyfile(staged / file, to / file)
+            if to.is_dir():
+                to.rmdir()
+            os.replace(staged, to)
             return str(to)
         return hub.upload(staged, to, private=private)
