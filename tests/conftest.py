@@ -10,12 +10,14 @@ import pytest
 import torch
 
 from sparsefuse.cost import measure
+from sparsefuse.files import whole
 from sparsefuse.layers import ops
 
 os.environ["TORCH_FAKE_TENSOR_DISPATCH_CACHE"] = "0"  # read by torch._dynamo; it hardly hits, and doubles torch.export
 os.environ["OMP_NUM_THREADS"] = "1"  # for the processes that tests start
 if not torch.cuda.is_available():
     os.environ["TRITON_INTERPRET"] = "1"  # read when kernels are imported
+_TO_DISK = whole.to_disk
 torch.set_num_threads(1)  # for what is made once for a whole file, before the first test
 
 FIRST = [
@@ -86,6 +88,20 @@ def _skip_not(report: pytest.TestReport | pytest.CollectReport, path: Path) -> N
 def _one_thread() -> None:
     """Whatever the test before has set: results depend on it in their last digits, and the tests share the machine."""
     torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _no_waiting_for_disks() -> Iterator[None]:
+    """Tests write files by the thousand, and lose no power."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(whole, "to_disk", lambda _: None)
+        yield
+
+
+@pytest.fixture
+def real_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files go to the disk, as they do for users."""
+    monkeypatch.setattr(whole, "to_disk", _TO_DISK)
 
 
 @pytest.fixture(autouse=True, scope="session")

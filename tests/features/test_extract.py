@@ -275,8 +275,8 @@ def test_a_full_disk_stops_with_whole_files_only(clips: Path, tmp_path: Path, mo
     replacing, left = _clip.replacing, [2]
 
     @contextmanager
-    def fill(path: Path) -> Iterator[Path]:
-        with replacing(path) as temporary:
+    def fill(path: Path, **options: bool) -> Iterator[Path]:
+        with replacing(path, **options) as temporary:
             left[0] -= 1
             if left[0] < 0:
                 temporary.write_bytes(b"half")

@@ -150,3 +150,12 @@ def test_a_kill_between_any_two_steps_loses_and_doubles_nothing(
         if ended:
             break
     assert step > 10
+
+
+@pytest.mark.parametrize("size", [0, 7, 90])
+def test_a_part_that_a_loss_of_power_cut_is_made_again(tmp_path: Path, size: int) -> None:
+    files, clip = Shards(tmp_path / "x", {"a": 0}), Wanted("a", "made")
+    save(files.part(clip), {"a": np.ones((3, 2), np.float32)})
+    assert files.begin(0, [clip]) == []
+    os.truncate(files.part(clip), size)
+    assert files.begin(0, [clip]) == [clip]

@@ -2,6 +2,8 @@
 
 import errno
 import json
+import os
+import stat
 from pathlib import Path
 
 import pytest
@@ -60,3 +62,25 @@ def test_what_cannot_be_json_does_not_touch_the_file(tmp_path: Path) -> None:
     with pytest.raises(TypeError):
         write_json(tmp_path / "a.json", {"new": object()})
     assert json.loads((tmp_path / "a.json").read_text()) == {"old": 1}
+
+
+@pytest.mark.usefixtures("real_disk")
+def test_a_file_is_on_the_disk_before_it_takes_the_name_and_the_name_after(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[tuple[str, object]] = []
+    replace, fsync = os.replace, os.fsync
+
+    def traced_fsync(file: int) -> None:
+        kind = "folder" if stat.S_ISDIR(os.fstat(file).st_mode) else os.fstat(file).st_size
+        fsync(file)
+        done.append(("on the disk", kind))
+
+    monkeypatch.setattr(os, "fsync", traced_fsync)
+    monkeypatch.setattr(os, "replace", lambda *names: (replace(*names), done.append(("renamed", names[1].name))))
+    write_text(tmp_path / "a.json", "12345")
+    assert done == [("on the disk", 5), ("renamed", "a.json"), ("on the disk", "folder")]
+    del done[:]
+    with replacing(tmp_path / "b.json", durable=False) as temporary:
+        temporary.write_text("123")
+    assert done == [("renamed", "b.json")]

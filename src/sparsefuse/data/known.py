@@ -65,7 +65,7 @@ def generate(
         row = {"id": f"clip{i:05d}"}
         for (name, length), shown in zip(lengths.items(), _shown(kind, u, parts + v, rng), strict=True):
             row[name] = f"features/{row['id']}-{name}.npy"
-            with replacing(out / row[name]) as path:
+            with replacing(out / row[name], durable=False) as path:
                 np.save(path, _stream(length, patterns[shown], redundancy, rng))
         rows.append(row | {"label": f"u{u}v{v}", "split": str(split), "kind": str(kind)})
     write_json(out / "truth.json", truth(parts, one, both) | {"redundancy": redundancy, "seed": seed})

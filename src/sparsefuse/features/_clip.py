@@ -175,7 +175,7 @@ def _check(values: np.ndarray) -> None:
 
 
 def _write(make_: Make, values: np.ndarray) -> None:
-    with disk_full(make_.target), replacing(make_.target) as temporary:
+    with disk_full(make_.target), replacing(make_.target, durable=False) as temporary:
         save(temporary, {make_.name: values})
 
 

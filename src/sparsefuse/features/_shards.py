@@ -84,7 +84,7 @@ class Shards:
             other = self._at.get(clip.name, shard)
             if other != shard and clip.made_from and self._of(other).get(clip.name) == clip.made_from:
                 self._unpack(other, clip)
-            if not (clip.made_from and self.part(clip).exists()):
+            if not (clip.made_from and _is_whole(self.part(clip))):
                 missing.append(clip)
         return missing
 
@@ -157,7 +157,7 @@ class Shards:
             del self._of(shard).alone[clip.name]
             return
         stored = places(self._path(shard))[clip.name]
-        with disk_full(target), replacing(target) as temporary:
+        with disk_full(target), replacing(target, durable=False) as temporary:
             save(temporary, {clip.name: stored})
 
     def _write(self, shard: int, new: _Contents, packed: Mapping[str, Stored], moved: Mapping[str, Path]) -> None:
@@ -235,6 +235,14 @@ def _stamp(path: Path) -> str:
     except FileNotFoundError:
         return "missing"
     return f"{status.st_size}:{status.st_mtime_ns}"
+
+
+def _is_whole(part: Path) -> bool:
+    """Whether a part is there, and as long as its header says: a loss of power can leave it empty."""
+    try:
+        return part.stat().st_size == max(stored.begin + stored.nbytes for stored in places(part).values())
+    except (OSError, ValueError):
+        return False
 
 
 def _entries(path: Path) -> Iterator[dict[str, Any]]:

@@ -41,7 +41,7 @@ def prepare(source: Path, out: Path) -> Path:
         if take is None or index is None:
             log.warning("%s is left out: %s", wav.name, "no image is left" if take else "not <digit>_<speaker>_<take>")
             continue
-        with replacing(out / "image" / f"{wav.stem}.npy") as path:
+        with replacing(out / "image" / f"{wav.stem}.npy", durable=False) as path:
             np.save(path, images[index].astype(np.float32) / 255)
         audio = f"{folder}/{wav.name}"
         image = f"image/{wav.stem}.npy"

@@ -52,7 +52,7 @@ def prepare(source: Path, out: Path) -> Path:
                 skips.append(Skip(key, name, str(error)))
                 row[name] = ""
                 continue
-            with replacing(out / row[name]) as path:
+            with replacing(out / row[name], durable=False) as path:
                 np.save(path, values)
         rows.append(row | {"label": cells["action"], "group": cells["subject"]})
     write_skipped(out / "skipped.jsonl", skips)
