@@ -57,7 +57,8 @@ def test_a_full_disk_leaves_nothing_under_the_final_name(
         if names[-1].name == full_at and tmp_path in names[-1].parents:
             names[-1].write_bytes(b"half")
             raise OSError(errno.ENOSPC, "No space left on device")
-        copyfile(*names)
+        if len(names) == 2:
+            copyfile(*names)
 
     copyfile, write = shutil.copyfile, push_module.write_text
     monkeypatch.setattr(shutil, "copyfile", full)
