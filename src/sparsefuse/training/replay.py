@@ -7,6 +7,7 @@ A few clips per class, as their state in the trained model where its streams beg
 import hashlib
 import logging
 from collections import Counter
+from contextlib import suppress
 from typing import NamedTuple
 
 import torch
@@ -73,14 +74,12 @@ def load(folder: RunFolder, model: FusionModel) -> Replay | None:
             f"{folder.replay} was computed by other weights than those of {folder.path}; compute it again where the "
             f"training clips are (sparsefuse remember {folder.path}), or remove it"
         )
-    try:
+    labels = folder.read(ModelFacts).labels
+    with suppress(LookupError, RuntimeError, TypeError, ValueError):
         found = Replay(states.from_tensors(saved.tensors), saved.tensors["labels"], depth)
-        fits = _fits(found, model, folder.read(ModelFacts).labels)
-    except (LookupError, RuntimeError, TypeError, ValueError):
-        fits = False
-    if not fits:
-        raise ValueError(f"{folder.replay} does not hold clips of {folder.path}; remove it, or copy it again")
-    return found
+        if _fits(found, model, labels):
+            return found
+    raise ValueError(f"{folder.replay} does not hold clips of {folder.path}; remove it, or copy it again")
 
 
 @torch.no_grad()
