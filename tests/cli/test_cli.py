@@ -3,6 +3,7 @@
 import io
 import json
 import logging
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -518,3 +519,16 @@ def test_a_console_without_utf_8_ends_no_work(tmp_path: Path, variables: dict[st
     assert "m.csv: 10 samples" in said
     assert "Traceback" not in said
     assert "2 found" in said, said
+
+
+def test_offline_keeps_to_the_cache_of_the_hub(monkeypatch: pytest.MonkeyPatch) -> None:
+    from sparsefuse.media.fetch import allowed_roots
+
+    monkeypatch.setenv("HF_HUB_OFFLINE", "0")
+    monkeypatch.delitem(sys.modules, "huggingface_hub.constants", raising=False)  # it would stay offline
+    assert allowed_roots(False, []) is None
+    assert os.environ["HF_HUB_OFFLINE"] == "0"
+    assert allowed_roots(True, [Path("x")]) == [Path("x")]
+    assert os.environ["HF_HUB_OFFLINE"] == "1"
+    with pytest.raises(ValueError, match="--roots names what may be read with --offline"):
+        allowed_roots(False, [Path("x")])

@@ -4,6 +4,7 @@ import csv
 import errno
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -405,3 +406,34 @@ def test_torch_gets_one_thread_while_one_process_works_alone(clips: Path, tmp_pa
     made = run(manifest, tmp_path / "out", {"count": {"extractor": str(tmp_path / "count.py")}})
     assert load(read(made.manifest)[0]["count"], made.manifest.parent).tolist() == [[1]]
     assert torch.get_num_threads() == 2
+
+
+def test_offline_nothing_is_fetched_and_no_file_outside_is_read(
+    clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a relative path, an absolute one or a link. Another folder may be allowed."""
+
+    def fetch() -> None:
+        raise AssertionError("a URL was asked for")
+
+    monkeypatch.setattr("sparsefuse.media.fetch._fsspec", fetch)
+    (tmp_path / "in").mkdir()
+    (tmp_path / "else").mkdir()
+    for place in ("in/a.mp4", "out.mp4", "else/b.mp4"):
+        shutil.copy(clips / "good.mp4", tmp_path / place)
+    (tmp_path / "in/link.mp4").symlink_to(tmp_path / "out.mp4")
+    cells = {
+        "in": "a.mp4",
+        "up": "../out.mp4",
+        "absolute": tmp_path / "out.mp4",
+        "link": "link.mp4",
+        "else": "../else/b.mp4",
+        "web": "http://localhost:9/a.mp4",
+    }
+    manifest = write_manifest(tmp_path / "in/m.csv", "id,video", *(f"{name},{cell}" for name, cell in cells.items()))
+    options = {"features": {"picture": PICTURE}, "jobs": 1, "progress": False}
+    found = extract(manifest, tmp_path / "features", **options, roots=[tmp_path / "else"])  # type: ignore
+    assert (found.done, {skip.id for skip in found.skipped}) == (2, {"up", "absolute", "link", "web"})
+    for skip in found.skipped:
+        said = "is a URL, which --offline does not fetch" if skip.id == "web" else "; --offline reads no other folder"
+        assert said in skip.reason

@@ -1,6 +1,7 @@
 """A run folder is all that prediction needs, and it says what the trained model says."""
 
 import csv
+import io
 import json
 import re
 import shutil
@@ -181,6 +182,33 @@ def test_each_modality_of_a_raw_manifest_is_made_from_its_own_column(raw: Path, 
     assert two == {"clip": "two", **predictor.predict_one(filled(1, None))._asdict()}
     assert two["missing"] == {"sound": "not given"}
     assert three == {"clip": "three", "error": "rgb: not given; sound: not given"}
+
+
+def test_offline_a_clip_elsewhere_is_an_error(run: Path, tmp_path: Path, monkeypatch, capsys) -> None:
+    """Named by a manifest, or by a line of standard input; a file that the caller names is read."""
+    (tmp_path / "in").mkdir()
+    for place in ("in/x.npy", "out.npy"):
+        np.save(tmp_path / place, np.ones((3, 4), dtype=np.float32))
+    manifest = tmp_path / "in/m.csv"
+    manifest.write_text("id,sound\nin,x.npy\nup,../out.npy\nweb,https://localhost:9/x.npy\n")
+    monkeypatch.chdir(tmp_path / "in")
+    monkeypatch.setattr("sys.stdin", io.StringIO('{"sound": "x.npy"}\n{"sound": "../out.npy"}\n'))
+    assert show(run, [manifest, Path("-")], top=1, as_json=True, trust_code=False, roots=[]) == 3
+    lines = list(map(json.loads, capsys.readouterr().out.splitlines()))
+    assert ["error" in line for line in lines] == [False, True, True, False, True]
+    assert "out.npy: does not lie in" in lines[1]["error"]
+    assert "--offline reads no other" in lines[4]["error"]
+    assert show(run, [manifest], top=1, as_json=True, trust_code=False, roots=[tmp_path]) == 1
+
+
+def test_offline_a_table_of_the_run_that_lies_elsewhere_is_not_read(run: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(run, tmp_path / "run")
+    facts = json.loads((copy / "model.json").read_text())
+    (tmp_path / "words.txt").write_text("a 1 2 3 4\n")
+    spec = {"extractor": "text", "source": "said", "table": str(tmp_path / "words.txt")}
+    (copy / "model.json").write_text(json.dumps(facts | {"extract": {"features": {"sound": spec}}}))
+    with pytest.raises(Unusable, match=r"words\.txt: does not lie in .*run; --offline reads no other folder"):
+        show(copy, [tmp_path / "said.txt"], top=1, as_json=True, trust_code=False, roots=[])
 
 
 def test_a_manifest_without_a_column_that_the_model_reads_is_an_error(raw: Path, tmp_path: Path) -> None:

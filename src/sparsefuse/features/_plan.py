@@ -152,7 +152,9 @@ class Plan:
     def _wanted(self, rows: range) -> dict[str, list[tuple[int, Wanted]]]:
         pairs = [(row, spec) for spec in self.specs for row in rows if self.table.rows[row][spec.source]]
         sources = sorted({self._source(row, spec) for row, spec in pairs})
-        if any(is_url(source) for source in sources):
+        if self._limits.roots is not None:  # a URL is refused when its clip is read
+            versions = {source: "" if is_url(source) else version(source) for source in sources}
+        elif any(is_url(source) for source in sources):
             with ThreadPoolExecutor(_CONNECTIONS) as threads:
                 versions = dict(zip(sources, threads.map(version, sources), strict=True))
         else:

@@ -5,7 +5,7 @@ import logging
 import os
 import platform
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -69,6 +69,7 @@ def extract(
     progress: bool = True,
     engine: Engine = "local",
     bounds: Bounds = Bounds(),  # noqa: B008 - it is a constant
+    roots: Sequence[str | Path] | None = None,
 ) -> Summary:
     """Writes `<out>/<modality>/00000.safetensors` ..., of large clips `00000/<clip>.safetensors`, `manifest.csv`,
     `features.json` and `skipped.jsonl`; reuses what exists.
@@ -76,7 +77,8 @@ def extract(
     `features`: {modality: {"extractor": name or path.py, "source": manifest column, ...the extractor's options}};
     without it a `video` column gives frames at 10 a second and a spectrogram, an `audio` column a spectrogram. Of a row
     with `start` or `end` (seconds) that part of the film is read; with "whole": true, all of it. `jobs`: processes;
-    0 = one per core, 1 = this process alone, without a time-out. `strict`: raise the first Unusable.
+    0 = one per core, 1 = this process alone, without a time-out. `strict`: raise the first Unusable. With `roots`
+    no URL is fetched, and no file is read that lies neither in the manifest's folder nor in one of these.
     Raises Unusable if a modality of `features` was made of no clip, ValueError for a wrong manifest or option,
     FileExistsError when another process fills `out`, OSError when the disk is full; a rerun continues from there.
     """
@@ -90,7 +92,11 @@ def extract(
     specs = _specs(table, features or _default(table), manifest)
     parts = parts_of(manifest, table)
     _check_parts(manifest, specs, any(parts))
-    _check_urls(table, specs)
+    limits = bounds.limits()
+    if roots is None:
+        _check_urls(table, specs)
+    else:
+        limits = limits._replace(roots=tuple(map(str, (manifest.parent, *roots))))
     for column in sorted(_media_columns(table) - {spec.source for spec in specs}):
         _log.warning("column %r holds media that no feature is extracted from; the new manifest leaves it out", column)
     for column in table.columns:
@@ -98,7 +104,7 @@ def extract(
             hint = f"if they are readings, make features of them with source: {column}"
             _log.warning("column %r holds .csv files, kept as features: all their columns; %s", column, hint)
     with in_use(out):
-        plan = Plan(table, parts, specs, manifest.parent, out, bounds.limits())
+        plan = Plan(table, parts, specs, manifest.parent, out, limits)
         reasons = run(plan, jobs=jobs, engine=engine, timeout=bounds.timeout, strict=strict, progress=progress)
         skipped = _write(table, specs, plan, reasons, manifest.parent, out, set(features or ()))
         plan.finish()

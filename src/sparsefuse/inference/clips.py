@@ -5,16 +5,18 @@ import json
 import logging
 import re
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from sparsefuse.data.labels import Labels
+from sparsefuse.features import files_of
 from sparsefuse.files.references import FILES
 from sparsefuse.files.rows import SUFFIXES, check_ids, read_table
 from sparsefuse.files.skipped import Unusable
 from sparsefuse.inference.predictor import Clip, Prediction, Predictor, load
 from sparsefuse.inference.timeline import Timeline, check_windows, timeline
+from sparsefuse.media.fetch import check_allowed
 from sparsefuse.shown import shown
 
 if TYPE_CHECKING:
@@ -34,9 +36,19 @@ class Windows(NamedTuple):
 
 
 def show(
-    run: Path, files: Sequence[Path], *, top: int, as_json: bool, trust_code: bool, windows: Windows | None = None
+    run: Path,
+    files: Sequence[Path],
+    *,
+    top: int,
+    as_json: bool,
+    trust_code: bool,
+    windows: Windows | None = None,
+    roots: Sequence[Path] | None = None,
 ) -> int:
     """Prints one prediction per clip, or its timeline; returns how many clips could not be read.
+
+    With `roots`, what a manifest, a line or an extractor of the run names is only read if it lies in one of these
+    folders, the manifest's (of a line, the current one) or the run's.
 
     As lines, each as it is computed; as tables on a terminal if all clips are known at the start.
     """
@@ -47,7 +59,11 @@ def show(
     predictor = load(run, trust_code=trust_code)
     if predictor.calibration is None and predictor.labels.task != "regression":
         log.warning("%s has no calibration.json: probabilities are as trained, not calibrated", run)
-    results = _results(predictor, files, windows)
+    for spec in predictor.extract.values():
+        for file in files_of(spec).values():
+            if roots is not None and Path(file).exists():  # else a name on the hub
+                check_allowed(file, [str(root) for root in (run, *roots)])
+    results = _results(predictor, files, windows, roots)
     if not as_json and Path("-") not in files and sys.stdout.isatty():
         return _show_tables(results, top, predictor.labels)
     unusable = 0
@@ -58,10 +74,15 @@ def show(
     return unusable
 
 
-def _results(predictor: Predictor, files: Sequence[Path], windows: Windows | None) -> Iterator[tuple[str, ClipResult]]:
+def _results(
+    predictor: Predictor, files: Sequence[Path], windows: Windows | None, roots: Sequence[Path] | None
+) -> Iterator[tuple[str, ClipResult]]:
     """(name, result) of every clip, as it is computed."""
-    for name, clip in named_clips(files, predictor):
+    for name, clip, named_in in _named(files, predictor):
         try:
+            if roots is not None and named_in is not None and not isinstance(clip, Unusable):
+                for path in clip.values() if isinstance(clip, Mapping) else [clip]:
+                    check_allowed(str(path), [str(root) for root in (named_in, *roots)])
             if isinstance(clip, Unusable):  # an invalid line of standard input
                 yield name, clip
             elif windows:
@@ -75,13 +96,18 @@ def _results(predictor: Predictor, files: Sequence[Path], windows: Windows | Non
 def named_clips(files: Sequence[Path], predictor: Predictor) -> Iterator[tuple[str, Clip | Unusable]]:
     """(name, clip) of every file; a manifest stands for its rows, of which the predictor's columns are read; - for the
     lines of standard input."""
+    return ((name, clip) for name, clip, _ in _named(files, predictor))
+
+
+def _named(files: Sequence[Path], predictor: Predictor) -> Iterator[tuple[str, Clip | Unusable, Path | None]]:
+    """(name, clip, folder of what named it) of every clip; None if that is the caller."""
     for path in files:
         if str(path) == "-":
-            yield from _lines(predictor.columns)
+            yield from ((name, clip, Path()) for name, clip in _lines(predictor.columns))
         elif path.suffix.lower() in SUFFIXES and not (predictor.reads_tables and _is_readings(path)):
-            yield from _rows(path, predictor.columns)
+            yield from ((name, clip, path.parent) for name, clip in _rows(path, predictor.columns))
         else:
-            yield str(path), path
+            yield str(path), path, None
 
 
 def _is_readings(path: Path) -> bool:

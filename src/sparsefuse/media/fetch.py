@@ -2,7 +2,10 @@
 
 import atexit
 import errno
+import os
+import sys
 import tempfile
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -17,6 +20,34 @@ _VERSION_KEYS = ("size", "ETag", "etag", "LastModified", "last_modified", "mtime
 def is_url(source: str) -> bool:
     """Whether it names a file elsewhere: s3://, gs://, http:// ..."""
     return "://" in source
+
+
+def check_allowed(source: str, roots: Sequence[str] | None) -> None:
+    """Raises Unusable for a URL, or a file that does not lie below one of the folders `roots`, links followed. None
+    allows all."""
+    if roots is None:
+        return
+    if is_url(source):
+        raise Unusable(f"{source[:200]}: is a URL, which --offline does not fetch")
+    if not any(Path(source).resolve().is_relative_to(Path(root).resolve()) for root in roots):
+        folders = " or ".join(roots)
+        raise Unusable(f"{source[:200]}: does not lie in {folders}; --offline reads no other folder, add it by --roots")
+
+
+def allowed_roots(offline: bool, roots: Sequence[Path]) -> Sequence[Path] | None:
+    """The argument `roots` for the options --offline and --roots. Raises ValueError for the latter alone."""
+    if roots and not offline:
+        raise ValueError("--roots names what may be read with --offline; give that too")
+    if offline:
+        hub_offline()
+    return roots if offline else None
+
+
+def hub_offline() -> None:
+    """From now on no model of the hub is fetched, here and in processes that start later; the cache is used."""
+    os.environ["HF_HUB_OFFLINE"] = "1"
+    if constants := sys.modules.get("huggingface_hub.constants"):
+        constants.HF_HUB_OFFLINE = True  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def check_protocol(source: str) -> None:
@@ -50,8 +81,9 @@ def version(source: str) -> str:
 def fetched(source: str, folder: Path, limits: MediaLimits) -> Path:
     """The file itself, or a local copy of the URL's. A process keeps one copy, for the next part of the same film.
 
-    Raises Unusable if it does not exist or is larger than the limit; OSError when the disk is full.
+    Raises Unusable if it does not exist, is larger than the limit or not allowed; OSError when the disk is full.
     """
+    check_allowed(source, limits.roots)
     if not is_url(source):
         return Path(source)
     if _kept.get("source") != source:

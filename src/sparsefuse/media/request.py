@@ -66,6 +66,8 @@ class MediaLimits(NamedTuple):
     file_bytes: float = math.inf
     frame_bytes: float = math.inf
     """all kept frames of one request together"""
+    roots: tuple[str, ...] | None = None
+    """folders that files must lie in, and no URL is fetched; None = any file or URL"""
 
 
 Request = FramesRequest | SoundRequest | FileRequest

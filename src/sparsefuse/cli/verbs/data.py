@@ -81,6 +81,8 @@ def extract(
     max_minutes: float = 60.0,
     max_gb: float = 20.0,
     max_frames_gb: float = 4.0,
+    offline: bool = False,
+    roots: list[Path] = [],  # noqa: B006
 ) -> None:
     """Makes feature files from the media files of a manifest, and a new manifest that names them.
 
@@ -95,11 +97,23 @@ def extract(
         max_minutes: longest film, or part of one, that is read
         max_gb: largest file that is read
         max_frames_gb: most memory for the frames of one clip
+        offline: fetch no URL and no model, and read no file outside the manifest's folder and --roots
+        roots: other folders that may be read with --offline
     """
     from sparsefuse.features.extract import Bounds, extract
+    from sparsefuse.media.fetch import allowed_roots
 
     bounds = Bounds(timeout, max_minutes, max_gb, max_frames_gb)
-    summary = extract(manifest, out, features=config.features, jobs=jobs, strict=strict, engine=engine, bounds=bounds)
+    summary = extract(
+        manifest,
+        out,
+        features=config.features,
+        jobs=jobs,
+        strict=strict,
+        engine=engine,
+        bounds=bounds,
+        roots=allowed_roots(offline, roots),
+    )
     print(f"{summary.done} made, {summary.reused} reused, {len(summary.skipped)} skipped -> {summary.manifest}")
     if summary.skipped:
         print(

@@ -13,6 +13,8 @@ def predict(
     json: bool = False,
     window: float | None = None,
     hop: float | None = None,
+    offline: bool = False,
+    roots: list[Path] = [],  # noqa: B006
     trust_code: bool = False,
 ) -> None:
     """Predicts the label of media files, or of all clips in a manifest. Exit code 1 if a file could not be read.
@@ -26,14 +28,19 @@ def predict(
         json: print one JSON object a line
         window: seconds; long recordings are predicted window by window, as a timeline
         hop: seconds from window to window; half a window if not given
+        offline: fetch no model, and read no file that lies outside the folder of the manifest that names it (of a line
+            of standard input, the current one), the run and --roots
+        roots: other folders that may be read with --offline
         trust_code: allow a run whose method or extractor is a .py file
     """
     from sparsefuse.inference.clips import Windows, show
+    from sparsefuse.media.fetch import allowed_roots
 
     if hop is not None and window is None:
         raise ValueError("--hop needs --window, in seconds")
     windows = None if window is None else Windows(window, window / 2 if hop is None else hop)
-    if show(run, files, top=top, as_json=json, trust_code=trust_code, windows=windows):
+    may_read = allowed_roots(offline, roots)
+    if show(run, files, top=top, as_json=json, trust_code=trust_code, windows=windows, roots=may_read):
         raise SystemExit(1)
 
 
@@ -129,6 +136,7 @@ def serve(
     behind_proxy: bool = False,
     base_path: str = "",
     open: bool = False,
+    allow_urls: bool = False,
     trust_code: bool = False,
 ) -> None:
     """Serves a model over HTTP: POST /predict takes clips, / is a web page. Ctrl-C ends it.
@@ -151,12 +159,17 @@ def serve(
         behind_proxy: believe X-Forwarded-For, -Host, -Proto and -Prefix, which a proxy in front sets
         base_path: path under which a proxy shows it, such as /models/birds
         open: let others in without a token
+        allow_urls: let the extractors fetch what they name from the hub; else it must be in the cache
         trust_code: allow a run whose method or extractor is a .py file
     """
     import os
 
+    from sparsefuse.media.fetch import hub_offline
     from sparsefuse.serve.access import TOKEN, Access
     from sparsefuse.serve.server import serve as serve_run
+
+    if not allow_urls:
+        hub_offline()
 
     limits = ServeLimits(max_mb, max_seconds, concurrency, timeout, batch, wait_ms)
     token = os.environ.pop(TOKEN, "")  # processes that decode files of strangers need not know it
