@@ -1,7 +1,7 @@
 """Dataclasses as JSON: the way there and back, and a sentence for whatever is not one."""
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -71,6 +71,15 @@ def test_what_is_wrong_is_named(change: dict[str, object], message: str) -> None
     with pytest.raises(ValueError) as error:
         from_json(Outer, {**to_json(MADE), **change}, "f")
     assert str(error.value).startswith(message.removesuffix("; did you mean 'a'?"))
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf")])
+def test_a_number_that_would_be_refused_is_not_written(tmp_path: Path, number: float) -> None:
+    path = tmp_path / "a.json"
+    write(path, MADE)
+    with pytest.raises(ValueError, match=r"a\.json is not written: a number in it would be NaN or infinite"):
+        write(path, replace(MADE, free=[number]))
+    assert read(Outer, path) == MADE
 
 
 def test_a_number_of_ten_thousand_digits_is_no_json() -> None:

@@ -288,6 +288,8 @@ def test_the_original_cannot_be_written_over(run: Path, user: Path, tmp_path: Pa
         ({"weights": "heads"}, "unknown weights 'heads'; did you mean 'head'"),
         ({"rank": 0}, "rank is 0"),
         ({"lr": float("nan")}, "lr is nan"),
+        ({"lr": 1e39}, "lr is 1e\\+39; expected a number above 0, below"),
+        ({"rank": 10**9}, "rank is 1000000000; expected 1 or more, below"),
         ({"epochs": 0}, "epochs is 0"),
     ],
 )

@@ -35,8 +35,12 @@ def parse(text: str | bytes, place: str) -> JSON:
 
 
 def write(path: Path, record: object) -> None:
-    """Writes the dataclass as indented JSON, atomically."""
-    write_text(path, json.dumps(to_json(record), indent=2, ensure_ascii=False) + "\n")
+    """Writes the dataclass as indented JSON, atomically. Raises ValueError for NaN and infinity, as `read` does."""
+    try:
+        text = json.dumps(to_json(record), indent=2, ensure_ascii=False, allow_nan=False)
+    except ValueError as error:
+        raise ValueError(f"{path.name} is not written: a number in it would be NaN or infinite ({error})") from error
+    write_text(path, text + "\n")
 
 
 def to_json(record: object) -> dict[str, JSON]:

@@ -39,10 +39,10 @@ class Settings:
         if self.weights not in get_args(Weights):
             raise ValueError(unknown("weights", self.weights, get_args(Weights)))
         for name, least in (("epochs", 1), ("rank", 1), ("batch", 1)):
-            if getattr(self, name) < least:
-                raise ValueError(f"{name} is {getattr(self, name)}; expected {least} or more")
-        if self.lr is not None and not 0 < self.lr < float("inf"):
-            raise ValueError(f"lr is {self.lr}; expected a number above 0")
+            if not least <= getattr(self, name) < 1e6:
+                raise ValueError(f"{name} is {getattr(self, name)}; expected {least} or more, below 1e+06")
+        if self.lr is not None and not 0 < self.lr < 1e6:
+            raise ValueError(f"lr is {self.lr}; expected a number above 0, below 1e+06")
 
     @property
     def rate(self) -> float:

@@ -155,7 +155,7 @@ class Epoch:
     def line(self) -> str:
         """As metrics.jsonl holds it."""
         plain = {"epoch": self.epoch, "lr": self.lr, "train_loss": self.train_loss, **self.scores}
-        return json.dumps(plain | {"seconds": self.seconds}) + "\n"
+        return json.dumps(plain | {"seconds": self.seconds}, allow_nan=False) + "\n"
 
     @classmethod
     def of_json(cls, value: object, place: str) -> "Epoch":
