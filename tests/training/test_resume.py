@@ -109,6 +109,14 @@ def test_a_damaged_checkpoint_is_refused_in_a_sentence(tmp_path: Path, change: s
         train(config, run, root=Path(), resume=True)
 
 
+def test_a_run_that_lost_its_epochs_is_not_resumed(tmp_path: Path) -> None:
+    config = tiny.config(tiny.write_set(tmp_path / "data"), epochs=2)
+    run = train(config, tmp_path / "run", root=Path(), measured=False, stop=lambda _: True)
+    (run / "metrics.jsonl").unlink()
+    with pytest.raises(ValueError, match=r"last\.safetensors is after 1 epochs, metrics\.jsonl has 0; copy both again"):
+        train(config, run, root=Path(), resume=True)
+
+
 class Killed(BaseException):
     """As sudden as a signal, within the process."""
 

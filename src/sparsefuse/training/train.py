@@ -377,7 +377,12 @@ class _Run:
             checkpoint.restore_model(self.mean, saved.tensors, "mean/")
         checkpoint.restore_optimizer(self.optimizer, saved.tensors, schedule.lr)
         self.schedule.restore(schedule)
-        return from_json(_Position, saved.facts.get("progress"), f"{path}, progress")
+        at, lines = from_json(_Position, saved.facts.get("progress"), f"{path}, progress"), len(self.folder.epochs())
+        if lines < at.epoch:
+            raise ValueError(
+                f"{path} is after {at.epoch} epochs, metrics.jsonl has {lines}; copy both again, or start anew"
+            )
+        return at
 
 
 class _Network(nn.Module):
