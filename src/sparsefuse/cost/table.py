@@ -64,6 +64,7 @@ def ledger(
     *,
     shapes: str | None = None,
     measured: bool = False,
+    device: str = "cpu",
 ) -> list[CostRow]:
     """Costs of one clip per method. `shapes` takes lengths, features, classes and options from a published study;
     `options` override them. For the lengths of a published study, its figures are added, for any names of
@@ -84,7 +85,7 @@ def ledger(
     rows = []
     for method in methods:
         model = build(method, dict(features), num_classes, lengths=dict(lengths), **options.get(method, {}))
-        figures = measure(model, dict(lengths)) if measured else None
+        figures = measure(model.to(device), dict(lengths)) if measured else None
         rows.append(CostRow(method, count(model, dict(lengths)), figures, same.reported.get(method) if same else None))
     return rows
 

@@ -41,6 +41,7 @@ def show(
     *,
     top: int,
     as_json: bool,
+    device: str = "cpu",
     trust_code: bool,
     windows: Windows | None = None,
     roots: Sequence[Path] | None = None,
@@ -56,7 +57,7 @@ def show(
         raise ValueError(f"--top is {top}; expected 1 or more")
     if windows:
         check_windows(*windows)
-    predictor = load(run, trust_code=trust_code)
+    predictor = load(run, device=device, trust_code=trust_code)
     if predictor.calibration is None and predictor.labels.task != "regression":
         log.warning("%s has no calibration.json: probabilities are as trained, not calibrated", run)
     for spec in predictor.extract.values():

@@ -43,6 +43,7 @@ def evaluate(
     manifest: Path | None = None,
     batch_size: int = 24,
     calibrated: bool = False,
+    device: str = "cpu",
     trust_code: bool = False,
 ) -> dict[str, float]:
     """Scores of the run's best model, with the number of clips (`clips`) and of those left out (`skipped`).
@@ -57,7 +58,7 @@ def evaluate(
         raise ValueError(
             f"the temperature must not be fitted to the {split} split; give --split valid, or --manifest with new clips"
         )
-    opened = open_run(run, split=split, manifest=manifest, batch_size=batch_size, trust_code=trust_code)
+    opened = open_run(run, split=split, manifest=manifest, batch_size=batch_size, device=device, trust_code=trust_code)
     logits, labels = outputs(opened)
     model_labels = opened.predictor.labels
     scores = metrics.scores(logits, labels, model_labels.task, heads=model_labels.heads)
@@ -82,13 +83,14 @@ def open_run(
     split: str = "test",
     manifest: Path | None = None,
     batch_size: int = 24,
+    device: str = "cpu",
     trust_code: bool = False,
 ) -> Opened:
     """The run's best model and a split of its own data, or all rows of `manifest`; see `evaluate`.
 
     `root` is the folder that the path of the run's manifest is relative to.
     """
-    predictor = load(run, trust_code=trust_code)
+    predictor = load(run, device=device, trust_code=trust_code)
     data = RunFolder(run).read(Config).data
     path = manifest or root / data.manifest
     listing = read_manifest(path, label=data.label, separator=data.separator, modalities=list(predictor.model.features))
@@ -155,4 +157,4 @@ def outputs(
     logits = multiclip.predict(
         predictor.model, data, predictor.fit, predictor.labels.num_outputs, batches=opened.batches, change=change
     )
-    return logits, torch.stack([data.labels.encode(row.label) for row in data.rows])
+    return logits.cpu(), torch.stack([data.labels.encode(row.label) for row in data.rows])

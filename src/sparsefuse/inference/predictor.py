@@ -25,6 +25,7 @@ from sparsefuse.runs.weights import load_model
 from sparsefuse.shown import said
 from sparsefuse.tokens import Tokens
 from sparsefuse.training import multiclip
+from sparsefuse.training.distributed import device_of
 
 Stream = np.ndarray | Tensor | str | Path
 """One modality of a clip: its features (N, F), the file that holds them, or the media file they are made from."""
@@ -47,10 +48,11 @@ class Prediction(NamedTuple):
 def load(run: str | Path, *, device: str = "cpu", trust_code: bool = False) -> "Predictor":
     """Loads the best model of a run folder. Raises FileNotFoundError if there is none.
 
+    `device`: cpu, cuda, cuda:1 ...; auto = cuda if there is one, else cpu. ValueError for one that is not there.
     A run whose method or extractor is a .py file is refused unless `trust_code`: loading must not execute what came
     with it.
     """
-    run = Path(run)
+    run, device = Path(run), device_of(device)
     facts = RunFolder(run).read(ModelFacts)
     for code in [facts.method, *(spec["extractor"] for spec in facts.extractors.values())]:
         if code.endswith(".py") and not trust_code:

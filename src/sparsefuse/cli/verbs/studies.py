@@ -186,6 +186,7 @@ def cost(
     options: dict[str, dict[str, Any]] = {},  # noqa: B006
     shapes: Literal["vggs", "mosei"] | None = None,
     measure: bool = False,
+    device: str = "cpu",
     json: bool = False,
     device_profile: list[Path] = [],  # noqa: B006
     memory_mb: int = 256,
@@ -201,6 +202,7 @@ def cost(
         options: per method, as sft.sparse=dense
         shapes: the SFT paper's shapes and options in place of lengths, features and num_classes; adds its figures
         measure: measure memory and latency too
+        device: with --measure, where: cpu, cuda, cuda:1 ...; auto = cuda if there is one, else cpu
         json: print JSON
         device_profile: run folders, .onnx files or a budget's folder (its front), A,B: their cost on one thread, as
             float32, bfloat16 and int8
@@ -214,6 +216,8 @@ def cost(
         return
     from sparsefuse.cost.table import ledger, show
     from sparsefuse.methods import fusions
+    from sparsefuse.training.distributed import device_of
 
-    rows = ledger(methods or fusions(), lengths, features, num_classes, options, shapes=shapes, measured=measure)
+    device, methods = device_of(device), methods or fusions()
+    rows = ledger(methods, lengths, features, num_classes, options, shapes=shapes, measured=measure, device=device)
     show(rows, as_json=json)

@@ -27,6 +27,7 @@ def eval(
     split: Literal["train", "valid", "test"] = "test",
     manifest: Path | None = None,
     calibrate: bool = False,
+    device: str = "auto",
     trust_code: bool = False,
 ) -> None:
     """Scores a finished run on a split of its own data, or on all of another manifest.
@@ -37,11 +38,12 @@ def eval(
         manifest: another manifest with the same modalities; all its labelled clips are scored, and if some are clips
             of training, the others apart (new_...)
         calibrate: fit the run's temperature to these clips, for probabilities; training fits it to the validation split
+        device: cpu, cuda, cuda:1 ...; auto = cuda if there is one, else cpu
         trust_code: allow a run whose method or extractor is a .py file
     """
     from sparsefuse.inference.evaluate import evaluate
 
-    scores = evaluate(run, split=split, manifest=manifest, calibrated=calibrate, trust_code=trust_code)
+    scores = evaluate(run, split=split, manifest=manifest, calibrated=calibrate, device=device, trust_code=trust_code)
     for name, value in scores.items():
         print(f"{name:>9}  {value:.4f}" if isinstance(value, float) else f"{name:>9}  {value}")
 

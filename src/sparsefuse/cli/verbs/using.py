@@ -15,6 +15,7 @@ def predict(
     hop: float | None = None,
     offline: bool = False,
     roots: list[Path] = [],  # noqa: B006
+    device: str = "auto",
     trust_code: bool = False,
 ) -> None:
     """Predicts the label of media files, or of all clips in a manifest. Exit code 1 if a file could not be read.
@@ -31,6 +32,7 @@ def predict(
         offline: fetch no model, and read no file that lies outside the folder of the manifest that names it (of a line
             of standard input, the current one), the run and --roots
         roots: other folders that may be read with --offline
+        device: cpu, cuda, cuda:1 ...; auto = cuda if there is one, else cpu
         trust_code: allow a run whose method or extractor is a .py file
     """
     from sparsefuse.inference.clips import Windows, show
@@ -40,7 +42,7 @@ def predict(
         raise ValueError("--hop needs --window, in seconds")
     windows = None if window is None else Windows(window, window / 2 if hop is None else hop)
     may_read = allowed_roots(offline, roots)
-    if show(run, files, top=top, as_json=json, trust_code=trust_code, windows=windows, roots=may_read):
+    if show(run, files, top=top, as_json=json, device=device, trust_code=trust_code, windows=windows, roots=may_read):
         raise SystemExit(1)
 
 
