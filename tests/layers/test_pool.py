@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sparsefuse.layers.ops.windows import members
-from sparsefuse.layers.pool import pool, windows
+from sparsefuse.layers.pool import pool, pool_windows, windows
 from sparsefuse.tokens import Tokens
 
 
@@ -112,3 +112,19 @@ def test_members_are_the_tokens_of_each_window(keep):
     expected = (index[:, None] == torch.arange(count)[:, None]) & mask[:, None]
     assert torch.equal(members(mask, keep) & mask[:, None], expected)
     assert expected[5].any(1).all()  # every window has members
+
+
+@pytest.mark.parametrize("options", [{"keep": 4}, {"keep": 12}, {"stride": 3}, {"stride": 20}], ids=str)
+@pytest.mark.parametrize("length", [1, 9, 10])
+def test_means_over_real_tokens_by_one_product(length, options, monkeypatch):
+    x, mask = torch.randn(2, length, 3, dtype=torch.float64), torch.ones(2, length, dtype=torch.bool)
+    wanted = pool(Tokens(x, mask), *windows(mask, **options), how="avg")
+    with monkeypatch.context() as patch:
+        patch.setattr("sparsefuse.layers.pool.pool", None)  # it must not be needed
+        for _ in range(2):  # made, then kept
+            got = pool_windows(Tokens(x, mask), how="avg", **options)
+            torch.testing.assert_close(got.x, wanted.x)
+            assert got.mask.equal(wanted.mask)
+    mask[0, -1] = False
+    got = pool_windows(Tokens(x, mask), how="avg", **options)
+    torch.testing.assert_close(got.x, pool(Tokens(x, mask), *windows(mask, **options), how="avg").x)

@@ -1,11 +1,13 @@
 """Pools the N tokens of a stream to K, over windows of its real length (SFT eq. 4)."""
 
+import functools
 from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
 from sparsefuse.layers import ops
+from sparsefuse.layers.ops.tracing import all_real
 from sparsefuse.layers.ops.windows import num_windows
 from sparsefuse.tokens import Tokens
 
@@ -32,6 +34,39 @@ def without_tail(mask: Tensor, stride: int) -> Tensor:
     """The mask (B, N) without the tokens of a sample that do not fill a window of `stride`, as the released code."""
     rank = (mask > 0).long().cumsum(1) - 1
     return mask * (rank < (rank[:, -1:] + 1) // stride * stride)
+
+
+def pool_windows(
+    tokens: Tokens,
+    *,
+    how: Pool,
+    keep: int | None = None,
+    stride: int | None = None,
+    significance: Tensor | None = None,
+) -> Tokens:
+    """`pool` over `windows`; few means over tokens that are known to be real are one product, by weights made once."""
+    x, mask = tokens
+    if how == "avg" and mask.shape[1] and all_real(mask):
+        count = keep if keep is not None else num_windows(mask.shape[1], stride or 1)
+        if 0 < count * mask.shape[1] <= MOST_WEIGHTS:
+            weights, kept = _window_weights(mask.shape[1], keep, stride, x.dtype)
+            return Tokens(weights @ x, kept.expand(len(x), -1))
+    index, count = windows(mask, keep=keep, stride=stride)
+    return pool(tokens, index, count, how=how, significance=significance)
+
+
+MOST_WEIGHTS = 2**16
+"""A product over more tokens and windows costs more than sums."""
+
+
+@functools.lru_cache(maxsize=16)
+def _window_weights(length: int, keep: int | None, stride: int | None, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """The weight (K, N) of each of N real tokens in each window; the windows' mask (1, K)."""
+    with torch.inference_mode(False):  # inference tensors could not be used in training later
+        index, count = windows(torch.ones(1, length, dtype=torch.bool, device="cpu"), keep=keep, stride=stride)
+        inside = (index == torch.arange(count, device="cpu")[:, None]).to(dtype)
+        size = inside.sum(1, keepdim=True)
+        return inside / size.clamp_min(1), (size > 0).T
 
 
 def pool(tokens: Tokens, index: Tensor, count: int, *, how: Pool, significance: Tensor | None = None) -> Tokens:

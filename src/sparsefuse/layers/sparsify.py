@@ -7,7 +7,7 @@ from sparsefuse.errors import unknown
 from sparsefuse.layers.block import Attention, Norm
 from sparsefuse.layers.fused import run_attention
 from sparsefuse.layers.options import check_choice, per_modality
-from sparsefuse.layers.pool import POOLS, Pool, Tail, pool, windows, without_tail
+from sparsefuse.layers.pool import POOLS, Pool, Tail, pool_windows, without_tail
 from sparsefuse.layers.streams import PerStream
 from sparsefuse.tokens import Tokens
 
@@ -55,8 +55,9 @@ class Sparsify(nn.Module):
             tokens = run_attention(self.norm, self.attention, self.drop, tokens)
         (cls, x), (cls_mask, mask) = (t.split([1, t.shape[1] - 1], 1) for t in tokens)
         mask = self.pooled(mask)
-        index, count = windows(mask, keep=self.keep, stride=self.stride)
-        kept = pool(Tokens(x, mask), index, count, how=self.pool, significance=significance)  # SFT eq. 4
+        kept = pool_windows(
+            Tokens(x, mask), how=self.pool, keep=self.keep, stride=self.stride, significance=significance
+        )  # SFT eq. 4
         return Tokens(torch.cat([cls, kept.x], 1), torch.cat([cls_mask, kept.mask], 1))
 
     def pooled(self, mask: Tensor) -> Tensor:

@@ -27,12 +27,11 @@ FLAGS = ("-std=c++20", "-O3", "-shared", "-fPIC", "-fvisibility=hidden", "-fno-e
 # errno, traps and the sign of zero are not needed and cost a few percent. Infinity and NaN stay as they are.
 FLAGS += ("-funroll-loops", "-fno-math-errno", "-fno-trapping-math", "-fno-signed-zeros")
 FLAGS += ("-fno-tree-loop-distribute-patterns",)  # rows are too short for a call of memcpy
-# Vectors are written out. GCC 12 compiles loops over them wrongly, for AVX2 and heads of 16.
-FLAGS += ("-fno-tree-loop-vectorize",)
 LINK = ("-Wl,--as-needed", "-Wl,--no-undefined")
 TARGETS = {
     "AVX512": "-DLANES=16 -mavx512f -mavx512bw -mavx512dq -mavx512vl -mfma -mprefer-vector-width=512",
-    "AVX2": "-DLANES=8 -mavx2 -mfma",
+    # Vectors are written out. GCC 12 compiles loops over them wrongly here, with heads of 16.
+    "AVX2": "-DLANES=8 -mavx2 -mfma -fno-tree-loop-vectorize",
 }
 """Flags by PyTorch's name of the instruction set."""
 PROBE = """
