@@ -31,13 +31,13 @@ TOGETHER = {
     "mbt": [
         {"update": "sequential", "unimodal_attention": "fixed", "shared": True},
         {"fusion": "vanilla", "loss": "each", "style": "vit"},
-        {"fusion": "cross", "patches": {"rgb": {"height": 3, "channels": 2, "patch": 1, "time": 2}}},
+        {"fusion": "cross", "style": "scenic", "patches": {"rgb": {"height": 3, "channels": 2, "patch": 1, "time": 2}}},
     ],
     "mult": [{}],
     "sft": [
         {},
         {"pool": "attn"},
-        {"pool": "attn", "sparse": "fixed", "keep": None, "stride": 4},
+        {"pool": "attn", "sparse": "fixed", "keep": None, "stride": 4, "tail": "drop"},
         {"pool": "attn", "sparse": "dense"},
         {"pool": "attn", "sparse": "local", "unimodal_attention": "local"},
         {"unimodal_attention": "strided", "sparse": "none", **WINDOWS},

@@ -267,6 +267,7 @@ def test_finished_cells_of_another_configuration_are_not_passed_off_as_this_ones
 def test_a_gpu_takes_one_run_at_a_time_unless_told(monkeypatch: pytest.MonkeyPatch, device: str, jobs: int) -> None:
     monkeypatch.setattr(experiment, "cores", lambda: 8)
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
     assert experiment.usual_jobs(device) == jobs
 
 
