@@ -47,6 +47,7 @@ VARIANTS = {
         {"views": "random", "cross": 1.0, "unimodal_attention": "strided"},
         {"views": "learned", "view_price": 0.1},
     ],
+    "mult": [{"causal": True}],
     "concat": [{"stride": 5}],
     "late": [{"unimodal_attention": "strided"}, {"stride": {"rgb": 2, "sound": 9, "flow": 3}, "pool": "avg"}],
     "tokenfusion": [

@@ -33,7 +33,7 @@ TOGETHER = {
         {"fusion": "vanilla", "loss": "each", "style": "vit"},
         {"fusion": "cross", "style": "scenic", "patches": {"rgb": {"height": 3, "channels": 2, "patch": 1, "time": 2}}},
     ],
-    "mult": [{}],
+    "mult": [{}, {"causal": True}],
     "sft": [
         {},
         {"pool": "attn"},

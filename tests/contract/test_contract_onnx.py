@@ -11,11 +11,13 @@ from sparsefuse.export.onnx import write_onnx
 from sparsefuse.export.program import Program, pad
 from sparsefuse.export.runner import open_file
 from sparsefuse.inference.predictor import Predictor
+from sparsefuse.methods import find
 
 pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
 
 TOLERANCE = 1e-4
+CAUSAL = ("mult", {**find("mult").TEST, "causal": True})
 BATCHES = {
     "one short clip": [{"rgb": 2, "sound": 9}],
     "one token": [{"rgb": 1, "sound": 1}],
@@ -26,7 +28,7 @@ BATCHES = {
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("base", BASE, ids=case_id)
+@pytest.mark.parametrize("base", [*BASE, CAUSAL], ids=case_id)
 def test_an_onnx_file_gives_the_same_logits(base, tmp_path):
     features = {"rgb": FEATURES["rgb"], "sound": FEATURES["sound"]}
     model = model_of(modality_free(base), features=features, lengths={name: LONGEST[name] for name in features})

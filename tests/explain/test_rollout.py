@@ -34,15 +34,19 @@ def base(request):
 
 @torch.no_grad()
 def attention_of(attention, x, sees=None):
-    """(N, N) softmax over the keys each query sees, mean over heads, one score at a time."""
-    dim, heads = x.shape[1], attention.num_heads
-    width = dim // heads
-    q, k, _ = attention.qkv(x).split(dim, 1)
-    total = torch.zeros(len(x), len(x), dtype=x.dtype)
+    """(N, N) weights over the keys each query sees; see `weights_of`."""
+    q, k, _ = attention.qkv(x).chunk(3, 1)
+    return weights_of(q, k, attention.num_heads, sees)
+
+
+def weights_of(q, k, heads, sees=None):
+    """(N, N') softmax over the keys each query sees, mean over heads, one score at a time."""
+    width = q.shape[1] // heads
+    total = torch.zeros(len(q), len(k), dtype=q.dtype)
     for head in range(heads):
         part = slice(head * width, (head + 1) * width)
-        for i in range(len(x)):
-            seen = [j for j in range(len(x)) if sees is None or sees(i, j)]
+        for i in range(len(q)):
+            seen = [j for j in range(len(k)) if sees is None or sees(i, j)]
             scores = [math.exp(float(q[i, part] @ k[j, part]) / math.sqrt(width)) for j in seen]
             for j, score in zip(seen, scores, strict=True):
                 total[i, j] += score / sum(scores) / heads
@@ -105,6 +109,33 @@ def fixed(span):
         return own == other or place >= span - 9
 
     return sees
+
+
+def causal(i, j):
+    return i == 0 or 0 < j <= i
+
+
+def test_mult_without_a_look_ahead_gives_the_product_of_its_matrices():
+    torch.manual_seed(0)
+    options = {"cross_depth": 1, "fusion_depth": 1, "dim": 20, "num_heads": 5, "causal": True}
+    model = build("mult", {"a": 4, "b": 3}, 3, **options).double().eval()
+    batch = clips({"a": [6], "b": [4]}, features={"a": 4, "b": 3})  # each may look ahead by 2
+    batch = {name: t._replace(x=t.x.double()) for name, t in batch.items()}
+    states = []
+    with torch.no_grad():
+        model(batch, probe=lambda _, state: states.append(state.streams))
+    expected = {"a": 0.0, "b": 0.0}
+    for i, (target, source) in enumerate((("a", "b"), ("b", "a"))):
+        cross, fusion = model.layers[1].blocks[i], model.layers[3].blocks[i]
+        x, read, joined = states[0][target].x[0], states[0][source].x[0], states[3][target].x[0]
+        q, (k, _) = cross.attention.q(cross.norm(x)), cross.attention.kv(cross.norm(read)).chunk(2, 1)
+        across = weights_of(q.detach(), k.detach(), 5, lambda i, j: i == 0 or j <= i + 2)
+        cls = product([fusion], joined, causal)[0]
+        expected[target] += cls[1:] / 4  # half of a block, and half of both CLS
+        expected[source] += (cls @ across)[1:] / 4
+    found = rollout(model, batch).tokens
+    for name in expected:
+        torch.testing.assert_close(found[name][0], expected[name])
 
 
 @pytest.mark.parametrize(("pattern", "span", "sees"), [("strided", 3, strided(3)), ("fixed", 12, fixed(12))])

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from sparsefuse.errors import unknown
 from sparsefuse.layers import ops
+from sparsefuse.layers.causal import seen_keys
 from sparsefuse.layers.heads import check_heads, heads
 from sparsefuse.layers.ops import PATTERNS, Pattern
 from sparsefuse.tokens import Tokens
@@ -38,7 +39,7 @@ class Attention(nn.Module):
         nn.init.zeros_(self.out.bias)
 
     def forward(self, x: Tensor, mask: Tensor, *, want_received: bool = False) -> Attended:
-        """Self-attention: x (B, N, D), mask (B, N) -> (B, N, D)."""
+        """Self-attention: x (B, N, D), mask (B, N), or (B, N, N) for the keys of each query -> (B, N, D)."""
         q, k, v = heads(self.qkv(x), 3, self.num_heads)  # (B, H, N, D/H)
         attended = ops.attention(q, k, v, mask, pattern=self.pattern, span=self.span)
         received = ops.received(q, k, mask, pattern=self.pattern, span=self.span) if want_received else None
@@ -60,7 +61,7 @@ class CrossAttention(nn.Module):
         nn.init.zeros_(self.out.bias)
 
     def forward(self, x: Tensor, source: Tensor, mask: Tensor) -> Tensor:
-        """From x (B, N, D) to source (B, N', D), mask (B, N') -> (B, N, D); always dense."""
+        """From x (B, N, D) to source (B, N', D), mask (B, N') or (B, N, N') -> (B, N, D); always dense."""
         (q,) = heads(self.q(x), 1, self.num_heads)
         k, v = heads(self.kv(source), 2, self.num_heads)
         return self.out(ops.attention(q, k, v, mask).transpose(1, 2).flatten(2))
@@ -113,7 +114,7 @@ def norm_and_mlp(style: Style, dim: int, mlp_ratio: float, drop: float) -> tuple
 class Block(nn.Module):
     """One pre-norm transformer layer on one stream.
 
-    `style` vit: norms with weights and GELU, as checkpoints of Vision Transformers have.
+    `style` vit: norms with weights and GELU, as checkpoints of Vision Transformers have. `causal`: see `seen_keys`.
     """
 
     def __init__(
@@ -127,16 +128,19 @@ class Block(nn.Module):
         span: int = 32,
         drop_path: float = 0.0,
         style: Style = "sft",
+        causal: bool = False,
     ):
         super().__init__()
         self.style: Style = style
+        self.causal = causal
         self.attention = Attention(dim, num_heads, pattern=pattern, span=span)
         self.norm, self.mlp = norm_and_mlp(style, dim, mlp_ratio, drop)
         self.drop = residual_drop(drop, drop_path)
 
     def forward(self, tokens: Tokens) -> Tokens:
         x, mask = tokens
-        x = x + self.drop(self.attention(self.norm(x), mask).x)  # SFT eq. 2
+        keys = seen_keys(mask, mask, cls_read=True) if self.causal else mask
+        x = x + self.drop(self.attention(self.norm(x), keys).x)  # SFT eq. 2
         x = x + self.drop(self.mlp(x))  # SFT eq. 3
         return Tokens(x, mask)
 
@@ -153,15 +157,18 @@ class CrossBlock(nn.Module):
         drop: float = 0.0,
         drop_path: float = 0.0,
         style: Style = "sft",
+        causal: bool = False,
     ):
         super().__init__()
         self.style: Style = style
+        self.causal = causal
         self.attention = CrossAttention(dim, num_heads)
         self.norm, self.mlp = norm_and_mlp(style, dim, mlp_ratio, drop)
         self.drop = residual_drop(drop, drop_path)
 
     def forward(self, tokens: Tokens, read: Tokens) -> Tokens:
-        y = self.attention(self.norm(tokens.x), self.norm(read.x), read.mask)
+        keys = seen_keys(tokens.mask, read.mask, cls_read=False) if self.causal else read.mask
+        y = self.attention(self.norm(tokens.x), self.norm(read.x), keys)
         there = read.mask.to(y.dtype).amax(1)[:, None, None]
         x = tokens.x + self.drop(y * there)  # zero where a sample lacks the source
         return Tokens(x + self.drop(self.mlp(x)), tokens.mask)

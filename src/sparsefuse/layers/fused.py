@@ -106,7 +106,7 @@ def _fused(stack: Sequence[BlockWeights], options: _Options, tokens: Tokens) -> 
 
 
 def _fusable_block(block: nn.Module) -> _Fusable | None:
-    if not is_unmodified(block, Block):
+    if not is_unmodified(block, Block) or block.causal:
         return None
     return _fusable(block.norm, block.attention, block.drop, block.mlp)
 

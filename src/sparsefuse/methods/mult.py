@@ -8,9 +8,13 @@ The layer split 5 + 5 is the released code's (its "mem" encoders take max(levels
 the SFT study used 1 + 11. MLP ratio 4, as published. Unlike the released code: the shared embedding with learned
 positions in place of tokens times sqrt(dim) and sinusoids, which it adds once more before the second stage; the norm
 before attention has no weights, and targets and sources share it; one rate of dropout in place of six (attention by
-modality, ReLU, residuals, embedding, output); padding is masked, no future mask, and CLS is read in place of the last
-time step, which in a padded batch may not exist. A single modality has no pair, and only the second stage runs.
+modality, ReLU, residuals, embedding, output); padding is masked, and CLS is read in place of the last time step, which
+in a padded batch may not exist; the future mask is an option, `causal`, off by default. With it token i attends to j of
+another stream if j <= i + |L - L'|, as released, but L and L' are each clip's own lengths; CLS attends to all, and what
+it has read no token reads back. A single modality has no pair, and only the second stage runs.
 """
+
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -35,19 +39,20 @@ def build(
     num_heads: int = 5,
     mlp_ratio: float = 4.0,
     drop: float = 0.0,
+    causal: bool = False,
 ) -> FusionModel:
-    """`cross_depth` crossmodal layers per pair, then `fusion_depth` self-attention layers per target."""
+    """`cross_depth` crossmodal layers per pair, then `fusion_depth` self-attention layers per target. `causal`: no
+    token attends to later ones; CLS, which the head reads, attends to all."""
     names = tuple(sorted(features))
     pairs = {target: tuple(source for source in names if source != target) for target in names}
     wide = dim * max(len(names) - 1, 1)
+    options = {"mlp_ratio": mlp_ratio, "drop": drop, "causal": causal}
     layers: list[nn.Module] = []
     if len(names) > 1:
         layers.append(Pair(pairs))
-        layers += [Cross(pairs, dim, num_heads, mlp_ratio, drop) for _ in range(cross_depth)]
+        layers += [Cross(pairs, lambda: CrossBlock(dim, num_heads, **options)) for _ in range(cross_depth)]
         layers.append(SideBySide(pairs, dim))
-    layers += [
-        PerStream(names, lambda _: Block(wide, num_heads, mlp_ratio=mlp_ratio, drop=drop)) for _ in range(fusion_depth)
-    ]
+    layers += [PerStream(names, lambda _: Block(wide, num_heads, **options)) for _ in range(fusion_depth)]
     head = SideBySideHead(names, wide, num_classes, drop)
     return FusionModel(Embed(features, dim, lengths), layers, head, features=features)
 
@@ -69,10 +74,10 @@ class Pair(nn.Module):
 class Cross(nn.Module):
     """One crossmodal layer for every pair: queries from the target, keys and values from the source's embedding."""
 
-    def __init__(self, pairs: dict[str, tuple[str, ...]], dim: int, num_heads: int, mlp_ratio: float, drop: float):
+    def __init__(self, pairs: dict[str, tuple[str, ...]], make: Callable[[], CrossBlock]):
         super().__init__()
         self.pairs = [(target, source) for target, sources in pairs.items() for source in sources]
-        self.blocks = nn.ModuleList(CrossBlock(dim, num_heads, mlp_ratio=mlp_ratio, drop=drop) for _ in self.pairs)
+        self.blocks = nn.ModuleList(make() for _ in self.pairs)
 
     def forward(self, state: State) -> State:
         streams = dict(state.streams)

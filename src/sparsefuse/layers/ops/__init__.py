@@ -37,13 +37,17 @@ def attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor, *, pattern: Pattern
 
     `mask` (B, N') is bool, True = a real key, or a weight in [0, 1] whose logarithm is added to the scores, so that 1/2
     counts as half a token. The output of a row without any visible key is finite and meaningless. The patterns, and
-    what `span` is in them, are those of `torch/patterns.py`; all but `dense` need N = N', CLS first.
+    what `span` is in them, are those of `torch/patterns.py`; all but `dense` need N = N', CLS first. A mask (B, N, N')
+    says it for each query; the definition computes that, and only `dense`.
 
-    Raises ValueError for an odd `span` of `local`. Native: float32, C up to 16, no gradient of the mask, not `fixed`.
+    Raises ValueError for an odd `span` of `local`, or a mask by query with another pattern than `dense`. Native:
+    float32, C up to 16, no gradient of the mask, not `fixed`.
     """
     if pattern == "local" and span % 2:
         raise ValueError(f"the span of local attention must be even; got {span}")
-    backend = choose("attention", q, k, v, mask, pattern=pattern)
+    if mask.ndim == 3 and pattern != "dense":
+        raise ValueError(f"a mask by query {tuple(mask.shape)} needs dense attention; got {pattern}")
+    backend = definition if mask.ndim == 3 else choose("attention", q, k, v, mask, pattern=pattern)
     return backend.attention(q, k, v, mask, pattern=pattern, span=span)
 
 

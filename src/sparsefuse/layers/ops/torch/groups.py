@@ -21,7 +21,7 @@ MASKED = -1e4
 
 
 def key_bias(mask: Tensor, dtype: torch.dtype) -> Tensor:
-    """(B, N) mask or weights -> (B, N) log-weights to add to the scores; `MASKED` for padding."""
+    """(..., N) mask or weights -> (..., N) log-weights to add to the scores; `MASKED` for padding."""
     return mask.to(torch.promote_types(dtype, torch.float32)).log().clamp_min(MASKED).to(dtype)
 
 

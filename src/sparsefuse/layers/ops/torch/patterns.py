@@ -69,7 +69,8 @@ def _is_dense(q: Tensor, pattern: str, span: int) -> bool:
 
 
 def _dense(q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
-    bias = None if all_real(mask) else key_bias(mask, q.dtype)[:, None, None]  # (B, 1, 1, N')
+    by_query = mask if mask.ndim == 3 else mask[:, None]  # (B, N or 1, N')
+    bias = None if all_real(mask) else key_bias(by_query, q.dtype)[:, None]
     if dispatched():
         scores = (q * q.shape[-1] ** -0.5) @ k.mT
         return (scores if bias is None else scores + bias).softmax(-1) @ v
