@@ -4,6 +4,7 @@ import io
 import json
 import logging
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -77,6 +78,9 @@ def test_every_verb_has_help_for_every_argument(
     for name in app.inspect.signature(app.VERBS[verb]).parameters:
         if name != "config":
             assert name in text.replace("-", "_") or name.upper() in text
+    for line in (app.VERBS[verb].__doc__ or "").partition("Args:")[2].splitlines():
+        assert " ".join(re.sub(r"^ +\w+: ", "", line).split()) in text  # whole, of entries of two lines too
+    assert not re.search("<class|LIST_OF_PATHS", text)
     if verb in app.WITH_CONFIG:
         assert "--train.lr" in text
         assert "learning rate, before warm-up" in text

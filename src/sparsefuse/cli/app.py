@@ -89,15 +89,15 @@ def _parser(argv: list[str]) -> "_Parser":
 
 
 def _add_arguments(parser: "_Parser", name: str, verb: Callable[..., None]) -> None:
-    """One argument per parameter of the verb's function; the help is its line in the docstring."""
+    """One argument per parameter of the verb's function; the help is its entry in the docstring."""
     if name in WITH_CONFIG:
         where = "YAML, one per data set; may also stand first, without --config"
         parser.add_argument("--config", action=ActionConfigFile, help=where)
         parser.add_class_arguments(Config, None)
         _list_methods(parser, "; auto = see --methods" if name == "budget" else "")
     for argument, parameter in inspect.signature(verb, eval_str=True).parameters.items():
-        match = re.search(rf"^\s+{argument}: (.+)$", verb.__doc__ or "", re.MULTILINE)
-        text = match[1] if match else ""
+        match = re.search(rf"^ +{argument}: (.+(?:\n {{12}} *\S.*)*)$", verb.__doc__ or "", re.MULTILINE)
+        text = " ".join(match[1].split()) if match else ""
         if argument in POSITIONAL.get(name, ()):
             many = {"nargs": "+", "type": Path} if argument == "files" else {"type": parameter.annotation}
             if parameter.default is None:
@@ -107,8 +107,10 @@ def _add_arguments(parser: "_Parser", name: str, verb: Callable[..., None]) -> N
             parser.add_argument(f"--{argument}", action="store_true", help=text)
         elif argument != "config":
             required = parameter.default is parameter.empty
-            default = {} if required else {"default": parameter.default}
-            parser.add_argument(f"--{argument}", type=parameter.annotation, required=required, help=text, **default)
+            more = {} if required else {"default": parameter.default}
+            if parameter.annotation == list[Path]:
+                more["metavar"] = "PATH,..."
+            parser.add_argument(f"--{argument}", type=parameter.annotation, required=required, help=text, **more)
 
 
 def _rooted(config: Config, argv: list[str], tree: dict[str, Any] | None) -> Config:
@@ -155,7 +157,8 @@ class _Parser(ArgumentParser):
     """text below the options in --help"""
 
     def format_help(self, *args: Any, **kwargs: Any) -> str:
-        return super().format_help(*args, **kwargs) + (f"\n{self.guide}\n" if self.guide else "")
+        text = re.sub(r" ?<class(\s+)'Path'>", r"\1path", super().format_help(*args, **kwargs))
+        return text + (f"\n{self.guide}\n" if self.guide else "")
 
     def error(self, message: str, *args: Any, **kwargs: Any) -> NoReturn:
         verb = re.search(r"invalid choice: '([^']*)' \(choose from '?demo", message)
