@@ -249,6 +249,7 @@ def test_a_mapping_that_is_none_is_an_error(monkeypatch: pytest.MonkeyPatch, cap
 def test_hyphens_and_underscores_are_the_same_in_flags_only(parsed) -> None:
     assert parsed("cost", "--num-classes", "7")["num_classes"] == 7
     assert parsed("cost", "--num_classes=7")["num_classes"] == 7
+    assert parsed("extract", "m.csv", "--out", "f", "--roots", "a,b")["roots"] == [Path("a"), Path("b")]
     assert parsed("cost", "--device-profile", "runs/a,b.onnx")["device_profile"] == [Path("runs/a"), Path("b.onnx")]
     given = parsed("train", "my-clips.csv", "--out", "runs/a-b", "--train.batch-size", "3")
     assert given["out"] == Path("runs/a-b")

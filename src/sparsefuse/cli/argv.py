@@ -9,7 +9,7 @@ from typing import Any
 from sparsefuse.files.references import FILES, suffix
 
 STRINGS = ("--methods", "--data.modalities", "--data.split.test_groups", "--data.split.folds", "--study.experiments",
-           "--device_profile", "--host_name", "--allow_origin")  # fmt: skip
+           "--device_profile", "--host_name", "--allow_origin", "--roots")  # fmt: skip
 LISTS = ("--seeds", "--values", "--study.seeds", "--study.t1_seeds", "--data.split.fractions")
 MAPPINGS = ("--lengths", "--features", "--options")
 
