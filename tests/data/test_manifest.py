@@ -156,6 +156,14 @@ def test_a_missing_manifest_is_named_with_what_there_is(tmp_path):
         read_manifest(tmp_path / "m.csv")
 
 
+def test_a_folder_or_a_film_in_place_of_a_manifest_is_named_as_one(tmp_path):
+    (tmp_path / "films").mkdir()
+    (tmp_path / "a.mp4").write_bytes(b"\0\0\0\x20ftypisom\xff")
+    for name, kind in (("films", "folder"), ("a.mp4", "media file")):
+        with pytest.raises(FileNotFoundError, match=f"{name} is a {kind}, .* `sparsefuse prepare folders` makes"):
+            read_manifest(tmp_path / name)
+
+
 def test_bytes_that_are_not_text_are_refused(tmp_path):
     path = tmp_path / "m.csv"
     path.write_bytes(b"id,label\n\xff\xfe\n")

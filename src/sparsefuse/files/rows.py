@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from sparsefuse.errors import unknown
 from sparsefuse.files.declared import check_bytes
-from sparsefuse.files.references import FILES, suffix
+from sparsefuse.files.references import FILES, MEDIA, suffix
 from sparsefuse.files.whole import write_text
 
 _JSONL = (".jsonl", ".ndjson")
@@ -51,6 +51,10 @@ def read_table(path: str | Path) -> Table:
     Raises FileNotFoundError, or ValueError with the invalid line.
     """
     path = Path(path)
+    kind = "folder" if path.is_dir() else "media file" if path.is_file() and suffix(path.name) in MEDIA else ""
+    if kind:
+        hint = "of a folder of clips per class, `sparsefuse prepare folders` makes one"
+        raise FileNotFoundError(f"{path} is a {kind}, expected a manifest (CSV or JSONL); {hint}")
     if not path.is_file():
         raise FileNotFoundError(f"manifest {path} not found{_neighbour(path)}")
     text = _text_of(path)
