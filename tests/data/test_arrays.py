@@ -204,6 +204,8 @@ def test_references_that_lead_nowhere_say_so(tmp_path):
     (tmp_path / "d.npy").mkdir()
     assert "file not found" in refused("b.npy", tmp_path)
     assert "is a folder" in refused("d.npy", tmp_path)
+    (tmp_path / "films").mkdir()
+    assert "is a folder" in refused("films", tmp_path)
     assert "unknown key 'clp1'; did you mean 'clip1'" in refused("a.npz#clp1", tmp_path)
     assert "holds 2 arrays (clip1, clip2); name one" in refused("a.npz", tmp_path)
     assert "leave out '#x'" in refused("a.npy#x", tmp_path)

@@ -53,12 +53,14 @@ def load(ref: str, root: Path) -> np.ndarray:
     suffix = path.suffix.lower()
     if suffix in REFUSED:
         raise Unusable(f"{ref}: a pickle can run code when it is opened, so it is not read; save the array as .npy")
+    if path.is_dir():
+        raise Unusable(f"{ref}: is a folder, expected a file")
     if suffix in MEDIA:
         raise Unusable(f"{ref}: is a media file, expected features; run `sparsefuse extract` first")
     if suffix not in _READERS:
         raise Unusable(f"{ref}: {unknown('file type', suffix, FEATURES)}")
     if not path.is_file():
-        raise Unusable(f"{ref}: {'is a folder' if path.is_dir() else f'file not found in {root}'}")
+        raise Unusable(f"{ref}: file not found in {root}")
     if path.stat().st_size == 0:
         raise Unusable(f"{ref}: the file is empty (0 bytes)")
     try:
