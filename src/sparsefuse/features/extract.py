@@ -114,9 +114,11 @@ def extract(
 def _default(table: Table) -> dict[str, dict[str, Any]]:
     media = [column for column in ("video", "audio") if column in table.columns and not table.holds(column, FEATURES)]
     if not media:
+        others = sorted(_media_columns(table))
+        hint = f"rename {others[0]!r} `video` or `audio`, or " if others else ""
         raise ValueError(
             f"nothing to extract: no `video` or `audio` column of media files; columns: {', '.join(table.columns)}; "
-            "say in `features` what to make from which column"
+            f"{hint}say in `features` what to make from which column"
         )
     chosen: dict[str, dict[str, Any]] = {}
     if "video" in media:
