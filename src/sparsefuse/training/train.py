@@ -41,7 +41,7 @@ from sparsefuse.runs.scoring import Predicted, cost_of, scores, write_result
 from sparsefuse.runs.weights import read_weights, write_weights
 from sparsefuse.tokens import Batch, HeadOutputs, Tokens
 from sparsefuse.training import distributed, multiclip, pretrained, replay
-from sparsefuse.training.draws import Drawn, on_device
+from sparsefuse.training.on_device import Drawn, on_device
 from sparsefuse.training.progress import EpochProgress
 from sparsefuse.training.schedule import Schedule, ScheduleState, new_optimizer
 from sparsefuse.training.setup import write_setup

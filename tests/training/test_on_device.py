@@ -11,7 +11,7 @@ import tiny
 from sparsefuse.files import checkpoint
 from sparsefuse.mixup import Mix
 from sparsefuse.tokens import Batch, Tokens
-from sparsefuse.training.draws import Drawn, on_device
+from sparsefuse.training.on_device import Drawn, on_device
 
 training = import_module("sparsefuse.training.train")
 SHARE = torch.tensor([0.2, 1.0])
