@@ -71,8 +71,9 @@ def build(
 
     def own(layer: int, pattern: Pattern = "dense", span: int = 0) -> Block:
         path = drop_path * layer / max(depth - 1, 1)
-        sizes = {"mlp_ratio": mlp_ratio, "drop": drop, "drop_path": path}
-        return Block(dim, num_heads, pattern=pattern, span=span, style=style, **sizes)
+        return Block(
+            dim, num_heads, mlp_ratio=mlp_ratio, drop=drop, pattern=pattern, span=span, drop_path=path, style=style
+        )
 
     def across(layer: int) -> CrossBlock:
         path = drop_path * layer / max(depth - 1, 1)
