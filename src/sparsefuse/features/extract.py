@@ -116,8 +116,9 @@ def _default(table: Table) -> dict[str, dict[str, Any]]:
     if not media:
         others = sorted(_media_columns(table))
         hint = f"rename {others[0]!r} `video` or `audio`, or " if others else ""
-        for column in [column for column in table.columns if table.holds(column, TABLES)][:1]:
-            hint = f"if {column!r} holds readings: --features.imu.extractor series --features.imu.source {column}; else "
+        if tables := [column for column in table.columns if table.holds(column, TABLES)]:
+            flags = f"--features.imu.extractor series --features.imu.source {tables[0]}"
+            hint = f"if {tables[0]!r} holds readings: {flags}; else "
         raise ValueError(
             f"nothing to extract: no `video` or `audio` column of media files; columns: {', '.join(table.columns)}; "
             f"{hint}say in `features` what to make from which column"
