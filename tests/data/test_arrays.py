@@ -226,3 +226,9 @@ def test_csv_cells_that_are_no_numbers_are_named_by_place_alone(tmp_path):
     assert "could not convert string ... to float64 at row 1, column 2" in refused("a.csv", tmp_path)
     (tmp_path / "b.csv").write_text("x,y\n")
     assert "only a header" in refused("b.csv", tmp_path)
+
+
+def test_a_table_of_readings_is_pointed_to_its_extractor(tmp_path):
+    (tmp_path / "watch.csv").write_text("t;x\n0,02;1,5\n0,04;1,6\n")
+    with pytest.raises(Unusable, match=r"watch\.csv: .*readings of a device become features by the extractor `series`"):
+        read_array("watch.csv", tmp_path)

@@ -20,7 +20,7 @@ from sparsefuse.data.hdf5 import open_hdf5, read_dataset
 from sparsefuse.data.matlab import read_mat
 from sparsefuse.errors import unknown
 from sparsefuse.files.declared import check_array, check_bytes
-from sparsefuse.files.references import FEATURES, MEDIA, REFUSED, split_ref
+from sparsefuse.files.references import FEATURES, MEDIA, REFUSED, TABLES, split_ref
 from sparsefuse.files.skipped import Unusable, one_file
 from sparsefuse.shown import said
 
@@ -71,7 +71,8 @@ def load(ref: str, root: Path) -> np.ndarray:
     except _BROKEN as error:
         if "allow_pickle" in str(error):
             raise Unusable(f"{ref}: holds Python objects, which need pickle; save plain numbers") from error
-        raise Unusable(f"{ref}: cannot be read, truncated or not a {suffix} file ({said(error)})") from error
+        hint = "; readings of a device become features by the extractor `series`" if suffix in TABLES else ""
+        raise Unusable(f"{ref}: cannot be read, truncated or not a {suffix} file ({said(error)}){hint}") from error
 
 
 _HEAD = 10_000
