@@ -2,16 +2,15 @@
 
 import pytest
 import torch
-from contract_cases import LONGEST, logits_of, model_of, ragged
+from contract_cases import CASES, LONGEST, case_id, logits_of, model_of, ragged
 
 from sparsefuse.layers import ops
+from sparsefuse.layers.ops import native, triton
+from sparsefuse.methods import find
 
-
-@pytest.fixture(params=["native", pytest.param("triton", marks=pytest.mark.slow)])
-def other(request):
-    if reason := ops.BACKENDS[request.param].unavailable():
-        pytest.skip(reason)
-    return request.param
+needs_native = pytest.mark.skipif(bool(native.unavailable()), reason=native.unavailable())
+SPARSE = {"unimodal_attention": "local", "sparse": "local"}
+SOME = [*{case[0]: case for case in reversed(CASES)}.values(), ("sft", {**find("sft").TEST, **SPARSE})]
 
 
 def outcome(model, backend):
@@ -23,19 +22,33 @@ def outcome(model, backend):
         return logits, dict(zip(weights, gradients, strict=True))
 
 
-@pytest.mark.parametrize("lengths", [None, LONGEST], ids=["sinusoids", "table"])
-def test_backends_agree(case, lengths, other):
-    model = model_of(case, lengths=lengths)
-    (wanted, by_definition), (got, gradients) = (outcome(model, backend) for backend in ("torch", other))
+def check(model, backend):
+    (wanted, by_definition), (got, gradients) = (outcome(model, each) for each in ("torch", backend))
     torch.testing.assert_close(got, wanted, rtol=1e-4, atol=1e-4)
     for name, expected in by_definition.items():
         largest = max(1.0, float(expected.abs().max()))
         assert (gradients[name] - expected).abs().max() <= 1e-3 * largest, name
 
 
-def test_it_computes_something_of_every_method(case, other):
+@needs_native
+@pytest.mark.parametrize("lengths", [None, LONGEST], ids=["sinusoids", "table"])
+def test_native_agrees(case, lengths):
+    check(model_of(case, lengths=lengths), "native")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(bool(triton.unavailable()), reason=triton.unavailable())
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")  # of the interpreter's NumPy
+@pytest.mark.parametrize("one", SOME, ids=case_id)
+def test_triton_agrees(one):
+    """Interpreted, a model takes seconds: each method once."""
+    check(model_of(one, lengths=LONGEST), "triton")
+
+
+@needs_native
+def test_native_computes_something_of_every_method(case):
     """Or the test above would hold the definition against itself; but a causal mask only the definition has."""
     with ops.backend("torch"):
         plain = logits_of(model_of(case), ragged())
-    with ops.backend(other):
+    with ops.backend("native"):
         assert logits_of(model_of(case), ragged()).equal(plain) == case[1].get("causal", False)
