@@ -9,7 +9,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 export PYTHONPATH="$PWD/src${PYTHONPATH:+:$PYTHONPATH}"
 python -m sparsefuse env
-python -m pytest -n 0 -p no:cacheprovider tests/layers/ops/triton tests/layers/ops/test_backends.py
+python -m pytest -n 0 -p no:cacheprovider tests/layers/ops/test_triton_*.py tests/layers/ops/test_backends.py
 python -m pytest -n 0 -p no:cacheprovider -m "gpu and not slow" tests
 python -m pytest -n 0 -p no:cacheprovider -m slow -k triton tests/contract/test_contract_backends.py
 python benchmarks/gpu.py "$@"

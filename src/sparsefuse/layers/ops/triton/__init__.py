@@ -22,7 +22,8 @@ def interpreted() -> bool:
 @functools.cache
 def unavailable() -> str:
     """Why this backend cannot be used here; empty if it can."""
-    if find_spec("triton") is None:
+    found = find_spec("triton")
+    if found is None or found.origin is None:  # a folder of this name is no package
         return "Triton is not installed; it comes with PyTorch for CUDA"
     if interpreted():
         return ""
