@@ -54,7 +54,7 @@ def check(length, dim, hidden, heads, depth, device, *, weights=False, pattern="
         torch.testing.assert_close(mine, expected, rtol=0, atol=2e-5 * max(1.0, float(expected.abs().max())))
 
 
-@pytest.mark.parametrize("weights", [False, True], ids=["mask", "weights"])
+@pytest.mark.parametrize("weights", [pytest.param(False, marks=pytest.mark.slow), True], ids=["mask", "weights"])
 @pytest.mark.parametrize("hidden", [0, 7, 12])
 def test_few_tokens_in_one_kernel(hidden, weights, device):
     check(13, 12, hidden, 3, 2, device, weights=weights)
@@ -67,6 +67,7 @@ def test_many_tokens_in_three_kernels_a_block(pattern, span, hidden, device, mon
     check(19, 12, hidden, 3, 2 if pattern == "dense" else 1, device, weights=True, pattern=pattern, span=span)
 
 
+@pytest.mark.slow
 def test_the_strided_pattern_in_two_passes(device, monkeypatch):
     monkeypatch.setattr(patterns, "FEW", 8)
     check(19, 12, 0, 3, 1, device, pattern="strided", span=4)

@@ -39,7 +39,7 @@ def check(qkv, mask, device, dtype=torch.float32, tolerance=2e-5, **pattern):
         torch.testing.assert_close(mine, expected, rtol=0, atol=tolerance * max(1.0, float(expected.abs().max())))
 
 
-@pytest.mark.parametrize("weights", [False, True], ids=["mask", "weights"])
+@pytest.mark.parametrize("weights", [pytest.param(False, marks=pytest.mark.slow), True], ids=["mask", "weights"])
 @pytest.mark.parametrize(
     ("pattern", "span", "length"),
     [("dense", 0, 21), ("strided", 6, 27), ("fixed", 12, 31), ("local", 6, 27), ("local", 30, 21)],
@@ -87,7 +87,7 @@ def test_a_clip_without_any_real_token_stays_finite(device):
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
 @pytest.mark.parametrize("which", [0, 1, 2], ids="qkv")
-@pytest.mark.parametrize("pattern", ["dense", "local"])
+@pytest.mark.parametrize("pattern", ["dense", pytest.param("local", marks=pytest.mark.slow)])
 def test_what_is_not_finite_is_not_swallowed(pattern, which, value, device):
     qkv, mask = tensors(20, 20), ragged(20)
     qkv[which][0, 0, 3, 1] = value
