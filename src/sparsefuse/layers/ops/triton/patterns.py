@@ -1,5 +1,6 @@
 """Attention over a pattern by `pattern_kernels`, forward and backward: memory grows with N, not with scores."""
 
+import math
 from typing import Any, NamedTuple
 
 import torch
@@ -13,6 +14,7 @@ from sparsefuse.layers.ops.triton import pattern_kernels as kernels
 from sparsefuse.layers.ops.triton.launch import Dot, dot_of, launch, tile
 from sparsefuse.layers.ops.windows import means
 
+LN2 = math.log(2)
 MAX_HEAD_DIM = 64
 """Channels of a head up to which this is used."""
 FEW = 512
@@ -119,9 +121,9 @@ def forward(
         parts = _per_query(kind, q, k, v, far_k, far_v, keys, dot, out, lse)
         if parts is not None:
             cls, cls_lse = parts
-            weights = (cls_lse * 0.6931471805599453).softmax(2)[..., None]
+            weights = (cls_lse * LN2).softmax(2)[..., None]
             out[:, 0] = (cls * weights).sum(2)
-            lse[:, :, 0] = (cls_lse * 0.6931471805599453).logsumexp(2) * 1.4426950408889634
+            lse[:, :, 0] = (cls_lse * LN2).logsumexp(2) / LN2
     return out, lse
 
 
