@@ -7,6 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sparsefuse.layers import ops
 from sparsefuse.layers.ops.windows import members
 from sparsefuse.layers.pool import pool, pool_windows, windows
 from sparsefuse.tokens import Tokens
@@ -125,6 +126,8 @@ def test_means_over_real_tokens_by_one_product(length, options, monkeypatch):
             got = pool_windows(Tokens(x, mask), how="avg", **options)
             torch.testing.assert_close(got.x, wanted.x)
             assert got.mask.equal(wanted.mask)
+        with ops.backend("torch"), pytest.raises(TypeError):  # the definition is the sums
+            pool_windows(Tokens(x, mask), how="avg", **options)
     mask[0, -1] = False
     got = pool_windows(Tokens(x, mask), how="avg", **options)
     torch.testing.assert_close(got.x, pool(Tokens(x, mask), *windows(mask, **options), how="avg").x)

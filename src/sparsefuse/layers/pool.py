@@ -46,7 +46,7 @@ def pool_windows(
 ) -> Tokens:
     """`pool` over `windows`; few means over tokens that are known to be real are one product, by weights made once."""
     x, mask = tokens
-    if how == "avg" and mask.shape[1] and all_real(mask):
+    if how == "avg" and mask.shape[1] and all_real(mask) and ops.requested() != "torch":
         count = keep if keep is not None else num_windows(mask.shape[1], stride or 1)
         if 0 < count * mask.shape[1] <= MOST_WEIGHTS:
             weights, kept = _window_weights(mask.shape[1], keep, stride, x.dtype)
