@@ -120,3 +120,10 @@ def test_memory_grows_with_tokens_and_not_with_scores(device, monkeypatch):
             patterns.attention(q, k, v, ragged(length).to(device), pattern="strided", span=8)
     half = len(kept) // 2
     assert sum(kept[half:]) <= 2.1 * sum(kept[:half])
+
+
+def test_more_heads_than_a_grid_holds_are_left_to_the_definition():
+    q, k, v = (t[:1].expand(patterns.MAX_GRID // HEADS + 1, -1, -1, -1) for t in tensors(3, 3))
+    mask = torch.ones(1, 3, dtype=torch.bool).expand(len(q), -1)
+    assert not patterns.supports(q, k, v, mask, pattern="dense")
+    assert patterns.supports(q[1:], k[1:], v[1:], mask[1:], pattern="dense")

@@ -11,7 +11,7 @@ from sparsefuse.layers.ops.tracing import refuse_graph
 from sparsefuse.layers.ops.triton import pattern_kernels as kernels
 from sparsefuse.layers.ops.triton import patterns, row_kernels, stack_kernels
 from sparsefuse.layers.ops.triton.launch import Dot, dot_of, launch, programs, tile
-from sparsefuse.layers.ops.triton.patterns import MAX_HEAD_DIM, Keys
+from sparsefuse.layers.ops.triton.patterns import MAX_GRID, MAX_HEAD_DIM, Keys
 from sparsefuse.layers.ops.weights import BlockWeights
 
 MAX_DIM = 128
@@ -29,7 +29,9 @@ def supports(x: Tensor, mask: Tensor, stack: Sequence[BlockWeights], *, num_head
     if mask.requires_grad or x.dtype not in (torch.float32, torch.bfloat16, torch.float16):
         return False
     dim, hidden = stack[0].sizes
-    if x.shape[2] != dim or max(dim, hidden) > MAX_DIM or dim > MAX_HEAD_DIM * num_heads or not len(x):
+    if x.shape[2] != dim or max(dim, hidden) > MAX_DIM or dim > MAX_HEAD_DIM * num_heads:
+        return False
+    if not 0 < len(x) * num_heads <= MAX_GRID:
         return False
     dtype = stack[0].qkv.dtype
     if any(weights.sizes != (dim, hidden) for weights in stack):

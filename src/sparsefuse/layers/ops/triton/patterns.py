@@ -17,6 +17,8 @@ from sparsefuse.layers.ops.windows import means
 LN2 = math.log(2)
 MAX_HEAD_DIM = 64
 """Channels of a head up to which this is used."""
+MAX_GRID = 65_535
+"""Heads of all clips: what CUDA allows along the second axis of a grid."""
 FEW = 512
 """Tokens up to which the strided pattern visits all pairs of tiles in one pass instead of its own pairs in two."""
 SPLIT = 4096
@@ -28,7 +30,8 @@ TILE = 64
 def supports(q: Tensor, k: Tensor, v: Tensor, mask: Tensor, *, pattern: str) -> bool:
     """Whether `attention` can compute this call."""
     dtypes = {q.dtype, k.dtype, v.dtype} <= {torch.float32, torch.bfloat16, torch.float16}
-    return dtypes and not mask.requires_grad and 0 < q.shape[3] <= MAX_HEAD_DIM and min(q.shape[2], k.shape[2]) > 0
+    sizes = 0 < q.shape[3] <= MAX_HEAD_DIM and min(q.shape[2], k.shape[2]) > 0 and len(q) * q.shape[1] <= MAX_GRID
+    return dtypes and sizes and not mask.requires_grad
 
 
 def attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor, *, pattern: str, span: int) -> Tensor:
