@@ -7,9 +7,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sparsefuse.layers import ops
 from sparsefuse.layers.ops.windows import members
-from sparsefuse.layers.pool import pool, pool_windows, windows
+from sparsefuse.layers.pool import pool, windows
 from sparsefuse.tokens import Tokens
 
 
@@ -117,17 +116,27 @@ def test_members_are_the_tokens_of_each_window(keep):
 
 @pytest.mark.parametrize("options", [{"keep": 4}, {"keep": 12}, {"stride": 3}, {"stride": 20}], ids=str)
 @pytest.mark.parametrize("length", [1, 9, 10])
-def test_means_over_real_tokens_by_one_product(length, options, monkeypatch):
-    x, mask = torch.randn(2, length, 3, dtype=torch.float64), torch.ones(2, length, dtype=torch.bool)
-    wanted = pool(Tokens(x, mask), *windows(mask, **options), how="avg")
-    with monkeypatch.context() as patch:
-        patch.setattr("sparsefuse.layers.pool.pool", None)  # it must not be needed
-        for _ in range(2):  # made, then kept
-            got = pool_windows(Tokens(x, mask), how="avg", **options)
-            torch.testing.assert_close(got.x, wanted.x)
-            assert got.mask.equal(wanted.mask)
-        with ops.backend("torch"), pytest.raises(TypeError):  # the definition is the sums
-            pool_windows(Tokens(x, mask), how="avg", **options)
-    mask[0, -1] = False
-    got = pool_windows(Tokens(x, mask), how="avg", **options)
-    torch.testing.assert_close(got.x, pool(Tokens(x, mask), *windows(mask, **options), how="avg").x)
+def test_windows_of_real_tokens_are_counted_once(length, options, monkeypatch):
+    mask = torch.ones(2, length, dtype=torch.bool)
+    wanted, count = windows(mask.float(), **options)  # a mask of weights is counted every time
+    with torch.inference_mode():  # what is kept must serve training later
+        windows(mask, **options)
+    monkeypatch.setattr("sparsefuse.layers.pool._windows", None)  # it must not be needed again
+    index, got = windows(mask, **options)
+    assert index.tolist() == wanted.tolist()
+    assert got == count
+    x = torch.randn(2, length, 3, requires_grad=True)
+    pool(Tokens(x, mask), index, got, how="avg").x.sum().backward()
+
+
+@pytest.mark.parametrize("options", [{"keep": 4}, {"stride": 3}], ids=str)
+def test_windows_of_unreal_tokens_are_not_those_that_are_kept(options):
+    mask = torch.ones(1, 9, dtype=torch.bool)
+    windows(mask, **options)
+    mask[0, :3] = False
+    index, _ = windows(mask, **options)
+    by_hand = {
+        "keep": [0, 0, 1, 2, 2, 3],
+        "stride": [0, 0, 0, 1, 1, 1],
+    }  # of all nine: 1, 1, 2, 2, 3, 3; 1, 1, 1, 2, 2, 2
+    assert index[0, 3:].tolist() == by_hand[next(iter(options))]
