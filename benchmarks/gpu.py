@@ -29,8 +29,8 @@ from sparsefuse.files.whole import write_text
 from sparsefuse.layers import ops
 from sparsefuse.methods import build
 from sparsefuse.model import FusionModel
+from sparsefuse.parallel.devices import device_of
 from sparsefuse.tokens import Tokens
-from sparsefuse.training.distributed import device_of
 
 LOCAL = {"unimodal_attention": "local", "sparse": "local"}
 BASE = "concat, PyTorch"

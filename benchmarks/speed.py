@@ -30,10 +30,10 @@ from sparsefuse.files.whole import replacing, write_text
 from sparsefuse.layers import ops
 from sparsefuse.methods import build
 from sparsefuse.model import FusionModel
+from sparsefuse.parallel.devices import device_of
 from sparsefuse.parallel.memory import keep_memory
 from sparsefuse.tokens import Tokens
 from sparsefuse.training.compiling import compile_layers
-from sparsefuse.training.distributed import device_of
 
 
 class Contender(NamedTuple):

@@ -9,7 +9,7 @@ import tiny
 from sparsefuse.cost.table import ledger
 from sparsefuse.inference.evaluate import evaluate
 from sparsefuse.inference.predictor import load
-from sparsefuse.training.distributed import device_of
+from sparsefuse.parallel.devices import device_of
 from sparsefuse.training.train import train
 
 

@@ -18,8 +18,8 @@ from sparsefuse.data.clips import Clips
 from sparsefuse.experiments.grid import Cell, grid, run
 from sparsefuse.experiments.variants import Variant
 from sparsefuse.files.typed import read, write
+from sparsefuse.parallel.devices import device_of
 from sparsefuse.runs.records import Result
-from sparsefuse.training.distributed import device_of
 from sparsefuse.training.train import new_model, train
 
 log = logging.getLogger(__name__)

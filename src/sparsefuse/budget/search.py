@@ -36,9 +36,9 @@ from sparsefuse.experiments.grid import usual_jobs
 from sparsefuse.experiments.variants import check_once
 from sparsefuse.files.typed import from_json
 from sparsefuse.files.whole import read_json, write_json, write_text
+from sparsefuse.parallel.devices import device_of
 from sparsefuse.runs.folder import check_same_clips, check_same_settings
 from sparsefuse.runs.summary import MAIN_METRIC, METRICS
-from sparsefuse.training.distributed import device_of
 from sparsefuse.training.train import options_of
 
 ROUND = 4

@@ -147,7 +147,7 @@ def _engine(name: Engine) -> Any:
 
 def usual_jobs(device: str) -> int:
     """One per core; 1 on a GPU, where runs would compete for time and memory."""
-    from sparsefuse.training.distributed import device_of
+    from sparsefuse.parallel.devices import device_of
 
     return cores() if device_of(device) == "cpu" else 1
 
@@ -212,8 +212,8 @@ class _Collected(logging.Handler):
 def _measure(cells: Sequence[Cell]) -> None:
     """Latency and memory, once per name; its other cells get the same figures, since they have the same model."""
     from sparsefuse.cost.measure import Measured, measure
+    from sparsefuse.parallel.devices import device_of
     from sparsefuse.runs.weights import build_model
-    from sparsefuse.training.distributed import device_of
 
     results = [cell.run.read(Result) for cell in cells]
     measured: dict[str, dict[str, object]] = {}

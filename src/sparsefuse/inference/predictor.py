@@ -19,13 +19,13 @@ from sparsefuse.features import PLACE, Timed, build, extractor, source_of
 from sparsefuse.files.references import FEATURES, MEDIA, TABLES, suffix
 from sparsefuse.files.skipped import Unusable, one_file
 from sparsefuse.model import FusionModel
+from sparsefuse.parallel.devices import device_of
 from sparsefuse.runs.folder import RunFolder
 from sparsefuse.runs.records import Calibration, ModelFacts
 from sparsefuse.runs.weights import load_model
 from sparsefuse.shown import said
 from sparsefuse.tokens import Tokens
 from sparsefuse.training import multiclip
-from sparsefuse.training.distributed import device_of
 
 Stream = np.ndarray | Tensor | str | Path
 """One modality of a clip: its features (N, F), the file that holds them, or the media file they are made from."""

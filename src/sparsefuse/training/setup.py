@@ -15,9 +15,9 @@ from sparsefuse.config import Config
 from sparsefuse.data.clips import Clips
 from sparsefuse.files.typed import read
 from sparsefuse.parallel.cores import cores
+from sparsefuse.parallel.devices import device_of
 from sparsefuse.runs.folder import RunFolder
 from sparsefuse.runs.records import Environment, Extract, ModelFacts
-from sparsefuse.training.distributed import device_of
 
 log = logging.getLogger(__name__)
 

@@ -216,7 +216,7 @@ def cost(
         return
     from sparsefuse.cost.table import ledger, show
     from sparsefuse.methods import fusions
-    from sparsefuse.training.distributed import device_of
+    from sparsefuse.parallel.devices import device_of
 
     device, methods = device_of(device), methods or fusions()
     rows = ledger(methods, lengths, features, num_classes, options, shapes=shapes, measured=measure, device=device)
