@@ -11,6 +11,7 @@ import tiny
 from sparsefuse.files import checkpoint
 from sparsefuse.mixup import Mix
 from sparsefuse.tokens import Batch, Tokens
+from sparsefuse.training.loss import Loss
 from sparsefuse.training.on_device import Drawn, on_device
 
 training = import_module("sparsefuse.training.train")
@@ -61,13 +62,13 @@ def test_a_loss_that_is_not_finite_is_read_before_anything_is_saved(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(training, "READ_EVERY", defaultdict(lambda: 50))
-    losses, steps = training._Run._losses, []
+    losses, steps = Loss._losses, []
 
     def spoilt(self, *args):
         steps.append(1)
         return losses(self, *args) * (float("nan") if len(steps) == 3 else 1)
 
-    monkeypatch.setattr(training._Run, "_losses", spoilt)
+    monkeypatch.setattr(Loss, "_losses", spoilt)
     config = tiny.config(tiny.write_set(tmp_path / "data"), batch_size=2, save_minutes=0.0)
     with pytest.raises(ValueError, match="the loss is nan"):
         training.train(config, tmp_path / "run", root=Path(), measured=False)

@@ -5,11 +5,10 @@ Everything random in a step follows from the seed and the step's number: a resum
 
 import contextlib
 import math
-import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -28,9 +27,7 @@ from sparsefuse.data.augment import augment
 from sparsefuse.data.batches import LengthBuckets, collate
 from sparsefuse.data.clips import Clips, load_clips, tell_problems
 from sparsefuse.data.split import lone_judge
-from sparsefuse.files import checkpoint
 from sparsefuse.files.lock import in_use
-from sparsefuse.files.typed import from_json
 from sparsefuse.layers.exchange import ExchangeCount
 from sparsefuse.methods import build, option_names
 from sparsefuse.model import FusionModel
@@ -41,9 +38,11 @@ from sparsefuse.runs.scoring import Predicted, cost_of, scores, write_result
 from sparsefuse.runs.weights import read_weights, write_weights
 from sparsefuse.tokens import Batch, HeadOutputs, Tokens
 from sparsefuse.training import distributed, multiclip, pretrained, replay
+from sparsefuse.training.loss import Loss
 from sparsefuse.training.on_device import Drawn, on_device
+from sparsefuse.training.position import Learner, Position
 from sparsefuse.training.progress import EpochProgress
-from sparsefuse.training.schedule import Schedule, ScheduleState, new_optimizer
+from sparsefuse.training.schedule import Schedule, new_optimizer
 from sparsefuse.training.setup import write_setup
 
 READ_EVERY = defaultdict(lambda: 50, cpu=1)
@@ -127,23 +126,6 @@ def options_of(config: Config) -> dict[str, Any]:
     return {**shared, **config.options.get(config.method, {})}
 
 
-@dataclass(frozen=True)
-class _Position:
-    """How far training is; in a checkpoint, beside the tensors."""
-
-    epoch: int = 0
-    batch: int = 0
-    """batches of this epoch that are done"""
-    loss_sum: float = 0.0
-    seconds: float = 0.0
-    best_loss: float = sys.float_info.max
-    best_epoch: int = 0
-
-    def __post_init__(self) -> None:
-        if min(self.epoch, self.batch, self.best_epoch) < 0:
-            raise ValueError(f"{self} is no position; expected 0 or more")
-
-
 class _Run:
     """The training loop and its state."""
 
@@ -158,6 +140,8 @@ class _Run:
         self.optimizer = new_optimizer(model.parameters(), spec)
         self.schedule = Schedule(self.optimizer, spec)
         self.mean = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(spec.ema)) if spec.ema else None
+        self.learner = Learner(model, self.mean, self.optimizer, self.schedule)
+        self.loss = Loss(clips.labels, label_smoothing=spec.label_smoothing)
         self.plan = model.mixup_plan()
         self.buckets = LengthBuckets(clips.sizes["train"], spec.batch_size, seed=config.seed, shuffle=True)
         self.saved_at = time.monotonic()
@@ -171,7 +155,7 @@ class _Run:
 
     def fit(self, progress: EpochProgress, resume: bool, stop: Callable[[Path], bool] | None = None) -> bool:
         """Epochs until the end, or until `stop` (then False); the best weights by validation loss are saved."""
-        at = self._restore() if resume else _Position()
+        at = self._restore() if resume else Position()
         for epoch in range(at.epoch, self.config.train.epochs):
             at = self._epoch(replace(at, epoch=epoch), progress)
             train_loss = at.loss_sum / len(self.clips.splits["train"])
@@ -192,7 +176,7 @@ class _Run:
                 return False
         return True
 
-    def _epoch(self, at: _Position, progress: EpochProgress) -> _Position:
+    def _epoch(self, at: Position, progress: EpochProgress) -> Position:
         """The batches of one epoch that are not done yet."""
         batches, read_every = self.buckets.epoch(at.epoch), READ_EVERY[self.rank.device.type]
         loss_sum = torch.tensor(at.loss_sum, dtype=torch.float64, device=self.rank.device)
@@ -210,7 +194,7 @@ class _Run:
                 self._save(at)
         return at
 
-    def _draw(self, at: _Position, batches: list[list[int]]) -> Iterator[Drawn]:
+    def _draw(self, at: Position, batches: list[list[int]]) -> Iterator[Drawn]:
         """This process's share of the batches that are not done yet, augmented, each with its mixup."""
         spec = self.config.train
         mixing = spec.mixup_alpha > 0 and at.epoch >= spec.mixup_warmup
@@ -225,7 +209,7 @@ class _Run:
                 mix = mixup.draw(batch.tokens, self.plan, alpha=spec.mixup_alpha, generator=generator, at=spec.mixup)
             yield Drawn(batch, mix, seed)
 
-    def _step(self, at: _Position, drawn: Drawn, *, total: int, count: int) -> Tensor:
+    def _step(self, at: Position, drawn: Drawn, *, total: int, count: int) -> Tensor:
         """One update; `total` samples over all processes. Returns their summed loss, on the device."""
         spec, (batch, mix, seed) = self.config.train, drawn
         torch.manual_seed(seed)
@@ -233,11 +217,7 @@ class _Run:
         self.optimizer.zero_grad(set_to_none=True)
         with self._precision():
             outputs, penalty = self.network(batch.tokens, mix)
-        each = torch.zeros((), device=batch.labels.device)
-        for i, (logits, weight) in enumerate(zip(outputs.logits.unbind(1), outputs.weights.unbind(1), strict=True)):
-            own = mix and (mix.shares[outputs.streams[i]] if outputs.streams else mix.label)
-            each = each + weight * self._losses(logits, batch.labels, mix and mix._replace(label=own))
-        count_here = len(batch.ids)
+        each, count_here = self.loss(outputs, batch.labels, mix), len(batch.ids)
         if total <= self.rank.rank:  # this process got a duplicate sample, see `_load`
             each, count_here = each * 0, 0
         # DDP averages gradients over processes: this makes the average the mean over the whole batch.
@@ -249,20 +229,6 @@ class _Run:
         if self.mean:
             self.mean.update_parameters(self.model)
         return distributed.sum_over(each.detach().sum(), self.rank)
-
-    def _losses(self, logits: Tensor, labels: Tensor, mix: mixup.Mix | None) -> Tensor:
-        """(B,) the loss of each sample, or of two mixed ones (SFT eq. 11)."""
-        if mix is not None and self.task == "regression":  # SFT eq. 8: here a mixed label is a label
-            labels = torch.lerp(labels[mix.partner], labels, mix.label)
-
-        def losses(labels: Tensor) -> Tensor:
-            smoothing = self.config.train.label_smoothing
-            return metrics.losses(logits, labels, self.task, heads=self.heads, label_smoothing=smoothing)
-
-        each = losses(labels)
-        if mix is not None and self.task != "regression":  # the same for classes: cross entropy is linear in the label
-            each = mix.label * each + (1 - mix.label) * losses(labels[mix.partner])
-        return each
 
     def _load(self, split: str, batches: list[list[int]]) -> Iterator[Batch]:
         """This process's share of each batch.
@@ -352,32 +318,22 @@ class _Run:
             raise ValueError(f"the loss is {loss} in epoch {epoch + 1}; lower train.lr (now {self.config.train.lr:g})")
         return loss
 
-    def _save(self, at: _Position) -> None:
+    def _save(self, at: Position) -> None:
         """Writes the checkpoint to resume from; only the first process does, for all hold the same."""
         self.saved_at = time.monotonic()
         if self.rank.first:
-            facts = {"progress": asdict(at), "schedule": asdict(self.schedule.state())}
-            tensors = {**checkpoint.model_tensors(self.model), **checkpoint.optimizer_tensors(self.optimizer)}
-            tensors |= checkpoint.model_tensors(self.mean, "mean/") if self.mean else {}
-            checkpoint.save(self.folder.checkpoint, tensors, facts)
+            self.learner.save(self.folder.checkpoint, at)
 
-    def _save_best(self, at: _Position) -> None:
+    def _save_best(self, at: Position) -> None:
         if self.rank.first:
             facts = {"epoch": at.best_epoch, "valid_loss": at.best_loss}
             write_weights(self.folder, self.scored, self.clips.stats, facts)
 
-    def _restore(self) -> _Position:
+    def _restore(self) -> Position:
         path = self.folder.checkpoint
         if not path.exists():
-            return _Position()
-        saved = checkpoint.load(path)
-        schedule = from_json(ScheduleState, saved.facts.get("schedule"), f"{path}, schedule")
-        checkpoint.restore_model(self.model, saved.tensors)
-        if self.mean:
-            checkpoint.restore_model(self.mean, saved.tensors, "mean/")
-        checkpoint.restore_optimizer(self.optimizer, saved.tensors, schedule.lr)
-        self.schedule.restore(schedule)
-        at, lines = from_json(_Position, saved.facts.get("progress"), f"{path}, progress"), len(self.folder.epochs())
+            return Position()
+        at, lines = self.learner.restore(path), len(self.folder.epochs())
         if lines < at.epoch:
             raise ValueError(
                 f"{path} is after {at.epoch} epochs, metrics.jsonl has {lines}; copy both again, or start anew"

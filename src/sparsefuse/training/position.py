@@ -1,0 +1,59 @@
+"""Where training is: its position and all that a step changes, written to a checkpoint and restored from it."""
+
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch.optim.swa_utils import AveragedModel
+
+from sparsefuse.files import checkpoint
+from sparsefuse.files.typed import from_json
+from sparsefuse.model import FusionModel
+from sparsefuse.training.schedule import Schedule, ScheduleState
+
+
+@dataclass(frozen=True)
+class Position:
+    """How far training is; in a checkpoint, beside the tensors."""
+
+    epoch: int = 0
+    batch: int = 0
+    """batches of this epoch that are done"""
+    loss_sum: float = 0.0
+    seconds: float = 0.0
+    best_loss: float = sys.float_info.max
+    best_epoch: int = 0
+
+    def __post_init__(self) -> None:
+        if min(self.epoch, self.batch, self.best_epoch) < 0:
+            raise ValueError(f"{self} is no position; expected 0 or more")
+
+
+class Learner(NamedTuple):
+    """All that a step changes."""
+
+    model: FusionModel
+    mean: AveragedModel | None
+    """the weights' running mean"""
+    optimizer: torch.optim.Optimizer
+    schedule: Schedule
+
+    def save(self, path: Path, at: Position) -> None:
+        """Writes the checkpoint to resume from."""
+        facts = {"progress": asdict(at), "schedule": asdict(self.schedule.state())}
+        tensors = {**checkpoint.model_tensors(self.model), **checkpoint.optimizer_tensors(self.optimizer)}
+        tensors |= checkpoint.model_tensors(self.mean, "mean/") if self.mean else {}
+        checkpoint.save(path, tensors, facts)
+
+    def restore(self, path: Path) -> Position:
+        """Restores what `save` wrote. Raises ValueError, naming the file, if it does not fit."""
+        saved = checkpoint.load(path)
+        schedule = from_json(ScheduleState, saved.facts.get("schedule"), f"{path}, schedule")
+        checkpoint.restore_model(self.model, saved.tensors)
+        if self.mean:
+            checkpoint.restore_model(self.mean, saved.tensors, "mean/")
+        checkpoint.restore_optimizer(self.optimizer, saved.tensors, schedule.lr)
+        self.schedule.restore(schedule)
+        return from_json(Position, saved.facts.get("progress"), f"{path}, progress")
