@@ -117,9 +117,9 @@ def test_no_verb_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        (["trian"], "unknown verb 'trian'; did you mean 'train'?"),
+        (["trian"], "unknown command 'trian'; did you mean 'train'?"),
         (["train", "--train.lrr", "3"], "unknown option '--train.lrr'; did you mean '--train.lr'?"),
-        (["cost", "--num-clases", "3"], "unknown option '--num_clases'; did you mean '--num_classes'?"),
+        (["cost", "--num-clases", "3"], "unknown option '--num-clases'; did you mean '--num-classes'?"),
         (["train", "--train.lr", "fast"], "train.lr"),
         (["train", "--train.precision", "float8"], "train.precision"),
         (["eval", "run", "--split", "tests"], "split"),

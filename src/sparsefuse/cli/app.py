@@ -13,10 +13,10 @@ from typing import Any, NoReturn
 from jsonargparse import ActionConfigFile, ArgumentParser, set_parsing_settings  # pyright: ignore[reportPrivateImportUsage]
 
 from sparsefuse.cli.argv import on_top, spelled_out
+from sparsefuse.cli.complaint import complaint
 from sparsefuse.cli.verbs import GRIDS, GUIDES, POSITIONAL, VERBS, WITH_CONFIG
 from sparsefuse.cli.yaml_file import read_yaml
 from sparsefuse.config import Config
-from sparsefuse.errors import unknown
 from sparsefuse.files.lock import in_use
 from sparsefuse.parallel.cores import share_cores
 from sparsefuse.parallel.memory import keep_memory
@@ -151,38 +151,27 @@ class _Stderr(logging.StreamHandler):
 
 
 class _Parser(ArgumentParser):
-    """An argument parser whose errors are two lines: what is wrong with the nearest match, and where help is."""
+    """An argument parser whose errors are two lines: what is wrong, and where help is."""
 
     guide = ""
     """text below the options in --help"""
 
+    def __init__(self, *args: Any, **kwargs: Any):
+        super().__init__(*args, **kwargs)
+        self.allow_abbrev = False  # of a prefix, nobody says what it was taken for
+
     def format_help(self, *args: Any, **kwargs: Any) -> str:
         text = re.sub(r" ?<class(\s+)'Path'>", r"\1path", super().format_help(*args, **kwargs))
+        text = text.replace("list[Path]", "paths").replace(" (required)\n", "\n")
+        # options as they are typed; fields of the configuration are written as in a YAML
+        text = re.sub(r"(?<![\w-])--\w+(?![\w.])", lambda flag: flag[0].replace("_", "-"), text)
         return text + (f"\n{self.guide}\n" if self.guide else "")
 
     def error(self, message: str, *args: Any, **kwargs: Any) -> NoReturn:
-        verb = re.search(r"invalid choice: '([^']*)' \(choose from '?demo", message)
-        match = re.search(r"unrecognized arguments: (\S+)|does not accept option '([^']+)'|Key '([^']+)'", message)
-        name = next((group for group in match.groups() if group), "") if match else ""
-        missing = re.search(r"arguments are required: (.+)", message)
-        choice = re.search(r"key \"(\w+)\":\s+Expected a typing\.Literal\[(.+)\]\. Got value: (.*)", message)
-        help_of = self.prog.replace(" [options]", "")
-        if verb:
-            message = unknown("verb", verb[1], VERBS)
-        elif choice:
-            message = unknown(f"--{choice[1]}", choice[3], re.findall(r"'([^']+)'", choice[2]))
-        elif missing:
-            required = [argument.split(".", 1) for argument in missing[1].split(", ")]
-            names = [part[-1] if part[-1] in POSITIONAL.get(part[0], ()) else f"--{part[-1]}" for part in required]
-            message = f"missing: {', '.join(names)}"
-            help_of += f" {required[0][0]}" if required[0][0] in VERBS else ""
-        elif name:
-            options = {a.dest for p in self._every_parser() for a in p._actions if a.dest not in ("help", "verb")}
-            if match and match[1]:
-                options |= {f"--{dest}" for dest in options}
-            near = {k for k in options if k.startswith("--") == name.startswith("--")}
-            message = unknown("option", name, near).split(" available:")[0].rstrip(".")
-        sys.stderr.write(f"error: {message.strip():.800}\nhelp:  {help_of} --help\n")
+        options = {a.dest for p in self._every_parser() for a in p._actions if a.dest not in ("help", "verb")}
+        missing = re.search(r"arguments are required: (\w+)\.", message)
+        help_of = " ".join([self.prog.replace(" [options]", ""), *([missing[1]] if missing else [])])
+        sys.stderr.write(f"error: {complaint(message, options):.800}\nhelp:  {help_of} --help\n")
         raise SystemExit(2)
 
     def _every_parser(self) -> list[ArgumentParser]:
