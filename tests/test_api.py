@@ -43,10 +43,11 @@ def test_joined_stream_has_as_many_tokens_as_are_kept():
 
 X, MASK = torch.randn(2, 5, 4), torch.ones(2, 5, dtype=torch.bool)
 KINDS = {
-    "arrays": (sparsefuse.Tokens(X.numpy(), MASK.numpy()), "'rgb' is Tokens of ndarray, ndarray; expected Tokens"),
+    "arrays": (sparsefuse.Tokens(X.numpy(), MASK.numpy()), "'rgb' is Tokens of ndarray, ndarray; expected a tensor"),
     "array as mask": (sparsefuse.Tokens(X, MASK.numpy()), "'rgb' is Tokens of Tensor, ndarray"),
-    "a tensor alone": (X, "'rgb' is Tensor; expected Tokens"),
-    "a tuple": ((X, MASK), "'rgb' is tuple; expected Tokens"),
+    "an array alone": (X.numpy(), r"'rgb' is ndarray; expected a tensor \(B, N, 4\), or Tokens"),
+    "a tuple": ((X, MASK), "'rgb' is tuple; expected a tensor"),
+    "a tensor without a batch": (X[0], r"got x \(5, 4\)"),
     "doubles": (sparsefuse.Tokens(X.double(), MASK), r"x \(B, N, 4\) torch.float32 .* got x \(2, 5, 4\) torch.float64"),
     "whole numbers": (sparsefuse.Tokens(X.long(), MASK), "got x .* torch.int64"),
     "a mask of numbers": (sparsefuse.Tokens(X, MASK.long()), r"mask \(B, N\) torch.bool; got .* torch.int64"),
@@ -62,6 +63,12 @@ def test_tokens_of_the_wrong_kind_are_an_error_that_says_what_is_expected(given,
     model = sparsefuse.build("concat", features={"rgb": 4, "sound": 3}, num_classes=2).eval()
     with pytest.raises(ValueError, match=message):
         model({"rgb": given})
+
+
+def test_a_plain_tensor_is_tokens_that_are_all_real():
+    model = sparsefuse.build("concat", features={"rgb": 4, "sound": 3}, num_classes=2).eval()
+    with torch.no_grad():
+        torch.testing.assert_close(model({"rgb": X}), model({"rgb": sparsefuse.Tokens(X, MASK)}), rtol=0, atol=0)
 
 
 def test_batches_of_different_sizes_are_an_error():

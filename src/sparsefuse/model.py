@@ -1,11 +1,11 @@
 """A fusion model: embed, a flat list of layers, a head; and the one loop that runs them."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 import torch
 from torch import Tensor, nn
 
-from sparsefuse.layers.embed import Embed, check_free, check_present, check_tokens
+from sparsefuse.layers.embed import Embed, check_free, check_present, check_tokens, with_masks
 from sparsefuse.layers.streams import run_layers
 from sparsefuse.mixup import Mix, Plan, mix_state
 from sparsefuse.tokens import HeadOutputs, Output, State, Tokens
@@ -25,16 +25,20 @@ class FusionModel(nn.Module):
         self.layers = nn.ModuleList(layers)
         self.head = head
 
-    def forward(self, tokens: dict[str, Tokens], mix: Mix | None = None, probe: Probe | None = None) -> Output:
-        """Tokens per modality (any subset, in any order) -> logits (B, C) and penalty ().
+    def forward(
+        self, tokens: Mapping[str, Tokens | Tensor], mix: Mix | None = None, probe: Probe | None = None
+    ) -> Output:
+        """Tokens per modality (any subset, in any order) -> logits (B, C) and penalty (). A plain tensor (B, N, F) is
+        tokens that are all real.
 
         Depth 0 is after the embedding, depth i after layer i. There `mix` blends samples and `probe` is called
         with the state. Raises ValueError for unknown modalities, wrong types, shapes or widths, or none at all; in
         eval mode on the CPU, for a clip whose tokens are all masked, too.
         """
-        state = self.encode(tokens, mix, probe)
+        whole = with_masks(tokens)
+        state = self.encode(whole, mix, probe)
         if not self.training:
-            check_present(tokens)
+            check_present(whole)
         logits: Tensor = self.head(state)
         return Output(logits, state.penalty)
 

@@ -1,7 +1,7 @@
 """Embeds raw features as streams of tokens: a projection, a CLS and a table of positions per modality."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -140,6 +140,14 @@ def sinusoids(length: int, dim: int, like: Tensor) -> Tensor:
     return torch.cat([angles.sin(), angles.cos()], -1)[None, :, :dim].to(like.dtype)
 
 
+def with_masks(tokens: Mapping[str, Tokens | Tensor]) -> dict[str, Tokens]:
+    """Plain tensors (B, N, F) as Tokens that are all real."""
+    return {
+        name: Tokens(x, torch.ones(x.shape[:2], dtype=torch.bool, device=x.device)) if isinstance(x, Tensor) else x
+        for name, x in tokens.items()
+    }
+
+
 def check_tokens(tokens: dict[str, Tokens], features: dict[str, int], dtype: torch.dtype) -> None:
     """Raises ValueError, naming the modality, for one the model was not built with, and for what is no batch of it;
     `dtype` is that of the weights."""
@@ -151,8 +159,8 @@ def check_tokens(tokens: dict[str, Tokens], features: dict[str, int], dtype: tor
             if isinstance(given, Tokens):
                 kind += f" of {type(given.x).__name__}, {type(given.mask).__name__}"
             raise ValueError(
-                f"modality {name!r} is {kind}; expected Tokens(x, mask) of two tensors (torch.from_numpy makes one of "
-                "an array)"
+                f"modality {name!r} is {kind}; expected a tensor (B, N, {features[name]}), or Tokens(x, mask) of two "
+                "(torch.from_numpy makes one of an array)"
             )
         x, mask = given
         if torch.compiler.is_compiling():  # its sizes are no numbers
