@@ -77,10 +77,48 @@ def test_files_may_be_named_by_text(run: Path) -> None:
 def test_a_list_gives_a_list_in_its_order(run: Path) -> None:
     predictor = load(run)
     clips = [clip(run, f"test{i}") for i in range(4)]
-    found = predictor.predict(clips)
-    assert found == [predictor.predict(one) for one in clips]
-    assert isinstance(predictor.predict(clips[0]), Prediction)
+    for found, one in zip(predictor.predict(clips), clips, strict=True):
+        alone = predictor.predict(one)
+        assert isinstance(alone, Prediction)
+        assert found.probabilities == pytest.approx(alone.probabilities, abs=1e-6)
+        assert (found.label, found.missing) == (alone.label, alone.missing)
     assert predictor.predict([]) == []
+
+
+def test_a_notebook_shows_the_likeliest_classes_and_runs_nothing() -> None:
+    shares = {"<b>sing</b>": 0.5, "x": 0.2, **{f"c{i}": 0.06 for i in range(5)}}
+    page = Prediction("<b>sing</b>", shares, {"rgb": "<script>"})._repr_html_()
+    assert page.count("<tr>") == 5
+    assert page.index("0.500") < page.index("0.200") < page.index("0.060")
+    assert "width: 20.0%" in page
+    assert "without rgb: &lt;script&gt;" in page
+    assert "<b>&lt;b&gt;sing&lt;/b&gt;</b>" in page
+    assert "<b>none</b>" in Prediction("", {"a": 0.1}, {})._repr_html_()
+
+
+def test_clips_of_similar_length_go_through_the_model_together(run: Path, monkeypatch) -> None:
+    """Room for 12 tokens: 3 x 3, 2 x 5 and 1 x 6 with their padding."""
+    monkeypatch.setattr("sparsefuse.inference.predictor.ROOM", 12)
+    predictor, sizes = load(run), []
+    predictor.model.register_forward_pre_hook(lambda _, inputs: sizes.append(len(inputs[0]["sound"].x)))
+    rng = np.random.default_rng(0)
+    clips = [{"sound": rng.normal(size=(length, 4))} for length in (5, 1, 6, 3, 2, 4)]
+    found = predictor.predict(clips)
+    assert sizes == [3, 2, 1]
+    for together, clip in zip(found, clips, strict=True):
+        assert together.probabilities == pytest.approx(predictor.predict_one(clip).probabilities, abs=1e-6)
+
+
+def test_a_clip_that_fails_stops_no_other(run: Path) -> None:
+    predictor, good = load(run), clip(run, "test0")
+    bad = [{"rgb": np.zeros((3, 6))}, {"sound": np.full((3, 4), 3e38)}]  # the second one's output is no number
+    results = list(predictor.results([good, bad[0], good, bad[1], good]))
+    assert [type(result) for result in results] == [Prediction, Unusable, Prediction, Unusable, Prediction]
+    assert results[0].probabilities == pytest.approx(predictor.predict_one(good).probabilities, abs=1e-6)
+    assert "got (3, 6)" in str(results[1])
+    assert "the model's output is" in str(results[3])
+    with pytest.raises(Unusable, match=r"got \(3, 6\)"):
+        predictor.predict([good, *bad])
 
 
 def test_one_token_is_enough(run: Path) -> None:

@@ -1,6 +1,8 @@
 """Prediction: a run folder and clips in, labels with probabilities out. The run folder is all that is needed."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from html import escape
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,7 +25,7 @@ from sparsefuse.parallel.devices import device_of
 from sparsefuse.runs.folder import RunFolder
 from sparsefuse.runs.records import Calibration, ModelFacts
 from sparsefuse.runs.weights import load_model
-from sparsefuse.shown import said
+from sparsefuse.shown import said, shown
 from sparsefuse.tokens import Tokens
 from sparsefuse.training import multiclip
 
@@ -31,6 +33,13 @@ Stream = np.ndarray | Tensor | str | Path
 """One modality of a clip: its features (N, F), the file that holds them, or the media file they are made from."""
 Clip = str | Path | Mapping[str, Stream]
 """One media file for all modalities; or a stream per modality, or per manifest column that features were made from."""
+
+SHOWN = 5
+"""classes of a prediction in a notebook"""
+CHUNK = 256
+"""clips that are read, and sorted by length, before the model sees them"""
+ROOM = 16_384
+"""tokens of a batch, with its padding; a longer clip is a batch alone"""
 
 
 class Prediction(NamedTuple):
@@ -43,6 +52,17 @@ class Prediction(NamedTuple):
     """per class (`verb:take` if there are heads), calibrated if the run is; empty for regression"""
     missing: dict[str, str]
     """modalities the clip lacks, and why"""
+
+    def _repr_html_(self) -> str:
+        """For notebooks: the label, the likeliest classes with a bar each, and what is missing."""
+        likeliest = sorted(self.probabilities.items(), key=lambda item: -item[1])[:SHOWN]
+        rows = "".join(
+            f"<tr><td>{escape(shown(name))}</td><td>{share:.3f}</td><td style='min-width: 8em'>"
+            f"<div style='background: #4477aa; height: .8em; width: {100 * share:.1f}%'></div></td></tr>"
+            for name, share in likeliest
+        )
+        notes = "".join(f"<br>without {escape(shown(name))}: {escape(why)}" for name, why in self.missing.items())
+        return f"<b>{escape(shown(self.label or 'none'))}</b>{notes}<table>{rows}</table>"
 
 
 def load(run: str | Path, *, device: str = "cpu", trust_code: bool = False) -> "Predictor":
@@ -80,14 +100,58 @@ class Predictor:
         self.calibration = calibration
 
     def predict(self, clips: Clip | Sequence[Clip]) -> "Prediction | list[Prediction]":
-        """Returns one prediction for one clip, a list for a list. Each clip is its own batch, so memory stays small.
+        """Returns one prediction for one clip, a list for a list; clips of similar length go together.
 
-        Raises Unusable for a clip of which no modality can be read, or whose output is not finite; ValueError for
-        unknown modalities.
+        Raises Unusable for a clip of which no modality can be read, or whose output is not finite, the first of a list
+        (`results` gives those of the others); ValueError for unknown modalities.
         """
         if isinstance(clips, str) or not isinstance(clips, Sequence):
             return self.predict_one(clips)
-        return [self.predict_one(clip) for clip in clips]
+        results = []
+        for result in self.results(clips):
+            if isinstance(result, Unusable):
+                raise result
+            results.append(result)
+        return results
+
+    def results(self, clips: Iterable[Clip]) -> "Iterator[Prediction | Unusable]":
+        """For each clip its prediction, or why there is none, in their order. A clip that fails stops no other."""
+        clips = iter(clips)
+        while some := list(islice(clips, CHUNK)):
+            yield from self._together(some)
+
+    def _together(self, clips: Sequence[Clip]) -> "list[Prediction | Unusable]":
+        """The results of a few clips: all are read, then sorted by length."""
+        found: dict[int, Prediction | Unusable] = {}
+        read: dict[int, tuple[dict[str, Tensor], dict[str, str]]] = {}
+        for place, clip in enumerate(clips):
+            try:
+                read[place] = self._present(clip)
+            except Unusable as error:
+                found[place] = error
+        tokens = {place: sum(map(len, features.values())) for place, (features, _) in read.items()}
+        batch: list[int] = []
+        for place in sorted(tokens, key=lambda place: tokens[place]):
+            if batch and tokens[place] * (len(batch) + 1) > ROOM:
+                found |= self._batch(batch, read)
+                batch = []
+            batch.append(place)
+        found |= self._batch(batch, read) if batch else {}
+        return [found[place] for place in range(len(clips))]
+
+    @torch.inference_mode()
+    def _batch(
+        self, places: list[int], read: Mapping[int, tuple[dict[str, Tensor], dict[str, str]]]
+    ) -> "dict[int, Prediction | Unusable]":
+        """Place -> result of the clips that were read."""
+        samples = [Sample(read[place][0], torch.tensor(0), "") for place in places]
+        try:
+            logits = multiclip.logits(self.model, multiclip.streams(self.model, samples), self.fit).cpu()
+        except Unusable as error:
+            if len(places) == 1:
+                return {places[0]: error}
+            return {place: self._batch([place], read)[place] for place in places}  # the others are not to blame
+        return {place: self.prediction(row, read[place][1]) for place, row in zip(places, logits, strict=True)}
 
     @property
     def temperature(self) -> float:
@@ -108,12 +172,17 @@ class Predictor:
 
     def tokens(self, clip: Clip) -> tuple[dict[str, Tokens], dict[str, str]]:
         """What the model reads of one clip, as a batch of one, and why modalities are missing. Raises Unusable."""
+        features, missing = self._present(clip)
+        return multiclip.streams(self.model, [Sample(features, torch.tensor(0), "")]), missing
+
+    def _present(self, clip: Clip) -> tuple[dict[str, Tensor], dict[str, str]]:
+        """As `features`. Raises Unusable if there are none."""
         features, missing = self.features(clip)
         if not features:
             if isinstance(clip, str | Path) and len(set(missing.values())) == 1:
                 raise Unusable(next(iter(missing.values())))  # of one file, once is enough
             raise Unusable("; ".join(f"{name}: {why}" for name, why in missing.items()) or "the clip has no modality")
-        return multiclip.streams(self.model, [Sample(features, torch.tensor(0), "")]), missing
+        return features, missing
 
     def features(self, clip: Clip) -> tuple[dict[str, Tensor], dict[str, str]]:
         """Normalised features (N, F) per modality of a clip, and why the others are missing."""
