@@ -12,12 +12,20 @@ from sparsefuse.files.typed import from_json, to_json
 @pytest.mark.parametrize(
     ("labels", "task", "said"),
     [
-        (["cat", "dog", "cat"], "class", "words: 2 classes"),
-        (["0", "1", "2", "1"], "class", "whole numbers: 3 classes; for regression set data.task=regression"),
-        (["1.0", "2.0"], "class", "whole numbers: 2 classes"),
-        (["-1.5", "2"], "regression", "fractions: regression; for classes set data.task=class"),
-        (["cat|dog", "cat"], "multilabel", "several classes per clip"),
-        (["nan", "inf"], "class", "words: 2 classes"),
+        (["cat", "dog", "cat"], "class", "classification with 2 classes"),
+        (
+            ["0", "1", "2", "1"],
+            "class",
+            "classification with 3 classes, as labels are whole numbers; for regression set data.task=regression",
+        ),
+        (["1.0", "2.0"], "class", "classification with 2 classes, as labels are whole numbers"),
+        (
+            ["-1.5", "2"],
+            "regression",
+            "regression, as labels are numbers with fractions; for classes set data.task=class",
+        ),
+        (["cat|dog", "cat"], "multilabel", "multilabel classification"),
+        (["nan", "inf"], "class", "classification with 2 classes"),
     ],
 )
 def test_the_task_is_guessed_and_said(labels, task, said, caplog):

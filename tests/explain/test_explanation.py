@@ -144,7 +144,7 @@ def test_a_video_is_drawn_with_its_frames_patches_and_sound(predictor: Predictor
     assert list(drawn) == [
         "frames, heat: rollout over the patches of rgb",
         "rgb: rollout, 1 = an even share; line: pooled tokens",
-        "sound: log-mel, hot where attention lay",
+        "sound: log-mel, brighter = more attention",
         "sound: rollout, 1 = an even share; line: pooled tokens",
         "rollout by window and modality, % of the clip",
         f"lost when a window is masked, points of the probability of {found.prediction.label!r}",

@@ -188,7 +188,7 @@ def guess_task(labels: Iterable[str]) -> Task:
     """Any | means several labels; numbers with a fraction mean regression; everything else is a class. Logs which."""
     texts = [text for text in labels if text]
     if any("|" in text for text in texts):
-        log.info("labels hold |: several classes per clip; for one class per clip set data.task=class")
+        log.info("multilabel classification, as labels hold |; for one class per clip set data.task=class")
         return "multilabel"
     fractions = [text for text in texts if (number := _number(text)) is not None and number != int(number)]
     words = [text for text in texts if _number(text) is None]
@@ -203,7 +203,7 @@ def guess_task(labels: Iterable[str]) -> Task:
             "set data.task to regression or class"
         )
     if fractions:
-        log.info("labels are numbers with fractions: regression; for classes set data.task=class")
+        log.info("regression, as labels are numbers with fractions; for classes set data.task=class")
         return "regression"
     if not words and len(set(texts)) > max(10, len(texts) / 2):
         raise ValueError(
@@ -211,9 +211,12 @@ def guess_task(labels: Iterable[str]) -> Task:
             "to regression or class"
         )
     if texts and not words:
-        log.info("labels are whole numbers: %d classes; for regression set data.task=regression", len(set(texts)))
+        log.info(
+            "classification with %d classes, as labels are whole numbers; for regression set data.task=regression",
+            len(set(texts)),
+        )
     else:
-        log.info("labels are words: %d classes", len(set(texts)))
+        log.info("classification with %d classes", len(set(texts)))
     return "class"
 
 

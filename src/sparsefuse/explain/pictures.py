@@ -72,7 +72,7 @@ def _panels(explanation: Explanation, footage: Footage, time: _Time, look: Look)
         share, stop = explanation.rollout[name].numpy() * even, time.edges(name, 1)[1]
         if name in footage.sounds:
             heat = partial(_spectrogram, footage.sounds[name], share, time.end, stop)
-            panels.append(_Panel(f"{name}: log-mel, hot where attention lay", 0.9, heat))
+            panels.append(_Panel(f"{name}: log-mel, brighter = more attention", 0.9, heat))
         grid, pools = footage.grids.get(name), explanation.pooled.get(name)
         over_time = share if grid is None else _over_patches(share, grid).mean((1, 2))
         title = f"{name}: rollout, 1 = an even share{'' if pools is None else '; line: pooled tokens'}"
