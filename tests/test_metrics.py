@@ -151,6 +151,20 @@ def test_label_smoothing_spreads_its_share_over_all_classes() -> None:
     assert losses(logits, several, "multilabel", label_smoothing=0.1) == losses(logits, several, "multilabel")
 
 
+def test_weights_multiply_the_cross_entropy_of_a_sample_by_its_class() -> None:
+    """exp(log 3) = 3: shares 1/4 and 3/4; of several labels, absence and presence are weighted."""
+    logits = torch.tensor([[0.0, math.log(3.0)]]).repeat(2, 1)
+    found = losses(logits, torch.tensor([1, 0]), "class", weights=torch.tensor([10.0, 0.5]))
+    assert found.tolist() == pytest.approx([0.5 * math.log(4 / 3), 10 * math.log(4)])
+    pair, weights = torch.cat([logits, logits], 1), torch.tensor([10.0, 0.5, 2.0, 4.0])
+    found = losses(pair, torch.tensor([[1, 0], [0, 1]]), "heads", heads={"a": 2, "b": 2}, weights=weights)
+    one = [0.5 * math.log(4 / 3) + 2 * math.log(4), 10 * math.log(4) + 4 * math.log(4 / 3)]
+    assert found.tolist() == pytest.approx([one[0] / 2, one[1] / 2])
+    several = torch.tensor([[1.0, 0.0]])
+    found = losses(logits[:1], several, "multilabel", weights=torch.tensor([[1.0, 3.0], [5.0, 1.0]]))
+    assert float(found) == pytest.approx((5 * math.log(2) + 3 * math.log(4)) / 2)
+
+
 def test_scores_do_not_change_the_logits_they_are_given() -> None:
     logits, labels = torch.randn(5, 3, generator=torch.Generator().manual_seed(0)), torch.tensor([0, 1, 2, 0, 1])
     before = logits.clone()

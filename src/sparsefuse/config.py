@@ -152,6 +152,9 @@ class Train:
     """epochs before mixup begins"""
     label_smoothing: float = 0.0
     """share of the target spread over all classes (not with multilabel and regression)"""
+    balance: Literal["none", "weights", "sampler"] = "none"
+    """for rare classes. weights: the loss of a clip counts as its class is rare (scikit-learn's balanced); sampler: an
+    epoch draws as many clips as there are, with replacement, every class alike. Not with regression"""
     precision: Literal["float32", "bfloat16"] = "float32"
     """bfloat16 runs the model under autocast; weights stay float32"""
     device: str = "auto"

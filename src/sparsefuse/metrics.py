@@ -15,19 +15,29 @@ from sparsefuse.config import Task
 
 
 def losses(
-    logits: Tensor, labels: Tensor, task: Task, *, heads: Mapping[str, int] | None = None, label_smoothing: float = 0.0
+    logits: Tensor,
+    labels: Tensor,
+    task: Task,
+    *,
+    heads: Mapping[str, int] | None = None,
+    label_smoothing: float = 0.0,
+    weights: Tensor | None = None,
 ) -> Tensor:
     """(B,) loss per sample: cross entropy, mean binary cross entropy over classes, mean cross entropy over heads (MBT
-    on Epic-Kitchens), or absolute error."""
+    on Epic-Kitchens), or absolute error. `weights` (C,) multiply the cross entropy of a sample of each class; with
+    several labels (2, C): where the class is absent, where it is present."""
     logits = logits.float()
     if task == "class":
-        return F.cross_entropy(logits, labels, reduction="none", label_smoothing=label_smoothing)
+        each = F.cross_entropy(logits, labels, reduction="none", label_smoothing=label_smoothing)
+        return each if weights is None else weights[labels] * each
     if task == "heads":
-        pairs = zip(_split(logits, heads), labels.unbind(1), strict=True)
-        each = [F.cross_entropy(*pair, reduction="none", label_smoothing=label_smoothing) for pair in pairs]
+        own = [None] * labels.shape[1] if weights is None else weights.split(list((heads or {}).values()))
+        parts = zip(_split(logits, heads), labels.unbind(1), own, strict=True)
+        each = [losses(x, y, "class", label_smoothing=label_smoothing, weights=w) for x, y, w in parts]
         return torch.stack(each).mean(0)
     if task == "multilabel":
-        return F.binary_cross_entropy_with_logits(logits, labels, reduction="none").mean(1)
+        weight = None if weights is None else torch.where(labels > 0, weights[1], weights[0])
+        return F.binary_cross_entropy_with_logits(logits, labels, weight, reduction="none").mean(1)
     return (logits[:, 0] - labels).abs()
 
 

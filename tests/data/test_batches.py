@@ -29,6 +29,18 @@ def test_a_missing_modality_is_all_false():
     assert not batch.tokens["c"].mask.any()
 
 
+def test_chances_draw_an_epoch_with_replacement_the_same_again():
+    """Two samples of three are never drawn, one always."""
+    buckets = LengthBuckets([4, 5, 6], 2, seed=0, shuffle=True, chances=[0.0, 1.0, 0.0])
+    assert sorted(len(batch) for batch in buckets.epoch(3)) == [1, 2]
+    assert {i for batch in buckets.epoch(3) for i in batch} == {1}
+    many = LengthBuckets([1] * 1000, 10, seed=5, shuffle=True, chances=[0.0004] * 500 + [0.0016] * 500)
+    drawn = [i for batch in many.epoch(0) for i in batch]
+    assert len(drawn) == 1000
+    assert 750 < sum(i >= 500 for i in drawn) < 850  # 800, standard deviation 13
+    assert many.epoch(0) == many.epoch(0) != many.epoch(1)
+
+
 LENGTHS = [(37 * i) % 101 for i in range(203)]
 
 

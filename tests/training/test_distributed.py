@@ -51,9 +51,8 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Pair:
     folder = tmp_path_factory.mktemp("pair")
     options = {"views": "learned", "view_price": 10.0}
     manifest = tiny.write_set(folder / "data", (10, 5, 3))
-    config = tiny.config(
-        manifest, "locomt", options=options, epochs=2, batch_size=3, optimizer="sgd", lr=0.05, clip=0.0
-    )
+    spec = {"optimizer": "sgd", "lr": 0.05, "clip": 0.0, "balance": "sampler"}
+    config = tiny.config(manifest, "locomt", options=options, epochs=2, batch_size=3, **spec)
     (folder / "slow_disk.py").write_text(SLOW_DISK)
     yaml = tiny.write_yaml(folder / "config.yaml", config)
     command = [*TWO, str(folder / "slow_disk.py"), "train", str(yaml), "--out", str(folder / "pair")]

@@ -31,17 +31,28 @@ def collate(samples: Sequence[Sample], features: Mapping[str, int]) -> Batch:
 class LengthBuckets:
     """Batches of indices, samples of similar length together; a pure function of seed and epoch.
 
+    With `chances`, one per sample, an epoch draws as many samples as there are by them, with replacement.
+
     With several processes, each takes every world-th index of the same global batches. All have equally many batches,
     but in a batch shorter than `world` some get an empty list.
     """
 
     def __init__(
-        self, lengths: Sequence[int], batch_size: int, *, seed: int, shuffle: bool, rank: int = 0, world: int = 1
+        self,
+        lengths: Sequence[int],
+        batch_size: int,
+        *,
+        seed: int,
+        shuffle: bool,
+        chances: Sequence[float] | None = None,
+        rank: int = 0,
+        world: int = 1,
     ) -> None:
         self.lengths = np.asarray(lengths)
         self.batch_size = batch_size
         self.seed = seed
         self.shuffle = shuffle
+        self.chances = chances
         self.rank = rank
         self.world = world
 
@@ -52,7 +63,8 @@ class LengthBuckets:
         """The batches of one epoch: every index once, the short batch anywhere. Unshuffled: by length, then index."""
         if self.shuffle:
             rng = np.random.default_rng([self.seed, epoch])
-            order = rng.permutation(len(self.lengths))
+            count = len(self.lengths)
+            order = rng.permutation(count) if self.chances is None else rng.choice(count, count, p=self.chances)
             size = CHUNK * self.batch_size
             chunks = [self._by_length(order[i : i + size]) for i in range(0, len(order), size)]
             batches = [batch for chunk in chunks for batch in self._cut(chunk)]

@@ -11,8 +11,11 @@ from sparsefuse.tokens import HeadOutputs
 class Loss:
     """The loss of each sample, over all outputs of its head."""
 
-    def __init__(self, labels: Labels, *, label_smoothing: float):
-        self.task, self.heads, self.label_smoothing = labels.task, labels.heads, label_smoothing
+    def __init__(self, labels: Labels, *, label_smoothing: float, weights: Tensor | None = None):
+        self.task: metrics.Task = labels.task
+        self.heads, self.label_smoothing = labels.heads, label_smoothing
+        self.weights = weights
+        """of the classes, see `metrics.losses`"""
 
     def __call__(self, outputs: HeadOutputs, labels: Tensor, mix: mixup.Mix | None) -> Tensor:
         """(B,) the loss of each sample; `labels` as `Labels.encode` gives them."""
@@ -28,8 +31,10 @@ class Loss:
             labels = torch.lerp(labels[mix.partner], labels, mix.label)
 
         def losses(labels: Tensor) -> Tensor:
-            smoothing = self.label_smoothing
-            return metrics.losses(logits, labels, self.task, heads=self.heads, label_smoothing=smoothing)
+            smoothing, weights = self.label_smoothing, self.weights
+            return metrics.losses(
+                logits, labels, self.task, heads=self.heads, label_smoothing=smoothing, weights=weights
+            )
 
         each = losses(labels)
         if mix is not None and self.task != "regression":  # the same for classes: cross entropy is linear in the label

@@ -38,6 +38,7 @@ from sparsefuse.runs.scoring import Predicted, cost_of, scores, write_result
 from sparsefuse.runs.weights import read_weights, write_weights
 from sparsefuse.tokens import Batch, HeadOutputs, Tokens
 from sparsefuse.training import distributed, multiclip, pretrained, replay
+from sparsefuse.training.balance import check_balance, class_weights, sample_chances
 from sparsefuse.training.loss import Loss
 from sparsefuse.training.on_device import Drawn, on_device
 from sparsefuse.training.position import Learner, Position
@@ -141,9 +142,14 @@ class _Run:
         self.schedule = Schedule(self.optimizer, spec)
         self.mean = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(spec.ema)) if spec.ema else None
         self.learner = Learner(model, self.mean, self.optimizer, self.schedule)
-        self.loss = Loss(clips.labels, label_smoothing=spec.label_smoothing)
+        check_balance(spec.balance, clips.labels)
+        texts = [row.label for row in clips.splits["train"].rows]
+        weights = class_weights(clips.labels, texts).to(rank.device) if spec.balance == "weights" else None
+        chances = sample_chances(clips.labels, texts).tolist() if spec.balance == "sampler" else None
+        self.loss = Loss(clips.labels, label_smoothing=spec.label_smoothing, weights=weights)
         self.plan = model.mixup_plan()
-        self.buckets = LengthBuckets(clips.sizes["train"], spec.batch_size, seed=config.seed, shuffle=True)
+        sizes, size = clips.sizes["train"], spec.batch_size
+        self.buckets = LengthBuckets(sizes, size, seed=config.seed, shuffle=True, chances=chances)
         self.saved_at = time.monotonic()
 
     @property
