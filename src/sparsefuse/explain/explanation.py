@@ -45,13 +45,18 @@ class Explanation(NamedTuple):
 
 
 def explain(
-    run: str | Path | Predictor, clip: Clip, *, num_windows: int = NUM_WINDOWS, trust_code: bool = False
+    run: str | Path | Predictor,
+    clip: Clip,
+    *,
+    num_windows: int = NUM_WINDOWS,
+    device: str = "cpu",
+    trust_code: bool = False,
 ) -> Explanation:
-    """Explains the prediction for one clip; `clip` and `trust_code` as in `predict`.
+    """Explains the prediction for one clip; `clip`, `device` and `trust_code` as in `predictor.load`.
 
     Raises Unusable for a clip of which nothing can be read, ValueError for a method whose attention cannot be traced.
     """
-    predictor = run if isinstance(run, Predictor) else load(run, trust_code=trust_code)
+    predictor = run if isinstance(run, Predictor) else load(run, device=device, trust_code=trust_code)
     model = predictor.model
     tokens, missing = predictor.tokens(clip)
     states: list[State] = []

@@ -32,12 +32,18 @@ class ExplainedClip(NamedTuple):
 
 
 def explain_clip(
-    run: Path, clip: Path | None, *, manifest: Path | None = None, id: str | None = None, trust_code: bool = False
+    run: Path,
+    clip: Path | None,
+    *,
+    manifest: Path | None = None,
+    id: str | None = None,
+    device: str = "cpu",
+    trust_code: bool = False,
 ) -> ExplainedClip:
     """Explains a media file, or the clip of a manifest that has the id. Raises ValueError for none or both."""
     if (clip is None) == (manifest is None) or (manifest is None) != (id is None):
         raise ValueError("give either a media file, or --manifest FILE and --id ID")
-    predictor = load(run, trust_code=trust_code)
+    predictor = load(run, device=device, trust_code=trust_code)
     if manifest is not None and id is not None:
         name, chosen = id, _of_manifest(manifest, id, predictor)
     else:

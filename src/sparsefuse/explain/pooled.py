@@ -46,7 +46,7 @@ def _pooled(index: Tensor, relevance: Tensor) -> Pooled:
     """`index` (N,) window of each token, in order."""
     kept, count = index.unique_consecutive(return_counts=True)
     stop = count.cumsum(0)
-    return Pooled(relevance[kept], stop - count, stop)
+    return Pooled(relevance[kept].cpu(), (stop - count).cpu(), stop.cpu())
 
 
 def exchanged(model: FusionModel, states: list[State]) -> dict[int, dict[str, Tensor]]:
@@ -65,5 +65,5 @@ def exchanged(model: FusionModel, states: list[State]) -> dict[int, dict[str, Te
         for name, tokens in swapped.items():
             mask = states[depth].streams[name].mask[0]
             if mask.any():  # a clip may lack it
-                by_depth[depth][name] = tokens[0][mask][1:]
+                by_depth[depth][name] = tokens[0][mask][1:].cpu()
     return by_depth

@@ -32,12 +32,19 @@ _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")  # read when torch is imported
 _WAITING = 2  # shards that may wait to be written; with more, no further clips are started
 
 
-def run(plan: Plan, *, jobs: int, engine: str, timeout: float, strict: bool, progress: bool) -> Reasons:
-    """Extracts all clips of the plan and writes its shards. Raises the first Unusable if `strict`, Unusable for
-    clips that all fail in the same unforeseen way, OSError when the disk is full."""
+def run(
+    plan: Plan, *, jobs: int, engine: str, timeout: float, strict: bool, progress: bool, device: str = "auto"
+) -> Reasons:
+    """Extracts all clips of the plan and writes its shards; `device` replaces that of extractors that are models.
+
+    Raises the first Unusable if `strict`, Unusable for clips that all fail in the same unforeseen way, OSError when the
+    disk is full.
+    """
     columns = (TextColumn("extract"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[summary]}"))
     bar = Progress(*columns, console=Console(stderr=True), disable=not progress)
-    makers = [Maker(spec.modality, spec.extractor, spec.options) for spec in plan.specs]
+    place = {} if device == "auto" else {"device": device}
+    options = [spec.options | (place if "device" in spec.options else {}) for spec in plan.specs]
+    makers = [Maker(spec.modality, spec.extractor, own) for spec, own in zip(plan.specs, options, strict=True)]
     late: list[Failure | Note | None] = [Failure(f"took longer than {timeout:g} s, the time-out", ours=True)]
     try:
         with bar, ThreadPoolExecutor(1) as writer, _one_thread(jobs):

@@ -12,6 +12,7 @@ from torch import Tensor
 from sparsefuse.features._pretrained import Checkpoint, Kind, States, checkpoint, states
 from sparsefuse.features._transcript import read_text
 from sparsefuse.media import Channels, Choice, File, FileRequest, Frames, FramesRequest, Request, SoundRequest
+from sparsefuse.parallel.devices import device_of
 
 SOURCE = "video"
 PACKAGES = ("transformers", "tokenizers")
@@ -106,7 +107,7 @@ class Extractor:
         return self.output or possible[0]
 
     def _states(self, inputs: Mapping[str, Tensor], count: int | None = None) -> States:
-        device = self.device if self.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
+        device = device_of(self.device)
         auto = "float32" if device == "cpu" else "bfloat16"
         dtype = _DTYPES[auto if self.dtype == "auto" else self.dtype]
         return states(self._checkpoint.encoder(torch.device(device), dtype), inputs, self.layer, count)

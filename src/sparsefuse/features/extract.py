@@ -68,6 +68,7 @@ def extract(
     strict: bool = False,
     progress: bool = True,
     engine: Engine = "local",
+    device: str = "auto",
     bounds: Bounds = Bounds(),  # noqa: B008 - it is a constant
     roots: Sequence[str | Path] | None = None,
 ) -> Summary:
@@ -77,7 +78,8 @@ def extract(
     `features`: {modality: {"extractor": name or path.py, "source": manifest column, ...the extractor's options}};
     without it a `video` column gives frames at 10 a second and a spectrogram, an `audio` column a spectrogram. Of a row
     with `start` or `end` (seconds) that part of the film is read; with "whole": true, all of it. `jobs`: processes;
-    0 = one per core, 1 = this process alone, without a time-out. `strict`: raise the first Unusable. With `roots`
+    0 = one per core, 1 = this process alone, without a time-out. `strict`: raise the first Unusable. `device`, of
+    extractors that are models, in place of that in their options: cpu, cuda ...; auto = leave it. With `roots`
     no URL is fetched, and no file is read that lies neither in the manifest's folder nor in one of these.
     Raises Unusable if a modality of `features` was made of no clip, ValueError for a wrong manifest or option,
     FileExistsError when another process fills `out`, OSError when the disk is full; a rerun continues from there.
@@ -92,6 +94,7 @@ def extract(
     specs = _specs(table, features or _default(table), manifest)
     parts = parts_of(manifest, table)
     _check_parts(manifest, specs, any(parts))
+    _check_device(specs, device)
     limits = bounds.limits()
     if roots is None:
         _check_urls(table, specs)
@@ -105,7 +108,9 @@ def extract(
             _log.warning("column %r holds .csv files, kept as features: all their columns; %s", column, hint)
     with in_use(out):
         plan = Plan(table, parts, specs, manifest.parent, out, limits)
-        reasons = run(plan, jobs=jobs, engine=engine, timeout=bounds.timeout, strict=strict, progress=progress)
+        reasons = run(
+            plan, jobs=jobs, engine=engine, timeout=bounds.timeout, strict=strict, progress=progress, device=device
+        )
         skipped = _write(table, specs, plan, reasons, manifest.parent, out, set(features or ()))
         plan.finish()
     return Summary(out / "manifest.csv", plan.total - plan.reused - len(reasons), plan.reused, skipped)
@@ -171,6 +176,18 @@ def _check_parts(manifest: Path, specs: list[Spec], parts: bool) -> None:
                 f"{manifest}: has columns start and end, but the extractor of modality {spec.modality!r}, "
                 f"{spec.extractor!r}, cannot read a part of a file; give it `whole: true` to read all of each file"
             )
+
+
+def _check_device(specs: list[Spec], device: str) -> None:
+    """Raises ValueError if the device of an extractor is not there."""
+    own = [spec.options["device"] for spec in specs if "device" in spec.options]
+    if own or device != "auto":
+        from sparsefuse.parallel.devices import device_of  # imports torch, which most extractors do not need
+
+        for name in own if device == "auto" else [device]:
+            device_of(name)
+    if device != "auto" and not own:
+        _log.warning("no extractor is a model that runs on a device; %s is not used", device)
 
 
 def _check_urls(table: Table, specs: list[Spec]) -> None:

@@ -39,17 +39,18 @@ def finetune(
     test: Path | None = None,
     new_classes: bool = False,
     measured: bool = True,
+    device: str = "cpu",
     trust_code: bool = False,
 ) -> Path:
     """Adapts the model of `run` to the clips of `manifest` and writes the run folder `out`, which loads like any other.
 
     `manifest` and `test` name features or media; media become features by the run's own options. The clips of `test`
-    are not trained on: the model is scored on them before and after. `trust_code`: see `predictor.load`. Raises
-    FileExistsError if `out` is not empty, ValueError if it lies in `run` or the clips cannot be used.
+    are not trained on: the model is scored on them before and after. `device`, `trust_code`: see `predictor.load`.
+    Raises FileExistsError if `out` is not empty, ValueError if it lies in `run` or the clips cannot be used.
     """
     settings = settings or Settings()
     check_out(run, out)
-    predictor = load(run, trust_code=trust_code)
+    predictor = load(run, device=device, trust_code=trust_code)
     folder = RunFolder(run)
     data, facts = folder.read(Config).data, folder.read(ModelFacts)
     read = partial(read_clips, predictor, label=data.label, separator=data.separator)
@@ -59,9 +60,9 @@ def finetune(
         count = f"{len(both)} of {len(held.rows)} clips"
         raise ValueError(f"{test}: {count} are in {manifest} too, such as {both[0]}; the test needs others")
     before, now = predictor.labels.num_outputs, clips.labels.num_outputs
-    with torch.random.fork_rng():
+    with torch.random.fork_rng([predictor.device] if predictor.device.type == "cuda" else []):
         torch.manual_seed(settings.seed)  # dropout's
-        model = grown(predictor.model, facts, before, now)
+        model = grown(predictor.model, facts, before, now).to(predictor.device)
         old = _old(folder, predictor.model, model, settings) if settings.replay else None
         rows = class_weights(facts, before) if predictor.labels.task != "regression" else []
         depth = depth_of(model, settings)
@@ -79,7 +80,7 @@ def finetune(
         adapted.requires_grad_(True).eval()
     comparison = trial(model, adapted, held, predictor.fit) if held else None
     outcome = Outcome(adapted, predictor.stats, clips, validated, effort, comparison, sum(seconds))
-    write_run(folder, RunFolder(out), outcome, settings, manifest=manifest, measured=measured)
+    write_run(folder, RunFolder(out), outcome, settings, manifest=manifest, device=device, measured=measured)
     return out
 
 

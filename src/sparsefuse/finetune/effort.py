@@ -40,7 +40,7 @@ def measured_effort(model: FusionModel, material: Material, settings: Settings) 
     def one() -> None:
         step(model, material, trained, optimizer, new, old)
 
-    cpu = torch.device("cpu")
-    times = seconds(one, cpu, STEPS, warmup=2)
+    device = trained.parameters[0].device
+    times = seconds(one, device, STEPS, warmup=2)
     model.zero_grad(set_to_none=True)  # otherwise the gradients of the last step would count as freed
-    return Effort(1e3 * statistics.median(times), peak_of(one, cpu) / 1e6, trained.size, len(new), len(old))
+    return Effort(1e3 * statistics.median(times), peak_of(one, device) / 1e6, trained.size, len(new), len(old))

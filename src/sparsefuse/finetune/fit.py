@@ -95,7 +95,8 @@ def step(
         state = states.join([state, states.take(material.old.state, old)])
         labels = torch.cat([labels, material.old.labels[old]])
     outputs, penalty = model.head_outputs(model.through(state, trained.depth))
-    each = torch.zeros(())
+    labels = labels.to(outputs.logits.device)
+    each = torch.zeros((), device=labels.device)
     for logits, weight in zip(outputs.logits.unbind(1), outputs.weights.unbind(1), strict=True):
         each = each + weight * metrics.losses(logits, labels, material.labels.task, heads=material.labels.heads)
     loss = sum((part.mean() for part in (each[: len(new)], each[len(new) :]) if len(part)), penalty)
@@ -132,10 +133,10 @@ def _new_state(model: FusionModel, material: Material, depth: int, chosen: Tenso
 def _held_out(
     model: FusionModel, material: Material, depth: int, new: Sequence[int], old: Sequence[int]
 ) -> tuple[Tensor, Tensor]:
-    """Logits of the new and the old clips that are held out."""
+    """Logits of the new and the old clips that are held out, on the CPU."""
 
     def logits(state: State) -> Tensor:
-        found = model.head(model.through(state, depth)).float()
+        found = model.head(model.through(state, depth)).float().cpu()
         if not found.isfinite().all():
             raise ValueError("the model's output for held-out clips is not finite; lower --lr")
         return found

@@ -37,7 +37,7 @@ class Outcome(NamedTuple):
 
 
 def write_run(
-    run: RunFolder, out: RunFolder, done: Outcome, settings: Settings, *, manifest: Path, measured: bool
+    run: RunFolder, out: RunFolder, done: Outcome, settings: Settings, *, manifest: Path, device: str, measured: bool
 ) -> None:
     """Writes all files of the new run; result.json last, so its presence means the run is complete.
 
@@ -48,7 +48,7 @@ def write_run(
     origin = Origin(facts.name, weights, done.clips.fingerprint)
     facts = replace(facts, name=f"{facts.name}-finetuned", labels=done.clips.labels, finetuned_from=origin)
     out.write(run.read(Config))
-    out.write(environment("cpu", settings.seed))
+    out.write(environment(device, settings.seed))
     out.write(facts)
     out.write_skips([*done.clips.skips, *(done.trial.clips.skips if done.trial else ())])
     out.write_epochs(done.validated.lines)

@@ -26,7 +26,7 @@ def trial(before: FusionModel, after: FusionModel, clips: UserClips, fit: Length
     numbers, labels = range(len(clips.samples)), labels_of(clips.samples)
     batches = [numbers[i : i + HELD_BATCH] for i in numbers[::HELD_BATCH]]
     outputs = [
-        multiclip.predict(model, clips.samples, fit, clips.labels.num_outputs, batches=batches)
+        multiclip.predict(model, clips.samples, fit, clips.labels.num_outputs, batches=batches).cpu()
         for model in (before, after)
     ]
     both = [Predicted(logits, labels, [row.id for row in clips.rows]) for logits in outputs]

@@ -68,7 +68,8 @@ class Prediction(NamedTuple):
 def load(run: str | Path, *, device: str = "cpu", trust_code: bool = False) -> "Predictor":
     """Loads the best model of a run folder. Raises FileNotFoundError if there is none.
 
-    `device`: cpu, cuda, cuda:1 ...; auto = cuda if there is one, else cpu. ValueError for one that is not there.
+    `device`, of the model and of extractors that are models: cpu, cuda, cuda:1 ...; auto = cuda if there is one, else
+    cpu. ValueError for one that is not there.
     A run whose method or extractor is a .py file is refused unless `trust_code`: loading must not execute what came
     with it.
     """
@@ -152,6 +153,11 @@ class Predictor:
                 return {places[0]: error}
             return {place: self._batch([place], read)[place] for place in places}  # the others are not to blame
         return {place: self.prediction(row, read[place][1]) for place, row in zip(places, logits, strict=True)}
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model is."""
+        return next(self.model.parameters()).device
 
     @property
     def temperature(self) -> float:
@@ -263,6 +269,7 @@ class Predictor:
                 f"{path} is a media file, but {name!r} was trained on features computed elsewhere; give its features"
             )
         spec = {k: v for k, v in self.extract[name].items() if k not in PLACE}
+        spec |= {"device": str(self.device)} if "device" in spec else {}  # the one it was made on may not be here
         make = self.extract[name]["extractor"]
         return extractor(make)(path, **spec)
 

@@ -42,6 +42,7 @@ class Rules(NamedTuple):
     run: Path
     trust_code: bool
     max_seconds: float
+    device: str = "cpu"
 
 
 class ReadTask(NamedTuple):
@@ -90,7 +91,7 @@ def serve_tasks(connection: Connection, rules: Rules) -> None:
     from sparsefuse.inference.predictor import load
 
     sys.modules["torch"].set_num_threads(1)
-    predictor = load(rules.run, trust_code=rules.trust_code)
+    predictor = load(rules.run, device=rules.device, trust_code=rules.trust_code)
     _warm_up(predictor)
     most = most_tokens(rules.run)
     _limit_memory()

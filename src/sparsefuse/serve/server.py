@@ -38,6 +38,7 @@ def serve(
     limits: ServeLimits,
     access: Access,
     page: bool,
+    device: str,
     open_to_all: bool,
     trust_code: bool,
 ) -> None:
@@ -52,7 +53,7 @@ def serve(
             "clients send as `Authorization: Bearer SECRET`, or give --open to serve anyone"
         )
     with _listening(host, port) as listener, _own_folder() as folder:
-        service = Service(run, limits, folder, trust_code=trust_code)
+        service = Service(run, limits, folder, device=device, trust_code=trust_code)
         if not is_loopback(host):
             who = "anyone who can reach this machine can use the model, and" if not access.token else "the token and"
             _log.warning(

@@ -34,18 +34,22 @@ class Answer(NamedTuple):
 
 
 class Service:
-    """Predictions and explanations of a run. It writes to `folder`, which the caller removes."""
+    """Predictions, on `device`, and explanations of a run. It writes to `folder`, which the caller removes."""
 
-    def __init__(self, run: Path, limits: ServeLimits, folder: Path, *, trust_code: bool = False) -> None:
+    def __init__(
+        self, run: Path, limits: ServeLimits, folder: Path, *, device: str = "cpu", trust_code: bool = False
+    ) -> None:
         self.limits, self.folder = limits, folder
         self.numbers = Numbers()
         self.draining = False
-        self._predictor = load(run, trust_code=trust_code)
+        self._predictor = load(run, device=device, trust_code=trust_code)
         if self._predictor.extract:
             import_av()  # raises now if it is not installed
         self.card = ServerCard.of(run, self._predictor, limits, most_tokens(run))
         self.fields = sorted({*self._predictor.columns, FILE})
-        self._rules = Rules(run, trust_code, limits.max_seconds)
+        # A reading process has a GPU only for an extractor that is a model: each takes some of its memory.
+        models = any("device" in spec for spec in self._predictor.extract.values())
+        self._rules = Rules(run, trust_code, limits.max_seconds, device if models else "cpu")
         self._taken = self._working = 0
         self.numbers.gauge("in_flight", "Clips that are processed.", lambda: self._working)
         self.numbers.gauge("queue_depth", "Clips that are received or wait.", lambda: self._taken - self._working)

@@ -64,7 +64,7 @@ def keep(folder: RunFolder, model: FusionModel, data: ClipDataset, per_class: in
 
 def load(folder: RunFolder, model: FusionModel) -> Replay | None:
     """The run's replay clips, or None if there are none. Raises ValueError if other weights computed them, or they do
-    not fit the run's model and labels."""
+    not fit the run's model and labels. The states are where the model is, the labels on the CPU."""
     if not folder.replay.is_file():
         return None
     saved = checkpoint.load(folder.replay)
@@ -76,7 +76,8 @@ def load(folder: RunFolder, model: FusionModel) -> Replay | None:
         )
     labels = folder.read(ModelFacts).labels
     with suppress(LookupError, RuntimeError, TypeError, ValueError):
-        found = Replay(states.from_tensors(saved.tensors), saved.tensors["labels"], depth)
+        state = states.to(states.from_tensors(saved.tensors), next(model.parameters()).device)
+        found = Replay(state, saved.tensors["labels"], depth)
         if _fits(found, model, labels):
             return found
     raise ValueError(f"{folder.replay} does not hold clips of {folder.path}; remove it, or copy it again")
@@ -92,7 +93,7 @@ def _fits(found: Replay, model: FusionModel, labels: Labels) -> bool:
     return (
         (kept.ndim, kept.is_floating_point()) == shape
         and all(mask.dtype == torch.bool and mask.shape == x.shape[:2] and len(x) == len(kept) for x, mask in streams)
-        and bool(metrics.losses(logits, kept, labels.task, heads=labels.heads).isfinite().all())
+        and bool(metrics.losses(logits.cpu(), kept, labels.task, heads=labels.heads).isfinite().all())
     )
 
 

@@ -44,6 +44,12 @@ def _stacked(parts: Sequence[Tokens]) -> Tokens:
     )
 
 
+def to(state: State, device: torch.device) -> State:
+    """The same clips on a device."""
+    streams = {name: Tokens(x.to(device), mask.to(device)) for name, (x, mask) in state.streams.items()}
+    return State(streams, state.penalty.to(device))
+
+
 def to_tensors(state: State) -> dict[str, Tensor]:
     """As one flat dict for safetensors, in half precision: `x/<stream>` and `mask/<stream>`."""
     streams = state.streams.items()

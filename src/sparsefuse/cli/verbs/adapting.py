@@ -16,6 +16,7 @@ def finetune(
     new_classes: bool = False,
     test: Path | None = None,
     seed: int = 0,
+    device: str = "auto",
     trust_code: bool = False,
 ) -> None:
     """Adapts a trained model to one user's few clips. The model stays as it is; a new run folder is written.
@@ -32,6 +33,7 @@ def finetune(
         new_classes: allow new classes, of two clips or more
         test: a manifest of clips that are not trained on, to score the model on before and after
         seed: seed of the order of clips and of the folds
+        device: cpu, cuda, cuda:1 ...; auto = cuda if there is one, else cpu
         trust_code: allow a run whose method or extractor is a .py file
     """
     from sparsefuse.finetune import Settings
@@ -39,7 +41,17 @@ def finetune(
     from sparsefuse.finetune.summary import summary
 
     settings = Settings(weights, epochs, lr, rank, replay=not no_replay, seed=seed)
-    print(summary(adapt(run, clips, out, settings=settings, test=test, new_classes=new_classes, trust_code=trust_code)))
+    new = adapt(
+        run,
+        clips,
+        out,
+        settings=settings,
+        test=test,
+        new_classes=new_classes,
+        device=device,
+        trust_code=trust_code,
+    )
+    print(summary(new))
 
 
 def remember(run: Path, clips: int = 4, trust_code: bool = False) -> None:

@@ -77,6 +77,7 @@ def extract(
     jobs: int = 0,
     strict: bool = False,
     engine: Literal["local", "ray"] = "local",
+    device: str = "auto",
     timeout: float = 600.0,
     max_minutes: float = 60.0,
     max_gb: float = 20.0,
@@ -93,6 +94,8 @@ def extract(
         jobs: processes; 0 = one per core; 1 = this process alone, without time-out or crash protection
         strict: stop at the first clip that cannot be used
         engine: local, or ray: a Ray cluster (RAY_ADDRESS, else one on this machine)
+        device: where encoders run, whatever their options say: cpu, cuda, cuda:1 ...; auto = what they say, by
+            default a GPU if there is one
         timeout: seconds after which a clip is skipped
         max_minutes: longest film, or part of one, that is read
         max_gb: largest file that is read
@@ -111,6 +114,7 @@ def extract(
         jobs=jobs,
         strict=strict,
         engine=engine,
+        device=device,
         bounds=bounds,
         roots=allowed_roots(offline, roots),
     )

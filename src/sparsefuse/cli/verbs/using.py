@@ -97,6 +97,7 @@ def explain(
     id: str | None = None,
     out: Path | None = None,
     png: Path | None = None,
+    device: str = "auto",
     trust_code: bool = False,
 ) -> None:
     """Shows attention rollout over a clip, and the effect of masking parts of it, as one HTML page.
@@ -108,11 +109,12 @@ def explain(
         id: which clip of the manifest
         out: the page; <run>/explain/<clip>.html by default
         png: write the figure alone to this file too
+        device: cpu, cuda, cuda:1 ...; auto = cuda if there is one, else cpu
         trust_code: allow a run whose method or extractor is a .py file
     """
     from sparsefuse.explain.page import explain_clip, page_name, write_page, write_picture
 
-    explained = explain_clip(run, clip, manifest=manifest, id=id, trust_code=trust_code)
+    explained = explain_clip(run, clip, manifest=manifest, id=id, device=device, trust_code=trust_code)
     print(
         explained.explanation.prediction.label,
         *(f"{name} {share:.2f}" for name, share in explained.explanation.shares.items()),
@@ -139,6 +141,7 @@ def serve(
     base_path: str = "",
     open: bool = False,
     allow_urls: bool = False,
+    device: str = "auto",
     trust_code: bool = False,
 ) -> None:
     """Serves a model over HTTP: POST /predict takes clips, / is a web page. Ctrl-C ends it.
@@ -162,6 +165,7 @@ def serve(
         base_path: path under which a proxy shows it, such as /models/birds
         open: let others in without a token
         allow_urls: let the extractors fetch what they name from the hub; else it must be in the cache
+        device: where batches are predicted: cpu, cuda, cuda:1 ...; auto = cuda if there is one, else cpu
         trust_code: allow a run whose method or extractor is a .py file
     """
     import os
@@ -183,6 +187,7 @@ def serve(
         limits=limits,
         access=access,
         page=not no_page,
+        device=device,
         open_to_all=open,
         trust_code=trust_code,
     )
