@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from jsonargparse import set_parsing_settings  # pyright: ignore[reportPrivateImportUsage]
 
 from sparsefuse.features import build, extractor, extractors, resolve, source_of
 
@@ -13,6 +14,13 @@ import numpy as np
 SOURCE = "audio"
 def extract(path, *, scale: float = 2.0):
     return np.full((3, 1), scale, np.float32)
+"""
+OWN_CLASS = """
+from dataclasses import dataclass
+SOURCE = "audio"
+@dataclass(frozen=True)
+class Extractor:
+    scale: float = 2.0
 """
 
 
@@ -68,6 +76,16 @@ def test_a_file_of_ones_own_is_an_extractor(tmp_path: Path) -> None:
     assert resolve(name, {}) == {"scale": 2.0}
     assert source_of(name) == "audio"
     assert extractor(name)("x.wav", scale=4).tolist() == [[4], [4], [4]]
+
+
+def test_a_class_of_ones_own_is_one_from_the_command_line_too(tmp_path: Path) -> None:
+    """Whose parser reads docstrings of fields in the source."""
+    (tmp_path / "own.py").write_text(OWN_CLASS)
+    set_parsing_settings(docstring_parse_attribute_docstrings=True)
+    try:
+        assert resolve(str(tmp_path / "own.py"), {"scale": 4}) == {"scale": 4.0}
+    finally:
+        set_parsing_settings(docstring_parse_attribute_docstrings=False)
 
 
 def test_a_file_that_is_none_says_what_it_lacks(tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ import inspect
 import json
 import pkgutil
 import re
+import sys
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import lru_cache
@@ -212,10 +213,12 @@ def _module(name: str) -> ModuleType:
 
 @lru_cache(maxsize=16)
 def _own_module(path: Path, changed: int) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(f"sparsefuse_extractor_{path.stem}", path)
+    name = f"sparsefuse_extractor_{path.stem}_{abs(hash((path, changed)))}"
+    spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None, path
     assert spec.loader is not None, path
     module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # where a parser of docstrings looks for a class's source
     spec.loader.exec_module(module)
     if not hasattr(module, "SOURCE"):
         raise ValueError(f"extractor {str(path)!r} does not define `SOURCE`")
