@@ -15,9 +15,9 @@ from jsonargparse import ActionConfigFile, ArgumentParser, set_parsing_settings 
 from sparsefuse.cli.argv import on_top, spelled_out
 from sparsefuse.cli.complaint import complaint
 from sparsefuse.cli.verbs import GRIDS, GUIDES, POSITIONAL, VERBS, WITH_CONFIG
-from sparsefuse.cli.yaml_file import read_yaml
 from sparsefuse.config import Config
 from sparsefuse.files.lock import in_use
+from sparsefuse.files.yaml_file import read_yaml
 from sparsefuse.parallel.cores import share_cores
 from sparsefuse.parallel.memory import keep_memory
 from sparsefuse.shown import REASON, shown
@@ -52,7 +52,7 @@ def _text(error: Exception) -> str:
 
 def _parsed(argv: list[str]) -> tuple[str, dict[str, Any]]:
     """The verb and its arguments."""
-    written = read_yaml(Path(argv[argv.index("--config") + 1])) if "--config" in argv[:-1] else None
+    written = read_yaml(Path(argv[argv.index("--config") + 1]), Config) if "--config" in argv[:-1] else None
     parser = _parser(argv)
     argv = on_top(argv, lambda rest: vars(parser.parse_args(rest)[rest[0]]))
     namespace = parser.instantiate(parser.parse_args(argv))

@@ -1,10 +1,8 @@
-"""Reads a configuration's YAML file, unless a few lines of it stand for far more."""
+"""Reads a YAML file as a tree, unless a few lines of it stand for far more."""
 
 from dataclasses import is_dataclass
 from pathlib import Path
 from typing import Any, get_type_hints
-
-from sparsefuse.config import Config
 
 LARGEST = 100_000
 """values in a configuration, where each `*alias` counts as all that it stands for"""
@@ -12,8 +10,8 @@ DEEPEST = 50
 """levels of nesting"""
 
 
-def read_yaml(path: Path) -> dict[str, Any]:
-    """The file's tree. Raises ValueError for a file that holds anything else."""
+def read_yaml(path: Path, kind: type) -> dict[str, Any]:
+    """The tree of a `kind`, a dataclass. Raises ValueError for a file that holds anything else."""
     import yaml
     from jsonargparse import get_loader
 
@@ -31,7 +29,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
         raise ValueError(f"{path}: no YAML of a configuration ({' '.join(str(error).split()):.300})") from error
     if not isinstance(tree, dict):
         raise ValueError(f"{path}: holds no fields, expected lines such as `method: sft`")
-    _check_sections(Config, tree, str(path))
+    _check_sections(kind, tree, str(path))
     return tree
 
 
