@@ -1,6 +1,8 @@
 """The configuration: one YAML per data set, typed; `cli` turns the same fields into flags."""
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
 from typing import Any, Literal
 
 Task = Literal["class", "multilabel", "heads", "regression"]
@@ -200,6 +202,57 @@ class Config:
     """seed of the weights, the order of samples, dropout and mixup"""
     study: Study = field(default_factory=Study)
     """for the verb `study` only"""
+
+    @classmethod
+    def load(cls, source: "Config | str | Path | None" = None, **changes: object) -> "Config":
+        """The configuration in a YAML file (its paths are relative to its folder), or of a manifest, any other file.
+
+        `changes` are fields of `Config`; a mapping changes what it names and leaves the rest:
+        `Config.load("clips.yaml", method="late", train={"epochs": 3})`. Raises FileNotFoundError for a YAML file that
+        does not exist, ValueError for content, a name or a value that no configuration has.
+        """
+        from sparsefuse.files.typed import from_json, plain
+
+        if isinstance(source, Config) and not changes:
+            return source
+        tree, place = {}, "configuration"
+        if isinstance(source, Config):
+            tree = plain(source)
+        elif source is not None:
+            tree, place = _tree_of(Path(source)), str(source)
+        sections = {part.name: getattr(part.type, "__dataclass_fields__", {}) for part in fields(cls)}
+        for name in changes.keys() - sections.keys():
+            if inner := next((section for section, names in sections.items() if name in names), None):
+                raise ValueError(f"unknown field {name!r}; did you mean {inner}={{{name!r}: ...}}?")
+        return from_json(cls, merged(tree, plain(changes)), place)
+
+
+def _tree_of(path: Path) -> dict[str, Any]:
+    return read_tree(path) if path.suffix.lower() in (".yaml", ".yml") else {"data": {"manifest": str(path)}}
+
+
+def read_tree(path: Path) -> dict[str, Any]:
+    """The fields in a YAML file; paths in it, which are relative to its folder, as relative to the current one."""
+    from sparsefuse.files.yaml_file import read_yaml
+
+    tree, folder = read_yaml(path, Config), path.parent
+    data, train = tree.get("data", {}), tree.get("train", {})
+    if isinstance(manifest := data.get("manifest"), str) and manifest:
+        data["manifest"] = str(folder / manifest)
+    if isinstance(lists := data.get("classes"), dict):
+        data["classes"] = {name: str(folder / str(file)) for name, file in lists.items()}
+    if isinstance(start := train.get("pretrained"), str) and start and (folder / start).is_dir():
+        train["pretrained"] = str(folder / start)  # a folder, not a name on the hub
+    return tree
+
+
+def merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """Mappings join, key by key; anything else above replaces what is below."""
+    joined = dict(below)
+    for key, value in above.items():
+        before = joined.get(key)
+        joined[key] = merged(before, value) if isinstance(before, Mapping) and isinstance(value, Mapping) else value
+    return joined
 
 
 _COUNT, _NUMBER, _SHARE = 10**6, 1e6, 1.0

@@ -2,6 +2,7 @@
 
 import inspect
 import io
+import json
 import logging
 import re
 import sys
@@ -15,9 +16,8 @@ from jsonargparse import ActionConfigFile, ArgumentParser, set_parsing_settings 
 from sparsefuse.cli.argv import on_top, spelled_out
 from sparsefuse.cli.complaint import complaint
 from sparsefuse.cli.verbs import GRIDS, GUIDES, POSITIONAL, VERBS, WITH_CONFIG
-from sparsefuse.config import Config
+from sparsefuse.config import Config, read_tree
 from sparsefuse.files.lock import in_use
-from sparsefuse.files.yaml_file import read_yaml
 from sparsefuse.parallel.cores import share_cores
 from sparsefuse.parallel.memory import keep_memory
 from sparsefuse.shown import REASON, shown
@@ -52,7 +52,9 @@ def _text(error: Exception) -> str:
 
 def _parsed(argv: list[str]) -> tuple[str, dict[str, Any]]:
     """The verb and its arguments."""
-    written = read_yaml(Path(argv[argv.index("--config") + 1]), Config) if "--config" in argv[:-1] else None
+    if "--config" in argv[:-1]:
+        place = argv.index("--config") + 1
+        argv[place] = json.dumps(read_tree(Path(argv[place])), default=str)
     parser = _parser(argv)
     argv = on_top(argv, lambda rest: vars(parser.parse_args(rest)[rest[0]]))
     namespace = parser.instantiate(parser.parse_args(argv))
@@ -62,7 +64,7 @@ def _parsed(argv: list[str]) -> tuple[str, dict[str, Any]]:
     arguments.pop("config", None)
     if verb in WITH_CONFIG:
         fields = {name: arguments.pop(name) for name in Config.__dataclass_fields__}
-        arguments["config"] = _rooted(Config(**fields), argv, written)
+        arguments["config"] = Config(**fields)
     return verb, arguments
 
 
@@ -111,28 +113,6 @@ def _add_arguments(parser: "_Parser", name: str, verb: Callable[..., None]) -> N
             if parameter.annotation == list[Path]:
                 more["metavar"] = "PATH,..."
             parser.add_argument(f"--{argument}", type=parameter.annotation, required=required, help=text, **more)
-
-
-def _rooted(config: Config, argv: list[str], tree: dict[str, Any] | None) -> Config:
-    """Paths in the YAML are relative to the YAML's folder; those of a flag, to the current one."""
-    import dataclasses
-
-    if tree is None:
-        return config
-    flags = argv[argv.index("--config") :]
-    path = Path(flags[1])
-    written, data, train = tree.get("data") or {}, config.data, config.train
-    if data.manifest and data.manifest == written.get("manifest") and "--data.manifest" not in flags:
-        data = dataclasses.replace(data, manifest=str(path.parent / data.manifest))
-    listed = written.get("classes") or {}
-    classes = {
-        name: str(path.parent / file) if file == listed.get(name) and f"--data.classes.{name}" not in flags else file
-        for name, file in data.classes.items()
-    }
-    start = (tree.get("train") or {}).get("pretrained")
-    if start and start == train.pretrained and "--train.pretrained" not in flags and (path.parent / start).is_dir():
-        train = dataclasses.replace(train, pretrained=str(path.parent / start))  # a folder, not a name on the hub
-    return dataclasses.replace(config, data=dataclasses.replace(data, classes=classes), train=train)
 
 
 def _list_methods(parser: "_Parser", more: str) -> None:

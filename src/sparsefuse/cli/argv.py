@@ -6,6 +6,7 @@ from collections.abc import Callable, Container, Mapping
 from pathlib import Path
 from typing import Any
 
+from sparsefuse.config import merged
 from sparsefuse.files.references import FILES, suffix
 
 STRINGS = ("--methods", "--data.modalities", "--data.split.test_groups", "--data.split.folds", "--study.experiments",
@@ -65,14 +66,14 @@ def on_top(argv: list[str], below: Callable[[list[str]], Mapping[str, Any]]) -> 
         if tree is None:
             rest += [arg] if value is None else [arg, value]
         else:
-            mappings[flag] = _merged(mappings.get(flag, {}), tree)
+            mappings[flag] = merged(mappings.get(flag, {}), tree)
     if not mappings:
         return argv
     before = below(rest)
     return rest + [
         part
         for flag, tree in mappings.items()
-        for part in (flag, json.dumps(_merged(before.get(flag.removeprefix("--")) or {}, tree)))
+        for part in (flag, json.dumps(merged(before.get(flag.removeprefix("--")) or {}, tree)))
     ]
 
 
@@ -83,7 +84,7 @@ def _tree(path: str, text: str) -> dict[str, Any] | None:
         value = {}
         for pair in re.split(r",(?=[^,=]+=)", text):
             name, _, inner = pair.partition("=")
-            value = _merged(value, _nested(name, _value(inner)))
+            value = merged(value, _nested(name, _value(inner)))
     tree = _nested(path, value)
     return tree if isinstance(tree, dict) else None
 
@@ -104,12 +105,3 @@ def _value(text: str) -> Any:
         return get_loader("yaml")(text)
     except yaml.YAMLError:
         return text
-
-
-def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
-    """Mappings join, key by key; anything else above replaces what is below."""
-    merged = dict(below)
-    for key, value in above.items():
-        before = merged.get(key)
-        merged[key] = _merged(before, value) if isinstance(before, Mapping) and isinstance(value, Mapping) else value
-    return merged

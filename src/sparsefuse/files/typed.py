@@ -47,7 +47,7 @@ def to_json(record: object) -> dict[str, JSON]:
     """A dataclass as JSON: names as its fields', without a trailing `_` (`from_`). A field that is None, and is so by
     default, is left out."""
     values = {field: getattr(record, field.name) for field in fields(cast(Any, record))}
-    return {f.name.rstrip("_"): _plain(v) for f, v in values.items() if v is not None or f.default is not None}
+    return {f.name.rstrip("_"): plain(v) for f, v in values.items() if v is not None or f.default is not None}
 
 
 def from_json(kind: type[T], value: object, place: str) -> T:
@@ -55,12 +55,15 @@ def from_json(kind: type[T], value: object, place: str) -> T:
     return cast(T, _typed(kind, value, place, ""))
 
 
-def _plain(value: Any) -> JSON:
+def plain(value: Any) -> Any:
+    """A value as JSON has it: dataclasses and mappings as objects, tuples as lists, paths as texts."""
     if is_dataclass(value):
         return to_json(value)
     if isinstance(value, Mapping):
-        return {str(key): _plain(inner) for key, inner in value.items()}
-    return [_plain(inner) for inner in value] if isinstance(value, list | tuple) else value
+        return {str(key): plain(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(inner) for inner in value]
+    return str(value) if isinstance(value, Path) else value
 
 
 def _typed(kind: Any, value: Any, place: str, path: str) -> Any:
@@ -125,7 +128,7 @@ def _of(kind: type, value: Any, place: str, path: str) -> Any:
     """The value, if it is of this plain type; a whole number is a float too."""
     right = isinstance(value, (int, float) if kind is float else kind)
     if not right or (isinstance(value, bool) and kind is not bool):
-        got = str(value) if isinstance(value, bool | int | float) else _NAMES[type(value)]
+        got = str(value) if isinstance(value, bool | int | float) else _NAMES.get(type(value), type(value).__name__)
         raise ValueError(f"{_at(place, path)} {'is' if path else 'holds'} {got[:60]}; expected {_NAMES[kind]}")
     return value
 
