@@ -34,6 +34,15 @@ def test_top_folders_may_be_splits_and_inner_ones_are_groups(tmp_path):
     ]
 
 
+def test_a_csv_is_a_clips_sensor_readings(tmp_path):
+    touch(tmp_path / "in", "walk/1.csv", "walk/1.mp4", "run/1.csv", "labels.csv")
+    rows = read_table(formats.prepare("folders", tmp_path / "in", tmp_path / "out")).rows
+    assert [(row["id"], row["video"], row["series"]) for row in rows] == [
+        ("run/1", "", "../in/run/1.csv"),
+        ("walk/1", "../in/walk/1.mp4", "../in/walk/1.csv"),
+    ]
+
+
 def test_a_class_called_train_is_a_class(tmp_path):
     touch(tmp_path / "in", "train/1.wav", "plane/1.wav")
     rows = read_manifest(formats.prepare("folders", tmp_path / "in", tmp_path / "out")).rows

@@ -2,14 +2,14 @@
 
 Layout: <class>/<clip>.mp4, or <split>/<class>/<clip>.mp4 with the splits train, valid (or val, validation) and test.
 A folder inside a class's is a group, such as a speaker: <class>/<group>/<clip>.mp4. Files that differ in nothing but
-their suffix (.mp4 and .wav, say) are one clip.
+their suffix (.mp4 and .wav, say) are one clip. A .csv is a clip's sensor readings, in the column `series`.
 """
 
 import logging
 from pathlib import Path
 
 from sparsefuse.data.formats._media import refer, walk
-from sparsefuse.files.references import AUDIO, FEATURES, VIDEO
+from sparsefuse.files.references import AUDIO, FEATURES, TABLES, VIDEO
 from sparsefuse.files.rows import write_table
 
 log = logging.getLogger(__name__)
@@ -20,7 +20,8 @@ COLUMNS = {
     "audio": AUDIO,
     "image": frozenset({".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp"}),
     "text": frozenset({".txt", ".srt", ".vtt"}),
-    "features": FEATURES - {".csv"},
+    "series": TABLES,
+    "features": FEATURES - TABLES,
 }
 """manifest column -> suffixes of its files"""
 
