@@ -1,5 +1,6 @@
 """Words against a table of five words, and the words that files with times hold."""
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -30,6 +31,20 @@ def test_a_word_is_a_token_as_written_or_in_lower_case(tmp_path: Path, table: st
     found = text(file, table=table)
     np.testing.assert_allclose(found, expected)
     assert found.dtype == np.float32
+
+
+def test_words_without_a_table_are_hashed_by_their_letters(tmp_path: Path) -> None:
+    happy, unhappy, table, again = text(write(tmp_path / "a.txt", "happy, unhappy: Table HAPPY"))
+    np.testing.assert_array_equal(happy, again)
+    assert happy.shape == (256,)
+    assert happy @ unhappy > 3 * abs(happy @ table), "words that share letters are alike"
+    assert text(tmp_path / "a.txt", hashed=10).shape == (4, 10)
+    pieces = ["<ox>", "<ox", "ox>"]  # by hand: the bits of each piece's SHAKE-128 as signs
+    bits = [format(int.from_bytes(hashlib.shake_128(piece.encode()).digest(1)), "08b") for piece in pieces]
+    expected = [sum(1 if bit == "1" else -1 for bit in column) / 3**0.5 for column in zip(*bits, strict=True)]
+    np.testing.assert_allclose(text(write(tmp_path / "b.txt", "Ox"), hashed=8), [expected], rtol=1e-6)
+    with pytest.raises(Unusable, match="has no words, only signs"):
+        text(write(tmp_path / "c.txt", "..."))
 
 
 def test_an_unknown_word_is_zero_or_dropped_and_too_many_are_unusable(tmp_path: Path, table: str) -> None:
@@ -136,7 +151,7 @@ def test_a_broken_text_says_what(tmp_path: Path, table: str, name: str, content:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({}, "expected either `table`, a file of word vectors, or `model`, an encoder; got neither"),
+        ({"hashed": 0}, "hashed is 0, expected a number of features from 1 to 4096"),
         ({"table": "a", "model": "b"}, "got both"),
         ({"table": "a", "max_unknown": 2}, "max_unknown is 2.0, expected a share"),
         ({"table": "a", "unknown": "mean"}, "unknown value of unknown 'mean'. available: drop, zero"),

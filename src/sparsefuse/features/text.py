@@ -1,4 +1,4 @@
-"""Tokens of a text or transcript: one per word, from a table of vectors, or one per sub-word of a model."""
+"""Tokens of a text or transcript: one per word, hashed or from a table of vectors, or one per sub-word of a model."""
 
 import json
 import re
@@ -10,6 +10,7 @@ from typing import Literal
 import numpy as np
 
 from sparsefuse.features import encoder
+from sparsefuse.features._hashing import hashed
 from sparsefuse.features._transcript import read_text
 from sparsefuse.features._vectors import Vectors, vectors
 from sparsefuse.files.skipped import Unusable
@@ -18,12 +19,15 @@ from sparsefuse.media import File, FileRequest
 SOURCE = "text"
 FILES = ("table", "vocabulary", "model")
 _WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)*")  # letters and digits, with apostrophes inside: don't
+_MOST = 4096
 
 
 @dataclass(frozen=True)
 class Extractor:
-    """Words as tokens, (N, D) float32; exactly one of `table` and `model` gives their vectors."""
+    """Words as tokens, (N, D) float32; `table` or `model` gives their vectors, else their letters do."""
 
+    hashed: int = 256
+    """D without a table or model: vectors are made of the hashes of a word and of each three letters of it"""
     table: str | None = None
     """a text file of lines `word v1 ... vD`, as GloVe's, or a .npy of (words, D)"""
     vocabulary: str | None = None
@@ -38,16 +42,19 @@ class Extractor:
     """of the model's hidden states; -1 = its output"""
 
     def __post_init__(self) -> None:
-        if (self.table is None) == (self.model is None):
-            both = "both" if self.table else "neither"
-            raise ValueError(f"expected either `table`, a file of word vectors, or `model`, an encoder; got {both}")
+        if self.table is not None and self.model is not None:
+            raise ValueError("expected either `table`, a file of word vectors, or `model`, an encoder; got both")
+        if not 1 <= self.hashed <= _MOST:
+            raise ValueError(f"hashed is {self.hashed}, expected a number of features from 1 to {_MOST}")
         if not 0 <= self.max_unknown <= 1:
             raise ValueError(f"max_unknown is {self.max_unknown}, expected a share from 0 to 1")
 
     def fingerprint(self) -> str:
-        """The table's files, their size and time, or the model's identity."""
-        if self.table is None:
+        """The table's files, their size and time, the model's identity, or the version of the hashes."""
+        if self.model is not None:
             return self._encoder.fingerprint()
+        if self.table is None:
+            return "1"  # another number when `hashed` gives other vectors
         assert self._vectors.dim  # a table that cannot be read ends the run before any work
         files = [Path(file).stat() for file in (self.table, self.vocabulary) if file]
         return json.dumps([[status.st_size, status.st_mtime_ns] for status in files])
@@ -58,9 +65,13 @@ class Extractor:
 
     def features(self, file: File) -> np.ndarray:
         """(N, D) float32."""
-        if self.table is None:
+        if self.model is not None:
             return self._encoder.features(file)
         words = _WORD.findall(read_text(file.path, file.start, file.end).replace("\u2019", "'"))
+        if self.table is None:
+            if not words:
+                raise Unusable(f"{file.path}: has no words, only signs")
+            return np.stack([hashed(word, self.hashed) for word in words])
         rows = [self._vectors.get(word) for word in words]
         lost = [word for word, row in zip(words, rows, strict=True) if row is None]
         if not words or len(lost) > self.max_unknown * len(words) or len(lost) == len(words):
