@@ -12,6 +12,7 @@ from typing import Any, Literal, NamedTuple
 
 from sparsefuse.errors import unknown
 from sparsefuse.features import PLACE, build, fingerprint, resolve, source_of
+from sparsefuse.features._default import default_features
 from sparsefuse.features._plan import Plan, Spec, parts_of
 from sparsefuse.features._run import Reasons, run
 from sparsefuse.files.lock import in_use
@@ -76,7 +77,7 @@ def extract(
     `features.json` and `skipped.jsonl`; reuses what exists.
 
     `features`: {modality: {"extractor": name or path.py, "source": manifest column, ...the extractor's options}};
-    without it a `video` column gives frames at 10 a second and a spectrogram, an `audio` column a spectrogram. Of a row
+    without it, films give frames and a spectrogram, sound a spectrogram, text its words (`default_features`). Of a row
     with `start` or `end` (seconds) that part of the film is read; with "whole": true, all of it. `jobs`: processes;
     0 = one per core, 1 = this process alone, without a time-out. `strict`: raise the first Unusable. `device`, of
     extractors that are models, in place of that in their options: cpu, cuda ...; auto = leave it. With `roots`
@@ -91,7 +92,7 @@ def extract(
         raise ValueError(f"the new manifest would replace {manifest}; choose another output folder")
     if jobs < 0:
         raise ValueError(f"jobs is {jobs}, expected 0 (one per core) or more")
-    specs = _specs(table, features or _default(table), manifest)
+    specs = _specs(table, features or _usual(table, manifest.parent), manifest)
     parts = parts_of(manifest, table)
     _check_parts(manifest, specs, any(parts))
     _check_device(specs, device)
@@ -116,23 +117,19 @@ def extract(
     return Summary(out / "manifest.csv", plan.total - plan.reused - len(reasons), plan.reused, skipped)
 
 
-def _default(table: Table) -> dict[str, dict[str, Any]]:
-    media = [column for column in ("video", "audio") if column in table.columns and not table.holds(column, FEATURES)]
-    if not media:
-        others = sorted(_media_columns(table))
-        hint = f"rename {others[0]!r} `video` or `audio`, or " if others else ""
+def _usual(table: Table, root: Path) -> dict[str, dict[str, Any]]:
+    chosen = default_features(table, root)
+    if not chosen:
+        hint = ""
         if tables := [column for column in table.columns if table.holds(column, TABLES)]:
             flags = f"--features.imu.extractor series --features.imu.source {tables[0]}"
             hint = f"if {tables[0]!r} holds readings: {flags}; else "
         raise ValueError(
-            f"nothing to extract: no `video` or `audio` column of media files; columns: {', '.join(table.columns)}; "
+            f"nothing to extract: no column of media files; columns: {', '.join(table.columns)}; "
             f"{hint}say in `features` what to make from which column"
         )
-    chosen: dict[str, dict[str, Any]] = {}
-    if "video" in media:
-        chosen["video"] = {"extractor": "frames", "source": "video", "rate": 10}
-    if "audio" in media or "audio" not in table.columns:
-        chosen["audio"] = {"extractor": "spectrogram", "source": media[-1]}
+    for name, spec in chosen.items():
+        _log.info("%s: made by %s from column %r", name, spec["extractor"], spec["source"])
     return chosen
 
 

@@ -8,8 +8,9 @@ TABLES = frozenset({".csv"})
 """Feature files that may also hold a sensor's readings or a transcript's words, depending on the extractor."""
 VIDEO = frozenset({".mp4", ".mkv", ".webm", ".avi", ".mov", ".mpg", ".mpeg", ".m4v", ".flv", ".wmv", ".ts", ".3gp"})
 AUDIO = frozenset({".wav", ".mp3", ".flac", ".ogg", ".oga", ".opus", ".m4a", ".aac", ".wma", ".aif", ".aiff"})
-_OTHER = frozenset({".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp", ".txt", ".srt", ".vtt"})
-MEDIA = VIDEO | AUDIO | _OTHER
+IMAGES = frozenset({".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp"})
+TEXTS = frozenset({".txt", ".srt", ".vtt"})
+MEDIA = VIDEO | AUDIO | IMAGES | TEXTS
 """Files that features are extracted from."""
 REFUSED = frozenset({".pkl", ".pickle", ".p", ".pt", ".pth", ".joblib"})
 """Pickles, which can run code when opened."""

@@ -9,7 +9,7 @@ import logging
 from pathlib import Path
 
 from sparsefuse.data.formats._media import refer, walk
-from sparsefuse.files.references import AUDIO, FEATURES, TABLES, VIDEO
+from sparsefuse.files.references import AUDIO, FEATURES, IMAGES, TABLES, TEXTS, VIDEO
 from sparsefuse.files.rows import write_table
 
 log = logging.getLogger(__name__)
@@ -18,8 +18,8 @@ SPLITS = {"train": "train", "valid": "valid", "val": "valid", "validation": "val
 COLUMNS = {
     "video": VIDEO,
     "audio": AUDIO,
-    "image": frozenset({".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp"}),
-    "text": frozenset({".txt", ".srt", ".vtt"}),
+    "image": IMAGES,
+    "text": TEXTS,
     "series": TABLES,
     "features": FEATURES - TABLES,
 }
