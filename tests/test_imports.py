@@ -17,6 +17,7 @@ ORDER = [
     *(
         "shown",
         "errors",
+        "extras",
         "tokens",
         "files",
         "config",

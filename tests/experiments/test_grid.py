@@ -13,7 +13,6 @@ import pytest
 
 import tiny
 from command import call
-from sparsefuse.cli.verbs import studies
 from sparsefuse.config import Config, Split
 from sparsefuse.cost import measure as measuring
 from sparsefuse.experiments import grid as experiment
@@ -300,20 +299,3 @@ def test_cells_are_silent_but_for_failures_and_one_copy_of_each_warning(
     assert "2 of 3 runs" in shown
     assert "valid split" not in shown
     assert "left out" not in shown
-
-
-@pytest.mark.parametrize(
-    ("verb", "wanted"),
-    [
-        ("compare", {"methods": ["sft"]}),
-        ("ablate", {"option": "pool", "values": ["avg", "max"]}),
-        ("study", {}),
-        ("budget", {"gmacs": 0.001}),
-        ("search_views", {"gmacs": 0.001}),
-    ],
-)
-def test_what_cannot_be_drawn_is_said_before_anything_is_trained(verb, wanted, config, tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "matplotlib", None)
-    with pytest.raises(ImportError, match=r"pip install 'sparsefuse\[report\]'"):
-        getattr(studies, verb)(config, **wanted, out=tmp_path / "out")
-    assert not (tmp_path / "out").exists()

@@ -13,7 +13,7 @@ from sparsefuse.features._pictures import pictures
 from sparsefuse.features.encoder import Extractor
 from sparsefuse.media import File, FileRequest, Frames, FramesRequest, SoundRequest
 
-transformers = pytest.importorskip("transformers", reason="the test extra brings transformers")
+transformers = pytest.importorskip("transformers", reason="the extra dev brings transformers")
 
 SMALL = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
 SQUARE = SMALL | {"image_size": 32, "patch_size": 8}

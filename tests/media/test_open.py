@@ -1,6 +1,5 @@
 """Whatever is wrong with a file is said in words: what, which file, what to do."""
 
-import builtins
 from pathlib import Path
 from typing import Any
 
@@ -83,19 +82,6 @@ def test_a_name_with_a_colon_is_a_file(clip: Path, tmp_path: Path, monkeypatch: 
     (tmp_path / "http:x.mp4").write_bytes(clip.read_bytes())
     monkeypatch.chdir(tmp_path)
     assert len(read_frames("http:x.mp4").pixels) == 75
-
-
-def test_a_missing_decoder_says_what_to_install(clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    original = builtins.__import__
-
-    def without_av(name: str, *args: Any) -> Any:
-        if name.split(".")[0] == "av":
-            raise ImportError(name)
-        return original(name, *args)
-
-    monkeypatch.setattr(builtins, "__import__", without_av)
-    with pytest.raises(ImportError, match=r"pip install 'sparsefuse\[media\]'"):
-        read_frames(clip)
 
 
 def test_a_list_that_names_another_film_is_no_film(tmp_path: Path) -> None:

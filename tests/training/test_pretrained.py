@@ -18,7 +18,7 @@ from sparsefuse.tokens import Tokens
 from sparsefuse.training import pretrained
 from sparsefuse.training.train import train
 
-transformers = pytest.importorskip("transformers", reason="the test extra brings transformers")
+transformers = pytest.importorskip("transformers", reason="the extra dev brings transformers")
 
 SIZE, PATCH, DIM = 8, 4, 12
 PICTURE = {"height": SIZE, "width": SIZE, "channels": 3, "patch": PATCH}

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sparsefuse.budget.limits import Prices
 from sparsefuse.budget.space import Choice, Point, Range, Space, space_of
+from sparsefuse.extras import need
 
 if TYPE_CHECKING:
     import optuna
@@ -153,9 +154,6 @@ def _key(candidate: Candidate) -> str:
 
 def _optuna() -> Any:
     """Imports Optuna, an optional dependency."""
-    try:
-        import optuna
-    except ImportError as error:
-        raise ImportError("the search needs Optuna: pip install 'sparsefuse[search]'") from error
+    optuna = need("optuna", "search", "the search")
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     return optuna

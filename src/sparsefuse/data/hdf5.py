@@ -19,11 +19,9 @@ _DEFLATE = 1032
 
 
 def open_hdf5(path: Path) -> "File":
-    """The open file. Raises ImportError without h5py, OSError for a file that is not HDF5."""
-    try:
-        import h5py
-    except ImportError as error:
-        raise ImportError("HDF5 files need h5py: pip install 'sparsefuse[formats]'") from error
+    """The open file. Raises OSError for a file that is not HDF5."""
+    import h5py
+
     return h5py.File(path, "r")
 
 

@@ -12,7 +12,7 @@ from sparsefuse.export import clips as sources
 from sparsefuse.export.card import ExportCard, machine, versions, write_card
 from sparsefuse.export.clips import ParityClips
 from sparsefuse.export.int8 import quantise
-from sparsefuse.export.onnx import OPSET, write_onnx
+from sparsefuse.export.onnx import OPSET, need_onnx, write_onnx
 from sparsefuse.export.parity import BATCH, Parity, ScoreChange, exported_logits, parity, score, trained_logits
 from sparsefuse.export.program import Program
 from sparsefuse.export.runner import Latency, Runner, latency, open_file
@@ -57,6 +57,8 @@ def export(
     """
     if int8 and format != "onnx":
         raise ValueError("int8 is for ONNX: give --format onnx, or leave --int8 out")
+    if format == "onnx":
+        need_onnx()
     predictor = load(run, trust_code=trust_code)
     program = Program(predictor, with_features=with_features)
     if with_features and not any(spec.kind == "sound" for spec in program.inputs):

@@ -9,12 +9,10 @@ from sparsefuse.export.onnx import EXACT, quiet, save, slim
 
 
 def quantise(source: Path, target: Path) -> None:
-    """Writes the int8 version of the file `source`. Raises ImportError without the extra."""
-    try:
-        import onnx
-        from onnxruntime.quantization import QuantType, quantize_dynamic
-    except ImportError as error:
-        raise ImportError(f"int8 needs more packages: pip install 'sparsefuse[export]' ({error})") from error
+    """Writes the int8 version of the file `source`."""
+    import onnx
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
     model = onnx.load(str(source))
     with quiet():
         quantize_dynamic(

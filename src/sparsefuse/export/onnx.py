@@ -9,6 +9,7 @@ from typing import Any
 
 from sparsefuse.export.program import Program
 from sparsefuse.export.traced import traced
+from sparsefuse.extras import need
 from sparsefuse.files.whole import replacing
 
 OPSET = 18
@@ -16,14 +17,18 @@ EXACT = "exact"
 """prefix of the names of nodes that must not be quantised"""
 
 
+def need_onnx() -> None:
+    """Raises ImportError without the extra `export`: the graph alone takes a minute."""
+    need("onnx", "export", "export to ONNX")
+    need("onnxscript", "export", "export to ONNX")
+    need("onnxruntime", "export", "export to ONNX")
+
+
 def write_onnx(program: Program, path: Path) -> None:
     """Writes the program as one file, weights inside. Raises ImportError without the extra, ValueError if the method
     cannot be traced."""
-    try:
-        import onnxscript  # noqa: F401
-        import torch.onnx
-    except ImportError as error:
-        raise ImportError(f"export to ONNX needs more packages: pip install 'sparsefuse[export]' ({error})") from error
+    import torch.onnx
+
     graph = traced(program)
     with quiet():
         exported = torch.onnx.export(

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from sparsefuse.export.program import Input, pad
+from sparsefuse.extras import need
 
 Runner = Callable[[Sequence[Tensor]], Tensor]
 """Arguments as `Program.forward` takes them -> logits (B, C)"""
@@ -49,10 +50,7 @@ def latency(runner: Runner, clip: dict[str, Tensor], inputs: Sequence[Input], ru
 
 
 def _onnx(path: Path) -> Runner:
-    try:
-        import onnxruntime
-    except ImportError as error:
-        raise ImportError(f"running {path} needs onnxruntime: pip install 'sparsefuse[export]'") from error
+    onnxruntime = need("onnxruntime", "export", f"running {path}")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 3

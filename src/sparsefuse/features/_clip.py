@@ -125,7 +125,7 @@ def _read(path: Path, clip: Clip, extractors: list[Extractor]) -> list[Any]:
         try:
             requests = [extractors[i].request() for i in group]
             read = media.read(path, requests, start=start, end=end, limits=clip.limits)
-        except ENDS:
+        except (ImportError, *ENDS):  # what is not installed is missing for every clip
             raise
         except BaseException as error:
             read = [_failure(error, path, clip, clip.makes[group[0]])] * len(group)
@@ -140,7 +140,7 @@ def _features(path: Path, clip: Clip, make_: Make, extractor: Extractor, decoded
     try:
         values = features(extractor, decoded, str(path))
         _check(values)
-    except ENDS:
+    except (ImportError, *ENDS):
         raise
     except BaseException as error:
         return _failure(error, path, clip, make_)

@@ -14,6 +14,7 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor
 
+from sparsefuse.extras import need
 from sparsefuse.features._pictures import Pictures, pictures
 
 Kind = Literal["vision", "video", "audio", "text"]
@@ -195,11 +196,7 @@ def states(model: torch.nn.Module, inputs: Mapping[str, Tensor], layer: int, cou
 
 def import_transformers() -> Any:
     """The module `transformers`, or an ImportError that says how to install it."""
-    try:
-        import transformers
-    except ImportError as error:
-        raise ImportError("pretrained encoders need transformers: pip install 'sparsefuse[encoders]'") from error
-    return transformers
+    return need("transformers", "encoders", "a pretrained encoder")
 
 
 @lru_cache(maxsize=8)

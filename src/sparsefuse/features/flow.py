@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from sparsefuse.extras import need
 from sparsefuse.features.frames import tokens
 from sparsefuse.files.skipped import Unusable
 from sparsefuse.media import Frames, FramesRequest
@@ -100,8 +101,4 @@ def _dis(cv2: Any) -> Any:
 
 
 def _import_cv2() -> Any:
-    try:
-        import cv2
-    except ImportError as error:
-        raise ImportError("optical flow needs OpenCV: pip install 'sparsefuse[flow]'") from error
-    return cv2
+    return need("cv2", "flow", "optical flow by OpenCV")

@@ -10,6 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from sparsefuse.extras import need
 from sparsefuse.files.skipped import Unusable
 from sparsefuse.media.request import MediaLimits
 
@@ -53,6 +54,8 @@ def hub_offline() -> None:
 def check_protocol(source: str) -> None:
     """Raises ImportError if the protocol of a URL needs a missing package, ValueError if it is unknown."""
     protocol = source.split("://")[0]
+    if protocol in ("http", "https"):
+        need("aiohttp", "hub", f"{source}: reading {protocol}://")
     try:
         _fsspec().get_filesystem_class(protocol)
     except ImportError as error:
@@ -129,9 +132,7 @@ def _open_options(source: str) -> dict[str, Any]:
 
 
 def _fsspec() -> Any:
-    try:
-        import fsspec
-        import fsspec.core
-    except ImportError as error:
-        raise ImportError("files named by a URL need fsspec: pip install 'sparsefuse[urls]'") from error
+    import fsspec
+    import fsspec.core
+
     return fsspec

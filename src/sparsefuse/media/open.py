@@ -230,12 +230,10 @@ def stated_end(container: "InputContainer", stream: "Stream") -> float:
 
 
 def import_av() -> Any:
-    """The module `av`, or an ImportError that says how to install it."""
-    try:
-        import av
-        import av.error
-    except ImportError as error:
-        raise ImportError("reading and writing media needs PyAV: pip install 'sparsefuse[media]'") from error
+    """The module `av`, loaded on first use."""
+    import av
+    import av.error
+
     return av
 
 

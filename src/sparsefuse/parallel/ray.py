@@ -10,6 +10,8 @@ from collections.abc import Callable, Generator, Iterable
 from itertools import islice
 from typing import Any, TypeVar
 
+from sparsefuse.extras import need
+
 Task = TypeVar("Task")
 Result = TypeVar("Result")
 
@@ -78,10 +80,7 @@ def _worker(
 
 
 def _joined() -> Any:
-    try:
-        import ray
-    except ImportError as error:
-        raise ImportError("the engine ray needs ray: pip install 'sparsefuse[ray]'") from error
+    ray = need("ray", "ray", "the engine ray")
     if not ray.is_initialized():
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # a task without GPUs still sees them
         ray.init(log_to_driver=False, logging_level=logging.ERROR, include_dashboard=False)

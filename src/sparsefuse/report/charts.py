@@ -9,7 +9,6 @@ import io
 import itertools
 import re
 from collections.abc import Callable
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple, ParamSpec
 
@@ -74,15 +73,8 @@ def _styled(draw: Callable[P, Any]) -> Callable[P, str]:
     return styled
 
 
-def need_matplotlib() -> None:
-    """Raises ImportError without matplotlib. Long runs call it before training, not when the page is written."""
-    if find_spec("matplotlib") is None:
-        raise ImportError("figures need matplotlib: pip install 'sparsefuse[report]'")
-
-
 def _style(look: "Look", *, salt: str = "") -> Any:
     """The page's style, in the colours given."""
-    need_matplotlib()
     import matplotlib as mpl
 
     style: dict[Any, Any] = {

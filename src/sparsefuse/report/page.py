@@ -99,10 +99,8 @@ def write_report(folder: str | Path, out: str | Path | None = None) -> Path:
 
 def render(template: str, **values: Any) -> str:
     """A template of the package, filled in."""
-    try:
-        from jinja2 import Environment, PackageLoader, StrictUndefined
-    except ImportError as error:
-        raise ImportError("the report needs jinja2: pip install 'sparsefuse[report]'") from error
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
     pages = Environment(loader=PackageLoader("sparsefuse", "."), autoescape=True, undefined=StrictUndefined,
                         trim_blocks=True, lstrip_blocks=True)  # fmt: skip
     pages.filters |= {"sig": significant, "dump": lambda value: json.dumps(value, indent=2, ensure_ascii=False)}

@@ -19,16 +19,10 @@ _JSON, _LINES = "application/json", "application/x-ndjson"
 
 
 def application(service: Service, access: Access, *, page: bool) -> App:
-    """The whole server but for its sockets, while `service` is running; `page` is whether it has a web page.
-
-    Raises ImportError without the extra that draws the page's figures.
-    """
+    """The whole server but for its sockets, while `service` is running; `page` is whether it has a web page."""
     methods = {path: method for path, method in API.items() if page or path != "/explain"}
     routes = _Routes(service, named=not access.token).by_path()
     if page:
-        from sparsefuse.report.charts import need_matplotlib
-
-        need_matplotlib()
         files = _page()
         methods |= dict.fromkeys(files, "GET")
         routes |= {path: _file(*content) for path, content in files.items()}

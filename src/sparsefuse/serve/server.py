@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sparsefuse.extras import need
 from sparsefuse.serve.access import TOKEN, Access, is_loopback
 from sparsefuse.serve.app import application
 from sparsefuse.serve.guard import App, Message, Receive, Scope, Send
@@ -99,10 +100,8 @@ def server_of(app: App, service: Service, started: str) -> "uvicorn.Server":
     """uvicorn, with a time limit for headers and its own shutdown; it logs `started` when it listens.
 
     Raises ImportError without the extra `serve`."""
-    try:
-        import uvicorn
-    except ImportError as error:
-        raise ImportError("serving needs uvicorn: pip install 'sparsefuse[serve]'") from error
+    uvicorn = need("uvicorn", "serve", "serving")
+    need("python_multipart", "serve", "serving")
     from h11 import LocalProtocolError
     from uvicorn.protocols.http.h11_impl import H11Protocol
 

@@ -11,7 +11,6 @@ from typing import NamedTuple
 
 from sparsefuse.files.skipped import Unusable
 from sparsefuse.inference.predictor import load
-from sparsefuse.media.open import import_av
 from sparsefuse.serve.batcher import Batcher
 from sparsefuse.serve.card import ServerCard
 from sparsefuse.serve.limits import ServeLimits
@@ -43,8 +42,6 @@ class Service:
         self.numbers = Numbers()
         self.draining = False
         self._predictor = load(run, device=device, trust_code=trust_code)
-        if self._predictor.extract:
-            import_av()  # raises now if it is not installed
         self.card = ServerCard.of(run, self._predictor, limits, most_tokens(run))
         self.fields = sorted({*self._predictor.columns, FILE})
         # A reading process has a GPU only for an extractor that is a model: each takes some of its memory.

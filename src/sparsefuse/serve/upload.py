@@ -53,11 +53,9 @@ async def receive(
 
 
 async def _form(boundary: bytes, body: AsyncIterator[bytes], folder: Path, fields: Collection[str]) -> list[Received]:
-    try:
-        from python_multipart.exceptions import FormParserError
-        from python_multipart.multipart import MultipartParser
-    except ImportError as error:
-        raise ImportError("serving needs python-multipart: pip install 'sparsefuse[serve]'") from error
+    from python_multipart.exceptions import FormParserError
+    from python_multipart.multipart import MultipartParser
+
     form = _Form(folder, fields)
     try:
         parser = MultipartParser(boundary, {

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from sparsefuse.extras import need
 from sparsefuse.sharing.parcel import LIMITS, check_needed, check_size
 
 
@@ -46,11 +47,7 @@ def download(name: str, folder: Path, revision: str | None) -> list[str]:
 
 
 def _api() -> Any:
-    try:
-        from huggingface_hub import HfApi
-    except ImportError as error:
-        raise ImportError("the hub needs huggingface_hub: pip install 'sparsefuse[hub]'") from error
-    return HfApi(library_name="sparsefuse")
+    return need("huggingface_hub", "hub", "the hub").HfApi(library_name="sparsefuse")
 
 
 @contextmanager

@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
+from sparsefuse.extras import need
 from sparsefuse.layers.block import Block, CrossBlock
 from sparsefuse.layers.embed import Embed
 from sparsefuse.layers.patches import Grid
@@ -231,12 +232,9 @@ def _folder(source: str | Path) -> Path:
         return Path(source)
     if isinstance(source, Path) or source.count("/") != 1 or source.startswith((".", "/", "~")):
         raise FileNotFoundError(f"no folder {source}; expected one with config.json and model.safetensors")
-    try:
-        from huggingface_hub import snapshot_download
-    except ImportError as error:
-        hint = "names on the hub need huggingface_hub: pip install 'sparsefuse[hub]', or give a folder"
-        raise ImportError(f"no folder {source}; {hint}") from error
-    return Path(snapshot_download(source, allow_patterns=["config.json", "*.safetensors", "*.safetensors.index.json"]))
+    hub = need("huggingface_hub", "hub", f"no folder {source}; a name on the hub")
+    wanted = ["config.json", "*.safetensors", "*.safetensors.index.json"]
+    return Path(hub.snapshot_download(source, allow_patterns=wanted))
 
 
 def _config(folder: Path) -> dict[str, Any]:

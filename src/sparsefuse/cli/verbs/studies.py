@@ -28,9 +28,7 @@ def compare(
     """
     from sparsefuse.experiments.grid import compare
     from sparsefuse.methods import methods as every
-    from sparsefuse.report.charts import need_matplotlib
 
-    need_matplotlib()
     failed = compare(config, methods or every(), seeds, out, root=Path(), tested=not untested, jobs=jobs, engine=engine)
     print_table(out, "compare", failed)
 
@@ -58,9 +56,7 @@ def ablate(
     """
     from sparsefuse.experiments.grid import grid, run
     from sparsefuse.experiments.variants import values_of
-    from sparsefuse.report.charts import need_matplotlib
 
-    need_matplotlib()
     cells = grid(config, values_of(config, option, values), seeds, out, root=Path(), tested=not untested)
     print_table(out, "ablate", run(cells, jobs=jobs, engine=engine))
 
@@ -78,11 +74,9 @@ def study(
         jobs: runs at a time; 0 = one per core, or one at a time on a GPU
         engine: local = processes of this machine; ray = tasks of a Ray cluster that sees the same files
     """
-    from sparsefuse.report.charts import need_matplotlib
     from sparsefuse.study.conduct import conduct
     from sparsefuse.study.page import write_page
 
-    need_matplotlib()
     failed = conduct(config, out, root=Path(), jobs=jobs, engine=engine)
     print(write_page(out))
     if failed:
@@ -125,9 +119,7 @@ def budget(
     from sparsefuse.budget.page import write_page
     from sparsefuse.budget.search import search
     from sparsefuse.methods import fusions
-    from sparsefuse.report.charts import need_matplotlib
 
-    need_matplotlib()
     if config.method == "auto" and not methods:
         methods = fusions()
     limits = BudgetLimits(gmacs, params, memory_mb, latency_ms)
@@ -168,9 +160,7 @@ def search_views(
         jobs: runs at a time; 0 = one per core, or one at a time on a GPU
     """
     from sparsefuse.budget.views import search_views
-    from sparsefuse.report.charts import need_matplotlib
 
-    need_matplotlib()
     result = search_views(config, gmacs, out, root=Path(), price=price, seeds=seeds, draws=draws, jobs=jobs)
     for layer, views in enumerate(result.views):
         print(f"layer {layer + 1}: " + ", ".join(f"{view} {heads}" for view, heads in views.items()))

@@ -7,6 +7,7 @@ from typing import Any
 
 from sparsefuse.data.bundle import Bundle
 from sparsefuse.data.prepare import watched
+from sparsefuse.extras import need
 
 BATCH = 32
 """Clips that are in memory at a time."""
@@ -14,7 +15,7 @@ BATCH = 32
 
 def write(bundle: Bundle, folder: Path) -> None:
     """Writes a DatasetDict: id, a list of N lists of F float32 per modality (None if missing), labels, and group."""
-    datasets = _import_datasets()
+    datasets = need("datasets", "hub", "the format hf")
     shown = datasets.utils.logging.is_progress_bar_enabled()
     datasets.disable_progress_bars()  # ours counts clips
     try:
@@ -37,14 +38,6 @@ def write(bundle: Bundle, folder: Path) -> None:
     finally:
         if shown:
             datasets.enable_progress_bars()
-
-
-def _import_datasets() -> Any:
-    try:
-        import datasets
-    except ImportError as error:
-        raise ImportError("the format hf needs the library `datasets`: pip install 'sparsefuse[hf]'") from error
-    return datasets
 
 
 def _features(datasets: Any, bundle: Bundle) -> Any:
