@@ -154,6 +154,9 @@ class Train:
     """epochs before mixup begins"""
     label_smoothing: float = 0.0
     """share of the target spread over all classes (not with multilabel and regression)"""
+    best: str = "loss"
+    """score of the validation split that chooses the epoch whose weights are kept: loss (without validation clips, the
+    training loss) or any that metrics.jsonl has: top1, macro_f1, map, mae, top1_verb"""
     balance: Literal["none", "weights", "sampler"] = "none"
     """for rare classes. weights: the loss of a clip counts as its class is rare (scikit-learn's balanced); sampler: an
     epoch draws as many clips as there are, with replacement, every class alike. Not with regression"""

@@ -189,6 +189,7 @@ def _page(folder: Path, runs: list[Run], rows: list[Row]) -> Mapping[str, object
         "environment": environment(finished), "commands": commands(finished),
         "configs": [(name, asdict(config)) for name, group in groups.items() if (config := group[0].config)],
         "chosen": {name: [run.result.best_epoch for run in group] for name, group in groups.items()},
+        "chosen_by": sorted({run.config.train.best for run in finished if run.config}),
         "seconds": {name: mean(run.result.seconds for run in group) for name, group in groups.items()},
     }  # fmt: skip
 

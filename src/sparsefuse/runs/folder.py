@@ -5,7 +5,7 @@ env.json            Environment   versions and machine
 model.json          ModelFacts    what prediction needs besides the weights
 skipped.jsonl       Skip          a line per clip or modality that was left out
 metrics.jsonl       Epoch         a line per epoch
-model.safetensors                 the best weights by validation loss, and the normalisation (see `weights`)
+model.safetensors                 the weights of the best epoch, and the normalisation (see `weights`)
 last.safetensors                  where to resume
 calibration.json    Calibration   the temperature of its probabilities
 replay.safetensors                a few old clips (see `training.replay`)
@@ -136,11 +136,6 @@ class RunFolder:
         """How many epochs are done, without parsing them."""
         path = self.path / EPOCHS
         return path.read_bytes().count(b"\n") if path.exists() else 0
-
-    @property
-    def best_epoch(self) -> int:
-        """The epoch whose weights were kept: the first with the lowest validation (else training) loss."""
-        return min(self.epochs(), key=lambda epoch: epoch.loss).epoch
 
     @property
     def started(self) -> bool:

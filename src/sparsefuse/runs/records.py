@@ -147,11 +147,6 @@ class Epoch:
     """valid_loss, valid_top1, ..., and valid_exchanged_1, ... where layers exchange tokens (see `Result.exchanged`); of
     an adapted run also old_loss, ..., of the clips that the old run keeps"""
 
-    @property
-    def loss(self) -> float:
-        """The loss that chooses the best epoch: the validation loss, or the training loss without validation clips."""
-        return self.scores.get("valid_loss", self.train_loss)
-
     def line(self) -> str:
         """As metrics.jsonl holds it."""
         plain = {"epoch": self.epoch, "lr": self.lr, "train_loss": self.train_loss, **self.scores}
@@ -244,7 +239,7 @@ class Result:
     """the manifest"""
     epochs: int
     best_epoch: int
-    """the first with the lowest validation (else training) loss"""
+    """the first with the best score of `train.best`"""
     seconds: float
     """of training"""
     valid: Scores

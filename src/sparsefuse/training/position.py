@@ -1,6 +1,5 @@
 """Where training is: its position and all that a step changes, written to a checkpoint and restored from it."""
 
-import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -23,8 +22,10 @@ class Position:
     """batches of this epoch that are done"""
     loss_sum: float = 0.0
     seconds: float = 0.0
-    best_loss: float = sys.float_info.max
+    best_score: float = 0.0
+    """`train.best` of the best epoch so far"""
     best_epoch: int = 0
+    """0 = none yet"""
 
     def __post_init__(self) -> None:
         if min(self.epoch, self.batch, self.best_epoch) < 0:

@@ -39,6 +39,7 @@ from sparsefuse.runs.weights import read_weights, write_weights
 from sparsefuse.tokens import Batch, HeadOutputs, Tokens
 from sparsefuse.training import distributed, multiclip, pretrained, replay
 from sparsefuse.training.balance import check_balance, class_weights, sample_chances
+from sparsefuse.training.best import better, check_best
 from sparsefuse.training.loss import Loss
 from sparsefuse.training.on_device import Drawn, on_device
 from sparsefuse.training.position import Learner, Position
@@ -142,6 +143,7 @@ class _Run:
         self.schedule = Schedule(self.optimizer, spec)
         self.mean = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(spec.ema)) if spec.ema else None
         self.learner = Learner(model, self.mean, self.optimizer, self.schedule)
+        check_best(spec.best, clips.splits["valid"])
         check_balance(spec.balance, clips.labels)
         texts = [row.label for row in clips.splits["train"].rows]
         weights = class_weights(clips.labels, texts).to(rank.device) if spec.balance == "weights" else None
@@ -160,15 +162,16 @@ class _Run:
         return model
 
     def fit(self, progress: EpochProgress, resume: bool, stop: Callable[[Path], bool] | None = None) -> bool:
-        """Epochs until the end, or until `stop` (then False); the best weights by validation loss are saved."""
+        """Epochs until the end, or until `stop` (then False); the weights of the best are saved."""
         at = self._restore() if resume else Position()
         for epoch in range(at.epoch, self.config.train.epochs):
             at = self._epoch(replace(at, epoch=epoch), progress)
             train_loss = at.loss_sum / len(self.clips.splits["train"])
             valid = self._valid_scores()
             loss = self._demand_finite(valid.get("loss", train_loss), epoch)
-            if loss < at.best_loss or epoch == 0:
-                at = replace(at, best_loss=loss, best_epoch=epoch + 1)
+            score = loss if self.config.train.best == "loss" else valid[self.config.train.best]
+            if not at.best_epoch or better(self.config.train.best, score, at.best_score):
+                at = replace(at, best_score=score, best_epoch=epoch + 1)
                 self._save_best(at)
             valid = {f"valid_{name}": value for name, value in valid.items()}
             line = Epoch(epoch + 1, self.schedule.now, train_loss, round(at.seconds, 3), valid)
@@ -180,6 +183,7 @@ class _Run:
             progress.epoch(line)
             if stop and stop(self.folder.path):
                 return False
+        self.best_epoch = at.best_epoch
         return True
 
     def _epoch(self, at: Position, progress: EpochProgress) -> Position:
@@ -301,7 +305,7 @@ class _Run:
             classes=list(clips.labels.classes),
             data=self.config.data.manifest,
             epochs=last.epoch,
-            best_epoch=self.folder.best_epoch,
+            best_epoch=self.best_epoch,
             seconds=last.seconds,
             valid=scores(valid, clips.labels),
             test={},
@@ -332,7 +336,7 @@ class _Run:
 
     def _save_best(self, at: Position) -> None:
         if self.rank.first:
-            facts = {"epoch": at.best_epoch, "valid_loss": at.best_loss}
+            facts = {"epoch": at.best_epoch, f"valid_{self.config.train.best}": at.best_score}
             write_weights(self.folder, self.scored, self.clips.stats, facts)
 
     def _restore(self) -> Position:

@@ -1,0 +1,29 @@
+"""The best epoch: which score of the validation split chooses it, and whether one is better than another."""
+
+import torch
+
+from sparsefuse import metrics
+from sparsefuse.data.dataset import ClipDataset
+from sparsefuse.errors import unknown
+from sparsefuse.runs.summary import metric
+
+
+def check_best(best: str, valid: ClipDataset) -> None:
+    """Raises ValueError, naming those that there are, unless the validation split has this score (`train.best`)."""
+    if best == "loss":  # the training loss, if there are no validation clips
+        return
+    if not len(valid):
+        raise ValueError(
+            f"train.best is {best}, a score of the validation split, and that is empty; set train.best=loss (then the "
+            "training loss chooses the epoch), or give it clips (data.split.fractions)"
+        )
+    kind = valid.labels
+    labels = torch.stack([kind.encode(row.label) for row in valid.rows])
+    scores = metrics.scores(torch.zeros(len(labels), kind.num_outputs), labels, kind.task, heads=kind.heads)
+    if best not in scores:
+        raise ValueError(f"train.best: {unknown(f'score of task {kind.task}', best, scores)}")
+
+
+def better(best: str, score: float, than: float) -> bool:
+    """Whether a score is better than an earlier one."""
+    return score > than if best != "loss" and metric(best).higher_is_better else score < than
