@@ -1,5 +1,7 @@
 """The public Python API: build, methods, Tokens, and what its errors say."""
 
+import importlib
+import inspect
 import subprocess
 import sys
 
@@ -174,12 +176,35 @@ def test_a_method_file_without_build_is_refused(tmp_path):
 
 
 def test_an_unknown_name_of_the_package_says_what_there_is():
-    with pytest.raises(AttributeError, match="no attribute 'biuld'; it has Tokens, backend, build, load, methods"):
+    with pytest.raises(AttributeError, match="unknown name 'biuld'; did you mean 'build'"):
         _ = sparsefuse.biuld
 
 
 def test_public_names_are_all_there():
-    assert set(sparsefuse.__all__) == {"Tokens", "backend", "build", "load", "methods"}
-    code = "from sparsefuse import *; import sparsefuse; Tokens, backend, build, load, methods"
+    names = {"Config", "Tokens", "backend", "build", "check", "export", "extract", "load", "methods", "train"}
+    assert set(sparsefuse.__all__) == names
+    assert names <= set(dir(sparsefuse))
+    code = f"from sparsefuse import *; {', '.join(sorted(names))}"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("name", sparsefuse.__all__)
+def test_public_names_are_documented_and_can_be_called(name):
+    named = getattr(sparsefuse, name)
+    assert callable(named)
+    assert inspect.getdoc(named)
+    assert all(word in str(inspect.signature(named)) for word in {"train": ["config", "out", "fields"]}.get(name, []))
+
+
+PACKAGES = ("export", "methods")
+
+
+@pytest.mark.parametrize("name", PACKAGES)
+def test_a_package_is_the_public_function_too(name):
+    folder = importlib.import_module(f"sparsefuse.{name}")
+    assert folder is getattr(sparsefuse, name)
+    function = folder.__wrapped__
+    assert (function.__name__, folder.__name__) == (name, f"sparsefuse.{name}")
+    assert inspect.signature(folder) == inspect.signature(function)
+    assert function.__doc__

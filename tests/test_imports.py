@@ -15,6 +15,7 @@ ROOT = Path(sparsefuse.__file__).parent
 # Each may import those before it. What stands in none of them is a mistake: a new one belongs in the list.
 ORDER = [
     *(
+        "callable_package",
         "shown",
         "errors",
         "extras",

@@ -1,33 +1,51 @@
 """Accurate and cheap classifiers for clips with several streams.
 
-`build` a model, `load` a trained one; everything else is reached through the `sparsefuse` command.
+`extract` features, `check` the data, `train` a model or `compare` many, `load` and predict, `export`: the commands of
+`sparsefuse` as functions. `build` gives a model alone, for a training loop of one's own.
 """
 
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
-__all__ = ["Tokens", "backend", "build", "load", "methods"]
 
 if TYPE_CHECKING:
-    from sparsefuse.inference.predictor import load
-    from sparsefuse.layers.ops import backend
-    from sparsefuse.methods import build, methods
-    from sparsefuse.tokens import Tokens
+    from sparsefuse.config import Config as Config
+    from sparsefuse.config_checks import check as check
+    from sparsefuse.export.artefact import export as export
+    from sparsefuse.features.extract import extract as extract
+    from sparsefuse.inference.predictor import load as load
+    from sparsefuse.layers.ops import backend as backend
+    from sparsefuse.methods import build as build
+    from sparsefuse.methods import methods as methods
+    from sparsefuse.tokens import Tokens as Tokens
+    from sparsefuse.training.train import train as train
 
 _HOMES = {
+    "Config": "config",
     "Tokens": "tokens",
     "backend": "layers.ops",
     "build": "methods",
+    "check": "config_checks",
+    "export": "export",
+    "extract": "features.extract",
     "load": "inference.predictor",
     "methods": "methods",
+    "train": "training.train",
 }
+__all__ = list(_HOMES)  # pyright: ignore[reportUnsupportedDunderAll]
 
 
 def __getattr__(name: str) -> Any:
     """Imports the public names on first use: `sparsefuse --help` must answer without loading torch."""
-    if name not in _HOMES:
-        raise AttributeError(f"module 'sparsefuse' has no attribute {name!r}; it has {', '.join(__all__)}")
     from importlib import import_module
 
+    if name not in _HOMES:
+        from sparsefuse.errors import unknown
+
+        raise AttributeError(f"module 'sparsefuse': {unknown('name', name, __all__)}")
     home = import_module(f"sparsefuse.{_HOMES[name]}")
-    return home if name == "methods" else getattr(home, name)  # the folder itself is callable
+    return home if _HOMES[name] == name else getattr(home, name)  # a package of that name is callable itself
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

@@ -207,7 +207,7 @@ class Config:
     """for the verb `study` only"""
 
     @classmethod
-    def load(cls, source: "Config | str | Path | None" = None, **changes: object) -> "Config":
+    def load(cls, source: "ConfigLike" = None, **changes: object) -> "Config":
         """The configuration in a YAML file (its paths are relative to its folder), or of a manifest, any other file.
 
         `changes` are fields of `Config`; a mapping changes what it names and leaves the rest:
@@ -228,6 +228,10 @@ class Config:
             if inner := next((section for section, names in sections.items() if name in names), None):
                 raise ValueError(f"unknown field {name!r}; did you mean {inner}={{{name!r}: ...}}?")
         return from_json(cls, merged(tree, plain(changes)), place)
+
+
+ConfigLike = Config | str | Path | None
+"""what `Config.load` takes"""
 
 
 def _tree_of(path: Path) -> dict[str, Any]:

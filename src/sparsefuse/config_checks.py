@@ -1,13 +1,32 @@
-"""Checks a configuration before any file is read: ValueError for the first invalid field."""
+"""Checks a configuration before any file is read, and all that it names."""
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from sparsefuse.config import Config, check_ranges
+from sparsefuse.config import Config, ConfigLike, check_ranges
 from sparsefuse.errors import unknown
 from sparsefuse.features import PLACE, build
 from sparsefuse.methods import methods, option_names
+
+if TYPE_CHECKING:
+    from sparsefuse.data.check import Report
+
+
+def check(config: ConfigLike = None, *, root: str | Path = "", jobs: int = 0, **fields: object) -> "Report":
+    """Reads all the data of a configuration: `config` and `fields` as `Config.load` takes them, such as "clips.csv".
+
+    The report has `problems`, each with its severity (error, warning, note), sample ids and a message, `counts` of
+    them, tokens and features per modality, and samples per split and class. `root`: folder that the manifest's path is
+    relative to. `jobs`: processes that probe media; 0 = one per core. Raises FileNotFoundError without the manifest,
+    ValueError for an invalid field of the configuration; all else is a problem in the report.
+    """
+    from sparsefuse.data.check import check as check_data
+    from sparsefuse.features._tables import table_readers
+
+    config = Config.load(config, **fields)
+    check_config(config)
+    return check_data(config.data, Path(root), jobs=jobs, tables=table_readers(config.features))
 
 
 def check_config(config: Config) -> None:

@@ -24,7 +24,7 @@ import json, sys
 from pathlib import Path
 sys.path.insert(0, "benchmarks")
 import faults
-from sparsefuse.features.extract import Bounds, extract
+from sparsefuse.features.extract import extract
 
 def files(folder):
     found = [path for path in folder.rglob("*") if path.is_file() and path.name != ".made.jsonl"]
@@ -46,7 +46,7 @@ def extract(path, *, seconds: float = 60.0):
     features = {**faults.FEATURES, "own": {"extractor": str(folder / "own.py"), "source": "video"}}
     found = {}
     for engine in ("local", "ray"):
-        options = {"jobs": 2, "engine": engine, "progress": False, "bounds": Bounds(timeout=10)}
+        options = {"jobs": 2, "engine": engine, "progress": False, "timeout": 10}
         found[engine] = extract(manifest, folder / engine, features=features, **options)
     assert found["local"].skipped == found["ray"].skipped, found
     reasons = str(found["ray"].skipped)

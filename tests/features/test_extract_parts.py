@@ -8,7 +8,7 @@ import pytest
 
 from sparsefuse.data.arrays import load, read_array
 from sparsefuse.features import extractor
-from sparsefuse.features.extract import Bounds, extract
+from sparsefuse.features.extract import extract
 from sparsefuse.files.rows import read_table
 from sparsefuse.media import write_clip
 
@@ -136,24 +136,24 @@ def test_types_are_stored_as_they_are_and_read_as_float32(films: Path, tmp_path:
 @pytest.mark.parametrize(
     ("bounds", "reason"),
     [
-        (Bounds(max_minutes=0.05), "lasts 4 s, more than 3, the limit; cut it in parts by columns start and end"),
-        (Bounds(max_gb=1e-6), "GB, more than 1e-06, the limit"),
-        (Bounds(max_frames_gb=1e-6), "its frames at this rate and size fill more than 1e-06 GB"),
+        ({"max_minutes": 0.05}, "lasts 4 s, more than 3, the limit; cut it in parts by columns start and end"),
+        ({"max_gb": 1e-6}, "GB, more than 1e-06, the limit"),
+        ({"max_frames_gb": 1e-6}, "its frames at this rate and size fill more than 1e-06 GB"),
     ],
 )
-def test_what_is_too_long_or_too_large_is_skipped(films: Path, tmp_path: Path, bounds: Bounds, reason: str) -> None:
+def test_what_is_too_long_or_too_large_is_skipped(films: Path, tmp_path: Path, bounds: dict, reason: str) -> None:
     lines = ["id,video,start,end", "x,a.mp4,,"]
     with pytest.raises(ValueError, match="none of 1 samples") as caught:
-        run(films, tmp_path, lines, {"picture": PICTURE}, bounds=bounds)
+        run(films, tmp_path, lines, {"picture": PICTURE}, **bounds)
     assert reason in str(caught.value)
-    if bounds.max_minutes < 1:
+    if "max_minutes" in bounds:
         lines[1] = "x,a.mp4,1,3.5"
-        assert counts(run(films, tmp_path, lines, {"picture": PICTURE}, bounds=bounds)) == (1, 0, 0)
+        assert counts(run(films, tmp_path, lines, {"picture": PICTURE}, **bounds)) == (1, 0, 0)
 
 
 def test_a_limit_below_zero_is_refused(films: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="timeout is 0, expected a number above 0"):
-        run(films, tmp_path, ["id,video", "x,a.mp4"], {"picture": PICTURE}, bounds=Bounds(timeout=0))
+        run(films, tmp_path, ["id,video", "x,a.mp4"], {"picture": PICTURE}, timeout=0)
 
 
 HANG = """
@@ -169,7 +169,7 @@ def test_a_clip_that_takes_too_long_costs_itself(films: Path, tmp_path: Path) ->
     (tmp_path / "hang.py").write_text(HANG)
     features = {"own": {"extractor": str(tmp_path / "hang.py")}}
     lines = ["id,video", "x,a.mp4", "y,b.mp4", "z,a.mp4"]
-    summary = run(films, tmp_path / "out", lines, features, jobs=2, bounds=Bounds(timeout=1))
+    summary = run(films, tmp_path / "out", lines, features, jobs=2, timeout=1)
     assert [(skip.id, skip.reason) for skip in summary.skipped] == [
         ("y", f"{films / 'b.mp4'}: took longer than 1 s, the time-out")
     ]
@@ -193,7 +193,7 @@ def test_files_come_from_urls(films: Path, tmp_path: Path) -> None:
     assert counts(run(films, tmp_path, lines, {"picture": PICTURE})) == (1, 2, 1)
     assert not list(tmp_path.glob(".fetched"))
     with pytest.raises(ValueError, match="is larger than 1e-06 GB, the limit"):
-        run(films, tmp_path / "2", [lines[0], lines[1]], {"picture": PICTURE}, bounds=Bounds(max_gb=1e-6))
+        run(films, tmp_path / "2", [lines[0], lines[1]], {"picture": PICTURE}, max_gb=1e-6)
     with pytest.raises(ValueError, match="unknown protocol 'htp'"):
         run(films, tmp_path / "3", [lines[0], "x,htp://x/a.mp4,,"], {"picture": PICTURE})
 

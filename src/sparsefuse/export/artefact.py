@@ -36,38 +36,45 @@ class Exported(NamedTuple):
     file: Path
     card: ExportCard
 
+    def __str__(self) -> str:
+        card = self.file.with_suffix(".md").read_text(encoding="utf-8")
+        return f"{card}\n{self.file} {self.file.with_suffix('.json')}"
+
 
 def export(
-    run: Path,
+    run: str | Path,
     *,
     format: Format = "onnx",
     int8: bool = False,
     with_features: bool = False,
-    out: Path | None = None,
+    out: str | Path | None = None,
     tolerance: float = TOLERANCE,
-    manifest: Path | None = None,
+    manifest: str | Path | None = None,
     test: bool = False,
     force: bool = False,
     trust_code: bool = False,
 ) -> Exported:
-    """Writes the model of a run as one file, with its card beside it as .json and .md.
+    """Writes the model of a run as one file (`<run>/export/model.<format>`), with its card beside it, .json and .md.
 
-    Checked on the run's validation split (with `test`, on the test split too) or on a manifest. Raises ValueError, and
-    writes nothing, if logits differ by more than the tolerance or int8 loses more than `INT8_LOSS`, unless `force`.
+    `int8`: weights as 8-bit integers (ONNX only). `with_features`: include the extractor spectrogram, so that the
+    input is sound. `trust_code`: allow a run whose method or extractor is a .py file. The file is checked on the run's
+    validation split (with `test`, on the test split too) or on a manifest. Raises ValueError, and writes nothing, if
+    logits differ by more than `tolerance` or int8 loses more than `INT8_LOSS`, unless `force`.
     """
     if int8 and format != "onnx":
         raise ValueError("int8 is for ONNX: give --format onnx, or leave --int8 out")
     if format == "onnx":
         need_onnx()
+    run = Path(run)
     predictor = load(run, trust_code=trust_code)
     program = Program(predictor, with_features=with_features)
     if with_features and not any(spec.kind == "sound" for spec in program.inputs):
         raise ValueError(f"no modality of {run} is made by the extractor spectrogram; leave --with-features out")
-    out = out or run / "export" / f"model{'-sound' * with_features}{'-int8' * int8}.{format}"
+    out = Path(out) if out else run / "export" / f"model{'-sound' * with_features}{'-int8' * int8}.{format}"
     if out.suffix != f".{format}":
         raise ValueError(f"--out must end in .{format}; got {out}")
     if manifest is not None:
-        splits = sources.of_manifest(manifest, run, predictor, program.inputs)
+        splits = sources.of_manifest(Path(manifest), run, predictor, program.inputs)
     else:
         names = ("valid", "test") if test else ("valid",)
         splits = {name: sources.of_run(run, name, predictor, program.inputs, trust_code=trust_code) for name in names}

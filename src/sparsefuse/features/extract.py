@@ -27,26 +27,6 @@ _log = logging.getLogger(__name__)
 Engine = Literal["local", "ray"]
 
 
-class Bounds(NamedTuple):
-    """Limits for one clip."""
-
-    timeout: float = 600.0
-    """seconds of work"""
-    max_minutes: float = 60.0
-    """of a film, or of the part of it that is read"""
-    max_gb: float = 20.0
-    """of a film's file"""
-    max_frames_gb: float = 4.0
-    """of the decoded frames of one extractor, in memory"""
-
-    def limits(self) -> MediaLimits:
-        """The same in seconds and bytes. Raises ValueError for one that is not above 0."""
-        for name, value in self._asdict().items():
-            if not value > 0:
-                raise ValueError(f"{name} is {value}, expected a number above 0")
-        return MediaLimits(60 * self.max_minutes, 1e9 * self.max_gb, 1e9 * self.max_frames_gb)
-
-
 class Summary(NamedTuple):
     """The result of a run."""
 
@@ -59,6 +39,13 @@ class Summary(NamedTuple):
     skipped: list[Skip]
     """clips without any features, and modalities that failed; the same as in skipped.jsonl"""
 
+    def __str__(self) -> str:
+        text = f"{self.done} made, {self.reused} reused, {len(self.skipped)} skipped -> {self.manifest}"
+        if not self.skipped:
+            return text
+        first = self.skipped[0]
+        return f"{text}\nskipped: see {self.manifest.parent / 'skipped.jsonl'}; the first is {first.id}: {first.reason}"
+
 
 def extract(
     manifest: str | Path,
@@ -70,7 +57,10 @@ def extract(
     progress: bool = True,
     engine: Engine = "local",
     device: str = "auto",
-    bounds: Bounds = Bounds(),  # noqa: B008 - it is a constant
+    timeout: float = 600.0,
+    max_minutes: float = 60.0,
+    max_gb: float = 20.0,
+    max_frames_gb: float = 4.0,
     roots: Sequence[str | Path] | None = None,
 ) -> Summary:
     """Writes `<out>/<modality>/00000.safetensors` ..., of large clips `00000/<clip>.safetensors`, `manifest.csv`,
@@ -80,7 +70,8 @@ def extract(
     without it, films give frames and a spectrogram, sound a spectrogram, text its words (`default_features`). Of a row
     with `start` or `end` (seconds) that part of the film is read; with "whole": true, all of it. `jobs`: processes;
     0 = one per core, 1 = this process alone, without a time-out. `strict`: raise the first Unusable. `device`, of
-    extractors that are models, in place of that in their options: cpu, cuda ...; auto = leave it. With `roots`
+    extractors that are models, in place of that in their options: cpu, cuda ...; auto = leave it. `timeout`: seconds
+    of work on a clip; `max_minutes`, `max_gb`: of a film; `max_frames_gb`: of a clip's frames in memory. With `roots`
     no URL is fetched, and no file is read that lies neither in the manifest's folder nor in one of these.
     Raises Unusable if a modality of `features` was made of no clip, ValueError for a wrong manifest or option,
     FileExistsError when another process fills `out`, OSError when the disk is full; a rerun continues from there.
@@ -96,7 +87,7 @@ def extract(
     parts = parts_of(manifest, table)
     _check_parts(manifest, specs, any(parts))
     _check_device(specs, device)
-    limits = bounds.limits()
+    limits = _limits(timeout=timeout, max_minutes=max_minutes, max_gb=max_gb, max_frames_gb=max_frames_gb)
     if roots is None:
         _check_urls(table, specs)
     else:
@@ -109,12 +100,18 @@ def extract(
             _log.warning("column %r holds .csv files, kept as features: all their columns; %s", column, hint)
     with in_use(out):
         plan = Plan(table, parts, specs, manifest.parent, out, limits)
-        reasons = run(
-            plan, jobs=jobs, engine=engine, timeout=bounds.timeout, strict=strict, progress=progress, device=device
-        )
+        reasons = run(plan, jobs=jobs, engine=engine, timeout=timeout, strict=strict, progress=progress, device=device)
         skipped = _write(table, specs, plan, reasons, manifest.parent, out, set(features or ()))
         plan.finish()
     return Summary(out / "manifest.csv", plan.total - plan.reused - len(reasons), plan.reused, skipped)
+
+
+def _limits(**given: float) -> MediaLimits:
+    """In seconds and bytes. Raises ValueError for one that is not above 0."""
+    for name, value in given.items():
+        if not value > 0:
+            raise ValueError(f"{name} is {value}, expected a number above 0")
+    return MediaLimits(60 * given["max_minutes"], 1e9 * given["max_gb"], 1e9 * given["max_frames_gb"])
 
 
 def _usual(table: Table, root: Path) -> dict[str, dict[str, Any]]:

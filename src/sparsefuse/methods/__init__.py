@@ -2,12 +2,12 @@
 
 import inspect
 import pkgutil
-import sys
 from importlib import import_module, util
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from sparsefuse.callable_package import make_callable
 from sparsefuse.errors import unknown
 
 if TYPE_CHECKING:  # listing the methods must not load torch
@@ -82,11 +82,4 @@ def _from_file(path: Path) -> ModuleType:
     return module
 
 
-class _CallableFolder(ModuleType):
-    """`sparsefuse.methods` is both this folder and the public function that lists it."""
-
-    def __call__(self) -> list[str]:
-        return methods()
-
-
-sys.modules[__name__].__class__ = _CallableFolder
+make_callable(__name__, __name__)

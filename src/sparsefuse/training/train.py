@@ -20,7 +20,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader
 
 from sparsefuse import metrics, mixup
-from sparsefuse.config import Config
+from sparsefuse.config import Config, ConfigLike
 from sparsefuse.config_checks import check_config, check_one_test_split
 from sparsefuse.cost import count
 from sparsefuse.data.augment import augment
@@ -52,10 +52,10 @@ READ_EVERY = defaultdict(lambda: 50, cpu=1)
 
 
 def train(
-    config: Config,
-    out: Path,
+    config: ConfigLike = None,
+    out: str | Path = "runs/train",
     *,
-    root: Path,
+    root: str | Path = "",
     resume: bool = False,
     name: str = "",
     measured: bool = True,
@@ -63,15 +63,20 @@ def train(
     tested: bool = True,
     shown: bool = True,
     stop: Callable[[Path], bool] | None = None,
+    **fields: object,
 ) -> Path:
-    """Trains one model and writes its run folder `out`; `root` is the folder that the manifest's path is relative to.
+    """Trains one model; writes and returns its run folder `out`, which `sparsefuse.load` opens.
 
-    `resume` continues a run that was stopped, to the same weights; a finished run stays as it is, unless its test
-    split is still to be scored. With `tested` off it is not scored. `costs` replace counted and measured costs.
-    `stop` is called with the run folder after each epoch; if it returns True, training ends, and the run stays
-    unfinished. Raises FileExistsError when another process trains in `out`, or it holds a run and `resume` is off;
-    ValueError for a configuration that cannot be run or is not the one that the run in `out` was started with.
+    `config` and `fields` are what `Config.load` takes: `train("clips.yaml", "runs/one", method="late")`. `root` is the
+    folder that the manifest's path is relative to. `resume` continues a run that was stopped, to the same weights; a
+    finished run stays as it is, unless its test split is still to be scored. `name` is the run's in tables, by default
+    its method. `measured`: measure latency and memory at the end; `costs` replace counted and measured costs; with
+    `tested` off the test split is not scored; `shown`: show progress. `stop` is called with the run folder after each
+    epoch; if it returns True, training ends, and the run stays unfinished. Raises FileExistsError when another process
+    trains in `out`, or it holds a run and `resume` is off; FileNotFoundError without the manifest; ValueError for a
+    configuration that cannot be run or is not the one that the run in `out` was started with.
     """
+    config, out = Config.load(config, **fields), Path(out)
     check_config(config)
     check_one_test_split(config)
     rank = distributed.join(config.train.device)
@@ -86,7 +91,7 @@ def train(
         if ended:
             distributed.leave()
             return out
-        clips = load_clips(config.data, root)
+        clips = load_clips(config.data, Path(root))
         if rank.first or config.data.leaks == "stop":
             tell_problems(clips, config.data.leaks)
         model = new_model(config, clips).to(rank.device)

@@ -103,26 +103,12 @@ def extract(
         offline: fetch no URL and no model, and read no file outside the manifest's folder and --roots
         roots: other folders that may be read with --offline
     """
-    from sparsefuse.features.extract import Bounds, extract
+    from sparsefuse.features.extract import extract
     from sparsefuse.media.fetch import allowed_roots
 
-    bounds = Bounds(timeout, max_minutes, max_gb, max_frames_gb)
-    summary = extract(
-        manifest,
-        out,
-        features=config.features,
-        jobs=jobs,
-        strict=strict,
-        engine=engine,
-        device=device,
-        bounds=bounds,
-        roots=allowed_roots(offline, roots),
-    )
-    print(f"{summary.done} made, {summary.reused} reused, {len(summary.skipped)} skipped -> {summary.manifest}")
-    if summary.skipped:
-        print(
-            f"skipped: see {out / 'skipped.jsonl'}; the first is {summary.skipped[0].id}: {summary.skipped[0].reason}"
-        )
+    limits = {"timeout": timeout, "max_minutes": max_minutes, "max_gb": max_gb, "max_frames_gb": max_frames_gb}
+    where: dict[str, Any] = {"engine": engine, "device": device, "roots": allowed_roots(offline, roots)}
+    print(extract(manifest, out, features=config.features, jobs=jobs, strict=strict, **limits, **where))
 
 
 def check(
@@ -136,21 +122,18 @@ def check(
         jobs: processes that read media files; 0 = one per core
         strict: exit code 1 if there are warnings, too
     """
-    from sparsefuse.config_checks import check_config
-    from sparsefuse.data.check import check, show
-    from sparsefuse.features._tables import table_readers
+    from sparsefuse.config_checks import check
+    from sparsefuse.data.check import show
     from sparsefuse.files.whole import write_json
+    from sparsefuse.report.check_page import write_page
 
-    check_config(config)
     if report and report.suffix.lower() not in (".html", ".htm"):
         raise ValueError(f"report is {report}, expected the name of a page, such as {report.stem}.html")
-    findings = check(config.data, Path(), jobs=jobs, tables=table_readers(config.features))
+    findings = check(config, jobs=jobs)
     show(findings)
     if json:
         write_json(json, findings.to_json())
     if report:
-        from sparsefuse.report.check_page import write_page
-
         print(write_page(findings, report))
     if findings.counts["error"] or (strict and findings.counts["warning"]):
         raise SystemExit(1)

@@ -17,7 +17,7 @@ def train(config: Config, out: Path = Path("runs/train"), resume: bool = False) 
     from sparsefuse.runs.folder import RunFolder
     from sparsefuse.training.train import train
 
-    train(config, out, root=Path(), resume=resume)
+    train(config, out, resume=resume)
     if RunFolder(out).finished:
         print_run(out)
 

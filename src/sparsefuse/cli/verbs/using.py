@@ -1,7 +1,7 @@
 """Verbs that use a trained model."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from sparsefuse.serve.limits import ServeLimits
 
@@ -74,20 +74,9 @@ def export(
     """
     from sparsefuse.export.artefact import export
 
-    artefact = export(
-        run,
-        format=format,
-        int8=int8,
-        with_features=with_features,
-        out=out,
-        tolerance=tolerance,
-        manifest=manifest,
-        test=test,
-        force=force,
-        trust_code=trust_code,
-    )
-    print(artefact.file.with_suffix(".md").read_text(encoding="utf-8"))
-    print(artefact.file, artefact.file.with_suffix(".json"))
+    what: dict[str, Any] = {"format": format, "int8": int8, "with_features": with_features}
+    how: dict[str, Any] = {"tolerance": tolerance, "manifest": manifest, "test": test, "force": force}
+    print(export(run, out=out, **what, **how, trust_code=trust_code))
 
 
 def explain(

@@ -1,0 +1,57 @@
+"""The public functions, called as from a notebook: paths as text, fields of the configuration as arguments."""
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+import sparsefuse
+import tiny
+from sparsefuse.config import Config
+from sparsefuse.runs.folder import RunFolder
+
+pytestmark = pytest.mark.usefixtures("made_up_costs")
+
+
+@pytest.fixture(scope="module")
+def yaml_file(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A configuration whose manifest is named relative to it."""
+    folder = tmp_path_factory.mktemp("data")
+    tiny.write_set(folder)
+    return str(tiny.write_yaml(folder / "c.yaml", tiny.config(Path("manifest.csv"))))
+
+
+def test_train_takes_a_yaml_and_fields_on_top(yaml_file: str, tmp_path: Path) -> None:
+    run = sparsefuse.train(yaml_file, str(tmp_path / "run"), method="late", train={"epochs": 1})
+    assert run == tmp_path / "run"
+    written = RunFolder(run).read(Config)
+    assert written == Config.load(yaml_file, method="late", train={"epochs": 1})
+    assert sparsefuse.load(run).model.modalities == ("rgb", "sound")
+
+
+def test_train_writes_to_the_folder_that_the_command_line_takes(yaml_file: str, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert sparsefuse.train(yaml_file, method="late", train={"epochs": 1}) == Path("runs/train")
+    with pytest.raises(FileExistsError, match="holds a run already"):
+        sparsefuse.train(yaml_file, method="late", train={"epochs": 1})
+
+
+def test_check_takes_a_manifest(yaml_file: str) -> None:
+    manifest = Path(yaml_file).parent / "manifest.csv"
+    found = sparsefuse.check(manifest, jobs=1)
+    assert (found.rows, set(found.modalities)) == (17, {"rgb", "sound"})
+    assert (
+        found == sparsefuse.check(yaml_file, jobs=1) == sparsefuse.check("manifest.csv", root=manifest.parent, jobs=1)
+    )
+    only = sparsefuse.check(str(manifest), jobs=1, data={"modalities": ["rgb"]})
+    assert set(only.modalities) == {"rgb"}
+
+
+@pytest.mark.parametrize("function", [sparsefuse.train, sparsefuse.check])
+def test_a_missing_or_wrong_configuration_is_an_error_of_one_line(function, yaml_file: str) -> None:
+    with pytest.raises(ValueError, match="no manifest given"):
+        function()
+    with pytest.raises(ValueError, match=r"did you mean train=\{'epochs': ...\}"):
+        function(yaml_file, epochs=1)
+    with pytest.raises(ValueError, match="unknown method 'lat'; did you mean 'late'"):
+        function(dataclasses.replace(Config.load(yaml_file), options={"lat": {}}))
