@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from sparsefuse.layers.embed import Embed, check_free, check_present, check_tokens, with_masks
+from sparsefuse.layers.stem import Stem
 from sparsefuse.layers.streams import run_layers
 from sparsefuse.mixup import Mix, Plan, mix_state
 from sparsefuse.tokens import HeadOutputs, Output, State, Tokens
@@ -24,6 +25,11 @@ class FusionModel(nn.Module):
         self.embed = embed
         self.layers = nn.ModuleList(layers)
         self.head = head
+
+    def put_before(self, stems: Mapping[str, Stem], features: Mapping[str, int]) -> None:
+        """Raw streams, of `features`, pass these stems before they are embedded."""
+        self.features = {name: features[name] for name in sorted(features)}
+        self.embed.put_before(stems, features)
 
     def forward(
         self, tokens: Mapping[str, Tokens | Tensor], mix: Mix | None = None, probe: Probe | None = None

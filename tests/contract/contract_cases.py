@@ -12,6 +12,11 @@ CLASSES = 3
 FEATURES = {"rgb": 6, "sound": 4, "flow": 5}  # not in alphabetical order
 LONGEST = {"rgb": 9, "sound": 40, "flow": 7}  # sound: two blocks of the released span of 32
 
+STEMS = {
+    "rgb": {"kind": "conv", "height": 3, "width": 2, "filters": 8, "depth": 1},
+    "sound": {"kind": "conv", "filters": 5, "depth": 1},
+    "flow": {"kind": "patch", "tokens": 3, "hop": 2},
+}
 # Options beyond a method's own TEST that put another mechanism to work.
 VARIANTS = {
     "sft": [
@@ -28,6 +33,7 @@ VARIANTS = {
         {"unimodal_attention": "strided"},
         {"unimodal_attention": "local", "sparse": "local"},
         {"pool": "attn", "sparse": "local"},
+        {"stem": STEMS},
     ],
     "mbt": [
         {"update": "sequential"},
@@ -49,7 +55,11 @@ VARIANTS = {
     ],
     "mult": [{"causal": True}],
     "concat": [{"stride": 5}],
-    "late": [{"unimodal_attention": "strided"}, {"stride": {"rgb": 2, "sound": 9, "flow": 3}, "pool": "avg"}],
+    "late": [
+        {"stem": {"sound": {"kind": "conv", "height": 4, "filters": 3}}},
+        {"unimodal_attention": "strided"},
+        {"stride": {"rgb": 2, "sound": 9, "flow": 3}, "pool": "avg"},
+    ],
     "tokenfusion": [
         {"substitute": "output", "fusion_depth": 3},
         {"shared": "all_but_norm"},
@@ -81,7 +91,7 @@ def model_of(case, *, features=FEATURES, lengths=None, seed=0):
 def modality_free(case):
     """The case without options that name modalities of FEATURES, for tests with other modalities."""
     name, options = case
-    options = {k: v for k, v in options.items() if k not in ("modality", "patches")}
+    options = {k: v for k, v in options.items() if k not in ("modality", "patches", "stem")}
     return name, {k: 3 if isinstance(v, dict) else v for k, v in options.items()}
 
 

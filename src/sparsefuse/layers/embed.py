@@ -10,6 +10,7 @@ from sparsefuse.errors import unknown
 from sparsefuse.layers.fused import run_embedding
 from sparsefuse.layers.ops.tracing import all_real, exporting, watched
 from sparsefuse.layers.patches import Grid, Patches, grids, token_lengths
+from sparsefuse.layers.stem import Stem
 from sparsefuse.layers.streams import zero_penalty
 from sparsefuse.tokens import State, Tokens
 
@@ -48,6 +49,12 @@ class Embed(nn.Module):
         longest = token_lengths(lengths, self.grids)
         tables = (position_scale * torch.randn(longest[n] + 1, dim) for n in self.features if longest)
         self.position = nn.ParameterList(tables) if longest else None
+        self.stems = nn.ModuleList()
+
+    def put_before(self, stems: Mapping[str, Stem], features: Mapping[str, int]) -> None:
+        """From now on raw streams, of `features`, pass these stems first; this was built for what the stems make."""
+        self.features = {name: features[name] for name in self.features}
+        self.stems = nn.ModuleList(stems.get(name, nn.Identity()) for name in self.features)
 
     def forward(self, tokens: dict[str, Tokens]) -> State:
         """Raises ValueError for an unknown modality, a wrong width, or when no modality is given."""
@@ -70,6 +77,8 @@ class Embed(nn.Module):
 
     def _embed(self, i: int, tokens: Tokens, grid: Grid | None) -> tuple[Tensor, Tensor | None, Tensor]:
         """CLS and tokens (B, 1 + N, D), their positions (B or 1, 1 + N, D) if not yet added, their mask (B, 1 + N)."""
+        if self.stems:
+            tokens = self.stems[i](tokens)
         x, mask = tokens if grid is None else grid.cut(tokens)
         # Padding may hold anything, NaN too: it must not reach a product with a zero weight.
         if not all_real(mask):

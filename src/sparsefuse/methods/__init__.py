@@ -35,29 +35,34 @@ def build(
     """Builds a model by name (`sft`) or from a file (`my/fusion.py`).
 
     `features`: raw feature size per modality. `lengths`: longest clip per modality, in tokens; makes positions learned,
-    as published. `options`: what the method's own `build` takes. Raises ValueError for unknown names or options.
+    as published. `options`: what the method's own `build` takes, and for all of them `stem`, what a modality passes
+    before it is embedded (see `layers.stem`). Raises ValueError for unknown names or options.
     """
     if not features:
         raise ValueError("features must name at least one modality, as in {'rgb': 1024}; got none")
     for name in lengths or ():
         if name not in features:
             raise ValueError(f"lengths: {unknown('modality', name, features)}")
-    make = find(method).build
-    parameters = inspect.signature(make).parameters
+    from sparsefuse.layers.stem import stems  # listing the methods must not load torch
+
+    known = option_names(method)
     for name in options:
-        if name not in parameters or name in ("features", "num_classes", "lengths"):
-            raise ValueError(unknown(f"option of {method}", name, option_names(method)))
-    model: FusionModel = make(dict(features), num_classes, lengths=lengths, **options)
+        if name not in known:
+            raise ValueError(unknown(f"option of {method}", name, known))
+    made = stems(options.pop("stem", None), features)
+    widths = {name: made[name].features if name in made else width for name, width in features.items()}
+    if lengths is not None:
+        lengths = {name: made[name].length(n) if name in made else n for name, n in lengths.items()}
+    model: FusionModel = find(method).build(widths, num_classes, lengths=lengths, **options)
+    if made:
+        model.put_before(made, features)
     return model
 
 
 def option_names(method: str) -> list[str]:
-    """Options that the method's `build` takes besides features, num_classes and lengths."""
-    return [
-        name
-        for name in inspect.signature(find(method).build).parameters
-        if name not in ("features", "num_classes", "lengths")
-    ]
+    """Options that the method's `build` takes besides features, num_classes and lengths; and `stem`, which all have."""
+    own = [*inspect.signature(find(method).build).parameters]
+    return [name for name in own if name not in ("features", "num_classes", "lengths")] + ["stem"]
 
 
 def find(method: str) -> ModuleType:

@@ -1,0 +1,217 @@
+"""Stems: what a raw stream passes before it is embedded, so that it becomes fewer tokens that say more.
+
+`patch` joins neighbouring tokens: windows of `tokens`, one every `hop` of them. `conv` is a few depthwise-separable
+convolutions (Howard et al. 2017), each followed by a norm over channels and GELU: over time; or, if the `height` of a
+frame is given, over a frame's rows and columns, each frame by itself. A spectrogram is a picture of its bins over time:
+height = bins, width 1, and its convolutions go over time, too.
+
+A stem sees no padding: what is masked is 0 to it, and a token that it makes is real if one that it begins with is. So N
+tokens become ceil(N / stride) for each stride over time, however long the batch is padded.
+"""
+
+import itertools
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from sparsefuse.errors import unknown
+from sparsefuse.layers.options import check_choice
+from sparsefuse.tokens import Tokens
+
+Kind = Literal["linear", "patch", "conv"]
+Stems = Mapping[str, Mapping[str, Any]]
+"""What methods take: {modality: {kind: conv, height: 32, width: 32, channels: 3}}."""
+
+
+@dataclass(frozen=True)
+class StemOptions:
+    """The stem of one modality."""
+
+    kind: Kind = "linear"
+    """linear = none: each token is projected as it is"""
+    tokens: int = 4
+    """patch: tokens of a window"""
+    hop: int = 0
+    """patch: tokens from window to window; as many as a window has if not given"""
+    filters: int = 32
+    """conv: channels of every layer"""
+    depth: int = 2
+    """conv: layers"""
+    kernel: int = 0
+    """conv: taps along each axis, an odd number; 5 over time alone, 3 over pictures, if not given"""
+    stride: int = 2
+    """conv: steps of every layer, along each axis; over pictures along rows and columns"""
+    height: int = 0
+    """conv: rows of a frame, or bins of a spectrogram; 0 = features have no order, and layers go over time alone"""
+    width: int = 1
+    """conv: columns of a frame; 1 for a spectrogram"""
+    channels: int = 1
+    """conv: colours of a frame"""
+    planes: int = 1
+    """conv: pictures that a token holds, one behind another: 2 if it is a frame and its difference to the one before"""
+
+
+class Stem(nn.Module):
+    """Tokens (B, N, F) -> Tokens (B, N', `features`)."""
+
+    features: int
+
+    def length(self, length: int) -> int:
+        """N' of N tokens."""
+        raise NotImplementedError
+
+
+def stems(options: Stems | None, features: Mapping[str, int]) -> dict[str, Stem]:
+    """The stems of modalities that have one. Raises ValueError for unknown names and for frames of another size."""
+    keys, made = [field.name for field in fields(StemOptions)], {}
+    for name, given in (options or {}).items():
+        if name not in features:
+            raise ValueError(f"stem: {unknown('modality', name, features)}")
+        for key in given:
+            if key not in keys:
+                raise ValueError(f"stem of {name!r}: {unknown('key', key, keys)}")
+        stem = _stem(name, StemOptions(**given), features[name])
+        if stem is not None:
+            made[name] = stem
+    return made
+
+
+def _stem(name: str, options: StemOptions, features: int) -> Stem | None:
+    check_choice("kind", options.kind, Kind)
+    for key, value in vars(options).items():
+        low = 0 if key in ("hop", "kernel", "height") else 1
+        if key != "kind" and (not isinstance(value, int) or isinstance(value, bool) or value < low):
+            raise ValueError(f"stem of {name!r}: {key} is {value!r}; expected a whole number, {low} or more")
+    if options.kernel and options.kernel % 2 == 0:
+        raise ValueError(f"stem of {name!r}: kernel is {options.kernel}; expected an odd number")
+    if options.kind == "linear":
+        return None
+    if options.kind == "patch":
+        return PatchStem(features, options.tokens, options.hop or options.tokens)
+    if not options.height:
+        return TimeStem(features, options.filters, options.depth, options.kernel or 5, options.stride)
+    shape = options.planes, options.height, options.width, options.channels
+    if math.prod(shape) != features:
+        size = " x ".join(map(str, shape if options.planes > 1 else shape[1:]))
+        raise ValueError(
+            f"stem of {name!r}: {size} = {math.prod(shape)} values, but its tokens have {features} features"
+        )
+    return PictureStem(options, options.kernel or 3)
+
+
+class PatchStem(Stem):
+    """Windows of `tokens`, joined: (B, N, F) -> (B, ceil(N / hop), tokens F). What lies beyond the end is 0."""
+
+    def __init__(self, features: int, tokens: int, hop: int):
+        super().__init__()
+        if hop > tokens:
+            raise ValueError(f"a stem of windows of {tokens} tokens with hop {hop} would leave tokens out")
+        self.features, self.tokens, self.hop = features * tokens, tokens, hop
+
+    def length(self, length: int) -> int:
+        return math.ceil(length / self.hop)
+
+    def forward(self, tokens: Tokens) -> Tokens:
+        x = F.pad(_cleared(*tokens), (0, 0, 0, self.tokens - 1)).unfold(1, self.tokens, self.hop)  # (B, N', F, tokens)
+        return Tokens(x.mT.flatten(2), strided(tokens.mask, self.hop))
+
+
+class TimeStem(Stem):
+    """Convolutions over time: (B, N, F) -> (B, N', filters)."""
+
+    def __init__(self, features: int, filters: int, depth: int, kernel: int, stride: int):
+        super().__init__()
+        self.features, self.stride = filters, stride
+        self.project = nn.Linear(features, filters)
+        self.layers = nn.ModuleList(Separable((filters, filters), (kernel, 1), (stride, 1)) for _ in range(depth))
+
+    def length(self, length: int) -> int:
+        return _after(length, self.stride, len(self.layers))
+
+    def forward(self, tokens: Tokens) -> Tokens:
+        x, mask = self.project(_cleared(*tokens)).mT[..., None], tokens.mask  # (B, filters, N, 1)
+        for layer in self.layers:
+            x, mask = layer(_cleared_maps(x, mask)), strided(mask, self.stride)
+        return Tokens(x[..., 0].mT, mask)
+
+
+class PictureStem(Stem):
+    """Convolutions over pictures: (B, N, planes height width channels) -> (B, N', filters rows columns).
+
+    Each frame is a picture; or, if frames are one value wide, all of them side by side are one.
+    """
+
+    def __init__(self, options: StemOptions, kernel: int):
+        super().__init__()
+        self.frame = options.planes, options.height, options.width, options.channels
+        self.over_time, self.stride = options.width == 1, options.stride
+        widths = [options.planes * options.channels, *[options.filters] * options.depth]
+        strides = (options.stride, options.stride)
+        self.layers = nn.ModuleList(Separable(pair, (kernel, kernel), strides) for pair in itertools.pairwise(widths))
+        rows, columns = (_after(size, options.stride, options.depth) for size in self.frame[1:3])
+        self.features = options.filters * rows * columns
+
+    def length(self, length: int) -> int:
+        return _after(length, self.stride, len(self.layers)) if self.over_time else length
+
+    def forward(self, tokens: Tokens) -> Tokens:
+        x, mask = _cleared(*tokens).unflatten(2, self.frame), tokens.mask  # (B, N, planes, height, width, channels)
+        x = x.permute(0, 1, 2, 5, 3, 4).flatten(2, 3)  # (B, N, planes channels, height, width)
+        if self.over_time:
+            x = x[..., 0].transpose(1, 2)  # (B, planes channels, N, bins)
+            for layer in self.layers:
+                x, mask = layer(_cleared_maps(x, mask)), strided(mask, self.stride)
+            return Tokens(x.transpose(1, 2).flatten(2), mask)
+        x = x.flatten(0, 1)
+        for layer in self.layers:
+            x = layer(x)
+        return Tokens(x.flatten(1).unflatten(0, (mask.shape[0], -1)), mask)
+
+
+class Separable(nn.Module):
+    """Maps (B, C, H, W): a filter of its own per channel, then a mix of channels, norm and GELU -> (B, C', H', W').
+
+    One channel alone is filtered by all C' at once. The norm is over channels, place by place (Liu et al. 2022,
+    "A ConvNet for the 2020s"), so that no padding reaches it.
+    """
+
+    def __init__(self, channels: tuple[int, int], kernel: tuple[int, int], stride: tuple[int, int]):
+        super().__init__()
+        first, last = channels
+        groups = first if first == last else 1
+        padding = (kernel[0] // 2, kernel[1] // 2)
+        self.filter = nn.Conv2d(first, last, kernel, stride, padding, groups=groups)
+        self.mix = nn.Linear(last, last)
+        self.norm = nn.LayerNorm(last)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.filter(x).permute(0, 2, 3, 1)  # channels last
+        return F.gelu(self.norm(self.mix(x))).permute(0, 3, 1, 2)
+
+
+def strided(mask: Tensor, stride: int) -> Tensor:
+    """The mask (B, ceil(N / stride)) of tokens made of every `stride` tokens under `mask` (B, N): real if one is."""
+    if stride == 1:
+        return mask
+    return F.max_pool1d(mask[:, None].float(), stride, stride, ceil_mode=True)[:, 0] > 0
+
+
+def _cleared(x: Tensor, mask: Tensor) -> Tensor:
+    """0 where there is no real token: padding may hold anything, NaN too."""
+    return torch.where(mask[..., None], x, torch.zeros((), dtype=x.dtype, device=x.device))
+
+
+def _cleared_maps(x: Tensor, mask: Tensor) -> Tensor:
+    """The same of maps (B, C, N, bins)."""
+    return torch.where(mask[:, None, :, None], x, torch.zeros((), dtype=x.dtype, device=x.device))
+
+
+def _after(length: int, stride: int, depth: int) -> int:
+    for _ in range(depth):
+        length = math.ceil(length / stride)
+    return length
