@@ -27,6 +27,7 @@ ORDER = [
         "metrics",
         "layers",
         "mixup",
+        "environment",
         "model",
         "data",
     ),

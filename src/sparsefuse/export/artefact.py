@@ -9,7 +9,7 @@ from torch import Tensor
 
 from sparsefuse.cost import count
 from sparsefuse.export import clips as sources
-from sparsefuse.export.card import ExportCard, machine, versions, write_card
+from sparsefuse.export.card import PACKAGES, ExportCard, machine, write_card
 from sparsefuse.export.clips import ParityClips
 from sparsefuse.export.int8 import quantise
 from sparsefuse.export.onnx import OPSET, need_onnx, write_onnx
@@ -17,6 +17,7 @@ from sparsefuse.export.parity import BATCH, Parity, ScoreChange, exported_logits
 from sparsefuse.export.program import Program
 from sparsefuse.export.runner import Latency, Runner, latency, open_file
 from sparsefuse.export.traced import write_pt2
+from sparsefuse.extras import versions
 from sparsefuse.files.whole import replacing
 from sparsefuse.inference.predictor import Predictor, load
 from sparsefuse.runs.folder import RunFolder
@@ -104,7 +105,7 @@ def export(
             inputs=list(program.inputs),
             outputs=program.output_names,
             gmacs=count.total(predictor.model, facts.typical) / 1e9,
-            versions=versions(),
+            versions=versions(PACKAGES),
             machine=machine(),
             clips_from=" and ".join(clips.source for clips in splits.values()),
             real_clips=all(clips.real for clips in splits.values()),

@@ -3,7 +3,6 @@
 import platform
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from sparsefuse.config import Task
@@ -14,7 +13,7 @@ from sparsefuse.files.typed import write
 from sparsefuse.files.whole import write_text
 from sparsefuse.shown import REASON, markdown, markdown_table
 
-_PACKAGES = ("sparsefuse", "torch", "onnx", "onnxscript", "onnxruntime")
+PACKAGES = ("sparsefuse", "torch", "onnx", "onnxscript", "onnxruntime")
 
 
 @dataclass(frozen=True)
@@ -50,11 +49,6 @@ class ExportCard:
     int8: Parity | None = None
     opset: int | None = None
     """of ONNX"""
-
-
-def versions() -> dict[str, str]:
-    """Versions of the packages that export uses."""
-    return {name: number for name in _PACKAGES if (number := _version(name))}
 
 
 def machine() -> str:
@@ -127,10 +121,3 @@ def _parity_line(what: str, parity: Parity) -> str:
 def _score_line(split: str, score: ScoreChange) -> str:
     trained, exported = f"{score.trained:.4f} as trained", f"{score.exported:.4f} as exported"
     return f"{markdown(score.metric)} on {split}, {score.clips} clips: {trained}, {exported}."
-
-
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return ""

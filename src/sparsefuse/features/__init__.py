@@ -21,7 +21,6 @@ distributions, is optional: another version of one makes the features again (tho
 
 import hashlib
 import importlib
-import importlib.metadata
 import importlib.util
 import inspect
 import json
@@ -29,7 +28,6 @@ import pkgutil
 import re
 import sys
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from types import ModuleType
@@ -39,6 +37,7 @@ import numpy as np
 
 from sparsefuse import media
 from sparsefuse.errors import unknown
+from sparsefuse.extras import versions
 from sparsefuse.features._options import wrong_option
 from sparsefuse.files.skipped import Unusable
 from sparsefuse.media import File, FileRequest, Request
@@ -171,12 +170,9 @@ def resolve(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
 def fingerprint(name: str, options: Mapping[str, Any]) -> str:
     """A hash of all that the features depend on: code, versions, options, and what the extractor adds."""
     module, maker = _module(name), build(name, options)
-    versions = {}
-    for package in (*_PACKAGES, *getattr(module, "PACKAGES", ())):
-        with suppress(importlib.metadata.PackageNotFoundError):
-            versions[package] = importlib.metadata.version(package)
+    packages = versions((*_PACKAGES, *getattr(module, "PACKAGES", ())))
     own = maker.fingerprint() if hasattr(maker, "fingerprint") else ""  # pyright: ignore[reportAttributeAccessIssue]
-    parts = [_file_hash(module), _media_hash(), versions, resolve(name, options), own]
+    parts = [_file_hash(module), _media_hash(), packages, resolve(name, options), own]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 

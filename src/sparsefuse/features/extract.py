@@ -1,16 +1,15 @@
 """Extracts the features of a manifest's media files; writes feature files and a new manifest that names them."""
 
-import importlib.metadata
 import logging
 import os
 import platform
 import re
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from sparsefuse.errors import unknown
+from sparsefuse.extras import versions
 from sparsefuse.features import PLACE, build, fingerprint, resolve, source_of
 from sparsefuse.features._default import default_features
 from sparsefuse.features._plan import Plan, Spec, parts_of
@@ -238,7 +237,8 @@ def _write(
             see = f"see {out / 'skipped.jsonl'}; {why}" if why else f"no row has a file in column {spec.source!r}"
             raise Unusable(f"{spec.modality!r} could be made of none of {len(table.rows)} samples, {see}")
         _log.warning("no sample has %r: the new manifest leaves it out", spec.modality)
-    write_json(out / "features.json", {"features": {s.modality: _record(s) for s in specs}, "versions": _versions()})
+    made_by = {"python": platform.python_version()} | versions(("sparsefuse", "numpy", "torch", "av"))
+    write_json(out / "features.json", {"features": {s.modality: _record(s) for s in specs}, "versions": made_by})
     columns = list(dict.fromkeys(["id", *modalities, *carried, *kept]))
     write_table(out / "manifest.csv", [{column: row[column] for column in columns} for row in rows])
     return skipped
@@ -267,11 +267,3 @@ def _record(spec: Spec) -> dict[str, Any]:
     place = {"extractor": spec.extractor, "source": spec.source} | ({"whole": True} if spec.whole else {})
     assert set(place) <= set(PLACE), place
     return place | spec.options
-
-
-def _versions() -> dict[str, str]:
-    versions = {"python": platform.python_version()}
-    for name in ("sparsefuse", "numpy", "torch", "av"):
-        with suppress(importlib.metadata.PackageNotFoundError):
-            versions[name] = importlib.metadata.version(name)
-    return versions

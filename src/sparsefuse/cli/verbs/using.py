@@ -183,23 +183,8 @@ def serve(
 
 
 def env() -> None:
-    """Prints versions, the machine, and the backends that compute layers, or why they are not available."""
-    import platform
+    """Prints versions, devices, backends and extras; for what is not available, why or how to get it."""
+    from sparsefuse.environment import environment
 
-    import torch
-
-    from sparsefuse import __version__
-    from sparsefuse.layers import ops
-
-    facts = {
-        "sparsefuse": __version__,
-        "Python": platform.python_version(),
-        "PyTorch": torch.__version__,
-        "system": f"{platform.system()} {platform.machine()}, {torch.backends.cpu.get_cpu_capability()}",
-        "threads": str(torch.get_num_threads()),
-        "CUDA": torch.cuda.get_device_name() if torch.cuda.is_available() else "none",
-        "requested": f"{ops.VARIABLE}={ops.requested()}",
-        **{f"backend {name}": text for name, text in ops.status().items()},
-    }
-    for name, text in facts.items():
+    for name, text in environment().items():
         print(f"{name:>14}  {text}")
