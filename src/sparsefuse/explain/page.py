@@ -12,7 +12,7 @@ from sparsefuse.explain.pictures import draw
 from sparsefuse.files.rows import SUFFIXES
 from sparsefuse.files.skipped import Unusable
 from sparsefuse.files.whole import write_text
-from sparsefuse.inference.clips import named_clips
+from sparsefuse.inference.inputs import named_clips
 from sparsefuse.inference.predictor import Clip, Predictor, load
 from sparsefuse.report import charts
 from sparsefuse.report.page import render

@@ -1,9 +1,7 @@
 """`sparsefuse predict`: prints the predictions of a run for clips."""
 
-import io
 import json
 import logging
-import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -11,13 +9,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from sparsefuse.data.labels import Labels
 from sparsefuse.features import files_of
-from sparsefuse.files.references import FILES
-from sparsefuse.files.rows import SUFFIXES, check_ids, read_table
 from sparsefuse.files.skipped import Unusable
-from sparsefuse.inference.predictor import Clip, Prediction, Predictor, load
+from sparsefuse.inference.inputs import named
+from sparsefuse.inference.predictor import Prediction, Predictor, load
 from sparsefuse.inference.timeline import Timeline, check_windows, timeline
 from sparsefuse.media.fetch import check_allowed
-from sparsefuse.shown import shown
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -79,7 +75,7 @@ def _results(
     predictor: Predictor, files: Sequence[Path], windows: Windows | None, roots: Sequence[Path] | None
 ) -> Iterator[tuple[str, ClipResult]]:
     """(name, result) of every clip, as it is computed."""
-    for name, clip, named_in in _named(files, predictor):
+    for name, clip, named_in in named(files, predictor):
         try:
             if roots is not None and named_in is not None and not isinstance(clip, Unusable):
                 for path in clip.values() if isinstance(clip, Mapping) else [clip]:
@@ -92,76 +88,6 @@ def _results(
                 yield name, predictor.predict_one(clip)
         except Unusable as error:
             yield name, error
-
-
-def named_clips(files: Sequence[Path], predictor: Predictor) -> Iterator[tuple[str, Clip | Unusable]]:
-    """(name, clip) of every file; a manifest stands for its rows, of which the predictor's columns are read; - for the
-    lines of standard input."""
-    return ((name, clip) for name, clip, _ in _named(files, predictor))
-
-
-def _named(files: Sequence[Path], predictor: Predictor) -> Iterator[tuple[str, Clip | Unusable, Path | None]]:
-    """(name, clip, folder of what named it) of every clip; None if that is the caller."""
-    for path in files:
-        if str(path) == "-":
-            yield from ((name, clip, Path()) for name, clip in _lines(predictor.columns))
-        elif path.suffix.lower() in SUFFIXES and not (predictor.reads_tables and _is_readings(path)):
-            yield from ((name, clip, path.parent) for name, clip in _rows(path, predictor.columns))
-        else:
-            yield str(path), path, None
-
-
-def _is_readings(path: Path) -> bool:
-    """Whether a table is a clip's, of a sensor or of words, rather than a manifest: that has ids and names files."""
-    try:
-        table = read_table(path)
-    except ValueError:
-        return not re.match(rb"\W*id\W", path.read_bytes()[:99], re.IGNORECASE)
-    return "id" not in table.columns or not any(table.holds(name, FILES) for name in table.columns)
-
-
-def _rows(path: Path, columns: list[str]) -> Iterator[tuple[str, Clip]]:
-    table = read_table(path)
-    check_ids(path, table)
-    present = [name for name in columns if name in table.columns]
-    if not present:
-        raise ValueError(
-            f"{path}: no column is one of {', '.join(columns)}, which the model reads; columns: "
-            f"{', '.join(table.columns)}; rename one"
-        )
-    for row in table.rows:
-        yield row["id"], {name: path.parent / row[name] for name in present if row[name]}
-
-
-def _lines(columns: list[str]) -> Iterator[tuple[str, Clip | Unusable]]:
-    """A clip per line of standard input: the path of a media file, or {modality: path} as JSON, with an `id` if it has
-    one. A line that is neither gives an Unusable."""
-    if isinstance(sys.stdin, io.TextIOWrapper):  # bytes that are no UTF-8 stay what they are: names of files
-        sys.stdin.reconfigure(encoding="utf-8-sig", errors="surrogateescape")
-    for number, line in enumerate(sys.stdin, 1):
-        text = line.strip()
-        if not text:
-            continue
-        if not text.startswith("{"):
-            yield text, Path(text)
-            continue
-        name = f"line {number}"
-        try:
-            paths = json.loads(text)
-        except (ValueError, RecursionError) as error:
-            yield name, Unusable(f"not JSON ({str(error)[:100]}): {shown(text)}")
-            continue
-        name = str(paths.pop("id", name))
-        wrong = [key for key, value in paths.items() if key not in columns or not isinstance(value, str)]
-        if wrong:
-            yield (
-                name,
-                Unusable(
-                    f"expected the paths of {', '.join(columns)}; got {shown(wrong[0])!r}: {shown(paths[wrong[0]])!r}"
-                ),
-            )
-        else:
-            yield name, {key: Path(value) for key, value in paths.items()}
 
 
 def _text(name: str, result: ClipResult, top: int, labels: Labels) -> str:
