@@ -135,3 +135,17 @@ def test_folds_without_a_choice_say_which_flag_to_type(tmp_path: Path) -> None:
     config = tiny.with_data(tiny.config(tmp_path / "absent.csv"), split=Split(folds=[["1", "2"], ["3"]]))
     with pytest.raises(ValueError, match=r"lists 2 test splits .*--data\.split\.test_groups 1,2, or .*compare"):
         train(config, tmp_path / "run", root=Path())
+
+
+def test_k_folds_need_one_that_is_chosen_and_no_other_test_split(tmp_path: Path) -> None:
+    def of(**split: Any) -> Config:
+        return tiny.with_data(tiny.config(tmp_path / "absent.csv"), split=Split(**split))
+
+    with pytest.raises(ValueError, match=r"data\.split\.k is 5: that many .* --data\.split\.fold 0, or .*compare"):
+        train(of(k=5), tmp_path / "run", root=Path())
+    for wrong in ({"k": 1}, {"k": 5, "fold": 5}, {"k": 5, "fold": -1}, {"fold": 0}):
+        with pytest.raises(ValueError, match=r"expected k of 2 or more \(0 = off\), fold from 0, below k"):
+            check_config(of(**wrong))
+    for other in ({"folds": [["a"]]}, {"test_groups": ["a"]}, {"by": "given"}):
+        with pytest.raises(ValueError, match=r"data\.split\.k is 5, so folds are drawn; leave out folds, test_groups"):
+            check_config(of(k=5, **other))

@@ -1,7 +1,7 @@
 """The configuration: one YAML per data set, typed; `cli` turns the same fields into flags."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,6 +22,11 @@ class Split:
     """groups that are the test split, by name (group splits only); the rest is divided by the other fractions"""
     folds: list[list[str]] = field(default_factory=list)
     """lists of groups; `compare` makes each list the test split in turn and averages over them"""
+    k: int = 0
+    """k-fold cross-validation: k parts with every class in proportion, of whole groups if there is a `group` column and
+    `by` is not stratified; `compare` makes each the test split in turn. 0 = off; a `split` column is then ignored"""
+    fold: int | None = None
+    """which of the k parts is the test split, from 0, for verbs that need one; `fractions` divide the rest"""
     train_share: float = 1.0
     """share of the training clips that is used, of every class in proportion; the others are left out"""
     valid_by: Literal["auto", "group", "stratified"] = "auto"
@@ -29,6 +34,19 @@ class Split:
     auto: group if two groups remain to train, else stratified"""
     seed: int = 0
     """seed of the division; independent of the training seed"""
+
+    def each_fold(self) -> "list[Split]":
+        """One for every test split that is to be scored; itself without folds, or if one of k is chosen."""
+        if self.k and self.fold is None:
+            return [replace(self, fold=fold) for fold in range(self.k)]
+        return [replace(self, by="group", test_groups=groups) for groups in self.folds] or [self]
+
+    @property
+    def number(self) -> int | None:
+        """Which of the folds is the test split, from 0; None without folds."""
+        if self.k:
+            return self.fold
+        return self.folds.index(self.test_groups) if self.test_groups in self.folds else None
 
 
 @dataclass(frozen=True)
@@ -288,6 +306,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "data.max_length": (0, _COUNT),
     "data.windows": (1, 1001),
     "data.cache_mb": (0, 2**40),
+    "data.split.k": (0, 1001),
     "data.split.seed": (0, 2**31),
     "study.margin": (0, _SHARE),
 }
@@ -304,6 +323,9 @@ def check_ranges(config: Config) -> None:
             raise ValueError(f"{place} is {value}; expected {low} or more, below {above:g}")
     if not 0 < config.data.split.train_share <= 1:
         raise ValueError(f"data.split.train_share is {config.data.split.train_share}; expected more than 0, 1 at most")
+    k, fold = config.data.split.k, config.data.split.fold
+    if k == 1 or (fold is not None and not 0 <= fold < k):
+        raise ValueError(f"data.split.k is {k}, fold {fold}; expected k of 2 or more (0 = off), fold from 0, below k")
     for modality, length in config.data.resample.items():
         if not 1 <= length < _COUNT:
             raise ValueError(f"data.resample: {modality!r} is {length}; expected 1 or more tokens, below {_COUNT:,}")

@@ -46,14 +46,22 @@ def check_config(config: Config) -> None:
         )
     if config.data.windows > 1 and not config.data.max_length:
         raise ValueError(f"data.windows is {config.data.windows}, but data.max_length, the length of one, is 0; set it")
+    split = config.data.split
+    if split.k and (split.folds or split.test_groups or split.by == "given"):
+        raise ValueError(f"data.split.k is {split.k}, so folds are drawn; leave out folds, test_groups and by=given")
     _check_options(config)
     for modality, spec in config.features.items():
         _check_features(modality, spec)
 
 
 def check_one_test_split(config: Config) -> None:
-    """Raises ValueError when folds are listed and none of them is chosen: one run has one test split."""
+    """Raises ValueError when there are folds and none of them is chosen: one run has one test split."""
     split = config.data.split
+    if split.k and split.fold is None:
+        raise ValueError(
+            f"data.split.k is {split.k}: that many test splits, and a run has one; choose it with --data.split.fold 0, "
+            "or run them all with sparsefuse compare"
+        )
     if split.folds and not split.test_groups:
         first = ",".join(split.folds[0])
         raise ValueError(

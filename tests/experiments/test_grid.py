@@ -192,6 +192,21 @@ def test_every_fold_is_the_test_split_once(config: Config, tmp_path: Path) -> No
         assert result_of(found)["fold"] == k
 
 
+def test_k_folds_test_every_clip_once_and_one_of_them_is_its_own_run(config: Config, tmp_path: Path) -> None:
+    ids = [line.split(",")[0] for line in Path(config.data.manifest).read_text().splitlines()[1:]]
+    folds = tiny.with_data(config, split=Split(k=3, fractions=(0.8, 0.2, 0.0)))
+    out, alone = tmp_path / "runs", tmp_path / "alone"
+    assert compare(folds, ["late"], [3], out, root=Path(), jobs=1) == []
+    assert sorted(path.name for path in out.iterdir()) == [f"late-fold{k}-seed3" for k in range(3)]
+    predicted = [(out / f"late-fold{k}-seed3/predictions.csv").read_text() for k in range(3)]
+    assert sorted(line.split(",")[0] for text in predicted for line in text.splitlines()[1:]) == sorted(ids)
+    assert [result_of(out / f"late-fold{k}-seed3")["fold"] for k in range(3)] == [0, 1, 2]
+    one = tiny.with_data(config, split=Split(k=3, fold=1, fractions=(0.8, 0.2, 0.0)))
+    assert compare(one, ["late"], [3], alone, root=Path(), jobs=1) == []
+    assert [path.name for path in alone.iterdir()] == ["late-fold1-seed3"]
+    assert (alone / "late-fold1-seed3/predictions.csv").read_text() == predicted[1]
+
+
 def test_options_of_the_configuration_reach_each_method(config: Config) -> None:
     config = dataclasses.replace(config, options={"all": {"dim": 12}, "late": {"drop": 0.5}})
     cells = {

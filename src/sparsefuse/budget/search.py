@@ -77,8 +77,8 @@ def search(
     first seed's model is scored on the test split; no other model is. Costs are those of clips of median length. A
     killed search resumes.
 
-    Folds are not searched: the configuration's `test_groups` is the test split, as for `train`. Clips that test
-    another fold have then taken part in the choice; for an estimate over folds, search in each.
+    Folds are not searched: the configuration's `test_groups` (or `fold`) is the test split, as for `train`. Clips that
+    test another fold have then taken part in the choice; for an estimate over folds, search in each.
 
     Raises ValueError for limits that no model meets, for clips without a validation split, or if `out` holds another
     search.
@@ -158,6 +158,6 @@ def _comments(config: Config, best: Finalist, finals: Finals, trials: int) -> li
         f"Found by sparsefuse budget in {trials} trials, for {finals.limits.say(best.trial.candidate.costs)} a clip.",
         f"{title} on the validation split, which chose it: {shown(finals.goal, best.stat)} over {n} seeds.",
     ]
-    if config.data.split.folds:
+    if config.data.split.folds or config.data.split.k:
         lines.append("Searched with one fold: the clips that test the others were used to choose these options.")
     return lines

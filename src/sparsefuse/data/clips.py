@@ -18,7 +18,7 @@ from sparsefuse.data.labels import Labels, task_of
 from sparsefuse.data.lengths import Lengths
 from sparsefuse.data.manifest import read_manifest
 from sparsefuse.data.prepare import prepare
-from sparsefuse.data.split import split_rows
+from sparsefuse.data.split import division, split_rows
 from sparsefuse.data.stats import Stats, measure
 from sparsefuse.files.skipped import Skip
 
@@ -72,7 +72,7 @@ def load_clips(data: Data, root: Path) -> Clips:
     )
     check_names(data, prepared.features)
     problems = same_features(prepared.rows, prepared.features, prepared.hashes)
-    if data.split.by != "group" and (data.split.by != "auto" or any(row.split for row in manifest.rows)):
+    if division(data.split, manifest.rows) != "group":
         problems += same_groups(prepared.rows)
     problems += odd_names("groups", sorted({row.group for row in manifest.rows} - {""}))
     judged = [row for split in ("train", "valid") for row in prepared.rows[split]]

@@ -4,10 +4,13 @@ import logging
 import zlib
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Literal
 
 import numpy as np
 
 from sparsefuse.config import Split
+from sparsefuse.data.folds import folds
 from sparsefuse.data.labels import parts
 from sparsefuse.data.manifest import JOIN, SPLITS, Manifest, Row
 from sparsefuse.errors import unknown
@@ -24,10 +27,12 @@ def split_rows(manifest: Manifest, split: Split, task: Task) -> dict[str, list[R
 
     Raises ValueError if the rows cannot be divided as configured.
     """
-    rows = manifest.rows
-    by = split.by
-    if by == "auto":
-        by = "given" if any(r.split for r in rows) else "group" if any(r.group for r in rows) else "stratified"
+    rows, by = manifest.rows, division(split, manifest.rows)
+    test: list[Row] = []
+    if split.k:
+        test = folds(_strata(rows, task), split.k, split.seed, grouped=by == "group")[split.fold or 0]
+        if by == "group":
+            split = replace(split, test_groups=sorted({row.group for row in test}))
     if split.test_groups and by != "group":
         raise ValueError(f"split.test_groups needs a group split, but split.by is {by}; set split.by=group")
     shares = _shares(split)
@@ -36,8 +41,11 @@ def split_rows(manifest: Manifest, split: Split, task: Task) -> dict[str, list[R
     elif by == "group":
         divided = _by_group(manifest, split, shares, task)
     else:
-        divided = _stratified(rows, shares, task, split.seed)
-        _demand(divided, shares, f"{len(rows)} rows are too few for a stratified split")
+        tested = {row.id for row in test}
+        rest = [row for row in rows if row.id not in tested]
+        shares = _without(shares, "test") if test else shares
+        divided = {"test": test, **_stratified(rest, shares, task, split.seed)}
+        _demand(divided, shares, f"{len(rest)} rows are too few for a stratified split")
     if split.train_share < 1:
         shares = {"train": split.train_share, "left out": 1 - split.train_share}
         kept = _stratified(divided["train"], shares, task, split.seed)["train"]
@@ -54,6 +62,15 @@ def split_rows(manifest: Manifest, split: Split, task: Task) -> dict[str, list[R
         )  # fmt: skip
     order = {row.id: i for i, row in enumerate(rows)}
     return {name: sorted(divided.get(name, []), key=lambda row: order[row.id]) for name in SPLITS}
+
+
+def division(split: Split, rows: Sequence[Row]) -> Literal["given", "stratified", "group"]:
+    """How rows are divided: what `auto` stands for, or else `split.by`."""
+    if split.by != "auto":
+        return split.by
+    if any(row.split for row in rows) and not split.k:
+        return "given"
+    return "group" if any(row.group for row in rows) else "stratified"
 
 
 def lone_judge(divided: Mapping[str, Sequence[Row]]) -> str:

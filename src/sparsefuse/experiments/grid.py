@@ -83,17 +83,14 @@ def grid(
     check_once("variants", places)
     check_once("seeds", map(str, seeds))
     cells = []
-    folds = config.data.split.folds or [None]
     for variant in variants:
         check_config(variant.of(config, 0))
     for seed in seeds:
         for variant, place in zip(variants, places, strict=True):
-            for k, fold in enumerate(folds):
-                cell = variant.of(config, seed)
-                if fold is not None:
-                    split = dataclasses.replace(config.data.split, by="group", test_groups=fold)
-                    cell = dataclasses.replace(cell, data=dataclasses.replace(cell.data, split=split))
-                where = place + (f"-fold{k}" if fold is not None else "")
+            whole = variant.of(config, seed)
+            for split in whole.data.split.each_fold():
+                cell = dataclasses.replace(whole, data=dataclasses.replace(whole.data, split=split))
+                where = place if split.number is None else f"{place}-fold{split.number}"
                 cells.append(Cell(variant.name, cell, out / f"{where}-seed{seed}", root, tested=tested))
     return cells
 

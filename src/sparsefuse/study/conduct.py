@@ -119,7 +119,4 @@ def _missing(count: Counter[str], others: Iterable[Counter[str]]) -> list[str]:
 
 def _one_fold(config: Config) -> Data:
     """The data configuration of the first fold, if there are folds."""
-    split = config.data.split
-    if not split.folds:
-        return config.data
-    return replace(config.data, split=replace(split, by="group", test_groups=split.folds[0]))
+    return replace(config.data, split=config.data.split.each_fold()[0])

@@ -305,7 +305,7 @@ class _Run:
             method=self.config.method,
             name=name,
             seed=self.config.seed,
-            fold=split.folds.index(split.test_groups) if split.test_groups in split.folds else None,
+            fold=split.number,
             task=self.task,
             classes=list(clips.labels.classes),
             data=self.config.data.manifest,
