@@ -235,7 +235,7 @@ def slopes(lines: Sequence[Line]) -> dict[str, float]:
 
 
 def markdown(lines: Sequence[Line]) -> str:
-    """The table of README."""
+    """The table of docs/performance.md."""
     rows = [
         "| clip | method | GMACs | eval ms | x | train ms | x | memory MB | x |",
         "|:--|:--|--:|--:|--:|--:|--:|--:|--:|",

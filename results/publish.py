@@ -1,4 +1,4 @@
-"""Writes results/ and the tables of README.md and docs/methods.md from run folders and from the code itself.
+"""Writes results/ and the tables of README.md and docs/ from run folders and from the code itself.
 
     python results/publish.py                              the tables only
     python results/publish.py runs/grid/color grid-color   files a comparison, study or search first
@@ -38,7 +38,7 @@ def main() -> None:
             tables[folder.name] = "\n".join(line for line in table.read_text().splitlines() if line.startswith("|"))
         for table in sorted(folder.glob("*.csv")) if folder.name.startswith(("study-", "budget-")) else ():
             tables[f"{folder.name}-{table.stem}"] = csv_table(table)
-    for page in (Path("README.md"), *sorted(Path("docs").glob("*.md"))):
+    for page in (Path("README.md"), *sorted(Path("docs").rglob("*.md"))):
         fill(page, tables)
 
 

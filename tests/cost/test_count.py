@@ -235,7 +235,7 @@ def test_the_formula_has_the_papers_mlp_whatever_the_models(shapes: str) -> None
 
 
 def test_no_split_of_mults_layers_gives_both_of_the_papers_figures() -> None:
-    """As the README says: not even within 10 %, with 1 to 24 crossed layers and 0 to 24 after them."""
+    """As docs/performance.md says: not even within 10 %, with 1 to 24 crossed layers and 0 to 24 after them."""
     for crossed, fused in product(range(1, 25), range(25)):
         shares = [
             mult_formula(list(study.lengths.values()), crossed, fused) / 1e9 / study.reported["mult"]
