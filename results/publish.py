@@ -32,7 +32,12 @@ def main() -> None:
     """See the module's docstring."""
     if len(sys.argv) == 3:
         file_under(Path(sys.argv[1]), sys.argv[2])
-    tables = {"cost": cost_table(), "methods": methods_table(), "each-method": methods_sections()}
+    tables = {
+        "cost": cost_table(),
+        "accuracy-and-cost": accuracy_and_cost(),
+        "methods": methods_table(),
+        "each-method": methods_sections(),
+    }
     for folder in sorted(path for path in RESULTS.iterdir() if path.is_dir()):
         for table in sorted(folder.glob("*-torch*.md")):
             tables[folder.name] = "\n".join(line for line in table.read_text().splitlines() if line.startswith("|"))
@@ -99,6 +104,34 @@ def cost_table() -> str:
     return "\n".join(lines)
 
 
+def accuracy_and_cost() -> str:
+    """Methods of the study on UTD-MHAD, and what `budget` chose there, cheapest first."""
+    study = RESULTS / "study-utd-mhad"
+    accuracy, cost = ({row["Method"]: row for row in _rows(study / f"{table}.csv")} for table in ("t1", "t2"))
+    found = [(name, accuracy[name]["Top-1 %"], cost[name]["GMACs"], cost[name]["Parameters"]) for name in IN_README]
+    for folder, name in (
+        ("budget-utd-mhad-small-seeds", "sft, found by `budget`"),
+        ("tokenfusion-utd-mhad", "tokenfusion"),
+    ):
+        (row,) = _rows(next((RESULTS / folder).glob("*.csv")))
+        top1 = f"{100 * float(row['top1_mean']):.1f} ± {100 * float(row['top1_std']):.1f}"
+        found.append((name, top1, f"{float(row['gmacs']):.3g}", f"{float(row['parameters']):,.0f}"))
+    found.sort(key=lambda row: float(row[2]))
+    lines = ["| method | top-1 % | GMACs per clip | times the cheapest | parameters |", "|:--|--:|--:|--:|--:|"]
+    for name, top1, gmacs, parameters in found:
+        times = float(gmacs) / float(found[0][2])
+        lines.append(f"| {name} | {top1} | {float(gmacs):.4f} | {times:.1f} | {parameters} |")
+    return "\n".join(lines)
+
+
+IN_README = ("sft", "concat", "late", "locomt", "mbt", "mult", "unimodal (inertial)")
+
+
+def _rows(table: Path) -> list[dict[str, str]]:
+    with table.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
 def methods_table() -> str:
     """Name and first docstring line of every method."""
     lines = ["| method | what it is | source |", "|:--|:--|:--|"]
@@ -117,7 +150,10 @@ def methods_sections() -> str:
         module = import_module(f"sparsefuse.methods.{name}")
         options = [_option(p) for p in inspect.signature(module.build).parameters.values() if p.name not in GIVEN]
         said = " ".join((inspect.getdoc(module.build) or "").split())
-        parts.append(f"### `{name}`\n\n{inspect.cleandoc(module.__doc__)}\n\n{said}\n\nOptions: {', '.join(options)}.")
+        figure = Path("docs/images") / f"{name}.svg"  # a new method may have none yet
+        drawn = f"![{name}, drawn]({figure.relative_to('docs')})\n\n" if figure.is_file() else ""
+        text = f"{inspect.cleandoc(module.__doc__)}\n\n{said}\n\nOptions: {', '.join(options)}."
+        parts.append(f"### `{name}`\n\n{drawn}{text}")
     return "\n\n".join(parts)
 
 
