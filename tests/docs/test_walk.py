@@ -1,0 +1,87 @@
+"""Every page for users is walked, command by command, as far as a fresh clone and the demo go.
+
+Training is cut to one epoch, and a server is not started. What a block says it needs is made where that is possible.
+"""
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from command import call
+from films import write_films
+from pages import GUIDES, ROOT, Block, blocks
+from sparsefuse.cli import demo
+
+DEMO = "sparsefuse demo"
+MADE = ("films/", "manifest.csv and sensors.yaml", "features/ from", "the runs from")
+"""what blocks need and the walk, or the page's blocks before, make"""
+ENDLESS = ("serve",)
+
+
+def walked(block: Block) -> bool:
+    """Whether a block can be run here, and not read only."""
+    made = not block.needs or block.needs == DEMO or block.needs.startswith(MADE)
+    return block.language in ("sh", "python") and made and "GPU" not in block.needs
+
+
+def test_most_blocks_are_walked():
+    shell = [block for page in GUIDES for block in blocks(page, "sh")]
+    assert sum(map(walked, shell)) > len(shell) / 3
+
+
+@pytest.fixture(scope="module")
+def shown(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the demo in it, small."""
+    folder = tmp_path_factory.mktemp("demo")
+    demo.run(folder / "sparsefuse-demo", clips=45, epochs=1, seed=0)
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("made_up_costs")
+@pytest.mark.parametrize("page", [p for p in GUIDES if any(map(walked, blocks(p)))], ids=lambda page: page.stem)
+def test_a_page_can_be_followed(
+    page: Path, request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = tmp_path
+    if any(block.needs == DEMO for block in blocks(page)):
+        here = request.getfixturevalue("shown")
+    monkeypatch.chdir(here)
+    monkeypatch.setenv("PYTHONPATH", str(ROOT / "src"))
+    for name in ("configs", "examples"):
+        (here / name).is_symlink() or (here / name).symlink_to(ROOT / name)
+    if any(block.needs.startswith("films/") for block in blocks(page)):
+        write_films(here)
+    text = page.read_text(encoding="utf-8")
+    for block in blocks(page):
+        named = re.search(r"`([\w.]+)`:\n\n```\w+\n$", "\n".join(text.splitlines()[: block.line]) + "\n")
+        if named:
+            Path(named[1]).write_text(block.text)
+        elif walked(block) and block.language == "python":
+            exec(compile(block.text, str(block), "exec"), {})
+        elif walked(block):
+            follow(block, monkeypatch)
+
+
+def follow(block: Block, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs the lines of a shell block."""
+    for line in block.commands:
+        variable = re.fullmatch(r"(\w+)=(\S+)", line)
+        if variable:
+            monkeypatch.setenv(variable[1], variable[2])
+            continue
+        argv = shlex.split(os.path.expandvars(line))
+        if argv[0] == "sparsefuse" and "|" not in argv:
+            if argv[1] in ENDLESS:
+                continue
+            more = ["--train.epochs", "1"] if argv[1] in ("train", "compare", "fit") else []
+            assert call(monkeypatch, *argv[1:], *more) == 0, f"{block}: {line}"
+        elif not re.match(r"python -m (pip|pytest)|pip ", line):  # the environment is as it is
+            words = re.sub(r"\bsparsefuse (?=[a-z])", f"{sys.executable} -m sparsefuse ", line)
+            words = re.sub(r"^python ", f"{sys.executable} ", words)
+            subprocess.run(["bash", "-euc", words], check=True, timeout=300)
