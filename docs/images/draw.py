@@ -68,35 +68,37 @@ def rules(colours: dict[str, str]) -> str:
 
 
 def idea() -> Drawing:
-    """SFT's idea, for the README."""
+    """SFT's idea, for the README; narrow, so that a phone shows it legibly."""
     title = "Each stream attends sparsely and is pooled to a few tokens; only those few are fused, all with all."
-    draw = Drawing(title, 760, 232)
-    for y, kind, count, name in ((84, "a", 20, "video"), (158, "b", 20, "sound")):
-        draw.text(14, y + 4, name, anchor="start")
-        end = draw.tokens(62, y, kind * count)
-        for i in range(0, count - 1, 3):  # windows of neighbours, and one long reach
-            draw.arc(62 + i * STEP + 4, 62 + min(i + 2, count - 1) * STEP + 4, y - 6)
-        draw.arc(66, 62 + (count - 2) * STEP + 4, y - 6)
-        draw.arrow(end + 10, y, 390, y)
-        draw.text(349, y - 8, "pool", "faint")
-        draw.tokens(402, y, kind * 4)
-        draw.arrow(454, y, 496, 121 + (y - 121) * 0.3)
-    draw.box(502, 121, 96, 84)
+    draw = Drawing(title, 540, 216)
+    count = 13
+    for y, kind, name in ((88, "a", "video"), (160, "b", "sound")):
+        draw.text(4, y + 4, name, anchor="start")
+        end = draw.tokens(46, y, kind * count)
+        for i in range(0, count - 2, 3):  # windows of neighbours, and one long reach
+            draw.arc(50 + i * STEP, 50 + (i + 2) * STEP, y - 6)
+        draw.arc(50, 50 + (count - 1) * STEP, y - 6)
+        draw.arrow(end + 6, y, 254, y)
+        draw.text(228, y - 8, "pool", "faint")
+        draw.tokens(264, y, kind * 4)
+        draw.arrow(316, y, 348, 124 + (y - 124) * 0.4)
+    draw.box(354, 124, 84, 76)
     for row in range(2):
-        draw.tokens(527, 108 + 26 * row, "ab"[row] * 4)
+        draw.tokens(373.5, 111 + 26 * row, "ab"[row] * 4)
     for i in range(4):
         for j in range(4):
-            x1, x2 = 531.5 + i * STEP, 531.5 + j * STEP
-            draw.marks.append(f'<path d="M{x1:g} 113.5L{x2:g} 128.5" class="line thin"/>')
-    draw.arrow(604, 121, 648, 121)
-    draw.text(656, 125, "applause", anchor="start")
-    draw.text(180, 24, "1. Many tokens per stream,")
-    draw.text(180, 40, "each attends to a few others")
-    draw.text(423, 24, "2. Few tokens")
-    draw.text(423, 40, "are kept")
-    draw.text(560, 24, "3. Only these are")
-    draw.text(560, 40, "fused, all with all")
-    draw.text(380, 208, "Attention among all tokens of all streams would cost the square of their number.", "faint")
+            x1, x2 = 378 + i * STEP, 378 + j * STEP
+            draw.marks.append(f'<path d="M{x1:g} 116.5L{x2:g} 131.5" class="line thin"/>')
+    draw.arrow(442, 124, 470, 124)
+    draw.text(476, 128, "applause", anchor="start")
+    for x, lines in (
+        (124, ("1. Many tokens, each", "attends to a few others")),
+        (287, ("2. A few", "are kept")),
+        (396, ("3. Only these are", "fused, all with all")),
+    ):
+        draw.text(x, 20, lines[0])
+        draw.text(x, 37, lines[1])
+    draw.text(270, 206, "Fusing all tokens of all streams would cost the square of their number.", "faint")
     return draw
 
 

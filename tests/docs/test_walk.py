@@ -1,6 +1,6 @@
 """Every page for users is walked, command by command, as far as a fresh clone and the demo go.
 
-Training is cut to one epoch, and a server is not started. What a block says it needs is made where that is possible.
+Training is cut to one epoch and one seed, and a server is not started. What a block says it needs is made where that is possible.
 """
 
 import os
@@ -21,6 +21,8 @@ DEMO = "sparsefuse demo"
 MADE = ("films/", "manifest.csv and sensors.yaml", "features/ from", "the runs from")
 """what blocks need and the walk, or the page's blocks before, make"""
 ENDLESS = ("serve",)
+ONE = ["--train.epochs", "1"]
+SHORTER = {"train": ONE, "fit": ONE, "compare": [*ONE, "--seeds", "0"]}
 
 
 def walked(block: Block) -> bool:
@@ -79,7 +81,7 @@ def follow(block: Block, monkeypatch: pytest.MonkeyPatch) -> None:
         if argv[0] == "sparsefuse" and "|" not in argv:
             if argv[1] in ENDLESS:
                 continue
-            more = ["--train.epochs", "1"] if argv[1] in ("train", "compare", "fit") else []
+            more = SHORTER.get(argv[1], [])
             assert call(monkeypatch, *argv[1:], *more) == 0, f"{block}: {line}"
         elif not re.match(r"python -m (pip|pytest)|pip ", line):  # the environment is as it is
             words = re.sub(r"\bsparsefuse (?=[a-z])", f"{sys.executable} -m sparsefuse ", line)
