@@ -1,6 +1,6 @@
 """Every page for users is walked, command by command, as far as a fresh clone and the demo go.
 
-Training is cut to one epoch and one seed, and a server is not started. What a block says it needs is made where that is possible.
+Training is cut to one epoch and one seed, and servers are not started. What a block needs is made where possible.
 """
 
 import os
