@@ -32,7 +32,7 @@ ORDER = [
         "data",
     ),
     *("features", "methods", "config_checks", "cost", "runs", "report", "training", "inference", "experiments"),
-    *("sharing", "explain", "export", "study", "budget", "finetune", "serve", "cli", "__main__"),
+    *("sharing", "explain", "export", "study", "budget", "finetune", "serve", "classifier", "cli", "__main__"),
 ]
 LEVEL = {name: level for level, name in enumerate(ORDER)}
 
@@ -129,6 +129,7 @@ def test_models_know_no_modality_by_name(package):
         "import sparsefuse; assert sparsefuse.__version__",
         "import sparsefuse; assert 'sft' in sparsefuse.methods()",
         "from sparsefuse.methods import methods; assert 'sft' in methods()",
+        "import sparsefuse; sparsefuse.Classifier(epochs=3)",
         "import sparsefuse.report.page, sparsefuse.report.charts",
         "import sparsefuse.config",
         "import sparsefuse.cli.app",

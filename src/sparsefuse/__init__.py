@@ -1,7 +1,8 @@
 """Accurate and cheap classifiers for clips with several streams.
 
-`extract` features, `check` the data, `train` a model or `compare` many, `load` and predict, `export`: the commands of
-`sparsefuse` as functions. `build` gives a model alone, for a training loop of one's own.
+`Classifier` fits and predicts as scikit-learn's do. `extract` features, `check` the data, `train` a model or `compare`
+many, `load` and predict, `export`: the commands of `sparsefuse` as functions. `build` gives a model alone, for a
+training loop of one's own.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from sparsefuse.classifier import Classifier as Classifier
     from sparsefuse.config import Config as Config
     from sparsefuse.config_checks import check as check
     from sparsefuse.export.artefact import export as export
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from sparsefuse.training.train import train as train
 
 _HOMES = {
+    "Classifier": "classifier",
     "Config": "config",
     "Tokens": "tokens",
     "backend": "layers.ops",

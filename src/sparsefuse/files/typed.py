@@ -56,13 +56,15 @@ def from_json(kind: type[T], value: object, place: str) -> T:
 
 
 def plain(value: Any) -> Any:
-    """A value as JSON has it: dataclasses and mappings as objects, tuples as lists, paths as texts."""
+    """A value as JSON has it: dataclasses and mappings as objects, tuples and arrays as lists, paths as texts."""
     if is_dataclass(value):
         return to_json(value)
     if isinstance(value, Mapping):
         return {str(key): plain(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
         return [plain(inner) for inner in value]
+    if hasattr(value, "tolist"):
+        return value.tolist()
     return str(value) if isinstance(value, Path) else value
 
 

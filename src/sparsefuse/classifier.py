@@ -1,0 +1,512 @@
+"""The Python front door: an estimator with scikit-learn's conventions over the same training as the command line's."""
+
+import dataclasses
+import hashlib
+import logging
+import shutil
+import sys
+import tempfile
+import weakref
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from sparsefuse.config import Config, Data, Split, Train
+from sparsefuse.data.columns import (
+    ROW,
+    STREAM,
+    Columns,
+    Streams,
+    absent,
+    columns_of,
+    streams_of,
+    write_manifest,
+    write_texts,
+)
+from sparsefuse.data.formats import folders
+from sparsefuse.data.labels import parts
+from sparsefuse.data.manifest import JOIN
+from sparsefuse.data.targets import Targets, array, targets_of
+from sparsefuse.errors import unknown
+from sparsefuse.features.extract import extract
+from sparsefuse.files.references import FILES, MEDIA, TABLES, suffix
+from sparsefuse.files.rows import read_table
+from sparsefuse.files.skipped import Unusable
+from sparsefuse.methods import fusions, option_names
+from sparsefuse.shown import shown
+
+if TYPE_CHECKING:
+    from sparsefuse.data.labels import Labels
+    from sparsefuse.explain import Explanation
+    from sparsefuse.inference.predictor import Clip, Prediction, Predictor
+    from sparsefuse.runs.records import Cost
+
+log = logging.getLogger(__name__)
+
+AUTO = "auto"
+VALID = 0.15
+"""share of the clips that validates, if nobody says which do"""
+_DATA = "data"
+_SETTINGS = {"seed": "", "features": ""}
+_SETTINGS |= {field.name: "data" for field in dataclasses.fields(Data) if field.name not in ("manifest", "label")}
+_SETTINGS |= {field.name: "train" for field in dataclasses.fields(Train)}
+"""argument -> the section of the configuration that has it"""
+
+
+class Classifier:
+    """A multimodal classifier: `fit`, `predict`, `predict_proba`, `score`, as scikit-learn's, whose `clone`,
+    `cross_val_score` and `GridSearchCV` take it.
+
+    `method` is the name of a fusion method, a .py file that defines `build`, or "auto": every fusion method is trained
+    once with the same seed, and the one with the best score on the validation clips stays, between equals the cheapest;
+    `gmacs` leaves out those whose cost for a clip is above it. `verbose` shows progress.
+
+    Options go by their names: `epochs`, `lr`, `batch_size`, `device` and all other fields of `config.Train`;
+    `modalities`, `task`, `split`, `crop` and all others of `config.Data`, but for the manifest and its label; `seed`;
+    `features`, which extractors read media files; everything else is an option of the method (`keep`, `dim`; with
+    "auto" of those methods that have it).
+
+    The data, in `fit`, `predict` and `score`:
+
+    - a DataFrame, a dict of columns, or a list of dicts: columns of arrays (N, F), of paths to feature or media files,
+      or of sentences are streams; others are left out, and named in a log line;
+    - one stream `x`: an array (n, N, F), a list of arrays (N, F), of paths, or of sentences; an array (n, F) or columns
+      of numbers alone: clips of one token;
+    - a path: a manifest, or a folder with a folder of clips per class.
+
+    Columns `id`, `split`, `group`, `start` and `end` mean what they mean in a manifest. None: a clip lacks the stream.
+
+    The labels decide the task, unless `task` does: words, whole numbers and booleans are classes; numbers with a
+    fraction mean regression; lists, or words joined by |, several classes a clip; several columns (`label="verb+noun"`,
+    a list of names, or a DataFrame as y) a class in each.
+    """
+
+    def __init__(
+        self, method: str = "sft", *, gmacs: float | None = None, verbose: bool = False, **options: Any
+    ) -> None:
+        self.method, self.gmacs, self.verbose = method, gmacs, verbose
+        vars(self).update(options)
+        self._options = tuple(options)
+        self._check_names()
+
+    def _temporary(self) -> Path:
+        """A folder that lives as long as this object, or until the next one."""
+        vars(self).pop("_remove", lambda: None)()
+        folder = Path(tempfile.mkdtemp(prefix="sparsefuse-"))
+        self._remove = weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
+        return folder
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """The arguments it was made with."""
+        return {name: getattr(self, name) for name in ("method", "gmacs", "verbose", *self._options)}
+
+    def set_params(self, **params: Any) -> "Classifier":
+        """Changes arguments by name. Raises ValueError for an unknown one."""
+        own = ("method", "gmacs", "verbose")
+        self._options = tuple(dict.fromkeys([*self._options, *(name for name in params if name not in own)]))
+        vars(self).update(params)
+        self._check_names()
+        return self
+
+    def fit(
+        self,
+        X: Any,
+        y: Any = None,
+        *,
+        label: str | Sequence[str] = "label",
+        valid: Any = None,
+        group: str | None = None,
+        out: str | Path | None = None,
+        jobs: int = 1,
+    ) -> "Classifier":
+        """Trains on the clips `X`, whose labels are `y` or the column `label`; a column `group` (a person, a film) is
+        kept within one split.
+
+        `valid` are the clips that choose the best epoch: data like `X`, or (X, y); or the share that is drawn for it,
+        0.15 if there is no column `split`; 0 = none. No clip is held back for a test, unless the column says so. `out`
+        is the run folder, which a second call continues; without it, it is temporary, and gone with this object.
+        `jobs`: processes that extract features, and that train for "auto"; 0 = one per core, which in a script needs
+        `if __name__ == "__main__":`.
+        Raises ValueError or TypeError, saying what and where, for data that cannot be used.
+        """
+        folder = Path(out) if out else self._temporary()
+        names = label.split(JOIN) if isinstance(label, str) else list(label)
+        share = VALID if valid is None or not _is_share(valid) else float(valid)
+        self._data = (folder / _DATA).absolute()
+        read = self._of_disk if isinstance(X, str | Path) else self._of_memory
+        manifest, targets = read(X, y, names, valid, group)
+        table = read_table(manifest)
+        if self._given("features") or any(table.holds(name, MEDIA) for name in table.columns):
+            place = manifest.parent if self._data in manifest.parents else self._data
+            features, shown = self._given("features"), self.verbose
+            manifest = extract(manifest, place / "features", features=features, jobs=jobs, progress=shown).manifest
+        split = Split(fractions=(1 - share, share, 0.0))
+        self.run_ = self._trained(self._config(manifest, targets.label, split), folder, jobs)
+        self._load(targets)
+        return self
+
+    def predict(self, X: Any) -> np.ndarray:
+        """The label of each clip, as the labels were in `fit`: (n,) values, of several classes lists or texts a|b; of
+        several columns (n, columns). Raises Unusable, naming the clip, for one of which nothing can be read."""
+        labels = self._labels
+        values = [self._targets.value(each.label, labels) for each in self._predictions(X)]
+        return np.array(values, dtype=object) if labels.task == "heads" else array(values)
+
+    def predict_proba(self, X: Any) -> Any:
+        """(n, C) calibrated probabilities of `classes_`; of several columns a list of such arrays. Raises
+        AttributeError for regression."""
+        labels = self._labels
+        if labels.task == "regression":
+            raise AttributeError("predict_proba is for classes; the labels are numbers (regression)")
+        shares = np.array([list(each.probabilities.values()) for each in self._predictions(X)])
+        place = {name: i for i, name in enumerate(labels.classes)}
+        if not labels.heads:
+            return shares[:, [place[self._targets.text(value)] for value in self.classes_]]
+        heads = zip(labels.heads, self.classes_, strict=True)
+        return [shares[:, [place[f"{head}:{self._targets.text(v)}"] for v in values]] for head, values in heads]
+
+    def score(self, X: Any, y: Any = None) -> float:
+        """The share of clips of which all labels are predicted; for regression R^2."""
+        found = self.predict(X)
+        given = columns_of(_manifest_of(X, self._data)) if isinstance(X, str | Path) else X
+        truth = Targets(_labelled(given, y, list(self._targets.names))[1])
+        if self._labels.task == "regression":
+            (values,) = truth.texts.values()
+            true, said = np.array(values, dtype=float), found.astype(float)
+            return float(1 - ((true - said) ** 2).sum() / ((true - true.mean()) ** 2).sum())
+        rows = list(zip(*truth.texts.values(), strict=True))
+        said = [tuple(map(truth.text, row)) if self._labels.heads else (truth.text(row),) for row in found]
+        return float(np.mean([list(map(parts, a)) == list(map(parts, b)) for a, b in zip(rows, said, strict=True)]))
+
+    def cost(self) -> "Cost":
+        """What a clip of typical length costs: GMACs, parameters, latency and memory; these the first call measures."""
+        from sparsefuse.cost.measure import measure
+        from sparsefuse.runs.folder import RunFolder
+        from sparsefuse.runs.records import ModelFacts, Result
+
+        model, run = self._predictor.model, RunFolder(self.run_)
+        result = run.read(Result)
+        if result.cost.latency_ms is None:
+            measured = measure(model, run.read(ModelFacts).typical)
+            result = dataclasses.replace(result, cost=dataclasses.replace(result.cost, **measured._asdict()))
+            run.write(result)
+        return result.cost
+
+    def explain(self, clip: Any) -> "Explanation":
+        """What the model looked at in a clip: a row of a DataFrame, a dict of streams, an array, a path, or a text."""
+        from sparsefuse.explain import explain
+
+        row = dict(clip.items()) if hasattr(clip, "items") else clip
+        with tempfile.TemporaryDirectory() as texts:
+            (one,) = self._clips([row], Path(texts))
+            return explain(self._predictor, one)
+
+    def save(self, path: str | Path) -> Path:
+        """Copies the run folder, for `sparsefuse.load` and every command that takes a run, with the data that `fit`
+        wrote. Raises FileExistsError if there is something."""
+        from sparsefuse.runs.folder import RunFolder
+
+        assert self._predictor
+        path = Path(path)
+        if path.exists() and any(path.iterdir()):
+            raise FileExistsError(f"{path} is not empty; give a new folder")
+        if not self.run_.is_dir():
+            raise FileNotFoundError(f"{self.run_} is gone; fit again, with out= to keep it")
+        shutil.copytree(self.run_, path, dirs_exist_ok=True, ignore=shutil.ignore_patterns(_DATA, ".*"))
+        config = RunFolder(path).read(Config)
+        if self._data in Path(config.data.manifest).parents and self._data.is_dir():
+            place = Path(config.data.manifest).relative_to(self._data)
+            shutil.copytree(self._data, path / _DATA)
+            data = dataclasses.replace(config.data, manifest=str((path / _DATA / place).resolve()))
+            RunFolder(path).write(dataclasses.replace(config, data=data))
+        return path
+
+    def __repr__(self) -> str:
+        given = [f"{name}={value!r}" for name, value in self.get_params().items() if name in self._options]
+        return f"Classifier({', '.join([repr(self.method), *given])})"
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "run_")
+
+    def __sklearn_tags__(self) -> Any:
+        from sklearn.utils import ClassifierTags, InputTags, Tags, TargetTags
+
+        data = InputTags(two_d_array=True, three_d_array=True, string=True, dict=True)
+        own = ClassifierTags(multi_label=True)
+        return Tags("classifier", TargetTags(required=True), None, own, None, input_tags=data)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For copies and other processes: with the files of the run in place of the model."""
+        state = {name: value for name, value in vars(self).items() if name not in ("predictor_", "_remove")}
+        if self.__sklearn_is_fitted__():
+            state["_files"] = {file.name: file.read_bytes() for file in self.run_.iterdir() if file.is_file()}
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        files = state.pop("_files", None)
+        vars(self).update(state)
+        if files is not None:
+            self.run_ = self._temporary()
+            for name, content in files.items():
+                (self.run_ / Path(name).name).write_bytes(content)
+            self._load(self._targets)
+
+    @property
+    def _predictor(self) -> "Predictor":
+        if not self.__sklearn_is_fitted__():
+            kind = getattr(sys.modules.get("sklearn.exceptions"), "NotFittedError", ValueError)
+            raise kind("this Classifier is not fitted yet; call fit first")
+        return self.predictor_
+
+    @property
+    def _labels(self) -> "Labels":
+        return self._predictor.labels
+
+    def _of_memory(self, given: Any, y: Any, names: list[str], valid: Any, group: str | None) -> tuple[Path, Targets]:
+        """The manifest of clips in memory, written, and their labels."""
+        columns, labels = _gathered(given, y, names, valid)
+        if group is not None:
+            columns["group"] = _column(columns, group)
+        targets = Targets(labels)
+        self._fitted_to(given, streams := self._streams(columns, {*labels, group}))
+        marks = {name: columns[name] for name in ROW if name in columns} | targets.texts
+        return write_manifest(self._data / _digest(streams, marks), streams, marks), targets
+
+    def _of_disk(
+        self, given: str | Path, y: Any, names: list[str], valid: Any, group: str | None
+    ) -> tuple[Path, Targets]:
+        """The manifest that is there, or of a folder with a folder per class."""
+        if y is not None or group not in (None, "group") or not _is_share(valid):
+            raise ValueError(
+                f"{given}: labels, groups and validation clips are columns of a manifest (label, group, split); y, "
+                "group and clips for valid go with data in memory"
+            )
+        manifest = _manifest_of(given, self._data)
+        self._fitted_to(given, self._streams(columns_of(manifest), set(names)))
+        return manifest, Targets({name: [] for name in names})
+
+    def _streams(self, columns: Columns, others: Collection[str | None]) -> Streams:
+        """Those of columns that are not `others`, such as labels; only `modalities` if these are given and columns."""
+        columns = {name: cells for name, cells in columns.items() if name not in others}
+        wanted = self._given("modalities") or ()
+        return streams_of(columns, wanted if set(wanted) <= columns.keys() else ())
+
+    def _fitted_to(self, given: Any, streams: Streams) -> None:
+        """Notes what `predict` will be given."""
+        self._axes, self._columns = _axes(given), tuple(streams.cells)
+        flat = streams.arrays.get(STREAM)
+        self.n_features_in_ = len(self._columns) if flat is None or flat[0] is None else flat[0].shape[1]
+        if hasattr(given, "columns"):
+            names = [str(name) for name in given.columns] if flat is not None else self._columns
+            self.feature_names_in_ = np.array(names, dtype=object)
+
+    def _config(self, manifest: Path, label: str, split: Split) -> Config:
+        """The configuration of a run."""
+        method = "sft" if self.method == AUTO else self.method
+        sections: dict[str, dict[str, Any]] = {"train": {}, "data": {}, "": {}, "options": {}}
+        for name in self._options:
+            sections[_SETTINGS.get(name, "options")][name] = getattr(self, name)
+        data = {"split": split, **sections["data"], "manifest": manifest, "label": label}
+        options = {"all" if self.method == AUTO else method: sections["options"]}
+        return Config.load(method=method, options=options, data=data, train=sections["train"], **sections[""])
+
+    def _trained(self, config: Config, folder: Path, jobs: int) -> Path:
+        """The run folder of the trained model."""
+        from sparsefuse.training.train import train
+
+        if self.method == AUTO:
+            config, folder = self._best(config, folder / AUTO, jobs)
+        return train(config, folder, root=Path(), resume=True, measured=False, shown=self.verbose)
+
+    def _best(self, config: Config, folder: Path, jobs: int) -> tuple[Config, Path]:
+        """The configuration and run folder of the best method by its validation clips."""
+        from sparsefuse.experiments.grid import compare
+        from sparsefuse.runs.folder import RunFolder
+        from sparsefuse.runs.records import Result
+        from sparsefuse.runs.summary import MAIN_METRIC, METRICS
+
+        methods = self._affordable(config)
+        failed = compare(config, methods, [config.seed], folder, root=Path(), tested=False, jobs=jobs)
+        runs = [run for method in methods if (run := RunFolder(folder / f"{method}-seed{config.seed}")).finished]
+        if not runs:
+            raise ValueError(f"no method could be trained: {failed[0]}")
+        results = {run: run.read(Result) for run in runs}
+        metric = MAIN_METRIC[results[runs[0]].task]
+        sign = -1 if METRICS[metric].higher_is_better else 1
+        if metric not in results[runs[0]].valid:
+            raise ValueError(
+                f"Classifier({AUTO!r}) chooses by validation clips, and there are none; give more, or valid="
+            )
+        best = min(runs, key=lambda run: (sign * results[run].valid[metric], results[run].cost.gmacs or 0))
+        log.info("%s: %s %.4f on validation clips", results[best].method, metric, results[best].valid[metric])
+        return best.read(Config), best.path
+
+    def _affordable(self, config: Config) -> list[str]:
+        """The fusion methods of which a clip costs `gmacs` at most. Raises ValueError if there is none."""
+        if self.gmacs is None:
+            return fusions()
+        from sparsefuse.cost.count import count
+        from sparsefuse.data.clips import load_clips
+        from sparsefuse.training.train import new_model
+
+        clips = load_clips(config.data, Path())
+        configs = [dataclasses.replace(config, method=method) for method in fusions()]
+        costs = {c.method: count(new_model(c, clips), clips.typical).total / 1e9 for c in configs}
+        if not (methods := [method for method, cost in costs.items() if cost <= self.gmacs]):
+            cheapest = min(costs, key=lambda method: costs[method])
+            raise ValueError(
+                f"gmacs={self.gmacs:g}: the cheapest method, {cheapest}, costs {costs[cheapest]:.3g} a clip"
+            )
+        return methods
+
+    def _load(self, targets: Targets) -> None:
+        """Makes the trained model ready."""
+        from sparsefuse.inference.predictor import load
+
+        # the code of a method or extractor is the caller's own: it ran in training
+        self.predictor_ = load(self.run_, device=getattr(self, "device", "auto"), trust_code=True)
+        self._targets = targets
+        self.__dict__.pop("classes_", None)
+        if (labels := self.predictor_.labels).task != "regression":
+            classes = targets.classes(labels)
+            self.classes_ = classes if labels.heads else classes[0]
+
+    def _predictions(self, given: Any) -> "list[Prediction]":
+        """One for each clip. Raises Unusable, naming the clip, for the first that there is none for."""
+        predictor = self._predictor
+        with tempfile.TemporaryDirectory() as texts:
+            results = list(predictor.results(self._clips(given, Path(texts))))
+        found, lacking = [], []
+        for place, result in enumerate(results):
+            if isinstance(result, Unusable):
+                raise Unusable(f"clip {place}: {result}")
+            found.append(result)
+            lacking += [f"clip {place}: {name}: {why}" for name, why in result.missing.items() if why != "not given"]
+        if lacking:
+            log.warning("%d streams cannot be read, and are left out; the first: %s", len(lacking), lacking[0])
+        return found
+
+    def _clips(self, given: Any, texts: Path) -> "list[Clip]":
+        """What the predictor reads of each clip; sentences are written below `texts`."""
+        predictor = self._predictor
+        if isinstance(given, str | Path) and suffix(str(given)) in FILES - TABLES:
+            return [given]
+        if _axes(given) != self._axes:
+            raise ValueError(
+                f"X has {_axes(given)} axes, {self._axes} in fit. Reshape your data: of an array (N, F), one clip is "
+                "X[None]"
+            )
+        columns = columns_of(_manifest_of(given, texts) if isinstance(given, str | Path) else given)
+        known = [name for name in columns if name in predictor.columns]
+        streams = self._streams({name: columns[name] for name in known} if known else columns, set(self._targets.names))
+        self._check_same(streams, list(columns))
+        cells = {**streams.cells, **{name: write_texts(texts / name, text) for name, text in streams.texts.items()}}
+        rows = zip(*cells.values(), strict=True)
+        return [{name: cell for name, cell in zip(cells, row, strict=True) if not absent(cell)} for row in rows]
+
+    def _check_same(self, streams: Streams, columns: list[str]) -> None:
+        """Raises ValueError unless these are the streams that the model was fitted to."""
+        model, extract = self._predictor.model, self._predictor.extract
+        for name in model.modalities:
+            source = extract.get(name, {}).get("source", name)
+            if not {name, source} & {*columns, *streams.cells}:
+                raise ValueError(f"X lacks what the model was fitted to: {unknown('column', source, columns)}")
+        for name, arrays in streams.arrays.items():
+            width = next(x.shape[1] for x in arrays if x is not None)
+            if width != model.features[name]:
+                raise ValueError(
+                    f"{name}: X has {width} features, but Classifier is expecting {model.features[name]} features as "
+                    "input"
+                )
+        names = list(getattr(self, "feature_names_in_", ()))
+        if STREAM in streams.arrays and STREAM not in names and names and columns != names:
+            raise ValueError(
+                "The feature names should match those that were passed during fit: "
+                f"{', '.join(map(shown, columns))} are not {', '.join(map(shown, names))}"
+            )
+
+    def _check_names(self) -> None:
+        """Raises ValueError, with the nearest match, for an argument that is neither a setting nor the method's."""
+        options = [name for name in self._options if name not in _SETTINGS]
+        if options:
+            methods = fusions() if self.method == AUTO else [self.method]
+            of_method = {name for method in methods for name in option_names(method)}
+            for name in options:
+                if name not in of_method:
+                    raise ValueError(unknown(f"option of {self.method}", name, {*of_method, *_SETTINGS}))
+        if self.gmacs is not None and self.method != AUTO:
+            raise ValueError(
+                f"gmacs={self.gmacs} chooses among methods; it needs Classifier({AUTO!r}), not {self.method!r}"
+            )
+
+    def _given(self, name: str) -> Any:
+        """An option, if it was given."""
+        return getattr(self, name) if name in self._options else None
+
+
+def _gathered(given: Any, y: Any, names: list[str], valid: Any) -> tuple[Columns, dict[str, list[Any]]]:
+    """All clips and all labels; with clips for validation, these too, and a column `split`."""
+    columns, labels = _labelled(given, y, names)
+    if _is_share(valid):
+        return columns, labels
+    theirs, answers = valid if isinstance(valid, tuple) else (valid, None)
+    more, their = _labelled(theirs, answers, names)
+    for part, other in ((columns, more), (labels, their)):
+        for name in part:
+            if name not in other:
+                raise ValueError(f"valid: {unknown('column', name, other)}")
+            part[name] = [*part[name], *other[name]]
+    count = len(next(iter(their.values())))
+    columns["split"] = ["train"] * (len(next(iter(columns.values()))) - count) + ["valid"] * count
+    columns.pop("id", None)  # of two tables; a clip of each may have the same
+    return columns, labels
+
+
+def _labelled(given: Any, y: Any, names: list[str]) -> tuple[Columns, dict[str, list[Any]]]:
+    columns = columns_of(given)
+    if y is None:
+        return columns, {name: _column(columns, name, "; name it by label=, or give y") for name in names}
+    labels, count = targets_of(y), len(next(iter(columns.values())))
+    for name, column in labels.items():
+        if len(column) != count:
+            raise ValueError(
+                f"X has {count} clips, {name} {len(column)} labels; expected as many (inconsistent lengths)"
+            )
+        columns.pop(name, None)
+    return columns, labels
+
+
+def _column(columns: Columns, name: str, hint: str = "") -> list[Any]:
+    if name not in columns:
+        raise ValueError(f"{unknown('column', name, columns)}{hint}")
+    return columns[name]
+
+
+def _manifest_of(given: str | Path, folder: Path) -> Path:
+    """The manifest at a path: the file, that in the folder, or for a folder per class one that is written."""
+    path = Path(given).absolute()
+    if not path.is_dir():
+        return path
+    inside = path / "manifest.csv"
+    return inside if inside.is_file() else folders.prepare(path, folder)
+
+
+def _digest(streams: Streams, marks: Mapping[str, Sequence[object]]) -> str:
+    """Of all that a manifest of these holds: the same clips go to the same folder, and are not written again."""
+    digest = hashlib.sha256(repr([list(marks.items()), streams.files, streams.texts]).encode())
+    for name, arrays in streams.arrays.items():
+        digest.update(repr([name, [None if x is None else x.shape for x in arrays]]).encode())
+        for x in arrays:
+            digest.update(b"" if x is None else x.tobytes())
+    return digest.hexdigest()[:16]
+
+
+def _axes(given: Any) -> int:
+    """Of an array; 0 for data in another form."""
+    return given.ndim if hasattr(given, "__array__") and not hasattr(given, "columns") else 0
+
+
+def _is_share(valid: Any) -> bool:
+    return valid is None or isinstance(valid, int | float)

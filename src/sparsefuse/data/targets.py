@@ -1,0 +1,96 @@
+"""Labels as Python has them: values of any type in, the text that a manifest holds out; and back again."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from sparsefuse.data.columns import absent
+from sparsefuse.data.labels import Labels, parts
+from sparsefuse.data.manifest import JOIN
+from sparsefuse.files.rows import BLANK
+
+
+class Targets:
+    """The labels of the clips that a model was fitted to: the value that each text stands for, by column."""
+
+    def __init__(self, columns: Mapping[str, Sequence[Any]]):
+        """Raises ValueError, naming the row, for a label that is missing or cannot be told from another one."""
+        self.names = tuple(columns)
+        self.values: dict[str, dict[str, Any]] = {name: {} for name in columns}
+        self.lists = any(_is_list(label) for labels in columns.values() for label in labels)
+        self.texts = {name: [self._text(name, row, x) for row, x in enumerate(xs)] for name, xs in columns.items()}
+
+    @property
+    def label(self) -> str:
+        """As `data.label` names the columns."""
+        return JOIN.join(self.names)
+
+    def classes(self, labels: Labels) -> list[np.ndarray]:
+        """Per column the classes of the model as values, sorted."""
+        found = []
+        for name, span in zip(self.names, labels.groups.values(), strict=True):
+            texts = [labels.classes[i].removeprefix(f"{name}:" if labels.heads else "") for i in span]
+            found.append(array([self.values[name].get(text, text) for text in texts]))
+        return [np.array(sorted(each, key=lambda x: (str(type(x)), x)), dtype=each.dtype) for each in found]
+
+    def text(self, label: Any) -> str:
+        """One label, of one column, as a manifest has it."""
+        return "|".join(map(_written, label)) if _is_list(label) else _written(label)
+
+    def value(self, text: str, labels: Labels) -> Any:
+        """The label that a prediction's text stands for: a list of one for each column if there are several."""
+        if labels.task == "regression":
+            return float(text)
+        if labels.task == "heads":
+            return [self.values[name].get(part, part) for name, part in zip(self.names, text.split(JOIN), strict=True)]
+        known = self.values[self.names[0]]
+        if labels.task == "multilabel":
+            return [known.get(part, part) for part in parts(text)] if self.lists else text
+        return known.get(text, text)
+
+    def _text(self, name: str, row: int, label: Any) -> str:
+        text = self.text(label)
+        for value in label if _is_list(label) else [label]:
+            written = _written(value)
+            if absent(value) or written.lower() in BLANK:
+                what = f"is {written!r:.20}, which means no label" if not absent(value) else "is missing (NaN or None)"
+                raise ValueError(f"{name!r:.60} of clip {row} {what}; leave the clip out, or give it a label")
+            if (known := self.values[name].setdefault(written, value)) != value:
+                raise ValueError(f"{name!r:.60} has two labels that are written {written!r:.60}: {known!r}, {value!r}")
+        return text
+
+
+def targets_of(y: Any, name: str = "label") -> dict[str, list[Any]]:
+    """The label columns of `y`: one, or those of a dict or a DataFrame. Raises ValueError for another form."""
+    if hasattr(y, "columns"):
+        return {str(column): list(y[column]) for column in y.columns}
+    if isinstance(y, Mapping):
+        return {str(column): list(labels) for column, labels in y.items()}
+    if hasattr(y, "__array__") and np.ndim(y) != 1:
+        raise ValueError(
+            f"y has shape {np.shape(y)}; expected a label a clip: y.ravel(); of several columns a DataFrame or dict, "
+            "for several classes a clip a list of lists"
+        )
+    if isinstance(y, str) or not isinstance(y, Iterable):
+        raise ValueError(f"y is {type(y).__name__}; expected a list of labels")
+    return {name: list(y)}
+
+
+def array(values: Sequence[Any]) -> np.ndarray:
+    """Values of one plain type as such an array, others as one of objects."""
+    kinds = {type(value) for value in values}
+    if len(kinds) == 1 and not _is_list(values[0]) and (found := np.array(values)).ndim == 1:
+        return found
+    found = np.empty(len(values), dtype=object)
+    for place, value in enumerate(values):
+        found[place] = value
+    return found
+
+
+def _is_list(label: Any) -> bool:
+    return isinstance(label, list | tuple | set | frozenset | np.ndarray)
+
+
+def _written(value: Any) -> str:
+    return repr(float(value)) if isinstance(value, float | np.floating) else str(value).strip()

@@ -1,0 +1,88 @@
+"""Labels of any type as text, and back."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from sparsefuse.data.labels import Labels
+from sparsefuse.data.targets import Targets, array, targets_of
+
+
+def learnt(**columns) -> tuple[Targets, Labels]:
+    targets = Targets(columns)
+    rows = ["+".join(row) for row in zip(*targets.texts.values(), strict=True)]
+    return targets, Labels.from_rows(rows, columns=targets.names)
+
+
+KINDS = {
+    "words": (["b", "a", "b"], "class", ["a", "b"]),
+    "numbers": ([10, 9, 10], "class", [9, 10]),
+    "numpy": (np.array([10, 9], dtype=np.int16), "class", [9, 10]),
+    "booleans": ([True, False], "class", [False, True]),
+    "whole floats": ([2.0, 1.0], "class", [1.0, 2.0]),
+    "figures as words": (["10", "9"], "class", ["10", "9"]),
+    "series": (pd.Series(["b", "a"]), "class", ["a", "b"]),
+    "categories": (pd.Series(["b", "a"], dtype="category"), "class", ["a", "b"]),
+    "lists": ([["b"], ["a", "b"], ["a"]], "multilabel", ["a", "b"]),
+    "joined words": (["b", "a|b", "a"], "multilabel", ["a", "b"]),
+}
+
+
+@pytest.mark.parametrize(("given", "task", "classes"), KINDS.values(), ids=KINDS)
+def test_classes_are_the_values_that_were_given_sorted(given, task: str, classes: list) -> None:
+    targets, labels = learnt(**targets_of(given))
+    (found,) = targets.classes(labels)
+    assert labels.task == task
+    assert found.tolist() == classes
+    assert type(found.tolist()[0]) is type(classes[0])
+    back = [targets.value(text, labels) for text in targets.texts["label"]]
+    assert back == list(given)
+
+
+def test_numbers_with_a_fraction_are_regression() -> None:
+    targets, labels = learnt(label=[0.1, np.float32(0.25), 2])
+    assert labels.task == "regression"
+    assert [targets.value(text, labels) for text in targets.texts["label"]] == [0.1, 0.25, 2.0]
+
+
+def test_several_columns_are_heads() -> None:
+    frame = pd.DataFrame({"verb": ["put", "take"], "count": [2, 1]})
+    targets, labels = learnt(**targets_of(frame))
+    assert (targets.label, labels.heads) == ("verb+count", {"verb": 2, "count": 2})
+    assert [each.tolist() for each in targets.classes(labels)] == [["put", "take"], [1, 2]]
+    assert targets.value("take+2", labels) == ["take", 2]
+
+
+WRONG = {
+    "none": (["a", None], "'label' of clip 1 is missing"),
+    "nan": ([1.0, float("nan")], "'label' of clip 1 is missing"),
+    "a word for none": (["a", "none"], "'label' of clip 1 is 'none', which means no label"),
+    "in a list": ([["a"], ["a", None]], "'label' of clip 1 is missing"),
+    "alike": ([1, "1"], "two labels that are written '1': 1, '1'"),
+}
+
+
+@pytest.mark.parametrize(("given", "message"), WRONG.values(), ids=WRONG)
+def test_a_label_that_is_none_is_named(given, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Targets({"label": given})
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (np.ones((3, 2)), r"y has shape \(3, 2\); expected a label a clip: y.ravel\(\)"),
+        ("ab", "y is str"),
+        (3, "y is int"),
+    ],
+)
+def test_another_form_of_labels_says_what_is_expected(given, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        targets_of(given)
+
+
+def test_lists_stay_lists_in_an_array() -> None:
+    assert array([["a"], ["b"]]).tolist() == [["a"], ["b"]]
+    assert array([["a"], ["b"]]).shape == (2,)
+    assert array([1, 2]).dtype == int
+    assert array([1, "a"]).tolist() == [1, "a"]

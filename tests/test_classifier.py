@@ -1,0 +1,372 @@
+"""The estimator: it learns from data in every form, and does what scikit-learn's do."""
+
+import copy
+import json
+import logging
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.base import clone, is_classifier
+from sklearn.exceptions import NotFittedError
+from sklearn.model_selection import GridSearchCV, cross_val_score
+
+import sparsefuse
+import tiny
+from command import call
+from sparsefuse import Classifier
+from sparsefuse.config import Config
+from sparsefuse.explain import Explanation
+from sparsefuse.files.skipped import Unusable
+from sparsefuse.methods import methods, option_names
+from sparsefuse.runs.folder import RunFolder
+
+QUICK = {"dim": 10, "num_heads": 2, "fusion_depth": 1, "epochs": 4, "lr": 0.02, "batch_size": 8, "mixup_alpha": 0.0}
+WORDS = ["clap", "sing", "talk"]
+
+
+def quick(method: str = "sft", **options: Any) -> Classifier:
+    keep = {"keep": 2} if method == "sft" else {}
+    return Classifier(method, **{"device": "cpu", **QUICK, **keep, **options})
+
+
+def clips(count: int, seed: int = 0) -> dict[str, list[Any]]:
+    """Of two streams that both show the class, which is the place of the clip modulo three."""
+    rng = np.random.default_rng(seed)
+    return {
+        "rgb": [rng.normal(size=(rng.integers(3, 6), 5)) + np.eye(5)[i % 3] * 3 for i in range(count)],
+        "sound": [rng.normal(size=(rng.integers(4, 9), 4)) - np.eye(4)[i % 3] * 3 for i in range(count)],
+        "label": [WORDS[i % 3] for i in range(count)],
+    }
+
+
+def frame(count: int, seed: int = 0, **columns: Any) -> pd.DataFrame:
+    return pd.DataFrame({**clips(count, seed), **columns})
+
+
+def relabelled(label: Any) -> dict[str, Any]:
+    return {**clips(36), "label": [label(i) for i in range(36)]}
+
+
+@pytest.fixture(scope="module")
+def fitted() -> Classifier:
+    return quick(epochs=8).fit(frame(60))
+
+
+def test_a_frame_of_arrays_is_learnt(fitted: Classifier) -> None:
+    test = frame(30, seed=1)
+    assert fitted.score(test) > 0.9
+    assert fitted.score(test, test["label"]) == fitted.score(test)
+    found, shares = fitted.predict(test), fitted.predict_proba(test)
+    assert fitted.classes_.tolist() == WORDS
+    assert shares.shape == (30, 3)
+    np.testing.assert_allclose(shares.sum(1), 1, atol=1e-5)
+    assert found.tolist() == fitted.classes_[shares.argmax(1)].tolist()
+    assert fitted.score(test) == np.mean(found == test["label"])
+
+
+def test_predictions_are_those_of_the_run_folder(fitted: Classifier) -> None:
+    test = clips(4, seed=2)
+    predictor = sparsefuse.load(fitted.run_)
+    for i, row in enumerate(fitted.predict_proba(test)):
+        alone = predictor.predict({"rgb": test["rgb"][i], "sound": test["sound"][i]})
+        assert dict(zip(WORDS, row.tolist(), strict=True)) == pytest.approx(alone.probabilities, abs=1e-5)
+
+
+def test_probabilities_stand_in_the_order_of_sorted_classes() -> None:
+    """As scikit-learn's metrics expect; the run has 9 before 10, and numbers before words."""
+    clf = quick().fit(relabelled(lambda i: ["9", "10", "b"][i % 3]))
+    assert clf.predictor_.labels.classes == ("9", "10", "b")
+    assert clf.classes_.tolist() == ["10", "9", "b"]
+    test = clips(6)
+    assert clf.predict(test).tolist() == clf.classes_[clf.predict_proba(test).argmax(1)].tolist()
+    assert len(set(clf.predict(test))) > 1
+
+
+def test_numbers_with_fractions_are_regression() -> None:
+    clf = quick().fit(relabelled(lambda i: i % 3 + 0.5))
+    test, truth = clips(9), [i % 3 + 0.5 for i in range(9)]
+    found = clf.predict(test)
+    assert found.dtype == float
+    expected = 1 - sum((t - p) ** 2 for t, p in zip(truth, found, strict=True)) / sum((t - 1.5) ** 2 for t in truth)
+    assert clf.score(test, truth) == pytest.approx(expected, abs=1e-9)
+    assert not hasattr(clf, "classes_")
+    with pytest.raises(AttributeError, match="predict_proba is for classes"):
+        clf.predict_proba(test)
+
+
+def test_lists_are_several_classes() -> None:
+    clf = quick().fit(relabelled(lambda i: [["a"], ["a", "b"], ["b", "c"]][i % 3]))
+    test, truth = clips(9), [[["a"], ["a", "b"], ["b", "c"]][i % 3] for i in range(9)]
+    found = clf.predict(test)
+    assert clf.classes_.tolist() == ["a", "b", "c"]
+    assert all(isinstance(each, list) for each in found)
+    assert clf.score(test, truth) == np.mean([a == b for a, b in zip(found, truth, strict=True)])
+    assert clf.predict_proba(test).shape == (9, 3)
+
+
+def test_several_columns_are_heads() -> None:
+    data = clips(36) | {"verb": [["put", "take", "put"][i % 3] for i in range(36)], "noun": [i % 2 for i in range(36)]}
+    del data["label"]
+    clf = quick(epochs=1).fit(data, label="verb+noun")
+    assert [each.tolist() for each in clf.classes_] == [["put", "take"], [0, 1]]
+    found = clf.predict(data)
+    assert found.shape == (36, 2)
+    assert set(found[:, 1]) <= {0, 1}
+    verb, noun = clf.predict_proba(data)
+    assert verb.shape == noun.shape == (36, 2)
+    assert found[:, 0].tolist() == clf.classes_[0][verb.argmax(1)].tolist()
+    both = [(v, n) == tuple(row) for v, n, row in zip(data["verb"], data["noun"], found, strict=True)]
+    assert clf.score(data) == np.mean(both)
+
+
+def test_x_and_y_may_stand_apart() -> None:
+    x, y = np.stack([np.full((3, 2), i % 2 * 4.0) + np.eye(3, 2) * i / 40 for i in range(24)]), np.arange(24) % 2
+    clf = quick(epochs=6).fit(x, y)
+    assert clf.score(x, y) == 1
+    assert clf.n_features_in_ == 2
+    with pytest.raises(ValueError, match=r"X has 2 axes, 3 in fit.* one clip is X\[None\]"):
+        clf.predict(x[0])
+    assert clf.predict(x[:1]).shape == (1,)
+
+
+def test_clips_for_validation_are_those(tmp_path: Path) -> None:
+    more = clips(6, seed=3)
+    quick(epochs=1).fit({k: v for k, v in clips(12).items() if k != "label"}, clips(12)["label"], valid=(
+        {k: v for k, v in more.items() if k != "label"}, more["label"]), out=tmp_path / "b")  # fmt: skip
+    assert json.loads((tmp_path / "b" / "result.json").read_text())["splits"] == {"train": 12, "valid": 6, "test": 0}
+    quick(epochs=1).fit(clips(12), valid=0, out=tmp_path / "c")
+    assert json.loads((tmp_path / "c" / "result.json").read_text())["splits"] == {"train": 12, "valid": 0, "test": 0}
+
+
+def test_a_group_is_in_one_split(tmp_path: Path) -> None:
+    people = [f"p{i // 6}" for i in range(36)]
+    clf = quick(epochs=1).fit(frame(36, person=people), group="person")
+    from sparsefuse.data.clips import load_clips
+
+    splits = load_clips(RunFolder(clf.run_).read(Config).data, Path()).splits
+    train, valid = ({row.group for row in splits[name].rows} for name in ("train", "valid"))
+    assert valid
+    assert not train & valid
+    run = clf.run_
+    assert (run / "result.json").is_file()
+    del clf
+    assert not run.exists(), "a temporary run is gone with its object"
+
+
+def test_a_run_that_is_named_is_kept_and_not_trained_again(tmp_path: Path) -> None:
+    data = clips(18)
+    first = quick(epochs=1).fit(data, out=tmp_path / "run")
+    before = (tmp_path / "run" / "model.safetensors").stat().st_mtime_ns
+    again = quick(epochs=1).fit(data, out=tmp_path / "run")
+    assert (tmp_path / "run" / "model.safetensors").stat().st_mtime_ns == before
+    np.testing.assert_array_equal(again.predict_proba(data), first.predict_proba(data))
+    assert len(list((tmp_path / "run" / "data").iterdir())) == 1, "its data were not written again"
+    with pytest.raises(ValueError, match=r"was started with data\.manifest"):
+        quick(epochs=1).fit(clips(18, seed=1), out=tmp_path / "run")
+    with pytest.raises(ValueError, match=r"was started with train\.epochs=1, not 2"):
+        quick(epochs=2).fit(data, out=tmp_path / "run")
+
+
+def test_a_saved_run_is_complete(fitted: Classifier, tmp_path: Path, monkeypatch, capsys) -> None:
+    """Predicted by `load` and by the command, scored and exported with the data that went with it."""
+    clf = quick(epochs=1).fit(frame(18))
+    saved, test = clf.save(tmp_path / "saved"), clips(1, seed=4)
+    expected = dict(zip(WORDS, clf.predict_proba(test)[0].tolist(), strict=True))
+    del clf
+    clip = {"rgb": test["rgb"][0], "sound": test["sound"][0]}
+    assert sparsefuse.load(saved).predict(clip).probabilities == pytest.approx(expected, abs=1e-5)
+    assert call(monkeypatch, "eval", saved, "--split", "valid") == 0
+    assert "clips  3" in capsys.readouterr().out
+    with pytest.raises(FileExistsError, match="is not empty"):
+        fitted.save(saved)
+
+
+def test_cost_is_measured_once(fitted: Classifier, made_up_costs) -> None:
+    cost = fitted.cost()
+    assert cost.gmacs > 0
+    assert cost.latency_ms is not None
+    assert fitted.cost() == cost
+
+
+def test_explain_takes_a_clip_in_every_form(fitted: Classifier) -> None:
+    data = frame(2)
+    found = fitted.explain(data.iloc[0])
+    assert isinstance(found, Explanation)
+    assert set(found.shares) == {"rgb", "sound"}
+    assert fitted.explain({"rgb": data["rgb"][0], "sound": data["sound"][0]}).shares == pytest.approx(found.shares)
+
+
+def test_sentences_are_a_stream() -> None:
+    words = ["a lovely day", "an awful day"]
+    said, label = [f"{words[i % 2]}, {i}" for i in range(30)], ["good" if i % 2 == 0 else "bad" for i in range(30)]
+    clf = quick(epochs=10).fit(said, label)
+    assert clf.predict(["this is lovely", "awful"]).tolist() == ["good", "bad"]
+    assert clf.explain("lovely").prediction.label == "good"
+    table = pd.DataFrame({"said": said, "rgb": [np.ones((2, 3))] * 30, "label": label})
+    mixed = quick(epochs=1).fit(table)
+    assert set(mixed.predictor_.model.modalities) == {"said", "rgb"}
+    assert mixed.predict(table.iloc[:3]).shape == (3,)
+
+
+def test_a_manifest_is_read_where_it_lies(tmp_path: Path) -> None:
+    manifest = tiny.write_set(tmp_path)
+    clf = quick(epochs=1).fit(manifest)
+    assert Path(RunFolder(clf.run_).read(Config).data.manifest) == manifest
+    assert clf.predict(manifest).shape == (17,)
+    assert clf.score(manifest) == clf.score(pd.read_csv(manifest).assign(
+        rgb=lambda x: [str(tmp_path / f) if isinstance(f, str) else None for f in x.rgb],
+        sound=lambda x: [str(tmp_path / f) for f in x.sound]))  # fmt: skip
+    with pytest.raises(ValueError, match="are columns of a manifest"):
+        quick().fit(manifest, group="person")
+
+
+def test_a_folder_per_class_is_learnt(tmp_path: Path) -> None:
+    data = clips(18)
+    for i, (x, label) in enumerate(zip(data["rgb"], data["label"], strict=True)):
+        (tmp_path / label).mkdir(exist_ok=True)
+        np.save(tmp_path / label / f"{i}.npy", x)
+    clf = quick(epochs=1).fit(tmp_path)
+    assert clf.classes_.tolist() == WORDS
+    assert clf.predict(tmp_path).shape == (18,)
+    assert clf.predict(tmp_path / "clap" / "0.npy").shape == (1,)
+    assert clf.predict(pd.DataFrame({"features": [data["rgb"][0]]})).shape == (1,)
+
+
+def test_a_stream_may_be_missing_from_a_clip_but_not_from_the_table(fitted: Classifier) -> None:
+    test = clips(3)
+    test["rgb"][1] = None
+    assert fitted.predict(test).shape == (3,)
+    del test["rgb"]
+    with pytest.raises(ValueError, match="X lacks what the model was fitted to: unknown column 'rgb'"):
+        fitted.predict(test)
+
+
+def test_a_file_that_cannot_be_read_is_named(fitted: Classifier, tmp_path: Path, caplog) -> None:
+    table = {"rgb": [np.ones((2, 5)), None], "sound": [None, None]}
+    with pytest.raises(Unusable, match="clip 1: rgb: not given; sound: not given"):
+        fitted.predict(table)
+    gone = {"rgb": [str(tmp_path / "gone.npy")], "sound": [np.ones((2, 4))]}
+    with caplog.at_level(logging.WARNING):
+        assert fitted.predict(gone).shape == (1,)
+    assert "1 streams cannot be read, and are left out; the first: clip 0: rgb: " in caplog.text
+
+
+WRONG = {
+    "no label": ({"x": [np.ones((2, 3))], "lable": ["a"]}, {}, "column 'label'; did you mean 'lable'.*by label="),
+    "no group": (clips(6) | {"persona": list("aabbcc")}, {"group": "person"}, "'person'; did you mean 'persona'"),
+    "y too short": (np.ones((4, 2, 3)), {"y": [1, 2]}, "X has 4 clips, label 2 labels; expected as many"),
+    "nan": ({"x": [np.full((2, 3), np.nan)], "label": ["a"]}, {}, "'x' of clip 0: 6 of 6 values are NaN"),
+    "one class": ({**clips(9), "label": ["a"] * 9}, {}, "all 8 training labels are 'a'; expected at least two classes"),
+    "a missing label": ({**clips(2), "label": ["a", None]}, {}, "'label' of clip 1 is missing"),
+    "valid lacks a column": (
+        clips(6), {"valid": {"rgb": [np.ones((2, 5))], "label": ["clap"]}}, "valid: unknown column 'sound'",
+    ),
+    "too few": (clips(2), {}, "valid would be empty"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("given", "options", "message"), WRONG.values(), ids=WRONG)
+def test_what_a_newcomer_gets_wrong_is_said(given, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        quick().fit(given, **options)
+
+
+@pytest.mark.parametrize("what", ["predict", "predict_proba", "score", "explain", "save", "cost"])
+def test_nothing_works_before_fit(what: str) -> None:
+    with pytest.raises(NotFittedError, match="not fitted yet; call fit first"):
+        getattr(quick(), what)(*[clips(1)] * (what != "cost"))
+
+
+def test_another_width_is_an_error(fitted: Classifier) -> None:
+    with pytest.raises(ValueError, match="rgb: X has 4 features, but Classifier is expecting 5 features"):
+        fitted.predict({"rgb": [np.ones((2, 4))], "sound": [np.ones((2, 4))]})
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"kep": 3}, "unknown option of sft 'kep'; did you mean 'keep'"),
+        ({"epoch": 3}, "unknown option of sft 'epoch'; did you mean 'epochs'"),
+        ({"method": "late", "keep": 3}, "unknown option of late 'keep'"),
+        ({"method": "stf", "keep": 3}, "unknown method 'stf'; did you mean 'sft'"),
+        ({"manifest": "m.csv"}, "unknown option of sft 'manifest'"),
+        ({"gmacs": 1}, r"it needs Classifier\('auto'\)"),
+    ],
+)
+def test_an_unknown_argument_is_an_error_with_the_nearest_match(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Classifier(**arguments)
+    with pytest.raises(ValueError, match=message):
+        Classifier().set_params(**arguments)
+
+
+def test_a_wrong_value_names_the_argument() -> None:
+    with pytest.raises(ValueError, match=r"train.epochs is a text; expected a whole number"):
+        quick(epochs="many").fit(clips(9))
+    with pytest.raises(ValueError, match="unknown task 'clas'; did you mean 'class'"):
+        quick(task="clas").fit(clips(9))
+
+
+def test_no_option_of_a_method_has_the_name_of_a_setting() -> None:
+    """Else an argument would mean two things."""
+    from sparsefuse.classifier import _SETTINGS
+
+    for method in methods():
+        assert not {*option_names(method)} & {*_SETTINGS, "method", "gmacs", "verbose"}
+
+
+@pytest.mark.slow
+def test_auto_keeps_the_method_that_validates_best(monkeypatch, made_up_costs) -> None:
+    monkeypatch.setattr("sparsefuse.classifier.fusions", lambda: ["concat", "late", "sft"])
+    clf = quick("auto", epochs=2, keep=2).fit(clips(24))
+    runs = {
+        path.name.split("-")[0]: json.loads((path / "result.json").read_text()) for path in clf.run_.parent.iterdir()
+    }
+    assert set(runs) == {"concat", "late", "sft"}
+    best = max(runs.values(), key=lambda run: (run["valid"]["top1"], -run["cost"]["gmacs"]))
+    assert clf.run_.name == f"{best['method']}-seed0"
+    assert clf.predict(clips(3)).shape == (3,)
+    limit = sorted(run["cost"]["gmacs"] for run in runs.values())[0] * 1.01
+    small = quick("auto", epochs=1, gmacs=limit).fit(clips(24))
+    assert len(list(small.run_.parent.iterdir())) == 1
+    with pytest.raises(ValueError, match=r"the cheapest method, \w+, costs"):
+        quick("auto", epochs=1, gmacs=1e-9).fit(clips(24))
+
+
+def test_clone_and_parameters_are_scikit_learns() -> None:
+    clf = quick(keep=3)
+    other = clone(clf)
+    assert other.get_params() == clf.get_params()
+    assert other.set_params(keep=4).keep == 4
+    assert clf.keep == 3
+    assert repr(Classifier("sft", keep=3)) == "Classifier('sft', keep=3)"
+    assert is_classifier(clf)
+
+
+def test_grid_search_over_keep() -> None:
+    data = frame(24)
+    search = GridSearchCV(quick(epochs=1), {"keep": [1, 2]}, cv=2, error_score="raise")
+    search.fit(data.drop(columns="label"), data["label"])
+    assert search.best_params_["keep"] in (1, 2)
+    assert RunFolder(search.best_estimator_.run_).read(Config).options["sft"]["keep"] == search.best_params_["keep"]
+    assert search.score(data.drop(columns="label"), data["label"]) > 0.4
+
+
+@pytest.mark.slow
+def test_cross_validation_takes_records() -> None:
+    data = frame(36)
+    rows = [{"rgb": rgb, "sound": sound} for rgb, sound in zip(data["rgb"], data["sound"], strict=True)]
+    assert cross_val_score(quick(epochs=1), rows, data["label"].tolist(), cv=2, error_score="raise").shape == (2,)
+
+
+def test_a_fitted_one_can_be_copied_and_sent_to_another_process(fitted: Classifier, tmp_path: Path) -> None:
+    test = clips(3)
+    expected = fitted.predict_proba(test)
+    for other in (copy.deepcopy(fitted), pickle.loads(pickle.dumps(fitted))):
+        assert other.run_ != fitted.run_
+        np.testing.assert_array_equal(other.predict_proba(test), expected)
+        assert other.save(tmp_path / other.run_.name).is_dir()
