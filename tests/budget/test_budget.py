@@ -321,6 +321,22 @@ def test_no_finalist_within_the_budget_is_an_error(made: Made, tmp_path: Path, m
         ends.choose([finalist(3)], load_clips(made.config.data, Path()))
 
 
+def test_a_latency_under_a_limit_is_not_judged_on_a_busy_machine(
+    made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    busy = Measured(1.0, None, None, None, None, 0.1, 0.1, 8, doubt="other programs kept 1.6 of 2 cores busy")
+    monkeypatch.setattr(finals, "measure", lambda *_: busy)
+    clips = load_clips(made.config.data, Path())
+    ends = Finals(made.config, BudgetLimits(latency_ms=5.0), Goal("top1"), [1], tmp_path, Path())
+    with pytest.raises(ValueError, match=r"no latency can be measured: other programs kept 1\.6 of 2 cores busy"):
+        ends.choose([finalist(3)], clips)
+    ends = ends._replace(limits=BudgetLimits(memory_mb=5.0))
+    ends.choose([finalist(3)], clips)
+    record = json.loads((tmp_path / "chosen.json").read_text())
+    assert "latency_ms" not in record["cost"]
+    assert record["doubt"] == "other programs kept 1.6 of 2 cores busy"
+
+
 @pytest.mark.slow
 def test_from_the_command_line(
     made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

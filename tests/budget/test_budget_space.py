@@ -13,6 +13,7 @@ from sparsefuse.budget import limits as pricing
 from sparsefuse.budget.limits import BudgetLimits, Prices
 from sparsefuse.budget.proposals import Proposals, affordable
 from sparsefuse.budget.space import Choice, Range, space_of
+from sparsefuse.cost.latency import Latency
 from sparsefuse.data.clips import Clips, load_clips
 from sparsefuse.methods import build, methods
 from sparsefuse.tokens import Tokens
@@ -204,7 +205,8 @@ def test_costs_are_measured_only_under_a_limit_and_once(
     clips: Clips, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls = []
-    monkeypatch.setattr(pricing, "latencies_ms", lambda *_: calls.append("latency") or [3.0, 4.0, 9.0])
+    found = Latency(4.0, 3.0, 0.5, 30, load=0.0)
+    monkeypatch.setattr(pricing, "forward_latency", lambda *_: calls.append("latency") or found)
     monkeypatch.setattr(pricing, "memory_mb", lambda *_: calls.append("memory") or 2.0)
     options = {**CONFIGURED["late"], "unimodal_depth": 1}
     assert prices_of(clips, tmp_path / "a", gmacs=1.0).of("late", options).keys() == {"gmacs", "parameters"}
@@ -217,6 +219,16 @@ def test_costs_are_measured_only_under_a_limit_and_once(
     again = prices_of(clips, tmp_path / "b", gmacs=1.0, latency_ms=5, memory_mb=1)
     assert again.of("late", options, all_costs=True)["latency_ms"] == 4.0
     assert calls == [], "a search that is continued decides as it did"
+
+
+def test_on_a_busy_machine_the_fastest_run_counts_and_a_warning_says_so(
+    clips: Clips, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    found = Latency(1587.0, 1.25, 900.0, 30, load=1.6, doubt="other programs kept 1.6 of 2 cores busy")
+    monkeypatch.setattr(pricing, "forward_latency", lambda *_: found)
+    prices = prices_of(clips, tmp_path, latency_ms=5)
+    assert prices.of("late", {"dim": 10, "num_heads": 2})["latency_ms"] == 1.25
+    assert "the fastest run in place of the median, as other programs kept 1.6 of 2 cores busy" in caplog.text
 
 
 def test_a_line_that_a_kill_cut_off_is_dropped(clips: Clips, tmp_path: Path) -> None:

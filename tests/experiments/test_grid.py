@@ -17,11 +17,13 @@ from sparsefuse.config import Config, Split
 from sparsefuse.cost import measure as measuring
 from sparsefuse.experiments import grid as experiment
 from sparsefuse.experiments.grid import compare, grid
+from sparsefuse.experiments.measuring import measure_runs
 from sparsefuse.experiments.variants import Variant, methods_of
 from sparsefuse.inference.predictor import load
 
 pytestmark = pytest.mark.usefixtures("made_up_costs")
 COST = {"memory_mb", "latency_ms", "latency_spread_ms", "batch_ms", "train_ms", "floor_ms", "batch_floor_ms", "batch"}
+COST |= {"doubt"}
 
 
 @pytest.fixture
@@ -144,9 +146,46 @@ def test_costs_are_measured_on_the_device_of_the_runs(
         return measuring.Measured(*range(8))
 
     monkeypatch.setattr(measuring, "measure", measure)
-    elsewhere = dataclasses.replace(config, train=dataclasses.replace(config.train, device="meta"))
-    experiment._measure([cell._replace(config=elsewhere)])
+    measure_runs([cell.run], "meta")
     assert seen == ["meta"]
+
+
+def test_a_time_that_cannot_be_trusted_is_measured_again_when_the_comparison_is(
+    config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    busy = measuring.Measured(1.0, None, None, None, None, 1, 1, 8, 1.2, 1.9, "other programs kept 1.9 of 2 cores busy")
+    monkeypatch.setattr(measuring, "measure", lambda *_: busy)
+    compare(config, ["late"], [0, 1], tmp_path / "runs", root=Path(), jobs=1)
+    cost = result_of(tmp_path / "runs" / "late-seed1")["cost"]
+    assert (cost.get("latency_ms"), cost["doubt"]) == (None, "other programs kept 1.9 of 2 cores busy")
+    monkeypatch.setattr(measuring, "measure", lambda *_: measuring.Measured(*range(8), load=0.1))
+    compare(config, ["late"], [0, 1], tmp_path / "runs", root=Path(), jobs=1)
+    for seed in (0, 1):
+        cost = result_of(tmp_path / "runs" / f"late-seed{seed}")["cost"]
+        assert (cost["latency_ms"], cost["doubt"], cost["load"]) == (1, "", 0.1)
+
+
+def test_cost_remeasure_measures_finished_runs_again_and_writes_their_table(
+    config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    file = tiny.write_yaml(tmp_path / "c.yaml", config)
+    assert call(monkeypatch, "compare", str(file), "--methods", "late", "--seeds", "0,1", "--out", "r") == 0
+    before = result_of(tmp_path / "r/late-seed0")
+    monkeypatch.setattr(measuring, "measure", lambda *_: measuring.Measured(1.0, 777.0, 1, 1, 1, 1, 1, 8))
+    assert call(monkeypatch, "cost", "--remeasure", "r") == 0
+    assert "777" in capsys.readouterr().out
+    after = result_of(tmp_path / "r/late-seed0")
+    assert after["cost"].pop("latency_ms") == result_of(tmp_path / "r/late-seed1")["cost"]["latency_ms"] == 777
+    assert {**after, "cost": 0} == {**before, "cost": 0}
+    assert next(csv.DictReader((tmp_path / "r/compare.csv").read_text().splitlines()))["latency_ms"] == "777.0"
+    assert call(monkeypatch, "cost", "--remeasure", "r/late-seed1") == 0
+    assert "no finished run in c.yaml" in str(call(monkeypatch, "cost", "--remeasure", "c.yaml"))
+    edited = tmp_path / "r/late-seed0/model.json"
+    edited.write_text(edited.read_text().replace('"method": "late"', '"method": "mine.py"'))
+    assert "needs the code in mine.py; read it, then give --trust-code" in str(
+        call(monkeypatch, "cost", "--remeasure", "r")
+    )
 
 
 BROKEN = "def build(features, num_classes, *, lengths=None, seed_of_trouble=0):\n    raise {error}\n"

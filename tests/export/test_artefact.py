@@ -77,6 +77,16 @@ def test_the_card_says_what_was_measured(run: Path, file: Path) -> None:
     assert "| sound | (batch, tokens, 4) float32 |" in text
 
 
+def test_the_card_has_no_time_that_cannot_be_trusted(file: Path) -> None:
+    card = read(ExportCard, file.with_suffix(".json"))
+    latency = replace(card.latency, clip={"rgb": 4}, median_ms=1.25, spread_ms=0.5, runs=50, load=0.25, doubt="")
+    line = "One clip (rgb 4): 1.25 ms ± 0.50 (median of 50, half the 10-90 % range, 0.2 cores busy with other programs)"
+    assert f"\n{line}, one thread, " in page(replace(card, latency=latency))
+    busy = replace(latency, median_ms=None, spread_ms=None, doubt="other programs kept 1.6 of 2 cores busy")
+    line = "One clip (rgb 4): - (other programs kept 1.6 of 2 cores busy; export it again on a quiet machine)"
+    assert f"\n{line}, one thread, " in page(replace(card, latency=busy))
+
+
 def test_no_name_makes_anything_but_text_of_the_card(file: Path) -> None:
     evil, shown = "<img src=//x>|[a](http://x)\n# b", r"\<img src=//x\>\|[a\](http\://x) # b"
     card = read(ExportCard, file.with_suffix(".json"))
@@ -190,8 +200,8 @@ def test_a_device_profile_has_a_line_per_precision(run: Path, file: Path) -> Non
     lines = profile(run, memory_mb=0)
     assert [line.precision for line in lines] == ["float32", "bfloat16", "int8"]
     for line in lines:
-        assert line.latency_ms is not None, line.note
-        assert line.latency_ms > 0
+        assert line.latency_ms is None or line.latency_ms > 0
+        assert (line.latency_ms is None) == line.note.startswith("no time: "), "on a busy machine"
         assert (line.memory_mb or 0) > 0
     written = list(csv.DictReader((run / "export" / "device.csv").read_text().splitlines()))
     assert float(written[0]["size_kb"]) == pytest.approx(file.stat().st_size / 1e3)

@@ -122,6 +122,40 @@ def test_without_sft_cost_is_relative_to_the_cheapest(tmp_path):
     assert rows["mult"].relative == pytest.approx(0.387 / 0.117)
 
 
+def test_a_latency_that_cannot_be_trusted_is_a_dash_with_its_reason_and_what_measures_it_again(tmp_path):
+    folder = tmp_path / "my runs"
+    for name in ("sft", "late"):
+        write_run(folder / name, name)
+    result = json.loads((folder / "late" / "result.json").read_text())
+    result["cost"] |= {"latency_ms": None, "latency_spread_ms": None, "fastest_ms": 1.2,
+                       "doubt": "other programs kept 1.6 of 2 cores busy"}  # fmt: skip
+    write_json_to(folder / "late", "result.json", result)
+    rows = summarise(read_runs(folder))
+    assert {row.name: row.latency_ms for row in rows} == {"sft": 4.52, "late": None}
+    text = (
+        "no latency of late: other programs kept 1.6 of 2 cores busy; measure again on a quiet machine: "
+        f"sparsefuse cost --remeasure '{folder}'"
+    )
+    assert "| \N{EN DASH} |\n" in table_markdown(rows)
+    assert f"Warning: {text}." in table_markdown(rows).replace("\\", "")
+    assert rich_table(rows).caption == f"warning: {text}"
+    write_csv(rows, tmp_path / "table.csv")
+    lines = csv.DictReader((tmp_path / "table.csv").read_text().splitlines())
+    late = next(line for line in lines if line["name"] == "late")
+    assert late["latency_ms"] == ""
+    assert late["warnings"].startswith("other programs kept 1.6 of 2 cores busy; measure again")
+    assert "no latency of late: other programs kept 1.6 of 2 cores busy" in page_of(folder)
+
+
+def test_the_load_stands_beside_the_latency(tmp_path):
+    for seed, load in enumerate((0.2, 0.6)):
+        write_run(tmp_path / str(seed), seed=seed)
+        result = json.loads((tmp_path / str(seed) / "result.json").read_text())
+        result["cost"]["load"] = load
+        write_json_to(tmp_path / str(seed), "result.json", result)
+    assert "Other programs kept up to 0.4 cores busy meanwhile." in page_of(tmp_path)  # the mean of the runs
+
+
 def test_csv_holds_unrounded_numbers(experiment, tmp_path):
     rows = summarise(read_runs(experiment))
     write_csv(rows, tmp_path / "table.csv")

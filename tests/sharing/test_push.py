@@ -157,6 +157,16 @@ def test_the_card_says_that_chance_chose_the_weights(run: Path, tmp_path: Path) 
     assert "The choice of its weights is doubtful: one group alone validates." in card_of(run, tmp_path / "shared")
 
 
+def test_the_card_has_no_latency_that_cannot_be_trusted(run: Path, tmp_path: Path) -> None:
+    edit_json(run / "result.json", lambda result: result["cost"].update(latency_ms=1.25))
+    assert "| latency, batch 1 | 1.25 ms |" in card_of(run, tmp_path / "a")
+    doubtful = {"latency_ms": None, "doubt": "the runs differ too much"}
+    edit_json(run / "result.json", lambda result: result["cost"].update(doubtful))
+    text = card_of(run, tmp_path / "b")
+    assert "| latency, batch 1 | - |" in text
+    assert "Latency could not be measured: the runs differ too much." in text
+
+
 def test_the_card_says_what_it_was_told(run: Path, tmp_path: Path) -> None:
     text = card_of(run, tmp_path / "shared", license="apache-2.0", data="Made <b>up</b>.")
     assert text.startswith('---\nlicense: "apache-2.0"\n')

@@ -31,6 +31,8 @@ class Chosen:
 
     trial: int
     cost: Mapping[str, float]
+    doubt: str = ""
+    """why times cannot be trusted, and are not among them"""
 
 
 class Finals(NamedTuple):
@@ -62,7 +64,7 @@ class Finals(NamedTuple):
     def choose(self, finalists: Sequence[Finalist], clips: Clips) -> Finalist:
         """The best whose costs, measured again on the quiet machine, are within the budget; written to chosen.json.
 
-        Raises ValueError if none does.
+        Raises ValueError if none does, or if a latency that has a limit cannot be trusted.
         """
         record = self.out / "chosen.json"
         if record.exists():
@@ -71,9 +73,13 @@ class Finals(NamedTuple):
         for finalist in finalists:
             config = self._cells([finalist.trial])[0].config
             model = new_model(config, clips).to(device_of(config.train.device))
-            costs = {**finalist.trial.candidate.costs, **measure(model, clips.typical)._asdict()}
+            measured = measure(model, clips.typical)
+            if "latency_ms" in self.limits.given and measured.latency_ms is None:
+                raise ValueError(f"no latency can be measured: {measured.doubt}; run it again on a quiet machine")
+            numbers = {name: value for name, value in measured._asdict().items() if isinstance(value, int | float)}
+            costs = {**finalist.trial.candidate.costs, **numbers}
             if self.limits.kept(costs):
-                write(record, Chosen(finalist.trial.number, costs))
+                write(record, Chosen(finalist.trial.number, costs, measured.doubt))
                 return finalist
             over.append(f"{finalist.trial.name} measures {self.limits.say(costs)}")
             log.warning("%s now, over the budget; the next best is taken", over[-1])
@@ -91,7 +97,8 @@ class Finals(NamedTuple):
             shutil.rmtree(half, ignore_errors=True)  # left by a killed search
             shutil.copytree(cell.folder, half, ignore=shutil.ignore_patterns(cell.run.file(Result).name))
             os.replace(half, folder)
-        costs = read(Chosen, self.out / "chosen.json").cost
+        record = read(Chosen, self.out / "chosen.json")
+        costs = {**record.cost, "doubt": record.doubt}
         name = cell.name
         train(cell.config, folder, root=cell.root, resume=True, name=name, measured=False, costs=costs, shown=False)
         return folder

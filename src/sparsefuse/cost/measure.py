@@ -2,33 +2,32 @@
 
 import copy
 import os
-import statistics
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import torch
 
 from sparsefuse.cost.count import random_clips, total
-from sparsefuse.cost.roofline import machine, seconds
+from sparsefuse.cost.latency import RUNS, Latency, latency
+from sparsefuse.cost.roofline import machine
 from sparsefuse.model import FusionModel
 from sparsefuse.tokens import Tokens
 
-MIN_RUNS = 30  # latency is a median; fewer runs are too noisy on a busy machine
 BATCH = 8
 
 
 class Measured(NamedTuple):
-    """Measured costs on this machine."""
+    """Measured costs on this machine. A time that cannot be trusted is None, and `doubt` says why."""
 
     memory_mb: float
     """peak activation memory of a training step per clip, in MB (1e6 bytes)"""
-    latency_ms: float
+    latency_ms: float | None
     """median time of a forward pass at batch 1"""
-    latency_spread_ms: float
+    latency_spread_ms: float | None
     """half the distance between its 10th and 90th percentile"""
-    batch_ms: float
+    batch_ms: float | None
     """median time of a forward pass per clip, at `batch`"""
-    train_ms: float
+    train_ms: float | None
     """median time of a training step (forward and backward) per clip, at `batch`"""
     floor_ms: float
     """the roofline bound of this machine for the model at batch 1, for any implementation (see `machine`)"""
@@ -36,37 +35,45 @@ class Measured(NamedTuple):
     """the same per clip, at `batch`"""
     batch: int
     """clips per batch in batch_ms, train_ms and memory_mb"""
+    fastest_ms: float | None = None
+    """fastest of the forward passes at batch 1"""
+    load: float | None = None
+    """cores that other programs kept busy meanwhile; None where the system does not say"""
+    doubt: str = ""
+    """why a time cannot be trusted; empty if all can"""
 
 
-def measure(model: FusionModel, lengths: Mapping[str, int], *, batch: int = BATCH, runs: int = MIN_RUNS) -> Measured:
-    """Times forward passes and training steps on the model's device, after a warm-up; `runs` of each."""
+def measure(model: FusionModel, lengths: Mapping[str, int], *, batch: int = BATCH, runs: int = RUNS) -> Measured:
+    """Times forward passes and training steps on the model's device, after a warm-up; `runs` of each or more."""
     device = next(model.parameters()).device
     model = copy.deepcopy(model)
     one, many = random_clips(model, lengths, 1, device), random_clips(model, lengths, batch, device)
-    latency = latencies_ms(model, lengths, runs)
-    batch_times = _times(lambda: forward(model, many), device, max(runs // 3, 5))
-    train_times = _times(lambda: train_step(model, many), device, max(runs // 3, 5))
-    deciles = statistics.quantiles(latency, n=10)
+    alone = forward_latency(model, lengths, runs)
+    batched = _latency(lambda: forward(model, many), device, max(runs // 3, 5))
+    training = _latency(lambda: train_step(model, many), device, max(runs // 3, 5))
     macs, limits = total(model, lengths), machine(device, torch.get_num_threads())
     weights = sum(p.nbytes for p in model.parameters())
     inputs = sum(tokens.x.nbytes for tokens in one.values())
     return Measured(
         memory_mb=memory_mb(model, lengths, batch=batch),
-        latency_ms=statistics.median(latency),
-        latency_spread_ms=(deciles[-1] - deciles[0]) / 2,
-        batch_ms=statistics.median(batch_times) / batch,
-        train_ms=statistics.median(train_times) / batch,
+        latency_ms=alone.trusted_ms,
+        latency_spread_ms=None if alone.doubt else alone.spread_ms,
+        batch_ms=None if batched.doubt else batched.median_ms / batch,
+        train_ms=None if training.doubt else training.median_ms / batch,
         floor_ms=limits.floor_ms(macs, weights + inputs),
         batch_floor_ms=limits.floor_ms(batch * macs, weights + batch * inputs) / batch,
         batch=batch,
+        fastest_ms=alone.fastest_ms,
+        load=alone.load,
+        doubt=alone.doubt or batched.doubt or training.doubt,
     )
 
 
-def latencies_ms(model: FusionModel, lengths: Mapping[str, int], runs: int = MIN_RUNS) -> list[float]:
-    """The times of forward passes at batch 1, after a warm-up."""
+def forward_latency(model: FusionModel, lengths: Mapping[str, int], runs: int = RUNS) -> Latency:
+    """The time of a forward pass at batch 1."""
     device = next(model.parameters()).device
     clip = random_clips(model, lengths, 1, device)
-    return _times(lambda: forward(model, clip), device, runs)
+    return _latency(lambda: forward(model, clip), device, runs)
 
 
 def memory_mb(model: FusionModel, lengths: Mapping[str, int], *, batch: int = BATCH) -> float:
@@ -92,9 +99,15 @@ def train_step(model: FusionModel, clips: dict[str, Tokens]) -> None:
     (logits.square().mean() + penalty).backward()
 
 
-def _times(run: Callable[[], object], device: torch.device, runs: int) -> list[float]:
-    """Milliseconds of each run."""
-    return [1e3 * elapsed for elapsed in seconds(run, device, runs, warmup=3)]
+def _latency(run: Callable[[], object], device: torch.device, runs: int) -> Latency:
+    if device.type != "cuda":
+        return latency(run, threads=torch.get_num_threads(), runs=runs)
+
+    def waited() -> None:
+        run()
+        torch.cuda.synchronize(device)
+
+    return latency(waited, runs=runs)
 
 
 def peak_bytes(model: FusionModel, clips: dict[str, Tokens], device: torch.device) -> int:

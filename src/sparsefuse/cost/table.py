@@ -105,6 +105,12 @@ def show(rows: Sequence[CostRow], *, as_json: bool) -> None:
         Console().print(_timed(rows, rows[0].measured.batch))
         print("latency: median at batch 1, ± half its 10-90 % range. MB: peak activations of a training step.")
         print("x floor: over the roofline bound of this machine, the slower of its matrix products and memory.")
+        doubts = [f"{row.method}: {row.measured.doubt}" for row in rows if row.measured and row.measured.doubt]
+        if doubts:
+            print(f"-: cannot be trusted ({'; '.join(doubts)}); run this again on a quiet machine.")
+        else:
+            loads = [row.measured.load for row in rows if row.measured and row.measured.load is not None]
+            print(f"Other programs kept up to {max(loads):.1f} cores busy meanwhile." if loads else "")
 
 
 def _counted(rows: Sequence[CostRow], reported: bool) -> "Table":
@@ -125,10 +131,18 @@ def _timed(rows: Sequence[CostRow], batch: int) -> "Table":
     for row in rows:
         assert row.measured is not None
         m = row.measured
-        alone = [f"{m.latency_ms:.2f}", f"{m.latency_spread_ms:.2f}", f"{m.latency_ms / m.floor_ms:.0f}"]
-        together = [f"{m.batch_ms:.2f}", f"{m.batch_ms / m.batch_floor_ms:.0f}", f"{m.train_ms:.2f}"]
+        alone = [_number(m.latency_ms), _number(m.latency_spread_ms), _over(m.latency_ms, m.floor_ms)]
+        together = [_number(m.batch_ms), _over(m.batch_ms, m.batch_floor_ms), _number(m.train_ms)]
         table.add_row(row.method, *alone, *together, f"{m.memory_mb:.2f}")
     return table
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f}"
+
+
+def _over(value: float | None, floor: float) -> str:
+    return "-" if value is None else f"{value / floor:.0f}"
 
 
 def _table(title: str, *columns: str) -> "Table":

@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from sparsefuse.config import Config
+from sparsefuse.experiments.measuring import measure_runs
 from sparsefuse.experiments.progress import GridProgress
 from sparsefuse.experiments.variants import Variant, check_once, methods_of
 from sparsefuse.parallel.cores import cores, threads
 from sparsefuse.parallel.memory import keep_memory
 from sparsefuse.parallel.workers import each
 from sparsefuse.runs.folder import RunFolder
-from sparsefuse.runs.records import ModelFacts, Result
 
 log = logging.getLogger(__name__)
 
@@ -100,8 +100,8 @@ def run(cells: Sequence[Cell], *, jobs: int = 0, engine: Engine = "local") -> li
 
     `jobs` processes share the cores (0 = one per core, one for a GPU); a cell gets its own threads. With the engine
     `ray` they are tasks of a Ray cluster instead, which must see the same files. Costs are measured afterwards, in
-    this process, when the machine is quiet, variant by variant. Raises ValueError if a cell exists already with another
-    configuration.
+    this process, when no run is in training any more, variant by variant; times that cannot be trusted, when it is
+    called again. Raises ValueError if a cell exists already with another configuration.
     """
     for cell in cells:
         if cell.run.started:
@@ -129,7 +129,7 @@ def run(cells: Sequence[Cell], *, jobs: int = 0, engine: Engine = "local") -> li
             else:
                 log.info("%s is finished", cell.folder)
             progress.update()
-    _measure([cell for cell in cells if cell.run.finished])
+    measure_runs([cell.run for cell in cells if cell.run.finished], cells[0].config.train.device)
     return failed
 
 
@@ -204,24 +204,3 @@ class _Collected(logging.Handler):
     def __exit__(self, *_: object) -> None:
         self.above.removeHandler(self)
         self.above.propagate = True
-
-
-def _measure(cells: Sequence[Cell]) -> None:
-    """Latency and memory, once per name; its other cells get the same figures, since they have the same model."""
-    from sparsefuse.cost.measure import Measured, measure
-    from sparsefuse.parallel.devices import device_of
-    from sparsefuse.runs.weights import build_model
-
-    results = [cell.run.read(Result) for cell in cells]
-    measured: dict[str, dict[str, object]] = {}
-    for cell, result in zip(cells, results, strict=True):
-        if result.cost.latency_ms is not None:
-            measured.setdefault(cell.name, {name: getattr(result.cost, name) for name in Measured._fields})
-    for cell, result in zip(cells, results, strict=True):
-        if result.cost.latency_ms is not None:
-            continue
-        if cell.name not in measured:
-            facts = cell.run.read(ModelFacts)
-            model = build_model(facts).to(device_of(cell.config.train.device))
-            measured[cell.name] = measure(model, facts.typical)._asdict()
-        cell.run.write(dataclasses.replace(result, cost=dataclasses.replace(result.cost, **measured[cell.name])))

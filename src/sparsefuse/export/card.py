@@ -69,7 +69,6 @@ def page(card: ExportCard) -> str:
         size += f", {card.bytes / card.fp32_bytes:.2f} of float32's"
     labels = f", of {', '.join(map(markdown, card.labels))}" if card.labels else ""
     latency = card.latency
-    clip = ", ".join(f"{markdown(name)} {count}" for name, count in latency.clip.items())
     lines = [
         f"# {markdown(card.file)}",
         "",
@@ -92,8 +91,7 @@ def page(card: ExportCard) -> str:
         "",
         "## Cost",
         "",
-        f"One clip ({clip}): {latency.median_ms:.2f} ms ± {latency.spread_ms:.2f} (median of {latency.runs}, "
-        f"half the 10-90 % range), one thread, {card.machine}.",
+        f"{_latency_line(latency)}, one thread, {card.machine}.",
         f"{card.gmacs:.4f} GMACs for a typical clip, from features to logits.",
         "",
         "Made with " + ", ".join(f"{name} {number}" for name, number in card.versions.items()) + ".",
@@ -116,6 +114,15 @@ def _parity_line(what: str, parity: Parity) -> str:
         f"{what}: logits differ from the trained model's by at most {parity.max_difference:.2g}; "
         f"{parity.same_labels} of {parity.clips} labels are the same"
     )
+
+
+def _latency_line(latency: Latency) -> str:
+    clip = ", ".join(f"{markdown(name)} {count}" for name, count in latency.clip.items())
+    if latency.median_ms is None or latency.spread_ms is None:
+        return f"One clip ({clip}): - ({latency.doubt}; export it again on a quiet machine)"
+    busy = "" if latency.load is None else f", {latency.load:.1f} cores busy with other programs"
+    time = f"{latency.median_ms:.2f} ms ± {latency.spread_ms:.2f}"
+    return f"One clip ({clip}): {time} (median of {latency.runs}, half the 10-90 % range{busy})"
 
 
 def _score_line(split: str, score: ScoreChange) -> str:

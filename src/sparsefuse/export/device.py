@@ -43,7 +43,7 @@ class DeviceRow(NamedTuple):
     gmacs: float
     """of a typical clip, from features to logits; a multiply-add counts 1"""
     latency_ms: float | None
-    """median of one clip; None if it did not fit into the memory"""
+    """median of one clip; None if it did not fit into the memory, or cannot be trusted"""
     spread_ms: float | None
     """half the distance between the 10th and 90th percentile"""
     memory_mb: float | None
@@ -135,7 +135,7 @@ def _of_file(file: Path, name: str, memory_mb: int) -> DeviceRow:
     inputs = [InputShape(one.name, one.length, one.kind, one.width) for one in card.inputs]
     measured = _measured(Measurement("onnxruntime", str(file), dict(card.latency.clip), RUNS, memory_mb, inputs=inputs))
     scores = ", ".join(f"{score.metric} {score.exported:.3f} ({on})" for on, score in card.scores.items())
-    note = "; ".join(filter(None, [measured.error, *card.failures]))
+    note = "; ".join(filter(None, [_doubt(measured).removesuffix("; "), measured.error, *card.failures]))
     return DeviceRow(name, card.precision, "onnxruntime", card.bytes / 1e3, card.gmacs, *measured.figures, scores, note)
 
 
@@ -145,8 +145,12 @@ def _bfloat16(run: Path, plain: DeviceRow, trust_code: bool) -> DeviceRow:
     measured = _measured(Measurement("torch", str(run), clip, RUNS, 0, precision="bfloat16", trust_code=trust_code))
     weights = checkpoint.shapes(RunFolder(run).weights)
     size = 2 * sum(math.prod(shape) for name, shape in weights.items() if name.startswith("model/")) / 1e3
-    note = measured.error or "not capped; without resampling and normalising"
+    note = measured.error or f"{_doubt(measured)}not capped; without resampling and normalising"
     return DeviceRow(run.name, "bfloat16", "PyTorch", size, plain.gmacs, *measured.figures, "", note)
+
+
+def _doubt(measured: Figures) -> str:
+    return f"no time: {measured.doubt}; run this again on a quiet machine; " if measured.doubt else ""
 
 
 def _measured(task: Measurement) -> Figures:

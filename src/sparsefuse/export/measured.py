@@ -5,15 +5,14 @@ Started by `device`. For ONNX nothing is imported but numpy and onnxruntime, so 
 
 import json
 import resource
-import statistics
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Literal
 
-WARMUP = 5
+from sparsefuse.cost.latency import latency
+
 _UNIT = 1 if sys.platform == "darwin" else 1024  # of ru_maxrss, in bytes
 
 
@@ -47,17 +46,19 @@ class Measurement:
 
 @dataclass(frozen=True)
 class Figures:
-    """The measurements; None if there was an error."""
+    """The measurements; None if there was an error, and times that cannot be trusted."""
 
     latency_ms: float | None = None
     spread_ms: float | None = None
     memory_mb: float | None = None
     process_mb: float | None = None
     error: str = ""
+    doubt: str = ""
+    """why the time cannot be trusted"""
 
     @property
     def figures(self) -> tuple[float | None, float | None, float | None, float | None]:
-        """All but the error."""
+        """All but the error and the doubt."""
         return self.latency_ms, self.spread_ms, self.memory_mb, self.process_mb
 
 
@@ -72,13 +73,12 @@ def main() -> None:
     before = _reset_peak()
     try:
         run = start()
-        times = [_milliseconds(run) for _ in range(WARMUP + task.runs)][WARMUP:]
+        found = latency(run, runs=task.runs)
     except (MemoryError, RuntimeError) as error:
         print(json.dumps(asdict(Figures(error=f"{type(error).__name__}: {str(error)[:200]}"))))
         return
-    deciles = statistics.quantiles(times, n=10)
-    spread = (deciles[-1] - deciles[0]) / 2
-    figures = Figures(statistics.median(times), spread, (_peak() - before) / 1e6, _peak() / 1e6)
+    spread, memory = None if found.doubt else found.spread_ms, (_peak() - before) / 1e6
+    figures = Figures(found.trusted_ms, spread, memory, _peak() / 1e6, doubt=found.doubt)
     print(json.dumps(asdict(figures)))
 
 
@@ -125,12 +125,6 @@ def _torch(task: Measurement) -> Callable[[], Callable[[], object]]:
         return run
 
     return start
-
-
-def _milliseconds(run: Callable[[], object]) -> float:
-    start = time.perf_counter()
-    run()
-    return 1e3 * (time.perf_counter() - start)
 
 
 def _reset_peak() -> float:

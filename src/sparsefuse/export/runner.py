@@ -1,7 +1,5 @@
 """Runs an exported file: arguments in, logits out, on one thread."""
 
-import statistics
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from sparsefuse.cost import latency as timing
 from sparsefuse.export.program import Input, pad
 from sparsefuse.extras import need
 
@@ -21,14 +20,20 @@ RUNS = 50
 class Latency:
     """The time of one clip."""
 
-    median_ms: float
-    spread_ms: float
+    median_ms: float | None
+    """None if it cannot be trusted"""
+    spread_ms: float | None
     """half the distance between the 10th and the 90th percentile"""
     runs: int
     clip: Mapping[str, int]
     """modality -> its length"""
     threads: int = 1
     batch: int = 1
+    fastest_ms: float | None = None
+    load: float | None = None
+    """cores that other programs kept busy meanwhile"""
+    doubt: str = ""
+    """why the median cannot be trusted"""
 
 
 def open_file(path: Path) -> Runner:
@@ -38,15 +43,17 @@ def open_file(path: Path) -> Runner:
 
 def latency(runner: Runner, clip: dict[str, Tensor], inputs: Sequence[Input], runs: int = RUNS) -> Latency:
     """The time of a clip, after a warm-up."""
-    arguments, times = pad([clip], inputs), []
-    for i in range(runs + 5):
-        start = time.perf_counter()
-        runner(arguments)
-        if i >= 5:
-            times.append(1e3 * (time.perf_counter() - start))
-    deciles = statistics.quantiles(times, n=10)
-    lengths = {name: len(x) for name, x in clip.items()}
-    return Latency(statistics.median(times), (deciles[-1] - deciles[0]) / 2, runs, lengths)
+    arguments = pad([clip], inputs)
+    found = timing.latency(lambda: runner(arguments), runs=runs)
+    return Latency(
+        median_ms=found.trusted_ms,
+        spread_ms=None if found.doubt else found.spread_ms,
+        runs=found.runs,
+        clip={name: len(x) for name, x in clip.items()},
+        fastest_ms=found.fastest_ms,
+        load=found.load,
+        doubt=found.doubt,
+    )
 
 
 def _onnx(path: Path) -> Runner:

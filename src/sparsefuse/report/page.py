@@ -45,7 +45,10 @@ def table_markdown(rows: list[Row]) -> str:
 
 def table_warnings(rows: list[Row]) -> list[str]:
     """`sft: the first of 20 epochs is the best (2 of 3 runs)`."""
-    return [f"{row.name}: {warning}" for row in rows for warning in row.warnings]
+    doubtful = [row for row in rows if row.doubt]
+    names = ", ".join(row.name for row in doubtful) if len(doubtful) < len(rows) or len(rows) == 1 else "any method"
+    no_latency = [f"no latency of {names}: {doubtful[0].doubt}"] if doubtful else []
+    return [f"{row.name}: {warning}" for row in rows for warning in row.warnings] + no_latency
 
 
 def write_csv(rows: list[Row], path: str | Path) -> None:
@@ -59,7 +62,7 @@ def write_csv(rows: list[Row], path: str | Path) -> None:
         table.writerow(["name", "n", "seeds", *stats, *costs, "warnings"])
         for row in rows:
             stats = [value for m in metrics for value in row.metrics.get(m, (None, None))]
-            values = [*stats, *(getattr(row, c) for c in costs), "; ".join(row.warnings)]
+            values = [*stats, *(getattr(row, c) for c in costs), "; ".join([*row.warnings, *filter(None, [row.doubt])])]
             table.writerow([row.name, row.n, " ".join(map(str, row.seeds)), *values])
 
 
@@ -178,7 +181,7 @@ def _page(folder: Path, runs: list[Run], rows: list[Row]) -> Mapping[str, object
         "unit": "seed", "folds": folds, "over": "seeds and folds" if folds else "seeds",
         "same_split": all(run.result.splits == first.splits for run in finished),
         "metrics": _shown_metrics(rows), "titles": titles, "lines": lines, "stat": _stat, "best": _best(rows),
-        "warnings": table_warnings(rows),
+        "warnings": table_warnings(rows), "loads": [row.load for row in rows if row.load is not None],
         "trade_off": _trade_off(rows) if costed else "", "front": _front(costed),
         "learning": _learning(groups, rows[0].main),
         "confusions": _confusions_of(groups, heads) if heads else confusions(groups, classes),

@@ -179,7 +179,7 @@ class Calibration:
 @dataclass(frozen=True)
 class Cost:
     """What one clip of typical length costs. Measured values are None until they were measured (see
-    `cost.measure.Measured`)."""
+    `cost.measure.Measured`), and times that cannot be trusted stay None."""
 
     gmacs: float
     """multiply-adds / 1e9, from features to logits"""
@@ -198,6 +198,10 @@ class Cost:
     floor_ms: float | None = None
     batch_floor_ms: float | None = None
     batch: int | None = None
+    fastest_ms: float | None = None
+    load: float | None = None
+    doubt: str = ""
+    """why times cannot be trusted"""
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,8 @@
 """A folder of run folders comes in; runs, and one row per method over its seeds, come out."""
 
 import math
+import os
+import shlex
 import statistics
 from collections import Counter
 from collections.abc import Iterable
@@ -97,6 +99,8 @@ class Row(NamedTuple):
     """The metric that orders the rows."""
     warnings: list[str]
     """What makes the choice of checkpoints doubtful, and in how many runs."""
+    doubt: str
+    """Why it has no latency, and what measures it again; empty if nothing is wrong."""
     gmacs: float | None
     relative: float | None
     """GMACs over those of the reference."""
@@ -111,6 +115,8 @@ class Row(NamedTuple):
     latency_spread_ms: float | None
     """Half the distance between the 10th and the 90th percentile."""
     batch: float | None
+    load: float | None
+    """Cores that other programs kept busy while its times were measured."""
 
     @property
     def n(self) -> int:
@@ -158,15 +164,17 @@ def summarise(runs: list[Run]) -> list[Row]:
     counted = {name: value for name, value in gmacs.items() if value}
     reference = "sft" if "sft" in counted else min(counted, key=lambda name: counted[name], default="")
     split = "test" if any(run.result.test for group in groups.values() for run in group) else "valid"
+    remeasure = f"measure again on a quiet machine: sparsefuse cost --remeasure {_common([run.folder for run in runs])}"
     rows = []
     for name, group in groups.items():
         relative = counted[name] / counted[reference] if name in counted else None
-        costs = {part: _cost(group, part) for part in Row._fields[-6:]}
+        costs = {part: _cost(group, part) for part in Row._fields[-7:]}
         seeds, main = sorted({run.result.seed for run in group}), MAIN_METRIC[group[0].result.task]
         shares = Counter(warning for run in group for warning in run.result.warnings)
         warnings = [f"{warning} ({count} of {len(group)} runs)" for warning, count in shares.items()]
-        stats = _metrics(group, split)
-        rows.append(Row(name, seeds, stats, split, main, warnings, gmacs[name], relative, reference, **costs))
+        stats, doubts = _metrics(group, split), [run.result.cost.doubt for run in group if run.result.cost.doubt]
+        doubt = f"{doubts[0]}; {remeasure}" if doubts and costs["latency_ms"] is None else ""
+        rows.append(Row(name, seeds, stats, split, main, warnings, doubt, gmacs[name], relative, reference, **costs))
     return sorted(rows, key=_worst_last)
 
 
@@ -241,6 +249,11 @@ def _metrics(group: list[Run], split: str) -> dict[str, Stat]:
 
 def _cost(group: list[Run], part: str) -> float | None:
     return mean(getattr(run.result.cost, part) for run in group)
+
+
+def _common(folders: list[Path]) -> str:
+    """The folder that holds all, as a shell takes it."""
+    return shlex.quote(os.path.commonpath(folders))
 
 
 def _worst_last(row: Row) -> float:

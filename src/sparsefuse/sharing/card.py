@@ -115,12 +115,18 @@ def _cost(result: Result | None, env: Environment | None) -> str:
     cost = result.cost
     rows = ["| | per clip |", "|:--|--:|", f"| multiply-adds | {cost.gmacs:.4g} GMACs |"]
     rows.append(f"| parameters | {cost.parameters:,} |")
-    if cost.latency_ms is not None and cost.memory_mb is not None:
+    if cost.latency_ms is not None:
         rows.append(f"| latency, batch 1 | {cost.latency_ms:.2f} ms |")
+    elif cost.doubt:
+        rows.append("| latency, batch 1 | - |")
+    if cost.memory_mb is not None:
         rows.append(f"| peak memory of a training step | {cost.memory_mb:.2f} MB |")
     lengths = ", ".join(f"{markdown(name)} {count}" for name, count in cost.lengths.items())
     where = f"{env.device}, {env.threads} threads, torch {env.torch}" if env else "a machine that is not stated"
-    return "\n".join(rows) + f"\n\nA clip of typical length ({lengths} tokens), in float32, on {markdown(where)}."
+    doubt = f" Latency could not be measured: {markdown(cost.doubt, REASON)}." if cost.doubt else ""
+    return (
+        "\n".join(rows) + f"\n\nA clip of typical length ({lengths} tokens), in float32, on {markdown(where)}.{doubt}"
+    )
 
 
 def _inputs(facts: ModelFacts) -> str:

@@ -59,7 +59,7 @@ def train(
     resume: bool = False,
     name: str = "",
     measured: bool = True,
-    costs: Mapping[str, float] = MappingProxyType({}),
+    costs: Mapping[str, float | str] = MappingProxyType({}),
     tested: bool = True,
     shown: bool = True,
     stop: Callable[[Path], bool] | None = None,

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from sparsefuse.cli.verbs._tables import print_run, print_table
+from sparsefuse.cli.verbs.training import print_again
 from sparsefuse.config import Config
 
 
@@ -176,6 +177,7 @@ def cost(
     options: dict[str, dict[str, Any]] = {},  # noqa: B006
     shapes: Literal["vggs", "mosei"] | None = None,
     measure: bool = False,
+    remeasure: Path | None = None,
     device: str = "cpu",
     json: bool = False,
     device_profile: list[Path] = [],  # noqa: B006
@@ -192,13 +194,20 @@ def cost(
         options: per method, as sft.sparse=dense
         shapes: the SFT paper's shapes and options in place of lengths, features and num_classes; adds its figures
         measure: measure memory and latency too
+        remeasure: a run folder, or a folder of runs: measure their memory and latency again, and write their tables
         device: with --measure, where: cpu, cuda, cuda:1 ...; auto = cuda if there is one, else cpu
         json: print JSON
         device_profile: run folders, .onnx files or a budget's folder (its front), A,B: their cost on one thread, as
             float32, bfloat16 and int8
         memory_mb: with --device-profile, the memory limit of a process with onnxruntime; 0 = none
-        trust_code: with --device-profile, allow a run whose method or extractor is a .py file
+        trust_code: with --device-profile and --remeasure, allow a run whose method or extractor is a .py file
     """
+    if remeasure:
+        from sparsefuse.experiments.measuring import remeasure as measure_again
+
+        measure_again(remeasure, trust_code=trust_code)
+        print_again(remeasure)
+        return
     if device_profile:
         from sparsefuse.export.device import profiles
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Literal
 
-from sparsefuse.cli.verbs._tables import print_run
+from sparsefuse.cli.verbs._tables import print_run, print_table
 from sparsefuse.config import Config
 
 
@@ -62,3 +62,13 @@ def report(folder: Path, out: Path | None = None) -> None:
     pages = {"study.json": study_page.write_page, "search.json": search_page.write_page}
     write = next((page for name, page in pages.items() if (folder / name).is_file()), write_report)
     print(write(folder, out))
+
+
+def print_again(out: Path) -> None:
+    """What the verb that made a folder of runs ended with."""
+    for name in ("compare", "ablate", "views"):
+        if (out / f"{name}.csv").is_file():
+            return print_table(out, name, [])
+    if (out / "result.json").is_file():
+        return print_run(out)
+    return report(out)

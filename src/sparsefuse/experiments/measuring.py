@@ -1,0 +1,43 @@
+"""Measures finished runs: run folders in; latency and memory in their result.json out."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from sparsefuse.config import Config
+from sparsefuse.cost import measure as measuring
+from sparsefuse.parallel.devices import device_of
+from sparsefuse.runs.folder import NAMES, RunFolder
+from sparsefuse.runs.records import ModelFacts, Result
+from sparsefuse.runs.weights import load_model
+
+
+def remeasure(folder: Path, *, trust_code: bool = False) -> None:
+    """Measures all finished runs at or below `folder` anew, on the device that they were trained on.
+
+    Raises FileNotFoundError if there is none, ValueError for a method that is a .py file unless `trust_code`.
+    """
+    runs = [RunFolder(path.parent) for path in sorted(folder.rglob(NAMES[Result]))]
+    if not runs:
+        raise FileNotFoundError(f"no finished run in {folder}; expected a run folder, or a folder of them")
+    for run in runs:
+        method = run.read(ModelFacts).method
+        if method.endswith(".py") and not trust_code:
+            raise ValueError(f"{run.path} needs the code in {method}; read it, then give --trust-code")
+    measure_runs(runs, runs[0].read(Config).train.device, again=True)
+
+
+def measure_runs(runs: Sequence[RunFolder], device: str, *, again: bool = False) -> None:
+    """Latency and memory, once per name; its other runs get the same figures, since they have the same model. Runs
+    that have them keep them, unless `again`."""
+    fields = measuring.Measured._fields
+    results = [run.read(Result) for run in runs]
+    have = {} if again else {r.name: r.cost for r in reversed(results) if r.cost.latency_ms is not None}
+    measured = {name: {field: getattr(cost, field) for field in fields} for name, cost in have.items()}
+    for run, result in zip(runs, results, strict=True):
+        if result.cost.latency_ms is not None and not again:
+            continue
+        if result.name not in measured:
+            facts, model, _ = load_model(run)
+            measured[result.name] = measuring.measure(model.to(device_of(device)), facts.typical)._asdict()
+        run.write(replace(result, cost=replace(result.cost, **measured[result.name])))
