@@ -5,6 +5,7 @@ import functools
 import itertools
 import os
 import re
+import stat
 import tokenize
 import zipfile
 import zlib
@@ -48,20 +49,21 @@ def read_array(ref: str, root: Path) -> np.ndarray:
 
 def load(ref: str, root: Path) -> np.ndarray:
     """Reads one array as it is stored, any shape and type. Raises Unusable; never unpickles."""
-    name, key = (ref, "") if (root / ref).is_file() else split_ref(ref)
+    name, key = (ref, "") if "#" not in ref or (root / ref).is_file() else split_ref(ref)
     path = root / name
     suffix = path.suffix.lower()
     if suffix in REFUSED:
         raise Unusable(f"{ref}: a pickle can run code when it is opened, so it is not read; save the array as .npy")
-    if path.is_dir():
+    status = _status(path)
+    if status and stat.S_ISDIR(status.st_mode):
         raise Unusable(f"{ref}: is a folder, expected a file")
     if suffix in MEDIA:
         raise Unusable(f"{ref}: is a media file, expected features; run `sparsefuse extract` first")
     if suffix not in _READERS:
         raise Unusable(f"{ref}: {unknown('file type', suffix, FEATURES)}")
-    if not path.is_file():
+    if not status or not stat.S_ISREG(status.st_mode):
         raise Unusable(f"{ref}: file not found in {root}")
-    if path.stat().st_size == 0:
+    if status.st_size == 0:
         raise Unusable(f"{ref}: the file is empty (0 bytes)")
     try:
         with one_file(ref, *_BROKEN):
@@ -73,6 +75,13 @@ def load(ref: str, root: Path) -> np.ndarray:
             raise Unusable(f"{ref}: holds Python objects, which need pickle; save plain numbers") from error
         hint = "; readings of a device become features by the extractor `series`" if suffix in TABLES else ""
         raise Unusable(f"{ref}: cannot be read, truncated or not a {suffix} file ({said(error)}){hint}") from error
+
+
+def _status(path: Path) -> os.stat_result | None:
+    try:
+        return os.stat(path)
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return None
 
 
 _HEAD = 10_000
@@ -192,14 +201,14 @@ def _read_safetensors(ref: str, path: Path, key: str) -> np.ndarray:
 
     status = path.stat()
     try:
-        file, keys = _open_safetensors(path, status.st_size, status.st_mtime_ns)
+        file, keys = _open_safetensors(str(path), status.st_size, status.st_mtime_ns)
         return file.get_tensor(key if key in keys else _pick(ref, key, keys)).float().numpy()
     except SafetensorError as error:
         raise ValueError(said(error)) from error
 
 
 @lru_cache(maxsize=64)
-def _open_safetensors(path: Path, size: int, changed: int) -> tuple[Any, frozenset[str]]:
+def _open_safetensors(path: str, size: int, changed: int) -> tuple[Any, frozenset[str]]:
     """The open file and its keys. It stays open: reading the header takes ten times as long as reading a clip."""
     from safetensors import safe_open
 
