@@ -1,6 +1,7 @@
 """The data of a run: three datasets, and the sizes and statistics of the training split."""
 
 import logging
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Literal, NamedTuple
@@ -11,13 +12,15 @@ from sparsefuse.data.check.balance import odd_classes, odd_names
 from sparsefuse.data.check.leaks import same_features, same_groups
 from sparsefuse.data.check.report import in_order
 from sparsefuse.data.check.rules import RULES, Problem
+from sparsefuse.data.checked import Checked
 from sparsefuse.data.classes import read_class_lists
 from sparsefuse.data.dataset import ClipDataset
 from sparsefuse.data.fingerprint import Fingerprint, fingerprints
 from sparsefuse.data.labels import Labels, task_of
 from sparsefuse.data.lengths import Lengths
 from sparsefuse.data.manifest import read_manifest
-from sparsefuse.data.prepare import prepare
+from sparsefuse.data.prepare import prepare, watched
+from sparsefuse.data.reading import Reading
 from sparsefuse.data.split import division, split_rows
 from sparsefuse.data.stats import Stats, measure
 from sparsefuse.files.skipped import Skip
@@ -60,6 +63,7 @@ def load_clips(data: Data, root: Path) -> Clips:
     task = task_of(data.task, (row.label for row in manifest.rows), manifest.labels)
     rows = split_rows(manifest, data.split, task)
     fit = Lengths.of(data)
+    known, reading = Checked(manifest.path), Reading(fit, measured=data.normalise)
     prepared = prepare(
         rows,
         manifest.root,
@@ -69,6 +73,7 @@ def load_clips(data: Data, root: Path) -> Clips:
         lists=read_class_lists(data.classes, root, manifest.labels),
         fit=fit,
         strict=data.strict,
+        read=partial(reading.shapes, known),
     )
     check_names(data, prepared.features)
     problems = same_features(prepared.rows, prepared.features, prepared.hashes)
@@ -88,18 +93,19 @@ def load_clips(data: Data, root: Path) -> Clips:
             cache_mb=cache_mb,
         )
 
-    raw = dataset("train", None, 0)
+    train = [(name, row.files[name]) for row in prepared.rows["train"] for name in sorted(row.files)]
     lengths: dict[str, list[int]] = {name: [] for name in prepared.features}
+    for name, ref in train:
+        lengths[name].append(fit.after(name, reading.lengths[ref]))
 
-    def counted():
-        for i in range(len(raw)):
-            sample = raw[i]
-            for name, x in sample.features.items():
-                lengths[name].append(len(x))
-            yield sample
+    def measured() -> Stats:
+        if reading.train(prepared.features) == train:
+            return reading.moments.stats(prepared.features)
+        raw = dataset("train", None, 0)  # of some clips that were read, or known, the label is unusable
+        return measure(raw[i] for i in watched(range(len(raw)), "measuring features"))
 
-    stats = measure(counted())
-    stats = stats if data.normalise else None
+    stats = known.stats(train, repr(fit), measured) if data.normalise else None
+    known.save()
     return Clips(
         splits={split: dataset(split, stats, data.cache_mb // 3) for split in prepared.rows},
         sizes=prepared.lengths,

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple, TypeVar
 
 from sparsefuse.data.arrays import read_array
+from sparsefuse.data.checked import Shape
 from sparsefuse.data.contents import hash_of
 from sparsefuse.data.labels import Labels
 from sparsefuse.data.lengths import WHOLE, Lengths
@@ -37,18 +38,27 @@ class Prepared(NamedTuple):
     skips: list[Skip]
 
 
-class Shape(NamedTuple):
-    """Of one file."""
+class Cell(NamedTuple):
+    """One file of the manifest."""
 
-    length: int
-    width: int
-    hash: str = ""
+    split: str
+    modality: str
+    ref: str
 
 
-def read_shape(ref: str, root: Path) -> Shape:
-    """Reads a feature file for its (N, F) and the hash of its contents. Raises Unusable."""
-    values = read_array(ref, root)
-    return Shape(values.shape[0], values.shape[1], hash_of(values))
+Read = Callable[[Iterable[Cell], Path], Iterator[Shape | Unusable]]
+"""The shape of every cell's file, or why it cannot be used; references are relative to the folder."""
+
+
+def read_shapes(cells: Iterable[Cell], root: Path) -> Iterator[Shape | Unusable]:
+    """Reads each feature file for its (N, F) and the hash of its contents."""
+    for cell in cells:
+        try:
+            with one_file(cell.ref):
+                values = read_array(cell.ref, root)
+            yield Shape(values.shape[0], values.shape[1], hash_of(values))
+        except Unusable as error:
+            yield error
 
 
 def prepare(
@@ -63,21 +73,22 @@ def prepare(
     features: Mapping[str, int] | None = None,
     fit: Lengths = WHOLE,
     strict: bool = False,
-    read: Callable[[str, Path], Shape] = read_shape,
+    read: Read = read_shapes,
+    media: bool = False,
 ) -> Prepared:
     """Reads every file of every split once. A row loses an unusable modality; without any, or a label, it is dropped.
 
     For a trained model pass its `labels` and `features`, which rows are then checked against. Otherwise classes come
     from `lists` or the usable rows of `train` (`columns` are those of the labels), and the width is that of most of
-    them. `strict` raises Unusable at the first loss. `read` replaces opening a file, and raises Unusable for one that
-    it does not have; with it, columns of media are kept.
+    them. `strict` raises Unusable at the first loss. `read` replaces opening the files. With `media`, columns of media
+    are kept.
     Raises ValueError if no training row is usable.
     """
     for name in fit.resample:
         if name not in modalities:
             raise ValueError(f"data.resample: {unknown('modality', name, modalities)}")
     names = sorted(name for name in modalities if features is None or name in features)
-    if read is read_shape:
+    if not media:
         names = _not_media(rows, names)
     losses = _Losses(strict)
     shapes = _read_all(rows, root, names, losses, read)
@@ -136,19 +147,17 @@ def _read_all(
     root: Path,
     names: Sequence[str],
     losses: _Losses,
-    read: Callable[[str, Path], Shape],
+    read: Read,
 ) -> dict[str, dict[str, Shape]]:
     """Row id -> modality -> shape, for the files that can be read."""
-    shapes: dict[str, dict[str, Shape]] = {}
-    for row in watched([row for part in rows.values() for row in part], "checking files"):
-        shapes[row.id] = {}
-        for name in names:
-            if name in row.files:
-                try:
-                    with one_file(row.files[name]):
-                        shapes[row.id][name] = read(row.files[name], root)
-                except Unusable as error:
-                    losses.add(row, name, str(error), error.trace)
+    shapes: dict[str, dict[str, Shape]] = {row.id: {} for part in rows.values() for row in part}
+    used = [(split, row, name) for split, part in rows.items() for row in part for name in names if name in row.files]
+    found = read((Cell(split, name, row.files[name]) for split, row, name in used), root)
+    for (_, row, name), shape in zip(watched(used, "checking files"), found, strict=True):
+        if isinstance(shape, Unusable):
+            losses.add(row, name, str(shape), shape.trace)
+        else:
+            shapes[row.id][name] = shape
     return shapes
 
 

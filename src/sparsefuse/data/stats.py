@@ -1,8 +1,9 @@
 """Mean and standard deviation of every feature over the training samples."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -36,22 +37,58 @@ class Stats(NamedTuple):
         return stats
 
 
+class Moments(NamedTuple):
+    """Of a feature's values, each feature apart."""
+
+    tokens: int
+    mean: np.ndarray
+    """(F,) float64"""
+    spread: np.ndarray
+    """(F,) sum of squared distances from the mean"""
+
+    @classmethod
+    def of(cls, x: np.ndarray) -> "Moments":
+        """Of one sample's tokens (N, F)."""
+        x = x.astype(np.float64)
+        mean = x.mean(0)
+        x -= mean
+        return cls(len(x), mean, np.square(x, out=x).sum(0))
+
+    def plus(self, other: "Moments") -> "Moments":
+        """Of both together."""
+        tokens, shift = self.tokens + other.tokens, other.mean - self.mean
+        spread = self.spread + (other.spread + np.square(shift) * (self.tokens * other.tokens / tokens))
+        return Moments(tokens, self.mean + shift * (other.tokens / tokens), spread)
+
+
+class Measuring:
+    """Statistics over all real tokens of all samples, in float64, one sample in memory at a time."""
+
+    def __init__(self) -> None:
+        self._moments: dict[tuple[str, int], Moments] = {}
+
+    def add(self, modality: str, moments: Moments) -> None:
+        """One more sample."""
+        key = modality, len(moments.mean)
+        self._moments[key] = self._moments[key].plus(moments) if key in self._moments else moments
+
+    def stats(self, features: Mapping[str, int]) -> Stats:
+        """Of all samples so far that have this width in a modality."""
+        found = {name: self._moments[name, features[name]] for name in sorted(features)}
+        means = {name: torch.from_numpy(of.mean) for name, of in found.items()}
+        stds = {name: torch.from_numpy(of.spread / of.tokens).sqrt() for name, of in found.items()}
+        floored = {name: _floored(means[name], stds[name]) for name in found}
+        return Stats({name: mean.float() for name, mean in means.items()}, floored)
+
+
 def measure(samples: Iterable[Sample]) -> Stats:
-    """Measures over all real tokens of all samples, in float64, one sample in memory at a time."""
-    count: dict[str, int] = {}
-    mean: dict[str, Tensor] = {}
-    squares: dict[str, Tensor] = {}  # sum of squared distances from the mean
+    """The statistics of samples."""
+    measuring, features = Measuring(), dict[str, int]()
     for sample in samples:
-        for modality, x in sample.features.items():
-            x = x.double()
-            before, here = count.get(modality, 0), x.shape[0]
-            shift = x.mean(0) - mean.get(modality, torch.zeros_like(x[0]))
-            spread = (x - x.mean(0)).square().sum(0) + shift.square() * (before * here / (before + here))
-            count[modality] = before + here
-            mean[modality] = mean.get(modality, torch.zeros_like(x[0])) + shift * (here / count[modality])
-            squares[modality] = squares.get(modality, torch.zeros_like(x[0])) + spread
-    std = {name: _floored(mean[name], (squares[name] / count[name]).sqrt()) for name in sorted(count)}
-    return Stats({name: mean[name].float() for name in sorted(count)}, std)
+        for name, x in sample.features.items():
+            measuring.add(name, Moments.of(x.numpy()))
+            features[name] = x.shape[1]
+    return measuring.stats(features)
 
 
 def _floored(mean: Tensor, std: Tensor) -> Tensor:

@@ -114,7 +114,8 @@ def _prepared(
         columns=manifest.labels,
         lists=read_class_lists(data.classes, root, manifest.labels),
         fit=Lengths.of(data) if files.features else WHOLE,
-        read=files.shape,
+        read=files.shapes,
+        media=True,
     )
 
 
@@ -187,7 +188,7 @@ def _sizes(prepared: Prepared, files: Files) -> dict[str, Size]:
     tokens: dict[str, list[int]] = {name: [] for name in prepared.features}
     for row in (row for part in prepared.rows.values() for row in part):
         for name, ref in row.files.items():
-            tokens[name].append(files.shape(ref, Path()).length)
+            tokens[name].append(files.shape(ref).length)
     return {name: Size(len(n), Spread.of(n), prepared.features[name]) for name, n in tokens.items() if n}
 
 

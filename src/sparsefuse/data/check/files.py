@@ -10,9 +10,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from sparsefuse.data.checked import Shape
 from sparsefuse.data.contents import Contents, Fault, Span, TableReadings, contents, media_contents, table_contents
 from sparsefuse.data.manifest import Row
-from sparsefuse.data.prepare import Shape, watched
+from sparsefuse.data.prepare import Cell, watched
 from sparsefuse.data.values import Values
 from sparsefuse.files.references import FEATURES, MEDIA, TABLES, suffix
 from sparsefuse.files.skipped import Unusable
@@ -121,11 +122,15 @@ class Files:
             for ref, content in watched(results, "probing media", len(refs)):
                 self.of_media[ref] = _named(ref, late) if content is late else content or _crash(ref)
 
-    def shape(self, ref: str, root: Path) -> Shape:
-        """As `prepare.read_shape`, from memory; a media file that can be read counts as one token."""
-        content = self.of_features.get(ref) or self.of_media.get(ref)
-        if isinstance(content, Fault):
-            raise Unusable(content.reason)
+    def shapes(self, cells: Iterable[Cell], root: Path) -> Iterator[Shape | Unusable]:
+        """As `prepare.read_shapes`, from memory; a media file that can be read counts as one token."""
+        for cell in cells:
+            content = self.of_features.get(cell.ref) or self.of_media.get(cell.ref)
+            yield Unusable(content.reason) if isinstance(content, Fault) else self.shape(cell.ref)
+
+    def shape(self, ref: str) -> Shape:
+        """Of a file that can be used."""
+        content = self.of_features.get(ref)
         return Shape(content.length, content.width) if isinstance(content, Features) else Shape(1, 1)
 
     def probes(self, column: str) -> Iterator[tuple[Row, str, Probe]]:
