@@ -18,7 +18,7 @@ from sparsefuse.budget import page as search_page
 from sparsefuse.cost.table import ledger
 from sparsefuse.files.whole import write_text
 from sparsefuse.methods import fusions, methods
-from sparsefuse.report.page import read_runs, summarise, table_markdown, write_csv
+from sparsefuse.report.page import read_runs, runs_table, summarise
 from sparsefuse.study import page as study_page
 
 RESULTS = Path("results")
@@ -68,12 +68,12 @@ def file_under(runs: Path, name: str) -> None:
     place = RESULTS / name / f"{device}-torch{version}-{config.train.precision}"
     place.parent.mkdir(parents=True, exist_ok=True)
     rows = summarise(found)
-    write_csv(rows, Path(f"{place}.csv"))
+    write_text(Path(f"{place}.csv"), runs_table(rows).csv())
     commits = ", ".join(sorted({run.env.commit for run in found if run.env}))
     sizes = ", ".join(f"{split} {count}" for split, count in found[0].result.splits.items())
     commands = " and ".join(sorted({f"`{run.env.command}`" for run in found if run.env}))
     minutes = sum(run.result.seconds for run in found) / 60
-    text = f"# {name}\n\n{table_markdown(rows)}\n"
+    text = f"# {name}\n\n{runs_table(rows).markdown()}\n"
     text += f"Clips: {sizes}. Commands: {commands}. Commit: {commits}. Training took {minutes:.0f} core minutes.\n"
     write_text(Path(f"{place}.md"), text)
 

@@ -55,3 +55,29 @@ def test_a_missing_or_wrong_configuration_is_an_error_of_one_line(function, yaml
         function(yaml_file, epochs=1)
     with pytest.raises(ValueError, match="unknown method 'lat'; did you mean 'late'"):
         function(dataclasses.replace(Config.load(yaml_file), options={"lat": {}}))
+
+
+def test_compare_and_ablate_give_the_table_of_all_runs_below_their_folder(yaml_file: str, tmp_path: Path) -> None:
+    few = {"seeds": [0], "jobs": 1, "train": {"epochs": 1}}
+    table = sparsefuse.compare(yaml_file, ["late"], out=str(tmp_path / "runs"), **few)
+    assert [line[:2] for line in table.lines] == [["late", "1"]]
+    assert (table.failed, table.best()) == ([], "late")
+    assert {path.name for path in (tmp_path / "runs").iterdir()} == {
+        "late-seed0", "compare.csv", "compare.md", "report.html",
+    }  # fmt: skip
+    untested = sparsefuse.ablate(
+        yaml_file, "drop", [0.0, "no"], out=tmp_path / "drop", tested=False, method="late", **few
+    )
+    assert [line[0] for line in untested.lines] == ["late, drop=0.0"]
+    assert untested.head[2] == "Valid Top-1 %"
+    (failed,) = untested.failed
+    assert "late-drop-no-seed0: TypeError" in failed
+    assert f"failed: {failed}" in str(untested).splitlines()
+
+
+def test_compare_takes_all_methods_unless_told(yaml_file: str, tmp_path: Path, monkeypatch) -> None:
+    cells: list = []
+    monkeypatch.setattr("sparsefuse.experiments.grid.run", lambda found, **_: cells.extend(found) or [])
+    sparsefuse.compare(yaml_file, out=tmp_path)
+    assert {cell.config.method for cell in cells} == set(sparsefuse.methods())
+    assert {cell.config.seed for cell in cells} == {0, 1, 2}

@@ -23,7 +23,7 @@ from sparsefuse.explain.page import ExplainedClip, write_page
 from sparsefuse.inference.clips import show
 from sparsefuse.inference.evaluate import evaluate
 from sparsefuse.inference.predictor import load
-from sparsefuse.report.page import rich_table, summarise, table_markdown, write_report
+from sparsefuse.report.page import runs_table, summarise, write_report
 from sparsefuse.runs.summary import MAIN_METRIC, read_runs
 from sparsefuse.study.conduct import check_classes
 from sparsefuse.training.train import train
@@ -138,9 +138,9 @@ def test_an_answer_is_explained_by_the_product_of_its_probabilities(run: Path, t
 def test_the_report_shows_every_head(run: Path) -> None:
     rows = summarise(read_runs(run.parent))
     assert rows[0].main == MAIN_METRIC["heads"] == "top1"
-    titles = table_markdown(rows).splitlines()[0]
+    titles = runs_table(rows).markdown().splitlines()[0]
     assert "| Top-1 % | Top-5 % | Top-1 verb % | Top-1 noun % |" in titles
-    assert rich_table(rows).columns[2].header == "Top-1 %"
+    assert runs_table(rows).rich().columns[2].header == "Top-1 %"
     page = write_report(run.parent).read_text()
     assert "on 3 classes of verb and 2 classes of noun" in page
     assert "Top-1: right in verb and noun at once" in page

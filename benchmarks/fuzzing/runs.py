@@ -163,7 +163,7 @@ def _verbs(run: Path) -> dict[str, Callable[[], object]]:
     from sparsefuse.inference.clips import show
     from sparsefuse.inference.evaluate import evaluate, open_run
     from sparsefuse.inference.predictor import load
-    from sparsefuse.report.page import read_runs, rich_table, summarise, table_markdown, write_report
+    from sparsefuse.report.page import read_runs, runs_table, summarise, write_report
     from sparsefuse.runs.folder import RunFolder
     from sparsefuse.serve.limits import ServeLimits
     from sparsefuse.serve.service import Service
@@ -187,8 +187,8 @@ def _verbs(run: Path) -> dict[str, Callable[[], object]]:
 
     def report() -> None:
         rows = summarise(read_runs(run))
-        rich_table(rows)
-        table_markdown(rows)
+        str(runs_table(rows))
+        runs_table(rows).markdown()
         write_report(run, run.parent / "report.html")
 
     return {

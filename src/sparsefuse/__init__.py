@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from sparsefuse.classifier import Classifier as Classifier
     from sparsefuse.config import Config as Config
     from sparsefuse.config_checks import check as check
+    from sparsefuse.experiments.grid import ablate as ablate
+    from sparsefuse.experiments.grid import compare as compare
     from sparsefuse.export.artefact import export as export
     from sparsefuse.features.extract import extract as extract
     from sparsefuse.inference.predictor import load as load
@@ -26,9 +28,11 @@ _HOMES = {
     "Classifier": "classifier",
     "Config": "config",
     "Tokens": "tokens",
+    "ablate": "experiments.grid",
     "backend": "layers.ops",
     "build": "methods",
     "check": "config_checks",
+    "compare": "experiments.grid",
     "export": "export",
     "extract": "features.extract",
     "load": "inference.predictor",

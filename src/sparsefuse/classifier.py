@@ -322,13 +322,16 @@ class Classifier:
 
     def _best(self, config: Config, folder: Path, jobs: int) -> tuple[Config, Path]:
         """The configuration and run folder of the best method by its validation clips."""
-        from sparsefuse.experiments.grid import compare
+        from sparsefuse.experiments.grid import grid
+        from sparsefuse.experiments.grid import run as run_cells
+        from sparsefuse.experiments.variants import methods_of
         from sparsefuse.runs.folder import RunFolder
         from sparsefuse.runs.records import Result
         from sparsefuse.runs.summary import MAIN_METRIC, METRICS
 
         methods = self._affordable(config)
-        failed = compare(config, methods, [config.seed], folder, root=Path(), tested=False, jobs=jobs)
+        variants = methods_of(config, methods, Path())
+        failed = run_cells(grid(config, variants, [config.seed], folder, root=Path(), tested=False), jobs=jobs)
         runs = [run for method in methods if (run := RunFolder(folder / f"{method}-seed{config.seed}")).finished]
         if not runs:
             raise ValueError(f"no method could be trained: {failed[0]}")

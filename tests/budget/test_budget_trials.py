@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import tiny
-from sparsefuse.budget.front import finalists_of, front_of, sheet_of_trials
+from sparsefuse.budget.front import finalists_of, front_of, table_of_trials
 from sparsefuse.budget.limits import BudgetLimits
 from sparsefuse.budget.proposals import Candidate
 from sparsefuse.budget.trials import Goal, MedianPruner, Trial, Trials
@@ -197,9 +197,9 @@ def test_finalists_are_the_best_of_all_or_the_best_of_each_method() -> None:
 
 def test_a_failed_trial_has_no_score_in_the_table() -> None:
     result = [trial(0.875, 0.25), trial(math.nan, 0.5, number=1, state="failed")]
-    sheet = sheet_of_trials("Trials", result, TOP1)
-    assert sheet.header == ["trial", "method", "state", "valid Top-1 %", "GMACs", "parameters", "options"]
-    assert [row[:5] for row in sheet.rows] == [
+    table = table_of_trials("Trials", result, TOP1)
+    assert table.head == ["trial", "method", "state", "valid Top-1 %", "GMACs", "parameters", "options"]
+    assert [row[:5] for row in table.lines] == [
         ["000", "late", "finished", "87.5", "0.25"],
         ["001", "late", "failed", "", "0.5"],
     ]

@@ -63,7 +63,7 @@ GMACS = 3.676e-6 - 2.5 * (52 - 48) * 2 * 2 * 1e-9
 def test_a_search_ends_with_views_within_the_budget_beside_the_strategies(config, tmp_path: Path) -> None:
     out = tmp_path / "views"
     found = search_views(config, GMACS, out, root=Path(), seeds=[0], draws=1, jobs=1)
-    assert not found.failed
+    assert not found.table.failed
     names = {json.loads(path.read_text())["name"] for path in out.glob("runs/*/result.json")}
     assert names == {"found", *(set(STRATEGIES) - {"random"}), "random 0"}
     for path in out.glob("runs/*/result.json"):

@@ -27,7 +27,7 @@ def test_a_grid_on_ray_ends_as_one_here(tmp_path: Path) -> None:
     )
 
     for out, methods in (("local", ["late", "concat"]), ("ray", ["late"])):
-        assert compare(config, methods, [0], tmp_path / out, root=Path(), jobs=1) == []
+        assert not compare(config, methods, [0], tmp_path / out, jobs=1).failed
     before = (tmp_path / "ray/late-seed0/result.json").stat().st_mtime_ns
     command = [sys.executable, "-m", "sparsefuse", "compare", "config.yaml", "--engine", "ray", "--jobs", "2"]
     command += ["--methods", "late,concat,broken.py,dying.py", "--seeds", "0", "--out", "ray"]

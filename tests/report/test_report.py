@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from sparsefuse.report.page import read_runs, rich_table, summarise, table_markdown, write_csv, write_report
+from sparsefuse.report.page import read_runs, runs_table, summarise, write_report
 
 CLASSES = [f"{seen}+{heard}" for seen in ("across", "circle", "updown") for heard in ("chirp", "hum", "knock")]
 # name: accuracy, GMACs, parameters, memory MB, ms
@@ -94,14 +94,14 @@ def test_mean_and_sample_deviation_are_those_by_hand(tmp_path):
     assert row.n == 3
     assert row.metrics["top1"].mean == pytest.approx(0.93)
     assert row.metrics["top1"].std == pytest.approx(0.0360555, abs=1e-6)
-    assert "| 93.0 ± 3.6 |" in table_markdown([row])
+    assert "| 93.0 ± 3.6 |" in runs_table([row]).markdown()
 
 
 def test_one_seed_has_no_deviation(tmp_path):
     write_run(tmp_path / "a", top1=0.9)
     (row,) = summarise(read_runs(tmp_path))
     assert row.metrics["top1"].std is None
-    assert "±" not in table_markdown([row])
+    assert "±" not in runs_table([row]).markdown()
     assert "±" not in page_of(tmp_path)
     assert "one seed each, so no spread can be given" in page_of(tmp_path)
 
@@ -136,10 +136,10 @@ def test_a_latency_that_cannot_be_trusted_is_a_dash_with_its_reason_and_what_mea
         "no latency of late: other programs kept 1.6 of 2 cores busy; measure again on a quiet machine: "
         f"sparsefuse cost --remeasure '{folder}'"
     )
-    assert "| \N{EN DASH} |\n" in table_markdown(rows)
-    assert f"Warning: {text}." in table_markdown(rows).replace("\\", "")
-    assert rich_table(rows).caption == f"warning: {text}"
-    write_csv(rows, tmp_path / "table.csv")
+    assert "| \N{EN DASH} |\n" in runs_table(rows).markdown()
+    assert f"Warning: {text}." in runs_table(rows).markdown().replace("\\", "")
+    assert f"warning: {text}" in str(runs_table(rows)).splitlines()
+    runs_table(rows).write(tmp_path / "table")
     lines = csv.DictReader((tmp_path / "table.csv").read_text().splitlines())
     late = next(line for line in lines if line["name"] == "late")
     assert late["latency_ms"] == ""
@@ -158,7 +158,7 @@ def test_the_load_stands_beside_the_latency(tmp_path):
 
 def test_csv_holds_unrounded_numbers(experiment, tmp_path):
     rows = summarise(read_runs(experiment))
-    write_csv(rows, tmp_path / "table.csv")
+    runs_table(rows).write(tmp_path / "table")
     with (tmp_path / "table.csv").open(encoding="utf-8") as file:
         lines = list(csv.DictReader(file))
     assert [line["name"] for line in lines] == [row.name for row in rows]
@@ -167,7 +167,7 @@ def test_csv_holds_unrounded_numbers(experiment, tmp_path):
 
 
 def test_terminal_table_marks_only_the_best(experiment):
-    table = rich_table(summarise(read_runs(experiment)))
+    table = runs_table(summarise(read_runs(experiment))).rich()
     top1 = list(table.columns[2].cells)
     assert [cell.startswith("[bold]") for cell in top1] == [True, *[False] * (len(top1) - 1)]
 
@@ -212,8 +212,8 @@ def test_hostile_names_are_escaped(tmp_path):
     assert "<img" not in page
     assert page.count("</svg>") == page.count("<svg")
     rows = summarise(read_runs(tmp_path))
-    assert {"[bold]\\|\\</svg\\>" in line for line in table_markdown(rows).splitlines()[2:]} == {True, False}
-    assert any("\\[bold]" in cell for cell in rich_table(rows).columns[0].cells)
+    assert {"[bold]\\|\\</svg\\>" in line for line in runs_table(rows).markdown().splitlines()[2:]} == {True, False}
+    assert any("\\[bold]" in cell for cell in runs_table(rows).rich().columns[0].cells)
 
 
 def test_regression_is_ordered_by_lowest_error(tmp_path):
@@ -223,7 +223,7 @@ def test_regression_is_ordered_by_lowest_error(tmp_path):
                   per_class_ap=None)  # fmt: skip
     rows = summarise(read_runs(tmp_path))
     assert [row.name for row in rows] == ["sft", "late"]
-    assert "| 0.640 | 0.600 |" in table_markdown(rows)
+    assert "| 0.640 | 0.600 |" in runs_table(rows).markdown()
     assert "lower is better" in page_of(tmp_path)
 
 
@@ -351,9 +351,9 @@ def test_runs_that_were_not_tested_show_their_validation_and_say_so(tmp_path):
     splits = {"train": 200, "valid": 50, "test": 0}
     write_run(tmp_path, top1=0.875, test={}, confusion=None, per_class_ap=None, splits=splits)
     rows = summarise(read_runs(tmp_path))
-    assert "| Valid Top-1 % |" in table_markdown(rows)
-    assert "| 87.5 |" in table_markdown(rows)
-    write_csv(rows, tmp_path / "table.csv")
+    assert "| Valid Top-1 % |" in runs_table(rows).markdown()
+    assert "| 87.5 |" in runs_table(rows).markdown()
+    runs_table(rows).write(tmp_path / "table")
     assert "valid_top1_mean" in (tmp_path / "table.csv").read_text().splitlines()[0].split(",")
     page = page_of(tmp_path)
     assert "no test split was scored" in page
@@ -367,7 +367,7 @@ def test_beside_a_tested_run_validation_is_not_shown(tmp_path):
     rows = {row.name: row for row in summarise(read_runs(tmp_path))}
     assert rows["sft"].metrics["top1"].mean == 0.875
     assert "top1" not in rows["late"].metrics
-    assert rich_table(list(rows.values())).row_count == 2
+    assert runs_table(list(rows.values())).rich().row_count == 2
 
 
 def test_doubts_about_the_checkpoint_stand_in_every_form_of_the_table(tmp_path):
@@ -379,14 +379,15 @@ def test_doubts_about_the_checkpoint_stand_in_every_form_of_the_table(tmp_path):
     rows = summarise(read_runs(tmp_path))
     expected = {f"{doubt} (2 of 3 runs)", "one group alone validates (1 of 3 runs)"}
     assert {row.name: set(row.warnings) for row in rows} == {"sft": expected, "late": set()}
-    write_csv(rows, tmp_path / "table.csv")
+    runs_table(rows).write(tmp_path / "table")
     console = Console(record=True, width=80, file=io.StringIO())
-    console.print(rich_table(rows))
-    shown = [table_markdown(rows), page_of(tmp_path), (tmp_path / "table.csv").read_text(), console.export_text()]
+    console.print(runs_table(rows))
+    shown = [page_of(tmp_path), (tmp_path / "table.csv").read_text(), (tmp_path / "table.md").read_text()]
+    shown += [console.export_text(), runs_table(rows)._repr_html_()]
     for text in shown:
         for warning in expected:
             assert warning in " ".join(text.split())
-    assert "Warning" not in table_markdown([row for row in rows if row.name == "late"])
+    assert "Warning" not in runs_table([row for row in rows if row.name == "late"]).markdown()
 
 
 def test_different_data_is_refused(tmp_path):

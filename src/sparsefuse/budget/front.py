@@ -1,18 +1,14 @@
 """The Pareto front and the finalists of a search, and their tables."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from sparsefuse.budget.limits import BudgetLimits
 from sparsefuse.budget.trials import Goal, Trial
-from sparsefuse.files.rows import csv_text
-from sparsefuse.files.whole import write_text
+from sparsefuse.report.table import Table
 from sparsefuse.runs.summary import METRICS, UNITS, Stat, spread
-from sparsefuse.shown import markdown_table
-
-if TYPE_CHECKING:
-    from rich.table import Table
 
 
 def front_of(trials: Sequence[Trial], limits: BudgetLimits, goal: Goal) -> list[Trial]:
@@ -62,37 +58,10 @@ class Finalist(NamedTuple):
         return spread(self.scores)
 
 
-class Sheet(NamedTuple):
-    """A table of trials."""
-
-    title: str
-    header: list[str]
-    rows: list[list[str]]
-
-    def write_csv(self, path: Path) -> None:
-        """Writes it as CSV."""
-        write_text(path, csv_text([self.header, *self.rows]))
-
-    def markdown(self) -> str:
-        """The table in Markdown, below its title."""
-        return f"{self.title}\n\n" + markdown_table([self.header, *self.rows], [":--"] * len(self.header))
-
-    def rich(self) -> "Table":
-        """The table for the screen, without the options, which are long."""
-        from rich.table import Table
-
-        table = Table(title=self.title, title_justify="left")
-        for name in self.header[:-1]:
-            table.add_column(name, justify="left" if name in ("method", "state") else "right")
-        for row in self.rows:
-            table.add_row(*row[:-1])
-        return table
-
-
-def sheet_of_trials(title: str, trials: Sequence[Trial], goal: Goal) -> Sheet:
-    """A row per trial: its validation score, its costs and its options."""
+def table_of_trials(title: str, trials: Sequence[Trial], goal: Goal, *, ranked: bool = True) -> Table:
+    """A line per trial: its validation score, its costs and its options; `ranked`: they are ordered by the score."""
     costs = [name for name in UNITS if any(name in trial.candidate.costs for trial in trials)]
-    rows = [
+    lines = [
         [
             f"{t.number:03d}",
             Path(t.candidate.method).stem,
@@ -103,17 +72,19 @@ def sheet_of_trials(title: str, trials: Sequence[Trial], goal: Goal) -> Sheet:
         + [_options(t.candidate.options)]
         for t in trials
     ]
-    return Sheet(title, ["trial", "method", "state", _title(goal), *map(UNITS.__getitem__, costs), "options"], rows)
+    head = ["trial", "method", "state", _title(goal), *map(UNITS.__getitem__, costs), "options"]
+    fitting = list(range(len(head) - 1))  # options are long
+    return Table(title, head, lines, main=3 if ranked else None, text_columns=3, fitting=fitting)
 
 
-def sheet_of_finalists(title: str, finalists: Sequence[Finalist], goal: Goal) -> Sheet:
+def table_of_finalists(title: str, finalists: Sequence[Finalist], goal: Goal) -> Table:
     """The same for finalists: mean ± deviation over their seeds."""
-    plain = sheet_of_trials(title, [finalist.trial for finalist in finalists], goal)
-    rows = [
-        [*row[:2], str(len(finalist.scores)), shown(goal, finalist.stat), *row[4:]]
-        for row, finalist in zip(plain.rows, finalists, strict=True)
+    plain = table_of_trials(title, [finalist.trial for finalist in finalists], goal)
+    lines = [
+        [*line[:2], str(len(finalist.scores)), shown(goal, finalist.stat), *line[4:]]
+        for line, finalist in zip(plain.lines, finalists, strict=True)
     ]
-    return plain._replace(header=[*plain.header[:2], "n", *plain.header[3:]], rows=rows)
+    return replace(plain, head=[*plain.head[:2], "n", *plain.head[3:]], lines=lines, text_columns=2)
 
 
 def shown(goal: Goal, stat: Stat) -> str:

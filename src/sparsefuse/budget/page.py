@@ -67,4 +67,4 @@ def _trade_off(trials: _Table, front: _Table, unit: str, limit: float) -> str:
         if line[value] and float(line[cost]) > 0
         for place in [methods.index(line[1])]
     ]
-    return charts.trade_off(points, xlabel=f"{unit} per clip, log scale", ylabel=score, limit=limit)
+    return charts.TradeOff(points, score, f"{unit} per clip, log scale", limit=limit).svg()

@@ -18,12 +18,11 @@ from sparsefuse.budget.chosen import write_yaml
 from sparsefuse.budget.finals import Finals
 from sparsefuse.budget.front import (
     Finalist,
-    Sheet,
     finalists_of,
     front_of,
-    sheet_of_finalists,
-    sheet_of_trials,
     shown,
+    table_of_finalists,
+    table_of_trials,
 )
 from sparsefuse.budget.limits import BudgetLimits, Prices
 from sparsefuse.budget.proposals import Proposals, affordable
@@ -37,6 +36,7 @@ from sparsefuse.experiments.variants import check_once
 from sparsefuse.files.typed import from_json
 from sparsefuse.files.whole import read_json, write_json, write_text
 from sparsefuse.parallel.devices import device_of
+from sparsefuse.report.table import Table
 from sparsefuse.runs.folder import check_same_clips, check_same_settings
 from sparsefuse.runs.summary import MAIN_METRIC, METRICS
 from sparsefuse.training.train import options_of
@@ -52,8 +52,8 @@ class SearchResult(NamedTuple):
     """the run folder of the chosen model, tested"""
     yaml: Path
     """its configuration"""
-    front: Sheet
-    finalists: Sheet
+    front: Table
+    finalists: Table
 
 
 def search(
@@ -104,18 +104,18 @@ def search(
     spaces, starts = affordable(configured, prices)
     proposals = Proposals(spaces, starts, prices, seed=config.seed, higher_is_better=goal.sign > 0)
     done = Trials(short, limits, goal, out / "trials", root, trials, jobs, together).run(proposals)
-    front = sheet_of_trials("Pareto front", front_of(done, limits, goal), goal)
-    front.write_csv(out / "front.csv")
-    sheet_of_trials("Trials", done, goal).write_csv(out / "trials.csv")
-    if not front.rows:
+    front = table_of_trials("Pareto front", front_of(done, limits, goal), goal)
+    write_text(out / "front.csv", front.csv())
+    write_text(out / "trials.csv", table_of_trials("Trials", done, goal, ranked=False).csv())
+    if not front.lines:
         raise ValueError(f"none of {len(done)} trials finished; {out / 'trials'} holds what they wrote")
 
     finals = Finals(full, limits, goal, seeds, out, root)
     ranked = finals.run(finalists_of(done, limits, goal, finalists), jobs)
     best = finals.choose(ranked, clips)
-    last = sheet_of_finalists("Finalists", ranked, goal)
-    last.write_csv(out / "finalists.csv")
-    write_text(out / "front.md", f"{front.markdown()}\n{last.markdown()}")
+    last = table_of_finalists("Finalists", ranked, goal)
+    write_text(out / "finalists.csv", last.csv())
+    write_text(out / "front.md", "\n".join(f"{table.title}\n\n{table.markdown()}" for table in (front, last)))
     chosen = finals.test(best)
     comments = _comments(config, best, finals, len(done))
     write_yaml(out / "chosen.yaml", finals.whole_config(best, config), root, comments)

@@ -38,6 +38,8 @@ from sparsefuse.layers.views import (
 )
 from sparsefuse.methods import build
 from sparsefuse.model import FusionModel
+from sparsefuse.report.page import write_tables
+from sparsefuse.report.table import Table
 from sparsefuse.runs.folder import check_same_settings
 from sparsefuse.runs.weights import load_model
 from sparsefuse.training.train import options_of
@@ -52,8 +54,8 @@ class ViewSearchResult(NamedTuple):
     """by fusion layer"""
     yaml: Path
     """the configuration with these views"""
-    failed: list[str]
-    """a line for each run that failed"""
+    table: Table
+    """of the runs with these views and with others; see its `failed`"""
 
 
 class ViewBudget(NamedTuple):
@@ -128,9 +130,8 @@ def search_views(
     variants = [chosen, *(Variant(name, "locomt", {"views": v}) for name, v in others.items() if v is not None)]
     for name in (name for name, layers in others.items() if layers is None):
         log.warning("%s is left out: it is over the budget for any number of cross heads", name)
-    return ViewSearchResult(
-        views, out / "views.yaml", run(grid(config, variants, seeds, out / "runs", root=root), jobs=jobs)
-    )
+    failed = run(grid(config, variants, seeds, out / "runs", root=root), jobs=jobs)
+    return ViewSearchResult(views, out / "views.yaml", write_tables(out / "runs", out / "runs" / "views", failed))
 
 
 def _budget(config: Config, clips: Clips, gmacs: float) -> ViewBudget:

@@ -8,11 +8,13 @@ from rich.console import Console
 
 from sparsefuse.config import Config, Data, Train
 from sparsefuse.data.demo import CLASSES, fresh_clip, render
-from sparsefuse.experiments.grid import compare
+from sparsefuse.experiments.grid import grid
+from sparsefuse.experiments.grid import run as run_cells
+from sparsefuse.experiments.variants import methods_of
 from sparsefuse.features.extract import extract
-from sparsefuse.files.whole import read_json, write_json, write_text
+from sparsefuse.files.whole import read_json, write_json
 from sparsefuse.inference.predictor import load
-from sparsefuse.report.page import read_runs, rich_table, summarise, table_markdown, write_csv, write_report
+from sparsefuse.report.page import write_tables
 
 FEATURES = {
     "picture": {"extractor": "frames", "source": "video", "size": [16, 16], "difference": True},
@@ -36,14 +38,12 @@ def run(out: Path, *, clips: int, epochs: int, seed: int) -> None:
     config = Config(
         data=Data(manifest=str(summary.manifest)), options=OPTIONS, train=Train(epochs=epochs), features=FEATURES
     )
-    failed = compare(config, METHODS, [seed], out / "runs", root=Path())
-    if failed:
-        raise RuntimeError("\n".join(["these runs failed:", *failed]))
-    rows = summarise(read_runs(out / "runs"))
-    write_csv(rows, out / "compare.csv")
-    write_text(out / "compare.md", table_markdown(rows))
-    console.print(rich_table(rows))
-    console.print(f"[bold]4. Report[/bold]  {write_report(out / 'runs', out / 'report.html')}")
+    cells = grid(config, methods_of(config, METHODS, Path()), [seed], out / "runs", root=Path())
+    table = write_tables(out / "runs", out / "compare", run_cells(cells))
+    if table.failed:
+        raise RuntimeError("\n".join(["these runs failed:", *table.failed]))
+    console.print(table)
+    console.print(f"[bold]4. Report[/bold]  {out / 'report.html'}")
     label = CLASSES[seed % len(CLASSES)]
     clip = fresh_clip(out / "fresh.mp4", label=label, seed=seed, seconds=SECONDS)
     prediction = load(out / "runs" / f"sft-seed{seed}").predict_one(clip)

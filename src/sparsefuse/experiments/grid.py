@@ -11,13 +11,15 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from sparsefuse.config import Config
+from sparsefuse.config import Config, ConfigLike
 from sparsefuse.experiments.measuring import measure_runs
 from sparsefuse.experiments.progress import GridProgress
-from sparsefuse.experiments.variants import Variant, check_once, methods_of
+from sparsefuse.experiments.variants import Variant, check_once, methods_of, values_of
 from sparsefuse.parallel.cores import cores, threads
 from sparsefuse.parallel.memory import keep_memory
 from sparsefuse.parallel.workers import each
+from sparsefuse.report.page import write_tables
+from sparsefuse.report.table import Table
 from sparsefuse.runs.folder import RunFolder
 
 log = logging.getLogger(__name__)
@@ -51,26 +53,58 @@ class Cell(NamedTuple):
 
 
 def compare(
-    config: Config,
-    methods: Sequence[str],
-    seeds: Sequence[int],
-    out: Path,
+    config: ConfigLike = None,
+    methods: Sequence[str] = (),
+    seeds: Sequence[int] = (0, 1, 2),
+    out: str | Path = "runs/compare",
     *,
-    root: Path,
+    root: str | Path = "",
     tested: bool = True,
     jobs: int = 0,
     engine: Engine = "local",
-) -> list[str]:
-    """Runs every method with every seed (and fold) below `out`; returns a line for each cell that failed.
+    **fields: object,
+) -> Table:
+    """Trains every method with every seed (and fold) below `out`; returns the table of all runs there, best first.
 
-    `unimodal` stands for one run per modality. With `tested` off the test split is not scored. For the rest see `run`.
+    `config` and `fields` are what `Config.load` takes; `root` is the folder that the manifest's path is relative to.
+    `methods`: names or .py files, all if none; `unimodal` stands for one run per modality. With `tested` off the test
+    split is not scored, and the table is of the validation split. `jobs`, `engine`, and what a rerun does: see `run`.
+    Writes compare.csv, compare.md and report.html into `out` too. A run that fails stops no other; the table names it.
+    Raises ValueError, before anything runs, for an invalid configuration, an unknown method, or another
+    configuration than that of a run in `out`.
     """
     from sparsefuse.config_checks import check_config
+    from sparsefuse.methods import methods as every
 
+    config, out = Config.load(config, **fields), Path(out)
+    methods = methods or every()
     for method in methods:
         check_config(dataclasses.replace(config, method=method))
-    cells = grid(config, methods_of(config, methods, root), seeds, out, root=root, tested=tested)
-    return run(cells, jobs=jobs, engine=engine)
+    cells = grid(config, methods_of(config, methods, Path(root)), seeds, out, root=Path(root), tested=tested)
+    return write_tables(out, out / "compare", run(cells, jobs=jobs, engine=engine))
+
+
+def ablate(
+    config: ConfigLike,
+    option: str,
+    values: Sequence[Any],
+    seeds: Sequence[int] = (0, 1, 2),
+    out: str | Path = "runs/ablate",
+    *,
+    root: str | Path = "",
+    tested: bool = True,
+    jobs: int = 0,
+    engine: Engine = "local",
+    **fields: object,
+) -> Table:
+    """Trains the configuration's method with one option at several values, each with every seed; else as `compare`.
+
+    `option`: one of the method (`pool`), of training (`train.lr`) or of the data (`data.noise`); several that change
+    together are joined by +, as are their values. Writes ablate.csv, ablate.md and report.html into `out`.
+    """
+    config, out = Config.load(config, **fields), Path(out)
+    cells = grid(config, values_of(config, option, values), seeds, out, root=Path(root), tested=tested)
+    return write_tables(out, out / "ablate", run(cells, jobs=jobs, engine=engine))
 
 
 def grid(

@@ -103,36 +103,55 @@ def png(draw: "Callable[[Look], Any]", path: str | Path) -> None:
         draw(look).savefig(temporary, format="png", dpi=160, facecolor=look.page)
 
 
-@_styled
-def trade_off(
-    points: list[Point],
-    *,
-    ylabel: str,
-    xlabel: str = "GMACs per clip (one multiply-add = 1), log scale",
-    higher_is_better: bool = True,
-    limit: float | None = None,
-) -> Any:
-    """Accuracy against a cost on a log axis, with the Pareto front: the methods that no other beats in both.
+class TradeOff(NamedTuple):
+    """Accuracy against a cost on a log axis, with the Pareto front: the methods that no other beats in both."""
 
-    A point without a name stays small; `limit` is drawn as a line.
-    """
-    figure, (axes,) = _figure(7.2, 4.2, 1)
-    sign = 1 if higher_is_better else -1
-    front = pareto_front([(p.cost, sign * p.value) for p in points])
-    axes.set_xscale("log")
-    axes.plot([points[i].cost for i in front], [points[i].value for i in front], color=_SOFT, lw=1, ls=(0, (4, 3)))
-    for point in points:
-        colour = _SERIES[point.series % NUM_COLOURS]
-        error = None if point.error is None else [point.error]
-        axes.errorbar(point.cost, point.value, yerr=error, color=colour, marker="o", ms=7 if point.name else 4, lw=1.4,
-                      capsize=3, zorder=3)  # fmt: skip
-    _pad(axes, points)
-    if limit is not None:
-        axes.axvline(limit, color=_SOFT, lw=1)
-    axes.set_xlabel(xlabel)
-    axes.set_ylabel(ylabel)
-    _label_points(figure, axes, points, front)
-    return figure
+    points: list[Point]
+    """a point without a name stays small"""
+    ylabel: str
+    xlabel: str = "GMACs per clip (one multiply-add = 1), log scale"
+    higher_is_better: bool = True
+    limit: float | None = None
+    """drawn as a line"""
+
+    def figure(self) -> Any:
+        """As a matplotlib figure, in the page's light colours; a notebook shows it."""
+        look = light()
+        with _style(look):
+            figure = self.draw(look)
+        figure.set_facecolor(look.page)
+        figure._repr_png_ = functools.partial(_png, figure)  # it has no pyplot, whose notebook backend would show it
+        return figure
+
+    def draw(self, look: Look) -> Any:
+        """In these colours."""
+        figure, (axes,) = _figure(7.2, 4.2, 1)
+        sign = 1 if self.higher_is_better else -1
+        front = [self.points[i] for i in pareto_front([(p.cost, sign * p.value) for p in self.points])]
+        axes.set_xscale("log")
+        axes.plot([p.cost for p in front], [p.value for p in front], color=look.soft, lw=1, ls=(0, (4, 3)))
+        for point in self.points:
+            colour = look.series[point.series % NUM_COLOURS]
+            error = None if point.error is None else [point.error]
+            axes.errorbar(point.cost, point.value, yerr=error, color=colour, marker="o", ms=7 if point.name else 4,
+                          lw=1.4, capsize=3, zorder=3)  # fmt: skip
+        _pad(axes, self.points)
+        if self.limit is not None:
+            axes.axvline(self.limit, color=look.soft, lw=1)
+        axes.set_xlabel(self.xlabel)
+        axes.set_ylabel(self.ylabel)
+        _label_points(figure, axes, self.points, front, look)
+        return figure
+
+    def svg(self) -> str:
+        """As SVG for a page."""
+        return svg(self.draw, salt="trade_off")
+
+
+def _png(figure: Any) -> bytes:
+    picture = io.BytesIO()
+    figure.savefig(picture, format="png", dpi=110)
+    return picture.getvalue()
 
 
 @_styled
@@ -286,10 +305,10 @@ def _pad(axes: Any, points: list[Point]) -> None:
     axes.margins(y=0.15)
 
 
-def _label_points(figure: Any, axes: Any, points: list[Point], front: list[int]) -> None:
+def _label_points(figure: Any, axes: Any, points: list[Point], front: list[Point], look: Look) -> None:
     """Writes each name beside its point, at the first of many places where it covers no point, bar, line or name."""
     figure.draw_without_rendering()  # the layout must be final before sizes in pixels mean anything
-    corners = axes.transData.transform([(points[i].cost, points[i].value) for i in front])
+    corners = axes.transData.transform([(p.cost, p.value) for p in front])
     steps = np.linspace(0, 1, 60)[:, None]
     line = [a + steps * (b - a) for a, b in itertools.pairwise(corners)]
     taken = [(x - 2, y - 2, x + 2, y + 2) for segment in line for x, y in segment]
@@ -303,7 +322,7 @@ def _label_points(figure: Any, axes: Any, points: list[Point], front: list[int])
     # From the right: of points in a bunch, the rightmost then has its name on its right.
     for point in sorted((p for p in points if p.name), key=lambda point: -point.cost):
         name, at = point.name, (point.cost, point.value)
-        colour = _SERIES[point.series % NUM_COLOURS]
+        colour = look.series[point.series % NUM_COLOURS]
         text = axes.annotate(name, at, xytext=(0, 0), textcoords="offset points", color=colour)
         for place in places:
             text.xyann = place

@@ -7,40 +7,52 @@ import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from sparsefuse.files.whole import replacing, write_text
+from sparsefuse.files.whole import write_text
 from sparsefuse.report import charts
+from sparsefuse.report.table import Table
 from sparsefuse.runs.summary import METRICS, Row, Run, Stat, by_name, every_class, mean, metric, read_runs, summarise
-from sparsefuse.shown import CELL, markdown, markdown_table
-
-if TYPE_CHECKING:
-    from rich.table import Table
 
 __all__ = [
     "percent",
     "read_runs",
-    "rich_table",
+    "runs_table",
     "significant",
     "summarise",
     "table_cells",
-    "table_markdown",
     "table_warnings",
-    "write_csv",
     "write_report",
+    "write_tables",
 ]
 
 _SPLITS = {"test": "test", "valid": "validation"}
 _NONE, _TIMES = "\N{EN DASH}", "\N{MULTIPLICATION SIGN}"
 
 
-def table_markdown(rows: list[Row]) -> str:
-    """The results as a Markdown table."""
+def runs_table(rows: list[Row], failed: Sequence[str] = ()) -> Table:
+    """The table of a comparison, best method first; without any row, what failed."""
+    if not rows:
+        return Table("", ["Method"], [], failed=list(failed))
     titles, lines = table_cells(rows)
-    table = markdown_table([titles, *lines], [":--", *["--:"] * (len(titles) - 1)])
-    return table + "".join(f"\nWarning: {markdown(warning, CELL)}.\n" for warning in table_warnings(rows))
+    shown, main = _shown_metrics(rows), rows[0].main
+    place = 2 + shown.index(main) if main in rows[0].metrics else None
+    fitting = [i for i in range(len(titles)) if i < 2 or i == place or i >= len(titles) - 5]
+    return Table("", titles, lines, warnings=table_warnings(rows), failed=list(failed), main=place, fitting=fitting,
+                 values=_unrounded(rows), chart=_trade_off(rows))  # fmt: skip
+
+
+def write_tables(folder: Path, place: Path, failed: Sequence[str] = ()) -> Table:
+    """The table of all runs below `folder`; also as <place>.csv and <place>.md, with a page report.html beside it."""
+    runs = read_runs(folder) if any(folder.glob("*/config.json")) else []
+    if not any(run.outcome for run in runs):
+        return runs_table([], failed)
+    table = runs_table(summarise(runs), failed)
+    table.write(place)
+    write_report(folder, place.with_name("report.html"))
+    return table
 
 
 def table_warnings(rows: list[Row]) -> list[str]:
@@ -51,44 +63,18 @@ def table_warnings(rows: list[Row]) -> list[str]:
     return [f"{row.name}: {warning}" for row in rows for warning in row.warnings] + no_latency
 
 
-def write_csv(rows: list[Row], path: str | Path) -> None:
-    """The results as CSV with unrounded numbers; what was not measured is an empty cell."""
+def _unrounded(rows: list[Row]) -> list[list[object]]:
+    """Names of columns, then a line per row; None for what was not measured."""
     metrics = _shown_metrics(rows)
     valid = "valid_" if rows[0].split == "valid" else ""
     costs = [part for part in Row._fields[Row._fields.index("gmacs") :] if part != "reference"]
-    with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        table = csv.writer(file)
-        stats = [f"{valid}{m}_{part}" for m in metrics for part in Stat._fields]
-        table.writerow(["name", "n", "seeds", *stats, *costs, "warnings"])
-        for row in rows:
-            stats = [value for m in metrics for value in row.metrics.get(m, (None, None))]
-            values = [*stats, *(getattr(row, c) for c in costs), "; ".join([*row.warnings, *filter(None, [row.doubt])])]
-            table.writerow([row.name, row.n, " ".join(map(str, row.seeds)), *values])
-
-
-def rich_table(rows: list[Row]) -> "Table":
-    """The results for a terminal of 80 columns: the main metric and the costs; its best is bold. The files hold all."""
-    from rich.box import SIMPLE_HEAD
-    from rich.markup import escape
-    from rich.table import Table
-
-    titles, lines = table_cells(rows)
-    main = 2 + _shown_metrics(rows).index(rows[0].main) if rows[0].main in _shown_metrics(rows) else None
-    shown = [i for i in range(len(titles)) if i < 2 or i == main or i >= len(titles) - 5]
-    table = Table(box=SIMPLE_HEAD, padding=(0, 1), collapse_padding=True, pad_edge=False)
-    for i in shown:
-        table.add_column({"Memory MB": "MB", "Latency ms": "ms", "Parameters": "Params"}.get(titles[i], titles[i]),
-                         justify="right" if i else "left", no_wrap=True)  # fmt: skip
-    best = _best(rows)
-    for row, line in zip(rows, lines, strict=True):
-        cells = [escape(cell) for cell in line]
-        if main is not None and row.main in row.metrics and row.metrics[row.main].mean == best[row.main]:
-            cells[main] = f"[bold]{cells[main]}[/bold]"
-        table.add_row(*(cells[i] for i in shown))
-    if warnings := table_warnings(rows):
-        table.caption = "\n".join(f"warning: {escape(warning)}" for warning in warnings)
-        table.caption_justify, table.caption_style = "left", "yellow"
-    return table
+    stats = [f"{valid}{m}_{part}" for m in metrics for part in Stat._fields]
+    lines: list[list[object]] = [["name", "n", "seeds", *stats, *costs, "warnings"]]
+    for row in rows:
+        values = [value for m in metrics for value in row.metrics.get(m, (None, None))]
+        values += [*(getattr(row, c) for c in costs), "; ".join([*row.warnings, *filter(None, [row.doubt])])]
+        lines.append([row.name, row.n, " ".join(map(str, row.seeds)), *values])
+    return lines
 
 
 def write_report(folder: str | Path, out: str | Path | None = None) -> Path:
@@ -182,7 +168,7 @@ def _page(folder: Path, runs: list[Run], rows: list[Row]) -> Mapping[str, object
         "same_split": all(run.result.splits == first.splits for run in finished),
         "metrics": _shown_metrics(rows), "titles": titles, "lines": lines, "stat": _stat, "best": _best(rows),
         "warnings": table_warnings(rows), "loads": [row.load for row in rows if row.load is not None],
-        "trade_off": _trade_off(rows) if costed else "", "front": _front(costed),
+        "trade_off": chart.svg() if (chart := _trade_off(rows)) else "", "front": _front(costed),
         "learning": _learning(groups, rows[0].main),
         "confusions": _confusions_of(groups, heads) if heads else confusions(groups, classes),
         "per_class": _per_class(groups, classes), "devices": devices(run.folder for run in runs),
@@ -204,7 +190,8 @@ def _front(rows: list[Row]) -> list[str]:
     return [rows[i].name for i in charts.pareto_front(points)]
 
 
-def _trade_off(rows: list[Row]) -> str:
+def _trade_off(rows: list[Row]) -> charts.TradeOff | None:
+    """The main metric against GMACs; None if no row has both."""
     main = METRICS[rows[0].main]
     scale = 100 if main.share else 1
     points = []
@@ -215,7 +202,7 @@ def _trade_off(rows: list[Row]) -> str:
         error = None if stat.std is None else scale * stat.std
         points.append(charts.Point(row.name, row.gmacs, scale * stat.mean, error, i))
     ylabel = f"{main.title} on the {_SPLITS[rows[0].split]} split{', %' if main.share else ''}"
-    return charts.trade_off(points, ylabel=ylabel, higher_is_better=main.higher_is_better)
+    return charts.TradeOff(points, ylabel, higher_is_better=main.higher_is_better) if points else None
 
 
 def _learning(groups: dict[str, list[Run]], main: str) -> str:

@@ -83,7 +83,7 @@ def _figures(results: Results) -> Mapping[str, object]:
             if getattr(results.rows[name], part)
         ]
         if points:
-            figures[part] = charts.trade_off(points, xlabel=label, ylabel="Top-1 on the test split, %")
+            figures[part] = charts.TradeOff(points, "Top-1 on the test split, %", label).svg()
     curves = results.curves("f2")
     if curves:
         figures["f2"] = (_reduction(results), list(curves))

@@ -1,22 +1,25 @@
 """Tables of runs on the screen, as several verbs end with them."""
 
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from sparsefuse.report.table import Table
 
 
-def print_table(out: Path, name: str, failed: list[str]) -> None:
-    """The table of all runs below `out`: on the screen, and as <name>.csv, <name>.md and report.html."""
+def print_table(table: "Table", place: Path) -> None:
+    """A table on the screen, and the files it was written to. Exit code 1 if a run failed."""
     from rich.console import Console
 
-    from sparsefuse.files.whole import write_text
-    from sparsefuse.report.page import read_runs, rich_table, summarise, table_markdown, write_csv, write_report
+    if table.lines:
+        Console().print(replace(table, failed=[]))  # they end the command, below
+        print(f"{place}.csv  {place}.md  {place.with_name('report.html')}")
+    stop_if(table.failed)
 
-    if failed and not any(out.glob("*/config.json")):  # none began
-        raise SystemExit("\n".join([f"{len(failed)} runs failed:", *failed]))
-    rows = summarise(read_runs(out))
-    write_csv(rows, out / f"{name}.csv")
-    write_text(out / f"{name}.md", table_markdown(rows))
-    Console().print(rich_table(rows))
-    print(f"{out / name}.csv  {out / name}.md  {write_report(out)}")
+
+def stop_if(failed: list[str]) -> None:
+    """Ends with exit code 1 and a line for each run that failed, if any did."""
     if failed:
         raise SystemExit("\n".join([f"{len(failed)} runs failed:", *failed]))
 
@@ -25,6 +28,6 @@ def print_run(out: Path) -> None:
     """One run's row, on the screen."""
     from rich.console import Console
 
-    from sparsefuse.report.page import read_runs, rich_table, summarise
+    from sparsefuse.report.page import read_runs, runs_table, summarise
 
-    Console().print(rich_table(summarise(read_runs(out))))
+    Console().print(runs_table(summarise(read_runs(out))))

@@ -28,10 +28,9 @@ def compare(
         engine: local = processes of this machine; ray = tasks of a Ray cluster that sees the same files
     """
     from sparsefuse.experiments.grid import compare
-    from sparsefuse.methods import methods as every
 
-    failed = compare(config, methods or every(), seeds, out, root=Path(), tested=not untested, jobs=jobs, engine=engine)
-    print_table(out, "compare", failed)
+    table = compare(config, methods, seeds, out, tested=not untested, jobs=jobs, engine=engine)
+    print_table(table, out / "compare")
 
 
 def ablate(
@@ -55,11 +54,10 @@ def ablate(
         jobs: runs at a time; 0 = one per core, or one at a time on a GPU
         engine: local = processes of this machine; ray = tasks of a Ray cluster that sees the same files
     """
-    from sparsefuse.experiments.grid import grid, run
-    from sparsefuse.experiments.variants import values_of
+    from sparsefuse.experiments.grid import ablate
 
-    cells = grid(config, values_of(config, option, values), seeds, out, root=Path(), tested=not untested)
-    print_table(out, "ablate", run(cells, jobs=jobs, engine=engine))
+    table = ablate(config, option, values, seeds, out, tested=not untested, jobs=jobs, engine=engine)
+    print_table(table, out / "ablate")
 
 
 def study(
@@ -136,7 +134,7 @@ def budget(
         finalists=finalists,
         jobs=jobs,
     )
-    Console().print(result.front.rich(), result.finalists.rich(), sep="\n")
+    Console().print(result.front, result.finalists, sep="\n")
     print_run(result.chosen)
     print(f"{out / 'front.csv'}  {write_page(out)}  {result.yaml}  {result.chosen}")
 
@@ -166,7 +164,7 @@ def search_views(
     for layer, views in enumerate(result.views):
         print(f"layer {layer + 1}: " + ", ".join(f"{view} {heads}" for view, heads in views.items()))
     print(result.yaml)
-    print_table(out / "runs", "views", result.failed)
+    print_table(result.table, out / "runs" / "views")
 
 
 def cost(

@@ -66,9 +66,11 @@ def report(folder: Path, out: Path | None = None) -> None:
 
 def print_again(out: Path) -> None:
     """What the verb that made a folder of runs ended with."""
+    from sparsefuse.report.page import write_tables
+
     for name in ("compare", "ablate", "views"):
         if (out / f"{name}.csv").is_file():
-            return print_table(out, name, [])
+            return print_table(write_tables(out, out / name), out / name)
     if (out / "result.json").is_file():
         return print_run(out)
     return report(out)
