@@ -1,13 +1,17 @@
+import json
 import tracemalloc
 
 import numpy as np
 import pytest
 import torch
 
+import tiny
+from sparsefuse.data.clips import load_clips
 from sparsefuse.data.dataset import ClipDataset
 from sparsefuse.data.labels import Labels
 from sparsefuse.data.lengths import Lengths
 from sparsefuse.data.stats import Stats, measure
+from sparsefuse.files.skipped import Skip
 
 LABELS = Labels("class", ("x", "y"))
 
@@ -128,3 +132,15 @@ def test_stats_survive_a_flat_dict():
     assert found.mean["a"].equal(stats.mean["a"])
     assert found.std["a"].equal(stats.std["a"])
     assert list(found.mean) == list(found.std) == ["a"]
+
+
+def test_what_extraction_left_out_is_known_to_training(tmp_path):
+    """Clips that the manifest no longer names, and streams that its clips lack; not what another run left there."""
+    manifest = tiny.write_set(tmp_path)
+    lines = [("gone", "", "no film"), ("train1", "rgb", "no picture"), ("train0", "", "old"), ("train2", "flow", "old")]
+    text = "".join(json.dumps({"id": i, "modality": m, "reason": r}) + "\n" for i, m, r in lines)
+    (tmp_path / "skipped.jsonl").write_text(text)
+    assert load_clips(tiny.config(manifest).data, tmp_path).skips == [
+        Skip("gone", "", "no film"),
+        Skip("train1", "rgb", "no picture"),
+    ]

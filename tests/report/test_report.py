@@ -9,9 +9,12 @@ import sys
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from rich.console import Console
 
-from sparsefuse.report.page import read_runs, runs_table, summarise, write_report
+from sparsefuse.report import charts
+from sparsefuse.report.page import read_runs, runs_table, summarise, write_report, write_tables
+from sparsefuse.runs.summary import losses
 
 CLASSES = [f"{seen}+{heard}" for seen in ("across", "circle", "updown") for heard in ("chirp", "hum", "knock")]
 # name: accuracy, GMACs, parameters, memory MB, ms
@@ -430,3 +433,76 @@ def test_what_a_device_profile_measured_is_shown(tmp_path):
     assert "On a small device" in page
     assert '2.47 <span class="std">± 0.510</span>' in page
     assert "did not fit" in page
+
+
+def test_the_title_is_what_is_predicted_from_what(tmp_path):
+    def titled(name, classes=CLASSES, label="label", lengths=("picture", "sound"), **more):
+        write_run(tmp_path / name / "sft", classes=classes, top1=0.5, **more)
+        result = json.loads((tmp_path / name / "sft" / "result.json").read_text())
+        result["cost"]["lengths"] = dict.fromkeys(lengths, 3)
+        write_json_to(tmp_path / name / "sft", "result.json", result)
+        write_json_to(tmp_path / name / "sft", "config.json", {"method": "sft", "data": {"label": label}})
+        return re.search(r"<title>(.*?): accuracy and cost</title>", page_of(tmp_path / name))[1]
+
+    assert titled("a") == "9 classes from picture and sound"
+    assert titled("b", ["cat", "dog"], lengths=("video",)) == "Cat or dog from video"
+    assert titled("c", label="digit", lengths=("text", "audio", "vision")) == "Digit from audio, text and vision"
+    assert titled("d", label="verb+noun") == "Verb and noun from picture and sound"
+    one = {"task": "regression", "confusion": None, "per_class_ap": None, "test": {"mae": 0.5}, "valid": {"mae": 0.5}}
+    assert titled("e", [], **one) == "A number from picture and sound"
+
+
+def test_unreadable_clips_and_clips_without_a_stream_are_two_things(tmp_path):
+    for seed in (0, 1):  # the same losses in each: they are of the data
+        write_run(tmp_path / f"r/{seed}", seed=seed)
+        lines = [{"id": f"bad{i}", "modality": "", "reason": "no film"} for i in range(3)]
+        lines += [{"id": f"mute{i}", "modality": "sound", "reason": "no sound"} for i in range(8)]
+        lines += [{"id": "bad0", "modality": "sound", "reason": "no sound"}]
+        (tmp_path / f"r/{seed}/skipped.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    text = "3 of 363 clips unreadable; 8 have no sound and are used without it"  # 216 + 54 + 90 are used
+    assert losses(read_runs(tmp_path / "r")) == text
+    assert page_of(tmp_path / "r").count(text) == 2, "at the top, and above the list"
+    assert f"warning: {text}; the report names them" in str(write_tables(tmp_path / "r", tmp_path / "r/compare"))
+    assert text in (tmp_path / "r/compare.md").read_text()
+
+
+def test_one_clip_without_a_stream_is_one(tmp_path):
+    write_run(tmp_path / "r")
+    (tmp_path / "r/skipped.jsonl").write_text('{"id": "mute", "modality": "sound", "reason": "no sound"}\n')
+    assert losses(read_runs(tmp_path)) == "of 360 clips, 1 has no sound and is used without it"
+    (tmp_path / "r/skipped.jsonl").write_text("")
+    assert losses(read_runs(tmp_path)) == ""
+
+
+def test_an_axis_of_shares_ends_at_100(tmp_path):
+    """All of it right: margins would take the axis to 106 %."""
+    for name, top1 in (("sft", 1.0), ("late", 0.6)):
+        write_run(tmp_path / name, name, top1=top1, classes=["a", "b"])
+    figures = re.findall(r"<svg.*?</svg>", page_of(tmp_path), re.S)
+    for figure in figures[:2]:
+        ticks = [float(t) for t in re.findall(r">(\d+)</text>", figure)]
+        assert 100 in ticks
+        assert max(ticks) == 100
+    axes = Figure().subplots()
+    axes.plot([0, 1], [97.0, 100.0])
+    axes.margins(y=2)
+    charts._end_at_100(axes, "Top-1, %")
+    assert axes.get_ylim() == (pytest.approx(91), 100)
+    axes.set_ylim(-5, 300)
+    charts._end_at_100(axes, "MAE")
+    assert axes.get_ylim() == (-5, 300)
+
+
+def test_labels_of_a_confusion_matrix_are_as_large_for_many_classes(tmp_path):
+    def label_pixels(count):
+        figure = charts.confusion(np.eye(count), [f"class {i}" for i in range(count)])
+        wide, view = (
+            int(re.search(r"--wide: (\d+)px", figure)[1]),
+            float(re.search(r'viewBox="0 0 ([\d.]+)', figure)[1]),
+        )
+        assert wide / view == pytest.approx(1.2, rel=0.01)
+        points = float(re.search(r"font(?:-size)?: ([\d.]+)px[^>]*>class 0<", figure)[1])
+        return points * wide / view
+
+    assert label_pixels(3) == pytest.approx(label_pixels(30), rel=0.01)
+    assert label_pixels(3) == pytest.approx(10.8, rel=0.01)

@@ -1,6 +1,7 @@
 """The data of a run: three datasets, and the sizes and statistics of the training split."""
 
 import logging
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from statistics import median
@@ -18,12 +19,14 @@ from sparsefuse.data.dataset import ClipDataset
 from sparsefuse.data.fingerprint import Fingerprint, fingerprints
 from sparsefuse.data.labels import Labels, task_of
 from sparsefuse.data.lengths import Lengths
-from sparsefuse.data.manifest import read_manifest
+from sparsefuse.data.manifest import Manifest, read_manifest
 from sparsefuse.data.prepare import prepare, watched
 from sparsefuse.data.reading import Reading
 from sparsefuse.data.split import division, split_rows
 from sparsefuse.data.stats import Stats, measure
 from sparsefuse.files.skipped import Skip
+from sparsefuse.files.typed import from_json
+from sparsefuse.files.whole import read_lines
 
 log = logging.getLogger(__name__)
 
@@ -114,10 +117,19 @@ def load_clips(data: Data, root: Path) -> Clips:
         longest={name: max(counts) for name, counts in lengths.items()},
         typical={name: round(median(counts)) for name, counts in lengths.items()},
         stats=stats,
-        skips=prepared.skips,
+        skips=[*_lost_before(manifest, prepared.features), *prepared.skips],
         problems=in_order([*problems, *odd_classes(prepared.labels)]),
         seen=sorted({prepared.hashes[ref] for row in judged for ref in row.files.values()} - {""}),
     )
+
+
+def _lost_before(manifest: Manifest, features: Mapping[str, int]) -> list[Skip]:
+    """What was left out when the manifest was made, as skipped.jsonl beside it says: clips that it does not name, and
+    modalities of clips that it names."""
+    path = manifest.root / "skipped.jsonl"
+    skips = [from_json(Skip, line, f"{path}, line {i}") for i, line in enumerate(read_lines(path), 1)]
+    named = {row.id for row in manifest.rows}
+    return [s for s in skips if (s.modality in features if s.id in named else not s.modality)]
 
 
 def tell_problems(clips: Clips, leaks: Literal["stop", "warn"]) -> None:

@@ -133,9 +133,10 @@ class TradeOff(NamedTuple):
         for point in self.points:
             colour = look.series[point.series % NUM_COLOURS]
             error = None if point.error is None else [point.error]
-            axes.errorbar(point.cost, point.value, yerr=error, color=colour, marker="o", ms=7 if point.name else 4,
-                          lw=1.4, capsize=3, zorder=3)  # fmt: skip
+            axes.errorbar(point.cost, point.value, yerr=error, color=colour, lw=1.4, capsize=3, zorder=3)
+            axes.plot(point.cost, point.value, "o", color=colour, ms=7 if point.name else 4, zorder=3, clip_on=False)
         _pad(axes, self.points)
+        _end_at_100(axes, self.ylabel)
         if self.limit is not None:
             axes.axvline(self.limit, color=look.soft, lw=1)
         axes.set_xlabel(self.xlabel)
@@ -173,6 +174,7 @@ def learning(panels: dict[str, dict[str, list[list[float]]]], names: list[str]) 
                 std = values.std(0, ddof=1)
                 axes.fill_between(epochs, mean - std, mean + std, color=look["color"], alpha=0.15, lw=0)
         axes.set_title(title, loc="left", fontsize=10, color=_INK)
+        _end_at_100(axes, title)
         axes.set_xlabel("epoch")
         axes.xaxis.get_major_locator().set_params(integer=True)
     return figure
@@ -181,12 +183,13 @@ def learning(panels: dict[str, dict[str, list[list[float]]]], names: list[str]) 
 @_styled
 def confusion(shares: np.ndarray, classes: list[str]) -> Any:
     """Shares of each true class (rows) predicted as each class (columns), in [0, 1]."""
-    figure, (axes,) = _figure(4.1, 3.9, 1)
+    num_classes = len(classes)
+    side = max(4.1, 1.6 + 0.26 * num_classes) if num_classes <= 40 else 4.1
+    figure, (axes,) = _figure(side, side - 0.2, 1)
     heat = np.empty((*shares.shape, 4))
     heat[..., :3], heat[..., 3] = _HEAT, shares.clip(0, 1)
     axes.imshow(heat, interpolation="nearest")
     axes.grid(False)
-    num_classes = len(classes)
     if num_classes <= 12:
         for (row, column), share in np.ndenumerate(shares):
             if share >= 0.005:
@@ -194,9 +197,8 @@ def confusion(shares: np.ndarray, classes: list[str]) -> Any:
                 axes.text(column, row, f"{100 * share:.0f}", ha="center", va="center", color=colour, fontsize=8)
     if num_classes <= 40:
         names = [name if len(name) <= 18 else f"{name[:17]}…" for name in classes]
-        size = 8 if num_classes <= 16 else 5
-        axes.set_xticks(range(num_classes), names, rotation=90, fontsize=size)
-        axes.set_yticks(range(num_classes), names, fontsize=size)
+        axes.set_xticks(range(num_classes), names, rotation=90, fontsize=9)
+        axes.set_yticks(range(num_classes), names, fontsize=9)
     else:
         axes.set_xticks([])
         axes.set_yticks([])
@@ -229,6 +231,7 @@ def lines(
             axes.xaxis.set_major_formatter("{x:g}")
         axes.set_title(title, loc="left", fontsize=10, color=_INK)
         axes.set_xlabel(xlabel)
+        _end_at_100(axes, ylabel)
     all_axes[0].set_ylabel(ylabel)
     if legend:
         figure.legend(*all_axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=5, frameon=False)
@@ -305,6 +308,13 @@ def _pad(axes: Any, points: list[Point]) -> None:
     axes.margins(y=0.15)
 
 
+def _end_at_100(axes: Any, unit: str) -> None:
+    """No axis of shares goes below 0 or above 100 %, whatever its margins."""
+    if unit.endswith("%"):
+        low, high = axes.get_ylim()
+        axes.set_ylim(max(low, 0), min(high, 100))
+
+
 def _label_points(figure: Any, axes: Any, points: list[Point], front: list[Point], look: Look) -> None:
     """Writes each name beside its point, at the first of many places where it covers no point, bar, line or name."""
     figure.draw_without_rendering()  # the layout must be final before sizes in pixels mean anything
@@ -353,6 +363,8 @@ def _svg(figure: Any) -> str:
     text = re.sub(r'(<g|<svg)((?: [\w:]+="[^"]*")*?) id="[^"]*"', r"\1\2", text)
     text = re.sub(r' xmlns(:xlink)?="[^"]*"', "", text)
     text = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", text, count=1)
-    text = re.sub(r'(<svg[^>]*?) width="[^"]*"', r'\1 role="img"', text, count=1)
-    text = re.sub(r"(font: [\d.]+px )'DejaVu Sans'[^;\"<>]*", r"\1var(--sans)", text)
+    points = float(re.findall(r'<svg[^>]*? width="([\d.]+)pt"', text)[0])
+    wide = f'role="img" style="--wide: {1.2 * points:.0f}px"'  # 9 points of a label are 11 pixels then
+    text = re.sub(r'(<svg[^>]*?) width="[^"]*"', rf"\1 {wide}", text, count=1)
+    text = re.sub(r"(font: [\d.]+px |font-family: )'DejaVu Sans'[^;\"<>]*", r"\1var(--sans)", text)
     return re.sub("|".join(_VARIABLES), lambda match: f"var({_VARIABLES[match[0]]})", text)

@@ -11,10 +11,23 @@ from typing import Any
 
 import numpy as np
 
+from sparsefuse.data.manifest import JOIN
 from sparsefuse.files.whole import write_text
 from sparsefuse.report import charts
 from sparsefuse.report.table import Table
-from sparsefuse.runs.summary import METRICS, Row, Run, Stat, by_name, every_class, mean, metric, read_runs, summarise
+from sparsefuse.runs.summary import (
+    METRICS,
+    Row,
+    Run,
+    Stat,
+    by_name,
+    every_class,
+    losses,
+    mean,
+    metric,
+    read_runs,
+    summarise,
+)
 
 __all__ = [
     "percent",
@@ -50,6 +63,8 @@ def write_tables(folder: Path, place: Path, failed: Sequence[str] = ()) -> Table
     if not any(run.outcome for run in runs):
         return runs_table([], failed)
     table = runs_table(summarise(runs), failed)
+    if lost := losses(runs):
+        table = replace(table, warnings=[*table.warnings, f"{lost}; the report names them"])
     table.write(place)
     write_report(folder, place.with_name("report.html"))
     return table
@@ -160,7 +175,7 @@ def _page(folder: Path, runs: list[Run], rows: list[Row]) -> Mapping[str, object
     costed = [row for row in rows if row.gmacs and row.main in row.metrics]
     titles, lines = table_cells(rows)
     return {
-        "folder": shlex.quote(folder.name), "title": folder.resolve().name, "data": first.data,
+        "folder": shlex.quote(folder.name), "title": _title(finished), "data": first.data,
         "task": first.task, "classes": classes, "heads": heads, "splits": first.splits,
         "rows": rows, "split": _SPLITS[rows[0].split], "main": METRICS[rows[0].main],
         "seeds": sorted({run.result.seed for run in finished}),
@@ -172,7 +187,7 @@ def _page(folder: Path, runs: list[Run], rows: list[Row]) -> Mapping[str, object
         "learning": _learning(groups, rows[0].main),
         "confusions": _confusions_of(groups, heads) if heads else confusions(groups, classes),
         "per_class": _per_class(groups, classes), "devices": devices(run.folder for run in runs),
-        "exchanged": _exchanged(groups), "skipped": _skipped(runs),
+        "exchanged": _exchanged(groups), "skipped": _skipped(runs), "lost": losses(runs),
         "num_skipped": {name: [run.result.skipped for run in group] for name, group in groups.items()},
         "unfinished": [(run.folder.relative_to(folder), run.name, len(run.epochs)) for run in runs if not run.outcome],
         "environment": environment(finished), "commands": commands(finished),
@@ -181,6 +196,22 @@ def _page(folder: Path, runs: list[Run], rows: list[Row]) -> Mapping[str, object
         "chosen_by": sorted({run.config.train.best for run in finished if run.config}),
         "seconds": {name: mean(run.result.seconds for run in group) for name, group in groups.items()},
     }  # fmt: skip
+
+
+def _title(finished: list[Run]) -> str:
+    """What is predicted from what: `digit from depth and sound`, `cat or dog from video`, `40 classes`."""
+    first = finished[0]
+    label, classes = first.config.data.label if first.config else "label", first.result.classes
+    names = list(label.split(JOIN)) if label != "label" else classes
+    what = _listed(names, "and" if label != "label" else "or") if 0 < len(names) <= 3 else f"{len(classes)} classes"
+    if first.result.task == "regression" and label == "label":
+        what = "a number"
+    inputs = sorted({name for run in finished for name in run.result.cost.lengths})
+    return f"{what} from {_listed(inputs, 'and')}" if inputs else what
+
+
+def _listed(names: list[str], last: str) -> str:
+    return f" {last} ".join([*filter(None, [", ".join(names[:-1])]), names[-1]])
 
 
 def _front(rows: list[Row]) -> list[str]:

@@ -178,6 +178,18 @@ def summarise(runs: list[Run]) -> list[Row]:
     return sorted(rows, key=_worst_last)
 
 
+def losses(runs: list[Run]) -> str:
+    """`3 of 64 clips unreadable; 8 have no sound and are used without it`; empty if no run lost any."""
+    skips = {(skip.id, skip.modality) for run in runs for skip in run.skipped}
+    unreadable = {id for id, modality in skips if not modality}
+    lacking = Counter(modality for id, modality in skips if modality and id not in unreadable)
+    used = max((sum(run.result.splits.values()) for run in runs if run.outcome), default=0)
+    parts = [f"{len(unreadable)} of {used + len(unreadable)} clips unreadable"] if unreadable else []
+    parts += [f"{n} {'has' if n == 1 else 'have'} no {name} and {'is' if n == 1 else 'are'} used without it"
+              for name, n in sorted(lacking.items())]  # fmt: skip
+    return "; ".join(parts if unreadable or not parts else [f"of {used} clips, {parts[0]}", *parts[1:]])
+
+
 def spread(values: list[float]) -> Stat:
     """Mean and deviation."""
     return Stat(statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None)
