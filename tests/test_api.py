@@ -182,7 +182,7 @@ def test_an_unknown_name_of_the_package_says_what_there_is():
 
 def test_public_names_are_all_there():
     names = {"Classifier", "Config", "Tokens", "ablate", "backend", "build", "check", "compare", "export", "extract"}
-    names |= {"load", "methods", "train"}
+    names |= {"budget", "load", "methods", "study", "train"}
     assert set(sparsefuse.__all__) == names
     assert names <= set(dir(sparsefuse))
     code = f"from sparsefuse import *; {', '.join(sorted(names))}"
@@ -198,7 +198,7 @@ def test_public_names_are_documented_and_can_be_called(name):
     assert all(word in str(inspect.signature(named)) for word in {"train": ["config", "out", "fields"]}.get(name, []))
 
 
-PACKAGES = ("export", "methods")
+PACKAGES = ("budget", "export", "methods", "study")
 
 
 @pytest.mark.parametrize("name", PACKAGES)

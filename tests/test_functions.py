@@ -75,6 +75,18 @@ def test_compare_and_ablate_give_the_table_of_all_runs_below_their_folder(yaml_f
     assert f"failed: {failed}" in str(untested).splitlines()
 
 
+def test_a_study_of_which_no_run_finished_names_what_failed(yaml_file: str, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr("sparsefuse.study.conduct.run", lambda cells, **_: [f"{cell.folder}: broken" for cell in cells])
+    found = sparsefuse.study(yaml_file, tmp_path, train={"mixup_alpha": 0.3}, study={"experiments": ["t4"]})
+    assert found.page is None
+    assert len(found.failed) == 3 * 3, "poolings x seeds"
+
+
+def test_a_budget_without_a_limit_is_an_error(yaml_file: str) -> None:
+    with pytest.raises(ValueError, match="no budget given"):
+        sparsefuse.budget(yaml_file, trials=1)
+
+
 def test_compare_takes_all_methods_unless_told(yaml_file: str, tmp_path: Path, monkeypatch) -> None:
     cells: list = []
     monkeypatch.setattr("sparsefuse.experiments.grid.run", lambda found, **_: cells.extend(found) or [])

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from sparsefuse.budget.search import budget as budget
     from sparsefuse.classifier import Classifier as Classifier
     from sparsefuse.config import Config as Config
     from sparsefuse.config_checks import check as check
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from sparsefuse.layers.ops import backend as backend
     from sparsefuse.methods import build as build
     from sparsefuse.methods import methods as methods
+    from sparsefuse.study.conduct import study as study
     from sparsefuse.tokens import Tokens as Tokens
     from sparsefuse.training.train import train as train
 
@@ -30,6 +32,7 @@ _HOMES = {
     "Tokens": "tokens",
     "ablate": "experiments.grid",
     "backend": "layers.ops",
+    "budget": "budget",
     "build": "methods",
     "check": "config_checks",
     "compare": "experiments.grid",
@@ -37,6 +40,7 @@ _HOMES = {
     "extract": "features.extract",
     "load": "inference.predictor",
     "methods": "methods",
+    "study": "study",
     "train": "training.train",
 }
 __all__ = list(_HOMES)  # pyright: ignore[reportUnsupportedDunderAll]

@@ -19,7 +19,7 @@ from sparsefuse.budget.front import Finalist
 from sparsefuse.budget.limits import BudgetLimits
 from sparsefuse.budget.page import write_page
 from sparsefuse.budget.proposals import Candidate
-from sparsefuse.budget.search import SearchResult, search
+from sparsefuse.budget.search import SearchResult, budget
 from sparsefuse.budget.trials import Goal, Trial
 from sparsefuse.config import Config, Split
 from sparsefuse.cost.count import count
@@ -53,7 +53,8 @@ class Made:
 
     def search(self, out: Path, limits: BudgetLimits = LIMITS, **changed) -> SearchResult:
         given = {"methods": self.methods, "trials": 6, "seeds": [1, 2], "jobs": 1, **changed}
-        return search(self.config, limits, out, root=Path(), **given)
+        kept = limits._asdict()
+        return budget(self.config, out=out, params=kept.pop("parameters"), **kept, **given)
 
 
 @pytest.fixture(scope="module")
@@ -264,13 +265,13 @@ def with_split(config: Config, **split) -> Config:
 def test_folds_need_one_that_is_chosen(made: Made, tmp_path: Path) -> None:
     config = with_split(made.config, by="group", folds=[["a"], ["b"]])
     with pytest.raises(ValueError, match=r"choose it with --data\.split\.test_groups a"):
-        search(config, LIMITS, tmp_path, root=Path())
+        budget(config, gmacs=LIMITS.gmacs, out=tmp_path)
 
 
 def test_a_search_needs_a_validation_split(made: Made, tmp_path: Path) -> None:
     config = with_split(made.config, by="stratified", fractions=(0.7, 0.0, 0.3))
     with pytest.raises(ValueError, match="the validation split is empty"):
-        search(config, LIMITS, tmp_path, root=Path())
+        budget(config, gmacs=LIMITS.gmacs, out=tmp_path)
 
 
 @pytest.mark.slow
@@ -368,7 +369,10 @@ def test_from_the_command_line(
 
 def test_auto_means_all_methods_but_unimodal(made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     given = {}
-    monkeypatch.setattr("sparsefuse.budget.search.search", lambda *_, **kwargs: given.update(kwargs) or 1 / 0)
+    monkeypatch.setattr(
+        "sparsefuse.budget.search._check",
+        lambda config, limits, methods, *_, **__: given.update(methods=methods) or 1 / 0,
+    )
     file = tiny.write_yaml(tmp_path / "c.yaml", dataclasses.replace(made.config, method="auto"))
     with pytest.raises(ZeroDivisionError):
         call(monkeypatch, "budget", file, "--gmacs", "1")

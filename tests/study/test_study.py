@@ -14,8 +14,7 @@ from sparsefuse.config import Config, Study
 from sparsefuse.data.clips import load_clips
 from sparsefuse.experiments import grid
 from sparsefuse.methods import fusions
-from sparsefuse.study import plan, robustness
-from sparsefuse.study.conduct import conduct
+from sparsefuse.study import conduct, plan, robustness
 from sparsefuse.study.results import Results
 from sparsefuse.training.train import new_model
 
@@ -34,7 +33,7 @@ def conduct_small(folder: Path) -> list[str]:
         patch.setattr(grid, "_measure", lambda cells: None)  # seconds a variant, and tested elsewhere
         patch.setattr(plan, "fusions", lambda: ("concat", "sft"))
         patch.setattr(robustness, "LEVELS", {kind: levels[:1] for kind, levels in robustness.LEVELS.items()})
-        return conduct(config_of(folder, experiments=TRAINED), folder / "study", root=Path(), jobs=1)
+        return conduct.study(config_of(folder, experiments=TRAINED), folder / "study", jobs=1).failed
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +50,7 @@ def test_every_experiment_has_its_runs_and_shares_what_is_alike(
     monkeypatch.setattr("sparsefuse.study.conduct.run", lambda found, **_: cells.extend(found) or [])
     monkeypatch.setattr(robustness, "measure", lambda *_, **__: None)
     config = config_of(tmp_path)
-    assert conduct(config, tmp_path / "study", root=Path(), jobs=1) == []
+    assert conduct.study(config, tmp_path / "study", jobs=1).failed == []
     methods = [*fusions(), "mbt-mixup", "unimodal-rgb", "unimodal-sound"]
     factors = [1, 2, 4, 8]  # the longest stream has 6 tokens
     variants = [*methods, "sft-pool-max", "sft-pool-attn", "sft-no-mixup", "concat-factor-64", "late-factor-64"]
@@ -108,7 +107,7 @@ def test_hits_are_what_the_predictions_say(study: Path) -> None:
 )
 def test_wrong_settings_are_errors_before_anything_runs(tmp_path: Path, change: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        conduct(config_of(tmp_path, **change), tmp_path / "out", root=Path(), jobs=1)
+        conduct.study(config_of(tmp_path, **change), tmp_path / "out", jobs=1)
     assert not (tmp_path / "out").exists()
 
 
@@ -134,4 +133,4 @@ def test_mixup_off_leaves_nothing_to_compare(tmp_path: Path) -> None:
     config = config_of(tmp_path)
     config = dataclasses.replace(config, train=dataclasses.replace(config.train, mixup_alpha=0.0))
     with pytest.raises(ValueError, match=r"train\.mixup_alpha is 0"):
-        conduct(config, tmp_path / "out", root=Path(), jobs=1)
+        conduct.study(config, tmp_path / "out", jobs=1)

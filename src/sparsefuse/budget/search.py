@@ -25,9 +25,10 @@ from sparsefuse.budget.front import (
     table_of_trials,
 )
 from sparsefuse.budget.limits import BudgetLimits, Prices
+from sparsefuse.budget.page import write_page
 from sparsefuse.budget.proposals import Proposals, affordable
 from sparsefuse.budget.trials import Goal, Trials
-from sparsefuse.config import Config
+from sparsefuse.config import Config, ConfigLike
 from sparsefuse.config_checks import check_config, check_one_test_split
 from sparsefuse.data.clips import Clips, load_clips
 from sparsefuse.data.fingerprint import Fingerprint
@@ -35,6 +36,7 @@ from sparsefuse.experiments.grid import usual_jobs
 from sparsefuse.experiments.variants import check_once
 from sparsefuse.files.typed import from_json
 from sparsefuse.files.whole import read_json, write_json, write_text
+from sparsefuse.methods import fusions
 from sparsefuse.parallel.devices import device_of
 from sparsefuse.report.table import Table
 from sparsefuse.runs.folder import check_same_clips, check_same_settings
@@ -53,36 +55,53 @@ class SearchResult(NamedTuple):
     yaml: Path
     """its configuration"""
     front: Table
+    """the Pareto front: trials that no other beats in both score and cost"""
     finalists: Table
+    """the best, over several seeds"""
+    page: Path
+    """report.html"""
 
 
-def search(
-    config: Config,
-    limits: BudgetLimits,
-    out: Path,
-    *,
-    root: Path,
+def budget(
+    config: ConfigLike = None,
     methods: Sequence[str] = (),
+    *,
+    gmacs: float | None = None,
+    latency_ms: float | None = None,
+    memory_mb: float | None = None,
+    params: float | None = None,
     trials: int = 30,
     epochs: int | None = None,
     seeds: Sequence[int] = (1, 2, 3),
     finalists: int = 3,
+    out: str | Path = "runs/budget",
+    root: str | Path = "",
     jobs: int = 0,
+    **fields: object,
 ) -> SearchResult:
-    """Searches the options of `methods` (the configuration's if none) that score best on validation within `limits`.
+    """Searches the options of `methods` that score best on validation within a budget, and trains the best of them.
+
+    `config` and `fields` are what `Config.load` takes; without `methods` the configuration's is searched, or of "auto"
+    all but unimodal. The budget of one clip of median length: `gmacs` (multiply-adds in units of 1e9), `latency_ms` on
+    this machine, `memory_mb` of a training step's activations, `params` trained. `root` is the folder that the
+    manifest's path is relative to; `jobs`: runs at a time, 0 = one per core, or one on a GPU.
 
     `epochs` is the length of a trial, by default that of the configuration; trials use the configuration's seed. The
     best `finalists` (of several methods: the best of each) are then trained for all epochs with `seeds`, which trials
     did not use, each with other validation clips where `test_groups` fix the test split; the best mean is chosen. Its
-    first seed's model is scored on the test split; no other model is. Costs are those of clips of median length. A
+    first seed's model is scored on the test split; no other model is. Writes all that, and report.html, below `out`; a
     killed search resumes.
 
     Folds are not searched: the configuration's `test_groups` (or `fold`) is the test split, as for `train`. Clips that
     test another fold have then taken part in the choice; for an estimate over folds, search in each.
 
-    Raises ValueError for limits that no model meets, for clips without a validation split, or if `out` holds another
-    search.
+    Raises ValueError without a limit, for limits that no model meets, for clips without a validation split, or if
+    `out` holds another search.
     """
+    config, out, root = Config.load(config, **fields), Path(out), Path(root)
+    limits = BudgetLimits(gmacs, params, memory_mb, latency_ms)
+    if config.method == "auto" and not methods:
+        methods = fusions()
     methods = list(methods) or [config.method]
     config = dataclasses.replace(config, method=methods[0])
     _check(config, limits, methods, seeds, trials=trials, finalists=finalists)
@@ -119,7 +138,7 @@ def search(
     chosen = finals.test(best)
     comments = _comments(config, best, finals, len(done))
     write_yaml(out / "chosen.yaml", finals.whole_config(best, config), root, comments)
-    return SearchResult(chosen, out / "chosen.yaml", front, last)
+    return SearchResult(chosen, out / "chosen.yaml", front, last, write_page(out))
 
 
 def _check(

@@ -7,8 +7,9 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import NamedTuple
 
-from sparsefuse.config import Config, Data
+from sparsefuse.config import Config, ConfigLike, Data
 from sparsefuse.config_checks import check_config
 from sparsefuse.data.clips import load_clips
 from sparsefuse.data.labels import task_of
@@ -19,8 +20,13 @@ from sparsefuse.experiments.grid import Cell, Engine, grid, run
 from sparsefuse.experiments.variants import Variant
 from sparsefuse.files.whole import write_json
 from sparsefuse.methods import find
+from sparsefuse.report.table import Table
 from sparsefuse.study import robustness
+from sparsefuse.study.claims import claims
+from sparsefuse.study.page import write_page
 from sparsefuse.study.plan import EXPERIMENTS, ClipFacts, Entry, entries
+from sparsefuse.study.results import Results
+from sparsefuse.study.tables import tables
 from sparsefuse.training.train import options_of
 
 log = logging.getLogger(__name__)
@@ -28,12 +34,39 @@ log = logging.getLogger(__name__)
 OF_T1 = ("t1", "t2", "robustness")
 
 
-def conduct(config: Config, out: Path, *, root: Path, jobs: int = 0, engine: Engine = "local") -> list[str]:
-    """Trains the missing runs of the configuration's experiments below `out`; returns a line for each run that failed.
+class Studied(NamedTuple):
+    """What a study wrote."""
 
-    Raises ValueError for an unknown experiment, fewer than two seeds, data that is not one class per clip, or a
-    class that the training clips lack.
+    folder: Path
+    page: Path | None
+    """report.html; None if no run finished"""
+    failed: list[str]
+    """a line for each run that failed"""
+
+    @property
+    def tables(self) -> dict[str, Table]:
+        """The claims and their verdicts (claims), and the paper's tables on this data: t1 ... t5, f2, robustness ..."""
+        results = Results(self.folder)
+        return tables(results, claims(results))
+
+
+def study(
+    config: ConfigLike = None,
+    out: str | Path = "runs/study",
+    *,
+    root: str | Path = "",
+    jobs: int = 0,
+    engine: Engine = "local",
+    **fields: object,
+) -> Studied:
+    """Runs the SFT paper's experiments on a configuration's data, as far as they are missing below `out`, and reports.
+
+    `config` and `fields` are what `Config.load` takes; its section `study` lists experiments and seeds. `root` is the
+    folder that the manifest's path is relative to; for `jobs` and `engine` see `experiments.grid.run`. Raises
+    ValueError for an unknown experiment, fewer than two seeds, data that is not one class per clip, or a class that the
+    training clips lack.
     """
+    config, out, root = Config.load(config, **fields), Path(out), Path(root)
     check_config(config)
     spec = config.study
     for field, seeds in (("seeds", spec.seeds), ("t1_seeds", spec.t1_seeds)):
@@ -60,7 +93,8 @@ def conduct(config: Config, out: Path, *, root: Path, jobs: int = 0, engine: Eng
     if "robustness" in plan:
         names = {entry.variant.name for entry in plan["robustness"]}
         robustness.measure([cell for cell in cells.values() if cell.name in names], jobs=jobs)
-    return failed
+    finished = any(cell.run.finished for cell in cells.values())
+    return Studied(out, write_page(out) if finished else None, failed)
 
 
 def shared(plan: dict[str, list[Entry]], config: Config) -> dict[str, list[Entry]]:

@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from sparsefuse.files.rows import csv_text
 from sparsefuse.files.whole import write_text
 from sparsefuse.report import charts
 from sparsefuse.report.page import commands, confusions, environment, render, table_warnings
@@ -26,10 +25,14 @@ def write_page(folder: str | Path, out: str | Path | None = None) -> Path:
     results = Results(folder)
     judged = claims(results)
     all_tables = tables(results, judged)
-    for table in all_tables:
-        write_text(folder / f"{table.key}.csv", csv_text([table.head, *table.lines]))
+    for name, table in all_tables.items():
+        write_text(folder / f"{name}.csv", table.csv())
     warnings = table_warnings(list(results.rows.values()))
-    parts = [_lead(results), *(table.markdown() for table in all_tables), *(f"Warning: {w}.\n" for w in warnings)]
+    parts = [
+        _lead(results),
+        *(f"## {t.title}\n\n{t.markdown()}" for t in all_tables.values()),
+        *(f"Warning: {w}.\n" for w in warnings),
+    ]
     write_text(folder / "study.md", "\n".join(parts))
     figures = _figures(results)
     if results.curves("f2"):
@@ -40,7 +43,7 @@ def write_page(folder: str | Path, out: str | Path | None = None) -> Path:
         lead=_lead(results),
         missing=missing(results.unfinished),
         claims=judged,
-        tables={table.key: table for table in all_tables},
+        tables=all_tables,
         figures=figures,
         confusions=confusions(_groups(results, "t1"), _classes(results)),
         environment=environment(results.finished),

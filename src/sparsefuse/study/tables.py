@@ -2,13 +2,12 @@
 
 import statistics
 from collections.abc import Iterable
-from typing import NamedTuple
 
 import numpy as np
 
 from sparsefuse.report.page import percent, significant
+from sparsefuse.report.table import Table
 from sparsefuse.runs.summary import Stat, spread
-from sparsefuse.shown import markdown_table
 from sparsefuse.study import paper
 from sparsefuse.study.claims import Claim
 from sparsefuse.study.results import Results
@@ -17,30 +16,15 @@ from sparsefuse.study.statistics import Interval, area, calibration_error, relia
 NONE = "\N{EN DASH}"
 
 
-class StudyTable(NamedTuple):
-    """The table of one experiment."""
-
-    key: str
-    title: str
-    head: list[str]
-    lines: list[list[str]]
-    note: str = ""
-
-    def markdown(self) -> str:
-        """As a Markdown table under its title."""
-        rule = [":--", *["--:"] * (len(self.head) - 1)]
-        rows = markdown_table([self.head, *self.lines], rule)
-        return f"## {self.title}\n\n{rows}" + (f"\n{self.note}\n" if self.note else "")
+def tables(results: Results, claims: list[Claim]) -> dict[str, Table]:
+    """All tables whose runs are finished, by the names of their files."""
+    makers = {"t1": accuracy, "t2": cost, "t3": reduction, "t4": pooling, "t5": mixup, "f2": factors}
+    makers |= {"robustness": robustness, "calibration": calibration}
+    every = {"claims": judged(results, claims)} | {name: make(results) for name, make in makers.items()}
+    return {name: table for name, table in every.items() if table.lines}
 
 
-def tables(results: Results, claims: list[Claim]) -> list[StudyTable]:
-    """All tables whose runs are finished."""
-    makers = (accuracy, cost, reduction, pooling, mixup, factors, robustness, calibration)
-    all_tables = [judged(results, claims), *(make(results) for make in makers)]
-    return [table for table in all_tables if table.lines]
-
-
-def judged(results: Results, claims: list[Claim]) -> StudyTable:
+def judged(results: Results, claims: list[Claim]) -> Table:
     """Every claim with its effects, intervals and verdict."""
     lines = []
     for claim in claims:
@@ -55,10 +39,10 @@ def judged(results: Results, claims: list[Claim]) -> StudyTable:
     note += f"A difference below {100 * results.margin:g} points counts as no difference. "
     note += " ".join(claim.note for claim in claims if claim.note)
     head = ["Claim", "Effect", "Points [95 %]", "Part", "Verdict", "Seeds"]
-    return StudyTable("claims", "Claims", head, lines, note)
+    return Table("Claims", head, lines, note)
 
 
-def accuracy(results: Results) -> StudyTable:
+def accuracy(results: Results) -> Table:
     """Table 1: top-1 and mAP, beside the paper's top-1 on its data."""
     lines = []
     for place in results.places("t1"):
@@ -67,10 +51,10 @@ def accuracy(results: Results) -> StudyTable:
         mine = [percent(row.metrics.get(metric)) for metric in ("top1", "map")]
         lines.append([place.name, str(row.n), *mine, *(str(r) for r in reported or [NONE] * len(paper.DATA))])
     head = ["Method", "n", "Top-1 %", "mAP %", *(f"paper: {name}" for name in paper.DATA)]
-    return StudyTable("t1", "Accuracy (table 1)", head, lines, _OTHER)
+    return Table("Accuracy (table 1)", head, lines, _OTHER)
 
 
-def cost(results: Results) -> StudyTable:
+def cost(results: Results) -> Table:
     """Table 2: what a clip costs, beside the paper's multiply-adds at its shapes."""
     lines = []
     sft = results.rows["sft"].gmacs if "sft" in results.rows else None
@@ -81,12 +65,10 @@ def cost(results: Results) -> StudyTable:
         mine = [significant(value) for value in (row.gmacs, row.memory_mb, row.latency_ms)]
         lines.append([place.name, mine[0], relative, *mine[1:], f"{row.parameters:,.0f}", *reported])
     head = ["Method", "GMACs", "x sft", "Memory MB", "Latency ms", "Parameters", "paper: VGGS", "paper: MOSEI"]
-    return StudyTable(
-        "t2", "Cost (table 2)", head, lines, "Memory: a training step, per clip. Latency: one clip. " + _OTHER
-    )
+    return Table("Cost (table 2)", head, lines, "Memory: a training step, per clip. Latency: one clip. " + _OTHER)
 
 
-def reduction(results: Results) -> StudyTable:
+def reduction(results: Results) -> Table:
     """Table 3: whole against 64-fold."""
     lines = []
     for method, places in results.curves("t3").items():
@@ -96,22 +78,22 @@ def reduction(results: Results) -> StudyTable:
             change, theirs = mine[1].mean - mine[0].mean, reported[1].mean - reported[0].mean
             lines.append([method, *map(percent, mine), f"{100 * change:+.1f}", *map(str, reported), f"{theirs:+.2f}"])
     head = ["Method", "Top-1 %", "reduced 64-fold", "Change", "paper: VGGS100", "reduced 64-fold", "Change"]
-    return StudyTable("t3", "Reduction by 64 (table 3)", head, lines, _OTHER)
+    return Table("Reduction by 64 (table 3)", head, lines, _OTHER)
 
 
-def pooling(results: Results) -> StudyTable:
+def pooling(results: Results) -> Table:
     """Table 4: the types of pooling."""
     mine = _side_by_side(results, "t4")
     lines = [[curve, percent(stat), *map(str, paper.POOLING[curve])] for curve, stat in mine.items()]
     head = ["Pooling", "Top-1 %", *(f"paper: {name}" for name in paper.DATA)]
-    return StudyTable("t4", "Pooling (table 4)", head, lines, _OTHER)
+    return Table("Pooling (table 4)", head, lines, _OTHER)
 
 
-def mixup(results: Results) -> StudyTable:
+def mixup(results: Results) -> Table:
     """Table 5: with and without mixup."""
     mine = _side_by_side(results, "t5")
     lines = [[curve, percent(stat), str(paper.MIXUP[curve])] for curve, stat in mine.items()]
-    return StudyTable("t5", "Mixup (table 5)", ["sft with", "Top-1 %", "paper: VGGS100"], lines, _OTHER)
+    return Table("Mixup (table 5)", ["sft with", "Top-1 %", "paper: VGGS100"], lines, _OTHER)
 
 
 def _side_by_side(results: Results, experiment: str) -> dict[str, Stat]:
@@ -121,7 +103,7 @@ def _side_by_side(results: Results, experiment: str) -> dict[str, Stat]:
     return {place.curve: mine[place.name] for place in places}
 
 
-def factors(results: Results) -> StudyTable:
+def factors(results: Results) -> Table:
     """Figure 2 in numbers: top-1 by reduction factor."""
     curves = results.curves("f2")
     all_factors = sorted({place.factor for places in curves.values() for place in places})
@@ -130,10 +112,10 @@ def factors(results: Results) -> StudyTable:
         mine = results.paired_top1(*(place.name for place in places))
         by_factor = {place.factor: percent(mine[place.name]) for place in places}
         lines.append([curve, *(by_factor.get(factor, NONE) for factor in all_factors)])
-    return StudyTable("f2", "Reduction factor (figure 2)", ["Top-1 %", *map(str, all_factors)], lines)
+    return Table("Reduction factor (figure 2)", ["Top-1 %", *map(str, all_factors)], lines)
 
 
-def robustness(results: Results) -> StudyTable:
+def robustness(results: Results) -> Table:
     """The area under each curve: the mean accuracy over all levels of a degradation."""
     columns = list(dict.fromkeys(key for place in results.places("robustness") for key in levels(results, place.name)))
     lines = []
@@ -145,17 +127,17 @@ def robustness(results: Results) -> StudyTable:
     note = (
         "Top-1 in percent: the mean over all levels from none to the worst (area under the curve); missing: without it."
     )
-    return StudyTable("robustness", "Robustness", head if lines else [], lines if columns else [], note)
+    return Table("Robustness", head if lines else [], lines if columns else [], note)
 
 
-def calibration(results: Results) -> StudyTable:
+def calibration(results: Results) -> Table:
     """Expected calibration error, mean over runs."""
     lines = []
     for place in results.places("t1"):
         errors = [calibration_error(bins(results, place.name, seed)) for seed in results.rows[place.name].seeds]
         lines.append([place.name, percent(spread(errors))])
     note = "Expected calibration error in points (15 bins): by how much confidence and accuracy differ."
-    return StudyTable("calibration", "Calibration", ["Method", "ECE"], lines, note)
+    return Table("Calibration", ["Method", "ECE"], lines, note)
 
 
 def bins(results: Results, name: str, seed: int | None = None) -> list:

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any, Literal
 
-from sparsefuse.cli.verbs._tables import print_run, print_table
+from sparsefuse.cli.verbs._tables import print_run, print_table, stop_if
 from sparsefuse.cli.verbs.training import print_again
 from sparsefuse.config import Config
 
@@ -73,13 +73,12 @@ def study(
         jobs: runs at a time; 0 = one per core, or one at a time on a GPU
         engine: local = processes of this machine; ray = tasks of a Ray cluster that sees the same files
     """
-    from sparsefuse.study.conduct import conduct
-    from sparsefuse.study.page import write_page
+    from sparsefuse.study.conduct import study
 
-    failed = conduct(config, out, root=Path(), jobs=jobs, engine=engine)
-    print(write_page(out))
-    if failed:
-        raise SystemExit("\n".join([f"{len(failed)} runs failed:", *failed]))
+    studied = study(config, out, jobs=jobs, engine=engine)
+    if studied.page:
+        print(studied.page)
+    stop_if(studied.failed)
 
 
 def budget(
@@ -114,29 +113,14 @@ def budget(
     """
     from rich.console import Console
 
-    from sparsefuse.budget.limits import BudgetLimits
-    from sparsefuse.budget.page import write_page
-    from sparsefuse.budget.search import search
-    from sparsefuse.methods import fusions
+    from sparsefuse.budget.search import budget
 
-    if config.method == "auto" and not methods:
-        methods = fusions()
-    limits = BudgetLimits(gmacs, params, memory_mb, latency_ms)
-    result = search(
-        config,
-        limits,
-        out,
-        root=Path(),
-        methods=methods,
-        trials=trials,
-        epochs=epochs,
-        seeds=seeds,
-        finalists=finalists,
-        jobs=jobs,
-    )
+    limits = {"gmacs": gmacs, "latency_ms": latency_ms, "memory_mb": memory_mb, "params": params}
+    effort: dict[str, Any] = {"trials": trials, "epochs": epochs, "seeds": seeds, "finalists": finalists}
+    result = budget(config, methods, out=out, jobs=jobs, **limits, **effort)
     Console().print(result.front, result.finalists, sep="\n")
     print_run(result.chosen)
-    print(f"{out / 'front.csv'}  {write_page(out)}  {result.yaml}  {result.chosen}")
+    print(f"{out / 'front.csv'}  {result.page}  {result.yaml}  {result.chosen}")
 
 
 def search_views(
@@ -200,21 +184,18 @@ def cost(
         memory_mb: with --device-profile, the memory limit of a process with onnxruntime; 0 = none
         trust_code: with --device-profile and --remeasure, allow a run whose method or extractor is a .py file
     """
-    if remeasure:
-        from sparsefuse.experiments.measuring import remeasure as measure_again
-
-        measure_again(remeasure, trust_code=trust_code)
-        print_again(remeasure)
-        return
-    if device_profile:
-        from sparsefuse.export.device import profiles
-
-        profiles(device_profile, memory_mb=memory_mb, as_json=json, trust_code=trust_code)
-        return
     from sparsefuse.cost.table import ledger, show
+    from sparsefuse.experiments.measuring import remeasure as measure_again
+    from sparsefuse.export.device import profiles
     from sparsefuse.methods import fusions
     from sparsefuse.parallel.devices import device_of
 
-    device, methods = device_of(device), methods or fusions()
-    rows = ledger(methods, lengths, features, num_classes, options, shapes=shapes, measured=measure, device=device)
-    show(rows, as_json=json)
+    if remeasure:
+        measure_again(remeasure, trust_code=trust_code)
+        print_again(remeasure)
+    elif device_profile:
+        profiles(device_profile, memory_mb=memory_mb, as_json=json, trust_code=trust_code)
+    else:
+        device, methods = device_of(device), methods or fusions()
+        rows = ledger(methods, lengths, features, num_classes, options, shapes=shapes, measured=measure, device=device)
+        show(rows, as_json=json)
