@@ -1,5 +1,7 @@
 """The command line: quick help, short forms, and errors of two lines with the nearest match."""
 
+import ast
+import inspect
 import io
 import json
 import logging
@@ -7,6 +9,7 @@ import os
 import re
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import numpy as np
@@ -537,3 +540,16 @@ def test_offline_keeps_to_the_cache_of_the_hub(monkeypatch: pytest.MonkeyPatch) 
     assert os.environ["HF_HUB_OFFLINE"] == "1"
     with pytest.raises(ValueError, match="--roots names what may be read with --offline"):
         allowed_roots(False, [Path("x")])
+
+
+VERB_LINES = 15
+
+
+@pytest.mark.parametrize("verb", app.VERBS)
+def test_a_verb_is_a_few_lines_over_a_function(verb: str) -> None:
+    """Its docstring and its options apart: what it does can be done from Python."""
+    (function,) = ast.parse(textwrap.dedent(inspect.getsource(app.VERBS[verb]))).body
+    assert isinstance(function, ast.FunctionDef)
+    body = function.body[1:]  # after the docstring
+    lines = {line for part in body for line in range(part.lineno, (part.end_lineno or 0) + 1)}
+    assert len(lines) <= VERB_LINES, lines

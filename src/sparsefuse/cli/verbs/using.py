@@ -165,21 +165,11 @@ def serve(
 
     if not allow_urls:
         hub_offline()
-
     limits = ServeLimits(max_mb, max_seconds, concurrency, timeout, batch, wait_ms)
     token = os.environ.pop(TOKEN, "")  # processes that decode files of strangers need not know it
     access = Access(tuple(host_name), tuple(allow_origin), behind_proxy, base_path.rstrip("/"), token)
-    serve_run(
-        run,
-        host=host,
-        port=port,
-        limits=limits,
-        access=access,
-        page=not no_page,
-        device=device,
-        open_to_all=open,
-        trust_code=trust_code,
-    )
+    where: dict[str, Any] = {"host": host, "port": port, "page": not no_page, "device": device}
+    serve_run(run, limits=limits, access=access, open_to_all=open, trust_code=trust_code, **where)
 
 
 def env() -> None:
