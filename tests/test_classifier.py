@@ -105,7 +105,19 @@ def test_lists_are_several_classes() -> None:
     assert clf.classes_.tolist() == ["a", "b", "c"]
     assert all(isinstance(each, list) for each in found)
     assert clf.score(test, truth) == np.mean([a == b for a, b in zip(found, truth, strict=True)])
+    assert clf.score(test, [each[::-1] for each in truth]) == clf.score(test, truth)
     assert clf.predict_proba(test).shape == (9, 3)
+
+
+def test_a_matrix_of_ones_comes_back_as_one() -> None:
+    data = clips(36)
+    del data["label"]
+    matrix = np.eye(4, dtype=int)[np.arange(36) % 3]
+    clf = quick().fit(data, matrix)
+    found, shares = clf.predict(data), clf.predict_proba(data)
+    assert found.shape == shares.shape == (36, 4)
+    assert not shares[:, 3].any(), "no clip had the class"
+    assert clf.score(data, matrix) == np.mean((found == matrix).all(1)) > 0
 
 
 def test_several_columns_are_heads() -> None:
@@ -167,8 +179,8 @@ def test_a_run_that_is_named_is_kept_and_not_trained_again(tmp_path: Path) -> No
     assert len(list((tmp_path / "run" / "data").iterdir())) == 1, "its data were not written again"
     with pytest.raises(ValueError, match=r"was started with data\.manifest"):
         quick(epochs=1).fit(clips(18, seed=1), out=tmp_path / "run")
-    with pytest.raises(ValueError, match=r"was started with train\.epochs=1, not 2"):
-        quick(epochs=2).fit(data, out=tmp_path / "run")
+    with pytest.raises(ValueError, match=r"was started with train\.lr=0.02, not 0.01"):
+        quick(epochs=1, lr=0.01).fit(data, out=tmp_path / "run")
 
 
 def test_a_saved_run_is_complete(fitted: Classifier, tmp_path: Path, monkeypatch, capsys) -> None:
@@ -258,6 +270,7 @@ def test_a_file_that_cannot_be_read_is_named(fitted: Classifier, tmp_path: Path,
 WRONG = {
     "no label": ({"x": [np.ones((2, 3))], "lable": ["a"]}, {}, "column 'label'; did you mean 'lable'.*by label="),
     "no group": (clips(6) | {"persona": list("aabbcc")}, {"group": "person"}, "'person'; did you mean 'persona'"),
+    "no y": (np.ones((4, 2, 3)), {}, "requires y to be passed, but the target y is None"),
     "y too short": (np.ones((4, 2, 3)), {"y": [1, 2]}, "X has 4 clips, label 2 labels; expected as many"),
     "nan": ({"x": [np.full((2, 3), np.nan)], "label": ["a"]}, {}, "'x' of clip 0: 6 of 6 values are NaN"),
     "one class": ({**clips(9), "label": ["a"] * 9}, {}, "all 8 training labels are 'a'; expected at least two classes"),
@@ -287,21 +300,31 @@ def test_another_width_is_an_error(fitted: Classifier) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("name", "message"),
     [
-        ({"kep": 3}, "unknown option of sft 'kep'; did you mean 'keep'"),
-        ({"epoch": 3}, "unknown option of sft 'epoch'; did you mean 'epochs'"),
-        ({"method": "late", "keep": 3}, "unknown option of late 'keep'"),
-        ({"method": "stf", "keep": 3}, "unknown method 'stf'; did you mean 'sft'"),
-        ({"manifest": "m.csv"}, "unknown option of sft 'manifest'"),
-        ({"gmacs": 1}, r"it needs Classifier\('auto'\)"),
+        ("kep", "unknown argument 'kep'; did you mean 'keep'"),
+        ("epoch", "unknown argument 'epoch'; did you mean 'epochs'"),
+        ("manifest", "unknown argument 'manifest'"),
     ],
 )
-def test_an_unknown_argument_is_an_error_with_the_nearest_match(arguments: dict[str, Any], message: str) -> None:
+def test_an_unknown_argument_is_an_error_with_the_nearest_match(name: str, message: str) -> None:
+    for make in (Classifier, Classifier().set_params):
+        with pytest.raises(ValueError, match=message):
+            make(**{name: 3})
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"method": "late", "keep": 3}, "unknown option of late 'keep'"),
+        ({"method": "stf", "keep": 3}, "unknown method 'stf'; did you mean 'sft'"),
+        ({"gmacs": 1}, "it needs method='auto'"),
+    ],
+)
+def test_what_does_not_go_together_is_an_error_of_fit(arguments: dict[str, Any], message: str) -> None:
+    """Not earlier: a search may set one argument after the other."""
     with pytest.raises(ValueError, match=message):
-        Classifier(**arguments)
-    with pytest.raises(ValueError, match=message):
-        Classifier().set_params(**arguments)
+        Classifier(**arguments).fit(clips(3))
 
 
 def test_a_wrong_value_names_the_argument() -> None:

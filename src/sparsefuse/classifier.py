@@ -20,6 +20,7 @@ from sparsefuse.data.columns import (
     Columns,
     Streams,
     absent,
+    axes_of,
     columns_of,
     streams_of,
     write_manifest,
@@ -34,7 +35,7 @@ from sparsefuse.features.extract import extract
 from sparsefuse.files.references import FILES, MEDIA, TABLES, suffix
 from sparsefuse.files.rows import read_table
 from sparsefuse.files.skipped import Unusable
-from sparsefuse.methods import fusions, option_names
+from sparsefuse.methods import fusions, methods, option_names
 from sparsefuse.shown import shown
 
 if TYPE_CHECKING:
@@ -79,8 +80,8 @@ class Classifier:
     Columns `id`, `split`, `group`, `start` and `end` mean what they mean in a manifest. None: a clip lacks the stream.
 
     The labels decide the task, unless `task` does: words, whole numbers and booleans are classes; numbers with a
-    fraction mean regression; lists, or words joined by |, several classes a clip; several columns (`label="verb+noun"`,
-    a list of names, or a DataFrame as y) a class in each.
+    fraction mean regression; lists, words joined by |, or a matrix of 0 and 1 as y, several classes a clip; several
+    columns (`label="verb+noun"`, a list of names, or a DataFrame as y) a class in each.
     """
 
     def __init__(
@@ -131,6 +132,7 @@ class Classifier:
         `if __name__ == "__main__":`.
         Raises ValueError or TypeError, saying what and where, for data that cannot be used.
         """
+        self._check_method()
         folder = Path(out) if out else self._temporary()
         names = label.split(JOIN) if isinstance(label, str) else list(label)
         share = VALID if valid is None or not _is_share(valid) else float(valid)
@@ -152,6 +154,8 @@ class Classifier:
         several columns (n, columns). Raises Unusable, naming the clip, for one of which nothing can be read."""
         labels = self._labels
         values = [self._targets.value(each.label, labels) for each in self._predictions(X)]
+        if self._targets.matrix:
+            return np.array(values)
         return np.array(values, dtype=object) if labels.task == "heads" else array(values)
 
     def predict_proba(self, X: Any) -> Any:
@@ -162,10 +166,19 @@ class Classifier:
             raise AttributeError("predict_proba is for classes; the labels are numbers (regression)")
         shares = np.array([list(each.probabilities.values()) for each in self._predictions(X)])
         place = {name: i for i, name in enumerate(labels.classes)}
+        if self._targets.matrix:  # training may have had no clip of a class
+            known = [(column, place[str(column)]) for column in range(self._targets.matrix) if str(column) in place]
+            columns, places = zip(*known, strict=True)
+            whole = np.zeros((len(shares), self._targets.matrix))
+            whole[:, columns] = shares[:, places]
+            return whole
         if not labels.heads:
             return shares[:, [place[self._targets.text(value)] for value in self.classes_]]
-        heads = zip(labels.heads, self.classes_, strict=True)
-        return [shares[:, [place[f"{head}:{self._targets.text(v)}"] for v in values]] for head, values in heads]
+        classes = [
+            [place[f"{head}:{self._targets.text(value)}"] for value in values]
+            for head, values in zip(labels.heads, self.classes_, strict=True)
+        ]
+        return [shares[:, places] for places in classes]
 
     def score(self, X: Any, y: Any = None) -> float:
         """The share of clips of which all labels are predicted; for regression R^2."""
@@ -176,9 +189,10 @@ class Classifier:
             (values,) = truth.texts.values()
             true, said = np.array(values, dtype=float), found.astype(float)
             return float(1 - ((true - said) ** 2).sum() / ((true - true.mean()) ** 2).sum())
-        rows = list(zip(*truth.texts.values(), strict=True))
-        said = [tuple(map(truth.text, row)) if self._labels.heads else (truth.text(row),) for row in found]
-        return float(np.mean([list(map(parts, a)) == list(map(parts, b)) for a, b in zip(rows, said, strict=True)]))
+        answers = list(found.T) if self._labels.heads else targets_of(found).values()
+        columns = zip(truth.texts.values(), answers, strict=True)
+        right = [[_set(t) == _set(truth.text(a)) for t, a in zip(*column, strict=True)] for column in columns]
+        return float(np.mean(np.all(right, axis=0)))
 
     def cost(self) -> "Cost":
         """What a clip of typical length costs: GMACs, parameters, latency and memory; these the first call measures."""
@@ -295,7 +309,7 @@ class Classifier:
 
     def _fitted_to(self, given: Any, streams: Streams) -> None:
         """Notes what `predict` will be given."""
-        self._axes, self._columns = _axes(given), tuple(streams.cells)
+        self._axes, self._columns = axes_of(given), tuple(streams.cells)
         flat = streams.arrays.get(STREAM)
         self.n_features_in_ = len(self._columns) if flat is None or flat[0] is None else flat[0].shape[1]
         if hasattr(given, "columns"):
@@ -329,10 +343,10 @@ class Classifier:
         from sparsefuse.runs.records import Result
         from sparsefuse.runs.summary import MAIN_METRIC, METRICS
 
-        methods = self._affordable(config)
-        variants = methods_of(config, methods, Path())
+        names = self._affordable(config)
+        variants = methods_of(config, names, Path())
         failed = run_cells(grid(config, variants, [config.seed], folder, root=Path(), tested=False), jobs=jobs)
-        runs = [run for method in methods if (run := RunFolder(folder / f"{method}-seed{config.seed}")).finished]
+        runs = [run for method in names if (run := RunFolder(folder / f"{method}-seed{config.seed}")).finished]
         if not runs:
             raise ValueError(f"no method could be trained: {failed[0]}")
         results = {run: run.read(Result) for run in runs}
@@ -357,12 +371,12 @@ class Classifier:
         clips = load_clips(config.data, Path())
         configs = [dataclasses.replace(config, method=method) for method in fusions()]
         costs = {c.method: count(new_model(c, clips), clips.typical).total / 1e9 for c in configs}
-        if not (methods := [method for method, cost in costs.items() if cost <= self.gmacs]):
+        if not (names := [method for method, cost in costs.items() if cost <= self.gmacs]):
             cheapest = min(costs, key=lambda method: costs[method])
             raise ValueError(
                 f"gmacs={self.gmacs:g}: the cheapest method, {cheapest}, costs {costs[cheapest]:.3g} a clip"
             )
-        return methods
+        return names
 
     def _load(self, targets: Targets) -> None:
         """Makes the trained model ready."""
@@ -374,7 +388,9 @@ class Classifier:
         self.__dict__.pop("classes_", None)
         if (labels := self.predictor_.labels).task != "regression":
             classes = targets.classes(labels)
-            self.classes_ = classes if labels.heads else classes[0]
+            self.classes_: Any = (
+                classes if labels.heads else np.arange(targets.matrix) if targets.matrix else classes[0]
+            )
 
     def _predictions(self, given: Any) -> "list[Prediction]":
         """One for each clip. Raises Unusable, naming the clip, for the first that there is none for."""
@@ -396,9 +412,9 @@ class Classifier:
         predictor = self._predictor
         if isinstance(given, str | Path) and suffix(str(given)) in FILES - TABLES:
             return [given]
-        if _axes(given) != self._axes:
+        if axes_of(given) != self._axes:
             raise ValueError(
-                f"X has {_axes(given)} axes, {self._axes} in fit. Reshape your data: of an array (N, F), one clip is "
+                f"X has {axes_of(given)} axes, {self._axes} in fit. Reshape your data: of an array (N, F), one clip is "
                 "X[None]"
             )
         columns = columns_of(_manifest_of(given, texts) if isinstance(given, str | Path) else given)
@@ -431,18 +447,26 @@ class Classifier:
             )
 
     def _check_names(self) -> None:
-        """Raises ValueError, with the nearest match, for an argument that is neither a setting nor the method's."""
+        """Raises ValueError, with the nearest match, for an argument that is no setting and no method's option."""
         options = [name for name in self._options if name not in _SETTINGS]
-        if options:
-            methods = fusions() if self.method == AUTO else [self.method]
-            of_method = {name for method in methods for name in option_names(method)}
+        if options and not str(self.method).endswith(".py"):
+            known = {name for method in methods() for name in option_names(method)} | _SETTINGS.keys()
             for name in options:
-                if name not in of_method:
-                    raise ValueError(unknown(f"option of {self.method}", name, {*of_method, *_SETTINGS}))
+                if name not in known:
+                    raise ValueError(unknown("argument", name, known))
+
+    def _check_method(self) -> None:
+        """Raises ValueError for a method that is not there, or that lacks an option."""
+        options = [name for name in self._options if name not in _SETTINGS]
+        available = {name for method in self._methods() for name in option_names(method)}
+        for name in options:
+            if name not in available:
+                raise ValueError(unknown(f"option of {self.method}", name, available | _SETTINGS.keys()))
         if self.gmacs is not None and self.method != AUTO:
-            raise ValueError(
-                f"gmacs={self.gmacs} chooses among methods; it needs Classifier({AUTO!r}), not {self.method!r}"
-            )
+            raise ValueError(f"gmacs={self.gmacs} chooses among methods; it needs method={AUTO!r}, not {self.method!r}")
+
+    def _methods(self) -> list[str]:
+        return fusions() if self.method == AUTO else [str(self.method)]
 
     def _given(self, name: str) -> Any:
         """An option, if it was given."""
@@ -469,6 +493,10 @@ def _gathered(given: Any, y: Any, names: list[str], valid: Any) -> tuple[Columns
 
 def _labelled(given: Any, y: Any, names: list[str]) -> tuple[Columns, dict[str, list[Any]]]:
     columns = columns_of(given)
+    if y is None and axes_of(given):
+        raise ValueError(
+            "Classifier requires y to be passed, but the target y is None: arrays have no column of labels"
+        )
     if y is None:
         return columns, {name: _column(columns, name, "; name it by label=, or give y") for name in names}
     labels, count = targets_of(y), len(next(iter(columns.values())))
@@ -506,9 +534,9 @@ def _digest(streams: Streams, marks: Mapping[str, Sequence[object]]) -> str:
     return digest.hexdigest()[:16]
 
 
-def _axes(given: Any) -> int:
-    """Of an array; 0 for data in another form."""
-    return given.ndim if hasattr(given, "__array__") and not hasattr(given, "columns") else 0
+def _set(label: str) -> list[str]:
+    """The classes that a label names, in whatever order."""
+    return sorted(parts(label))
 
 
 def _is_share(valid: Any) -> bool:

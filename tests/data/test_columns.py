@@ -42,7 +42,8 @@ STREAMS = {
     "a tensor": (torch.stack([torch.from_numpy(A)] * 2), [A, A]),
     "a list of arrays": ([A, B], [A, B]),
     "a list of tensors": ([torch.from_numpy(A), torch.from_numpy(B)], [A, B]),
-    "a list of vectors": ([A[0], B[0]], [A[0][:, None], B[0][:, None]]),
+    "a column of vectors": ({"x": [A[0], B[0]]}, [A[0][:, None], B[0][:, None]]),
+    "a list of vectors": ([A[0], B[0]], [A[:1], B[:1]]),
     "nested lists": ([A.tolist(), B.tolist()], [A, B]),
     "rows of numbers": (NUMBERS, [row[None] for row in NUMBERS]),
     "rows in lists": (NUMBERS.tolist(), [row[None] for row in NUMBERS]),
@@ -90,7 +91,7 @@ WRONG = {
     "ragged": ({"rgb": [A, [[1], [1, 2]]]}, "'rgb' of clip 1 is no array of numbers: its rows have different lengths"),
     "empty": (
         {"rgb": [A, np.ones((0, 3))]},
-        r"'rgb' of clip 1 has shape \(0, 3\); expected \(N, F\), at least one token",
+        r"'rgb' of clip 1 has 0 token\(s\), 3 feature\(s\)",
     ),
     "pictures": ({"rgb": [np.ones((2, 3, 4))]}, r"'rgb' of clip 0 has shape \(2, 3, 4\); expected \(N, F\)"),
     "lengths": ({"rgb": [A, B], "sound": [A]}, "columns have different lengths: rgb 2, sound 1"),
@@ -102,6 +103,7 @@ WRONG = {
     "a number in text": ({"t": ["it rains", "it snows", 3]}, "'t' of clip 2 is int; the others are text"),
     "a name": ({"../rgb": [A]}, "'../rgb' cannot name a stream; use letters, digits, _ and -"),
     "a vector": (np.arange(3.0), r"got an array \(3,\) of float64"),
+    "vectors of different lengths": ([[1.0, 2.0], [3.0]], r"a clip is x\[:, None\]"),
     "four axes": (np.ones((2, 2, 2, 2)), r"got an array \(2, 2, 2, 2\)"),
 }
 

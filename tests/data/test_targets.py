@@ -45,6 +45,15 @@ def test_numbers_with_a_fraction_are_regression() -> None:
     assert [targets.value(text, labels) for text in targets.texts["label"]] == [0.1, 0.25, 2.0]
 
 
+def test_a_matrix_of_ones_is_several_classes() -> None:
+    """Its last column has none; the empty row is a clip of no class."""
+    matrix = np.array([[1, 0, 1, 0], [0, 1, 0, 0], [0, 0, 0, 0]])
+    targets, labels = learnt(**targets_of(matrix))
+    assert (labels.task, labels.classes, targets.matrix) == ("multilabel", ("0", "1", "2"), 4)
+    assert [targets.value(text, labels).tolist() for text in targets.texts["label"]] == matrix.tolist()
+    assert targets_of(np.array([["b"], ["a"]])) == {"label": ["b", "a"]}
+
+
 def test_several_columns_are_heads() -> None:
     frame = pd.DataFrame({"verb": ["put", "take"], "count": [2, 1]})
     targets, labels = learnt(**targets_of(frame))
@@ -71,7 +80,7 @@ def test_a_label_that_is_none_is_named(given, message: str) -> None:
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        (np.ones((3, 2)), r"y has shape \(3, 2\); expected a label a clip: y.ravel\(\)"),
+        (np.full((3, 2), 7), r"y has shape \(3, 2\); expected a label a clip; for several"),
         ("ab", "y is str"),
         (3, "y is int"),
     ],

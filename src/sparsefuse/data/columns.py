@@ -56,7 +56,7 @@ def columns_of(given: Any) -> Columns:
         columns = {str(name): list(given[name]) for name in given.columns}
     elif isinstance(given, Mapping):
         columns = {str(name): _cells(str(name), cells) for name, cells in given.items()}
-    elif hasattr(given, "__array__") and not isinstance(given, np.generic) and len(np.shape(given)):
+    elif hasattr(given, "__array__") and not isinstance(given, np.generic):
         columns = _of_array(_numpy(given))
     elif isinstance(given, Sequence):
         columns = _of_list(given)
@@ -166,8 +166,13 @@ def _of_list(values: Sequence[Any]) -> Columns:
     if isinstance(first, Mapping):
         names = dict.fromkeys(str(name) for row in values for name in row)
         return {name: [row.get(name) for row in values] for name in names}
-    if isinstance(first, list | tuple) and all(np.isscalar(cell) for cell in first) and not isinstance(first[0], str):
-        return _of_array(np.asarray(values))  # rows of numbers
+    if first is not None and not isinstance(first, str | Path) and _depth(first) == 1:
+        try:
+            return _of_array(np.asarray([_numpy(row) for row in values]))  # rows of numbers
+        except ValueError as error:
+            raise ValueError(
+                "clips are vectors of different lengths; of a number a token, a clip is x[:, None]"
+            ) from error
     return {STREAM: list(values)}
 
 
@@ -181,6 +186,22 @@ def _cells(name: str, cells: Any) -> list[Any]:
             "one array (n, N, F); of one clip: [x]"
         )
     return list(cells)
+
+
+def axes_of(given: Any) -> int:
+    """Of an array, or a list of arrays; 0 for data with names, and for paths and texts."""
+    if hasattr(given, "columns") or isinstance(given, Mapping | str | Path):
+        return 0
+    rows = given if isinstance(given, Sequence) else _numpy(given)
+    first = next((row for row in rows if not absent(row)), "")
+    return 0 if isinstance(first, Mapping | str | Path) else 1 + _depth(first)
+
+
+def _depth(clip: Any) -> int:
+    """How many axes a clip has; 2 for lists of different lengths."""
+    if isinstance(clip, list | tuple):
+        return 1 + max(map(_depth, clip), default=0)
+    return getattr(clip, "ndim", 0)
 
 
 def _numpy(given: Any) -> np.ndarray:
@@ -236,8 +257,12 @@ def _array(where: str, cell: Any) -> np.ndarray:
     if values.dtype.kind not in "fiub":
         raise ValueError(f"{where} holds {values.dtype} values, expected numbers (tokens, features)")
     values = values[:, None] if values.ndim == 1 else values
-    if values.ndim != 2 or 0 in values.shape:
-        raise ValueError(f"{where} has shape {values.shape}; expected (N, F), at least one token and one feature")
+    if values.ndim != 2:
+        raise ValueError(f"{where} has shape {values.shape}; expected (N, F), tokens and features")
+    if 0 in values.shape:
+        tokens, features = values.shape
+        some = f"{tokens} token(s), {features} feature(s)"
+        raise ValueError(f"{where} has {some} (shape={values.shape}) while a minimum of 1 is required.")
     with np.errstate(over="ignore"):
         values = values.astype(np.float32)
     bad = ~np.isfinite(values)

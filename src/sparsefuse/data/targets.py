@@ -11,6 +11,12 @@ from sparsefuse.data.manifest import JOIN
 from sparsefuse.files.rows import BLANK
 
 
+class Ones(list[int]):
+    """The classes of a clip, as the columns that are 1 in its row of a matrix of 0 and 1."""
+
+    width: int
+
+
 class Targets:
     """The labels of the clips that a model was fitted to: the value that each text stands for, by column."""
 
@@ -18,6 +24,9 @@ class Targets:
         """Raises ValueError, naming the row, for a label that is missing or cannot be told from another one."""
         self.names = tuple(columns)
         self.values: dict[str, dict[str, Any]] = {name: {} for name in columns}
+        rows = [label for labels in columns.values() for label in labels if isinstance(label, Ones)]
+        self.matrix = rows[0].width if rows else 0
+        """columns of the matrix that the labels were; 0 if they were none"""
         self.lists = any(_is_list(label) for labels in columns.values() for label in labels)
         self.texts = {name: [self._text(name, row, x) for row, x in enumerate(xs)] for name, xs in columns.items()}
 
@@ -45,6 +54,8 @@ class Targets:
         if labels.task == "heads":
             return [self.values[name].get(part, part) for name, part in zip(self.names, text.split(JOIN), strict=True)]
         known = self.values[self.names[0]]
+        if self.matrix:
+            return np.isin(np.arange(self.matrix), [known[part] for part in parts(text)]).astype(int)
         if labels.task == "multilabel":
             return [known.get(part, part) for part in parts(text)] if self.lists else text
         return known.get(text, text)
@@ -67,14 +78,28 @@ def targets_of(y: Any, name: str = "label") -> dict[str, list[Any]]:
         return {str(column): list(y[column]) for column in y.columns}
     if isinstance(y, Mapping):
         return {str(column): list(labels) for column, labels in y.items()}
-    if hasattr(y, "__array__") and np.ndim(y) != 1:
-        raise ValueError(
-            f"y has shape {np.shape(y)}; expected a label a clip: y.ravel(); of several columns a DataFrame or dict, "
-            "for several classes a clip a list of lists"
-        )
+    if hasattr(y, "__array__"):
+        return {name: _of_array(np.asarray(y))}
     if isinstance(y, str) or not isinstance(y, Iterable):
         raise ValueError(f"y is {type(y).__name__}; expected a list of labels")
     return {name: list(y)}
+
+
+def _of_array(y: np.ndarray) -> list[Any]:
+    if y.ndim == 2 and y.shape[1] > 1 and np.isin(y, (0, 1)).all():
+        return [_ones(row) for row in y]
+    if y.ndim == 1 or (y.ndim == 2 and y.shape[1] == 1):
+        return list(y.reshape(-1))
+    raise ValueError(
+        f"y has shape {y.shape}; expected a label a clip; for several classes a clip, a matrix of 0 and 1 or a list of "
+        "lists; for several columns, a DataFrame or dict"
+    )
+
+
+def _ones(row: np.ndarray) -> Ones:
+    ones = Ones(np.flatnonzero(row).tolist())
+    ones.width = len(row)
+    return ones
 
 
 def array(values: Sequence[Any]) -> np.ndarray:
