@@ -182,6 +182,9 @@ class Train:
     """bfloat16 runs the model under autocast; weights stay float32"""
     device: str = "auto"
     """auto = cuda if there is one, else cpu"""
+    cache: Literal["auto", "cpu", "gpu"] = "auto"
+    """where the training split's features are kept between epochs. auto: on the GPU, if training runs there, nothing in
+    data changes them at random and they fill at most half of its free memory; else in data.cache_mb"""
     save_minutes: float = 5.0
     """a checkpoint is written at every epoch's end and after this many minutes within one"""
     replay: int = 4

@@ -43,6 +43,8 @@ class Clips(NamedTuple):
     """modality -> F"""
     longest: dict[str, int]
     """modality -> largest N among the training clips"""
+    tokens: dict[str, int]
+    """modality -> N summed over the training clips"""
     typical: dict[str, int]
     """modality -> median N among the training clips"""
     stats: Stats | None
@@ -115,6 +117,7 @@ def load_clips(data: Data, root: Path) -> Clips:
         labels=prepared.labels,
         features=prepared.features,
         longest={name: max(counts) for name, counts in lengths.items()},
+        tokens={name: sum(counts) for name, counts in lengths.items()},
         typical={name: round(median(counts)) for name, counts in lengths.items()},
         stats=stats,
         skips=[*_lost_before(manifest, prepared.features), *prepared.skips],

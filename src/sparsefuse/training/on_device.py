@@ -8,6 +8,7 @@ from torch import Tensor
 
 from sparsefuse.mixup import Mix
 from sparsefuse.tokens import Batch, Tokens
+from sparsefuse.training.device_features import DeviceFeatures
 
 
 class Drawn(NamedTuple):
@@ -18,17 +19,18 @@ class Drawn(NamedTuple):
     seed: int
 
 
-def on_device(steps: Iterable[Drawn], device: torch.device) -> Iterator[Drawn]:
-    """The same with their tensors on `device`; on CUDA by a stream of its own, so that no step waits for a copy."""
-    if device.type != "cuda":
-        yield from (_moved(step, device) for step in steps)
-        return
-    stream = torch.cuda.Stream(device)
+def on_device(steps: Iterable[Drawn], device: torch.device, features: DeviceFeatures | None = None) -> Iterator[Drawn]:
+    """The same with their tensors on `device`; on CUDA by a stream of its own, so that no step waits for a copy.
+
+    With `features`, their batches are places in these.
+    """
+    stream = torch.cuda.Stream(device) if device.type == "cuda" else None
     for step in steps:
-        with torch.cuda.stream(stream):
+        with torch.cuda.stream(stream):  # None changes nothing
             moved = _moved(step, device)
-        torch.cuda.current_stream(device).wait_stream(stream)
-        yield moved
+        if stream:
+            torch.cuda.current_stream(device).wait_stream(stream)
+        yield moved._replace(batch=features.gathered(moved.batch)) if features else moved
 
 
 def _moved(step: Drawn, device: torch.device) -> Drawn:

@@ -40,6 +40,7 @@ from sparsefuse.tokens import Batch, HeadOutputs, Tokens
 from sparsefuse.training import distributed, extend, multiclip, pretrained, replay
 from sparsefuse.training.balance import check_balance, class_weights, sample_chances
 from sparsefuse.training.best import better, check_best
+from sparsefuse.training.device_features import check_cache, kept_features
 from sparsefuse.training.loss import Loss
 from sparsefuse.training.on_device import Drawn, on_device
 from sparsefuse.training.position import Learner, Position
@@ -81,6 +82,7 @@ def train(
     check_config(config)
     check_one_test_split(config)
     rank = distributed.join(config.train.device)
+    check_cache(config, rank.device)
     folder = RunFolder(out)
     before = extend.planned(folder, config) if resume else 0
     ended = (folder.tested if tested else folder.finished) and not before
@@ -162,6 +164,7 @@ class _Run:
         self.plan = model.mixup_plan()
         sizes, size = clips.sizes["train"], spec.batch_size
         self.buckets = LengthBuckets(sizes, size, seed=config.seed, shuffle=True, chances=chances)
+        self.kept = kept_features(config, clips, rank.device)
         self.saved_at = time.monotonic()
 
     @property
@@ -201,7 +204,7 @@ class _Run:
         batches, read_every = self.buckets.epoch(at.epoch), READ_EVERY[self.rank.device.type]
         loss_sum = torch.tensor(at.loss_sum, dtype=torch.float64, device=self.rank.device)
         start = time.monotonic()
-        for drawn in on_device(self._draw(at, batches), self.rank.device):
+        for drawn in on_device(self._draw(at, batches), self.rank.device, self.kept):
             loss_sum += self._step(at, drawn, total=len(batches[at.batch]), count=len(batches))
             at = replace(at, batch=at.batch + 1)
             save = time.monotonic() - self.saved_at > 60 * self.config.train.save_minutes
@@ -258,13 +261,15 @@ class _Run:
         """
         rank, spec = self.rank, self.config.train
         shares = [batch[rank.rank :: rank.world] or batch[:1] for batch in batches]
+        if self.kept:
+            return map(self.kept.places, shares)
         loader = DataLoader(
             self.clips.splits[split],
             batch_sampler=shares,
             num_workers=spec.workers,
             collate_fn=_Collate(self.clips.features),
         )
-        yield from loader
+        return iter(loader)
 
     def predict(self, split: str) -> Predicted:
         """Outputs for a split, shared among the processes; each gets all of them."""
