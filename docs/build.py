@@ -90,9 +90,11 @@ def configuration() -> str:
 
 
 def python() -> str:
-    """The public names of the package."""
-    parts = ["# Python\n\nEverything that `import sparsefuse` offers."]
-    parts += [f"::: sparsefuse.{sparsefuse._HOMES[name]}.{name}" for name in sparsefuse.__all__]
+    """The public names of the package, each from the module that its type checkers read it from."""
+    text = Path(sparsefuse.__file__).read_text(encoding="utf-8")
+    homes = {name: home for home, name in re.findall(r"from (sparsefuse[.\w]*) import (\w+) as \2", text)}
+    parts = ["# Python\n\nEverything that `import sparsefuse` offers. Commands and functions of one name do the same."]
+    parts += [f"::: {homes[name]}.{name}" for name in sparsefuse.__all__]
     return "\n\n".join(parts) + "\n"
 
 
