@@ -1,5 +1,7 @@
 """The pages for users, and the code blocks in them."""
 
+import contextlib
+import io
 import re
 import shlex
 from pathlib import Path
@@ -51,3 +53,14 @@ def calls(command: str) -> list[list[str]]:
         if match:
             found.append(shlex.split(match[1]))
     return found
+
+
+def run_python(block: Block, names: dict[str, object]) -> None:
+    """Runs a Python block, with `names` from blocks before; where `print(...)  # text` says what it prints, it must."""
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        exec(compile(block.text, str(block), "exec"), names)
+    prints = [line for line in block.text.splitlines() if line.startswith("print(")]
+    for line, got in zip(prints, printed.getvalue().splitlines(), strict=True):
+        said = line.partition("  # ")[2]
+        assert said in ("", got), f"{block}: {line} printed {got}"
