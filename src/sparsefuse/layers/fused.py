@@ -8,8 +8,8 @@ import itertools
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, TypeGuard, TypeVar
 
-import torch
 from torch import Tensor, nn
+from torch.nn.modules import module as registry
 
 from sparsefuse.layers import ops
 from sparsefuse.layers.block import Attention, Block, Mlp, Norm
@@ -18,6 +18,12 @@ from sparsefuse.tokens import Tokens
 
 _FORWARDS: dict[type[nn.Module], Callable[..., Any]] = {}
 _CALL = nn.Module.__call__
+_GLOBAL_HOOKS = (  # PyTorch's own function for it is newer than 2.6
+    registry._global_forward_pre_hooks,
+    registry._global_forward_hooks,
+    registry._global_backward_pre_hooks,
+    registry._global_backward_hooks,
+)
 M = TypeVar("M", bound=nn.Module)
 
 
@@ -44,7 +50,7 @@ def is_unmodified(module: nn.Module, kind: type[M]) -> TypeGuard[M]:
 
 def may_fuse(x: Tensor) -> bool:
     """Whether a backend may have fused operations for `x`, and there are no global module hooks."""
-    return ops.has_alternative(x) and not torch.nn.modules.module._has_any_global_hook()
+    return ops.has_alternative(x) and not any(_GLOBAL_HOOKS)
 
 
 def run_blocks(blocks: Sequence[nn.Module], tokens: Tokens) -> Tokens:
