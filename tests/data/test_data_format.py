@@ -362,7 +362,7 @@ def test_the_page_has_the_rules_of_the_code() -> None:
     assert list(page) == list(RULES)
     for name, rule in RULES.items():
         weight, says, _, fix = page[name]
-        assert (weight, says, fix) == tuple(rule), name
+        assert (weight, says, fix) == (rule.severity, rule.says, rule.fix), name
 
 
 def test_errors_come_first_then_warnings() -> None:

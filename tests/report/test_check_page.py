@@ -12,6 +12,7 @@ from sparsefuse.cli.verbs.data import check as verb
 from sparsefuse.config import Config, Data
 from sparsefuse.data.check import Report, check
 from sparsefuse.data.check.report import Histogram
+from sparsefuse.data.check.rules import RULES
 from sparsefuse.report.check_page import write_page
 
 
@@ -51,6 +52,23 @@ def test_the_page_names_problems_and_escapes_them(page: str) -> None:
     assert "&lt;b&gt;gone&lt;/b&gt;.npy: file not found" in page
     assert page.count('<section id="missing">') == 1
     assert 'href="#leak-file"' in page
+
+
+def test_the_page_says_what_is_wrong_and_not_what_should_hold(page: str) -> None:
+    """A red error beside "Every file is there" reads as its opposite."""
+    assert page.count("1 file is not there") == 2, "in the table, and above the list"
+    assert "Every file is there" not in page
+    assert RULES["unreadable"].found(2) == "2 files cannot be read"
+    assert RULES["nonfinite"].found(1) == "1 file holds values that are not finite"
+    assert RULES["nonfinite"].found(2) == "2 files hold values that are not finite"
+    assert RULES["gaps"].found(3) == "3 modalities are missing from some rows"
+
+
+def test_every_rule_can_be_told_of_one_finding_and_of_many() -> None:
+    for rule in RULES.values():
+        for n in (1, 12):
+            assert not set("[]{}/") & set(rule.found(n))
+            assert rule.found(n)[0].isupper() or rule.found(n)[0].isdigit() or rule.found(n)[0] == "`"
 
 
 def test_the_page_draws_lengths_and_balance(page: str) -> None:

@@ -1,5 +1,6 @@
 """The rules of `check`, each with its severity and nearest fix; docs/data-format.md explains them."""
 
+import re
 from typing import Literal, NamedTuple
 
 Severity = Literal["error", "warning", "note"]
@@ -11,6 +12,14 @@ class Rule(NamedTuple):
     severity: Severity
     says: str
     fix: str
+    wrong: str
+    """what is wrong where it is broken; see `found`"""
+
+    def found(self, n: int) -> str:
+        """`1 file cannot be read`, `2 files cannot be read`: of [is/are], or [s], what suits the number."""
+        return re.sub(r"\[(?:([^/\]]*)/)?([^\]]*)\]", lambda m: (m[1] or "") if n == 1 else m[2], self.wrong).format(
+            n=n
+        )
 
 
 RULES = {
@@ -19,159 +28,257 @@ RULES = {
         "The manifest is a UTF-8 table with an id, a label and a column of files, as many cells in every row as in "
         "the header, and known splits.",
         "correct the line that is named; nothing else can be checked before",
+        "The manifest cannot be read as a table with an id, a label and a column of files",
     ),
-    "id": Rule("error", "Every row has an id of its own.", "rename or take out the rows that are named"),
+    "id": Rule(
+        "error",
+        "Every row has an id of its own.",
+        "rename or take out the rows that are named",
+        "{n} id[s] [is/are] empty or stand[s/] on several rows",
+    ),
     "unusable": Rule(
         "error",
         "The rows can be divided into splits, and the training rows show at least two classes, or numbers.",
         "follow the message: it names the option or the column",
+        "The rows cannot be divided into splits and trained on",
     ),
     "missing": Rule(
-        "error", "Every file is there; paths are relative to the manifest.", "copy the file, or empty its cell"
+        "error",
+        "Every file is there; paths are relative to the manifest.",
+        "copy the file, or empty its cell",
+        "{n} file[s] [is/are] not there",
     ),
     "unreadable": Rule(
         "error",
         "Every file can be read: features are (N, F) numbers in a known format, media can be decoded to their end.",
         "write or copy the file again, or empty its cell",
+        "{n} file[s] cannot be read",
     ),
-    "nonfinite": Rule("error", "Features are finite.", "replace NaN and infinite values where the features are made"),
+    "nonfinite": Rule(
+        "error",
+        "Features are finite.",
+        "replace NaN and infinite values where the features are made",
+        "{n} file[s] hold[s/] values that are not finite",
+    ),
     "width": Rule(
         "error",
         "All clips have as many features F in a modality as most training clips.",
         "make the features of all clips with one extractor and the same options",
+        "{n} file[s] [has/have] another number of features than most training clips",
     ),
-    "label": Rule("error", "Every row has a label that training can use.", "correct the label, or take out the row"),
-    "dropped": Rule("error", "Every row has a file that can be used.", "correct one of its files, or take out the row"),
+    "label": Rule(
+        "error",
+        "Every row has a label that training can use.",
+        "correct the label, or take out the row",
+        "{n} label[s] cannot be used in training",
+    ),
+    "dropped": Rule(
+        "error",
+        "Every row has a file that can be used.",
+        "correct one of its files, or take out the row",
+        "{n} row[s] [has/have] no file that can be used",
+    ),
     "segment": Rule(
         "error",
         "`start` and `end` are seconds within the file, and `end` comes after `start`.",
         "correct the cells; an empty `start` is the beginning, an empty `end` the end",
+        "{n} row[s] [has/have] a `start` or `end` that does not fit the file",
     ),
     "leak-file": Rule(
         "error",
         "No file, or overlapping part of it, is in two splits.",
         "give the rows one `group` and set data.split.by=group, or take one of them out",
+        "{n} file[s] [is/are] in two splits, whole or in part",
     ),
     "leak-content": Rule(
         "error",
         "No two files of different splits have the same contents.",
         "give the rows one `group` and set data.split.by=group, or take one of them out",
+        "The same contents are in files of different splits, {n} time[s]",
     ),
     "leak-group": Rule(
         "warning",
         "No group, and no recording, is in two splits.",
         "set data.split.by and data.split.valid_by to group, which keeps them together",
+        "{n} time[s], groups or recordings are in two splits",
     ),
     "one-group": Rule(
         "warning",
         "Two groups or more validate, where training has others.",
         "put more groups into valid, or set data.split.by=group and data.split.valid_by=stratified",
+        "One group alone validates, where training has others",
     ),
     "group-apart": Rule(
         "warning",
         "No group lies apart: its streams' means and deviations are not twice as far from those of the median group as "
         "is usual, and 5 scaled MADs more.",
         "look at how it was recorded (side, unit, device); let it train, or validate beside others",
+        "{n} group[s] lie[s/] apart from the others",
     ),
-    "duplicate": Rule("warning", "No two clips of a split have the same contents.", "take out all but one"),
+    "duplicate": Rule(
+        "warning",
+        "No two clips of a split have the same contents.",
+        "take out all but one",
+        "The same contents are in several clips of a split, {n} time[s]",
+    ),
     "constant": Rule(
-        "warning", "Every feature changes within the set.", "take the columns out where the features are made"
+        "warning",
+        "Every feature changes within the set.",
+        "take the columns out where the features are made",
+        "Features of {n} [modality/modalities] never change",
     ),
     "rising": Rule(
         "warning",
         "No feature rises through every clip, as a clock or a counter does.",
         "take the column out; of a sensor file, say which one is `time`",
+        "{n} feature[s] rise[s/] through every clip, as a clock or a counter does",
     ),
     "extreme": Rule(
         "warning",
         "No value is 50 scaled MADs off the median of all clips and 10 times as far as clips usually reach.",
         "look at the recording; correct the value, or leave its cell empty",
+        "{n} value[s] [lies/lie] far beyond all others",
     ),
     "sentinel": Rule(
         "warning",
         "No number stands for a missing value: none such as -9999, or whole and repeated, is far from all others.",
         "leave the cell empty, or name the number in `missing` of the extractor `series`",
+        "{n} number[s] seem[s/] to stand for a missing value",
     ),
     "saturated": Rule(
         "warning",
         "A feature does not stay at its lowest or highest value, as beyond the limits of a device.",
         "look at the recordings; measure with a wider range",
+        "{n} feature[s] stay[s/] at [its/their] lowest or highest value",
     ),
     "clock": Rule(
         "warning",
         "The clock of a sensor's file does not step back, and its time stamps do not come in bursts.",
         "set `unsorted: error` to leave such files out; of bursts, leave out `time` and set `file_rate`",
+        "The clock steps back, or comes in bursts, in {n} sensor file[s]",
     ),
     "table": Rule(
         "warning",
         "Where features are to be extracted, every column of .csv files has an extractor.",
         "name the column as `source` of one in `features`, such as series; nothing to do if it holds features",
+        "{n} column[s] of .csv files [has/have] no extractor",
     ),
     "length": Rule(
         "warning",
         "Lengths are alike: none is half or twice the median and 5 scaled MADs off it (on a log scale).",
         "look at the clips; cut them, set data.max_length, or take them out",
+        "{n} clip[s] [is/are] far longer or shorter than the others",
     ),
     "rate": Rule(
         "warning",
         "Tokens per second, a clip's lengths in different modalities, frames per second and samples per second go "
         "together: none is 1.5 times the median or more and 5 scaled MADs off it (on a log scale).",
         "make the features again with one rate; convert the media",
+        "{n} clip[s] [has/have] rates or lengths that do not go together",
     ),
     "streams": Rule(
-        "warning", "A media column's files have picture if most have, and sound if most have.", "replace the file"
+        "warning",
+        "A media column's files have picture if most have, and sound if most have.",
+        "replace the file",
+        "{n} file[s] lack[s/] the picture or the sound that most have",
     ),
     "apart": Rule(
-        "warning", "A file's picture and sound are equally long, to a third and a second.", "cut the longer one"
+        "warning",
+        "A file's picture and sound are equally long, to a third and a second.",
+        "cut the longer one",
+        "Picture and sound of {n} file[s] are not equally long",
     ),
     "start": Rule(
         "warning",
         "A file's picture and sound begin within 50 ms of each other.",
         "nothing is shifted: the late one begins with silence or black frames; or leave that out by a `start`",
+        "Picture and sound of {n} file[s] begin more than 50 ms apart",
     ),
     "holes": Rule(
         "warning",
         "The time stamps of a sound have no holes of half a packet or more.",
         "nothing is shifted: `extract` puts silence there; look at the recording",
+        "The sound of {n} file[s] has holes",
     ),
     "silent": Rule(
         "warning",
         "The mean of the channels is louder than -60 dB below full scale somewhere.",
         "look at the recording; if its channels cancel, set `channels: left` (or right, max) in `features`",
+        "{n} file[s] [is/are] silent",
     ),
     "cancel": Rule(
         "warning",
         "The mean of the channels is at most 20 dB quieter than the loudest one.",
         "set `channels: left` (or right, max) in `features`",
+        "The channels of {n} file[s] cancel each other",
     ),
-    "black": Rule("warning", "A picture has a pixel brighter than 16 of 255.", "look at the recording"),
-    "frozen": Rule("warning", "Something moves in a film.", "look at the recording"),
-    "split": Rule("warning", "Train, valid and test have rows.", "set data.split, or fill the `split` column"),
+    "black": Rule(
+        "warning",
+        "A picture has a pixel brighter than 16 of 255.",
+        "look at the recording",
+        "{n} picture[s] or film[s] [is/are] black",
+    ),
+    "frozen": Rule("warning", "Something moves in a film.", "look at the recording", "Nothing moves in {n} film[s]"),
+    "split": Rule(
+        "warning",
+        "Train, valid and test have rows.",
+        "set data.split, or fill the `split` column",
+        "{n} split[s] [has/have] no usable row",
+    ),
     "absent": Rule(
-        "warning", "Every class is in every split.", "collect more clips, or divide by data.split.by=stratified"
+        "warning",
+        "Every class is in every split.",
+        "collect more clips, or divide by data.split.by=stratified",
+        "Classes are missing from {n} split[s]",
     ),
     "uneven": Rule(
         "warning",
         "No class has ten times as many training clips as another.",
         "collect more clips of the small classes; judge by mAP or macro-F1, not top-1 alone",
+        "One class has at least ten times as many training clips as another",
     ),
     "alike": Rule(
         "warning",
         "No two classes, or groups, differ only in case, spaces, the encoding of accents, or how a number is written.",
         "write it in one way",
+        "Names differ only in case, spaces, accents or how a number is written, in {n} way[s]",
     ),
     "several": Rule(
         "warning",
         "No label of one class is a list of several.",
         "set data.separator to what stands between them",
+        "Labels of one class seem to be lists of several",
     ),
-    "gaps": Rule("note", "Every row has every modality.", "nothing to do: every method takes any subset"),
-    "sizes": Rule("note", "The pictures of a column have one size.", "nothing to do: `extract` scales them"),
+    "gaps": Rule(
+        "note",
+        "Every row has every modality.",
+        "nothing to do: every method takes any subset",
+        "{n} [modality is/modalities are] missing from some rows",
+    ),
+    "sizes": Rule(
+        "note",
+        "The pictures of a column have one size.",
+        "nothing to do: `extract` scales them",
+        "Pictures of {n} column[s] differ in size",
+    ),
     "media": Rule(
-        "note", "Columns hold features, or all hold media.", "make features of them: sparsefuse extract MANIFEST"
+        "note",
+        "Columns hold features, or all hold media.",
+        "make features of them: sparsefuse extract MANIFEST",
+        "{n} column[s] hold[s/] media beside features",
     ),
-    "remote": Rule("note", "Files are on this machine.", "nothing to do: `extract` reads them; they are not checked"),
-    "skipped": Rule("note", "`extract` left out nothing.", "read skipped.jsonl beside the manifest"),
+    "remote": Rule(
+        "note",
+        "Files are on this machine.",
+        "nothing to do: `extract` reads them; they are not checked",
+        "{n} column[s] name[s/] files that are not on this machine",
+    ),
+    "skipped": Rule(
+        "note",
+        "`extract` left out nothing.",
+        "read skipped.jsonl beside the manifest",
+        "`extract` left out clips or modalities",
+    ),
 }
 
 
