@@ -12,6 +12,7 @@ import pytest
 import torch
 from shared_run import edit_json, trained
 
+from command import call
 from sparsefuse.cli.app import main
 from sparsefuse.files import checkpoint
 from sparsefuse.inference.predictor import load
@@ -210,21 +211,27 @@ def test_the_last_part_of_a_path_is_its_name(path: str, name: str) -> None:
 def test_a_name_may_not_be_taken_for_a_folder_or_the_other_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "there/model").mkdir(parents=True)
-    assert place("owner/model") == "owner/model"
-    assert place("hf://there/model") == "there/model"
-    for text in ("./owner/model", "there/model", "/owner/model", "model", "a/b/c"):
+    assert place("hub://there/model") == "there/model"
+    for text in ("./owner/model", "there/model", "there", "/owner/model", "../model"):
         assert place(text) == Path(text)
-    with pytest.raises(ValueError, match="may be a new folder in there, or a repository"):
-        place("there/new")
+    assert place("~/model") == Path.home() / "model"
+    for text in ("owner/model", "hf://owner/model"):
+        with pytest.raises(
+            ValueError, match=r"no folder .*; write hub://owner/model for the hub, or \./owner/model for"
+        ):
+            place(text)
+    for text in ("model", "a/b/c", "there/new/model"):
+        with pytest.raises(ValueError, match=r"no folder .*; write hub://owner/name for the hub"):
+            place(text)
     with pytest.raises(ValueError, match="not a repository"):
-        place("hf://model")
+        place("hub://model")
 
 
 class Hub:
     """Stands in for huggingface_hub.HfApi: what it is asked to do is noted, what it has is in a folder."""
 
     def __init__(self, folder: Path):
-        self.folder, self.private, self.sizes, self.calls = folder, False, {}, []
+        self.folder, self.private, self.sizes, self.calls = folder, True, {}, []
 
     def create_repo(self, name, *, private, exist_ok):
         self.calls.append(("create", name, private))
@@ -258,19 +265,26 @@ def api(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Hub:
 
 
 def test_the_hub_gets_what_a_folder_gets_and_gives_it_back(run: Path, tmp_path: Path, api: Hub) -> None:
-    assert push(run, "anna/model", license="mit") == "https://hub/anna/model"
+    assert push(run, "hub://anna/model", license="mit") == "https://hub/anna/model"
     push(run, str(tmp_path / "model"), license="mit")
     same = {path.name: path.read_bytes() for path in (tmp_path / "model").iterdir() if path.name != "README.md"}
     assert {path.name: path.read_bytes() for path in api.folder.iterdir() if path.name != "README.md"} == same
-    got = pull("anna/model", tmp_path / "got")
+    got = pull("hub://anna/model", tmp_path / "got")
     assert {path.name for path in got.iterdir()} == {*same, "README.md"}
-    assert "sparsefuse pull anna/model model" in (got / "README.md").read_text()
+    assert "sparsefuse pull hub://anna/model model" in (got / "README.md").read_text()
 
 
-def test_nothing_private_goes_to_a_public_repository(run: Path, api: Hub) -> None:
+def test_nothing_private_goes_to_a_public_repository(run: Path, api: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    api.private = False
     with pytest.raises(ValueError, match="anna/model exists and is public"):
-        push(run, "anna/model", private=True)
+        push(run, "hub://anna/model")
     assert api.calls == [("create", "anna/model", True)]
+    push(run, "hub://anna/model", private=False)
+    assert api.calls[1:] == [("create", "anna/model", False), ("upload", "anna/model")]
+    api.private, api.calls = True, []
+    assert call(monkeypatch, "push", str(run), "hub://anna/model") == 0
+    assert call(monkeypatch, "push", str(run), "hub://anna/model", "--public") == 0
+    assert [call[2] for call in api.calls if call[0] == "create"] == [True, False], "private is the default"
 
 
 @pytest.mark.parametrize(
@@ -280,18 +294,18 @@ def test_nothing_private_goes_to_a_public_repository(run: Path, api: Hub) -> Non
 def test_the_hubs_sizes_are_looked_at_before_anything_is_fetched(
     run: Path, tmp_path: Path, api: Hub, sizes, said
 ) -> None:
-    push(run, "anna/model")
+    push(run, "hub://anna/model")
     api.sizes, api.calls = sizes, []
     with pytest.raises(ValueError, match=said):
-        pull("anna/model", tmp_path / "got")
+        pull("hub://anna/model", tmp_path / "got")
     assert api.calls == []
     assert not (tmp_path / "got").exists()
 
 
 def test_other_files_of_a_repository_are_not_fetched(run: Path, tmp_path: Path, api: Hub, caplog) -> None:
-    push(run, "anna/model")
+    push(run, "hub://anna/model")
     api.sizes = {"../../evil.py": 3, "data.pkl": 3, "model.json/../x": 3}
-    pull("anna/model", tmp_path / "got")
+    pull("hub://anna/model", tmp_path / "got")
     assert {call[1] for call in api.calls if call[0] == "download"} <= {path.name for path in api.folder.iterdir()}
     for name in api.sizes:
         assert f"not a file of a run: {name!r}" in caplog.text
@@ -311,7 +325,7 @@ def test_what_the_hub_refuses_is_said_in_a_line(tmp_path: Path, monkeypatch: pyt
 
         monkeypatch.setattr(hub, "_api", lambda refuse=refuse: SimpleNamespace(model_info=refuse))
         with pytest.raises(kind, match=said):
-            pull("a/b", tmp_path / "got")
+            pull("hub://a/b", tmp_path / "got")
 
 
 def test_the_command_line_shares_and_gets(run: Path, tmp_path: Path, monkeypatch, capsys) -> None:

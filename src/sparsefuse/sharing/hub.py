@@ -19,7 +19,7 @@ def upload(folder: Path, name: str, *, private: bool) -> str:
     with _plainly(name):
         address = str(api.create_repo(name, private=private, exist_ok=True))
         if private and not api.model_info(name).private:
-            raise ValueError(f"{name} exists and is public; make it private on the hub, or leave out --private")
+            raise ValueError(f"{name} exists and is public; make it private on the hub, or give --public")
         files = sorted(path.name for path in folder.iterdir())
         api.upload_folder(
             repo_id=name, folder_path=folder, allow_patterns=files, commit_message="Upload a sparsefuse run"

@@ -69,7 +69,9 @@ def _leave_out_models(run: RunFolder) -> None:
 def _copied(source: Path, staged: Path) -> list[str]:
     """Copies the files of a run; returns the names of the others."""
     if not source.is_dir():
-        raise FileNotFoundError(f"{source} is not a folder; expected one that `sparsefuse push` wrote, or owner/name")
+        raise FileNotFoundError(
+            f"{source} is not a folder; expected one that `sparsefuse push` wrote, or hub://owner/name"
+        )
     taken, left = plain_files(source)
     check_needed(taken, str(source))
     for name in taken:

@@ -12,7 +12,7 @@ from sparsefuse.sharing import hub
 from sparsefuse.sharing.arrival import check_run
 from sparsefuse.sharing.card import card
 from sparsefuse.sharing.parcel import CARD, check_needed, plain_files
-from sparsefuse.sharing.place import place
+from sparsefuse.sharing.place import PREFIX, place
 from sparsefuse.sharing.scrubbed import check_no_paths, copy_scrubbed
 
 log = logging.getLogger(__name__)
@@ -22,7 +22,7 @@ def push(
     run: Path,
     target: str,
     *,
-    private: bool = False,
+    private: bool = True,
     license: str | None = None,
     data: str | None = None,
     with_replay: bool = False,
@@ -38,7 +38,7 @@ def push(
     to = place(target)
     if isinstance(to, Path) and to.exists() and (not to.is_dir() or any(to.iterdir())):
         raise FileExistsError(f"{to} is not empty; give another folder")
-    name = to.name if isinstance(to, Path) else to
+    name = to.name if isinstance(to, Path) else f"{PREFIX}{to}"
     # Beside the target: a full disk is noticed before anything stands there.
     beside = to.parent if isinstance(to, Path) and not dry_run else None
     if beside:
@@ -55,7 +55,7 @@ def push(
         for file in taken:
             log.info("%12s bytes  %s", f"{(staged / file).stat().st_size:,}", file)
         if dry_run:
-            return f"nothing was sent; without --dry-run it would go to {to}"
+            return f"nothing was sent; without --dry-run it would go to {name if isinstance(to, str) else to}"
         if isinstance(to, Path):
             if to.is_dir():
                 to.rmdir()

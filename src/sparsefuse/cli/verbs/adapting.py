@@ -77,7 +77,7 @@ def remember(run: Path, clips: int = 4, trust_code: bool = False) -> None:
 def push(
     run: Path,
     target: str,
-    private: bool = False,
+    public: bool = False,
     license: str | None = None,
     data: str | None = None,
     with_replay: bool = False,
@@ -87,8 +87,8 @@ def push(
 
     Args:
         run: the run folder
-        target: owner/name on the hub, or a folder (./name)
-        private: make the repository a private one
+        target: hub://owner/name, or a folder: one that exists, or ./name
+        public: let everyone see the repository; else it is private
         license: the licence of the weights, by the hub's identifier, such as apache-2.0
         data: a sentence on the data it was trained on, for the card
         with_replay: share the old clips stored for finetune too; they reveal something about these clips
@@ -96,7 +96,7 @@ def push(
     """
     from sparsefuse.sharing import push
 
-    sent = push(run, target, private=private, license=license, data=data, with_replay=with_replay, dry_run=dry_run)
+    sent = push(run, target, private=not public, license=license, data=data, with_replay=with_replay, dry_run=dry_run)
     print(sent)
 
 
@@ -104,7 +104,7 @@ def pull(source: str, out: Path, revision: str | None = None, trust_models: bool
     """Fetches a run from the Hugging Face hub or a folder, and checks it before use. Nothing in it is executed.
 
     Args:
-        source: owner/name on the hub, or a folder
+        source: hub://owner/name, or a folder
         out: the new run folder
         revision: a commit, branch or tag of the hub
         trust_models: keep extractors that name a model, a table or a path, which prediction then reads or fetches
