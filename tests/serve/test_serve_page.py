@@ -88,6 +88,32 @@ def test_a_broken_file_shows_why_and_the_next_one_works(server: Served, browser:
 
 @needs_chromium
 @pytest.mark.slow
+def test_the_old_answer_goes_when_a_clip_comes_and_what_cannot_be_played_says_so(
+    server: Served, browser: Browser, tmp_path: Path
+) -> None:
+    browser.open(server.url)
+    browser.wait("document.querySelector('.empty')")
+    browser.choose("#field-file", server.clip)
+    browser.wait("document.querySelector('.scroll svg')", 60)
+    browser.wait("document.querySelector('#preview').readyState > 0")
+    assert browser.run("document.querySelector('#unplayable').hidden")
+    letter = tmp_path / "letter.mp4"
+    letter.write_text("Dear all, this is no film.")
+    browser.run("window.fetched = XMLHttpRequest.prototype.send; XMLHttpRequest.prototype.send = () => {}")
+    browser.choose("#field-file", letter)  # its answer never comes
+    assert browser.run("document.querySelector('#answer').innerText") == ""
+    browser.wait("!document.querySelector('#unplayable').hidden && document.querySelector('#preview').hidden")
+    browser.run("XMLHttpRequest.prototype.send = window.fetched")
+    browser.choose("#field-file", server.clip)
+    browser.wait("document.querySelector('.best')", 60)
+    assert browser.run("document.querySelector('#unplayable').hidden && !document.querySelector('#preview').hidden")
+    browser.run("document.querySelector('#field-file').value = ''; document.querySelector('#clip').requestSubmit()")
+    browser.wait("document.querySelector('#problem h2')")
+    assert browser.run("document.querySelector('#answer').innerText") == "", "nor when there is none"
+
+
+@needs_chromium
+@pytest.mark.slow
 def test_the_camera_records_a_clip(server: Served, browser: Browser) -> None:
     """Chromium's camera shows a moving test picture and beeps."""
     browser.open(server.url)

@@ -1,5 +1,6 @@
 // The page: what /card says of the model, a form for a clip, and what /explain answers. Texts only ever become text.
 const MOST_CLASSES = 8;
+const FILM = /\.(avi|flv|m2ts|mkv|mov|mp4|mpe?g|mts|ogv|ts|webm|wmv|3gp)$/i; // of which browsers do not always know the type
 const FIGURE =
   "Rollout: how much of each moment reaches what the classifier reads, by attention alone. " +
   "Masked: the drop of the prediction when that moment is masked.";
@@ -85,6 +86,7 @@ function dropField(name, label, what) {
   input.onchange = () => {
     for (const other of at("fields").querySelectorAll("input"))
       if ((other.name === "file") !== (name === "file")) other.value = ""; // one clip, or a file for each modality
+    clear(); // the old answer is not that of the new clip
     if (name !== "file" || !input.files.length) return;
     preview(input.files[0]);
     at("clip").requestSubmit(); // one clip is all there is to choose
@@ -92,17 +94,27 @@ function dropField(name, label, what) {
   return field;
 }
 
+function clear() {
+  request?.abort();
+  step();
+  at("problem").replaceChildren();
+  at("answer").replaceChildren();
+}
+
 function preview(file) {
   const player = at("preview");
   URL.revokeObjectURL(player.src);
   player.srcObject = null;
   player.muted = false;
-  player.hidden = !/^(video|audio)/.test(file.type);
+  at("unplayable").hidden = true;
+  player.hidden = !(/^(video|audio)/.test(file.type) || (!file.type && FILM.test(file.name)));
+  player.onerror = () => (at("unplayable").hidden = !(player.hidden = true));
   if (!player.hidden) player.src = URL.createObjectURL(file);
 }
 
 async function record(video) {
   let stream;
+  clear();
   try {
     stream = await navigator.mediaDevices.getUserMedia({ video, audio: true });
   } catch (error) {
@@ -135,13 +147,11 @@ function send(event) {
   const form = new FormData();
   for (const input of at("fields").querySelectorAll("input"))
     if (input.files.length) form.append(input.name, input.files[0]);
+  clear();
   if (![...form.keys()].length) return problem("There is no clip yet", "Choose a file first.");
-  request?.abort();
   const own = (request = new XMLHttpRequest()); // unlike fetch, it tells how much was sent
   own.open("POST", "explain");
   if (token) own.setRequestHeader("authorization", `Bearer ${token}`);
-  at("answer").replaceChildren();
-  at("problem").replaceChildren();
   step("Sending the clip", 0);
   own.upload.onprogress = (sent) => sent.lengthComputable && step("Sending the clip", sent.loaded / sent.total);
   own.upload.onload = () => step("Reading the clip");
@@ -178,7 +188,7 @@ function fail(text) {
   try {
     reason = JSON.parse(text).error ?? reason;
   } catch {} // a proxy's own page
-  step();
+  clear();
   problem("This clip cannot be used", reason);
 }
 
