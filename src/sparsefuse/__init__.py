@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from sparsefuse.classifier import Classifier as Classifier
     from sparsefuse.config import Config as Config
     from sparsefuse.config_checks import check as check
+    from sparsefuse.experiments.fit import fit as fit
     from sparsefuse.experiments.grid import ablate as ablate
     from sparsefuse.experiments.grid import compare as compare
     from sparsefuse.export.artefact import export as export
@@ -38,6 +39,7 @@ _HOMES = {
     "compare": "experiments.grid",
     "export": "export",
     "extract": "features.extract",
+    "fit": "experiments.fit",
     "load": "inference.predictor",
     "methods": "methods",
     "study": "study",

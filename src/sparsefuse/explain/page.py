@@ -12,7 +12,7 @@ from sparsefuse.explain.pictures import draw
 from sparsefuse.files.rows import SUFFIXES
 from sparsefuse.files.skipped import Unusable
 from sparsefuse.files.whole import write_text
-from sparsefuse.inference.inputs import named_clips
+from sparsefuse.inference.inputs import is_readings, named_clips
 from sparsefuse.inference.predictor import Clip, Predictor, load
 from sparsefuse.report import charts
 from sparsefuse.report.page import render
@@ -48,7 +48,7 @@ def explain_clip(
         name, chosen = id, _of_manifest(manifest, id, predictor)
     else:
         assert clip is not None
-        if clip.suffix.lower() in SUFFIXES:
+        if clip.suffix.lower() in SUFFIXES and not is_readings(clip, predictor):
             raise ValueError(f"{clip} is a table, not a media file; name one of its clips: --manifest {clip} --id ID")
         name, chosen = clip.name, clip
     explanation = explain(predictor, chosen)

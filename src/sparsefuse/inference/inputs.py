@@ -25,14 +25,16 @@ def named(files: Sequence[Path], predictor: Predictor) -> Iterator[tuple[str, Cl
     for path in files:
         if str(path) == "-":
             yield from ((name, clip, Path()) for name, clip in _lines(predictor.columns))
-        elif path.suffix.lower() in SUFFIXES and not (predictor.reads_tables and _is_readings(path)):
+        elif path.suffix.lower() in SUFFIXES and not is_readings(path, predictor):
             yield from ((name, clip, path.parent) for name, clip in _rows(path, predictor.columns))
         else:
             yield str(path), path, None
 
 
-def _is_readings(path: Path) -> bool:
+def is_readings(path: Path, predictor: Predictor) -> bool:
     """Whether a table is a clip's, of a sensor or of words, rather than a manifest: that has ids and names files."""
+    if not predictor.reads_tables:
+        return False
     try:
         table = read_table(path)
     except ValueError:

@@ -5,11 +5,11 @@ from collections.abc import Callable
 from sparsefuse.cli.verbs.adapting import finetune, pull, push, remember
 from sparsefuse.cli.verbs.data import check, demo, export_features, extract, generate, prepare, recipes
 from sparsefuse.cli.verbs.studies import ablate, budget, compare, cost, search_views, study
-from sparsefuse.cli.verbs.training import eval, report, train
+from sparsefuse.cli.verbs.training import eval, fit, report, train
 from sparsefuse.cli.verbs.using import env, explain, export, predict, serve
 
 _DATA = (demo, prepare, generate, extract, check, export_features)
-_RUNS = (train, eval, report, compare, ablate, study, budget, search_views, cost)
+_RUNS = (fit, train, eval, report, compare, ablate, study, budget, search_views, cost)
 _USE = (predict, explain, export, serve, env)
 _ADAPT = (finetune, remember, push, pull)
 _ALL = (*_DATA, *_RUNS, *_USE, *_ADAPT)
@@ -20,6 +20,7 @@ GRIDS = ("compare", "ablate", "study", "budget", "search-views")
 POSITIONAL = {
     "prepare": ("data_set", "source"),
     "extract": ("manifest",),
+    "fit": ("source",),
     "eval": ("run",),
     "report": ("folder",),
     "predict": ("run", "files"),

@@ -31,3 +31,10 @@ def print_run(out: Path) -> None:
     from sparsefuse.report.page import read_runs, runs_table, summarise
 
     Console().print(runs_table(summarise(read_runs(out))))
+
+
+def print_next(run: Path, manifest: Path | None = None) -> None:
+    """The run folder, and three commands that use it; see `next_steps`."""
+    from sparsefuse.runs.next_steps import next_steps
+
+    print(run, *(f"  {command}" for command in next_steps(run, manifest)), sep="\n")

@@ -1,10 +1,39 @@
 """Verbs that train, score or report runs."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from sparsefuse.cli.verbs._tables import print_run, print_table
+from sparsefuse.cli.verbs._tables import print_next, print_run, print_table
 from sparsefuse.config import Config
+
+
+def fit(
+    source: Path,
+    method: str = "sft",
+    out: Path = Path("runs/fit"),
+    label: str = "label",
+    features: dict[str, dict[str, Any]] = {},  # noqa: B006
+    epochs: int = 0,
+    seed: int = 0,
+    jobs: int = 0,
+) -> None:
+    """From files to a model in one call: prepares, checks, extracts, trains, reports. A rerun continues.
+
+    Args:
+        source: a folder per class with films, sound, pictures, text or sensors' .csv files inside; or a manifest
+        method: a fusion method, or auto: sft, late and mbt are trained, the best on the validation split is kept
+        out: the run folder; check.html and report.html, clips/ and features/ are in it too
+        label: column of a manifest's labels
+        features: what to extract, as --features.imu.time ms; what the files are decides if not given
+        epochs: passes over the training clips; 0 = 40 for less than 500 clips, else 20
+        seed: seed of the weights and of the order of clips
+        jobs: processes that extract, or runs at a time; 0 = one per core
+    """
+    from sparsefuse.experiments.fit import fit
+
+    run = fit(source, method=method, out=out, label=label, features=features, epochs=epochs, seed=seed, jobs=jobs)
+    manifest = out / "clips" / "manifest.csv" if source.is_dir() else source
+    print_next(run, manifest)
 
 
 def train(config: Config, out: Path = Path("runs/train"), resume: bool = False) -> None:
@@ -20,6 +49,7 @@ def train(config: Config, out: Path = Path("runs/train"), resume: bool = False) 
     train(config, out, resume=resume)
     if RunFolder(out).finished:
         print_run(out)
+        print_next(out)
 
 
 def eval(

@@ -1,0 +1,130 @@
+"""One call from files to a model: a folder per class, or a manifest, in; a run folder with its report out."""
+
+import logging
+import os
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from sparsefuse.config import Config, Data, Train
+from sparsefuse.config_checks import check
+from sparsefuse.data.check.screen import summary
+from sparsefuse.data.formats import prepare
+from sparsefuse.experiments.grid import compare
+from sparsefuse.experiments.variants import modalities_of
+from sparsefuse.features._default import default_features
+from sparsefuse.features.extract import extract
+from sparsefuse.files.rows import read_table
+from sparsefuse.report import check_page
+from sparsefuse.report.page import write_report
+from sparsefuse.runs.folder import RunFolder
+from sparsefuse.runs.records import Result
+from sparsefuse.runs.summary import MAIN_METRIC, METRICS
+from sparsefuse.training.train import train
+
+log = logging.getLogger(__name__)
+
+METHODS = ("sft", "late", "mbt")
+"""What `auto` compares; of a single modality, the first two, for the third is then the second."""
+FEW = 500
+"""Clips; with less, training takes smaller steps, more often."""
+LONGEST = 3000
+"""Tokens of a stream that are used: 30 s of sound. On a laptop, more would take long."""
+
+
+def fit(
+    source: str | Path,
+    *,
+    method: str = "sft",
+    out: str | Path = "runs/fit",
+    label: str = "label",
+    features: Mapping[str, Mapping[str, Any]] | None = None,
+    epochs: int = 0,
+    seed: int = 0,
+    jobs: int = 0,
+) -> Path:
+    """Prepares, checks, extracts, trains, reports; returns the run folder `out`. A rerun continues where one stopped.
+
+    `source`: a folder per class, or a manifest of media, readings, text or features. The files decide what is extracted
+    (`default_features`), unless `features` says. `method` auto trains `METHODS` and keeps the one that is best on the
+    validation split, which alone is tested. `epochs` 0: 40 of few clips, 20 of many. `jobs`: processes that extract, or
+    runs at a time; 0 = one per core.
+    Raises ValueError or FileNotFoundError for a source that cannot be used, or if `out` holds another run.
+    """
+    source, out = Path(source), Path(out)
+    manifest = prepare("folders", source, out / "clips") if source.is_dir() else source
+    table = read_table(manifest)
+    features = features or default_features(table, manifest.parent, tables=True)
+    data = Data(manifest=str(manifest), label=label, max_length=LONGEST)
+    usual = Train(epochs=40, batch_size=8) if len(table.rows) < FEW else Train()
+    config = Config(
+        data=data,
+        method=METHODS[0] if method == "auto" else method,
+        features={name: dict(spec) for name, spec in features.items()},
+        train=replace(usual, epochs=epochs or usual.epochs),
+        seed=seed,
+    )
+    _say("check", _checked(config, out, jobs))
+    if features:
+        extracted = extract(manifest, out / "features", features=features, jobs=jobs)
+        made = ", ".join(f"{name} ({spec['extractor']} of {spec['source']})" for name, spec in features.items())
+        _say("extract", f"{made}; {len(extracted.skipped)} left out -> {extracted.manifest}")
+        config = replace(config, data=replace(data, manifest=str(extracted.manifest)))
+    if method == "auto" and not RunFolder(out).started:
+        config = _best(config, out, jobs)
+    elif method == "auto":
+        config = replace(config, method=RunFolder(out).read(Config).method)
+    _say("train", f"{config.method}, {config.train.epochs} epochs -> {out}")
+    train(config, out, resume=True)
+    _say("report", f"{_scores(RunFolder(out).read(Result))} -> {write_report(out)}")
+    return out
+
+
+def _say(stage: str, text: str) -> None:
+    log.info("%s: %s", stage, text)
+
+
+def _checked(config: Config, out: Path, jobs: int) -> str:
+    """What `check` found, in a line. Raises ValueError if nothing can be trained on."""
+    report = check(config, jobs=jobs)
+    for kind, problems in report.by_kind().items():
+        if kind in ("manifest", "id", "unusable"):
+            raise ValueError(problems[0].message)
+        if problems[0].severity != "note":
+            more = f", and {len(problems) - 1} more" if len(problems) > 1 else ""
+            log.warning("%s: %s: %s%s", problems[0].severity, kind, problems[0].message, more)
+    tokens = [size.tokens.max for size in report.modalities.values()]
+    tokens += [100 * footage.seconds.max for footage in report.media.values() if footage.sounds]
+    if max(tokens, default=0) > LONGEST:
+        log.warning("the longest stream has about %d tokens; the first %d of each are used", max(tokens), LONGEST)
+    splits = ", ".join(f"{split} {sum(counts.values())}" for split, counts in report.balance.items())
+    return f"{report.rows} clips ({splits}), {summary(report)} -> {check_page.write_page(report, out / 'check.html')}"
+
+
+def _best(config: Config, out: Path, jobs: int) -> Config:
+    """Trains each of `METHODS` below `out`; the run that is best on the validation split becomes `out` itself."""
+    others = out / "others"
+    methods = METHODS[: len(modalities_of(config, Path())) + 1]
+    _say("compare", f"{', '.join(methods)} by the validation split -> {others}")
+    if failed := compare(config, methods, [config.seed], others, root=Path(), tested=False, jobs=jobs):
+        raise ValueError("\n".join(["these runs failed:", *failed]))
+    results = {name: RunFolder(others / f"{name}-seed{config.seed}").read(Result) for name in methods}
+    main = MAIN_METRIC[next(iter(results.values())).task]
+    sign = 1 if METRICS[main].higher_is_better else -1
+    best = max(methods, key=lambda name: (sign * results[name].valid[main], -results[name].valid["loss"]))
+    scores = ", ".join(f"{name} {result.valid[main]:.3f}" for name, result in results.items())
+    _say("compare", f"{METRICS[main].title} on the validation split: {scores}; kept: {best}")
+    chosen = others / f"{best}-seed{config.seed}"
+    for file in sorted(chosen.iterdir(), key=lambda file: file.name == RunFolder(chosen).file(Result).name):
+        os.replace(file, out / file.name)  # the result last: it says that the rest is there
+    chosen.rmdir()
+    return replace(config, method=best)
+
+
+def _scores(result: Result) -> str:
+    split = "test" if result.test else "valid"
+    main = MAIN_METRIC[result.task]
+    value = result.scores(split)[main]
+    text = f"{100 * value:.1f} %" if METRICS[main].share else f"{value:.3f}"
+    return f"{METRICS[main].title} {text} on {result.splits[split]} {split} clips"

@@ -1,0 +1,38 @@
+"""The commands that come after training: a finished run in, lines that work for it out."""
+
+import os
+import shlex
+from importlib.util import find_spec
+from pathlib import Path
+
+from sparsefuse.config import Config
+from sparsefuse.files.references import FILES, split_ref, suffix
+from sparsefuse.files.rows import Table, read_table
+from sparsefuse.runs.folder import RunFolder
+from sparsefuse.runs.records import ModelFacts
+
+
+def next_steps(run: Path, manifest: Path | None = None) -> list[str]:
+    """Three commands: predict, and serve, export or explain, whichever the installed packages let work.
+
+    `manifest` lists the files that features were made from; without it, the run's own manifest is the example.
+    """
+    facts = RunFolder(run).read(ModelFacts)
+    path = manifest or Path(RunFolder(run).read(Config).data.manifest)
+    table = read_table(path)
+    own = [facts.method, *(spec["extractor"] for spec in facts.extractors.values())]
+    trust = ["--trust-code"] * any(code.endswith(".py") for code in own)
+    file = _only_file(table, path.parent, [*facts.features, *(spec["source"] for spec in facts.extractors.values())])
+    clip = [str(file)] if file else ["--manifest", str(path), "--id", table.rows[0]["id"]]
+    commands = [["predict", run, file or path]]
+    commands += [["serve", run]] * bool(find_spec("uvicorn") and find_spec("python_multipart"))
+    commands += [["export", run]] * bool(find_spec("onnx") and find_spec("onnxruntime"))
+    commands += [["explain", run, *clip], ["eval", run]]
+    return [shlex.join(["sparsefuse", *map(str, command), *trust]) for command in commands[:3]]
+
+
+def _only_file(table: Table, root: Path, columns: list[str]) -> Path | None:
+    """The first clip's file, if all of a clip is in one."""
+    cells = {table.rows[0][name] for name in columns if table.rows[0].get(name)}
+    (cell,) = cells if len(cells) == 1 else ("",)
+    return Path(os.path.relpath(root / cell)) if suffix(cell) in FILES and not split_ref(cell)[1] else None

@@ -1,0 +1,114 @@
+"""One call from files to a model, and the commands it ends with."""
+
+import shlex
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import sparsefuse
+import tiny
+from command import call
+from sparsefuse.experiments import fit as module
+from sparsefuse.files.rows import read_table
+from sparsefuse.runs import next_steps
+from sparsefuse.runs.folder import RunFolder
+from sparsefuse.runs.records import ModelFacts, Result
+
+pytestmark = pytest.mark.usefixtures("made_up_costs")
+
+
+def stopped(*_: object, **__: object) -> None:
+    raise KeyboardInterrupt
+
+
+@pytest.fixture
+def walks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Class folders of sensor readings, ten rows each, with a clock; the current folder is theirs."""
+    monkeypatch.chdir(tmp_path)
+    random = np.random.default_rng(0)
+    for label, mean in {"walk": -2, "run": 2}.items():
+        (tmp_path / "walks" / label).mkdir(parents=True)
+        for i in range(8):
+            lines = [f"{t},{x:.3f},{y:.3f}" for t, (x, y) in enumerate(random.normal(mean, 1, (10, 2)))]
+            (tmp_path / "walks" / label / f"{i}.csv").write_text("\n".join(["timestamp,x,y", *lines]) + "\n")
+    return tmp_path / "walks"
+
+
+def test_a_folder_of_sensor_files_becomes_a_model_and_commands_that_work(
+    walks: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And a rerun continues where the last one stopped."""
+    monkeypatch.setattr(next_steps, "find_spec", lambda _: None)  # as if the extras serve and export were not there
+    arguments = ("fit", "walks", "--epochs", 4, "--out", "runs/w", "--jobs", 1)
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "train", stopped)
+        assert "a rerun" in str(call(monkeypatch, *arguments))
+    made = [path.stat().st_mtime_ns for path in Path("runs/w/features/series").glob("*.safetensors")]
+    capsys.readouterr()
+    assert call(monkeypatch, *arguments) == 0
+    run, *commands = capsys.readouterr().out.splitlines()
+    assert [path.stat().st_mtime_ns for path in Path("runs/w/features/series").glob("*.safetensors")] == made != []
+    assert run == "runs/w"
+    assert [command.split()[:2] for command in commands] == [["sparsefuse", v] for v in ("predict", "explain", "eval")]
+    facts = RunFolder(Path(run)).read(ModelFacts)
+    assert facts.features == {"series": 2}, "the column timestamp is no reading"
+    assert RunFolder(Path(run)).read(Result).test["top1"] == 1
+    for page in ("check.html", "report.html"):
+        assert Path(run, page).read_text().startswith("<!doctype html>")
+    for command in commands:
+        assert call(monkeypatch, *shlex.split(command)[1:]) == 0, command
+    assert "walks/run/0.csv: run" in capsys.readouterr().out
+    ended = RunFolder(Path(run)).checkpoint.stat().st_mtime_ns
+    monkeypatch.setattr(module, "write_report", lambda _: "")
+    assert sparsefuse.fit("walks", epochs=4, out=run, jobs=1) == Path(run)
+    assert RunFolder(Path(run)).checkpoint.stat().st_mtime_ns == ended
+    with pytest.raises(ValueError, match=r"was started with train\.epochs=4, not 2"):
+        sparsefuse.fit("walks", epochs=2, out=run, jobs=1)
+
+
+@pytest.mark.slow
+def test_auto_keeps_the_method_that_validates_best(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    manifest = tiny.write_set(tmp_path)
+    with caplog.at_level("INFO"):
+        run = sparsefuse.fit(manifest, method="auto", out=tmp_path / "auto", epochs=1)
+    results = {RunFolder(path): RunFolder(path).read(Result) for path in [run, *(run / "others").iterdir()]}
+    assert {result.method for result in results.values()} == {"sft", "late", "mbt"}
+    best = max(results.values(), key=lambda result: (result.valid["top1"], -result.valid["loss"]))
+    assert best == results[RunFolder(run)]
+    assert [folder.path for folder in results if folder.tested] == [run], "one model alone sees the test split"
+    assert f"kept: {best.method}" in caplog.text
+    again = sparsefuse.fit(manifest, method="auto", out=tmp_path / "auto", epochs=1)
+    assert RunFolder(again).read(Result) == best
+
+
+@pytest.mark.slow
+def test_of_one_modality_auto_trains_two_methods(walks: Path) -> None:
+    run = sparsefuse.fit("walks", method="auto", epochs=1, jobs=1)
+    assert len(list((run / "others").iterdir())) == 1
+
+
+def test_features_may_be_said_and_few_clips_train_longer(walks: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def noted(config: object, out: Path, **_: object) -> None:
+        asked.append(config)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(module, "train", noted)
+    for few in (500, 16):
+        monkeypatch.setattr(module, "FEW", few)
+        spec = {"extractor": "series", "source": "series", "time": "timestamp", "rate": 2}
+        with pytest.raises(KeyboardInterrupt):
+            sparsefuse.fit("walks", features={"imu": spec}, jobs=1)
+    assert [(c.train.epochs, c.train.batch_size) for c in asked] == [(40, 8), (20, 24)]
+    assert "imu" in read_table(asked[0].data.manifest).columns
+
+
+def test_a_source_without_use_is_an_error_before_any_work(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="no two folders with clips"):
+        sparsefuse.fit(tmp_path, out=tmp_path / "out")
+    manifest = tiny.write_set(tmp_path)
+    with pytest.raises(ValueError, match=r"no label column: unknown column 'lable'; did you mean 'label'"):
+        sparsefuse.fit(manifest, label="lable", out=tmp_path / "out")
+    assert not (tmp_path / "out" / "config.json").exists()
