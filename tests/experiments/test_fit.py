@@ -59,6 +59,8 @@ def test_a_folder_of_sensor_files_becomes_a_model_and_commands_that_work(
     for command in commands:
         assert call(monkeypatch, *shlex.split(command)[1:]) == 0, command
     assert "walks/run/0.csv: run" in capsys.readouterr().out
+    assert call(monkeypatch, "predict", run, "walks/walk") == 0
+    assert len(capsys.readouterr().out.splitlines()) == 8
     ended = RunFolder(Path(run)).checkpoint.stat().st_mtime_ns
     monkeypatch.setattr(module, "write_report", lambda _: "")
     assert sparsefuse.fit("walks", epochs=4, out=run, jobs=1) == Path(run)

@@ -4,11 +4,15 @@ import io
 import json
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
+import numpy as np
 import pytest
 
 import tiny
 from sparsefuse.inference.clips import show
+from sparsefuse.inference.inputs import named_clips
 from sparsefuse.inference.predictor import load
 from sparsefuse.training.train import train
 
@@ -106,3 +110,63 @@ def test_a_byte_order_mark_and_odd_bytes_of_standard_input_cost_one_clip_at_most
     answers = [json.loads(line) for line in sys.stdout.buffer.getvalue().splitlines()]
     assert [answer["clip"] for answer in (answers[0], answers[-1])] == ["é", "é"]
     assert ["error" in answer for answer in answers] == [False, *[True] * 5, False]
+
+
+def labels(capsys) -> dict[str, str]:
+    return {line["clip"]: line.get("label", "") for line in map(json.loads, capsys.readouterr().out.splitlines())}
+
+
+def test_a_folder_is_its_files_sorted_and_other_kinds_are_counted(run: Path, tmp_path: Path, capsys, caplog) -> None:
+    features = run.parent / "data/features"
+    (tmp_path / "b").mkdir()
+    for name, source in {
+        "b/z.npy": "test0-rgb.npy",
+        "a.npy": "test2-sound.npy",
+        ".hidden.npy": "test0-rgb.npy",
+    }.items():
+        (tmp_path / name).write_bytes((features / source).read_bytes())
+    (tmp_path / "notes.txt").write_text("x")
+    assert show(run, [tmp_path], top=1, as_json=True, trust_code=False) == 0
+    expected = [load(run).predict_one({"sound": features / "test2-sound.npy"}).label]
+    expected += [load(run).predict_one({"rgb": features / "test0-rgb.npy"}).label]
+    assert labels(capsys) == dict(zip([str(tmp_path / "a.npy"), str(tmp_path / "b/z.npy")], expected, strict=True))
+    assert "1 files of other kinds are left out, such as notes.txt" in caplog.text
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(FileNotFoundError, match=r"empty has no file that the run reads; expected \.csv, \.h5"):
+        show(run, [tmp_path / "empty"], top=1, as_json=True, trust_code=False)
+
+
+def test_files_of_a_folder_that_differ_in_their_suffix_are_one_clip(tmp_path: Path) -> None:
+    extract = {name: {"extractor": maker, "source": source} for name, maker, source in (
+        ("picture", "frames", "video"), ("wrist", "series", "series")
+    )}  # fmt: skip
+    columns = ["picture", "video", "wrist", "series"]
+    predictor: Any = SimpleNamespace(model=SimpleNamespace(modalities=list(extract)), extract=extract, columns=columns)
+    for name in ("a.mp4", "a.csv", "b.csv", "b.srt"):
+        (tmp_path / name).touch()
+    found = dict(named_clips([tmp_path], predictor))
+    whole = {"series": tmp_path / "a.csv", "video": tmp_path / "a.mp4"}
+    assert found == {str(tmp_path / "a"): whole, str(tmp_path / "b.csv"): tmp_path / "b.csv"}
+
+
+def test_one_file_may_hold_an_array_for_each_modality_and_features_may_be_csv(
+    run: Path, tmp_path: Path, capsys
+) -> None:
+    rgb, sound = (np.load(run.parent / f"data/features/test0-{name}.npy") for name in ("rgb", "sound"))
+    np.savez(tmp_path / "both.npz", rgb=rgb, sound=sound)
+    np.savez(tmp_path / "one.npz", any=rgb)
+    np.savetxt(tmp_path / "sound.csv", sound, delimiter=",")
+    files = [tmp_path / name for name in ("both.npz", "one.npz", "sound.csv")]
+    assert show(run, files, top=1, as_json=True, trust_code=False) == 0
+    found = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    expected = [load(run).predict_one(clip) for clip in ({"rgb": rgb, "sound": sound}, {"rgb": rgb}, {"sound": sound})]
+    for line, prediction in zip(found, expected, strict=True):
+        assert line["probabilities"] == pytest.approx(prediction.probabilities, abs=1e-5)
+    assert [list(line["missing"]) for line in found] == [[], ["sound"], ["rgb"]]
+
+
+def test_a_file_that_is_not_there_is_one_sentence_with_the_nearest(run: Path, capsys) -> None:
+    file = run.parent / "data/features/test0-rbg.npy"
+    assert show(run, [file], top=1, as_json=False, trust_code=False) == 1
+    near = file.with_name("test0-rgb.npy")
+    assert capsys.readouterr().out == f"{file}: cannot be read: there is no such file; did you mean {near}?\n"

@@ -1,22 +1,35 @@
 """The clips that files on a command line stand for: paths in; names, and clips for a predictor, out."""
 
+import difflib
 import io
 import json
+import logging
 import re
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
-from sparsefuse.files.references import FILES
+from sparsefuse.data.arrays import load as load_array
+from sparsefuse.data.formats._media import walk
+from sparsefuse.data.formats.folders import COLUMNS
+from sparsefuse.features import source_of
+from sparsefuse.files.references import AUDIO, FEATURES, FILES, IMAGES, MEDIA, TABLES, TEXTS, VIDEO, split_ref, suffix
 from sparsefuse.files.rows import SUFFIXES, check_ids, read_table
 from sparsefuse.files.skipped import Unusable
 from sparsefuse.inference.predictor import Clip, Predictor
+from sparsefuse.media.fetch import is_url
 from sparsefuse.shown import shown
+
+log = logging.getLogger(__name__)
+
+_READ = {"video": VIDEO | IMAGES, "audio": AUDIO | VIDEO, "text": TEXTS, "series": TABLES}
+"""column that an extractor reads by default -> suffixes of its files"""
 
 
 def named_clips(files: Sequence[Path], predictor: Predictor) -> Iterator[tuple[str, Clip | Unusable]]:
-    """(name, clip) of every file; a manifest stands for its rows, of which the predictor's columns are read; - for the
-    lines of standard input."""
+    """(name, clip) of every file. A folder stands for its files, those that differ in their suffix alone are one clip;
+    a manifest for its rows, of which the predictor's columns are read; - for the lines of standard input."""
     return ((name, clip) for name, clip, _ in named(files, predictor))
 
 
@@ -25,21 +38,72 @@ def named(files: Sequence[Path], predictor: Predictor) -> Iterator[tuple[str, Cl
     for path in files:
         if str(path) == "-":
             yield from ((name, clip, Path()) for name, clip in _lines(predictor.columns))
+        elif path.is_dir():
+            yield from ((name, clip, None) for name, clip in _in_folder(path, predictor))
+        elif not (path.exists() or is_url(str(path)) or Path(split_ref(str(path))[0]).exists()):
+            yield str(path), Unusable(f"there is no such file{_near(path)}"), None
         elif path.suffix.lower() in SUFFIXES and not is_readings(path, predictor):
             yield from ((name, clip, path.parent) for name, clip in _rows(path, predictor.columns))
         else:
-            yield str(path), path, None
+            yield str(path), _arrays(path, predictor), None
 
 
 def is_readings(path: Path, predictor: Predictor) -> bool:
-    """Whether a table is a clip's, of a sensor or of words, rather than a manifest: that has ids and names files."""
-    if not predictor.reads_tables:
-        return False
+    """Whether a table is a clip's, of a sensor, of words or of features, rather than a manifest: that has ids and names
+    files."""
     try:
         table = read_table(path)
     except ValueError:
         return not re.match(rb"\W*id\W", path.read_bytes()[:99], re.IGNORECASE)
-    return "id" not in table.columns or not any(table.holds(name, FILES) for name in table.columns)
+    ids, files = "id" in table.columns, any(table.holds(name, FILES) for name in table.columns)
+    return not (ids and files) if predictor.reads_tables else not ids and not files
+
+
+def _in_folder(folder: Path, predictor: Predictor) -> Iterator[tuple[str, Clip]]:
+    """The files of the kinds that the run reads, sorted. Raises FileNotFoundError if there are none."""
+    kinds = [_kinds(name, predictor) for name in predictor.model.modalities]
+    clips: dict[Path, list[Path]] = {}
+    lost = []
+    for path in walk(folder):
+        if any(path.suffix.lower() in kind for kind in kinds):
+            clips.setdefault(path.with_suffix(""), []).append(path)
+        else:
+            lost.append(path)
+    if not clips:
+        expected = ", ".join(sorted(frozenset().union(*kinds)))
+        raise FileNotFoundError(f"{folder} has no file that the run reads; expected {expected}")
+    if lost:
+        log.warning("%s: %d files of other kinds are left out, such as %s", folder, len(lost), lost[0].name)
+    for stem, paths in clips.items():
+        columns = {name: path for path in paths for name, kind in COLUMNS.items() if path.suffix.lower() in kind}
+        if len(paths) > 1 and len(columns) == len(paths) and columns.keys() <= set(predictor.columns):
+            yield str(stem), columns
+        else:
+            yield from ((str(path), _arrays(path, predictor)) for path in paths)
+
+
+def _kinds(name: str, predictor: Predictor) -> frozenset[str]:
+    """The suffixes of the files that a modality is made from."""
+    extractor = predictor.extract.get(name, {}).get("extractor")
+    return FEATURES if extractor is None else _READ.get(source_of(extractor), MEDIA | TABLES)
+
+
+def _arrays(path: Path, predictor: Predictor) -> Clip:
+    """The arrays of a feature file that are called as the modalities are; the file itself if none is."""
+    if suffix(str(path)) not in FEATURES - TABLES or "#" in path.name:
+        return path
+    arrays = {}
+    for name in predictor.model.modalities:
+        with suppress(Unusable):
+            load_array(f"{path}#{name}", Path())
+            arrays[name] = Path(f"{path}#{name}")
+    return arrays or path
+
+
+def _near(path: Path) -> str:
+    names = [each.name for each in path.parent.iterdir()] if path.parent.is_dir() else []
+    near = difflib.get_close_matches(path.name, names, n=1)
+    return f"; did you mean {path.with_name(near[0])}?" if near else ""
 
 
 def _rows(path: Path, columns: list[str]) -> Iterator[tuple[str, Clip]]:

@@ -24,7 +24,8 @@ def predict(
 
     Args:
         run: the run folder of the model
-        files: media files, a manifest of clips, or - for standard input: a path or {"sound": path} a line
+        files: media, sensor or feature files, folders of them, manifests, or - for standard input: a path or
+            {"sound": path} a line
         top: how many classes to print
         json: print one JSON object a line
         window: seconds; long recordings are predicted window by window, as a timeline
