@@ -11,8 +11,8 @@ from sparsefuse.config import Config, Data, Train
 from sparsefuse.config_checks import check
 from sparsefuse.data.check.screen import summary
 from sparsefuse.data.formats import prepare
-from sparsefuse.experiments.grid import compare
-from sparsefuse.experiments.variants import modalities_of
+from sparsefuse.experiments.grid import grid, run
+from sparsefuse.experiments.variants import methods_of, modalities_of
 from sparsefuse.features._default import default_features
 from sparsefuse.features.extract import extract
 from sparsefuse.files.rows import read_table
@@ -56,7 +56,7 @@ def fit(
     manifest = prepare("folders", source, out / "clips") if source.is_dir() else source
     table = read_table(manifest)
     features = features or default_features(table, manifest.parent, tables=True)
-    data = Data(manifest=str(manifest), label=label, max_length=LONGEST)
+    data = Data(manifest=str(manifest), label=label, max_length=LONGEST, leaks="warn")  # `check` has said them
     usual = Train(epochs=40, batch_size=8) if len(table.rows) < FEW else Train()
     config = Config(
         data=data,
@@ -107,10 +107,13 @@ def _best(config: Config, out: Path, jobs: int) -> Config:
     others = out / "others"
     methods = METHODS[: len(modalities_of(config, Path())) + 1]
     _say("compare", f"{', '.join(methods)} by the validation split -> {others}")
-    if failed := compare(config, methods, [config.seed], others, root=Path(), tested=False, jobs=jobs):
+    cells = grid(config, methods_of(config, methods, Path()), [config.seed], others, root=Path(), tested=False)
+    if failed := run(cells, jobs=jobs):
         raise ValueError("\n".join(["these runs failed:", *failed]))
     results = {name: RunFolder(others / f"{name}-seed{config.seed}").read(Result) for name in methods}
     main = MAIN_METRIC[next(iter(results.values())).task]
+    if main not in results[methods[0]].valid:
+        raise ValueError("auto chooses by the validation split, which is empty; give more clips, or name a method")
     sign = 1 if METRICS[main].higher_is_better else -1
     best = max(methods, key=lambda name: (sign * results[name].valid[main], -results[name].valid["loss"]))
     scores = ", ".join(f"{name} {result.valid[main]:.3f}" for name, result in results.items())
