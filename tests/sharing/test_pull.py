@@ -73,7 +73,7 @@ for _ in range(20):
     DEEP = [DEEP]
 
 HOSTILE = {
-    "method is a file": ({"method": "../evil.py"}, r"method is the code '../evil.py'"),
+    "method is a file": ({"method": "../evil.py"}, r"method is the code '.*evil.py'"),
     "method is a file in capitals": ({"method": "/x/EVIL.PY"}, "method is the code"),
     "method is a module": ({"method": "os"}, "unknown method 'os'"),
     "method is no text": ({"method": ["sft"]}, "method is a list; expected a text"),

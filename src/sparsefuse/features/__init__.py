@@ -24,6 +24,7 @@ import importlib
 import importlib.util
 import inspect
 import json
+import os
 import pkgutil
 import re
 import sys
@@ -139,6 +140,19 @@ def files_of(spec: Mapping[str, Any]) -> dict[str, str]:
     """Option -> the file, folder or model that it names, of a modality's entry in `features`."""
     names = getattr(_module(spec["extractor"]), "FILES", ())
     return {name: str(spec[name]) for name in names if spec.get(name) is not None}
+
+
+def with_files(spec: Mapping[str, Any], change: Callable[[str], str]) -> dict[str, Any]:
+    """A modality's entry in `features` with the paths in it changed. Own code is not run to learn its options."""
+    if spec["extractor"].endswith(".py"):
+        return {**spec, "extractor": change(spec["extractor"])}
+    files = files_of(spec) if spec["extractor"] in extractors() else {}
+    return {**spec, **{name: file_or_name(file, change) for name, file in files.items()}}
+
+
+def file_or_name(text: str, change: Callable[[str], str]) -> str:
+    """A path, changed, if there is such a file before or after; else it is a name on the hub, and stays."""
+    return change(text) if text and (os.path.exists(text) or os.path.exists(change(text))) else text
 
 
 def resolve(name: str, options: Mapping[str, Any]) -> dict[str, Any]:

@@ -5,15 +5,17 @@ import os
 import platform
 import re
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from sparsefuse.errors import unknown
 from sparsefuse.extras import versions
-from sparsefuse.features import PLACE, build, fingerprint, resolve, source_of
+from sparsefuse.features import PLACE, build, fingerprint, resolve, source_of, with_files
 from sparsefuse.features._default import default_features
 from sparsefuse.features._plan import Plan, Spec, parts_of
 from sparsefuse.features._run import Reasons, run
+from sparsefuse.files.located import relative
 from sparsefuse.files.lock import in_use
 from sparsefuse.files.references import FEATURES, MEDIA, TABLES, split_ref, suffix
 from sparsefuse.files.rows import Table, check_ids, read_table, write_table
@@ -238,7 +240,8 @@ def _write(
             raise Unusable(f"{spec.modality!r} could be made of none of {len(table.rows)} samples, {see}")
         _log.warning("no sample has %r: the new manifest leaves it out", spec.modality)
     made_by = {"python": platform.python_version()} | versions(("sparsefuse", "numpy", "torch", "av"))
-    write_json(out / "features.json", {"features": {s.modality: _record(s) for s in specs}, "versions": made_by})
+    made = {s.modality: with_files(_record(s), partial(relative, folder=out)) for s in specs}
+    write_json(out / "features.json", {"features": made, "versions": made_by})
     columns = list(dict.fromkeys(["id", *modalities, *carried, *kept]))
     write_table(out / "manifest.csv", [{column: row[column] for column in columns} for row in rows])
     return skipped

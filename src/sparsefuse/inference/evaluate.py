@@ -50,7 +50,7 @@ def evaluate(
 
     If a manifest holds clips that the model was trained or validated on, `seen` is their number, and the scores of the
     other clips, `new`, are there too: `new_top1`, ...
-    Reads the run's own data as its config.json names it (relative to the current folder), or all rows of `manifest`.
+    Reads the run's own data as its config.json names it, or all rows of `manifest`.
     `calibrated` fits the run's temperature to these clips and writes it to the run. Raises ValueError if the run's own
     data is not what it was when the run began, or to fit to its test split. `trust_code`: see `predictor.load`.
     """
@@ -79,20 +79,16 @@ def evaluate(
 def open_run(
     run: Path,
     *,
-    root: Path = Path(),
     split: str = "test",
     manifest: Path | None = None,
     batch_size: int = 24,
     device: str = "cpu",
     trust_code: bool = False,
 ) -> Opened:
-    """The run's best model and a split of its own data, or all rows of `manifest`; see `evaluate`.
-
-    `root` is the folder that the path of the run's manifest is relative to.
-    """
+    """The run's best model and a split of its own data, or all rows of `manifest`; see `evaluate`."""
     predictor = load(run, device=device, trust_code=trust_code)
     data = RunFolder(run).read(Config).data
-    path = manifest or root / data.manifest
+    path = manifest or Path(data.manifest)
     listing = read_manifest(path, label=data.label, separator=data.separator, modalities=list(predictor.model.features))
     rows: dict[str, list[Row]] = {"all": listing.rows}
     if manifest is None:

@@ -1,5 +1,8 @@
 """The run folder: the one place that names, reads and writes its files (see `records`). Needs no torch.
 
+Paths in config.json and model.json are relative to the folder, or absolute; who reads them gets them as they are from
+the current folder.
+
 config.json         Config        the configuration
 env.json            Environment   versions and machine
 model.json          ModelFacts    what prediction needs besides the weights
@@ -15,14 +18,17 @@ result.json         Result        scores and cost; written last, so its presence
 """
 
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
 from sparsefuse.config import Config, check_ranges
 from sparsefuse.data.fingerprint import Fingerprint, difference
 from sparsefuse.data.labels import Labels
+from sparsefuse.files.located import located, relative
 from sparsefuse.files.skipped import Skip, write_skipped
 from sparsefuse.files.typed import from_json, read, write
 from sparsefuse.files.whole import read_lines, write_text
@@ -61,7 +67,7 @@ class RunFolder:
             raise FileNotFoundError(
                 f"{self.path} is not a run folder: it has no {NAMES[kind]}; expected what `sparsefuse train` wrote"
             )
-        record = read(kind, self.file(kind))
+        record = with_paths(read(kind, self.file(kind)), partial(located, folder=self.path))
         if isinstance(record, Config):
             try:
                 check_ranges(record)
@@ -76,6 +82,10 @@ class RunFolder:
     def write(self, record: Record) -> None:
         """Writes its file atomically."""
         write(self.file(type(record)), record)
+
+    def write_located(self, record: Record) -> None:
+        """As `write`, with the paths in it relative to this folder in place of the current one."""
+        self.write(with_paths(record, partial(relative, folder=self.path)))
 
     @property
     def weights(self) -> Path:
@@ -155,7 +165,8 @@ class RunFolder:
 
     def check_same(self, config: Config) -> None:
         """Raises ValueError, naming what differs, if the run was started with another configuration."""
-        check_same_settings(asdict(self.read(Config)), asdict(config), self.path)
+        before, now = (asdict(with_paths(each, os.path.abspath)) for each in (self.read(Config), config))
+        check_same_settings(before, now, self.path)
 
     def check_same_clips(self, clips: Mapping[str, Fingerprint], labels: Labels) -> None:
         """Raises ValueError, saying what differs, if the run was started with other clips, splits or classes."""
@@ -168,6 +179,33 @@ class RunFolder:
                 f"{self.path} was started with other classes: a list that data.classes names changed since; restore "
                 "it, give another folder, or remove this one"
             )
+
+
+def with_paths(record: T, change: Callable[[str], str]) -> T:
+    """The record with its paths changed: manifest, lists of classes, code, word vectors, and models that are folders.
+
+    What names no file, such as a method or a model on the hub, stays.
+    """
+    from sparsefuse.features import file_or_name, with_files
+
+    def code(name: str) -> str:
+        return change(name) if name.endswith(".py") else name
+
+    if isinstance(record, Config):
+        data = replace(
+            record.data,
+            manifest=change(record.data.manifest),
+            classes={column: change(path) for column, path in record.data.classes.items()},
+        )
+        start = record.train.pretrained
+        train = replace(record.train, pretrained=file_or_name(start, change))
+        options = {code(name): given for name, given in record.options.items()}
+        return replace(record, data=data, train=train, method=code(record.method), options=options)
+    if isinstance(record, ModelFacts):
+        specs = {name: with_files(spec, change) for name, spec in record.extractors.items()}
+        extract = record.extract and replace(record.extract, features=specs)
+        return replace(record, method=code(record.method), extract=extract)
+    return record
 
 
 def _lines(path: Path) -> list[tuple[object, str]]:

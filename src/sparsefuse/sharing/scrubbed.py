@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from sparsefuse.config import Config
-from sparsefuse.runs.folder import RunFolder
+from sparsefuse.runs.folder import RunFolder, with_paths
 from sparsefuse.runs.records import Calibration, Environment, ModelFacts, Result
 
 _ROOTS = r"(home|root|Users|tmp|work|mnt|var|media|data|opt|srv|private|Volumes|content|scratch)"
@@ -21,7 +21,7 @@ def copy_scrubbed(run: Path, to: Path, *, with_replay: bool) -> None:
     Raises ValueError, naming the file, if a path remains.
     """
     old, new = RunFolder(run), RunFolder(to)
-    new.write(old.read(ModelFacts))
+    new.write(with_paths(old.read(ModelFacts), last))
     new.write(without_folders(old.read(Config)))
     if env := old.get(Environment):
         new.write(replace(env, command=None))

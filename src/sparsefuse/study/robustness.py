@@ -28,22 +28,20 @@ LEVELS: dict[Kind, tuple[float, ...]] = {
 
 def measure(cells: Sequence[Cell], *, jobs: int = 0) -> None:
     """Writes robustness.json into the folder of every finished cell that has none yet."""
-    todo = [(c.folder, c.root) for c in cells if RunFolder(c.folder).finished and not (c.folder / ROBUSTNESS).exists()]
+    todo = [c.folder for c in cells if RunFolder(c.folder).finished and not (c.folder / ROBUSTNESS).exists()]
     jobs = min(jobs, len(todo)) if jobs else 0
     with closing(each(_write, todo, jobs)) as ended:
-        for (folder, _), done in track(
-            ended, "robustness", total=len(todo), console=Console(stderr=True), disable=not todo
-        ):
+        for folder, done in track(ended, "robustness", total=len(todo), console=Console(stderr=True), disable=not todo):
             if done is None:
                 raise RuntimeError(f"{folder}: the process that degraded its clips died")
 
 
-def curves(run: Path, root: Path) -> list[DegradedAccuracy]:
+def curves(run: Path) -> list[DegradedAccuracy]:
     """The run's accuracy on its test clips under every kind and level, modality by modality.
 
     The only modality of a model is never dropped completely.
     """
-    opened = open_run(run, root=root, trust_code=True)  # the cell has already run that code
+    opened = open_run(run, trust_code=True)  # the cell has already run that code
     points = []
     modalities = opened.predictor.model.modalities
     clean = _top1(*outputs(opened))
@@ -75,9 +73,8 @@ def degrade(tokens: Streams, modality: str, kind: Kind, level: float, generator:
     return {**tokens, modality: Tokens(x * mask[..., None], mask)}
 
 
-def _write(task: tuple[Path, Path]) -> bool:
-    run, root = task
-    write_json(run / ROBUSTNESS, [asdict(point) for point in curves(run, root)])
+def _write(run: Path) -> bool:
+    write_json(run / ROBUSTNESS, [asdict(point) for point in curves(run)])
     return True
 
 

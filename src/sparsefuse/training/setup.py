@@ -6,6 +6,8 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
@@ -13,6 +15,8 @@ import torch
 
 from sparsefuse.config import Config
 from sparsefuse.data.clips import Clips
+from sparsefuse.features import with_files
+from sparsefuse.files.located import located
 from sparsefuse.files.typed import read
 from sparsefuse.parallel.cores import cores
 from sparsefuse.parallel.devices import device_of
@@ -42,15 +46,22 @@ def write_setup(folder: RunFolder, config: Config, clips: Clips, options: Mappin
         max_length=config.data.max_length,
         resample=config.data.resample,
         windows=config.data.windows,
-        extract=read(Extract, extracted) if extracted.is_file() else None,
+        extract=_extract(extracted) if extracted.is_file() else None,
     )
-    folder.write(config)
+    folder.write_located(config)
     folder.write(environment(config.train.device, config.seed))
     folder.write_skips(clips.skips)
     folder.write_seen(clips.seen)
-    folder.write(facts)
+    folder.write_located(facts)
     if clips.skips:
         log.warning("%d samples or modalities left out; %s names them", len(clips.skips), folder.skip_list)
+
+
+def _extract(path: Path) -> Extract:
+    """How the features were extracted; the file's paths are relative to its folder."""
+    made = read(Extract, path)
+    change = partial(located, folder=path.parent)
+    return replace(made, features={name: with_files(spec, change) for name, spec in made.features.items()})
 
 
 def environment(device: str, seed: int) -> Environment:

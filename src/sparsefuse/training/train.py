@@ -5,6 +5,7 @@ Everything random in a step follows from the seed and the step's number: a resum
 
 import contextlib
 import math
+import os
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
@@ -80,6 +81,7 @@ def train(
     config, out = Config.load(config, **fields), Path(out)
     check_config(config)
     check_one_test_split(config)
+    config = _rooted(config, root)
     rank = distributed.join(config.train.device)
     check_cache(config, rank.device)
     folder = RunFolder(out)
@@ -93,7 +95,7 @@ def train(
         if ended:
             distributed.leave()
             return out
-        clips = load_clips(config.data, Path(root))
+        clips = load_clips(config.data, Path())
         if rank.first or config.data.leaks == "stop":
             tell_problems(clips, config.data.leaks)
         model = new_model(config, clips).to(rank.device)
@@ -117,6 +119,14 @@ def train(
             run.write_result(name or config.method, run.predict_alone("valid"), test, cost)
         distributed.leave()
         return out
+
+
+def _rooted(config: Config, root: str | Path) -> Config:
+    """With the paths of its data relative to the current folder."""
+    classes = {column: os.path.join(root, path) for column, path in config.data.classes.items()}
+    return replace(
+        config, data=replace(config.data, manifest=os.path.join(root, config.data.manifest), classes=classes)
+    )
 
 
 def new_model(config: Config, clips: Clips) -> FusionModel:

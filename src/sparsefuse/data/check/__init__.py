@@ -109,7 +109,7 @@ def _prepared(
     return prepare(
         splits,
         manifest.root,
-        modalities=files.features if files.made else [*files.features, *files.media],
+        modalities=files.features if files.made else [*files.features, *files.media, *files.unread],
         task=task,
         columns=manifest.labels,
         lists=read_class_lists(data.classes, root, manifest.labels),

@@ -79,6 +79,8 @@ class Files:
         self.tables = {name: read for name in sorted(raw) if (read := tables[name])}
         self.media = sorted(holding(MEDIA) - set(self.tables))
         self.features = sorted(set(columns) - set(self.media) - (raw & self.csv - set(self.tables)))
+        self.unread = sorted(set(columns) - set(self.features) - set(self.media))
+        """columns of which an extractor reads what is not looked at here"""
         self.of_features: dict[str, Features | Fault] = {}
         """by reference, as the manifest has it"""
         self.of_media: dict[str, Probe | Fault] = {}
