@@ -553,3 +553,16 @@ def test_a_verb_is_a_few_lines_over_a_function(verb: str) -> None:
     body = function.body[1:]  # after the docstring
     lines = {line for part in body for line in range(part.lineno, (part.end_lineno or 0) + 1)}
     assert len(lines) <= VERB_LINES, lines
+
+
+def test_missing_data_quotes_the_recipe_of_the_yaml(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = "sparsefuse prepare utd_mhad DATA --out runs/x"
+    head = f"# A set.\n#\n#   {made}\n#   sparsefuse train x.yaml\n"
+    (tmp_path / "x.yaml").write_text(head + "data: {manifest: gone.csv}\n# sparsefuse prepare too late\n")
+    monkeypatch.chdir(tmp_path)
+    for verb in ("train", "check"):
+        said = str(call(monkeypatch, verb, "x.yaml")).splitlines()
+        assert said[0].startswith("error: manifest gone.csv not found")
+        assert said[1:] == ["x.yaml says how to make its data:", f"  {made}"]
+    (tmp_path / "x.yaml").write_text("data: {manifest: gone.csv}\n")
+    assert len(str(call(monkeypatch, "train", "x.yaml")).splitlines()) == 1

@@ -8,6 +8,7 @@ import re
 import sys
 from collections.abc import Callable
 from contextlib import nullcontext
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -33,11 +34,15 @@ def main() -> None:
     share_cores()
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a character that the console lacks must not end the work
+    argv: list[str] = []
     try:
-        verb, arguments = _parsed(spelled_out(sys.argv[1:], WITH_CONFIG))
+        argv = spelled_out(sys.argv[1:], WITH_CONFIG)
+        verb, arguments = _parsed([*argv])
         with in_use(arguments["out"]) if verb in GRIDS else nullcontext():
             VERBS[verb](**arguments)
-    except (ValueError, FileNotFoundError, FileExistsError, ImportError) as error:
+    except FileNotFoundError as error:
+        raise SystemExit(f"error: {_text(error)}{_recipe(argv)}") from error
+    except (ValueError, FileExistsError, ImportError) as error:
         raise SystemExit(f"error: {_text(error)}") from error
     except OSError as error:
         raise SystemExit(f"error: {_text(error)}; files written so far are complete, a rerun continues") from error
@@ -48,6 +53,18 @@ def main() -> None:
 def _text(error: Exception) -> str:
     """The message, whose lines may hold names of any length and letter."""
     return "\n".join(shown(line, REASON) for line in str(error).splitlines()[:_LINES])
+
+
+def _recipe(argv: list[str]) -> str:
+    """The commands that make the data of a configuration, if the comments at its head name them."""
+    path = Path(argv[argv.index("--config") + 1]) if "--config" in argv[:-1] else None
+    if path is None or not path.is_file():
+        return ""
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    head = [shown(line.lstrip("# "), REASON) for line in takewhile(lambda line: line.startswith("#"), lines)]
+    commands = [line for line in head if re.match(r"sparsefuse (prepare|generate|extract) ", line)]
+    text = "\n  ".join([f"{path} says how to make its data:", *commands])
+    return f"\n{text}" if commands else ""
 
 
 def _parsed(argv: list[str]) -> tuple[str, dict[str, Any]]:
