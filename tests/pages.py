@@ -1,7 +1,5 @@
 """The pages for users, and the code blocks in them."""
 
-import contextlib
-import io
 import re
 import shlex
 from pathlib import Path
@@ -56,11 +54,12 @@ def calls(command: str) -> list[list[str]]:
 
 
 def run_python(block: Block, names: dict[str, object]) -> None:
-    """Runs a Python block, with `names` from blocks before; where `print(...)  # text` says what it prints, it must."""
-    printed = io.StringIO()
-    with contextlib.redirect_stdout(printed):
-        exec(compile(block.text, str(block), "exec"), names)
+    """Runs a Python block, with `names` from blocks before. `print(...)  # text` must print the text, unless what the
+    block needs was replaced by something smaller."""
+    printed: list[str] = []
+    names["print"] = lambda *values: printed.append(" ".join(map(str, values)))
+    exec(compile(block.text, str(block), "exec"), names)
     prints = [line for line in block.text.splitlines() if line.startswith("print(")]
-    for line, got in zip(prints, printed.getvalue().splitlines(), strict=True):
+    for line, got in zip(prints, printed, strict=True):
         said = line.partition("  # ")[2]
-        assert said in ("", got), f"{block}: {line} printed {got}"
+        assert block.needs or said in ("", got), f"{block}: {line} printed {got}"

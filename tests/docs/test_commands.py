@@ -13,7 +13,7 @@ SHELL = [block for page in GUIDES for block in blocks(page, "sh")]
 COMMAND = re.compile(r"(torchrun .* )?sparsefuse [a-z]+ ")
 NEEDS = re.compile(
     r"sparsefuse demo|an? |GRID|UTD-MHAD|VGGSound|CONFIG, |npm, |the study's run "
-    r"|films/, |manifest.csv and sensors.yaml |(features/|the runs) from "
+    r"|films/, |.*from (above|the step before)$"
 )
 
 
