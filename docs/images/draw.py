@@ -74,12 +74,12 @@ def idea() -> Drawing:
     count = 13
     for y, kind, name in ((88, "a", "video"), (160, "b", "sound")):
         draw.text(4, y + 4, name, anchor="start")
-        end = draw.tokens(46, y, kind * count)
+        end = draw.tokens(50, y, kind * count)
         for i in range(0, count - 2, 3):  # windows of neighbours, and one long reach
-            draw.arc(50 + i * STEP, 50 + (i + 2) * STEP, y - 6)
-        draw.arc(50, 50 + (count - 1) * STEP, y - 6)
+            draw.arc(54 + i * STEP, 54 + (i + 2) * STEP, y - 6)
+        draw.arc(54, 54 + (count - 1) * STEP, y - 6)
         draw.arrow(end + 6, y, 254, y)
-        draw.text(228, y - 8, "pool", "faint")
+        draw.text(230, y - 8, "pool", "faint")
         draw.tokens(264, y, kind * 4)
         draw.arrow(316, y, 348, 124 + (y - 124) * 0.4)
     draw.box(354, 124, 84, 76)
@@ -92,7 +92,7 @@ def idea() -> Drawing:
     draw.arrow(442, 124, 470, 124)
     draw.text(476, 128, "applause", anchor="start")
     for x, lines in (
-        (124, ("1. Many tokens, each", "attends to a few others")),
+        (128, ("1. Many tokens, each", "attends to a few others")),
         (287, ("2. A few", "are kept")),
         (396, ("3. Only these are", "fused, all with all")),
     ):
