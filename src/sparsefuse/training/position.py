@@ -32,6 +32,19 @@ class Position:
             raise ValueError(f"{self} is no position; expected 0 or more")
 
 
+@torch.no_grad()
+def update_mean(mean: AveragedModel, model: FusionModel, decay: float) -> None:
+    """As `mean.update_parameters` with PyTorch's EMA, which waits for a GPU: it copies its counter there."""
+    mine, theirs = list(mean.module.parameters()), list(model.parameters())
+    if mean.n_averaged == 0:  # on the CPU
+        torch._foreach_copy_(mine, theirs)
+    else:
+        torch._foreach_lerp_(mine, theirs, 1 - decay)
+    for own, other in zip(mean.module.buffers(), model.buffers(), strict=True):
+        own.copy_(other)
+    mean.n_averaged += 1
+
+
 class Learner(NamedTuple):
     """All that a step changes."""
 

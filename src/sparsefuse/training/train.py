@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader
 
 from sparsefuse import metrics, mixup
@@ -44,7 +44,7 @@ from sparsefuse.training.best import better, check_best
 from sparsefuse.training.device_features import check_cache, kept_features
 from sparsefuse.training.loss import Loss
 from sparsefuse.training.on_device import Drawn, on_device
-from sparsefuse.training.position import Learner, Position
+from sparsefuse.training.position import Learner, Position, update_mean
 from sparsefuse.training.progress import EpochProgress
 from sparsefuse.training.schedule import Schedule, new_optimizer
 from sparsefuse.training.setup import write_setup
@@ -158,7 +158,7 @@ class _Run:
             self.network = DistributedDataParallel(self.network)
         self.optimizer = new_optimizer(model.parameters(), spec)
         self.schedule = Schedule(self.optimizer, spec)
-        self.mean = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(spec.ema)) if spec.ema else None
+        self.mean = AveragedModel(model) if spec.ema else None
         self.learner = Learner(model, self.mean, self.optimizer, self.schedule)
         check_best(spec.best, clips.splits["valid"])
         check_balance(spec.balance, clips.labels)
@@ -255,7 +255,7 @@ class _Run:
         self.schedule.before_step(at.epoch * count + at.batch, count)
         self.optimizer.step()
         if self.mean:
-            self.mean.update_parameters(self.model)
+            update_mean(self.mean, self.model, spec.ema)
         return distributed.sum_over(each.detach().sum(), self.rank)
 
     def _load(self, split: str, batches: list[list[int]]) -> Iterator[Batch]:
