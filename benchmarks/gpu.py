@@ -4,11 +4,14 @@
 
 Each model is timed as it is (eager) and captured as a CUDA graph, by the wall clock over steps that are not waited for
 one by one; launches, and how long the device was busy, are the profiler's. Every row is held against the best of concat
-with PyTorch's own kernels: eager, compiled, captured. Memory is the peak of a training step, without the model. Ratios
-are of medians over rounds, in which all rows take turns. `benchmarks/gpu.sh` runs this with the tests and a training.
+with PyTorch's own kernels: eager, compiled, captured. A third mode, `step`, is a whole step of training (backward,
+clipping, AdamW): eager against captured says what graphs in the training loop would gain. Memory is the peak of a
+training step, without the model. Ratios are of medians over rounds, in which all rows take turns. `benchmarks/gpu.sh`
+runs this with the tests and a training.
 """
 
 import argparse
+import copy
 import csv
 import io
 import math
@@ -60,7 +63,7 @@ class Line(NamedTuple):
     form: str
     """eager, compiled or graph"""
     mode: str
-    """eval or train"""
+    """eval, train (forward and backward) or step (and clipping and AdamW)"""
     ms: float
     """a batch, by the wall clock"""
     busy_ms: float
@@ -80,6 +83,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, nargs="+", default=[24, 256])
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--longest", type=int, default=2**20, help="tokens of the longest clip of the sweep; 0 = none")
+    parser.add_argument("--compile-all", action="store_true", help="compile the layers of every model; many minutes")
     parser.add_argument("--no-compile", action="store_true", help="leave out the compiled base; minutes less")
     parser.add_argument("--out", type=Path, default=Path("results/benchmark"))
     options = parser.parse_args()
@@ -88,22 +92,31 @@ def main() -> None:
     lines: list[Line] = []
     for shape in PUBLISHED:
         for batch in options.batch:
-            lines += at_shape(shape, batch, device, dtype, forms, options.rounds, compiled=not options.no_compile)
+            compiled = set(MODELS if options.compile_all else [] if options.no_compile else [BASE])
+            lines += at_shape(shape, batch, device, dtype, forms, options.rounds, compiled=compiled)
             print(f"{shape}, batch {batch}: done", flush=True)
     swept = sweep(options.longest, device, dtype, options.rounds)
     name = "cpu" if device.type == "cpu" else torch.cuda.get_device_name(device).lower().replace(" ", "-")
     place = options.out / f"{name}-torch{'.'.join(torch.__version__.split('.')[:2])}-{options.precision}"
     options.out.mkdir(parents=True, exist_ok=True)
     write_csv(place.with_name(f"{place.name}.csv"), lines)
-    text = f"# benchmark\n\n{table(lines)}\n\n{options.rounds} rounds; {ops.status()}.\n\n{sweep_table(swept)}\n"
+    told = f"{options.rounds} rounds; {ops.status()}."
+    text = "\n\n".join(["# benchmark", table(lines), steps_table(lines), told, sweep_table(swept)]) + "\n"
     write_text(place.with_name(f"{place.name}.md"), text)
     print(text)
 
 
 def at_shape(
-    shape: str, batch: int, device: torch.device, dtype: torch.dtype, forms: list[str], rounds: int, *, compiled: bool
+    shape: str,
+    batch: int,
+    device: torch.device,
+    dtype: torch.dtype,
+    forms: list[str],
+    rounds: int,
+    *,
+    compiled: set[str],
 ) -> list[Line]:
-    """All models on random clips of a published study, eval and train."""
+    """All models on random clips of a published study, in all modes."""
     study, runs, lines = PUBLISHED[shape], {}, []
     options = {**study.options, "sft": {"keep": study.options["sft"]["keep"]}}
     clips = None
@@ -113,9 +126,10 @@ def at_shape(
             method, study.features, CLASSES[shape], lengths=study.lengths, **options.get(method, {}), **own
         ).to(device)
         clips = clips or random_clips(model, study.lengths, batch, device)
-        for form in forms + (["compiled"] if name == BASE and compiled else []):
-            for mode, step in (("eval", forward), ("train", train_step)):
-                runs[name, form, mode] = made(model, clips, step, form, dtype, pytorch=name == BASE)
+        for form in forms + ["compiled"] * (name in compiled):
+            mine = copy.deepcopy(model) if form == "compiled" else model  # compiling changes a model for good
+            for mode, step in (("eval", forward), ("train", train_step), ("step", whole_step(mine))):
+                runs[name, form, mode] = made(mine, clips, step, form, dtype, pytorch=name == BASE)
     times: dict[tuple[str, str, str], list[float]] = {key: [] for key in runs}
     for _ in range(rounds):
         for key, run in runs.items():
@@ -128,6 +142,19 @@ def at_shape(
         ms = 1e3 * statistics.median(times[name, form, mode])
         lines.append(Line(shape, batch, name, form, mode, ms, busy, launches, peak))
     return [held(line, lines) for line in lines]
+
+
+def whole_step(model: FusionModel) -> Step:
+    """A step as training takes it, which a graph can capture."""
+    on_gpu = next(model.parameters()).device.type == "cuda"
+    optimizer = torch.optim.AdamW(model.parameters(), fused=on_gpu, capturable=on_gpu)
+
+    def step(model: FusionModel, clips: dict[str, Tokens]) -> None:
+        train_step(model, clips)
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 0.8)
+        optimizer.step()
+
+    return step
 
 
 def held(line: Line, lines: list[Line]) -> Line:
@@ -244,13 +271,25 @@ def table(lines: list[Line]) -> str:
     ]
     rows.append("|:--|--:|:--|:--|" + "--:|" * 10)
     for line in lines:
-        if line.mode == "train":
+        if line.mode != "eval":
             continue
         (train,) = (each for each in lines if each[:4] == line[:4] and each.mode == "train")
         cells = [line.shape, str(line.batch), line.model, line.form]
         for each in (line, train):
             cells += [f"{each.ms:.2f}", f"{each.busy_ms:.2f}", str(each.launches), f"{each.ratio:.2f}"]
         rows.append(f"| {' | '.join([*cells, f'{train.memory_mb:.0f}', f'{train.memory_ratio:.1f}'])} |")
+    return "\n".join(rows)
+
+
+def steps_table(lines: list[Line]) -> str:
+    """A row a model, its whole steps in every form, and how many times as fast as eager the fastest is."""
+    rows = ["| shape | batch | method | eager ms | graph ms | compiled ms | x |", "|:--|--:|:--|--:|--:|--:|--:|"]
+    for line in lines:
+        if line.mode == "step" and line.form == "eager":
+            ms = {each.form: each.ms for each in lines if each[:3] == line[:3] and each.mode == "step"}
+            cells = [f"{ms[form]:.2f}" if form in ms else "-" for form in ("eager", "graph", "compiled")]
+            gain = f"{line.ms / min(ms.values()):.2f}"
+            rows.append(f"| {' | '.join([line.shape, str(line.batch), line.model, *cells, gain])} |")
     return "\n".join(rows)
 
 

@@ -99,21 +99,24 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--precision", choices=["float32", "bfloat16"], default="float32")
     parser.add_argument("--longest", type=int, default=32768)
     parser.add_argument("--compile", action="store_true", help="add rows for torch.compile; minutes more")
     parser.add_argument("--out", type=Path, default=Path("results/benchmark"))
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     keep_memory()
-    device = torch.device(device_of("auto"))
+    device = torch.device(device_of(options.device))
     torch._dynamo.config.recompile_limit = 64  # pyright: ignore[reportPrivateImportUsage]  # one per layer and mode
     functorch.activation_memory_budget = BUDGET
     rows = [name for name, entry in MODELS.items() if options.compile or not entry.compiled]
-    lines = [line for shape in PUBLISHED for line in at_shape(shape, rows, options.batch, options.rounds, device)]
-    swept = sweep(options.longest, max(options.rounds // 3, 2), device)
+    with torch.autocast(device.type, torch.bfloat16, enabled=options.precision == "bfloat16"):
+        lines = [line for shape in PUBLISHED for line in at_shape(shape, rows, options.batch, options.rounds, device)]
+        swept = sweep(options.longest, max(options.rounds // 3, 2), device)
     name = "cpu" if device.type == "cpu" else torch.cuda.get_device_name(device).lower().replace(" ", "-")
     version = ".".join(torch.__version__.split("+")[0].split(".")[:2])
-    place = f"{name}-torch{version}-float32"
+    place = f"{name}-torch{version}-{options.precision}"
     options.out.mkdir(parents=True, exist_ok=True)
     write_csv(options.out / f"{place}.csv", lines)
     write_csv(options.out / f"{place}-length.csv", swept)
