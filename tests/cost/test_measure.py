@@ -3,11 +3,12 @@
 import math
 
 import pytest
+import torch
 
 from sparsefuse.cost import measure as measuring
 from sparsefuse.cost.latency import Latency
 from sparsefuse.cost.measure import measure
-from sparsefuse.cost.table import ledger, show
+from sparsefuse.cost.table import Measuring, ledger, show
 from sparsefuse.methods import build
 
 FEATURES = {"rgb": 6, "sound": 4, "flow": 5}
@@ -43,7 +44,7 @@ def test_a_time_that_cannot_be_trusted_is_a_dash_with_its_reason(
     reason = "other programs kept 1.6 of 2 cores busy"
     found = iter([Latency(1587.0, 1.2, 900.0, 30, 1.6, reason), *[Latency(8.0, 8.0, 0.1, 30, 0.1)] * 2])
     monkeypatch.setattr(measuring, "latency", lambda *_, **__: next(found))
-    rows = ledger(["late"], {"rgb": 4}, {"rgb": 3}, 2, {"late": {"dim": 10, "num_heads": 2}}, measured=True)
+    rows = ledger(["late"], {"rgb": 4}, {"rgb": 3}, 2, {"late": {"dim": 10, "num_heads": 2}}, measuring=Measuring())
     assert rows[0].measured is not None
     assert rows[0].measured[1:5] == (None, None, 1.0, 1.0)  # 8 ms for 8 clips
     assert rows[0].measured.fastest_ms == 1.2
@@ -53,3 +54,27 @@ def test_a_time_that_cannot_be_trusted_is_a_dash_with_its_reason(
     line = [cells for line in shown.splitlines() if "late" in (cells := line.split())][1]
     assert [cell for cell in line if cell[0] in "-.0123456789"][:4] == ["-", "-", "-", "1.00"]
     assert f"-: cannot be trusted (late: {reason}); run this again on a quiet machine." in shown
+
+
+def test_on_a_gpu_every_timed_call_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    order: list[str] = []
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda device: order.append(str(device)))
+    measuring._latency(lambda: order.append("run"), torch.device("cuda:0"), 4)
+    assert len(order) > 8
+    assert order == ["run", "cuda:0"] * (len(order) // 2)
+
+
+def test_costs_are_measured_in_the_batch_and_precision_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+
+    def look(model, lengths, *, batch):
+        seen.append((batch, torch.is_autocast_enabled("cpu"), torch.get_autocast_dtype("cpu")))
+        return
+
+    monkeypatch.setattr("sparsefuse.cost.table.measure", look)
+    ledger(["late"], {"a": 3}, {"a": 2}, 3, {}, measuring=Measuring("cpu", 5, "bfloat16"))
+    ledger(["late"], {"a": 3}, {"a": 2}, 3, {}, measuring=Measuring())
+    assert seen[0] == (5, True, torch.bfloat16)
+    assert seen[1][:2] == (8, False)
+    with pytest.raises(ValueError, match="batch is 0, expected 1 or more"):
+        ledger(["late"], {"a": 3}, {"a": 2}, 3, {}, measuring=Measuring(batch=0))

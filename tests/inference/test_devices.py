@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import tiny
-from sparsefuse.cost.table import ledger
+from sparsefuse.cost.table import Measuring, ledger
 from sparsefuse.data.arrays import read_array
 from sparsefuse.explain.page import explain_clip
 from sparsefuse.features.extract import extract
@@ -61,7 +61,7 @@ def test_auto_is_a_device_that_is_there(run: Path) -> None:
 
 @pytest.mark.gpu
 def test_cost_measures_where_it_is_asked_to() -> None:
-    (row,) = ledger(["sft"], {"a": 9}, {"a": 4}, 3, {}, measured=True, device="cuda")
+    (row,) = ledger(["sft"], {"a": 9}, {"a": 4}, 3, {}, measuring=Measuring("cuda"))
     assert row.measured is not None
     assert (row.measured.fastest_ms or 0) > 0
 

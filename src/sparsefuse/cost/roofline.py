@@ -31,6 +31,11 @@ class Machine(NamedTuple):
 @lru_cache
 def machine(device: torch.device, threads: int) -> Machine:
     """Measures `device`, once per process and number of `threads` (torch.get_num_threads())."""
+    with torch.autocast(device.type, enabled=False):
+        return _machine(device)
+
+
+def _machine(device: torch.device) -> Machine:
     size, count = (8192, 2**28) if device.type == "cuda" else (1024, 2**25)
     a, b = torch.randn(2, size, size, device=device).unbind()
     c = torch.empty_like(a)

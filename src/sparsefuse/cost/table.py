@@ -2,12 +2,16 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+import torch
 
 from sparsefuse.cost.count import CountedCost, count
-from sparsefuse.cost.measure import Measured, measure
+from sparsefuse.cost.measure import BATCH, Measured, measure
 from sparsefuse.errors import unknown
 from sparsefuse.methods import build
+from sparsefuse.model import FusionModel
+from sparsefuse.parallel.devices import device_of
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -55,6 +59,24 @@ class CostRow(NamedTuple):
     reported: float | None
 
 
+class Measuring(NamedTuple):
+    """Where and how costs are measured."""
+
+    device: str = "cpu"
+    """as `device_of` takes it"""
+    batch: int = BATCH
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """bfloat16 is by autocast"""
+
+    def of(self, model: FusionModel, lengths: Mapping[str, int]) -> Measured:
+        """Moves the model there. Raises ValueError for a batch below 1 or a device that is not there."""
+        if self.batch < 1:
+            raise ValueError(f"batch is {self.batch}, expected 1 or more")
+        device = torch.device(device_of(self.device))
+        with torch.autocast(device.type, torch.bfloat16, enabled=self.precision == "bfloat16"):
+            return measure(model.to(device), lengths, batch=self.batch)
+
+
 def ledger(
     methods: Sequence[str],
     lengths: Mapping[str, int],
@@ -63,12 +85,11 @@ def ledger(
     options: Mapping[str, Mapping[str, Any]],
     *,
     shapes: str | None = None,
-    measured: bool = False,
-    device: str = "cpu",
+    measuring: Measuring | None = None,
 ) -> list[CostRow]:
     """Costs of one clip per method. `shapes` takes lengths, features, classes and options from a published study;
     `options` override them. For the lengths of a published study, its figures are added, for any names of
-    modalities."""
+    modalities. With `measuring`, memory and latency are measured too."""
     for name in options:
         if name not in methods:
             raise ValueError(f"options: {unknown('method', name, methods)}")
@@ -85,7 +106,7 @@ def ledger(
     rows = []
     for method in methods:
         model = build(method, dict(features), num_classes, lengths=dict(lengths), **options.get(method, {}))
-        figures = measure(model.to(device), dict(lengths)) if measured else None
+        figures = measuring.of(model, lengths) if measuring else None
         rows.append(CostRow(method, count(model, dict(lengths)), figures, same.reported.get(method) if same else None))
     return rows
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
+from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 
 from sparsefuse.files import checkpoint
@@ -35,11 +36,12 @@ class Position:
 @torch.no_grad()
 def update_mean(mean: AveragedModel, model: FusionModel, decay: float) -> None:
     """As `mean.update_parameters` with PyTorch's EMA, which waits for a GPU: it copies its counter there."""
-    mine, theirs = list(mean.module.parameters()), list(model.parameters())
+    mine: list[Tensor] = [*mean.module.parameters()]
+    theirs: list[Tensor] = [*model.parameters()]
     if mean.n_averaged == 0:  # on the CPU
-        torch._foreach_copy_(mine, theirs)
+        torch._foreach_copy_(mine, theirs)  # pyright: ignore[reportPrivateImportUsage]
     else:
-        torch._foreach_lerp_(mine, theirs, 1 - decay)
+        torch._foreach_lerp_(mine, theirs, 1 - decay)  # pyright: ignore[reportPrivateImportUsage]
     for own, other in zip(mean.module.buffers(), model.buffers(), strict=True):
         own.copy_(other)
     mean.n_averaged += 1

@@ -161,6 +161,8 @@ def cost(
     measure: bool = False,
     remeasure: Path | None = None,
     device: str = "cpu",
+    batch: int = 8,
+    precision: Literal["float32", "bfloat16"] = "float32",
     json: bool = False,
     device_profile: list[Path] = [],  # noqa: B006
     memory_mb: int = 256,
@@ -178,17 +180,18 @@ def cost(
         measure: measure memory and latency too
         remeasure: a run folder, or a folder of runs: measure their memory and latency again, and write their tables
         device: with --measure, where: cpu, cuda, cuda:1 ...; auto = cuda if there is one, else cpu
+        batch: with --measure, clips in a batch
+        precision: with --measure; bfloat16 = by autocast, against the same floor, that of float32
         json: print JSON
         device_profile: run folders, .onnx files or a budget's folder (its front), A,B: their cost on one thread, as
             float32, bfloat16 and int8
         memory_mb: with --device-profile, the memory limit of a process with onnxruntime; 0 = none
         trust_code: with --device-profile and --remeasure, allow a run whose method or extractor is a .py file
     """
-    from sparsefuse.cost.table import ledger, show
+    from sparsefuse.cost.table import Measuring, ledger, show
     from sparsefuse.experiments.measuring import remeasure as measure_again
     from sparsefuse.export.device import profiles
     from sparsefuse.methods import fusions
-    from sparsefuse.parallel.devices import device_of
 
     if remeasure:
         measure_again(remeasure, trust_code=trust_code)
@@ -196,6 +199,7 @@ def cost(
     elif device_profile:
         profiles(device_profile, memory_mb=memory_mb, as_json=json, trust_code=trust_code)
     else:
-        device, methods = device_of(device), methods or fusions()
-        rows = ledger(methods, lengths, features, num_classes, options, shapes=shapes, measured=measure, device=device)
+        how = Measuring(device, batch, precision) if measure else None
+        names = methods or fusions()
+        rows = ledger(names, lengths, features, num_classes, options, shapes=shapes, measuring=how)
         show(rows, as_json=json)
