@@ -1,6 +1,6 @@
 """Where training is: its position and all that a step changes, written to a checkpoint and restored from it."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,6 +27,8 @@ class Position:
     """`train.best` of the best epoch so far"""
     best_epoch: int = 0
     """0 = none yet"""
+    warnings: list[str] = field(default_factory=list)
+    """what sets the run apart from one that was planned as it is (see `extend`)"""
 
     def __post_init__(self) -> None:
         if min(self.epoch, self.batch, self.best_epoch) < 0:

@@ -38,7 +38,7 @@ from sparsefuse.runs.records import Cost, Epoch, Result, Scores
 from sparsefuse.runs.scoring import Predicted, cost_of, scores, write_result
 from sparsefuse.runs.weights import read_weights, write_weights
 from sparsefuse.tokens import Batch, HeadOutputs, Tokens
-from sparsefuse.training import distributed, multiclip, pretrained, replay
+from sparsefuse.training import distributed, extend, multiclip, pretrained, replay
 from sparsefuse.training.balance import check_balance, class_weights, sample_chances
 from sparsefuse.training.best import better, check_best
 from sparsefuse.training.device_features import check_cache, kept_features
@@ -71,7 +71,8 @@ def train(
 
     `config` and `fields` are what `Config.load` takes: `train("clips.yaml", "runs/one", method="late")`. `root` is the
     folder that the manifest's path is relative to. `resume` continues a run that was stopped, to the same weights; a
-    finished run stays as it is, unless its test split is still to be scored. `name` is the run's in tables, by default
+    finished run stays as it is, unless its test split is still to be scored, or there are more epochs now: then it goes
+    on to them, and is tested again, as its result says. `name` is the run's in tables, by default
     its method. `measured`: measure latency and memory at the end; `costs` replace counted and measured costs; with
     `tested` off the test split is not scored; `shown`: show progress. `stop` is called with the run folder after each
     epoch; if it returns True, training ends, and the run stays unfinished. Raises FileExistsError when another process
@@ -85,12 +86,13 @@ def train(
     rank = distributed.join(config.train.device)
     check_cache(config, rank.device)
     folder = RunFolder(out)
-    ended = folder.tested if tested else folder.finished
+    before = extend.planned(folder, config) if resume else 0
+    ended = (folder.tested if tested else folder.finished) and not before
     with in_use(out) if rank.first and not ended else contextlib.nullcontext():
         if rank.first and folder.started:
             if not resume:
                 raise FileExistsError(f"{out} holds a run already; continue it with --resume, or give another folder")
-            folder.check_same(config)
+            folder.check_same(extend.with_epochs(config, before) if before else config)
         distributed.wait(rank)  # the first process must not write before the others have looked
         if ended:
             distributed.leave()
@@ -102,6 +104,9 @@ def train(
         counted = count.count(model, clips.typical)  # now: a method that cannot be counted should not be trained
         run = _Run(config, clips, model, rank, folder)
         if rank.first:
+            if before:
+                folder.check_same_clips(clips.fingerprints, clips.labels)
+                extend.extend(folder, config, before)
             write_setup(folder, config, clips, options_of(config), name or config.method)
         with EpochProgress(config.train.epochs, shown=shown and rank.first) as progress:
             to_the_end = run.fit(progress, resume, stop)
@@ -201,7 +206,7 @@ class _Run:
             progress.epoch(line)
             if stop and stop(self.folder.path):
                 return False
-        self.best_epoch = at.best_epoch
+        self.ended = at
         return True
 
     def _epoch(self, at: Position, progress: EpochProgress) -> Position:
@@ -313,7 +318,7 @@ class _Run:
     def write_result(self, name: str, valid: Predicted | None, test: Predicted | None, cost: Cost) -> None:
         """The end of a run: calibration.json, predictions.csv and result.json, by the outputs of its best weights."""
         clips, split, last = self.clips, self.config.data.split, self.folder.epochs()[-1]
-        shown = valid or test
+        shown, rows = valid or test, {name: data.rows for name, data in clips.splits.items()}
         if valid and (calibration := calibrate(valid.logits, valid.labels, clips.labels)):
             self.folder.write(calibration)
         result = Result(
@@ -325,7 +330,7 @@ class _Run:
             classes=list(clips.labels.classes),
             data=self.config.data.manifest,
             epochs=last.epoch,
-            best_epoch=self.best_epoch,
+            best_epoch=self.ended.best_epoch,
             seconds=last.seconds,
             valid=scores(valid, clips.labels),
             test={},
@@ -333,7 +338,7 @@ class _Run:
             clips=clips.fingerprints,
             skipped=len(clips.skips),
             cost=cost,
-            warnings=["one group alone validates"] if lone_judge({n: d.rows for n, d in clips.splits.items()}) else [],
+            warnings=self.ended.warnings + ["one group alone validates"] * bool(lone_judge(rows)),
             heads=self.heads or None,
             exchanged=(shown.exchanged or None) if shown else None,
         )

@@ -41,7 +41,7 @@ def train(config: Config, out: Path = Path("runs/train"), resume: bool = False) 
 
     Args:
         out: the run folder
-        resume: continue a run that was stopped, to the same weights
+        resume: continue a run that was stopped, to the same weights; with more --train.epochs, a finished one too
     """
     from sparsefuse.runs.folder import RunFolder
     from sparsefuse.training.train import train

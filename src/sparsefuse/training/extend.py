@@ -1,0 +1,53 @@
+"""More epochs for a run that was planned for fewer: it goes on from its last checkpoint."""
+
+import logging
+from dataclasses import replace
+
+from sparsefuse.config import Config
+from sparsefuse.files import checkpoint
+from sparsefuse.runs.folder import RunFolder
+from sparsefuse.runs.records import Result
+from sparsefuse.training.schedule import share
+
+log = logging.getLogger(__name__)
+
+
+def planned(folder: RunFolder, config: Config) -> int:
+    """The epochs that the run was planned for, if the configuration asks for more; else 0. Raises FileNotFoundError if
+    it has ended and kept no checkpoint."""
+    before = folder.read(Config).train.epochs if folder.started else config.train.epochs
+    if before >= config.train.epochs:
+        return 0
+    if folder.finished and not folder.checkpoint.exists():
+        raise FileNotFoundError(
+            f"{folder.path} has ended after {before} epochs and {folder.checkpoint.name}, to go on from, is not "
+            "there (a run that was shared or adapted has none); train again in another folder"
+        )
+    return before
+
+
+def with_epochs(config: Config, epochs: int) -> Config:
+    """The configuration with this many epochs."""
+    return replace(config, train=replace(config.train, epochs=epochs))
+
+
+def extend(folder: RunFolder, config: Config, before: int) -> None:
+    """Makes a run of `before` epochs an unfinished one of more. What sets it apart from one that was planned so goes
+    into its checkpoint, and from there into its result."""
+    result, spec = folder.get(Result), config.train
+    caveats = []
+    if result and result.test:
+        caveats.append(f"the test split was scored after {result.epochs} epochs already, and then again")
+    if spec.schedule == "cosine" and folder.num_epochs:
+        rate = spec.lr * share(folder.num_epochs, steps=1, spec=spec)
+        caveats.append(
+            f"the cosine was planned for {before} epochs; extended to {spec.epochs}, it went on at {rate:.3g}"
+        )
+    log.info("%s goes on after %d epochs, to %d", folder.path, folder.num_epochs, spec.epochs)
+    if caveats and folder.checkpoint.exists():
+        saved = checkpoint.load(folder.checkpoint)
+        progress = saved.facts["progress"]
+        progress["warnings"] = list(dict.fromkeys([*progress.get("warnings", []), *caveats]))
+        checkpoint.save(folder.checkpoint, saved.tensors, saved.facts)
+    for file in (folder.file(Result), folder.predictions):  # the configuration is written after they are gone
+        file.unlink(missing_ok=True)
