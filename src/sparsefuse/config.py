@@ -190,6 +190,8 @@ class Train:
     replay: int = 4
     """training clips per class that the run keeps as they are inside the model (replay.safetensors), so that
     `finetune` does not forget them; 0 = none"""
+    log: Literal["none", "tensorboard"] = "none"
+    """tensorboard: the lines of metrics.jsonl in the run's folder `tensorboard`, too (extra `tensorboard`)"""
     workers: int = 0
     """processes that read samples ahead of the training loop. They end with each epoch, and what they read is read
     again: 0 is faster if the samples fit into data.cache_mb"""

@@ -5,6 +5,7 @@ A finished cell is never run again; a stopped one is resumed; a failed one is re
 
 import dataclasses
 import logging
+import pickle
 import re
 from collections.abc import Callable, Sequence
 from contextlib import closing
@@ -21,6 +22,7 @@ from sparsefuse.parallel.workers import each
 from sparsefuse.report.page import write_tables
 from sparsefuse.report.table import Table
 from sparsefuse.runs.folder import RunFolder
+from sparsefuse.training.followers import OnEpoch
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +42,8 @@ class Cell(NamedTuple):
     """whether the test split is scored at the end"""
     stop: Callable[[Path], bool] | None = None
     """called after each epoch: whether training ends there (see `train`); must be picklable"""
+    on_epoch: OnEpoch | None = None
+    """called after each epoch (see `train`); must be picklable"""
 
     @property
     def run(self) -> RunFolder:
@@ -62,6 +66,7 @@ def compare(
     tested: bool = True,
     jobs: int = 0,
     engine: Engine = "local",
+    on_epoch: OnEpoch | None = None,
     **fields: object,
 ) -> Table:
     """Trains every method with every seed (and fold) below `out`; returns the table of all runs there, best first.
@@ -69,6 +74,7 @@ def compare(
     `config` and `fields` are what `Config.load` takes; `root` is the folder that the manifest's path is relative to.
     `methods`: names or .py files, all if none; `unimodal` stands for one run per modality. With `tested` off the test
     split is not scored, and the table is of the validation split. `jobs`, `engine`, and what a rerun does: see `run`.
+    `on_epoch` is that of `train`, called in the process that trains: a function of a module, which can be pickled.
     Writes compare.csv, compare.md and report.html into `out` too. A run that fails stops no other; the table names it.
     Raises ValueError, before anything runs, for an invalid configuration, an unknown method, or another
     configuration than that of a run in `out`.
@@ -81,7 +87,7 @@ def compare(
     for method in methods:
         check_config(dataclasses.replace(config, method=method))
     cells = grid(config, methods_of(config, methods, Path(root)), seeds, out, root=Path(root), tested=tested)
-    return write_tables(out, out / "compare", run(cells, jobs=jobs, engine=engine))
+    return write_tables(out, out / "compare", run(_with(on_epoch, cells), jobs=jobs, engine=engine))
 
 
 def ablate(
@@ -95,6 +101,7 @@ def ablate(
     tested: bool = True,
     jobs: int = 0,
     engine: Engine = "local",
+    on_epoch: OnEpoch | None = None,
     **fields: object,
 ) -> Table:
     """Trains the configuration's method with one option at several values, each with every seed; else as `compare`.
@@ -104,7 +111,7 @@ def ablate(
     """
     config, out = Config.load(config, **fields), Path(out)
     cells = grid(config, values_of(config, option, values), seeds, out, root=Path(root), tested=tested)
-    return write_tables(out, out / "ablate", run(cells, jobs=jobs, engine=engine))
+    return write_tables(out, out / "ablate", run(_with(on_epoch, cells), jobs=jobs, engine=engine))
 
 
 def grid(
@@ -127,6 +134,17 @@ def grid(
                 where = place if split.number is None else f"{place}-fold{split.number}"
                 cells.append(Cell(variant.name, cell, out / f"{where}-seed{seed}", root, tested=tested))
     return cells
+
+
+def _with(on_epoch: OnEpoch | None, cells: list[Cell]) -> list[Cell]:
+    """The cells with this hook. Raises ValueError if it cannot be sent to other processes."""
+    try:
+        pickle.dumps(on_epoch)
+    except (pickle.PicklingError, AttributeError, TypeError) as error:
+        raise ValueError(
+            f"on_epoch goes to other processes, so it must be a function of a module, no lambda or inner one ({error})"
+        ) from error
+    return [cell._replace(on_epoch=on_epoch) for cell in cells]
 
 
 def run(cells: Sequence[Cell], *, jobs: int = 0, engine: Engine = "local") -> list[str]:
@@ -213,6 +231,7 @@ def run_cell(cell: Cell) -> Ended:
                 tested=cell.tested,
                 shown=False,
                 stop=cell.stop,
+                on_epoch=cell.on_epoch,
             )
         except Exception as raised:  # a user's method file may raise anything
             error = f"{type(raised).__name__}: {raised}"

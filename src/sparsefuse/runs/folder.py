@@ -236,7 +236,10 @@ def check_same_settings(started: Mapping[str, object], given: Mapping[str, objec
 
 
 # Settings that do not change the result of a run.
-_FREE = ("train.workers", "train.save_minutes", "train.device", "train.cache", "data.cache_mb", "data.leaks", "study.")
+_FREE = (
+    *("train.workers", "train.log", "train.save_minutes", "train.device", "train.cache"),
+    *("data.cache_mb", "data.leaks", "study."),
+)
 
 
 def _flat(tree: Mapping[str, object], above: str = "") -> dict[str, object]:

@@ -42,6 +42,7 @@ from sparsefuse.training import distributed, extend, multiclip, pretrained, repl
 from sparsefuse.training.balance import check_balance, class_weights, sample_chances
 from sparsefuse.training.best import better, check_best
 from sparsefuse.training.device_features import check_cache, kept_features
+from sparsefuse.training.followers import Followers, OnEpoch, need_tensorboard
 from sparsefuse.training.loss import Loss
 from sparsefuse.training.on_device import Drawn, on_device
 from sparsefuse.training.position import Learner, Position, update_mean
@@ -65,6 +66,7 @@ def train(
     tested: bool = True,
     shown: bool = True,
     stop: Callable[[Path], bool] | None = None,
+    on_epoch: OnEpoch | None = None,
     **fields: object,
 ) -> Path:
     """Trains one model; writes and returns its run folder `out`, which `sparsefuse.load` opens.
@@ -72,17 +74,22 @@ def train(
     `config` and `fields` are what `Config.load` takes: `train("clips.yaml", "runs/one", method="late")`. `root` is the
     folder that the manifest's path is relative to. `resume` continues a run that was stopped, to the same weights; a
     finished run stays as it is, unless its test split is still to be scored, or there are more epochs now: then it goes
-    on to them, and is tested again, as its result says. `name` is the run's in tables, by default
-    its method. `measured`: measure latency and memory at the end; `costs` replace counted and measured costs; with
-    `tested` off the test split is not scored; `shown`: show progress. `stop` is called with the run folder after each
-    epoch; if it returns True, training ends, and the run stays unfinished. Raises FileExistsError when another process
-    trains in `out`, or it holds a run and `resume` is off; FileNotFoundError without the manifest; ValueError for a
-    configuration that cannot be run or is not the one that the run in `out` was started with.
+    on to them, and is tested again, as its result says. `name` is the run's in tables, by default its method.
+    `measured`: measure latency and memory at the end; `costs` replace counted and measured costs; with `tested` off the
+    test split is not scored; `shown`: show progress. `stop` is called with the run folder after each epoch; if it
+    returns True, training ends, and the run stays unfinished. `on_epoch` is called after each epoch with its record
+    (`epoch`, `lr`, `train_loss`, `scores`) and the run folder, by the first process alone.
+
+    Raises FileExistsError when another process trains in `out`, or it holds a run and `resume` is off;
+    FileNotFoundError without the manifest; ValueError for a configuration that cannot be run or is not the one that the
+    run in `out` was started with; RuntimeError if `on_epoch` raises: the epoch is saved, and can be resumed.
     """
     config, out = Config.load(config, **fields), Path(out)
     check_config(config)
     check_one_test_split(config)
     config = _rooted(config, root)
+    if config.train.log == "tensorboard":
+        need_tensorboard()
     rank = distributed.join(config.train.device)
     check_cache(config, rank.device)
     folder = RunFolder(out)
@@ -109,7 +116,7 @@ def train(
                 extend.extend(folder, config, before)
             write_setup(folder, config, clips, options_of(config), name or config.method)
         with EpochProgress(config.train.epochs, shown=shown and rank.first) as progress:
-            to_the_end = run.fit(progress, resume, stop)
+            to_the_end = run.fit(progress, resume, stop, on_epoch)
         if not to_the_end:
             distributed.leave()
             return out
@@ -184,9 +191,17 @@ class _Run:
         assert isinstance(model, FusionModel)
         return model
 
-    def fit(self, progress: EpochProgress, resume: bool, stop: Callable[[Path], bool] | None = None) -> bool:
+    def fit(
+        self,
+        progress: EpochProgress,
+        resume: bool,
+        stop: Callable[[Path], bool] | None = None,
+        on_epoch: OnEpoch | None = None,
+    ) -> bool:
         """Epochs until the end, or until `stop` (then False); the weights of the best are saved."""
         at = self._restore() if resume else Position()
+        log = self.config.train.log
+        followers = Followers(self.folder.path, at.epoch, log=log, on_epoch=on_epoch) if self.rank.first else None
         for epoch in range(at.epoch, self.config.train.epochs):
             at = self._epoch(replace(at, epoch=epoch), progress)
             train_loss = at.loss_sum / len(self.clips.splits["train"])
@@ -204,6 +219,8 @@ class _Run:
                 self.folder.add_epoch(line)
             self._save(at)
             progress.epoch(line)
+            if followers:
+                followers.epoch(line)
             if stop and stop(self.folder.path):
                 return False
         self.ended = at
