@@ -17,6 +17,7 @@ import sparsefuse
 from sparsefuse.cli.app import _parser
 from sparsefuse.cli.verbs import VERBS, WITH_CONFIG
 from sparsefuse.config import Config
+from sparsefuse.report.table import Table
 
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "site" / "source"
@@ -95,6 +96,7 @@ def python() -> str:
     homes = {name: home for home, name in re.findall(r"from (sparsefuse[.\w]*) import (\w+) as \2", text)}
     parts = ["# Python\n\nEverything that `import sparsefuse` offers. Commands and functions of one name do the same."]
     parts += [f"::: {homes[name]}.{name}" for name in sparsefuse.__all__]
+    parts.append(f"::: {Table.__module__}.{Table.__name__}")  # of comparisons
     return "\n\n".join(parts) + "\n"
 
 

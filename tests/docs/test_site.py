@@ -1,5 +1,6 @@
 """The site has every page, and a reference of every verb, option and public name."""
 
+import importlib
 import runpy
 import tomllib
 from typing import Any
@@ -50,6 +51,10 @@ def test_the_reference_names_everything_public():
     text = BUILD["python"]()
     for name in sparsefuse.__all__:
         assert f".{name}\n" in text
+    for line in text.splitlines():
+        if line.startswith("::: "):
+            module, _, name = line.removeprefix("::: ").rpartition(".")
+            assert not hasattr(getattr(importlib.import_module(module), name), "__path__"), "a package is no function"
 
 
 def test_a_picture_becomes_an_image_for_each_scheme(tmp_path, monkeypatch):
