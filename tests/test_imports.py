@@ -16,6 +16,7 @@ ROOT = Path(sparsefuse.__file__).parent
 ORDER = [
     *(
         "callable_package",
+        "screen",
         "shown",
         "errors",
         "extras",

@@ -39,13 +39,15 @@ def test_nothing_is_the_best_of_nothing() -> None:
         Table("Trials", ["trial"], [["000"]]).best()
 
 
-def test_a_table_prints_as_on_the_screen(runs: Path) -> None:
+def test_a_table_prints_as_on_the_screen(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")  # as notebooks do
     head, _, first, second, *_ = str(table_of(runs)).splitlines()
     titles = "Method n Top-1 % GMACs x sft Params MB ms"
     assert head.replace("\N{MULTIPLICATION SIGN}", "x").split() == titles.split()
     assert first.split()[:5] == ["sft", "2", "92.0", "±", "2.8"]
     assert second.split()[:3] == ["late", "1", "85.0"]
     assert "\x1b" not in str(table_of(runs))
+    assert repr(table_of(runs)) == str(table_of(runs)), "in an interactive session too"
 
 
 def test_a_notebook_shows_all_columns_and_no_markup_of_names(runs: Path) -> None:

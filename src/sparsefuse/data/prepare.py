@@ -207,11 +207,12 @@ def watched(items: Iterable[Item], text: str, total: int | None = None) -> Itera
 
     `total`: how many there are; may be left out for what has a length.
     """
-    from rich.console import Console
     from rich.progress import Progress
 
+    from sparsefuse.screen import progress_console
+
     begin = time.monotonic()
-    progress = Progress(console=Console(stderr=True), transient=True)
+    progress = Progress(console=progress_console(), transient=True)
     task = progress.add_task(text, total=len(items) if isinstance(items, Sequence) else total)
     try:
         for item in items:

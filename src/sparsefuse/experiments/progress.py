@@ -4,10 +4,10 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from sparsefuse.runs.folder import RunFolder
+from sparsefuse.screen import progress_console
 
 
 class GridProgress:
@@ -20,7 +20,7 @@ class GridProgress:
         self.ended: set[Path] = set()
         """runs that count as complete though they have no result.json"""
         columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TextColumn("left"))
-        self.progress = Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True))
+        self.progress = Progress(*columns, TimeRemainingColumn(), console=progress_console())
         self.task = self.progress.add_task("", total=sum(epochs.values()))
         self.read_at = 0.0
 

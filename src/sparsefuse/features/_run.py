@@ -13,7 +13,6 @@ from datetime import timedelta
 from functools import partial
 from typing import Any, NamedTuple
 
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from sparsefuse.features._clip import Clip, Failure, Maker, Note, begin, make
@@ -22,6 +21,7 @@ from sparsefuse.features._shards import ROWS
 from sparsefuse.files.skipped import LOG, Skip, Unusable, place_of, write_skipped
 from sparsefuse.parallel.cores import cores
 from sparsefuse.parallel.workers import each
+from sparsefuse.screen import progress_console
 
 _log = logging.getLogger(__name__)
 Reasons = dict[tuple[str, str], Skip]
@@ -41,7 +41,7 @@ def run(
     disk is full.
     """
     columns = (TextColumn("extract"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[summary]}"))
-    bar = Progress(*columns, console=Console(stderr=True), disable=not progress)
+    bar = Progress(*columns, console=progress_console(), disable=not progress)
     place = {} if device == "auto" else {"device": device}
     options = [spec.options | (place if "device" in spec.options else {}) for spec in plan.specs]
     makers = [Maker(spec.modality, spec.extractor, own) for spec, own in zip(plan.specs, options, strict=True)]

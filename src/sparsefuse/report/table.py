@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _SHORT = {"Memory MB": "MB", "Latency ms": "ms", "Parameters": "Params"}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Table:
     """Results, a line each. `print` shows it as text, a notebook as HTML."""
 
@@ -87,12 +87,12 @@ class Table:
         write_text(place.with_name(f"{place.name}.csv"), self.csv())
         write_text(place.with_name(f"{place.name}.md"), self.markdown())
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
         from rich.console import Console
 
         text = io.StringIO()
         if self.lines:
-            Console(file=text, width=120, force_jupyter=False).print(self.rich())
+            Console(file=text, width=120, force_jupyter=False, force_terminal=False).print(self.rich())
         lines = [*(line.rstrip() for line in text.getvalue().splitlines()), *self._below()]
         return "\n".join(lines).strip("\n")
 

@@ -6,7 +6,6 @@ from dataclasses import asdict
 from pathlib import Path
 
 import torch
-from rich.console import Console
 from rich.progress import track
 from torch import Tensor
 
@@ -15,6 +14,7 @@ from sparsefuse.files.whole import write_json
 from sparsefuse.inference.evaluate import open_run, outputs
 from sparsefuse.parallel.workers import each
 from sparsefuse.runs.folder import RunFolder
+from sparsefuse.screen import progress_console
 from sparsefuse.study.results import ROBUSTNESS, DegradedAccuracy, Kind
 from sparsefuse.tokens import Tokens
 from sparsefuse.training.multiclip import Streams
@@ -31,7 +31,7 @@ def measure(cells: Sequence[Cell], *, jobs: int = 0) -> None:
     todo = [c.folder for c in cells if RunFolder(c.folder).finished and not (c.folder / ROBUSTNESS).exists()]
     jobs = min(jobs, len(todo)) if jobs else 0
     with closing(each(_write, todo, jobs)) as ended:
-        for folder, done in track(ended, "robustness", total=len(todo), console=Console(stderr=True), disable=not todo):
+        for folder, done in track(ended, "robustness", total=len(todo), console=progress_console(), disable=not todo):
             if done is None:
                 raise RuntimeError(f"{folder}: the process that degraded its clips died")
 

@@ -1,12 +1,12 @@
-"""Progress of a training run: a bar with time left and the last scores on a terminal, a log line elsewhere."""
+"""Progress of a training run: a bar with time left and the last scores on a terminal, a line per epoch elsewhere."""
 
 import logging
 import sys
 
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from sparsefuse.runs.records import Epoch
+from sparsefuse.screen import progress_console
 
 log = logging.getLogger(__name__)
 
@@ -16,7 +16,8 @@ class EpochProgress:
 
     def __init__(self, epochs: int, *, shown: bool):
         self.shown = shown
-        self.live = shown and sys.stderr.isatty()
+        console = progress_console()
+        self.live = shown and (sys.stderr.isatty() or console.is_jupyter)
         columns = (
             TextColumn("epoch"),
             MofNCompleteColumn(),
@@ -26,7 +27,7 @@ class EpochProgress:
             TimeRemainingColumn(),
             TextColumn("{task.description}"),
         )
-        self.progress = Progress(*columns, console=Console(stderr=True), disable=not self.live)
+        self.progress = Progress(*columns, console=console, disable=not self.live)
         self.task = self.progress.add_task("", total=epochs)
 
     def __enter__(self) -> "EpochProgress":
@@ -48,5 +49,7 @@ class EpochProgress:
         text = f"train loss {line.train_loss:.3f}"
         text += "".join(f"  {name} {value:.3f}" for name, value in list(scores.items())[:2])
         self.progress.update(self.task, completed=line.epoch, description=text)
-        if self.shown:
+        if self.shown and (self.live or log.isEnabledFor(logging.INFO)):
             log.info("epoch %d: %s", line.epoch, text)
+        elif self.shown:  # nobody has set logging up: a script, or a notebook without widgets
+            print(f"epoch {line.epoch}: {text}", file=sys.stderr)

@@ -1,0 +1,50 @@
+"""Progress in notebooks, and in files that take no control codes."""
+
+import sys
+from importlib.machinery import ModuleSpec
+from pathlib import Path
+
+import pytest
+
+import sparsefuse
+import tiny
+from sparsefuse import screen
+from sparsefuse.training.progress import EpochProgress
+
+
+@pytest.fixture
+def notebook(monkeypatch: pytest.MonkeyPatch):
+    """rich believes that it writes to a notebook, with ipywidgets or without."""
+
+    def in_notebook(widgets: bool) -> None:
+        monkeypatch.setattr("rich.console._is_jupyter", lambda: True)
+        monkeypatch.setattr(screen, "find_spec", lambda name: ModuleSpec(name, None) if widgets else None)
+
+    return in_notebook
+
+
+def test_a_notebook_with_widgets_gets_bars_and_another_counts_as_a_file(notebook, monkeypatch) -> None:
+    notebook(widgets=True)
+    assert screen.progress_console().is_jupyter
+    assert EpochProgress(2, shown=True).live
+    assert not EpochProgress(2, shown=False).live
+    notebook(widgets=False)
+    monkeypatch.setenv("FORCE_COLOR", "1")  # as kernels do
+    assert not screen.progress_console().is_jupyter
+    assert not screen.progress_console().is_terminal
+    assert not EpochProgress(2, shown=True).live
+
+
+@pytest.mark.usefixtures("made_up_costs")
+def test_what_is_no_terminal_gets_no_control_codes(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert not sys.stderr.isatty()
+    manifest = tiny.write_set(tmp_path / "data")
+    config = tiny.config(manifest, "late", epochs=1)
+    print(sparsefuse.compare(config, ["late"], seeds=[0], out=tmp_path / "runs", jobs=1))
+    sparsefuse.train(config, tmp_path / "run", measured=False)
+    shown = capfd.readouterr()
+    assert "1 of 1 runs" in shown.err
+    assert "epoch 1: train loss" in shown.err
+    assert "late" in shown.out
+    assert "\x1b" not in shown.out + shown.err
+    assert "\r" not in shown.out + shown.err
