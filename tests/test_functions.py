@@ -47,6 +47,17 @@ def test_check_takes_a_manifest(yaml_file: str) -> None:
     assert set(only.modalities) == {"rgb"}
 
 
+def test_a_report_of_check_prints_its_problems(tmp_path: Path) -> None:
+    manifest = tiny.write_set(tmp_path)
+    for i in range(2, 7):  # the second clip has no other stream
+        (tmp_path / "features" / f"train{i}-sound.npy").unlink()
+    first, *rest = str(sparsefuse.check(manifest, jobs=1)).splitlines()
+    assert first.startswith(f"{manifest}: 17 samples; 5 errors, ")
+    errors = [line for line in rest if line.startswith("error: ")]
+    assert [name in line for name, line in zip(("train2", "train3", "train4"), errors, strict=True)] == [True] * 3
+    assert "... and 2 more" in rest
+
+
 @pytest.mark.parametrize("function", [sparsefuse.train, sparsefuse.check])
 def test_a_missing_or_wrong_configuration_is_an_error_of_one_line(function, yaml_file: str) -> None:
     with pytest.raises(ValueError, match="no manifest given"):

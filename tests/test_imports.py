@@ -124,6 +124,12 @@ def test_models_know_no_modality_by_name(package):
                     assert node.value not in ("rgb", "audio", "text", "flow", "spectrogram", "vision"), name
 
 
+def test_importing_the_package_loads_nothing_but_python_itself():
+    code = "import sys; before = set(sys.modules); import sparsefuse; print(*{*sys.modules} - before)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert {name.split(".")[0] for name in done.stdout.split()} - sys.stdlib_module_names == {"sparsefuse"}
+
+
 @pytest.mark.parametrize(
     "code",
     [
@@ -132,7 +138,7 @@ def test_models_know_no_modality_by_name(package):
         "from sparsefuse.methods import methods; assert 'sft' in methods()",
         "import sparsefuse; sparsefuse.Classifier(epochs=3)",
         "import sparsefuse.report.page, sparsefuse.report.charts",
-        "import sparsefuse.config",
+        "import sparsefuse; sparsefuse.Config.load('clips.csv', train={'epochs': 3})",
         "import sparsefuse.cli.app",
         "from sparsefuse.features import extract, build; [build(name, {}) for name in ('frames', 'spectrogram')]",
     ],

@@ -9,8 +9,11 @@ from typing import NamedTuple
 import numpy as np
 
 from sparsefuse.data.check.rules import RULES, Problem
+from sparsefuse.shown import REASON, shown
 
 BINS = 24
+FIRST = 3
+"""problems of one kind in a report's text"""
 
 
 class Spread(NamedTuple):
@@ -69,9 +72,9 @@ class Footage(NamedTuple):
     """samples per second -> files"""
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class Report:
-    """What `check` found; `to_json` gives plain types."""
+    """What `check` found; `to_json` gives plain types, and `print` shows the first problems of every kind."""
 
     manifest: str
     rows: int
@@ -91,6 +94,15 @@ class Report:
         """error, warning, note -> how many."""
         found = Counter(problem.severity for problem in self.problems)
         return {severity: found[severity] for severity in ("error", "warning", "note")}
+
+    def __repr__(self) -> str:
+        lines = [
+            f"{self.manifest}: {self.rows} samples; {', '.join(f'{n} {name}s' for name, n in self.counts.items())}"
+        ]
+        for problems in self.by_kind().values():
+            lines += [f"{problem.severity}: {problem.message}" for problem in problems[:FIRST]]
+            lines += [f"... and {len(problems) - FIRST} more"] * (len(problems) > FIRST)
+        return "\n".join(shown(line, REASON) for line in lines)
 
     def by_kind(self) -> dict[str, list[Problem]]:
         """Rule -> its problems."""
