@@ -2,11 +2,13 @@
 
 import json
 from functools import partial
+from html import unescape
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from matplotlib.patches import Rectangle
 
 import tiny
 from sparsefuse.data.labels import Labels
@@ -16,6 +18,7 @@ from sparsefuse.explain.explanation import Explanation
 from sparsefuse.explain.footage import Footage, footage
 from sparsefuse.explain.page import ExplainedClip, explain_clip, page_name, write_page
 from sparsefuse.explain.pictures import draw
+from sparsefuse.explain.sentence import mattered
 from sparsefuse.inference.predictor import Predictor, load
 from sparsefuse.media import write_clip
 from sparsefuse.methods import build
@@ -147,7 +150,7 @@ def test_a_video_is_drawn_with_its_frames_patches_and_sound(predictor: Predictor
         "sound: log-mel, brighter = more attention",
         "sound: rollout, 1 = an even share; line: pooled tokens",
         "rollout by window and modality, % of the clip",
-        f"lost when a window is masked, points of the probability of {found.prediction.label!r}",
+        f"lost when a window is masked, points of the probability of {found.prediction.label!r}; grey: within noise",
     ]
     strip, curve = drawn["frames, heat: rollout over the patches of rgb"], list(drawn.values())[1]
     assert len(strip.images) == 2 * 10, "each frame and its heat"
@@ -199,6 +202,49 @@ def test_the_page_holds_all_it_needs_and_escapes_names(predictor: Predictor, cli
     for share in found.shares.values():
         assert f"{100 * share:.1f}" in text
     assert page_name(explained) == "_i_.html"
+
+
+def test_the_page_says_the_true_label_and_what_mattered(run: Path, tmp_path: Path) -> None:
+    manifest = run.parent / "data/manifest.csv"
+    found = explain_clip(run, None, manifest=manifest, id="test1")
+    assert found.truth == "b"
+    page = write_page(found, tmp_path / "page.html").read_text()
+    assert "Its true label is <strong>b</strong>" in page
+    verdict = "right" if found.explanation.prediction.label == "b" else "wrong"
+    assert f"<strong>b</strong>: {verdict}." in page
+    assert mattered(found.explanation, 0) in unescape(page)
+    page = write_page(found._replace(truth=""), tmp_path / "page.html").read_text()
+    assert "true label" not in page
+
+
+def test_a_small_effect_looks_small(run: Path) -> None:
+    """An axis of a tenth of a point would make noise look like an effect."""
+    found = explain(load(run), files(run, "test0"))
+    names = found.occlusion.windows.keys()
+    windows = {name: torch.full((4,), found.occlusion.whole - 0.001) for name in names}
+    little = found._replace(occlusion=found.occlusion._replace(windows=windows, noise=dict.fromkeys(names, 0.003)))
+    drawn = panels(little, footage(load(run), files(run, "test0"), list(names)))
+    axes = next(axes for title, axes in drawn.items() if title.startswith("lost when a window is masked"))
+    assert axes.get_ylim() == (-5, 5)
+    (band,) = [patch for patch in axes.patches if isinstance(patch, Rectangle)]
+    assert (band.get_y(), band.get_height()) == (pytest.approx(-0.3), pytest.approx(0.6))
+
+
+def test_the_signal_of_a_sensor_is_drawn(tmp_path: Path) -> None:
+    readings = np.stack([np.sin(np.arange(40) / 5), np.arange(40.0)], 1)
+    lines = "".join(f"{a},{b}\n" for a, b in readings)
+    (tmp_path / "imu.csv").write_text("x,y\n" + lines)
+    model = build("unimodal", {"imu": 2}, 3, dim=10, num_heads=2, unimodal_depth=1)
+    extract = {"imu": {"extractor": "series", "source": "imu", "columns": ["x", "y"]}}
+    predictor = Predictor(model.eval(), Labels("class", ("a", "b", "c")), None, extract, Lengths())
+    clip = {"imu": tmp_path / "imu.csv"}
+    found = explain(predictor, clip)
+    seen = footage(predictor, clip, ["imu"])
+    np.testing.assert_allclose(seen.signals["imu"], readings, rtol=1e-5)
+    axes = panels(found, seen)["imu: signal, each channel on its own scale"]
+    first, second = (line.get_ydata() for line in axes.lines)
+    np.testing.assert_allclose(second, 0.8 * np.arange(40) / 39 - 1, atol=1e-6)
+    assert (first.min(), first.max()) == (pytest.approx(0), pytest.approx(0.8))
 
 
 def test_the_picture_is_a_png(predictor: Predictor, clip: Path, tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from contract.contract_cases import BASE, case_id, clips, logits_of, model_of
-from sparsefuse.explain.occlusion import occlusion, window_of
+from sparsefuse.explain.occlusion import NUM_RANDOM, _at_random, occlusion, window_of
 from sparsefuse.tokens import Tokens
 
 COUNTS = {"rgb": [9], "sound": [40], "flow": [7]}
@@ -42,7 +42,23 @@ def test_all_parts_are_one_batch():
     hook = model.embed.register_forward_pre_hook(lambda _, args: asked.append(len(args[0]["rgb"].mask)))
     occlusion(model, clips(COUNTS), first_class)
     hook.remove()
-    assert asked == [1 + 3 + 9 + 12 + 7]
+    assert asked == [1 + 3 * (1 + NUM_RANDOM) + 9 + 12 + 7]
+
+
+def test_noise_is_what_masking_at_random_changes():
+    """Of a model that reads the mean, and of tokens that are alike, no masking changes anything; of others it does."""
+    model = model_of(("concat", {"fusion_depth": 1, "dim": 20, "num_heads": 5}))
+    batch = clips({"rgb": [24], "sound": [24]})
+    found = occlusion(model, batch, first_class, num_windows=4)
+    again = occlusion(model, batch, first_class, num_windows=4)
+    assert found.noise == again.noise, "the same draws each time"
+    assert found.noise.keys() == {"rgb", "sound"}
+    assert all(0 < noise < 1 for noise in found.noise.values())
+    steady = occlusion(model, batch, lambda logits: torch.ones(len(logits)), num_windows=4)
+    assert steady.noise == {"rgb": 0, "sound": 0}
+    tokens = _at_random(torch.tensor([True] * 10 + [False] * 6), 4, torch.Generator().manual_seed(0))
+    assert tokens.sum() == 10 - 3, "as many as the largest of four windows of ten tokens has"
+    assert not tokens[10:].any()
 
 
 def test_where_nothing_would_be_left_there_is_no_number():

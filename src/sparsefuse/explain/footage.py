@@ -31,6 +31,8 @@ class Footage(NamedTuple):
     """modality -> the share of the clip that its tokens cover: 1 unless they were cut to a longest length"""
     grids: dict[str, tuple[int, int]]
     """modality made of patches of frames -> their (rows, columns)"""
+    signals: dict[str, np.ndarray]
+    """modality made of a sensor's readings by `series` -> (N, C) readings, of finite numbers"""
 
 
 def footage(predictor: Predictor, clip: Clip, modalities: list[str]) -> Footage:
@@ -46,7 +48,9 @@ def footage(predictor: Predictor, clip: Clip, modalities: list[str]) -> Footage:
             seconds = max(seconds, len(sounds[name]) * chosen["hop"])
     covered = {name: _covered(predictor, name, clip) for name in modalities}
     grids = {name: grid for name in modalities if (grid := _grid(options[name])) and name not in predictor.fit.resample}
-    return Footage(frames, sounds, seconds, covered, grids)
+    series = [name for name in modalities if options[name].get("extractor") == "series"]
+    signals = {name: predictor.read(name, clip).nan_to_num(0).cpu().numpy() for name in series}
+    return Footage(frames, sounds, seconds, covered, grids, signals)
 
 
 def _options(spec: Mapping[str, Any]) -> Mapping[str, Any]:

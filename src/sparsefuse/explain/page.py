@@ -6,10 +6,13 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
+from sparsefuse.config import Config
+from sparsefuse.data.manifest import JOIN
 from sparsefuse.explain.explanation import Explanation, explain
 from sparsefuse.explain.footage import Footage, footage
 from sparsefuse.explain.pictures import draw
-from sparsefuse.files.rows import SUFFIXES
+from sparsefuse.explain.sentence import mattered
+from sparsefuse.files.rows import SUFFIXES, read_table
 from sparsefuse.files.skipped import Unusable
 from sparsefuse.files.whole import write_text
 from sparsefuse.inference.inputs import is_readings, named_clips
@@ -29,6 +32,8 @@ class ExplainedClip(NamedTuple):
     method: str
     explanation: Explanation
     footage: Footage
+    truth: str = ""
+    """the label that the manifest states; empty if it is not known"""
 
 
 def explain_clip(
@@ -53,7 +58,11 @@ def explain_clip(
         name, chosen = clip.name, clip
     explanation = explain(predictor, chosen)
     return ExplainedClip(
-        name, RunFolder(run).read(ModelFacts).name, explanation, footage(predictor, chosen, list(explanation.rollout))
+        name,
+        RunFolder(run).read(ModelFacts).name,
+        explanation,
+        footage(predictor, chosen, list(explanation.rollout)),
+        "" if manifest is None else _truth(manifest, name, RunFolder(run).read(Config).data.label),
     )
 
 
@@ -64,7 +73,7 @@ def page_name(explained: ExplainedClip) -> str:
 
 def write_page(explained: ExplainedClip, out: Path) -> Path:
     """Writes the page."""
-    name, method, explanation, film = explained
+    name, method, explanation, film, truth = explained
     ranked = sorted(explanation.prediction.probabilities.items(), key=lambda item: -item[1])
     figure = charts.svg(partial(draw, explanation, film), salt="explain")
     write_text(
@@ -74,6 +83,8 @@ def write_page(explained: ExplainedClip, out: Path) -> Path:
             name=name,
             method=method,
             explanation=explanation,
+            truth=truth,
+            mattered=mattered(explanation, film.seconds),
             ranked=ranked[:MOST_CLASSES],
             answer=explanation.answer,
             figure=figure,
@@ -90,6 +101,12 @@ def write_picture(explained: ExplainedClip, out: Path) -> Path:
         raise ValueError(f"{out}: expected a file name that ends with .png")
     charts.png(partial(draw, explained.explanation, explained.footage), out)
     return out
+
+
+def _truth(manifest: Path, id: str, label: str) -> str:
+    """The label of a clip in a manifest; empty if it has none."""
+    row = next((row for row in read_table(manifest).rows if row.get("id") == id), {})
+    return JOIN.join(filter(None, (row.get(name, "") for name in label.split(JOIN))))
 
 
 def _of_manifest(manifest: Path, id: str, predictor: Predictor) -> Clip:

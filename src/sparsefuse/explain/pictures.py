@@ -15,6 +15,7 @@ from sparsefuse.report.charts import NUM_COLOURS, Look
 WIDTH = 7.2
 STRIP = (6, 14)
 """fewest and most frames of the strip"""
+MOST_CHANNELS = 9
 GREY, HOT = (0.55, 0.56, 0.58), (0.88, 0.33, 0.08)
 """Colours of no attention and of most; both are visible on white and on black."""
 
@@ -73,6 +74,9 @@ def _panels(explanation: Explanation, footage: Footage, time: _Time, look: Look)
         if name in footage.sounds:
             heat = partial(_spectrogram, footage.sounds[name], share, time.end, stop)
             panels.append(_Panel(f"{name}: log-mel, brighter = more attention", 0.9, heat))
+        if name in footage.signals:
+            signal = partial(_signal, footage.signals[name], time.edges(name, 1)[1], look)
+            panels.append(_Panel(f"{name}: signal, each channel on its own scale", 0.9, signal))
         grid, pools = footage.grids.get(name), explanation.pooled.get(name)
         over_time = share if grid is None else _over_patches(share, grid).mean((1, 2))
         title = f"{name}: rollout, 1 = an even share{'' if pools is None else '; line: pooled tokens'}"
@@ -85,7 +89,7 @@ def _panels(explanation: Explanation, footage: Footage, time: _Time, look: Look)
                              partial(_exchanged, rows, time.edges(name, 1)[1])))  # fmt: skip
     shares = partial(_shares, explanation, time, colours)
     panels.append(_Panel("rollout by window and modality, % of the clip", 1.0, shares))
-    panels.append(_Panel(f"lost when a window is masked, {_unit(explanation)}", 1.2,
+    panels.append(_Panel(f"lost when a window is masked, {_unit(explanation)}; grey: within noise", 1.2,
                          partial(_occlusion, explanation, time, colours, look)))  # fmt: skip
     return panels
 
@@ -135,6 +139,15 @@ def _spectrogram(sound: np.ndarray, share: np.ndarray, end: float, stop: float, 
     image[..., :3] = np.array(GREY) * (1 - heat) + np.array(HOT) * heat
     image[..., 3] = strength
     axes.imshow(image, extent=(0, end, 0, sound.shape[1]), aspect="auto", origin="lower", interpolation="none")
+    _bare(axes)
+
+
+def _signal(values: np.ndarray, stop: float, look: Look, axes: Any) -> None:
+    """Readings (N, C), a line for each of at most `MOST_CHANNELS` channels, one below the other."""
+    at = (np.arange(len(values)) + 0.5) / len(values) * stop
+    for channel, line in enumerate(values.T[:MOST_CHANNELS]):
+        low, high = line.min(), line.max()
+        axes.plot(at, 0.8 * (line - low) / max(high - low, 1e-9) - channel, color=look.ink, lw=0.7)
     _bare(axes)
 
 
@@ -193,8 +206,13 @@ def _occlusion(explanation: Explanation, time: _Time, colours: dict[str, str], l
         edges = time.edges(name, len(drops))
         axes.stairs(drops, edges, fill=True, color=colours[name], alpha=0.25, lw=0)
         axes.stairs(drops, edges, color=colours[name], lw=1.5, baseline=None, label=name)
+    noise = scale * max(explanation.occlusion.noise.values())
+    axes.axhspan(-noise, noise, color=look.soft, alpha=0.18, lw=0)
     axes.axhline(0, color=look.soft, lw=0.8)
     axes.margins(y=0.1)
+    least = 5.0 if scale == 100 else 0.05 * abs(explanation.occlusion.whole)  # a small effect must look small
+    low, high = axes.get_ylim()
+    axes.set_ylim(min(low, -least), max(high, least))
 
 
 def _alpha(colour: tuple[float, ...], strength: np.ndarray) -> np.ndarray:
