@@ -17,15 +17,16 @@ import sparsefuse
 from sparsefuse.cli.app import _parser
 from sparsefuse.cli.verbs import VERBS, WITH_CONFIG
 from sparsefuse.config import Config
-from sparsefuse.report.table import Table
 
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "site" / "source"
+RETURNED = ("sparsefuse.inference.predictor.Prediction", "sparsefuse.report.table.Table")
+"""what public functions give, beside what is public"""
 PAGES = ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "LOG.md")
 FOLDERS = {
     "docs": (".md", ".svg", ".css"),
     "results": (".md", ".svg", ".png", ".csv"),
-    "examples": (".py", ".html", ".js"),
+    "examples": (".py", ".ipynb", ".html", ".js"),
 }
 
 
@@ -95,8 +96,8 @@ def python() -> str:
     text = Path(sparsefuse.__file__).read_text(encoding="utf-8")
     homes = {name: home for home, name in re.findall(r"from (sparsefuse[.\w]*) import (\w+) as \2", text)}
     parts = ["# Python\n\nEverything that `import sparsefuse` offers. Commands and functions of one name do the same."]
-    parts += [f"::: {homes[name]}.{name}" for name in sparsefuse.__all__]
-    parts.append(f"::: {Table.__module__}.{Table.__name__}")  # of comparisons
+    named = [f"{homes[name]}.{name}" for name in sparsefuse.__all__]
+    parts += [f"::: {place}" for place in (*named, *RETURNED)]
     return "\n\n".join(parts) + "\n"
 
 
