@@ -318,6 +318,13 @@ def tables(folder: Path) -> Rows:
     return rows
 
 
+@breaks("time")
+def _(folder: Path) -> Rows:
+    rows = tables(folder)
+    (folder / "s1.csv").write_text("timestamp" + (folder / "s1.csv").read_text().removeprefix("t"))
+    return [rows[1]] + [row for row in rows if row is not rows[1]]
+
+
 @breaks("clock")
 def _(folder: Path) -> Rows:
     rows = tables(folder)

@@ -95,6 +95,11 @@ def _chosen(path: Path, table: Table, labels: Sequence[str], modalities: Sequenc
 
 def _guessed(path: Path, table: Table, labels: Sequence[str]) -> list[str]:
     names = [name for name in table.columns if name not in labels and table.holds(name, FILES)]
+    if not names and (text := next(filter(table.is_text, table.columns), None)):
+        raise ValueError(
+            f"{path}: column {text!r} holds sentences, not features; `sparsefuse extract` makes features of them, and "
+            "`sparsefuse fit` a model"
+        )
     if not names:
         raise ValueError(
             f"{path}: no column holds files, so there is no modality; columns: {', '.join(table.columns):.300}; "

@@ -55,7 +55,7 @@ def fit(
     source, out = Path(source), Path(out)
     manifest = prepare("folders", source, out / "clips") if source.is_dir() else source
     table = read_table(manifest)
-    features = features or default_features(table, manifest.parent, tables=True)
+    features = features or default_features(table, manifest.parent, tables=True, label=label)
     data = Data(manifest=str(manifest), label=label, max_length=LONGEST, leaks="warn")  # `check` has said them
     usual = Train(epochs=40, batch_size=8) if len(table.rows) < FEW else Train()
     config = Config(

@@ -93,7 +93,7 @@ def of_manifest(path: Path, run: Path, predictor: Predictor, inputs: Sequence[In
     clips, reasons = [], []
     for row in manifest.rows:
         try:
-            files: Clip = {name: manifest.root / file for name, file in row.files.items()}
+            files: Clip = {name: predictor.stream(name, file, manifest.root) for name, file in row.files.items()}
             clips.append(ParityClip(row.id, _streams(files, predictor, inputs), predictor.labels.encode(row.label)))
         except Unusable as error:
             reasons.append(f"{row.id}: {error}")

@@ -1,5 +1,6 @@
 """What is extracted when nobody says: the columns of a manifest in, an entry of `features` for each modality out."""
 
+import logging
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,17 +8,21 @@ from typing import Any
 
 from sparsefuse.features._cells import Layout, read_cells
 from sparsefuse.files.references import AUDIO, FEATURES, IMAGES, TABLES, TEXTS, VIDEO
-from sparsefuse.files.rows import Table
+from sparsefuse.files.rows import Table, time_columns
 from sparsefuse.files.skipped import Unusable
 
+log = logging.getLogger(__name__)
+
 _PICTURES = {"extractor": "frames", "rate": 10}
-_TIME = re.compile(r"(?i)\W*(time ?stamp|date ?time|time|date|ts)\b.*")
 
 
-def default_features(table: Table, root: Path, *, tables: bool = False) -> dict[str, dict[str, Any]]:
+def default_features(
+    table: Table, root: Path, *, tables: bool = False, label: str = "label"
+) -> dict[str, dict[str, Any]]:
     """Films and pictures give frames, ten a second; sound a spectrogram, that of films if there is no other; text its
-    words, hashed. With `tables`, .csv files are a sensor's readings, and a column called time is none of them; without,
-    they are features. Columns of features are left alone."""
+    words, hashed, be they in files or in the cells themselves (not in those of `label`). With `tables`, .csv files are
+    a sensor's readings, and a column called time is none of them; without, they are features. Columns of features are
+    left alone."""
     chosen: dict[str, dict[str, Any]] = {}
     films = [column for column in table.columns if _is(table, column, "video", VIDEO)]
     sounds = [column for column in table.columns if _is(table, column, "audio", AUDIO)]
@@ -30,6 +35,8 @@ def default_features(table: Table, root: Path, *, tables: bool = False) -> dict[
             chosen[_name(column)] = {"extractor": "text", "source": column}
         elif tables and table.holds(column, TABLES):
             chosen[_name(column)] = {"extractor": "series", "source": column, **_readings(table, column, root)}
+        elif column != label and table.is_text(column):
+            chosen[_name(column)] = {"extractor": "text", "source": column}
     if films and not sounds and "audio" not in table.columns:
         chosen["audio"] = {"extractor": "spectrogram", "source": films[-1]}
     return chosen
@@ -44,15 +51,13 @@ def _name(column: str) -> str:
     return re.sub(r"[^A-Za-z0-9_-]+", "_", column)
 
 
-def time_columns(names: list[str]) -> list[str]:
-    """Those that are called time, timestamp or date, with a unit or not."""
-    return [name for name in names if _TIME.fullmatch(name)]
-
-
 def _readings(table: Table, column: str, root: Path) -> dict[str, Any]:
     """The columns of readings, if the first file that can be read has one of times."""
     names = next(_headers(table, column, root), [])
     times = time_columns(names)
+    if times:
+        text = "column %r: %r is taken as the time, not as a reading; to use it: --features.%s.time %r"
+        log.info(text, column, times[0], _name(column), times[0])
     return {"columns": [name for name in names if name not in times]} if times else {}
 
 

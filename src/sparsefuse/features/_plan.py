@@ -10,7 +10,7 @@ from sparsefuse.features._clip import Clip, Make
 from sparsefuse.features._shards import ROWS, Shards, Wanted, key_names, made_from
 from sparsefuse.files.rows import Table
 from sparsefuse.media import MediaLimits
-from sparsefuse.media.fetch import is_url, version
+from sparsefuse.media.fetch import WORDS, is_url, version
 
 _CONNECTIONS = 16  # at a time, for the versions of files
 _FETCHED = ".fetched"
@@ -27,6 +27,8 @@ class Spec(NamedTuple):
     """read the whole file, whatever part the row names"""
     options: dict[str, Any]
     fingerprint: str
+    text: bool = False
+    """the column's cells are the words themselves, not files"""
 
 
 class Part(NamedTuple):
@@ -169,6 +171,8 @@ class Plan:
 
     def _source(self, row: int, spec: Spec) -> str:
         cell = self.table.rows[row][spec.source]
+        if spec.text:
+            return f"{WORDS}{cell}"
         return cell if is_url(cell) else str(self._root / cell)
 
     def _clip(self, row: int, source: str, makes: list[Make]) -> Clip:

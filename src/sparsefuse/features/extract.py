@@ -149,14 +149,15 @@ def _specs(table: Table, features: Mapping[str, Mapping[str, Any]], manifest: Pa
         if table.holds(source, FEATURES - TABLES if named else FEATURES):
             hint = f"; if it is raw, say `source: {source}`" if table.holds(source, TABLES) else ""
             raise ValueError(f"{manifest}: column {source!r} holds features already, nothing to extract from it{hint}")
-        whole = options.pop("whole", False)
+        text = table.is_text(source)
+        whole = options.pop("whole", text)
         if not isinstance(whole, bool):
             raise ValueError(f"modality {modality!r}: whole is {whole!r}, expected true or false")
         try:
             build(name, options)
         except ValueError as error:
             raise ValueError(f"modality {modality!r}: {error}") from error
-        specs.append(Spec(modality, name, source, whole, resolve(name, options), fingerprint(name, options)))
+        specs.append(Spec(modality, name, source, whole, resolve(name, options), fingerprint(name, options), text))
     for modality in features:
         if modality in _kept_columns(table, specs):
             raise ValueError(f"{manifest}: has a column {modality!r} already; give the modality another name")
@@ -166,6 +167,8 @@ def _specs(table: Table, features: Mapping[str, Mapping[str, Any]], manifest: Pa
 def _check_parts(manifest: Path, specs: list[Spec], parts: bool) -> None:
     for spec in specs:
         request = build(spec.extractor, spec.options).request()
+        if spec.text and not isinstance(request, FileRequest):
+            raise ValueError(f"{manifest}: column {spec.source!r} is sentences, which {spec.extractor!r} cannot read")
         if parts and not spec.whole and isinstance(request, FileRequest) and not request.parts:
             raise ValueError(
                 f"{manifest}: has columns start and end, but the extractor of modality {spec.modality!r}, "
@@ -187,7 +190,8 @@ def _check_device(specs: list[Spec], device: str) -> None:
 
 def _check_urls(table: Table, specs: list[Spec]) -> None:
     """Raises ImportError or ValueError for a protocol that cannot be read."""
-    cells = {row[spec.source] for spec in specs for row in table.rows if is_url(row[spec.source])}
+    files = [spec.source for spec in specs if not spec.text]
+    cells = {row[column] for column in files for row in table.rows if is_url(row[column])}
     for cell in {cell.split("://")[0]: cell for cell in cells}.values():
         check_protocol(cell)
 

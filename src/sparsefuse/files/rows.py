@@ -5,6 +5,7 @@ import csv
 import io
 import json
 import os
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence, Set
 from pathlib import Path
@@ -20,6 +21,8 @@ SUFFIXES = (".csv", ".tsv", *_JSONL)
 _SEPARATORS = ",;\t|"
 _KNOWN = ("id", "label", "split", "group", "start", "end")
 """Columns whose names may be written in any case."""
+_TIME = re.compile(r"(?i)\W*(time ?stamp|date ?time|time|date|ts)\b.*")
+_WORD = re.compile(r"\S*[^\W\d_]\S*")
 BLANK = frozenset({"", "-", "?", "na", "n/a", "#n/a", "<na>", "nan", "null", "none"})
 """What stands for no value, in any case, in manifests and sensor files."""
 _NEVER_FILES = ("id", "label", "split", "group")  # a group is often the name of the video a clip was cut from
@@ -41,6 +44,20 @@ class Table(NamedTuple):
             return False
         cells = [row[column] for row in self.rows if row[column].lower() not in BLANK]
         return 2 * sum(suffix(cell) in kinds for cell in cells) > len(cells)
+
+    def is_text(self, column: str) -> bool:
+        """Whether the column's cells are sentences: most of two words or more, most of them different, and none ends as
+        a file does."""
+        cells = [row[column] for row in self.rows if row[column].lower() not in BLANK]
+        if column in _KNOWN or any(suffix(cell) in FILES for cell in cells):
+            return False
+        words = sum(len(_WORD.findall(cell)) > 1 for cell in cells)
+        return 2 * words > len(cells) < 2 * len(set(cells))
+
+
+def time_columns(names: Iterable[str]) -> list[str]:
+    """Those that are called time, timestamp or date, with a unit or not."""
+    return [name for name in names if _TIME.fullmatch(name)]
 
 
 def read_table(path: str | Path) -> Table:
@@ -198,8 +215,9 @@ def _as_meant(root: Path, table: Table) -> Table:
     for name in table.columns:
         odd = [row for row in rows if "\\" in row[name] or row[name].lower() in BLANK]
         files = bool(odd) and table.holds(name, FILES)
+        text = bool(odd) and not files and table.is_text(name)
         for row in odd:
-            if (files or name in ("split", "group")) and row[name].lower() in BLANK:
+            if (files or text or name in ("split", "group")) and row[name].lower() in BLANK:
                 row[name] = ""
             elif files and not os.path.exists(root / row[name]):
                 row[name] = row[name].replace("\\", "/")

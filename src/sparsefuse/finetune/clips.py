@@ -70,7 +70,8 @@ def read_clips(
     skips: list[Skip] = []
     for row in listing.rows:
         try:
-            features, missing = predictor.features({name: listing.root / ref for name, ref in row.files.items()})
+            clip = {name: predictor.stream(name, ref, listing.root) for name, ref in row.files.items()}
+            features, missing = predictor.features(clip)
             skips += [Skip(row.id, name, why) for name, why in missing.items() if why != "not given"]
             if not features:
                 raise Unusable("no usable modality")

@@ -79,7 +79,8 @@ def _results(
         try:
             if roots is not None and named_in is not None and not isinstance(clip, Unusable):
                 for path in clip.values() if isinstance(clip, Mapping) else [clip]:
-                    check_allowed(str(path), [str(root) for root in (named_in, *roots)])
+                    if isinstance(path, Path) or Path(str(path)).exists():  # else a text
+                        check_allowed(str(path), [str(root) for root in (named_in, *roots)])
             if isinstance(clip, Unusable):  # an invalid line of standard input
                 yield name, clip
             elif windows:

@@ -37,13 +37,13 @@ def named(files: Sequence[Path], predictor: Predictor) -> Iterator[tuple[str, Cl
     """(name, clip, folder of what named it) of every clip; None if that is the caller."""
     for path in files:
         if str(path) == "-":
-            yield from ((name, clip, Path()) for name, clip in _lines(predictor.columns))
+            yield from ((name, clip, Path()) for name, clip in _lines(predictor))
         elif path.is_dir():
             yield from ((name, clip, None) for name, clip in _in_folder(path, predictor))
         elif not (path.exists() or is_url(str(path)) or Path(split_ref(str(path))[0]).exists()):
             yield str(path), Unusable(f"there is no such file{_near(path)}"), None
         elif path.suffix.lower() in SUFFIXES and not is_readings(path, predictor):
-            yield from ((name, clip, path.parent) for name, clip in _rows(path, predictor.columns))
+            yield from ((name, clip, path.parent) for name, clip in _rows(path, predictor))
         else:
             yield str(path), _arrays(path, predictor), None
 
@@ -55,7 +55,8 @@ def is_readings(path: Path, predictor: Predictor) -> bool:
         table = read_table(path)
     except ValueError:
         return not re.match(rb"\W*id\W", path.read_bytes()[:99], re.IGNORECASE)
-    ids, files = "id" in table.columns, any(table.holds(name, FILES) for name in table.columns)
+    ids = "id" in table.columns
+    files = any(name in predictor.columns or table.holds(name, FILES) for name in table.columns)
     return not (ids and files) if predictor.reads_tables else not ids and not files
 
 
@@ -106,8 +107,8 @@ def _near(path: Path) -> str:
     return f"; did you mean {path.with_name(near[0])}?" if near else ""
 
 
-def _rows(path: Path, columns: list[str]) -> Iterator[tuple[str, Clip]]:
-    table = read_table(path)
+def _rows(path: Path, predictor: Predictor) -> Iterator[tuple[str, Clip]]:
+    table, columns = read_table(path), predictor.columns
     check_ids(path, table)
     present = [name for name in columns if name in table.columns]
     if not present:
@@ -116,12 +117,13 @@ def _rows(path: Path, columns: list[str]) -> Iterator[tuple[str, Clip]]:
             f"{', '.join(table.columns)}; rename one"
         )
     for row in table.rows:
-        yield row["id"], {name: path.parent / row[name] for name in present if row[name]}
+        yield row["id"], {name: predictor.stream(name, row[name], path.parent) for name in present if row[name]}
 
 
-def _lines(columns: list[str]) -> Iterator[tuple[str, Clip | Unusable]]:
+def _lines(predictor: Predictor) -> Iterator[tuple[str, Clip | Unusable]]:
     """A clip per line of standard input: the path of a media file, or {modality: path} as JSON, with an `id` if it has
     one. A line that is neither gives an Unusable."""
+    columns = predictor.columns
     if isinstance(sys.stdin, io.TextIOWrapper):  # bytes that are no UTF-8 stay what they are: names of files
         sys.stdin.reconfigure(encoding="utf-8-sig", errors="surrogateescape")
     for number, line in enumerate(sys.stdin, 1):
@@ -147,4 +149,4 @@ def _lines(columns: list[str]) -> Iterator[tuple[str, Clip | Unusable]]:
                 ),
             )
         else:
-            yield name, {key: Path(value) for key, value in paths.items()}
+            yield name, {key: predictor.stream(key, value, Path()) for key, value in paths.items()}

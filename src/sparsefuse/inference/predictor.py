@@ -1,5 +1,7 @@
 """Prediction: a run folder and clips in, labels with probabilities out. The run folder is all that is needed."""
 
+import os
+import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from html import escape
 from itertools import islice
@@ -18,7 +20,7 @@ from sparsefuse.data.sample import Sample
 from sparsefuse.data.stats import Stats
 from sparsefuse.errors import unknown
 from sparsefuse.features import PLACE, Timed, build, extractor, source_of
-from sparsefuse.files.references import FEATURES, MEDIA, TABLES, suffix
+from sparsefuse.files.references import FEATURES, FILES, MEDIA, TABLES, suffix
 from sparsefuse.files.skipped import Unusable, one_file
 from sparsefuse.model import FusionModel
 from sparsefuse.parallel.devices import device_of
@@ -30,7 +32,8 @@ from sparsefuse.tokens import Tokens
 from sparsefuse.training import multiclip
 
 Stream = np.ndarray | Tensor | str | Path
-"""One modality of a clip: its features (N, F), the file that holds them, or the media file they are made from."""
+"""One modality of a clip: its features (N, F), the file that holds them, the media file they are made from, or a text
+that they are made of."""
 Clip = str | Path | Mapping[str, Stream]
 """One media file for all modalities; or a stream per modality, or per manifest column that features were made from."""
 
@@ -231,6 +234,12 @@ class Predictor:
         """Whether a modality is extracted from what may be a table, such as sensor readings."""
         return any(map(self._reads_tables, self.model.modalities))
 
+    def stream(self, column: str, cell: str, root: Path) -> Path | str:
+        """What a manifest's cell stands for: a file in `root`, or words that a modality is made of."""
+        made = (spec for name, spec in self.extract.items() if column in (name, spec.get("source")))
+        text = any(source_of(spec["extractor"]) == "text" for spec in made)
+        return cell if text and suffix(cell) not in FILES else root / cell
+
     def times(self, name: str, path: Path) -> np.ndarray | None:
         """Seconds (N,) of a modality's tokens, if its extractor says them. Raises Unusable."""
         spec = self.extract.get(name, {"extractor": ""})
@@ -246,6 +255,12 @@ class Predictor:
         """A modality's features (N, F) as they are before cutting, resampling and normalising. Raises Unusable."""
         if isinstance(clip, str | Path):
             clip = {name: clip}
+        words = self._words(name, clip)
+        if words is not None:
+            with tempfile.TemporaryDirectory() as folder:
+                file = Path(folder, "text.txt")
+                file.write_text(words, encoding="utf-8")
+                return torch.from_numpy(self._extracted(name, file))
         file = self.media(name, clip)
         if file is not None:
             with one_file(file):
@@ -258,6 +273,13 @@ class Predictor:
             with one_file(stream):
                 return torch.from_numpy(read_array(str(stream), Path()))
         return _numbers(name, stream)
+
+    def _words(self, name: str, clip: Mapping[str, Stream]) -> str | None:
+        """The text itself, where that is given in place of its file."""
+        stream = clip.get(name, clip.get(self._source(name)))
+        text = name in self.extract and source_of(self.extract[name]["extractor"]) == "text"
+        words = isinstance(stream, str) and text and suffix(stream) not in FILES and not os.path.exists(stream)
+        return str(stream) if words else None
 
     def _source(self, name: str) -> str:
         """The manifest column that the modality's features were made from; empty if they were made elsewhere."""

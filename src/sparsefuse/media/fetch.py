@@ -18,15 +18,19 @@ _CHUNK = 2**20
 _VERSION_KEYS = ("size", "ETag", "etag", "LastModified", "last_modified", "mtime", "updated", "created", "md5Hash")
 
 
+WORDS = "data:,"
+"""begins a source that is a text itself"""
+
+
 def is_url(source: str) -> bool:
     """Whether it names a file elsewhere: s3://, gs://, http:// ..."""
-    return "://" in source
+    return "://" in source and not source.startswith(WORDS)
 
 
 def check_allowed(source: str, roots: Sequence[str] | None) -> None:
     """Raises Unusable for a URL, or a file that does not lie below one of the folders `roots`, links followed. None
     allows all."""
-    if roots is None:
+    if roots is None or source.startswith(WORDS):
         return
     if is_url(source):
         raise Unusable(f"{source[:200]}: is a URL, which --offline does not fetch")
@@ -66,6 +70,8 @@ def check_protocol(source: str) -> None:
 
 def version(source: str) -> str:
     """Size and time of change, or what else a server says of the file's version; empty if there is no such file."""
+    if source.startswith(WORDS):
+        return ":"  # the source says all
     if not is_url(source):
         path = Path(source)
         try:
@@ -82,12 +88,12 @@ def version(source: str) -> str:
 
 
 def fetched(source: str, folder: Path, limits: MediaLimits) -> Path:
-    """The file itself, or a local copy of the URL's. A process keeps one copy, for the next part of the same film.
+    """The file itself, or a local copy of the URL's or text. A process keeps one copy, for the next part of a film.
 
     Raises Unusable if it does not exist, is larger than the limit or not allowed; OSError when the disk is full.
     """
     check_allowed(source, limits.roots)
-    if not is_url(source):
+    if not is_url(source) and not source.startswith(WORDS):
         return Path(source)
     if _kept.get("source") != source:
         _forget()
@@ -108,6 +114,10 @@ def _forget() -> None:
 
 def _copy(source: str, folder: Path, limits: MediaLimits) -> str:
     folder.mkdir(parents=True, exist_ok=True)
+    if source.startswith(WORDS):
+        with tempfile.NamedTemporaryFile("w", dir=folder, suffix=".txt", delete=False, encoding="utf-8") as copy:
+            copy.write(source.removeprefix(WORDS))
+        return copy.name
     suffix = Path(source.split("?")[0]).suffix
     with tempfile.NamedTemporaryFile(dir=folder, suffix=suffix, delete=False) as copy:
         try:

@@ -12,6 +12,7 @@ import numpy as np
 
 from sparsefuse.config import Data
 from sparsefuse.data.check.balance import balance, imbalance, odd_classes, odd_names
+from sparsefuse.data.check.columns import columns_of, times_as_features
 from sparsefuse.data.check.files import Features, Files, ReadTable
 from sparsefuse.data.check.footage import footage, odd_media
 from sparsefuse.data.check.groups import groups_of, odd_groups
@@ -30,8 +31,8 @@ from sparsefuse.data.lengths import WHOLE, Lengths
 from sparsefuse.data.manifest import Manifest, Row, read_manifest
 from sparsefuse.data.prepare import Prepared, prepare
 from sparsefuse.data.split import split_rows
-from sparsefuse.files.references import FILES
-from sparsefuse.files.rows import read_table
+from sparsefuse.files.references import FEATURES, FILES, TABLES
+from sparsefuse.files.rows import Table, read_table
 from sparsefuse.metrics import Task
 
 __all__ = ["Problem", "Report", "Size", "Spread", "check", "show"]
@@ -57,11 +58,14 @@ def check(
         modalities = data.modalities
         if not modalities and any(map(tables.get, table.columns)):  # sensors' files may have any suffix
             modalities = [name for name in table.columns if tables.get(name) or table.holds(name, FILES)]
+        texts = [name for name in _texts(table, data.label) if not tables.get(name)]
+        if not modalities and texts:
+            modalities = [*(name for name in table.columns if table.holds(name, FILES)), *texts]
         manifest = read_manifest(path, label=data.label, separator=data.separator, modalities=modalities)
     except ValueError as error:
         return Report(str(path), num_rows, problems=[broken("manifest", str(error))])
     segments = read_segments(table)
-    files = Files(manifest.rows, manifest.modalities, tables)
+    files = Files(manifest.rows, manifest.modalities, tables, texts)
     spans = {id: Span(part.start, None if part.end == math.inf else part.end) for id, part in segments.of.items()}
     files.read(manifest.root, jobs, spans)
     problems = [
@@ -69,6 +73,7 @@ def check(
         *outside(segments.of, files),
         *_faults(files),
         *_notes(files, manifest, bool(tables)),
+        *times_as_features(files, manifest),
     ]
     problems += [*odd_lengths(files, segments.of), *odd_rates(files, segments.of), *odd_media(files)]
     problems += odd_names("groups", sorted({row.group for row in manifest.rows} - {""}))
@@ -99,7 +104,15 @@ def check(
         _histograms(files, segments),
         in_order(problems),
         groups,
+        columns_of(table, manifest, files),
     )
+
+
+def _texts(table: Table, label: str) -> list[str]:
+    """Columns of sentences, where there are no features yet: beside these they are notes."""
+    if any(table.holds(name, FEATURES - TABLES) for name in table.columns):
+        return []
+    return [name for name in table.columns if table.is_text(name) and name not in (label, *label.split("+"))]
 
 
 def _prepared(
@@ -109,7 +122,9 @@ def _prepared(
     return prepare(
         splits,
         manifest.root,
-        modalities=files.features if files.made else [*files.features, *files.media, *files.unread],
+        modalities=files.features
+        if files.made
+        else [*files.features, *files.media, *([] if files.features else files.unread)],
         task=task,
         columns=manifest.labels,
         lists=read_class_lists(data.classes, root, manifest.labels),

@@ -65,9 +65,14 @@ class Files:
     """A summary of every file; `features` and `media` are columns, sorted."""
 
     def __init__(
-        self, rows: Sequence[Row], columns: Sequence[str], tables: Mapping[str, ReadTable | None] = MappingProxyType({})
+        self,
+        rows: Sequence[Row],
+        columns: Sequence[str],
+        tables: Mapping[str, ReadTable | None] = MappingProxyType({}),
+        texts: Sequence[str] = (),
     ) -> None:
-        """`tables`: columns of sensor files that features are yet to be made of, and what reads them."""
+        """`tables`: columns of sensor files that features are yet to be made of, and what reads them; `texts`: of
+        sentences."""
         self.rows = rows
         kinds = {name: [suffix(row.files[name]) for row in rows if name in row.files] for name in columns}
 
@@ -78,7 +83,7 @@ class Files:
         raw = (set(columns) & set(tables)) - holding(FEATURES - TABLES)
         self.tables = {name: read for name in sorted(raw) if (read := tables[name])}
         self.media = sorted(holding(MEDIA) - set(self.tables))
-        self.features = sorted(set(columns) - set(self.media) - (raw & self.csv - set(self.tables)))
+        self.features = sorted(set(columns) - set(self.media) - (raw & self.csv - set(self.tables)) - set(texts))
         self.unread = sorted(set(columns) - set(self.features) - set(self.media))
         """columns of which an extractor reads what is not looked at here"""
         self.of_features: dict[str, Features | Fault] = {}

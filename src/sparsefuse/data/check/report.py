@@ -88,6 +88,8 @@ class Report:
     """errors first, then warnings, then notes; within these by kind"""
     groups: dict[str, list[str]] = dataclasses.field(default_factory=dict)
     """split -> its groups; empty without any"""
+    columns: dict[str, str] = dataclasses.field(default_factory=dict)
+    """column of the manifest -> what it is taken for"""
 
     @property
     def counts(self) -> dict[str, int]:
@@ -116,6 +118,7 @@ class Report:
         return {
             "manifest": self.manifest,
             "rows": self.rows,
+            "columns": self.columns,
             "counts": self.counts,
             "modalities": {n: {**s._asdict(), "tokens": s.tokens._asdict()} for n, s in self.modalities.items()},
             "media": {n: {**s._asdict(), "seconds": s.seconds._asdict()} for n, s in self.media.items()},

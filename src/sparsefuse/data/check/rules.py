@@ -151,6 +151,12 @@ RULES = {
         "look at the recordings; measure with a wider range",
         "{n} feature[s] stay[s/] at [its/their] lowest or highest value",
     ),
+    "time": Rule(
+        "warning",
+        "No column of a .csv of features is called time, timestamp or date.",
+        "make features with the extractor series, which leaves its `time` out; or take the column out",
+        "{n} column[s] of .csv features [is/are] called as a time is",
+    ),
     "clock": Rule(
         "warning",
         "The clock of a sensor's file does not step back, and its time stamps do not come in bursts.",

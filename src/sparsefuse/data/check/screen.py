@@ -44,6 +44,11 @@ def _tables(report: Report) -> "list[Table]":
     from rich.markup import escape
 
     tables = []
+    if report.columns:
+        table = _table("column", "taken for")
+        for name, what in report.columns.items():
+            table.add_row(escape(name), escape(what))
+        tables.append(table)
     if report.modalities:
         table = _table("modality", "samples", "tokens min", "median", "max", "features")
         for name, size in report.modalities.items():
