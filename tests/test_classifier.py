@@ -17,6 +17,7 @@ from sklearn.model_selection import GridSearchCV, cross_val_score
 import sparsefuse
 import tiny
 from command import call
+from films import write_films
 from sparsefuse import Classifier
 from sparsefuse.config import Config
 from sparsefuse.explain import Explanation
@@ -245,7 +246,22 @@ def test_a_folder_per_class_is_learnt(tmp_path: Path) -> None:
     assert clf.classes_.tolist() == WORDS
     assert clf.predict(tmp_path).shape == (18,)
     assert clf.predict(tmp_path / "clap" / "0.npy").shape == (1,)
+    assert clf.predict([str(tmp_path / "clap" / "0.npy"), tmp_path / "sing" / "1.npy"]).shape == (2,)
     assert clf.predict(pd.DataFrame({"features": [data["rgb"][0]]})).shape == (1,)
+    assert set(clf.explain(str(tmp_path / "clap" / "0.npy")).shares) == {"features"}
+
+
+@pytest.mark.slow
+def test_films_are_learnt_from_a_column_of_any_name(tmp_path: Path) -> None:
+    write_films(tmp_path)
+    paths = sorted((tmp_path / "films").rglob("*.mp4"))
+    films = pd.DataFrame({"clip": paths, "label": [path.parent.name for path in paths]})
+    clf = quick().fit(films)
+    assert clf.predict(films).shape == (24,)
+    assert clf.predict(paths).tolist() == clf.predict(films).tolist()
+    saved = clf.save(tmp_path / "run")
+    new = tmp_path / "new.mp4"
+    assert sparsefuse.load(saved).predict(new).label == clf.predict(new)[0] == clf.explain(new).prediction.label
 
 
 def test_a_stream_may_be_missing_from_a_clip_but_not_from_the_table(fitted: Classifier) -> None:

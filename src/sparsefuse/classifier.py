@@ -214,7 +214,7 @@ class Classifier:
 
         row = dict(clip.items()) if hasattr(clip, "items") else clip
         with tempfile.TemporaryDirectory() as texts:
-            (one,) = self._clips([row], Path(texts))
+            (one,) = self._clips(row if _is_file(row) else [row], Path(texts))
             return explain(self._predictor, one)
 
     def save(self, path: str | Path) -> Path:
@@ -410,8 +410,10 @@ class Classifier:
     def _clips(self, given: Any, texts: Path) -> "list[Clip]":
         """What the predictor reads of each clip; sentences are written below `texts`."""
         predictor = self._predictor
-        if isinstance(given, str | Path) and suffix(str(given)) in FILES - TABLES:
+        if _is_file(given):
             return [given]
+        if isinstance(given, list) and all(map(_is_file, given)) and STREAM not in predictor.columns:
+            return given
         if axes_of(given) != self._axes:
             raise ValueError(
                 f"X has {axes_of(given)} axes, {self._axes} in fit. Reshape your data: of an array (N, F), one clip is "
@@ -532,6 +534,11 @@ def _digest(streams: Streams, marks: Mapping[str, Sequence[object]]) -> str:
         for x in arrays:
             digest.update(b"" if x is None else x.tobytes())
     return digest.hexdigest()[:16]
+
+
+def _is_file(given: Any) -> bool:
+    """Whether it is the path of one clip's file, not of a manifest."""
+    return isinstance(given, str | Path) and suffix(str(given)) in FILES - TABLES
 
 
 def _set(label: str) -> list[str]:
