@@ -77,6 +77,23 @@ def test_the_card_says_what_was_measured(run: Path, file: Path) -> None:
     assert "| sound | (batch, tokens, 4) float32 |" in text
 
 
+@pytest.mark.parametrize("int8", [False, True])
+def test_the_card_names_the_oldest_runtime_that_reads_the_file(
+    run: Path, file: Path, tmp_path: Path, int8: bool
+) -> None:
+    """By its table of versions ONNX Runtime reads opset 18 and files of version 8 from 1.14 on."""
+    import onnx
+
+    if int8:
+        file = export(run, out=tmp_path / "model.onnx", int8=True, force=True).file
+    model = onnx.load(file)
+    onnx.checker.check_model(model)
+    assert model.ir_version == 8
+    assert {entry.domain: entry.version for entry in model.opset_import}[""] == 18
+    assert "Runs in ONNX Runtime 1.14 and later (opset 18)." in file.with_suffix(".md").read_text()
+    assert card_of(file)["runtime"] == "1.14"
+
+
 def test_the_card_has_no_time_that_cannot_be_trusted(file: Path) -> None:
     card = read(ExportCard, file.with_suffix(".json"))
     latency = replace(card.latency, clip={"rgb": 4}, median_ms=1.25, spread_ms=0.5, runs=50, load=0.25, doubt="")

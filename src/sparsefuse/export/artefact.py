@@ -12,7 +12,7 @@ from sparsefuse.export import clips as sources
 from sparsefuse.export.card import PACKAGES, ExportCard, machine, write_card
 from sparsefuse.export.clips import ParityClips
 from sparsefuse.export.int8 import quantise
-from sparsefuse.export.onnx import OPSET, need_onnx, write_onnx
+from sparsefuse.export.onnx import OPSET, RUNTIME, need_onnx, write_onnx
 from sparsefuse.export.parity import BATCH, Parity, ScoreChange, exported_logits, parity, score, trained_logits
 from sparsefuse.export.program import Program
 from sparsefuse.export.runner import Latency, Runner, latency, open_file
@@ -118,6 +118,7 @@ def export(
             fp32_bytes=plain.stat().st_size,
             int8=checked.int8,
             opset=OPSET if format == "onnx" else None,
+            runtime=RUNTIME if format == "onnx" else None,
         )
         with replacing(out) as temporary:
             temporary.write_bytes(final.read_bytes())

@@ -49,6 +49,8 @@ class ExportCard:
     int8: Parity | None = None
     opset: int | None = None
     """of ONNX"""
+    runtime: str | None = None
+    """the oldest ONNX Runtime that runs the file"""
 
 
 def machine() -> str:
@@ -79,6 +81,7 @@ def page(card: ExportCard) -> str:
             [("input", "shape", "what"), *(line for spec in card.inputs for line in _input_lines(spec))], ["---"] * 3
         ),
         f"Outputs: {' and '.join(map(markdown, card.outputs))} (batch, {max(len(card.labels), 1)}){labels}.",
+        *([f"Runs in ONNX Runtime {card.runtime} and later (opset {card.opset})."] if card.runtime else []),
         "",
         "## Agreement with the trained model",
         "",

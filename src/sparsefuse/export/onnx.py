@@ -13,6 +13,11 @@ from sparsefuse.extras import need
 from sparsefuse.files.whole import replacing
 
 OPSET = 18
+"""the lowest that PyTorch's exporter writes"""
+IR = 8
+"""of the file: the one of opset 18; PyTorch writes 10, which takes ONNX Runtime 1.18 and which no graph here needs"""
+RUNTIME = "1.14"
+"""the first ONNX Runtime with both, by onnxruntime.ai/docs/reference/compatibility"""
 EXACT = "exact"
 """prefix of the names of nodes that must not be quantised"""
 
@@ -77,7 +82,7 @@ _UNIT = {"features": "tokens", "sound": "samples"}
 
 def slim(model: Any) -> Any:
     """Removes comments, inner shapes and long names, in place."""
-    graph = model.graph
+    graph, model.ir_version = model.graph, IR
     model.doc_string = graph.doc_string = ""
     del model.metadata_props[:], graph.metadata_props[:]
     del graph.value_info[:]  # the quantiser also fails on them
