@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 
 import sparsefuse
 import tiny
@@ -60,6 +61,21 @@ def test_all_is_every_purpose() -> None:
     assert set(everything.removeprefix("sparsefuse[").removesuffix("]").split(",")) == PURPOSES
 
 
+def test_the_docs_name_the_packages_of_every_extra() -> None:
+    rows = re.findall(r"^\| `(\w+)` \|.*\| (\w.*) \|$", (ROOT / "docs/install.md").read_text(encoding="utf-8"), re.M)
+    assert {extra: distributions(packages.split(", ")) for extra, packages in rows} == {
+        extra: EXTRAS[extra] for extra in PURPOSES
+    }
+
+
+def test_the_citation_is_of_this_version() -> None:
+    cited = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert (cited["title"], cited["version"], cited["license"], cited["abstract"]) == tuple(
+        PROJECT[key] for key in ("name", "version", "license", "description")
+    )
+    assert sparsefuse.__version__ == cited["version"]
+
+
 def test_modules_of_extras_are_imported_in_functions_alone() -> None:
     """Or where types are checked, which is indented too."""
     optional = {module for module, names in OF_MODULE.items() if any(names & EXTRAS[extra] for extra in PURPOSES)}
@@ -102,8 +118,8 @@ VERBS = {
     "web": ("aiohttp", "hub", f"{EXTRACT.format('web')} frames"),
     "budget": ("optuna", "search", "budget config.yaml --gmacs 1 --out out"),
     "ray": ("ray", "ray", "compare config.yaml --methods late --engine ray --out out"),
-    "pull": ("huggingface_hub", "hub", "pull some/run out"),
-    "push": ("huggingface_hub", "hub", "push run some/run"),
+    "pull": ("huggingface_hub", "hub", "pull hub://some/run out"),
+    "push": ("huggingface_hub", "hub", "push run hub://some/run"),
     "datasets": ("datasets", "hub", "export-features config.yaml --format hf --out out"),
 }
 
