@@ -25,7 +25,7 @@ from fuzzing._bytes import mutated
 STARTS_OTHERS = True
 TOKEN = "x" * 20
 SECRET = "sparsefuse-fuzz-secret"
-STATUSES = {200, 204, 400, 401, 403, 404, 405, 408, 413, 415, 421, 422}
+STATUSES = {200, 204, 308, 400, 401, 403, 404, 405, 408, 413, 415, 421, 422}
 
 
 HEADERS = ("origin", "authorization", "transfer-encoding", "expect", "range", "upgrade", "connection")

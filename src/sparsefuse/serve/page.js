@@ -39,8 +39,9 @@ function showCard() {
   const rest = classes.length - MOST_CLASSES;
   const named = `${classes.slice(0, MOST_CLASSES).join(", ")}${rest > 0 ? ` and ${rest} more` : ""}`;
   const says = classes.length ? `Says which of ${named} a clip shows` : "Gives a number for a clip";
-  at("name").textContent = card.name;
-  document.title = `${card.name}: sparsefuse`;
+  const what = classes.length > 3 ? `${classes.length} classes` : classes.join(" or ") || "A number";
+  at("name").textContent = `${what} from ${Object.keys(card.modalities).join(" and ")}`;
+  document.title = `${at("name").textContent}: sparsefuse`;
   at("what").textContent = `${says}, from its ${Object.keys(card.modalities).join(" and ")}.`;
   const facts = { Method: card.method, Score: card.score || "not scored" };
   for (const [name, one] of Object.entries(card.modalities))
