@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 import pytest
-from contract_cases import CASES, FEATURES, case_id
+from contract_cases import BASE, CASES, FEATURES, case_id
 
 from sparsefuse.layers import ops
 from sparsefuse.layers.ops import native
@@ -18,6 +18,15 @@ def pytest_generate_tests(metafunc):
         metafunc.parametrize("case", CASES, ids=case_id)
     if metafunc.module.__name__.split(".")[-1] in COMPUTED:
         metafunc.parametrize("_backend", BACKENDS, indirect=True)
+
+
+@pytest.hookimpl(tryfirst=True)  # before slow tests are left out
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Variants are slow tests of the definition: C++, where it is used, is tested more often than what it equals."""
+    for item in items:
+        given = item.callspec.params if isinstance(item, pytest.Function) and hasattr(item, "callspec") else {}
+        if given.get("_backend") == "torch" and given.get("case", BASE[0]) not in BASE:
+            item.add_marker("slow")
 
 
 @pytest.fixture(autouse=True)

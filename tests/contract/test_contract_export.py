@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from contract_cases import CASES, FEATURES, LONGEST, RAGGED, case_id, clips, logits_of, model_of
+from contract_cases import CASES, FEATURES, LONGEST, RAGGED, STEMS, case_id, clips, logits_of, model_of
 from torch.export import Dim
 
 from sparsefuse.methods import find, methods
@@ -22,7 +22,10 @@ OTHERS = {
 WINDOWS = {"keep": None, "stride": {"rgb": 2, "sound": 9}, "pool": "max"}
 TOGETHER = {
     "concat": [{"stride": 5}],
-    "late": [{"unimodal_attention": "strided", "stride": {"rgb": 2, "sound": 9}, "pool": "avg"}],
+    "late": [
+        {"unimodal_attention": "strided", "stride": {"rgb": 2, "sound": 9}, "pool": "avg"},
+        {"stem": {"sound": {"kind": "conv", "height": 4, "filters": 3}, "rgb": {"kind": "patch", "tokens": 3}}},
+    ],
     "locomt": [
         {"views": "spread"},
         {"views": "random", "cross": 1.0, "unimodal_attention": "strided"},
@@ -41,6 +44,7 @@ TOGETHER = {
         {"pool": "attn", "sparse": "dense"},
         {"pool": "attn", "sparse": "local", "unimodal_attention": "local"},
         {"unimodal_attention": "strided", "sparse": "none", **WINDOWS},
+        {"stem": {name: STEMS[name] for name in ("rgb", "sound")}},
     ],
     "tokenfusion": [
         {"substitute": "output", "shared": "all_but_norm", "channel_threshold": 1.5, "fusion_depth": 3},
