@@ -1,6 +1,6 @@
 """What a search may propose: options that `build` takes, and none that the budget does not allow."""
 
-import builtins
+import sys
 from pathlib import Path
 
 import pytest
@@ -257,14 +257,7 @@ def test_a_budget_that_says_nothing_is_an_error(limits: dict, message: str) -> N
 def test_without_optuna_the_error_says_what_to_install(
     clips: Clips, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = builtins.__import__
-
-    def none(name: str, *args, **kwargs):
-        if name == "optuna":
-            raise ImportError("No module named 'optuna'")
-        return real(name, *args, **kwargs)
-
-    monkeypatch.setattr(builtins, "__import__", none)
+    monkeypatch.setitem(sys.modules, "optuna", None)
     with pytest.raises(ImportError, match=r"pip install 'sparsefuse\[search\]'"):
         Proposals({}, [], prices_of(clips, tmp_path, gmacs=1.0), seed=0, higher_is_better=True)
 

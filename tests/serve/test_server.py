@@ -28,7 +28,7 @@ from sparsefuse.serve.server import serve
 BENCHMARK = Path(__file__).parents[2] / "benchmarks" / "serve.py"
 
 HERE: Any = {"host": "127.0.0.1", "limits": ServeLimits(), "access": Access(), "page": False, "open_to_all": False}
-HERE["trust_code"] = False
+HERE |= {"trust_code": False, "device": "cpu"}
 
 
 @pytest.fixture(scope="module")
