@@ -566,3 +566,12 @@ def test_missing_data_quotes_the_recipe_of_the_yaml(tmp_path: Path, monkeypatch:
         assert said[1:] == ["x.yaml says how to make its data:", f"  {made}"]
     (tmp_path / "x.yaml").write_text("data: {manifest: gone.csv}\n")
     assert len(str(call(monkeypatch, "train", "x.yaml")).splitlines()) == 1
+
+
+def test_a_reader_that_wants_no_more_is_no_error() -> None:
+    command = [sys.executable, "-m", "sparsefuse", "cost", "--shapes", "mosei", "--methods", "late", "--json"]
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (141, "")

@@ -4,6 +4,7 @@ import inspect
 import io
 import json
 import logging
+import os
 import re
 import sys
 from collections.abc import Callable
@@ -40,6 +41,10 @@ def main() -> None:
         verb, arguments = _parsed([*argv])
         with in_use(arguments["out"]) if verb in GRIDS else nullcontext():
             VERBS[verb](**arguments)
+            sys.stdout.flush()
+    except BrokenPipeError:  # whoever reads the output wants no more of it, as `head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains once more as it ends
+        raise SystemExit(141) from None
     except FileNotFoundError as error:
         raise SystemExit(f"error: {_text(error)}{_recipe(argv)}") from error
     except (ValueError, FileExistsError, ImportError) as error:

@@ -69,7 +69,10 @@ def fit(
     if features:
         extracted = extract(manifest, out / "features", features=features, jobs=jobs)
         made = ", ".join(f"{name} ({spec['extractor']} of {spec['source']})" for name, spec in features.items())
-        _say("extract", f"{made}; {len(extracted.skipped)} left out -> {extracted.manifest}")
+        _say(
+            "extract",
+            f"{made}{f'; {len(extracted.skipped)} left out' if extracted.skipped else ''} -> {extracted.manifest}",
+        )
         config = replace(config, data=replace(data, manifest=str(extracted.manifest)))
     if method == "auto" and not RunFolder(out).started:
         config = _best(config, out, jobs)
