@@ -1,4 +1,4 @@
-"""Reads the numeric arrays of MATLAB 5 to 7.2 files.
+"""Reads the numeric arrays of MATLAB files: 5 to 7.2 here, 7.3 as the HDF5 that they are.
 
 Without scipy: there a file whose tail is zeros, as after a broken download, causes a segmentation fault.
 Format: MathWorks, MAT-File Format, chapter 1.
@@ -12,21 +12,25 @@ from pathlib import Path
 
 import numpy as np
 
+from sparsefuse.data.hdf5 import open_hdf5, read_dataset
 from sparsefuse.files.declared import beyond, check_array, check_bytes
 
 _TYPES = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 9: "f8", 12: "i8", 13: "u8"}
 _INT32, _UINT32, _MATRIX, _COMPRESSED = 5, 6, 14, 15
 _NUMERIC = range(6, 16)
 """Array classes double to uint64; below are cells, structs, objects, text and sparse arrays."""
+_CLASSES = {"double", "single", *(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64))}
+"""The same by name; not char, logical, cell, struct."""
 _COMPLEX = 0x800
 _NONE = (0, memoryview(b""))
 
 
 def read_mat(path: Path) -> dict[str, np.ndarray]:
-    """All real numeric arrays of the file. Raises ValueError or zlib.error when it is not a whole MATLAB 5 file."""
+    """All real numeric arrays of the file. Raises ValueError, zlib.error or OSError when it is no whole MATLAB file."""
+    with path.open("rb") as file:
+        if file.read(10) == b"MATLAB 7.3":
+            return _read_hdf5(path)
     content = memoryview(path.read_bytes())
-    if content[:10] == b"MATLAB 7.3":
-        raise ValueError("MATLAB 7.3 files are HDF5; save it in MATLAB with `save(..., '-v7')`")
     order = {b"IM": "<", b"MI": ">"}.get(bytes(content[126:128]))
     if order is None:
         raise ValueError("no MATLAB 5 header")
@@ -44,6 +48,21 @@ def read_mat(path: Path) -> dict[str, np.ndarray]:
         if kind != _MATRIX:
             raise ValueError(f"element of type {kind} where an array is expected")
         arrays.update(_array(body, order, len(content)))
+    return arrays
+
+
+def _read_hdf5(path: Path) -> dict[str, np.ndarray]:
+    """Data sets of classes double to uint64. There an array stands column by column: its axes are reversed."""
+    import h5py
+
+    arrays: dict[str, np.ndarray] = {}
+    with open_hdf5(path) as file:
+        for name, item in file.items():
+            if not isinstance(item, h5py.Dataset) or item.dtype.kind not in "fiu" or "MATLAB_empty" in item.attrs:
+                continue  # cells, structs, complex numbers, empty arrays
+            if bytes(item.attrs.get("MATLAB_class", b"")).decode("ascii", "replace") in _CLASSES:
+                arrays[name] = read_dataset(item).T
+                check_bytes(sum(array.nbytes for array in arrays.values()), path.stat().st_size)
     return arrays
 
 

@@ -1,0 +1,55 @@
+"""MATLAB 7.3 files, as MATLAB lays them out: HDF5 behind a block of 512 bytes, axes reversed, a class by name."""
+
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from sparsefuse.data.arrays import read_array
+from sparsefuse.files.skipped import Unusable
+
+
+def write(path: Path, arrays: dict[str, tuple[np.ndarray, str]], **more: object) -> None:
+    with h5py.File(path, "w", userblock_size=512) as file:
+        for name, (values, kind) in arrays.items():
+            data = file.create_dataset(name, data=values.T, **more)  # pyright: ignore[reportArgumentType]
+            data.attrs["MATLAB_class"] = np.bytes_(kind)
+    with path.open("r+b") as file:
+        file.write(b"MATLAB 7.3 MAT-file, Platform: GLNXA64".ljust(124) + b"\x00\x02IM")
+
+
+def test_an_array_is_read_as_matlab_shows_it(tmp_path: Path) -> None:
+    values = np.arange(6.0).reshape(2, 3)
+    write(tmp_path / "a.mat", {"x": (values, "double")}, compression="gzip")
+    assert read_array("a.mat", tmp_path).tolist() == [[0, 1, 2], [3, 4, 5]]
+
+
+def test_only_numbers_count_and_several_arrays_are_named(tmp_path: Path) -> None:
+    text = np.array([[104, 105]], np.uint16)
+    write(tmp_path / "a.mat", {"x": (np.ones((2, 3)), "single"), "title": (text, "char")})
+    assert read_array("a.mat", tmp_path).shape == (2, 3)
+    write(tmp_path / "b.mat", {"x": (np.ones((2, 3)), "int16"), "y": (np.full((1, 2), 7.0), "double")})
+    assert read_array("b.mat#y", tmp_path).tolist() == [[7, 7]]
+    with pytest.raises(Unusable, match="holds 2 arrays"):
+        read_array("b.mat", tmp_path)
+
+
+@pytest.mark.parametrize("cut", [520, 700])
+def test_a_broken_file_is_one_sentence(tmp_path: Path, cut: int) -> None:
+    path = tmp_path / "a.mat"
+    write(path, {"x": (np.ones((50, 3)), "double")})
+    path.write_bytes(path.read_bytes()[:cut])
+    with pytest.raises(Unusable, match="cannot be read, truncated"):
+        read_array("a.mat", tmp_path)
+
+
+def test_what_it_declares_is_bounded(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "a.mat", "w", userblock_size=512) as file:
+        file.create_dataset("x", shape=(10**6, 10**4), dtype="f8", fillvalue=1.0).attrs["MATLAB_class"] = np.bytes_(
+            "double"
+        )
+    with (tmp_path / "a.mat").open("r+b") as file:
+        file.write(b"MATLAB 7.3 MAT-file".ljust(124) + b"\x00\x02IM")
+    with pytest.raises(Unusable, match="GB of memory"):
+        read_array("a.mat", tmp_path)
