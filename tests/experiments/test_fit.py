@@ -58,6 +58,8 @@ def test_a_folder_of_sensor_files_becomes_a_model_and_commands_that_work(
         assert Path(run, page).read_text().startswith("<!doctype html>")
     for command in commands:
         assert call(monkeypatch, *shlex.split(command)[1:]) == 0, command
+    (walks / "run" / "0.csv").unlink()  # other clips are another model, not the old one in silence
+    assert "runs/w was started with other clips" in str(call(monkeypatch, *arguments))
     assert "walks/run/0.csv: run" in capsys.readouterr().out
     assert call(monkeypatch, "predict", run, "walks/walk") == 0
     assert len(capsys.readouterr().out.splitlines()) == 8

@@ -10,6 +10,7 @@ from typing import Any
 from sparsefuse.config import Config, Data, Train
 from sparsefuse.config_checks import check
 from sparsefuse.data.check.screen import summary
+from sparsefuse.data.clips import load_clips
 from sparsefuse.data.formats import prepare
 from sparsefuse.experiments.grid import grid, run
 from sparsefuse.experiments.variants import methods_of, modalities_of
@@ -19,7 +20,7 @@ from sparsefuse.files.rows import read_table
 from sparsefuse.report import check_page
 from sparsefuse.report.page import write_report
 from sparsefuse.runs.folder import RunFolder
-from sparsefuse.runs.records import Result
+from sparsefuse.runs.records import ModelFacts, Result
 from sparsefuse.runs.summary import MAIN_METRIC, METRICS
 from sparsefuse.training.train import train
 
@@ -78,6 +79,9 @@ def fit(
         config = _best(config, out, jobs)
     elif method == "auto":
         config = replace(config, method=RunFolder(out).read(Config).method)
+    if RunFolder(out).finished:  # training would leave it as it is
+        clips = load_clips(config.data, Path())
+        RunFolder(out).check_same_clips(clips.fingerprints, clips.labels)
     _say("train", f"{config.method}, {config.train.epochs} epochs -> {out}")
     train(config, out, resume=True)
     _say("report", f"{_scores(RunFolder(out).read(Result))} -> {write_report(out)}")
@@ -122,8 +126,14 @@ def _best(config: Config, out: Path, jobs: int) -> Config:
     scores = ", ".join(f"{name} {result.valid[main]:.3f}" for name, result in results.items())
     _say("compare", f"{METRICS[main].title} on the validation split: {scores}; kept: {best}")
     chosen = others / f"{best}-seed{config.seed}"
-    for file in sorted(chosen.iterdir(), key=lambda file: file.name == RunFolder(chosen).file(Result).name):
-        os.replace(file, out / file.name)  # the result last: it says that the rest is there
+    result = RunFolder(chosen).file(Result)
+    records = RunFolder(chosen).read(Config), RunFolder(chosen).read(ModelFacts)
+    for file in chosen.iterdir():
+        if file != result:
+            os.replace(file, out / file.name)
+    for record in records:
+        RunFolder(out).write_located(record)  # their paths were relative to the folder that the run leaves
+    os.replace(result, out / result.name)  # the result last: it says that the rest is there
     chosen.rmdir()
     return replace(config, method=best)
 
