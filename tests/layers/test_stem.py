@@ -97,7 +97,7 @@ def test_a_spectrogram_is_one_picture_over_time_and_bins():
 def test_a_token_is_real_if_one_that_it_begins_with_is(stride):
     mask = torch.tensor([[1, 1, 0, 0, 0, 0, 1], [0, 1, 1, 1, 1, 0, 0]]).bool()
     expected = [[bool(row[i : i + stride].any()) for i in range(0, 7, stride)] for row in mask]
-    assert strided(mask, stride).tolist() == expected
+    assert strided(mask, stride, len(expected[0])).tolist() == expected
 
 
 KINDS = {

@@ -20,6 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sparsefuse.errors import unknown
+from sparsefuse.layers.ops.tracing import exporting
 from sparsefuse.layers.options import check_choice
 from sparsefuse.tokens import Tokens
 
@@ -117,8 +118,11 @@ class PatchStem(Stem):
         return math.ceil(length / self.hop)
 
     def forward(self, tokens: Tokens) -> Tokens:
-        x = F.pad(_cleared(*tokens), (0, 0, 0, self.tokens - 1)).unfold(1, self.tokens, self.hop)  # (B, N', F, tokens)
-        return Tokens(x.mT.flatten(2), strided(tokens.mask, self.hop))
+        tokens = with_room(tokens, self.hop)
+        x = F.pad(_cleared(*tokens), (0, 0, 0, self.tokens - 1))
+        first = torch.arange(0, tokens.mask.shape[1], self.hop, device=x.device)
+        windows = x[:, first[:, None] + torch.arange(self.tokens, device=x.device)]  # (B, N', tokens, F)
+        return Tokens(windows.flatten(2), strided(tokens.mask, self.hop, first.shape[0]))
 
 
 class TimeStem(Stem):
@@ -134,9 +138,11 @@ class TimeStem(Stem):
         return _after(length, self.stride, len(self.layers))
 
     def forward(self, tokens: Tokens) -> Tokens:
+        tokens = with_room(tokens, self.stride ** len(self.layers))
         x, mask = self.project(_cleared(*tokens)).mT[..., None], tokens.mask  # (B, filters, N, 1)
         for layer in self.layers:
-            x, mask = layer(_cleared_maps(x, mask)), strided(mask, self.stride)
+            x = layer(_cleared_maps(x, mask))
+            mask = strided(mask, self.stride, x.shape[2])
         return Tokens(x[..., 0].mT, mask)
 
 
@@ -160,12 +166,15 @@ class PictureStem(Stem):
         return _after(length, self.stride, len(self.layers)) if self.over_time else length
 
     def forward(self, tokens: Tokens) -> Tokens:
+        if self.over_time:
+            tokens = with_room(tokens, self.stride ** len(self.layers))
         x, mask = _cleared(*tokens).unflatten(2, self.frame), tokens.mask  # (B, N, planes, height, width, channels)
         x = x.permute(0, 1, 2, 5, 3, 4).flatten(2, 3)  # (B, N, planes channels, height, width)
         if self.over_time:
             x = x[..., 0].transpose(1, 2)  # (B, planes channels, N, bins)
             for layer in self.layers:
-                x, mask = layer(_cleared_maps(x, mask)), strided(mask, self.stride)
+                x = layer(_cleared_maps(x, mask))
+                mask = strided(mask, self.stride, x.shape[2])
             return Tokens(x.transpose(1, 2).flatten(2), mask)
         x = x.flatten(0, 1)
         for layer in self.layers:
@@ -194,11 +203,27 @@ class Separable(nn.Module):
         return F.gelu(self.norm(self.mix(x))).permute(0, 3, 1, 2)
 
 
-def strided(mask: Tensor, stride: int) -> Tensor:
-    """The mask (B, ceil(N / stride)) of tokens made of every `stride` tokens under `mask` (B, N): real if one is."""
+def with_room(tokens: Tokens, count: int) -> Tokens:
+    """With `count` masked tokens more in an exported model, so that a stem makes two tokens or more of any clip.
+
+    torch.export specialises on a length of 1; see `ops.windows.num_windows`.
+    """
+    if not exporting():
+        return tokens
+    return Tokens(F.pad(tokens.x, (0, 0, 0, count)), F.pad(tokens.mask, (0, count)))
+
+
+def strided(mask: Tensor, stride: int, count: int) -> Tensor:
+    """The mask (B, `count`) of tokens made of every `stride` tokens under `mask` (B, N): real if one is.
+
+    `count` is ceil(N / stride), given so that an exported model need not find out that two lengths are one.
+    """
     if stride == 1:
         return mask
-    return F.max_pool1d(mask[:, None].float(), stride, stride, ceil_mode=True)[:, 0] > 0
+    before = F.pad(mask.long().cumsum(1), (1, 0))  # (B, 1 + N) real tokens before each
+    start = torch.arange(count, device=mask.device) * stride
+    end = (start + stride).clamp_max(mask.shape[1])
+    return before[:, end] > before[:, start]
 
 
 def _cleared(x: Tensor, mask: Tensor) -> Tensor:
