@@ -17,6 +17,8 @@ from sparsefuse.files.rows import read_table
 from sparsefuse.inference.predictor import load
 from sparsefuse.runs.folder import RunFolder
 from sparsefuse.runs.records import ModelFacts
+from sparsefuse.serve import reader
+from sparsefuse.sharing.arrival import check_run
 
 GOOD, BAD = ("wonderful", "lovely", "great", "fine"), ("awful", "boring", "terrible", "dull")
 
@@ -87,5 +89,9 @@ def test_sentences_train_and_predict(
     monkeypatch.setattr("sys.stdin", io.StringIO(json.dumps({"review": "so boring and awful"}) + "\n"))
     assert call(monkeypatch, "predict", run, "-", "--json") == 0
     said = json.loads(capsys.readouterr().out)
+    reader._warm_up(predictor)  # of a server: `whole`, which says how a file is read, is no option of the extractor
+    check_run(
+        run, [file.name for file in run.iterdir() if file.suffix in (".json", ".safetensors")]
+    )  # nor for those who pull it
     assert said["probabilities"] == predictor.predict_one({"review": "so boring and awful"}).probabilities
     assert "`sparsefuse fit`" in str(call(monkeypatch, "train", manifest))

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from sparsefuse.features import extractor, resolve
+from sparsefuse.features import PLACE, extractor, resolve
 from sparsefuse.features.spectrogram import CHOICES
 from sparsefuse.files.references import MEDIA, suffix
 from sparsefuse.files.skipped import Unusable
@@ -55,7 +55,7 @@ def footage(predictor: Predictor, clip: Clip, modalities: list[str]) -> Footage:
 
 def _options(spec: Mapping[str, Any]) -> Mapping[str, Any]:
     """With the defaults of extractors whose options are read here, which a spec may leave out."""
-    given = {name: value for name, value in spec.items() if name not in ("extractor", "source")}
+    given = {name: value for name, value in spec.items() if name not in PLACE}
     return {**spec, **resolve(spec["extractor"], given)} if spec.get("extractor") in ("spectrogram", "frames") else spec
 
 

@@ -106,10 +106,10 @@ def serve_tasks(connection: Connection, rules: Rules) -> None:
 
 def _warm_up(predictor: "Predictor") -> None:
     """Imports modules that the first clip would otherwise wait for."""
-    from sparsefuse.features import resolve
+    from sparsefuse.features import PLACE, resolve
 
     for spec in predictor.extract.values():
-        resolve(spec["extractor"], {name: value for name, value in spec.items() if name not in ("extractor", "source")})
+        resolve(spec["extractor"], {name: value for name, value in spec.items() if name not in PLACE})
     if predictor.extract:
         import_av()
 

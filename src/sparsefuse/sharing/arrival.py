@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 
 from sparsefuse.config import Config
-from sparsefuse.features import resolve
+from sparsefuse.features import PLACE, resolve
 from sparsefuse.files import checkpoint
 from sparsefuse.runs.folder import RunFolder
 from sparsefuse.runs.records import Calibration, Environment, ModelFacts, Result
@@ -36,7 +36,7 @@ def check_run(folder: Path, names: list[str]) -> None:
         run.epochs()
         check_model(facts)
         for name, spec in facts.extractors.items():
-            options = {key: value for key, value in spec.items() if key not in ("extractor", "source")}
+            options = {key: value for key, value in spec.items() if key not in PLACE}
             try:
                 resolve(spec["extractor"], options)
             except ValueError as error:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from sparsefuse.config import Config
 from sparsefuse.data.labels import Labels
+from sparsefuse.features import PLACE
 from sparsefuse.runs.folder import RunFolder
 from sparsefuse.runs.records import Change, Environment, ModelFacts, Result
 from sparsefuse.runs.summary import MAIN_METRIC, metric, metric_names, spread
@@ -134,7 +135,7 @@ def _inputs(facts: ModelFacts) -> str:
     for name, width in sorted(facts.features.items()):
         spec = facts.extractors.get(name)
         if spec:
-            options = ", ".join(f"{k} {v}" for k, v in spec.items() if k not in ("extractor", "source"))
+            options = ", ".join(f"{k} {v}" for k, v in spec.items() if k not in PLACE)
             source = f"{markdown(spec['extractor'])} of sparsefuse" + (
                 f" ({markdown(options, REASON)})" if options else ""
             )
