@@ -30,7 +30,7 @@ def config_of(folder: Path, **study) -> Config:
 def conduct_small(folder: Path) -> list[str]:
     """The experiments of `TRAINED` with SFT and concat, degraded in one degree of each kind."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(grid, "_measure", lambda cells: None)  # seconds a variant, and tested elsewhere
+        patch.setattr(grid, "measure_runs", lambda *_: None)  # seconds a variant, and tested elsewhere
         patch.setattr(plan, "fusions", lambda: ("concat", "sft"))
         patch.setattr(robustness, "LEVELS", {kind: levels[:1] for kind, levels in robustness.LEVELS.items()})
         return conduct.study(config_of(folder, experiments=TRAINED), folder / "study", jobs=1).failed
