@@ -135,6 +135,7 @@ def train(
 
 def _rooted(config: Config, root: str | Path) -> Config:
     """With the paths of its data relative to the current folder."""
+    root = "" if root == Path() else root  # or a path would begin with ./ in one run and not in another
     classes = {column: os.path.join(root, path) for column, path in config.data.classes.items()}
     return replace(
         config, data=replace(config.data, manifest=os.path.join(root, config.data.manifest), classes=classes)
