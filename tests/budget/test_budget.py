@@ -111,7 +111,9 @@ def test_the_best_mean_on_the_validation_split_is_chosen(out: Path) -> None:
     best = min(means, key=lambda n: (means[n][0], max(means[n][1:])))
     assert json.loads((out / "chosen.json").read_text())["trial"] == best
     assert result_of(out / "chosen")["seed"] == 1
-    assert result_of(out / "chosen")["cost"].keys() >= {"gmacs", "latency_ms", "memory_mb"}
+    cost = result_of(out / "chosen")["cost"]
+    assert cost.keys() >= {"gmacs", "memory_mb"}
+    assert ("latency_ms" in cost) is not bool(cost.get("doubt"))  # other tests take its cores
 
 
 @pytest.mark.slow
@@ -145,7 +147,8 @@ def test_the_page_names_the_front_the_limits_and_the_chosen_model(out: Path, tmp
     chosen = result_of(out / "chosen")
     assert f">{100 * chosen['test']['top1']:.1f}<" in page
     assert f">{chosen['name']}<" in page
-    assert page.count("<strong>Warning.</strong>") == len(chosen["warnings"])
+    doubted = bool(chosen["cost"].get("doubt"))
+    assert page.count("<strong>Warning.</strong>") == len(chosen["warnings"]) + doubted
 
 
 def test_the_page_of_a_search_that_has_not_ended_says_how_to_end_it(tmp_path: Path) -> None:
@@ -390,6 +393,7 @@ def test_a_report_can_be_written_of_a_search(out: Path, caplog: pytest.LogCaptur
         assert write_report(out / "chosen").exists()
 
 
+@pytest.mark.slow
 def test_a_device_profile_takes_the_front_and_the_page_shows_it(out: Path, tmp_path: Path) -> None:
     search = shutil.copytree(out, tmp_path / "search")
     front = [row["trial"] for row in csv.DictReader((search / "front.csv").read_text().splitlines())]

@@ -161,6 +161,7 @@ def test_the_first_candidates_are_the_configured_options_and_cheaper_ones(clips:
     assert cheap.costs["gmacs"] < nearest.costs["gmacs"] <= 0.7 * own.costs["gmacs"]
 
 
+@pytest.mark.slow
 def test_a_budget_below_the_cheapest_model_names_the_lowest_cost(clips: Clips, tmp_path: Path) -> None:
     prices = prices_of(clips, tmp_path, gmacs=1e-9)
     with pytest.raises(ValueError, match=r"below the cheapest model that was found: sft needs .* of 1e-09 GMACs; late"):
