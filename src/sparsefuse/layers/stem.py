@@ -11,7 +11,7 @@ tokens become ceil(N / stride) for each stride over time, however long the batch
 
 import itertools
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Literal
 
@@ -140,9 +140,7 @@ class TimeStem(Stem):
     def forward(self, tokens: Tokens) -> Tokens:
         tokens = with_room(tokens, self.stride ** len(self.layers))
         x, mask = self.project(_cleared(*tokens)).mT[..., None], tokens.mask  # (B, filters, N, 1)
-        for layer in self.layers:
-            x = layer(_cleared_maps(x, mask))
-            mask = strided(mask, self.stride, x.shape[2])
+        x, mask = _over_time(self.layers, x, mask, self.stride)
         return Tokens(x[..., 0].mT, mask)
 
 
@@ -172,9 +170,7 @@ class PictureStem(Stem):
         x = x.permute(0, 1, 2, 5, 3, 4).flatten(2, 3)  # (B, N, planes channels, height, width)
         if self.over_time:
             x = x[..., 0].transpose(1, 2)  # (B, planes channels, N, bins)
-            for layer in self.layers:
-                x = layer(_cleared_maps(x, mask))
-                mask = strided(mask, self.stride, x.shape[2])
+            x, mask = _over_time(self.layers, x, mask, self.stride)
             return Tokens(x.transpose(1, 2).flatten(2), mask)
         x = x.flatten(0, 1)
         for layer in self.layers:
@@ -203,6 +199,14 @@ class Separable(nn.Module):
         return F.gelu(self.norm(self.mix(x))).permute(0, 3, 1, 2)
 
 
+def _over_time(layers: Iterable[nn.Module], x: Tensor, mask: Tensor, stride: int) -> tuple[Tensor, Tensor]:
+    """Maps (B, C, N, bins) through layers, and their mask (B, N); each layer sees 0 where nothing is real."""
+    for layer in layers:
+        x = layer(torch.where(mask[:, None, :, None], x, torch.zeros((), dtype=x.dtype, device=x.device)))
+        mask = strided(mask, stride, x.shape[2])
+    return x, mask
+
+
 def with_room(tokens: Tokens, count: int) -> Tokens:
     """With `count` masked tokens more in an exported model, so that a stem makes two tokens or more of any clip.
 
@@ -229,11 +233,6 @@ def strided(mask: Tensor, stride: int, count: int) -> Tensor:
 def _cleared(x: Tensor, mask: Tensor) -> Tensor:
     """0 where there is no real token: padding may hold anything, NaN too."""
     return torch.where(mask[..., None], x, torch.zeros((), dtype=x.dtype, device=x.device))
-
-
-def _cleared_maps(x: Tensor, mask: Tensor) -> Tensor:
-    """The same of maps (B, C, N, bins)."""
-    return torch.where(mask[:, None, :, None], x, torch.zeros((), dtype=x.dtype, device=x.device))
 
 
 def _after(length: int, stride: int, depth: int) -> int:
