@@ -336,12 +336,12 @@ class Classifier:
 
     def _best(self, config: Config, folder: Path, jobs: int) -> tuple[Config, Path]:
         """The configuration and run folder of the best method by its validation clips."""
+        from sparsefuse.experiments.best import best_run
         from sparsefuse.experiments.grid import grid
         from sparsefuse.experiments.grid import run as run_cells
         from sparsefuse.experiments.variants import methods_of
         from sparsefuse.runs.folder import RunFolder
         from sparsefuse.runs.records import Result
-        from sparsefuse.runs.summary import MAIN_METRIC, METRICS
 
         names = self._affordable(config)
         variants = methods_of(config, names, Path())
@@ -349,15 +349,9 @@ class Classifier:
         runs = [run for method in names if (run := RunFolder(folder / f"{method}-seed{config.seed}")).finished]
         if not runs:
             raise ValueError(f"no method could be trained: {failed[0]}")
-        results = {run: run.read(Result) for run in runs}
-        metric = MAIN_METRIC[results[runs[0]].task]
-        sign = -1 if METRICS[metric].higher_is_better else 1
-        if metric not in results[runs[0]].valid:
-            raise ValueError(
-                f"Classifier({AUTO!r}) chooses by validation clips, and there are none; give more, or valid="
-            )
-        best = min(runs, key=lambda run: (sign * results[run].valid[metric], results[run].cost.gmacs or 0))
-        log.info("%s: %s %.4f on validation clips", results[best].method, metric, results[best].valid[metric])
+        best, metric = best_run(runs)
+        result = best.read(Result)
+        log.info("%s: %s %.4f on validation clips", result.method, metric, result.valid[metric])
         return best.read(Config), best.path
 
     def _affordable(self, config: Config) -> list[str]:

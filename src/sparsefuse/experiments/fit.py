@@ -12,6 +12,7 @@ from sparsefuse.config_checks import check
 from sparsefuse.data.check.screen import summary
 from sparsefuse.data.clips import load_clips
 from sparsefuse.data.formats import prepare
+from sparsefuse.experiments.best import best_run
 from sparsefuse.experiments.grid import grid, run
 from sparsefuse.experiments.variants import methods_of, modalities_of
 from sparsefuse.features._default import default_features
@@ -117,24 +118,19 @@ def _best(config: Config, out: Path, jobs: int) -> Config:
     cells = grid(config, methods_of(config, methods, Path()), [config.seed], others, root=Path(), tested=False)
     if failed := run(cells, jobs=jobs):
         raise ValueError("\n".join(["these runs failed:", *failed]))
-    results = {name: RunFolder(others / f"{name}-seed{config.seed}").read(Result) for name in methods}
-    main = MAIN_METRIC[next(iter(results.values())).task]
-    if main not in results[methods[0]].valid:
-        raise ValueError("auto chooses by the validation split, which is empty; give more clips, or name a method")
-    sign = 1 if METRICS[main].higher_is_better else -1
-    best = max(methods, key=lambda name: (sign * results[name].valid[main], -results[name].valid["loss"]))
-    scores = ", ".join(f"{name} {result.valid[main]:.3f}" for name, result in results.items())
+    chosen, main = best_run([cell.run for cell in cells])
+    best = chosen.read(Result).method
+    scores = ", ".join(f"{cell.name} {cell.run.read(Result).valid[main]:.3f}" for cell in cells)
     _say("compare", f"{METRICS[main].title} on the validation split: {scores}; kept: {best}")
-    chosen = others / f"{best}-seed{config.seed}"
-    result = RunFolder(chosen).file(Result)
-    records = RunFolder(chosen).read(Config), RunFolder(chosen).read(ModelFacts)
-    for file in chosen.iterdir():
+    result = chosen.file(Result)
+    records = chosen.read(Config), chosen.read(ModelFacts)
+    for file in chosen.path.iterdir():
         if file != result:
             os.replace(file, out / file.name)
     for record in records:
         RunFolder(out).write_located(record)  # their paths were relative to the folder that the run leaves
     os.replace(result, out / result.name)  # the result last: it says that the rest is there
-    chosen.rmdir()
+    chosen.path.rmdir()
     return replace(config, method=best)
 
 
