@@ -5,9 +5,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from sparsefuse.runs.statistics import Interval, Verdict, all_of, gain, interval, no_loss, resampled, small
 from sparsefuse.study.plan import REDUCTION
 from sparsefuse.study.results import Results
-from sparsefuse.study.statistics import Interval, Verdict, all_of, gain, interval, no_loss, resampled, small
 
 BASELINES = ("concat", "late", "mult", "mbt", "mbt + mixup")
 FRACTION = 0.5

@@ -7,11 +7,11 @@ import numpy as np
 
 from sparsefuse.report.page import percent, significant
 from sparsefuse.report.table import Table
+from sparsefuse.runs.statistics import Interval, area, calibration_error, reliability
 from sparsefuse.runs.summary import Stat, spread
 from sparsefuse.study import paper
 from sparsefuse.study.claims import Claim
 from sparsefuse.study.results import Results
-from sparsefuse.study.statistics import Interval, area, calibration_error, reliability
 
 NONE = "\N{EN DASH}"
 

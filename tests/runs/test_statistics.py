@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from sparsefuse.study.statistics import (
+from sparsefuse.runs.statistics import (
     Interval,
     all_of,
     area,

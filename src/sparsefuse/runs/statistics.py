@@ -1,4 +1,4 @@
-"""Statistics of a study: right and wrong answers in; accuracies of resampled studies, intervals and verdicts out."""
+"""Statistics of answers: right and wrong ones in; accuracies of resampled experiments, intervals, verdicts out."""
 
 import itertools
 from collections.abc import Mapping
