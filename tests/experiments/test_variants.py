@@ -1,5 +1,6 @@
 """What an experiment compares, by name."""
 
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,7 @@ import pytest
 import tiny
 from sparsefuse.config import Config
 from sparsefuse.data.clips import load_clips
-from sparsefuse.experiments.variants import Variant, values_of
+from sparsefuse.experiments.variants import Variant, methods_of, values_of
 from sparsefuse.training.train import new_model, options_of
 
 
@@ -89,3 +90,37 @@ def test_the_sweeps_of_mbts_paper_are_ablations(tmp_path: Path, option: str, val
         layers = [type(layer).__name__ for layer in model.layers]
         seen.append(str((sizes, layers)))
     assert len(set(seen)) == len(values)
+
+
+def test_subsets_of_modalities_are_rows_of_their_own(config: Config, tmp_path: Path) -> None:
+    found = methods_of(config, ["sft", "unimodal"], tmp_path, ["each"])
+    reads = {
+        "sft": None,
+        "sft (rgb)": ["rgb"],
+        "sft (sound)": ["sound"],
+        "unimodal (rgb)": None,
+        "unimodal (sound)": None,
+    }
+    assert {variant.name: variant.options.get("modalities") for variant in found} == reads
+    assert [v.name for v in methods_of(config, ["late"], tmp_path, ["all"])] == ["late"]
+
+
+def test_all_but_one_of_two_modalities_is_the_other_alone(config: Config, tmp_path: Path) -> None:
+    found = methods_of(config, ["sft"], tmp_path, ["leave-one-out", "each"])
+    assert [variant.name for variant in found] == ["sft", "sft (rgb)", "sft (sound)"]
+
+
+def test_of_three_modalities_each_is_left_out_in_turn(config: Config, tmp_path: Path) -> None:
+    three = dataclasses.replace(config, options={"sft": {"modalities": ["a", "b", "c"]}})
+    found = methods_of(three, ["sft"], tmp_path, ["leave-one-out"])
+    assert {variant.name: variant.of(three, 0).options["sft"]["modalities"] for variant in found} == {
+        "sft": ["a", "b", "c"], "sft without a": ["b", "c"], "sft without b": ["a", "c"], "sft without c": ["a", "b"],
+    }  # fmt: skip
+
+
+def test_one_modality_has_no_subsets(config: Config, tmp_path: Path) -> None:
+    one = tiny.with_data(config, modalities=["sound"])
+    with pytest.raises(ValueError, match="modalities=each needs two modalities or more; there is sound"):
+        methods_of(one, ["sft"], tmp_path, ["each"])
+    with pytest.raises(ValueError, match="unknown value of modalities 'eech'; did you mean 'each'"):
+        methods_of(config, ["sft"], tmp_path, ["eech"])

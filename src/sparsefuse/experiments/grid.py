@@ -15,7 +15,7 @@ from typing import Any, Literal, NamedTuple
 from sparsefuse.config import Config, ConfigLike
 from sparsefuse.experiments.measuring import measure_runs
 from sparsefuse.experiments.progress import GridProgress
-from sparsefuse.experiments.variants import Variant, check_once, methods_of, values_of
+from sparsefuse.experiments.variants import Subsets, Variant, check_once, methods_of, values_of
 from sparsefuse.parallel.cores import cores, threads
 from sparsefuse.parallel.memory import keep_memory
 from sparsefuse.parallel.workers import each
@@ -62,6 +62,7 @@ def compare(
     seeds: Sequence[int] = (0, 1, 2),
     out: str | Path = "runs/compare",
     *,
+    modalities: Sequence[Subsets] = ("all",),
     root: str | Path = "",
     tested: bool = True,
     jobs: int = 0,
@@ -72,8 +73,9 @@ def compare(
     """Trains every method with every seed (and fold) below `out`; returns the table of all runs there, best first.
 
     `config` and `fields` are what `Config.load` takes; `root` is the folder that the manifest's path is relative to.
-    `methods`: names or .py files, all if none; `unimodal` stands for one run per modality. With `tested` off the test
-    split is not scored, and the table is of the validation split. `jobs`, `engine`, and what a rerun does: see `run`.
+    `methods`: names or .py files, all if none; `unimodal` stands for one run per modality. `modalities`: each = further
+    rows of every method on each modality alone, leave-one-out = on all but one. With `tested` off the test split is not
+    scored, and the table is of the validation split. `jobs`, `engine`, and what a rerun does: see `run`.
     `on_epoch` is that of `train`, called in the process that trains: a function of a module, which can be pickled.
     Writes compare.csv, compare.md and report.html into `out` too. A run that fails stops no other; the table names it.
     Raises ValueError, before anything runs, for an invalid configuration, an unknown method, or another
@@ -86,7 +88,8 @@ def compare(
     methods = methods or every()
     for method in methods:
         check_config(dataclasses.replace(config, method=method))
-    cells = grid(config, methods_of(config, methods, Path(root)), seeds, out, root=Path(root), tested=tested)
+    variants = methods_of(config, methods, Path(root), modalities)
+    cells = grid(config, variants, seeds, out, root=Path(root), tested=tested)
     return write_tables(out, out / "compare", run(_with(on_epoch, cells), jobs=jobs, engine=engine))
 
 

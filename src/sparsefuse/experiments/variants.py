@@ -5,12 +5,15 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import yaml
 
 from sparsefuse.config import Config
 from sparsefuse.errors import unknown
+
+Subsets = Literal["all", "each", "leave-one-out"]
+"""which modalities a method reads: all; or further rows of each alone, or of all but one"""
 
 
 class Variant(NamedTuple):
@@ -34,21 +37,49 @@ class Variant(NamedTuple):
         return dataclasses.replace(config, method=self.method, seed=seed, options=options, train=train, data=data)
 
 
-def methods_of(config: Config, methods: Sequence[str], root: Path) -> list[Variant]:
-    """One variant per method; `unimodal` stands for one per modality. Raises ValueError for a repeated name."""
+def methods_of(config: Config, methods: Sequence[str], root: Path, subsets: Sequence[Subsets] = ()) -> list[Variant]:
+    """One variant per method, and those of its `subsets` of modalities; `unimodal` stands for one per modality.
+
+    Raises ValueError for a repeated name, and for subsets of a single modality.
+    """
     from sparsefuse.methods import find
 
     check_once("methods", (Path(method).stem for method in methods))
     variants = []
     for method in methods:
         find(method)
-        variants += unimodal(config, root) if method == "unimodal" else [Variant(Path(method).stem, method)]
+        if method == "unimodal":
+            variants += unimodal(config, root)
+        else:
+            variants += [Variant(Path(method).stem, method), *subsets_of(config, method, root, subsets)]
     return variants
 
 
 def unimodal(config: Config, root: Path) -> list[Variant]:
     """Each modality alone."""
     return [Variant(f"unimodal ({name})", "unimodal", {"modality": name}) for name in modalities_of(config, root)]
+
+
+def subsets_of(config: Config, method: str, root: Path, subsets: Sequence[Subsets]) -> list[Variant]:
+    """A method on each modality alone (`sft (sound)`), and on all but one (`sft without sound`); of two modalities
+    these are the same. Raises ValueError if there is but one."""
+    for name in subsets:
+        if name not in get_args(Subsets):
+            raise ValueError(unknown("value of modalities", name, get_args(Subsets)))
+    if not {"each", "leave-one-out"} & set(subsets):
+        return []
+    configured = {**config.options.get("all", {}), **config.options.get(method, {})}.get("modalities")
+    names = configured or modalities_of(config, root)
+    if len(names) < 2:
+        raise ValueError(f"modalities={','.join(subsets)} needs two modalities or more; there is {', '.join(names)}")
+    stem, found = Path(method).stem, {}
+    if "each" in subsets:
+        found |= {f"{stem} ({name})": [name] for name in names}
+    if "leave-one-out" in subsets:
+        for name in names:
+            rest = [other for other in names if other != name]
+            found[f"{stem} without {name}" if len(rest) > 1 else f"{stem} ({rest[0]})"] = rest
+    return [Variant(name, method, {"modalities": read}) for name, read in found.items()]
 
 
 def modalities_of(config: Config, root: Path) -> tuple[str, ...]:

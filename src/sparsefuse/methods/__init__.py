@@ -2,6 +2,7 @@
 
 import inspect
 import pkgutil
+from collections.abc import Collection, Mapping, Sequence
 from importlib import import_module, util
 from pathlib import Path
 from types import ModuleType
@@ -36,7 +37,8 @@ def build(
 
     `features`: raw feature size per modality. `lengths`: longest clip per modality, in tokens; makes positions learned,
     as published. `options`: what the method's own `build` takes, and for all of them `stem`, what a modality passes
-    before it is embedded (see `layers.stem`). Raises ValueError for unknown names or options.
+    before it is embedded (see `layers.stem`), and `modalities`, those that are read: others may be given, and are not.
+    Raises ValueError for unknown names or options.
     """
     if not features:
         raise ValueError("features must name at least one modality, as in {'rgb': 1024}; got none")
@@ -49,20 +51,45 @@ def build(
     for name in options:
         if name not in known:
             raise ValueError(unknown(f"option of {method}", name, known))
-    made = stems(options.pop("stem", None), features)
-    widths = {name: made[name].features if name in made else width for name, width in features.items()}
+    read = _read(options.pop("modalities", None), features)
+    of_others = features.keys() - read.keys()
+    options = {name: _without(of_others, features, value) for name, value in options.items()}
+    options = {name: value for name, value in options.items() if value != {}}
+    made = stems(options.pop("stem", None), read)
+    widths = {name: made[name].features if name in made else width for name, width in read.items()}
     if lengths is not None:
-        lengths = {name: made[name].length(n) if name in made else n for name, n in lengths.items()}
+        lengths = {name: made[name].length(n) if name in made else n for name, n in lengths.items() if name in read}
     model: FusionModel = find(method).build(widths, num_classes, lengths=lengths, **options)
     if made:
-        model.put_before(made, features)
+        model.put_before(made, read)
+    if of_others:
+        model.features = {name: features[name] for name in sorted(features)}
     return model
 
 
+def _read(names: Sequence[str] | None, features: Mapping[str, int]) -> dict[str, int]:
+    """The features of these modalities, or of all. Raises ValueError for unknown ones, or none."""
+    if names is None:
+        return dict(features)
+    if isinstance(names, str) or not names:
+        raise ValueError(f"modalities is {names!r}; expected a list of one or more of {', '.join(features)}")
+    for name in names:
+        if name not in features:
+            raise ValueError(f"modalities: {unknown('modality', name, features)}")
+    return {name: width for name, width in features.items() if name in names}
+
+
+def _without(others: Collection[str], features: Mapping[str, int], value: Any) -> Any:
+    """An option without what it says of modalities that are not read; others stay as they are."""
+    if not isinstance(value, Mapping) or not value.keys() <= features.keys():
+        return value
+    return {name: part for name, part in value.items() if name not in others}
+
+
 def option_names(method: str) -> list[str]:
-    """Options that the method's `build` takes besides features, num_classes and lengths; and `stem`, which all have."""
+    """Options that the method's `build` takes besides features, num_classes and lengths; and those that all have."""
     own = [*inspect.signature(find(method).build).parameters]
-    return [name for name in own if name not in ("features", "num_classes", "lengths")] + ["stem"]
+    return [name for name in own if name not in ("features", "num_classes", "lengths")] + ["stem", "modalities"]
 
 
 def find(method: str) -> ModuleType:

@@ -13,6 +13,7 @@ def compare(
     methods: list[str] = [],  # noqa: B006
     seeds: list[int] = [0, 1, 2],  # noqa: B006
     out: Path = Path("runs/compare"),
+    modalities: list[Literal["all", "each", "leave-one-out"]] = ["all"],  # noqa: B006
     untested: bool = False,
     jobs: int = 0,
     engine: Literal["local", "ray"] = "local",
@@ -23,13 +24,14 @@ def compare(
         methods: names (as --method) or .py files, all if not given; unimodal stands for each modality alone
         seeds: one run per method and seed
         out: folder for the run folders, compare.csv, compare.md and report.html
+        modalities: each = further rows of every method on each modality alone; leave-one-out = on all but one
         untested: do not use the test split, while options are chosen; the table is of the validation split
         jobs: runs at a time; 0 = one per core, or one at a time on a GPU
         engine: local = processes of this machine; ray = tasks of a Ray cluster that sees the same files
     """
     from sparsefuse.experiments.grid import compare
 
-    table = compare(config, methods, seeds, out, tested=not untested, jobs=jobs, engine=engine)
+    table = compare(config, methods, seeds, out, modalities=modalities, tested=not untested, jobs=jobs, engine=engine)
     print_table(table, out / "compare")
 
 
