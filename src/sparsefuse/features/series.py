@@ -1,4 +1,4 @@
-"""Columns of a table of sensor readings, one token per reading, or resampled to a steady rate."""
+"""Columns of a table of sensor readings: a token per reading, resampled to a steady rate, or per window of them."""
 
 import codecs
 import functools
@@ -11,6 +11,8 @@ import numpy as np
 
 from sparsefuse.features._cells import Layout
 from sparsefuse.features._readings import Readings
+from sparsefuse.features._resample import decimated, reach
+from sparsefuse.features._windows import Content, Windows, changes, norms
 from sparsefuse.files.skipped import Unusable
 from sparsefuse.media import File, FileRequest
 
@@ -48,7 +50,19 @@ class Extractor:
     file_rate: float | None = None
     """rows per second of a file without times; None = unknown"""
     rate: float | None = None
-    """tokens per second, by linear interpolation and without a filter; None = one token per row"""
+    """readings per second, by linear interpolation; None = one per row, or under `window` the file's own rate"""
+    antialias: bool = False
+    """before `rate` makes readings fewer, take out what is too fast for it"""
+    norm: Literal["add", "only"] | None = None
+    """the length of each three columns, however the sensor is turned: beside them, or in their place"""
+    difference: bool = False
+    """append how fast each column rises, a second"""
+    window: float | None = None
+    """seconds of readings that make a token; None = a token per reading"""
+    hop: float | None = None
+    """seconds from window to window; None = half of one"""
+    contents: list[Content] | None = None
+    """of a window: values (its readings, joined), statistics, spectrum, energy; None = statistics"""
     max_gap: float = 1.0
     """most seconds between two values to interpolate over; an empty or NaN cell has no value"""
     long_gap: Literal["error", "hold"] = "error"
@@ -69,10 +83,25 @@ class Extractor:
     def __post_init__(self) -> None:
         if self.columns == []:
             raise ValueError("columns is an empty list, expected names or numbers of columns, or none for all")
-        for name in ("unit", "file_rate", "rate", "max_gap"):
+        if self.contents == []:
+            raise ValueError("contents is an empty list, expected values, statistics, spectrum or energy, or none")
+        for name in ("unit", "file_rate", "rate", "max_gap", "window", "hop"):
             value = getattr(self, name)
             if value is not None and not 0 < value < math.inf:
                 raise ValueError(f"{name} is {value}, expected a number above 0")
+        if self.window is None and (self.hop or self.contents):
+            raise ValueError(f"{'hop' if self.hop else 'contents'} is of windows: give `window`, their seconds, too")
+        if self.window and self.hop and self.hop > self.window:
+            raise ValueError(f"hop is {self.hop:g}, window {self.window:g}: readings between windows would be left out")
+        exact = {"values", "spectrum"}.intersection(self.contents or ())
+        if exact and self.rate is None:
+            raise ValueError(
+                f"contents {min(exact)} are as many as a window has readings: give `rate`, readings a second"
+            )
+        if self.rate and self.window and round(self.window * self.rate) < 2:
+            raise ValueError(f"window is {self.window:g} s, rate {self.rate:g}: a window has less than two readings")
+        if self.antialias and self.rate is None:
+            raise ValueError("antialias is of a `rate` that is given, readings a second")
         if self.skip < 0:
             raise ValueError(f"skip is {self.skip}, expected a number of lines")
         try:
@@ -89,32 +118,29 @@ class Extractor:
         path, first, last = file.path, file.start, math.inf if file.end is None else file.end
         names, values, clock = self._table(path)
         if clock is None:
-            _check_no_time_needed(path, values, {"rate": self.rate, "start": first or None, "end": file.end})
-            return values.astype(np.float32)
-        times = clock.times
-        if self.rate is None:
-            kept = (times > first - 1e-9) & (times < last - 1e-9)  # as in _grid
-            at, own = times[kept], values[kept]
-        else:
-            at = _grid(path, times[-1], self.rate, first, last)
-            own = np.full((len(at), len(names)), math.nan)
+            needs = {"rate": self.rate, "window": self.window, "difference": self.difference or None}
+            _check_no_time_needed(path, values, {**needs, "start": first or None, "end": file.end})
+            return self._with_norms(path, names, values).astype(np.float32)
+        at, rate = self._readings_at(path, clock.times, first, last)
         if not len(at):
-            raise Unusable(f"{path}: has nothing from {first:g} s to {last:g} s; it lasts {times[-1]:g} s")
-        columns = []
-        for column, name in zip(values.T, names, strict=True):
-            finite = np.isfinite(column)
-            where = f"{path}: column {name!r}"
-            columns.append(
-                _interpolated(where, times[finite], column[finite], at, self.max_gap, self.long_gap == "hold")
-            )
-        return np.where(np.isnan(own), np.stack(columns, axis=1), own).astype(np.float32)
+            raise Unusable(f"{path}: has nothing from {first:g} s to {last:g} s; it lasts {clock.times[-1]:g} s")
+        x = self._with_norms(path, names, self._values(path, names, values, clock.times, at, rate))
+        if self.difference:
+            x = np.concatenate([x, changes(x, at)], axis=1)
+        if self.window is not None:
+            x = self._cut(rate).tokens(x, self.contents or ["statistics"])
+        return x.astype(np.float32)
 
     def times(self, path: Path, /) -> np.ndarray:
-        """Seconds (N,) since the first row of the tokens of a whole file."""
+        """Seconds (N,) since the first row of the tokens of a whole file; of windows their middles."""
         _, _, clock = self._table(path)
         if clock is None:
             raise Unusable(f"{path}: its rows have no times; give `time` (a column) or `file_rate`")
-        return clock.times if self.rate is None else _grid(path, clock.times[-1], self.rate, 0.0, math.inf)
+        at, rate = self._readings_at(path, clock.times, 0.0, math.inf)
+        if self.window is None:
+            return at
+        windows = self._cut(rate)
+        return (windows.hop * np.arange(windows.count(len(at))) + windows.length / 2) / rate
 
     def notes(self, path: Path, /) -> list[str]:
         """Whether the clock steps back, or time stamps come in bursts, as those of packets do."""
@@ -130,6 +156,55 @@ class Extractor:
         if len(steps) >= _MANY and tight.mean() > _BURSTS:
             found.append(f"time stamps come in bursts: {tight.mean():.0%} of rows are hardly later than the row before")
         return found
+
+    def _readings_at(self, path: Path, times: np.ndarray, first: float, last: float) -> tuple[np.ndarray, float]:
+        """The times of the readings that tokens are made of, and their rate if it is steady."""
+        if self.rate is None and self.window is None:
+            return times[(times > first - 1e-9) & (times < last - 1e-9)], math.nan  # as in _grid
+        rate = self.rate
+        if rate is None:  # the file's own, or a little more, so that a hop is a whole number of readings
+            rate = math.ceil(_usual_rate(times, self.max_gap) * self._hop - 1e-6) / self._hop
+        return _grid(path, times[-1], rate, first, last), rate
+
+    def _values(
+        self, path: Path, names: list[str], values: np.ndarray, times: np.ndarray, at: np.ndarray, rate: float
+    ) -> np.ndarray:
+        """(T, F) values at the times `at`: those that are there, between them a line; filtered, if they get fewer."""
+        factor = math.ceil(_usual_rate(times, self.max_gap) / rate - 1e-6) if self.antialias else 1
+        if factor > 1:
+            room = reach(factor)
+            at = at[0] + np.arange(-room, (len(at) - 1) * factor + room + 1) / (rate * factor)
+            at = at.clip(times[0], times[-1])  # beyond the ends the nearest value stays
+        columns = []
+        for name, column in zip(names, values.T, strict=True):
+            finite, where = np.isfinite(column), f"{path}: column {name!r}"
+            hold = self.long_gap == "hold"
+            columns.append(_interpolated(where, times[finite], column[finite], at, self.max_gap, hold))
+        x = np.stack(columns, axis=1)
+        if factor > 1:
+            return decimated(x, factor)
+        if math.isnan(rate):  # of rows at the same time each keeps its own
+            own = values[np.isin(times, at)]
+            return np.where(np.isnan(own), x, own)
+        return x
+
+    def _with_norms(self, path: Path, names: list[str], x: np.ndarray) -> np.ndarray:
+        if self.norm is None:
+            return x
+        if len(names) % 3:
+            listed = ", ".join(names)
+            raise Unusable(f"{path}: norm is of three columns each, got {len(names)} ({listed}); choose with `columns`")
+        return norms(x) if self.norm == "only" else np.concatenate([x, norms(x)], axis=1)
+
+    def _cut(self, rate: float) -> Windows:
+        """The windows at a rate."""
+        assert self.window is not None
+        return Windows(max(2, round(self.window * rate)), max(1, round(self._hop * rate)))
+
+    @property
+    def _hop(self) -> float:
+        assert self.window is not None
+        return self.window / 2 if self.hop is None else self.hop
 
     def _table(self, path: Path) -> tuple[list[str], np.ndarray, Clock | None]:
         """Names and values (rows, F) of the columns, and the rows' times if they are known; the last one is kept."""
@@ -184,6 +259,12 @@ def _check_no_time_needed(path: Path, values: np.ndarray, options: dict[str, flo
         reasons.append("filling its empty cells")
     if reasons:
         raise Unusable(f"{path}: {reasons[0]} needs the time of each row; give `time` (a column) or `file_rate`")
+
+
+def _usual_rate(times: np.ndarray, max_gap: float) -> float:
+    """Readings a second, but for gaps; of packets, whose readings have one time, the mean."""
+    steps = np.diff(times).clip(max=max_gap)
+    return len(steps) / steps.sum() if steps.sum() else 1.0
 
 
 def _grid(path: Path, length: float, rate: float, first: float, last: float) -> np.ndarray:
