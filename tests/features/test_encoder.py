@@ -138,7 +138,7 @@ def test_a_model_that_does_not_go_is_named_before_any_work(vit: tuple[str, Any],
             fingerprint("encoder", options)
         return str(caught.value)
 
-    assert "there is no such folder, and a name on the hub is one such as" in message(model=str(tmp_path / "gone"))
+    assert "there is no such folder; models that come in a package are" in message(model=str(tmp_path / "gone"))
     assert "has no config.json" in message(model=str(tmp_path))
     assert "output is clip, and" in message(model=vit[0], output="clip")
     assert "reads vision; expected frame or token" in message(model=vit[0], output="clip")

@@ -1,4 +1,4 @@
-"""A checkpoint of `transformers`, by folder or hub name: its encoder, its preprocessing and its hidden states.
+"""A checkpoint, by folder, name of a packaged model or hub name: its encoder, its preprocessing and its hidden states.
 
 Only safetensors are opened, and no code that comes with a checkpoint is run.
 """
@@ -9,12 +9,14 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, cast
 
 import torch
 from torch import Tensor
 
 from sparsefuse.extras import need
+from sparsefuse.features._network import Network
+from sparsefuse.features._packaged import PACKAGED, weights
 from sparsefuse.features._pictures import Pictures, pictures
 
 Kind = Literal["vision", "video", "audio", "text"]
@@ -38,12 +40,14 @@ _UNUSED = ("pooler", "mask_token", "masked_spec_embed", "predictor", "decoder", 
 
 
 def checkpoint(model: str, reads: Kind | None = None) -> "Checkpoint":
-    """The checkpoint of a folder or hub name, the same object until the folder changes.
+    """The checkpoint of a folder, packaged model or hub name, the same object until the folder changes.
 
-    `reads`: which of a pair of encoders (CLIP, CLAP); None = not the one of text. Raises FileNotFoundError, or
-    ValueError when it cannot be used.
+    `reads`: which of a pair of encoders (CLIP, CLAP); None = not the one of text. Raises FileNotFoundError, ImportError
+    for what is not installed, or ValueError when it cannot be used.
     """
     folder = Path(model)
+    if model in PACKAGED and not folder.is_dir():
+        return _packaged(model, reads)
     files = sorted(folder.iterdir()) if folder.is_dir() else []
     return _checkpoint(model, reads, tuple((file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files))
 
@@ -56,8 +60,8 @@ class Checkpoint:
         self.folder = Path(model) if Path(model).is_dir() else None
         if self.folder is None and (model.startswith((".", "/", "~")) or model.count("/") != 1):
             raise FileNotFoundError(
-                f"model {model!r}: there is no such folder, and a name on the hub is one such as "
-                "google-bert/bert-base-uncased"
+                f"model {model!r}: there is no such folder; models that come in a package are {', '.join(PACKAGED)}, "
+                "and a name on the hub is one such as google-bert/bert-base-uncased"
             )
         full = _config(model)
         self._commit = getattr(full, "_commit_hash", None)
@@ -197,6 +201,16 @@ def states(model: torch.nn.Module, inputs: Mapping[str, Tensor], layer: int, cou
 def import_transformers() -> Any:
     """The module `transformers`, or an ImportError that says how to install it."""
     return need("transformers", "encoders", "a pretrained encoder")
+
+
+@lru_cache(maxsize=8)
+def _packaged(model: str, reads: Kind | None) -> "Checkpoint":
+    kind = PACKAGED[model].kind
+    if reads not in (None, kind):
+        raise ValueError(f"model {model!r} reads {kind}, not {reads}")
+    if kind == "text":
+        return Checkpoint(str(weights(model).parent), reads)
+    return cast(Checkpoint, Network(model))  # it has what `encoder` asks of its kind
 
 
 @lru_cache(maxsize=8)

@@ -1,4 +1,4 @@
-"""Hidden states of a pretrained model of `transformers` as tokens, of a film, its sound, or a text."""
+"""Hidden states of a pretrained model as tokens, of a film, its sound, or a text."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -34,7 +34,8 @@ class Extractor:
     """Hidden states of a pretrained model as tokens, (N, D) float32."""
 
     model: str
-    """a folder that transformers saved, or a name on the Hugging Face hub; with safetensors"""
+    """efficientnet-lite0 (pictures), aisfx (sound), all-minilm-l6-v2 (text), if their package is installed; a folder
+    that transformers saved, or a name on the Hugging Face hub; with safetensors"""
     output: Literal["frame", "clip", "token"] | None = None
     """a token for: frame = each picture, clip = each piece that the model reads at once, token = each patch, bit of
     sound or sub-word; None = the first of what the model can: frame, token of a picture model, clip, token of a video
