@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from sparsefuse.serve.refusal import Refusal
 from sparsefuse.serve.upload import Received, receive, shown, suffix_of
 
-FIELDS = ["file", "rgb", "sound"]
+FIELDS = {"file": False, "rgb": False, "sound": False, "said": True}
 TYPE = {"content-type": "multipart/form-data; boundary=b"}
 
 

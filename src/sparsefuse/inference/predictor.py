@@ -20,7 +20,7 @@ from sparsefuse.data.sample import Sample
 from sparsefuse.data.stats import Stats
 from sparsefuse.errors import unknown
 from sparsefuse.features import PLACE, Timed, build, extractor, source_of
-from sparsefuse.files.references import FEATURES, FILES, MEDIA, TABLES, suffix
+from sparsefuse.files.references import FEATURES, FILES, MEDIA, TABLES, TEXTS, suffix
 from sparsefuse.files.skipped import Unusable, one_file
 from sparsefuse.model import FusionModel
 from sparsefuse.parallel.devices import device_of
@@ -170,7 +170,7 @@ class Predictor:
     @property
     def columns(self) -> list[str]:
         """Keys of a clip: the modalities, and the manifest columns that their features are extracted from."""
-        sources = (self._source(name) for name in self.model.modalities)
+        sources = (self.source(name) for name in self.model.modalities)
         return list(dict.fromkeys([*self.model.features, *filter(None, sources)]))
 
     @torch.inference_mode()
@@ -196,10 +196,7 @@ class Predictor:
     def features(self, clip: Clip) -> tuple[dict[str, Tensor], dict[str, str]]:
         """Normalised features (N, F) per modality of a clip, and why the others are missing."""
         if isinstance(clip, str | Path):
-            names = self.model.modalities
-            if suffix(str(clip)) in TABLES and self.reads_tables:  # of readings no film's features are made
-                names = tuple(filter(self._reads_tables, names))
-            clip = dict.fromkeys(names, clip)
+            clip = dict.fromkeys(self.of_file(clip), clip)
         if not isinstance(clip, Mapping):
             raise ValueError(
                 f"a clip is {type(clip).__name__}; expected the path of a file, or its streams by name: "
@@ -217,17 +214,34 @@ class Predictor:
                 missing[name] = str(error)
         return features, missing
 
+    def of_file(self, file: str | Path) -> tuple[str, ...]:
+        """The modalities of a clip that is one file: of readings or words no film's features are made."""
+        names = self.model.modalities
+        kind, given = suffix(str(file)), isinstance(file, str) and not os.path.exists(file)
+        if kind in TABLES | TEXTS or (given and kind not in FILES):
+            names = tuple(filter(self._reads_tables, names)) or names
+        return names
+
     def media(self, name: str, clip: Clip) -> Path | None:
         """The media file that a modality of a clip is made from; None if its features are given, or nothing is."""
         if isinstance(clip, str | Path):
             clip = {name: clip}
-        column = name if name in clip else self._source(name)
+        column = name if name in clip else self.source(name)
         stream = clip.get(column)
         if not isinstance(stream, str | Path):
             return None
         kind = suffix(str(stream))
         table = kind not in FEATURES - TABLES and (column != name or self._reads_tables(name))
         return Path(stream) if table or kind in MEDIA else None
+
+    def source(self, name: str) -> str:
+        """The manifest column that the modality's features were made from; empty if they were made elsewhere."""
+        return self.extract.get(name, {}).get("source", "")
+
+    @property
+    def of_media(self) -> list[str]:
+        """The modalities that are extracted from films and sound."""
+        return [name for name in self.model.modalities if name in self.extract and not self._reads_tables(name)]
 
     @property
     def reads_tables(self) -> bool:
@@ -236,9 +250,12 @@ class Predictor:
 
     def stream(self, column: str, cell: str, root: Path) -> Path | str:
         """What a manifest's cell stands for: a file in `root`, or words that a modality is made of."""
+        return cell if self.reads_text(column) and suffix(cell) not in FILES else root / cell
+
+    def reads_text(self, column: str) -> bool:
+        """Whether a modality is made of the words of this column."""
         made = (spec for name, spec in self.extract.items() if column in (name, spec.get("source")))
-        text = any(source_of(spec["extractor"]) == "text" for spec in made)
-        return cell if text and suffix(cell) not in FILES else root / cell
+        return any(source_of(spec["extractor"]) == "text" for spec in made)
 
     def times(self, name: str, path: Path) -> np.ndarray | None:
         """Seconds (N,) of a modality's tokens, if its extractor says them. Raises Unusable."""
@@ -266,7 +283,7 @@ class Predictor:
             with one_file(file):
                 return torch.from_numpy(self._extracted(name, file))
         if name not in clip:
-            source = self._source(name)
+            source = self.source(name)
             raise Unusable(f"not given, and {source!r} is not a media file" if source in clip else "not given")
         stream = clip[name]
         if isinstance(stream, str | Path):
@@ -276,14 +293,10 @@ class Predictor:
 
     def _words(self, name: str, clip: Mapping[str, Stream]) -> str | None:
         """The text itself, where that is given in place of its file."""
-        stream = clip.get(name, clip.get(self._source(name)))
+        stream = clip.get(name, clip.get(self.source(name)))
         text = name in self.extract and source_of(self.extract[name]["extractor"]) == "text"
         words = isinstance(stream, str) and text and suffix(stream) not in FILES and not os.path.exists(stream)
         return str(stream) if words else None
-
-    def _source(self, name: str) -> str:
-        """The manifest column that the modality's features were made from; empty if they were made elsewhere."""
-        return self.extract.get(name, {}).get("source", "")
 
     def _extracted(self, name: str, path: Path) -> np.ndarray:
         if name not in self.extract:

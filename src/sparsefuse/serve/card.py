@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from sparsefuse.data.labels import Labels
 from sparsefuse.files.typed import JSON, to_json
@@ -24,7 +25,7 @@ class Modality:
     extractor: str | None = None
     column: str | None = None
     kind: str | None = None
-    """of the media that it is extracted from"""
+    """of what it is extracted from: video, audio, text, series ..."""
 
 
 @dataclass(frozen=True)
@@ -95,9 +96,16 @@ class ServerCard:
                     return f"{name} {value} on {(self.results.splits or {}).get(split) or 'its'} {split} clips"
         return ""
 
-    def example_json(self) -> dict[str, dict[str, list[list[float]]]]:
-        """A body of JSON: one token of zeros per modality."""
-        return {"features": {name: [[0.0] * one.width] for name, one in self.modalities.items()}}
+    @property
+    def texts(self) -> list[str]:
+        """Fields that take text."""
+        return [one.column for one in self.modalities.values() if one.kind == "text" and one.column]
+
+    def example_json(self) -> dict[str, Any]:
+        """A body of JSON: a text, or one token of zeros, per modality."""
+        features = {name: [[0.0] * one.width] for name, one in self.modalities.items() if one.kind != "text"}
+        texts = dict.fromkeys(self.texts, "what was said")
+        return {key: values for key, values in (("features", features), ("texts", texts)) if values}
 
 
 def _modality(name: str, predictor: Predictor) -> Modality:
@@ -109,13 +117,18 @@ def _modality(name: str, predictor: Predictor) -> Modality:
     return Modality(width, spec["extractor"], spec["source"], source_of(spec["extractor"]))
 
 
+_KINDS = {"text": "the text, or a file of it (.txt, .srt, .vtt, .csv),", "series": "a file of readings (.csv)"}
+"""what a modality is extracted from -> what is sent of it"""
+
+
 def _inputs(modalities: Mapping[str, Modality]) -> dict[str, str]:
     """Fields of the form and their descriptions; a modality wins over a column of the same name."""
     inputs = {name: f"features, .npy of (N, {one.width})" for name, one in modalities.items()}
     for name, one in modalities.items():
         if one.kind and one.column:
-            inputs[name] += f", or the media file ({one.kind}) to make them from"
-            inputs.setdefault(one.column, f"media file ({one.kind}), for what is made from this column")
+            what = _KINDS.get(one.kind, f"the media file ({one.kind})")
+            inputs[name] += f", or {what} to make them from"
+            inputs.setdefault(one.column, f"{what} that {name} is made from")
     if any(one.kind for one in modalities.values()) or len(modalities) == 1:
         inputs.setdefault(FILE, "one file for all modalities")
     return inputs

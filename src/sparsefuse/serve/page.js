@@ -51,23 +51,39 @@ function showCard() {
   for (const [name, value] of Object.entries(card.versions)) facts[name] = String(value);
   for (const [name, value] of Object.entries(facts)) at("model").append(element("dt", {}, name), element("dd", {}, value));
   at("limits").textContent = `At most ${card.limits.mb} MB and ${card.limits.seconds} s.`;
-  const fields = "file" in card.inputs ? [["file", "clip.mp4"]] : Object.keys(card.modalities).map((n) => [n, `${n}.npy`]);
+  const said = texts().map((name) => ` -F ${name}="what was said"`).join("");
+  const file = ` -F file=@${kinds().has("series") ? "readings.csv" : "clip.mp4"}`;
+  const arrays = Object.keys(card.modalities).map((n) => ` -F ${n}=@${n}.npy`).join("");
   const secret = token ? ' -H "Authorization: Bearer $SPARSEFUSE_TOKEN"' : "";
-  const sent = fields.map(([name, file]) => ` -F ${name}=@${file}`).join("");
+  const sent = said + (takesFile() ? file : said ? "" : arrays);
   at("command").textContent = `curl${secret}${sent} ${new URL("predict", location.href)}`;
 }
 
+// What its modalities are made from, but for those made elsewhere; the columns of text; whether one file may be all the rest.
+const kinds = () => new Set(Object.values(card.modalities).map((one) => one.kind).filter(Boolean));
+const texts = () => Object.values(card.modalities).filter((one) => one.kind === "text").map((one) => one.column);
+const takesFile = () => "file" in card.inputs && [...kinds()].some((kind) => kind !== "text");
+
 function showFields() {
-  const kinds = new Set(Object.values(card.modalities).map((one) => one.kind).filter(Boolean));
-  const single = kinds.size > 0 && "file" in card.inputs;
+  const single = takesFile();
   const others = Object.entries(card.inputs).filter(([name]) => name !== "file");
   if (single) at("fields").append(dropField("file", "Clip", "Drop a file here, or choose one."));
+  at("fields").append(...texts().map(textField));
   const rows = others.map(([name, what]) => dropField(name, name, what));
-  if (single && rows.length) {
+  if ((single || texts().length) && rows.length) {
     at("fields").append(element("details", {}, element("summary", {}, "A file for each modality instead"), ...rows));
   } else at("fields").append(...rows);
-  at("record").hidden = !(single && navigator.mediaDevices && (kinds.has("video") || kinds.has("audio")));
-  at("record").onclick = () => (recorder ? recorder.stop() : record(kinds.has("video")));
+  at("record").hidden = !(single && navigator.mediaDevices && (kinds().has("video") || kinds().has("audio")));
+  at("record").onclick = () => (recorder ? recorder.stop() : record(kinds().has("video")));
+}
+
+function textField(name) {
+  const input = element("textarea", { name, id: `text-${name}`, rows: 3 });
+  input.oninput = () => {
+    clear(); // the old answer is not that of the new text
+    for (const file of at("fields").querySelectorAll("[type=file]")) if (file.name === name) file.value = "";
+  };
+  return element("label", { class: "text", for: input.id }, element("b", {}, name), input);
 }
 
 function dropField(name, label, what) {
@@ -87,10 +103,12 @@ function dropField(name, label, what) {
   input.onchange = () => {
     for (const other of at("fields").querySelectorAll("input"))
       if ((other.name === "file") !== (name === "file")) other.value = ""; // one clip, or a file for each modality
+    const text = at(`text-${name}`); // of which this is the file
+    if (text) text.value = "";
     clear(); // the old answer is not that of the new clip
     if (name !== "file" || !input.files.length) return;
     preview(input.files[0]);
-    at("clip").requestSubmit(); // one clip is all there is to choose
+    if (!texts().length) at("clip").requestSubmit(); // one clip is all there is to choose
   };
   return field;
 }
@@ -148,8 +166,10 @@ function send(event) {
   const form = new FormData();
   for (const input of at("fields").querySelectorAll("input"))
     if (input.files.length) form.append(input.name, input.files[0]);
+  for (const input of at("fields").querySelectorAll("textarea"))
+    if (input.value.trim() && !form.has(input.name)) form.append(input.name, input.value);
   clear();
-  if (![...form.keys()].length) return problem("There is no clip yet", "Choose a file first.");
+  if (![...form.keys()].length) return problem("There is no clip yet", texts().length ? "Write a text first." : "Choose a file first.");
   const own = (request = new XMLHttpRequest()); // unlike fetch, it tells how much was sent
   own.open("POST", "explain");
   if (token) own.setRequestHeader("authorization", `Bearer ${token}`);

@@ -10,13 +10,15 @@ import re
 import signal
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
+from sparsefuse.errors import unknown
+from sparsefuse.files.references import TABLES, TEXTS
 from sparsefuse.files.skipped import Unusable
 from sparsefuse.media.open import import_av
 from sparsefuse.runs.folder import RunFolder
@@ -124,10 +126,11 @@ def most_tokens(run: Path) -> dict[str, int]:
 def result_of(task: ReadTask, predictor: "Predictor", most: dict[str, int], max_seconds: float) -> Result:
     """Does one task; any error refuses the clip."""
     try:
-        _check_media(task.files, max_seconds)
-        clip = _clip(task.files, predictor)
+        fed = _fed(task.files, predictor)
+        _check_media(task.files, fed, predictor, max_seconds)
+        clip = _clip(task.files, fed, predictor)
         features, missing = predictor.features(clip)
-        _check_used(task.files, predictor, features, missing)
+        _check_used(task.files, fed, features, missing)
         for name, x in features.items():
             if len(x) > most.get(name, len(x)):
                 raise Unusable(f"{name}: has {len(x)} tokens; the limit is {most[name]}, cut the clip")
@@ -151,44 +154,72 @@ def _refused(task: ReadTask, reason: str, trace: str = "") -> RefusedClip:
 
 
 def _without_paths(text: str, files: Sequence[Received]) -> str:
-    """Replaces generated paths by the client's file names."""
+    """Replaces generated paths by the client's file names; those of texts in JSON, which have none, are left out."""
     for file in files:
         text = text.replace(str(file.path), file.shown)
+        if file.field == JSON:
+            text = re.sub(rf"{re.escape(str(file.path.parent))}/\d+\.txt", "the text", text)
     return text
 
 
-def _check_media(files: Sequence[Received], max_seconds: float) -> None:
+def _fed(files: Sequence[Received], predictor: "Predictor") -> dict[str, set[str]]:
+    """Field -> the modalities that are read from its file; of the one for all, those that no other is for."""
+    fed: dict[str, set[str]] = {}
+    for file in sorted(files, key=lambda file: file.field == FILE):
+        if file.field in predictor.columns:
+            fed[file.field] = {
+                name for name in predictor.model.modalities if file.field in (name, predictor.source(name))
+            }
+        elif file.field == FILE:
+            fed[FILE] = set(predictor.of_file(file.path)).difference(*fed.values())
+            if not fed[FILE]:
+                raise Unusable(f"field {FILE!r} is for no modality beside {', '.join(sorted(fed.keys() - {FILE}))}")
+    return fed
+
+
+def _check_media(
+    files: Sequence[Received], fed: Mapping[str, set[str]], predictor: "Predictor", max_seconds: float
+) -> None:
+    """Raises Unusable for a film or sound that is too long; what is read as words or readings has no such length."""
     from sparsefuse.media.duration import duration
 
     for file in files:
-        if file.field == JSON or file.path.suffix == ".npy":
+        plain = file.path.suffix in TEXTS | TABLES and not fed.get(file.field, set()) & set(predictor.of_media)
+        if file.field == JSON or file.path.suffix == ".npy" or plain:
             continue
         seconds = duration(file.path)
         if seconds > max_seconds:
             raise Unusable(f"{file.path}: is {seconds:.1f} s long; the limit is {max_seconds:g} s, cut the clip")
 
 
-def _clip(files: Sequence[Received], predictor: "Predictor") -> "Clip":
-    by_field = {file.field: file for file in files}
+def _clip(files: Sequence[Received], fed: Mapping[str, set[str]], predictor: "Predictor") -> "Clip":
+    by_field = {file.field: file.path for file in files}
     if JSON in by_field:
-        return _of_json(by_field[JSON].path)
-    if FILE in by_field and FILE not in predictor.columns:
-        if len(by_field) > 1:
-            others = ", ".join(sorted(by_field.keys() - {FILE}))
-            raise Unusable(f"field {FILE!r} is one file for all modalities; leave it out, or leave out {others}")
-        return by_field[FILE].path
-    return {field: file.path for field, file in by_field.items()}
+        return _of_json(by_field[JSON], predictor)
+    if FILE not in by_field or FILE in predictor.columns:
+        return {**by_field}
+    whole = by_field.pop(FILE)
+    return {**dict.fromkeys(fed[FILE], whole), **by_field} if by_field else whole
 
 
-def _of_json(path: Path) -> dict[str, np.ndarray]:
+def _of_json(path: Path, predictor: "Predictor") -> "Clip":
+    """Arrays, and files of the texts: as a text alone, a name of a file would be taken for that file."""
     try:
         body = json.loads(path.read_bytes())
     except (ValueError, RecursionError) as error:
         raise Unusable(f"the body is not JSON: {error}") from error
-    features = body.get("features") if isinstance(body, dict) else None
-    if not isinstance(features, dict) or not features:
-        raise Unusable('the JSON must be {"features": {modality: rows of numbers}}')
-    return {name: _array(name, rows) for name, rows in features.items()}
+    features, texts = (body.get(key, {}) if isinstance(body, dict) else None for key in ("features", "texts"))
+    if not isinstance(features, dict) or not isinstance(texts, dict) or not {**features, **texts}:
+        raise Unusable('the JSON must be {"features": {modality: rows of numbers}, "texts": {column: text}}')
+    columns = [name for name in predictor.columns if predictor.reads_text(name)]
+    for name, text in texts.items():
+        if name not in columns or name in features:
+            raise Unusable(unknown("column of text", name, columns))
+        if not isinstance(text, str):
+            raise Unusable(f"{shown(name)}: expected a text")
+        (path.parent / f"{columns.index(name)}.txt").write_text(text, encoding="utf-8", errors="replace")
+    files = {name: path.parent / f"{columns.index(name)}.txt" for name in texts}
+    return {**{name: _array(name, rows) for name, rows in features.items()}, **files}
 
 
 def _array(name: str, rows: Any) -> np.ndarray:
@@ -199,26 +230,16 @@ def _array(name: str, rows: Any) -> np.ndarray:
 
 
 def _check_used(
-    files: Sequence[Received], predictor: "Predictor", features: dict[str, Any], missing: dict[str, str]
+    files: Sequence[Received], fed: Mapping[str, set[str]], features: dict[str, Any], missing: dict[str, str]
 ) -> None:
     """Raises Unusable for a file, or a clip, that no modality could be read from."""
-    for file in files:
-        fed = _fed(file.field, predictor)
-        if fed and not fed & features.keys():
-            raise Unusable(_why({name: missing[name] for name in sorted(fed)}))
+    for names in fed.values():
+        if names and not names & features.keys():
+            raise Unusable(_why({name: missing[name] for name in sorted(names)}))
     if not features:
         raise Unusable(_why(missing))
     if any(file.field == JSON for file in files) and set(missing.values()) - {NOT_GIVEN}:
         raise Unusable(_why(missing))
-
-
-def _fed(field: str, predictor: "Predictor") -> set[str]:
-    """The modalities that are read from a field's file."""
-    names = predictor.model.modalities
-    if field in predictor.columns:
-        extracted = {name for name in names if predictor.extract.get(name, {}).get("source") == field}
-        return extracted | ({field} & set(names))
-    return set(names) if field == FILE else set()
 
 
 def _why(missing: dict[str, str]) -> str:

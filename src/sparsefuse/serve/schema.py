@@ -50,12 +50,14 @@ def _get(summary: str, kind: str) -> dict[str, Any]:
 
 def _predict(card: ServerCard) -> dict[str, Any]:
     form = {name: {"type": "string", "format": "binary", "description": text} for name, text in card.inputs.items()}
+    form |= {name: {"type": "string", "description": card.inputs[name]} for name in card.texts}
     rows = {"type": "array", "items": {"type": "array", "items": {"type": "number"}}}
     features = {"type": "object", "properties": dict.fromkeys(card.modalities, rows)}
+    texts = {"type": "object", "properties": {name: {"type": "string"} for name in card.texts}}
     body = {
         "multipart/form-data": {"schema": {"type": "object", "properties": form, "additionalProperties": False}},
         "application/json": {
-            "schema": {"type": "object", "properties": {"features": features}, "required": ["features"]},
+            "schema": {"type": "object", "properties": {"features": features, "texts": texts}, "minProperties": 1},
             "example": card.example_json(),
         },
     }
@@ -63,7 +65,7 @@ def _predict(card: ServerCard) -> dict[str, Any]:
     refusals = {str(status): {"description": text, "content": problem} for status, text in _REFUSALS.items()}
     good = {"description": "the prediction", "content": {"application/json": _answer(card)}}
     return {
-        "summary": "The label of one clip: a media file, a file per modality, or features",
+        "summary": "The label of one clip: a file, a file or text per modality, or features",
         "requestBody": {"required": True, "content": body},
         "responses": {"200": good, **refusals},
     }

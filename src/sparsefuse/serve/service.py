@@ -43,7 +43,7 @@ class Service:
         self.draining = False
         self._predictor = load(run, device=device, trust_code=trust_code)
         self.card = ServerCard.of(run, self._predictor, limits, most_tokens(run))
-        self.fields = sorted({*self._predictor.columns, FILE})
+        self.fields = {name: self._predictor.reads_text(name) for name in sorted({*self._predictor.columns, FILE})}
         # A reading process has a GPU only for an extractor that is a model: each takes some of its memory.
         models = any("device" in spec for spec in self._predictor.extract.values())
         self._rules = Rules(run, trust_code, limits.max_seconds, device if models else "cpu")

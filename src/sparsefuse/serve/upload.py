@@ -2,21 +2,23 @@
 
 import mimetypes
 import re
-from collections.abc import AsyncIterator, Collection, Mapping
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import IO, NamedTuple
 
 from sparsefuse.errors import unknown
-from sparsefuse.files.references import MEDIA
+from sparsefuse.files.references import MEDIA, TABLES
 from sparsefuse.serve.refusal import Refusal
 from sparsefuse.shown import shown
 
 FILE = "file"
-"""The field of one media file for all modalities."""
+"""The field of one file for all modalities that no other field is for."""
 JSON = "json"
 """The field that stands for a body of JSON."""
-SUFFIXES = MEDIA | {".npy"}
-_HOW = 'send a form (curl -F file=@clip.mp4), or JSON: {"features": {modality: rows of numbers}}'
+SUFFIXES = MEDIA | TABLES | {".npy"}
+_HOW = (
+    'send a form (curl -F file=@clip.mp4), or JSON: {"features": {modality: rows of numbers}, "texts": {column: text}}'
+)
 
 
 class Received(NamedTuple):
@@ -30,9 +32,9 @@ class Received(NamedTuple):
 
 
 async def receive(
-    headers: Mapping[str, str], body: AsyncIterator[bytes], folder: Path, fields: Collection[str]
+    headers: Mapping[str, str], body: AsyncIterator[bytes], folder: Path, fields: Mapping[str, bool]
 ) -> list[Received]:
-    """Writes the body to the folder as it arrives. `fields` are those a form may have.
+    """Writes the body to the folder as it arrives. `fields` are those a form may have, and whether each may be text.
 
     Raises Refusal for a body that is neither a form nor JSON, is empty, or has an unknown field or type of file.
     """
@@ -52,7 +54,9 @@ async def receive(
     return await _form(boundary[2].encode("latin-1"), body, folder, fields)
 
 
-async def _form(boundary: bytes, body: AsyncIterator[bytes], folder: Path, fields: Collection[str]) -> list[Received]:
+async def _form(
+    boundary: bytes, body: AsyncIterator[bytes], folder: Path, fields: Mapping[str, bool]
+) -> list[Received]:
     from python_multipart.exceptions import FormParserError
     from python_multipart.multipart import MultipartParser
 
@@ -80,9 +84,9 @@ async def _form(boundary: bytes, body: AsyncIterator[bytes], folder: Path, field
 
 
 class _Form:
-    """The parts of a form: one file each, written as it arrives."""
+    """The parts of a form: a file each, or a text that becomes one, written as they arrive."""
 
-    def __init__(self, folder: Path, fields: Collection[str]) -> None:
+    def __init__(self, folder: Path, fields: Mapping[str, bool]) -> None:
         self.received: list[Received] = []
         self.complete = False
         self._folder, self._fields = folder, fields
@@ -112,10 +116,11 @@ class _Form:
             raise Refusal(422, unknown("field", field, self._fields))
         if field in (file.field for file in self.received):
             raise Refusal(422, f"field {field!r} occurs twice; send one file a field, one clip a request")
-        if b"filename" not in options:
+        text = b"filename" not in options
+        if text and not self._fields[field]:
             raise Refusal(422, f"field {field!r} holds text, expected a file: curl -F {field}=@clip.mp4")
-        name = _text(options[b"filename"])
-        suffix = suffix_of(name, _text(self._headers.get(b"content-type", b"")))
+        name = _text(options.get(b"filename", b""))
+        suffix = ".txt" if text else suffix_of(name, _text(self._headers.get(b"content-type", b"")))
         path = self._folder / f"{len(self.received)}{suffix}"
         self._file = path.open("wb")
         self.received.append(Received(field, path, shown(name) or field))
