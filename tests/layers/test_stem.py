@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from sparsefuse.cost.count import count
-from sparsefuse.layers.stem import PatchStem, PictureStem, StemOptions, TimeStem, stems, strided
+from sparsefuse.layers.stem import PatchStem, PictureStem, Standard, StemOptions, TimeStem, stems, strided
 from sparsefuse.methods import build, methods, option_names
 from sparsefuse.tokens import Tokens
 
@@ -55,7 +55,7 @@ def by_loops(layer, maps):
 @torch.no_grad()
 def test_convolutions_over_time_by_loops():
     torch.manual_seed(0)
-    stem = TimeStem(3, filters=4, depth=2, kernel=3, stride=2)
+    stem = TimeStem(3, filters=4, depth=2, kernel=3, stride=2).eval()
     tokens = stream(1, 7, 3)
     maps = (tokens.x[0] @ stem.project.weight.T + stem.project.bias).T[..., None]
     for layer in stem.layers:
@@ -69,7 +69,8 @@ def test_convolutions_over_time_by_loops():
 @pytest.mark.parametrize("planes", [1, 2])
 def test_convolutions_over_pictures_by_loops(planes):
     torch.manual_seed(0)
-    stem = PictureStem(StemOptions("conv", height=5, width=4, channels=2, planes=planes, filters=3, depth=2), kernel=3)
+    options = StemOptions("conv", height=5, width=4, channels=2, planes=planes, filters=3, depth=2)
+    stem = PictureStem(options, kernel=3).eval()
     tokens = stream(1, 2, planes * 5 * 4 * 2)
     out = stem(tokens).x[0]
     assert out.shape == (2, stem.features) == (2, 3 * 2 * 1)
@@ -83,7 +84,7 @@ def test_convolutions_over_pictures_by_loops(planes):
 @torch.no_grad()
 def test_a_spectrogram_is_one_picture_over_time_and_bins():
     torch.manual_seed(0)
-    stem = PictureStem(StemOptions("conv", height=6, filters=3, depth=2), kernel=3)
+    stem = PictureStem(StemOptions("conv", height=6, filters=3, depth=2), kernel=3).eval()
     tokens = stream(1, 9, 6)
     maps = tokens.x.clone()  # (1, time, bins)
     for layer in stem.layers:
@@ -123,6 +124,42 @@ def test_what_is_masked_changes_nothing(kind, length):
     torch.testing.assert_close(out.x[:, : alone.x.shape[1]], alone.x)
     assert out.mask.sum() == alone.mask.sum() == stem.length(length)
     assert out.mask[:, : alone.x.shape[1]].all()
+
+
+def test_features_are_standard_over_the_real_tokens_of_a_batch():
+    x, _ = stream(2, 5, 3)
+    x = 4 * x + 7
+    mask = torch.tensor([[1, 1, 1, 1, 1], [1, 1, 0, 0, 0]]).bool()
+    x[~mask] = float("nan")
+    standard = Standard(3)
+    out = standard(Tokens(x, mask)).x[mask]
+    torch.testing.assert_close(out, (x[mask] - x[mask].mean(0)) / x[mask].std(0, unbiased=False), rtol=1e-4, atol=1e-5)
+
+
+@torch.no_grad()
+def test_outside_training_the_batches_so_far_count():
+    """The first is taken as it is, then as in PyTorch a tenth of the newest, but no less than an equal share."""
+    standard, batches = Standard(2), [stream(3, 4, 2, seed=i) for i in range(14)]
+    mean, var = torch.zeros(2), torch.ones(2)
+    for i, batch in enumerate(batches):
+        standard(batch)
+        share = max(0.1, 1 / (i + 1))
+        mean += share * (batch.x.mean((0, 1)) - mean)
+        var += share * (batch.x.flatten(0, 1).var(0, unbiased=False) - var)
+    x, mask = batches[0]
+    expected = (x - mean) / (var + 1e-5).sqrt()
+    torch.testing.assert_close(standard.eval()(batches[0]).x, expected)
+    standard.train()(Tokens(torch.full_like(x, float("nan")), torch.zeros_like(mask)))  # nothing real: nothing learned
+    torch.testing.assert_close(standard.eval()(batches[0]).x, expected)
+
+
+def test_convolutions_start_with_outputs_that_differ_from_token_to_token():
+    """Else positions, of deviation 1, drown out what tells tokens apart."""
+    torch.manual_seed(0)
+    stem = stems({"a": {"kind": "conv", "height": 8, "filters": 16}}, {"a": 8})["a"]
+    out = stem(stream(4, 40, 8)).x.flatten(0, 1)
+    assert out.mean(0).abs().max() < 1e-5
+    torch.testing.assert_close(out.std(0, unbiased=False), torch.ones(stem.features), rtol=0.01, atol=0)  # epsilon
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 `patch` joins neighbouring tokens: windows of `tokens`, one every `hop` of them. `conv` is a few depthwise-separable
 convolutions (Howard et al. 2017), each followed by a norm over channels and GELU: over time; or, if the `height` of a
 frame is given, over a frame's rows and columns, each frame by itself. A spectrogram is a picture of its bins over time:
-height = bins, width 1, and its convolutions go over time, too.
+height = bins, width 1, and its convolutions go over time, too. What convolutions make is standardised.
 
 A stem sees no padding: what is masked is 0 to it, and a token that it makes is real if one that it begins with is. So N
 tokens become ceil(N / stride) for each stride over time, however long the batch is padded.
@@ -25,6 +25,7 @@ from sparsefuse.layers.options import check_choice
 from sparsefuse.tokens import Tokens
 
 Kind = Literal["linear", "patch", "conv"]
+_SHARE, _EPSILON = 0.1, 1e-5  # as PyTorch's batch norm
 Stems = Mapping[str, Mapping[str, Any]]
 """What methods take: {modality: {kind: conv, height: 32, width: 32, channels: 3}}."""
 
@@ -133,6 +134,7 @@ class TimeStem(Stem):
         self.features, self.stride = filters, stride
         self.project = nn.Linear(features, filters)
         self.layers = nn.ModuleList(Separable((filters, filters), (kernel, 1), (stride, 1)) for _ in range(depth))
+        self.standard = Standard(filters)
 
     def length(self, length: int) -> int:
         return _after(length, self.stride, len(self.layers))
@@ -141,7 +143,7 @@ class TimeStem(Stem):
         tokens = with_room(tokens, self.stride ** len(self.layers))
         x, mask = self.project(_cleared(*tokens)).mT[..., None], tokens.mask  # (B, filters, N, 1)
         x, mask = _over_time(self.layers, x, mask, self.stride)
-        return Tokens(x[..., 0].mT, mask)
+        return self.standard(Tokens(x[..., 0].mT, mask))
 
 
 class PictureStem(Stem):
@@ -159,6 +161,7 @@ class PictureStem(Stem):
         self.layers = nn.ModuleList(Separable(pair, (kernel, kernel), strides) for pair in itertools.pairwise(widths))
         rows, columns = (_after(size, options.stride, options.depth) for size in self.frame[1:3])
         self.features = options.filters * rows * columns
+        self.standard = Standard(self.features)
 
     def length(self, length: int) -> int:
         return _after(length, self.stride, len(self.layers)) if self.over_time else length
@@ -171,11 +174,48 @@ class PictureStem(Stem):
         if self.over_time:
             x = x[..., 0].transpose(1, 2)  # (B, planes channels, N, bins)
             x, mask = _over_time(self.layers, x, mask, self.stride)
-            return Tokens(x.transpose(1, 2).flatten(2), mask)
+            return self.standard(Tokens(x.transpose(1, 2).flatten(2), mask))
         x = x.flatten(0, 1)
         for layer in self.layers:
             x = layer(x)
-        return Tokens(x.flatten(1).unflatten(0, (mask.shape[0], -1)), mask)
+        return self.standard(Tokens(x.flatten(1).unflatten(0, (mask.shape[0], -1)), mask))
+
+
+class Standard(nn.Module):
+    """Tokens whose every feature has mean 0 and deviation 1: over the real tokens of a batch in training, over those of
+    batches so far else.
+
+    As a batch norm (Ioffe and Szegedy 2015) that sees no padding. Without it what all outputs of a convolution share
+    is larger than what tells them apart, positions are larger still, and training does not begin (LOG.md).
+    """
+
+    mean: Tensor
+    var: Tensor
+    batches: Tensor
+
+    def __init__(self, features: int):
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(features))
+        self.register_buffer("var", torch.ones(features))
+        self.register_buffer("batches", torch.zeros(()))
+
+    def forward(self, tokens: Tokens) -> Tokens:
+        mean, var = self._measured(*tokens) if self.training else (self.mean, self.var)
+        x = (tokens.x - mean.to(tokens.x.dtype)) * (var + _EPSILON).rsqrt().to(tokens.x.dtype)
+        return Tokens(x, tokens.mask)
+
+    def _measured(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """Of this batch; noted in the running ones, unless nothing in it is real."""
+        x = _cleared(x.float(), mask)
+        num = mask.sum()
+        mean = x.sum((0, 1)) / num.clamp_min(1)
+        var = _cleared((x - mean).square(), mask).sum((0, 1)) / num.clamp_min(1)
+        with torch.no_grad():
+            self.batches += num > 0
+            share = torch.where(num > 0, (1 / self.batches.clamp_min(1)).clamp_min(_SHARE), 0)
+            self.mean.lerp_(mean, share)
+            self.var.lerp_(var, share)
+        return mean, var
 
 
 class Separable(nn.Module):
