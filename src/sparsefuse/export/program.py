@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from sparsefuse import metrics
-from sparsefuse.export.fitting import Fitted
+from sparsefuse.data.fitting import Fitted
 from sparsefuse.export.sound import Wave
 from sparsefuse.features import PLACE
 from sparsefuse.features.spectrogram import CHOICES
