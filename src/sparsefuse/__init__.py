@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from sparsefuse.experiments.grid import compare as compare
     from sparsefuse.export.artefact import export as export
     from sparsefuse.features.extract import extract as extract
+    from sparsefuse.inference.ensemble import ensemble as ensemble
     from sparsefuse.inference.predictor import load as load
     from sparsefuse.layers.ops import backend as backend
     from sparsefuse.methods import build as build
@@ -37,6 +38,7 @@ _HOMES = {
     "build": "methods",
     "check": "config_checks",
     "compare": "experiments.grid",
+    "ensemble": "inference.ensemble",
     "export": "export",
     "extract": "features.extract",
     "fit": "experiments.fit",

@@ -17,7 +17,7 @@ from jsonargparse import ActionConfigFile, ArgumentParser, set_parsing_settings 
 
 from sparsefuse.cli.argv import on_top, spelled_out
 from sparsefuse.cli.complaint import complaint
-from sparsefuse.cli.verbs import GRIDS, GUIDES, POSITIONAL, VERBS, WITH_CONFIG
+from sparsefuse.cli.verbs import GRIDS, GUIDES, MANY, POSITIONAL, VERBS, WITH_CONFIG
 from sparsefuse.config import Config, read_tree
 from sparsefuse.files.lock import in_use
 from sparsefuse.parallel.cores import share_cores
@@ -102,7 +102,7 @@ def _parser(argv: list[str]) -> "_Parser":
     for name, verb in VERBS.items():
         first_line = (verb.__doc__ or "").splitlines()[0]
         places = " ".join(["[CONFIG.yaml]"] * (name in WITH_CONFIG and name != "extract") + [
-            argument.upper() + " ..." * (argument == "files") for argument in POSITIONAL.get(name, ())
+            argument.upper() + " ..." * (argument in MANY) for argument in POSITIONAL.get(name, ())
         ])  # fmt: skip
         sub = _Parser(description=first_line, usage=f"sparsefuse {name} {places} [options]".replace("  ", " "))
         if name == called:
@@ -123,7 +123,7 @@ def _add_arguments(parser: "_Parser", name: str, verb: Callable[..., None]) -> N
         match = re.search(rf"^ +{argument}: (.+(?:\n {{12}} *\S.*)*)$", verb.__doc__ or "", re.MULTILINE)
         text = " ".join(match[1].split()) if match else ""
         if argument in POSITIONAL.get(name, ()):
-            many = {"nargs": "+", "type": Path} if argument == "files" else {"type": parameter.annotation}
+            many = {"nargs": "+", "type": Path} if argument in MANY else {"type": parameter.annotation}
             if parameter.default is None:
                 many["nargs"] = "?"
             parser.add_argument(argument, help=text, **many)

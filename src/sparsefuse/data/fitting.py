@@ -14,11 +14,17 @@ class Fitted(nn.Module):
     Resampled streams have that many tokens, cut ones `max_length`, short clips padded; others keep N.
     """
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(self, name: str, fit: Lengths, stats: Stats | None):
         super().__init__()
         self.size, self.resampled = fit.max_length, fit.resample.get(name, 0)
         self.windows, self.windowed = fit.windows, fit.windowed(name)
-        self.name, self.stats = name, stats
+        self.normalised = stats is not None
+        if stats is not None:
+            self.register_buffer("mean", stats.mean[name])
+            self.register_buffer("std", stats.std[name])
 
     def forward(self, x: Tensor, length: Tensor) -> Tokens:
         if self.windowed:
@@ -35,7 +41,7 @@ class Fitted(nn.Module):
                 mask = torch.arange(x.shape[1], device=x.device) < length[:, None]
             if self.windows > 1:
                 x, mask = (t.repeat_interleave(self.windows, 0) for t in (x, mask))
-        return Tokens(x if self.stats is None else self.stats.normalise(self.name, x), mask)
+        return Tokens((x - self.mean) / self.std if self.normalised else x, mask)
 
     def _resampled(self, x: Tensor, length: Tensor) -> Tensor:
         """(B, N, F) -> (B, resampled, F), interpolated between the first real token and the last."""

@@ -21,9 +21,9 @@ def remeasure(folder: Path, *, trust_code: bool = False) -> None:
     if not runs:
         raise FileNotFoundError(f"no finished run in {folder}; expected a run folder, or a folder of them")
     for run in runs:
-        method = run.read(ModelFacts).method
-        if method.endswith(".py") and not trust_code:
-            raise ValueError(f"{run.path} needs the code in {method}; read it, then give --trust-code")
+        for model in run.read(ModelFacts).models:
+            if model.method.endswith(".py") and not trust_code:
+                raise ValueError(f"{run.path} needs the code in {model.method}; read it, then give --trust-code")
     measure_runs(runs, runs[0].read(Config).train.device, again=True)
 
 

@@ -13,6 +13,7 @@ from sparsefuse.explain.pooled import Pooled, exchanged, pooled
 from sparsefuse.explain.rollout import Rollout, rollout
 from sparsefuse.inference.predictor import Clip, Prediction, Predictor, load
 from sparsefuse.model import FusionModel
+from sparsefuse.runs.members import members_of
 from sparsefuse.tokens import State
 from sparsefuse.training import multiclip
 
@@ -58,6 +59,8 @@ def explain(
     """
     predictor = run if isinstance(run, Predictor) else load(run, device=device, trust_code=trust_code)
     model = predictor.model
+    if members_of(model):
+        raise ValueError("attention can be traced in one model, not in an ensemble; explain a member's run folder")
     tokens, missing = predictor.tokens(clip)
     states: list[State] = []
     with torch.no_grad():

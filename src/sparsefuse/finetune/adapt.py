@@ -53,6 +53,8 @@ def finetune(
     predictor = load(run, device=device, trust_code=trust_code)
     folder = RunFolder(run)
     data, facts = folder.read(Config).data, folder.read(ModelFacts)
+    if facts.members is not None:
+        raise ValueError(f"{run} is an ensemble; adapt one of its members, or a model distilled from it")
     read = partial(read_clips, predictor, label=data.label, separator=data.separator)
     clips = read(manifest, predictor.labels, new_classes=new_classes)
     held = read(test, clips.labels) if test else None

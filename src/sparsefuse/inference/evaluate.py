@@ -107,7 +107,13 @@ def open_run(
         log.warning(
             "%d samples or modalities left out; the first is %s: %s", len(prepared.skips), first.id, first.reason
         )
-    before = RunFolder(run).read(ModelFacts).clips
+    facts = RunFolder(run).read(ModelFacts)
+    before = facts.clips
+    if manifest is None and facts.members is not None and split not in before:
+        raise ValueError(
+            f"the members of {run} do not have the same {split} clips, so that one may have been trained on another's; "
+            "score new clips with --manifest"
+        )
     changed = difference(before, fingerprints(prepared.rows)) if manifest is None else ""
     if changed:
         raise ValueError(

@@ -26,7 +26,7 @@ from sparsefuse.model import FusionModel
 from sparsefuse.parallel.devices import device_of
 from sparsefuse.runs.folder import RunFolder
 from sparsefuse.runs.records import Calibration, ModelFacts
-from sparsefuse.runs.weights import load_model
+from sparsefuse.runs.weights import fit_of, load_model
 from sparsefuse.shown import said, shown
 from sparsefuse.tokens import Tokens
 from sparsefuse.training import multiclip
@@ -78,11 +78,11 @@ def load(run: str | Path, *, device: str = "cpu", trust_code: bool = False) -> "
     """
     run, device = Path(run), device_of(device)
     facts = RunFolder(run).read(ModelFacts)
-    for code in [facts.method, *(spec["extractor"] for spec in facts.extractors.values())]:
+    for code in facts.code:
         if code.endswith(".py") and not trust_code:
             raise ValueError(f"{run} needs the code in {code}; read it, then load with trust_code=True (--trust-code)")
     _, model, stats = load_model(RunFolder(run), facts)
-    fit = Lengths(facts.max_length, facts.resample, facts.windows)
+    fit = fit_of(facts)
     calibration = RunFolder(run).get(Calibration)
     return Predictor(model.to(device).eval(), facts.labels, stats, facts.extractors, fit, calibration)
 

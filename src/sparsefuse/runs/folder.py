@@ -204,7 +204,8 @@ def with_paths(record: T, change: Callable[[str], str]) -> T:
     if isinstance(record, ModelFacts):
         specs = {name: with_files(spec, change) for name, spec in record.extractors.items()}
         extract = record.extract and replace(record.extract, features=specs)
-        return replace(record, method=code(record.method), extract=extract)
+        members = record.members and [replace(member, method=code(member.method)) for member in record.members]
+        return replace(record, method=code(record.method), extract=extract, members=members)
     return record
 
 

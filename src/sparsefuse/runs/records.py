@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from sparsefuse.config import Task
@@ -15,6 +15,7 @@ MOST_FEATURES = 1_000_000
 MOST_CLASSES = 100_000
 MOST_MODALITIES = 64
 MOST_WINDOWS = 1000
+MOST_MEMBERS = 100
 
 Scores = Mapping[str, float]
 """By the names in `metrics.scores`."""
@@ -63,6 +64,31 @@ class Origin:
 
 
 @dataclass(frozen=True)
+class MemberFacts:
+    """What differs between the models of an ensemble; the fields of `ModelFacts`."""
+
+    name: str
+    method: str
+    options: Mapping[str, object]
+    features: Mapping[str, int]
+    lengths: Mapping[str, int]
+    typical: Mapping[str, int]
+    normalised: bool
+    max_length: int
+    resample: Mapping[str, int]
+    windows: int
+    temperature: float = 1.0
+    """that calibrates its logits before the mean over members"""
+
+    def __post_init__(self) -> None:
+        _check_temperature(self.temperature)
+
+
+ENSEMBLE = "ensemble"
+"""the method of a run that is several"""
+
+
+@dataclass(frozen=True)
 class ModelFacts:
     """All that prediction needs besides the weights. Raises ValueError for sizes that no model can have."""
 
@@ -86,6 +112,21 @@ class ModelFacts:
     extract: Extract | None
     """None for features that were computed elsewhere"""
     finetuned_from: Origin | None = None
+    members: list[MemberFacts] | None = None
+    """of an ensemble, whose own lengths are raw, for members cut and resample"""
+
+    @property
+    def models(self) -> "list[ModelFacts]":
+        """The members of an ensemble, each as if alone; else itself."""
+        if self.members is None:
+            return [self]
+        names = [one.name for one in fields(MemberFacts) if one.name != "temperature"]
+        return [replace(self, members=None, **{n: getattr(member, n) for n in names}) for member in self.members]
+
+    @property
+    def code(self) -> list[str]:
+        """What builds the models and makes the features: names, and .py files."""
+        return [*(model.method for model in self.models), *(spec["extractor"] for spec in self.extractors.values())]
 
     @property
     def extractors(self) -> Mapping[str, Mapping[str, Any]]:
@@ -106,6 +147,19 @@ class ModelFacts:
         _check_count("max_length", self.max_length, MOST_TOKENS, least=0)
         _check_count("windows", self.windows, MOST_WINDOWS)
         _check_labels(self.labels)
+        if (self.members is None) != (self.method != ENSEMBLE):
+            raise ValueError(f"method is {self.method[:60]}; expected {ENSEMBLE} with members, and any other without")
+        if self.members is not None:
+            _check_count("members", len(self.members), MOST_MEMBERS)
+            _check_members(self.features, self.models)
+
+
+def _check_members(features: Mapping[str, int], models: "list[ModelFacts]") -> None:
+    """Raises ValueError unless the features are those of all members, which agree where they share one."""
+    widths = {(name, width) for model in models for name, width in model.features.items()}
+    if widths != set(features.items()):
+        name, width = min(widths ^ set(features.items()))
+        raise ValueError(f"features and those of the members differ: {name[:60]}, {width} wide, is not in all")
 
 
 def _check_labels(labels: Labels) -> None:
@@ -121,6 +175,11 @@ def _check_labels(labels: Labels) -> None:
         raise ValueError(f"labels has {len(labels.ids)} ids of {num} classes")
     if len(set(labels.classes)) != num:
         raise ValueError("labels names a class twice")
+
+
+def _check_temperature(temperature: float) -> None:
+    if not 0.01 <= temperature <= 100:  # more than `calibrate` tries
+        raise ValueError(f"temperature is {temperature:g}; expected 0.01 to 100")
 
 
 def _check_counts(name: str, counts: Mapping[str, int], most: int) -> None:
@@ -172,8 +231,7 @@ class Calibration:
     """and with the temperature: never higher"""
 
     def __post_init__(self) -> None:
-        if not 0.01 <= self.temperature <= 100:  # more than `calibrate` tries
-            raise ValueError(f"temperature is {self.temperature:g}; expected 0.01 to 100")
+        _check_temperature(self.temperature)
 
 
 @dataclass(frozen=True)

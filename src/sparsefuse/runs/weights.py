@@ -8,11 +8,13 @@ import torch
 from torch.nn.modules import module as registry
 
 from sparsefuse.cost import count
+from sparsefuse.data.lengths import Lengths
 from sparsefuse.data.stats import Stats
 from sparsefuse.files import checkpoint
 from sparsefuse.methods import build
 from sparsefuse.model import FusionModel
 from sparsefuse.runs.folder import RunFolder
+from sparsefuse.runs.members import Member, ensemble_of, members_of
 from sparsefuse.runs.records import ModelFacts
 
 MOST_GMACS = 10_000
@@ -32,8 +34,23 @@ def build_model(facts: ModelFacts, num_outputs: int | None = None) -> FusionMode
     """The model that model.json describes, with new weights; `num_outputs` in place of those of its labels. Raises
     ValueError if it describes none."""
     outputs = num_outputs or facts.labels.num_outputs
+    if facts.members is not None:
+        pairs = zip(facts.members, facts.models, strict=True)
+        return ensemble_of([_member(model, outputs, member.temperature) for member, model in pairs])
     with _one_sentence():
         return build(facts.method, dict(facts.features), outputs, lengths=dict(facts.lengths), **facts.options)
+
+
+def _member(facts: ModelFacts, outputs: int, temperature: float) -> Member:
+    """With new weights, and statistics that `read_weights` fills."""
+    none = {name: torch.zeros(width) for name, width in facts.features.items()}
+    stats = Stats(none, {name: x + 1 for name, x in none.items()}) if facts.normalised else None
+    return Member(build_model(facts, outputs), fit_of(facts), stats, temperature)
+
+
+def fit_of(facts: ModelFacts) -> Lengths:
+    """How streams are fitted before the model sees them."""
+    return Lengths(facts.max_length, facts.resample, facts.windows)
 
 
 def load_model(folder: RunFolder, facts: ModelFacts | None = None) -> Loaded:
@@ -50,6 +67,9 @@ def read_weights(folder: RunFolder, model: FusionModel) -> Stats | None:
     tensors = checkpoint.load(folder.weights).tensors
     checkpoint.restore_model(model, tensors)
     stats = Stats.from_tensors(tensors)
+    for name, std in model.head.named_buffers() if members_of(model) else ():
+        if name.endswith(".std") and not (std > 0).all():
+            raise ValueError(f"{name} is {float(std.min()):g}; expected values above 0")
     return stats if stats.mean else None
 
 
@@ -65,7 +85,8 @@ def _check_weights(facts: ModelFacts, shapes: Mapping[str, tuple[int, ...]]) -> 
     Nothing is allocated, whatever model.json says; but code of the user's own may not run on the meta device.
     """
     stored = {name.removeprefix("model/"): shape for name, shape in shapes.items() if name.startswith("model/")}
-    with torch.device("cpu" if facts.method.endswith(".py") else "meta"), _at_most(100 + 2 * len(stored)):
+    own = any(model.method.endswith(".py") for model in facts.models)
+    with torch.device("cpu" if own else "meta"), _at_most(100 + 2 * len(stored)):
         model = build_model(facts)
     expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
     if facts.normalised:

@@ -119,8 +119,12 @@ def _warm_up(predictor: "Predictor") -> None:
 def most_tokens(run: Path) -> dict[str, int]:
     """The longest accepted stream, per modality: memory may grow with its square."""
     facts = RunFolder(run).read(ModelFacts)
-    limited = (name for name in facts.lengths if facts.windows == 1 or name in facts.resample)
-    return {name: max(FEW, TIMES * facts.lengths[name]) for name in limited}
+    if facts.members is not None:  # what is cut or resampled inside may have any length
+        whole = [model for model in facts.models if not model.max_length]
+        lengths = [(n, length) for model in whole for n, length in model.lengths.items() if n not in model.resample]
+    else:
+        lengths = [(n, length) for n, length in facts.lengths.items() if facts.windows == 1 or n in facts.resample]
+    return {name: max(FEW, TIMES * max(n for other, n in lengths if other == name)) for name, _ in lengths}
 
 
 def result_of(task: ReadTask, predictor: "Predictor", most: dict[str, int], max_seconds: float) -> Result:

@@ -18,7 +18,10 @@ DEEPEST = 8
 
 def check_model(facts: ModelFacts) -> None:
     """Raises ValueError for the first entry of model.json that names other code, or is too large."""
-    _check_code(facts.method, "method", methods())
+    for model in facts.models:
+        _check_code(model.method, "method", methods())
+        _check_plain(model.name, "name", MOST)
+        _check_plain(model.options, "options", MOST)
     for where, names in (
         ("name", [facts.name]),
         ("features", facts.features),
@@ -27,7 +30,6 @@ def check_model(facts: ModelFacts) -> None:
     ):
         for name in names:
             _check_plain(name, where, MOST)
-    _check_plain(facts.options, "options", MOST)
     for name, spec in facts.extractors.items():
         _check_code(spec["extractor"], f"extract.features.{name}.extractor", extractors())
         _check_plain(spec, f"extract.features.{name}", MOST_EXTRACTED)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from sparsefuse.cli.verbs.adapting import finetune, pull, push, remember
+from sparsefuse.cli.verbs.adapting import ensemble, finetune, pull, push, remember
 from sparsefuse.cli.verbs.data import check, demo, export_features, extract, generate, prepare, recipes
 from sparsefuse.cli.verbs.studies import ablate, budget, compare, cost, search_views, study
 from sparsefuse.cli.verbs.training import eval, fit, report, train
@@ -11,7 +11,7 @@ from sparsefuse.cli.verbs.using import env, explain, export, predict, serve
 _DATA = (demo, prepare, generate, extract, check, export_features)
 _RUNS = (fit, train, eval, report, compare, ablate, study, budget, search_views, cost)
 _USE = (predict, explain, export, serve, env)
-_ADAPT = (finetune, remember, push, pull)
+_ADAPT = (ensemble, finetune, remember, push, pull)
 _ALL = (*_DATA, *_RUNS, *_USE, *_ADAPT)
 VERBS: dict[str, Callable[..., None]] = {verb.__name__.replace("_", "-"): verb for verb in _ALL}
 WITH_CONFIG = ("extract", "check", "export-features", "train", "compare", "ablate", "study", "budget", "search-views")
@@ -27,11 +27,14 @@ POSITIONAL = {
     "explain": ("run", "clip"),
     "export": ("run",),
     "serve": ("run",),
+    "ensemble": ("runs",),
     "finetune": ("run", "clips"),
     "remember": ("run",),
     "push": ("run", "target"),
     "pull": ("source", "out"),
 }
 """The positional arguments of each verb."""
+MANY = ("files", "runs")
+"""Those that may be several."""
 GUIDES: dict[str, Callable[[str], str]] = {"prepare": recipes}
 """Text of --help below the options, from the first word after the verb."""

@@ -1,7 +1,26 @@
-"""Verbs that adapt a trained model, and share it."""
+"""Verbs that join trained models, adapt one, and share it."""
 
 from pathlib import Path
 from typing import Literal
+
+from sparsefuse.cli.verbs._tables import print_next, print_run
+
+
+def ensemble(
+    runs: list[Path], out: Path = Path("runs/ensemble"), name: str = "ensemble", trust_code: bool = False
+) -> None:
+    """Joins finished runs in one run folder, which predicts by the mean of their calibrated logits.
+
+    Args:
+        runs: run folders with the same classes, two or more; method, options, seed and modalities may differ
+        out: the new run folder
+        name: what it is called in tables
+        trust_code: allow a run whose method or extractor is a .py file
+    """
+    from sparsefuse.inference.ensemble import ensemble
+
+    print_run(ensemble(runs, out, name=name, trust_code=trust_code))
+    print_next(out)
 
 
 def finetune(
