@@ -30,6 +30,7 @@ ORDER = [
         "mixup",
         "environment",
         "model",
+        "pixel_model",
         "data",
     ),
     *("features", "methods", "config_checks", "cost", "runs", "report", "training", "inference", "experiments"),

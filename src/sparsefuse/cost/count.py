@@ -17,6 +17,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from sparsefuse.layers.block import Attention, Mlp
 from sparsefuse.model import FusionModel
+from sparsefuse.pixel_model import PixelModel
 from sparsefuse.tokens import State, Tokens
 
 
@@ -75,6 +76,20 @@ def _products(model: FusionModel, lengths: Mapping[str, int]) -> tuple[int, int,
     finally:
         torch.backends.mha.set_fastpath_enabled(fast)
     return marks[0], marks[-1] - marks[0], counter.total - marks[-1]
+
+
+def count_pixels(model: PixelModel, rows: int, columns: int) -> int:
+    """The multiply-adds of one sample with all its streams, as pictures of that size."""
+    model = copy.deepcopy(model).to("meta").eval()
+    shape = {name: (1, rows, columns, model.streams[name]) for name in model.reads}
+    return multiply_adds(lambda: model({name: torch.empty(size, device="meta") for name, size in shape.items()}))
+
+
+def multiply_adds(run: Callable[[], object]) -> int:
+    """The multiply-adds of all products of `run`, on whatever device they are."""
+    with torch.no_grad(), _Counter() as counter:
+        run()
+    return counter.total
 
 
 class _Counter(TorchDispatchMode):

@@ -175,7 +175,7 @@ class CrossBlock(nn.Module):
 
 
 class DropPath(nn.Module):
-    """Stochastic depth (Huang et al. 2016): in training a sample's (B, N, D) branch is dropped with probability `p`.
+    """Stochastic depth (Huang et al. 2016): in training a sample's (B, ...) branch is dropped with probability `p`.
 
     Kept branches are divided by 1 - p, so that the mean is the same (MBT's released code does not).
     """
@@ -189,7 +189,7 @@ class DropPath(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if not self.training:
             return x
-        kept = torch.rand(x.shape[0], 1, 1, device=x.device) >= self.p
+        kept = torch.rand(x.shape[0], *[1] * (x.ndim - 1), device=x.device) >= self.p
         return x * (kept / (1 - self.p)).to(x.dtype)
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:  # listing the methods must not load torch
 
 def methods() -> list[str]:
     """Names of the methods that come with sparsefuse."""
-    return sorted(module.name for module in pkgutil.iter_modules(__path__))
+    return sorted(module.name for module in pkgutil.iter_modules(__path__) if not module.ispkg)
 
 
 def fusions() -> list[str]:
