@@ -51,7 +51,8 @@ class Split:
 
 @dataclass(frozen=True)
 class SpecAugment:
-    """Bands of a spectrogram set to 0, its mean if data.normalise (Park et al. 2019, without its warp)."""
+    """Bands of a spectrogram set to 0, its mean if data.normalise (Park et al. 2019; the warp is data.time_warp), and
+    its loudness changed."""
 
     freq: int = 48
     """most bins of a band"""
@@ -61,6 +62,8 @@ class SpecAugment:
     """most tokens of a band"""
     time_masks: int = 4
     """bands of tokens"""
+    gain: float = 0.0
+    """most that is added to or taken off all bins, in standard deviations if data.normalise"""
 
 
 @dataclass(frozen=True)
@@ -82,6 +85,25 @@ class Picture:
     """most that is added to or taken off all pixels, in standard deviations if data.normalise"""
     contrast: float = 0.0
     """largest share by which distances from the sample's mean grow or shrink"""
+
+
+@dataclass(frozen=True)
+class Axes:
+    """Features that are axes of points, of sensors or of a skeleton's joints, point after point: x1 y1 z1 x2 y2 z2.
+    They turn about 0, so joints must be relative to the body."""
+
+    size: int = 3
+    """axes of a point; 2 in a picture"""
+    about: Literal["any", "x", "y", "z"] = "any"
+    """three axes: the one that data.rotate turns about, such as the vertical; any = drawn for each sample"""
+    across: Literal["x", "y", "z"] = "x"
+    """the axis from left to right, which data.mirror reverses"""
+    axial: list[int] = field(default_factory=list)
+    """points, from 0, that are angular velocities, as a gyroscope has: in a mirror they turn the other way round"""
+    swap: list[tuple[int, int]] = field(default_factory=list)
+    """pairs of points that change places in a mirror, as left and right hand: [[4, 8], [5, 9]]"""
+    frame: str = ""
+    """a name that streams share which turn together, as the two halves of a sensor do; empty = this one turns alone"""
 
 
 @dataclass(frozen=True)
@@ -115,6 +137,17 @@ class Data:
     """standard deviation of the Gaussian noise added to training features, after normalisation"""
     crop: float = 0.0
     """largest share of a training sample that is cut off its two ends, the same part of all its modalities"""
+    time_warp: float = 0.0
+    """largest share by which a training sample's tempo changes, up and down along it, in all its modalities alike"""
+    axes: dict[str, Axes] = field(default_factory=dict)
+    """modality -> points that its features are the axes of, for rotate and mirror: {inertial: {axial: [1]}}"""
+    rotate: float = 0.0
+    """largest angle, in degrees, by which the points of `axes` are turned in a training sample"""
+    mirror: float = 0.0
+    """probability of swapping left and right of the points of `axes`, of all modalities at once"""
+    scale: float = 0.0
+    """largest share by which distances from 0 grow or shrink in a training sample, in each modality by another factor;
+    0 is the mean if data.normalise"""
     spec_augment: dict[str, SpecAugment] = field(default_factory=dict)
     """modality -> bands to hide from training samples: {spectrogram: {freq: 48, freq_masks: 1, time: 48}}"""
     pictures: dict[str, Picture] = field(default_factory=dict)
@@ -308,6 +341,10 @@ _RANGES: dict[str, tuple[float, float]] = {
     "data.token_dropout": (0, _SHARE),
     "data.noise": (0, _NUMBER),
     "data.crop": (0, _SHARE),
+    "data.time_warp": (0, _SHARE),
+    "data.rotate": (0, 181),
+    "data.mirror": (0, _SHARE),
+    "data.scale": (0, _SHARE),
     "data.max_length": (0, _COUNT),
     "data.windows": (1, 1001),
     "data.cache_mb": (0, 2**40),

@@ -10,6 +10,8 @@ from sparsefuse.data.augment import (
     hide_bands,
     hide_modalities,
     hide_tokens,
+    scale,
+    warp,
 )
 from sparsefuse.tokens import Batch, Tokens
 
@@ -247,3 +249,58 @@ def test_pictures_follow_the_generator():
 def test_what_no_modality_fits_is_an_error(given, message):
     with pytest.raises(ValueError, match=message):
         check_names(Data(**given), {"a": 8})
+
+
+def warped(share, seed=0):
+    """As `cropped`."""
+    batch = Batch({"a": counting(20, 24), "b": counting(100, 100)}, torch.zeros(300), [""] * 300)
+    return warp(batch, share, torch.Generator().manual_seed(seed)).tokens
+
+
+def test_a_warp_keeps_ends_masks_and_order_and_changes_the_tempo_by_its_share():
+    for name, length in (("a", 20), ("b", 100)):
+        x, mask = warped(0.6)[name]
+        assert torch.equal(mask, counting(length, mask.shape[1]).mask)
+        assert not x[~mask].any()
+        read = x[:, :length, 0]
+        assert (read[:, 0] - 1).abs().max() < 0.5  # a token's middle moves by less than half a token
+        assert (read[:, -1] - length).abs().max() < 0.5
+        tempo = read[:, 1:-1].diff(dim=1)  # of tokens a token; 1 where nothing changes
+        assert 0.4 <= tempo.min() < 0.55
+        assert 1.45 < tempo.max() <= 1.6001
+
+
+def test_a_warp_reads_the_same_moment_of_every_stream():
+    """A stream at five times the rate: the middle of token i of `a` is that of token 5 i + 2 of `b`."""
+    a, b = (tokens.x[..., 0] for tokens in warped(0.6).values())
+    torch.testing.assert_close(5 * (a[:, 1:19] - 0.5), b[:, 7:95:5] - 0.5, atol=0.02, rtol=0)
+
+
+def test_a_warp_follows_the_generator_and_leaves_what_has_no_order():
+    assert torch.equal(warped(0.3, 1)["b"].x, warped(0.3, 1)["b"].x)
+    assert not torch.equal(warped(0.3, 1)["b"].x, warped(0.3, 2)["b"].x)
+    mask = torch.tensor([[True, False], [False, False]])
+    batch = Batch({"a": Tokens(mask[..., None].float(), mask)}, torch.zeros(2), ["", ""])
+    found = warp(batch, 0.9, torch.Generator().manual_seed(0)).tokens["a"]
+    assert torch.equal(found.mask, mask)
+    assert torch.equal(found.x, batch.tokens["a"].x)
+
+
+def test_scaling_has_one_factor_for_all_of_a_stream_and_another_for_the_next():
+    batch = Batch({"a": counting(3, 4), "b": counting(3, 4)}, torch.zeros(300), [""] * 300)
+    found = scale(batch, 0.2, torch.Generator().manual_seed(0)).tokens
+    factors = {name: found[name].x[:, :3] / batch.tokens[name].x[:, :3] for name in "ab"}
+    for factor in factors.values():
+        torch.testing.assert_close(factor, factor[:, :1].expand_as(factor))
+        assert factor.min().item() == pytest.approx(0.8, abs=0.01)
+        assert factor.max().item() == pytest.approx(1.2, abs=0.01)
+    assert not torch.allclose(factors["a"], factors["b"])
+
+
+def test_a_spectrogram_becomes_louder_or_softer_as_a_whole():
+    tokens = Tokens(torch.zeros(300, 4, 2), (torch.arange(4) < 3).expand(300, 4))
+    drawn = SpecAugment(freq=0, time=0, gain=0.5)
+    x, mask = hide_bands(tokens, drawn, torch.Generator().manual_seed(0))
+    torch.testing.assert_close(x, x[:, :1, :1] * mask[..., None].expand(-1, -1, 2))
+    assert x.min().item() == pytest.approx(-0.5, abs=0.01)
+    assert x.max().item() == pytest.approx(0.5, abs=0.01)

@@ -85,8 +85,7 @@ def test_without_a_gpu_there_is_no_cache_on_it(tmp_path: Path) -> None:
     assert kept_features(auto, load_clips(auto.data, Path()), CPU) is None
 
 
-CHANGES = {"modality_dropout": 0.1, "token_dropout": 0.1, "noise": 0.1, "crop": 0.1, "spec_augment": {"a": {}},
-           "pictures": {"a": {}}}  # fmt: skip
+CHANGES = dict.fromkeys(AUGMENTED, 0.1) | {"spec_augment": {"a": {}}, "pictures": {"a": {}}}
 
 
 @pytest.mark.parametrize("field", AUGMENTED)

@@ -12,7 +12,7 @@ import torch
 
 import tiny
 from command import call
-from sparsefuse.config import Config, Picture, SpecAugment
+from sparsefuse.config import Axes, Config, Picture, SpecAugment
 from sparsefuse.files import checkpoint, whole
 from sparsefuse.inference.evaluate import evaluate
 from sparsefuse.training.train import train
@@ -35,7 +35,9 @@ def config(tmp_path: Path) -> Config:
         ema=0.6,
         save_minutes=0.0,
     )
-    return tiny.with_data(found, modality_dropout=0.3, token_dropout=0.2, crop=0.4, noise=0.1)
+    time = {"crop": 0.4, "time_warp": 0.3}
+    turns = {"axes": {"sound": Axes(size=2, swap=[(0, 1)])}, "rotate": 20.0, "mirror": 0.5, "scale": 0.2}
+    return tiny.with_data(found, modality_dropout=0.3, token_dropout=0.2, noise=0.1, **time, **turns)
 
 
 def assert_same_run(one: Path, other: Path) -> None:

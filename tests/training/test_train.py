@@ -12,7 +12,7 @@ import torch
 
 import tiny
 from sparsefuse import mixup
-from sparsefuse.config import Config, Picture, SpecAugment, Split
+from sparsefuse.config import Axes, Config, Picture, SpecAugment, Split
 from sparsefuse.files import checkpoint
 from sparsefuse.inference.evaluate import evaluate, open_run
 from sparsefuse.inference.predictor import load
@@ -55,6 +55,7 @@ def test_the_saved_configuration_is_the_one_that_ran(data: Path, tmp_path: Path)
         modality_dropout=0.25,
         spec_augment={"sound": SpecAugment(freq=2)},
         pictures={"rgb": Picture(5, 1, crop=0.2)},
+        axes={"sound": Axes(size=2, swap=[(0, 1)])},
     )
     run = run_of(config, tmp_path / "run")
     parser = ArgumentParser()

@@ -1,5 +1,5 @@
-"""Training batches made harder: cropped in time, noisy, with bands, spans of tokens or modalities hidden, and pictures
-cropped, flipped and changed in brightness and contrast.
+"""Training batches made harder: cropped and warped in time, turned, mirrored, scaled, noisy, with bands, spans of
+tokens or modalities hidden, and pictures cropped, flipped and changed in brightness and contrast.
 
 All draws come from a generator on the CPU, so that they are the same on every device.
 """
@@ -12,6 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sparsefuse.config import Data, Picture, SpecAugment
+from sparsefuse.data.axes import check_axes, turn
+from sparsefuse.data.stats import Stats
 from sparsefuse.errors import unknown
 from sparsefuse.tokens import Batch, Tokens
 
@@ -19,12 +21,18 @@ SPANS = 12
 """Spans of a stream that `hide_tokens` hides or keeps: a single hidden token is easily guessed from its neighbours."""
 
 
-def augment(batch: Batch, data: Data, generator: torch.Generator) -> Batch:
-    """Applies all augmentations of the configuration."""
+def augment(batch: Batch, data: Data, stats: Stats | None, generator: torch.Generator) -> Batch:
+    """Applies all augmentations of the configuration; `stats` have normalised the batch."""
     if data.modality_dropout:
         batch = hide_modalities(batch, data.modality_dropout, generator)
     if data.crop:
         batch = crop(batch, data.crop, generator)
+    if data.time_warp:
+        batch = warp(batch, data.time_warp, generator)
+    if data.rotate or data.mirror:
+        batch = turn(batch, data, stats, generator)
+    if data.scale:
+        batch = scale(batch, data.scale, generator)
     tokens = dict(batch.tokens)
     for name, picture in data.pictures.items():
         tokens[name] = change_pictures(tokens[name], picture, generator)
@@ -39,9 +47,9 @@ def augment(batch: Batch, data: Data, generator: torch.Generator) -> Batch:
 
 
 def check_names(data: Data, features: Mapping[str, int]) -> None:
-    """Raises ValueError for a modality that is not there, or a picture of another size than its features."""
-    for field, modalities in (("spec_augment", data.spec_augment), ("pictures", data.pictures)):
-        for name in modalities:
+    """Raises ValueError for a modality that is not there, or pictures or axes of another size than its features."""
+    for field in ("spec_augment", "pictures", "axes"):
+        for name in getattr(data, field):
             if name not in features:
                 raise ValueError(f"data.{field}: {unknown('modality', name, features)}")
     for name, picture in data.pictures.items():
@@ -51,10 +59,12 @@ def check_names(data: Data, features: Mapping[str, int]) -> None:
                 f"data.pictures: {name!r} is {' x '.join(map(str, shape))} = {math.prod(shape)} values, but its frames "
                 f"have {features[name]} features"
             )
+    check_axes(data, features)
 
 
 def hide_bands(tokens: Tokens, bands: SpecAugment, generator: torch.Generator) -> Tokens:
-    """Sets bands of bins and of tokens to 0, drawn anew for each sample; the tokens stay (Park et al. 2019).
+    """Sets bands of bins and of tokens to 0, drawn anew for each sample; the tokens stay (Park et al. 2019). The rest
+    becomes louder or softer by up to `gain`.
 
     A band's width is uniform in 0 .. `freq` (`time`), at most the bins (the real tokens), and its place uniform.
     """
@@ -63,6 +73,9 @@ def hide_bands(tokens: Tokens, bands: SpecAugment, generator: torch.Generator) -
     hidden = _bands(bins, x.shape[2], bands.freq, bands.freq_masks, generator)[:, None].to(x.device)
     length = mask.sum(1, keepdim=True).cpu()
     hidden = hidden | _bands(length, x.shape[1], bands.time, bands.time_masks, generator)[..., None].to(x.device)
+    if bands.gain:
+        louder = bands.gain * (2 * torch.rand(len(x), 1, 1, generator=generator) - 1)
+        x = x + louder.to(x) * mask[..., None]
     return Tokens(x.masked_fill(hidden, 0), mask)
 
 
@@ -111,6 +124,34 @@ def crop(batch: Batch, share: float, generator: torch.Generator) -> Batch:
         kept = (place < last).to(mask.device)
         place = place.clamp_max(mask.shape[1] - 1).to(mask.device)
         tokens[name] = Tokens(x.gather(1, place[..., None].expand_as(x)) * kept[..., None], kept)
+    return batch._replace(tokens=tokens)
+
+
+def warp(batch: Batch, share: float, generator: torch.Generator) -> Batch:
+    """Changes the tempo of each sample along it by up to `share`, in all its streams alike, so that they stay aligned.
+
+    Both ends and the number of tokens stay; between tokens, values are interpolated.
+    """
+    half, whole = share / 2 * (2 * torch.rand(2, len(batch.ids), 1, generator=generator) - 1)  # waves of the tempo
+    tokens = {}
+    for name, (x, mask) in batch.tokens.items():
+        length = mask.sum(1, keepdim=True).cpu()  # real tokens stand first
+        time = (torch.arange(mask.shape[1]) + 0.5) / length.clamp_min(1) * math.pi  # (B, N) from 0 to pi
+        time = time + half * time.sin() + whole / 2 * (2 * time).sin()  # its slope is the tempo, within 1 +- share
+        place = (time / math.pi * length - 0.5).minimum(length - 1).clamp_min(0)
+        before = place.long()
+        after = (before + 1).minimum(length - 1).clamp_min(0)
+        near, far = (x.gather(1, i.to(x.device)[..., None].expand_as(x)) for i in (before, after))
+        tokens[name] = Tokens(near.lerp(far, (place - before).to(x)[..., None]) * mask[..., None], mask)
+    return batch._replace(tokens=tokens)
+
+
+def scale(batch: Batch, share: float, generator: torch.Generator) -> Batch:
+    """Multiplies each stream of each sample by a factor of its own, within 1 +- `share`."""
+    tokens = {}
+    for name, (x, mask) in batch.tokens.items():
+        factor = 1 + share * (2 * torch.rand(len(mask), 1, 1, generator=generator) - 1)
+        tokens[name] = Tokens(x * factor.to(x), mask)
     return batch._replace(tokens=tokens)
 
 

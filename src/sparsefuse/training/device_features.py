@@ -16,7 +16,18 @@ log = logging.getLogger(__name__)
 
 SHARE = 0.5
 """of a GPU's free memory that `auto` fills; the rest is for the model and what its backward pass needs"""
-AUGMENTED = ("modality_dropout", "token_dropout", "noise", "crop", "spec_augment", "pictures")
+AUGMENTED = (
+    "modality_dropout",
+    "token_dropout",
+    "noise",
+    "crop",
+    "time_warp",
+    "rotate",
+    "mirror",
+    "scale",
+    "spec_augment",
+    "pictures",
+)
 """fields of the data's configuration that change features on the CPU before each step"""
 
 
