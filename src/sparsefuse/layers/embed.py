@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable, Mapping
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -9,10 +10,13 @@ from torch import Tensor, nn
 from sparsefuse.errors import unknown
 from sparsefuse.layers.fused import run_embedding
 from sparsefuse.layers.ops.tracing import all_real, exporting, watched
+from sparsefuse.layers.options import check_choice
 from sparsefuse.layers.patches import Grid, Patches, grids, token_lengths
 from sparsefuse.layers.stem import Stem
 from sparsefuse.layers.streams import zero_penalty
 from sparsefuse.tokens import State, Tokens
+
+Positions = Literal["learned", "sinusoidal"]
 
 
 class Embed(nn.Module):
@@ -50,6 +54,17 @@ class Embed(nn.Module):
         tables = (position_scale * torch.randn(longest[n] + 1, dim) for n in self.features if longest)
         self.position = nn.ParameterList(tables) if longest else None
         self.stems = nn.ModuleList()
+
+    def set_positions(self, kind: Positions = "learned", scale: float = 1.0) -> None:
+        """Positions start as `scale` times what they do; sinusoidal ones are not learned. Raises ValueError."""
+        check_choice("positions.kind", kind, Positions)
+        if not 0 <= scale < math.inf:
+            raise ValueError(f"positions.scale is {scale}; expected a number, 0 or more")
+        self.position_scale *= scale
+        if kind == "sinusoidal":
+            self.position = None
+        for table in self.position or ():
+            table.data.mul_(scale)
 
     def put_before(self, stems: Mapping[str, Stem], features: Mapping[str, int]) -> None:
         """From now on raw streams, of `features`, pass these stems first; this was built for what the stems make."""

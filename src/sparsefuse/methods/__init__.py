@@ -15,6 +15,10 @@ if TYPE_CHECKING:  # listing the methods must not load torch
     from sparsefuse.model import FusionModel
 
 
+_OF_ALL = ("stem", "positions", "modalities")
+"""Options of every method, which its `build` does not see."""
+
+
 def methods() -> list[str]:
     """Names of the methods that come with sparsefuse."""
     return sorted(module.name for module in pkgutil.iter_modules(__path__) if not module.ispkg)
@@ -37,8 +41,8 @@ def build(
 
     `features`: raw feature size per modality. `lengths`: longest clip per modality, in tokens; makes positions learned,
     as published. `options`: what the method's own `build` takes, and for all of them `stem`, what a modality passes
-    before it is embedded (see `layers.stem`), and `modalities`, those that are read: others may be given, and are not.
-    Raises ValueError for unknown names or options.
+    before it is embedded (see `layers.stem`), `positions`, how they begin (`Embed.set_positions`), and `modalities`,
+    those that are read: others may be given, and are not. Raises ValueError for unknown names or options.
     """
     if not features:
         raise ValueError("features must name at least one modality, as in {'rgb': 1024}; got none")
@@ -59,7 +63,9 @@ def build(
     widths = {name: made[name].features if name in made else width for name, width in read.items()}
     if lengths is not None:
         lengths = {name: made[name].length(n) if name in made else n for name, n in lengths.items() if name in read}
+    positions = _positions(options.pop("positions", {}))
     model: FusionModel = find(method).build(widths, num_classes, lengths=lengths, **options)
+    model.embed.set_positions(**positions)
     if made:
         model.put_before(made, read)
     if of_others:
@@ -79,6 +85,16 @@ def _read(names: Sequence[str] | None, features: Mapping[str, int]) -> dict[str,
     return {name: width for name, width in features.items() if name in names}
 
 
+def _positions(given: Any) -> Mapping[str, Any]:
+    """The arguments of `Embed.set_positions`. Raises ValueError for anything else."""
+    if not isinstance(given, Mapping):
+        raise ValueError(f"positions is {given!r}; expected kind and scale, as in {{'scale': 0.1}}")
+    for key in given:
+        if key not in ("kind", "scale"):
+            raise ValueError(f"positions: {unknown('key', key, ('kind', 'scale'))}")
+    return given
+
+
 def _without(others: Collection[str], features: Mapping[str, int], value: Any) -> Any:
     """An option without what it says of modalities that are not read; others stay as they are."""
     if not isinstance(value, Mapping) or not value.keys() <= features.keys():
@@ -89,7 +105,7 @@ def _without(others: Collection[str], features: Mapping[str, int], value: Any) -
 def option_names(method: str) -> list[str]:
     """Options that the method's `build` takes besides features, num_classes and lengths; and those that all have."""
     own = [*inspect.signature(find(method).build).parameters]
-    return [name for name in own if name not in ("features", "num_classes", "lengths")] + ["stem", "modalities"]
+    return [name for name in own if name not in ("features", "num_classes", "lengths")] + [*_OF_ALL]
 
 
 def find(method: str) -> ModuleType:
