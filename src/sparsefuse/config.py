@@ -7,6 +7,9 @@ from typing import Any, Literal
 
 Task = Literal["class", "multilabel", "heads", "regression"]
 """what is predicted of a clip"""
+Usual = Literal["raw", "auto", "raw,auto"]
+"""what is extracted where nobody says which features: pixels, spectrograms and words; what pretrained encoders that are
+installed make of them; or both, under two names"""
 
 
 @dataclass(frozen=True)
@@ -254,8 +257,10 @@ class Config:
     options: dict[str, dict[str, Any]] = field(default_factory=dict)
     """options per method, as its `build` takes them: {sft: {keep: {rgb: 12}}, all: {dim: 40}}; `all` goes to every
     method that has the option"""
-    features: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """what `extract` makes: {modality: {extractor: frames, source: video, rate: 10}}"""
+    features: dict[str, dict[str, Any]] | Usual = field(default_factory=dict)
+    """what `extract` makes: {modality: {extractor: frames, source: video, rate: 10}}; or, of whatever the files are,
+    raw = pixels, spectrograms and words, auto = what pretrained encoders make of them, if installed, raw,auto = both,
+    the latter as NAME_encoder"""
     train: Train = field(default_factory=Train)
     seed: int = 0
     """seed of the weights, the order of samples, dropout and mixup"""

@@ -26,7 +26,7 @@ def check(config: ConfigLike = None, *, root: str | Path = "", jobs: int = 0, **
 
     config = Config.load(config, **fields)
     check_config(config)
-    return check_data(config.data, Path(root), jobs=jobs, tables=table_readers(config.features))
+    return check_data(config.data, Path(root), jobs=jobs, tables=table_readers(_specs(config)))
 
 
 def check_config(config: Config) -> None:
@@ -50,7 +50,7 @@ def check_config(config: Config) -> None:
     if split.k and (split.folds or split.test_groups or split.by == "given"):
         raise ValueError(f"data.split.k is {split.k}, so folds are drawn; leave out folds, test_groups and by=given")
     _check_options(config)
-    for modality, spec in config.features.items():
+    for modality, spec in _specs(config).items():
         _check_features(modality, spec)
 
 
@@ -87,6 +87,10 @@ def _check_names(kind: str, names: Iterable[str], available: Iterable[str]) -> N
     for name in names:
         if name not in available:
             raise ValueError(unknown(kind, name, available))
+
+
+def _specs(config: Config) -> dict[str, dict[str, Any]]:
+    return {} if isinstance(config.features, str) else config.features
 
 
 def _check_features(modality: str, spec: Mapping[str, Any]) -> None:

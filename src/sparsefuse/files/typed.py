@@ -80,7 +80,8 @@ def _typed(kind: Any, value: Any, place: str, path: str) -> Any:
     if origin in (Union, UnionType):
         if value is None and type(None) in inner:
             return None
-        (kind,) = (one for one in inner if one is not type(None))
+        kinds = [one for one in inner if one is not type(None)]
+        kind = next((one for one in kinds if (get_origin(one) is dict) == isinstance(value, dict)), kinds[0])
         return _typed(kind, value, place, path)
     if origin in (dict, Mapping):
         return {k: _typed(inner[1], v, place, _below(path, k)) for k, v in _of(dict, value, place, path).items()}

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from sparsefuse.cli.verbs._tables import print_next, print_run, print_table
-from sparsefuse.config import Config
+from sparsefuse.config import Config, Usual
 
 
 def fit(
@@ -12,7 +12,7 @@ def fit(
     method: str = "sft",
     out: Path = Path("runs/fit"),
     label: str = "label",
-    features: dict[str, dict[str, Any]] = {},  # noqa: B006
+    features: dict[str, dict[str, Any]] | Usual = "auto",
     epochs: int = 0,
     seed: int = 0,
     jobs: int = 0,
@@ -24,7 +24,8 @@ def fit(
         method: a fusion method, or auto: sft, late and mbt are trained, the best on the validation split is kept
         out: the run folder; check.html and report.html, clips/ and features/ are in it too
         label: column of a manifest's labels
-        features: what to extract, as --features.imu.time ms; what the files are decides if not given
+        features: what to extract, as --features.imu.time ms; or, of whatever the files are, auto = what pretrained
+            encoders make of them, if installed; raw = pixels, spectrograms and words; raw,auto = both
         epochs: passes over the training clips; 0 = 40 for less than 500 clips, else 20
         seed: seed of the weights and of the order of clips
         jobs: processes that extract, or runs at a time; 0 = one per core
