@@ -1,10 +1,19 @@
 """Which stem is proposed for which stream."""
 
+import json
+from io import StringIO
+
+import numpy as np
 import pytest
 import torch
+from rich.console import Console
 
-from sparsefuse.data.stems import stems_for
+from sparsefuse.config import Data
+from sparsefuse.data.check import check, show
+from sparsefuse.data.stems import made_by, stems_for
+from sparsefuse.features import resolve
 from sparsefuse.layers.stem import stems
+from sparsefuse.report.check_page import write_page
 from sparsefuse.tokens import Tokens
 
 
@@ -34,3 +43,53 @@ def test_a_proposed_stem_makes_the_tokens_that_it_says(length):
     (stem,) = stems({"a": proposal.stem}, {"a": 6}).values()
     out = stem(Tokens(torch.zeros(1, length, 6), torch.ones(1, length, dtype=torch.bool)))
     assert out.x.shape[1] == proposal.tokens
+
+
+@pytest.mark.parametrize(
+    ("extractor", "options", "features", "stem", "tokens"),
+    [
+        ("frames", {"size": [14, 20], "difference": True}, 560, {"height": 14, "width": 20, "planes": 2}, 75),
+        ("frames", {"gray": False}, 3072, {"height": 32, "width": 32, "channels": 3}, 75),
+        ("spectrogram", {"bins": 64, "context": 4}, 576, {"height": 64, "planes": 9}, 19),
+        ("spectrogram", {}, 128, {"height": 128}, 19),
+        ("frames", {"patch": 8}, 64, {}, 75),  # a token is a piece of a frame
+        ("frames", {}, 512, {}, 75),  # made in another way since
+        ("flow", {}, 200, {}, 75),
+    ],
+)
+def test_pixels_and_spectrograms_get_convolutions(extractor, options, features, stem, tokens):
+    made = {"a": {"extractor": extractor, "source": "video", **resolve(extractor, options)}}
+    proposal = stems_for({"a": 75}, {"a": features}, json.loads(json.dumps(made)))["a"]
+    assert proposal.stem == ({"kind": "conv", "filters": 16} | stem if stem else {})
+    assert proposal.tokens == tokens
+    if stem:
+        assert stems({"a": proposal.stem}, {"a": features})["a"].length(75) == tokens
+
+
+def test_readings_in_windows_already_get_no_more():
+    windows = {"a": {"extractor": "series", "rate": 50.0, "window": 0.6, "hop": 0.3}}
+    assert stems_for({"a": 33}, {"a": 15}, windows)["a"].stem == {}
+
+
+def test_check_prints_a_proposal(tmp_path):
+    """500 readings of 3 columns, as extracted at 50 a second."""
+    for i in range(6):
+        np.save(tmp_path / f"{i}.npy", np.random.default_rng(i).normal(size=(500, 3)).astype(np.float32))
+    rows = [f"{i},{i}.npy,{'ab'[i % 2]},{split}" for i, split in enumerate(["train"] * 4 + ["valid", "test"])]
+    (tmp_path / "manifest.csv").write_text("\n".join(["id,wrist,label,split", *rows]))
+    (tmp_path / "features.json").write_text(json.dumps({"features": {"wrist": {"extractor": "series", "rate": 50}}}))
+    report = check(Data(manifest="manifest.csv"), tmp_path, jobs=1)
+    assert report.stems["wrist"].stem == {"kind": "patch", "tokens": 30, "hop": 15}
+    console = Console(record=True, width=160, file=StringIO())
+    show(report, console)
+    text = console.export_text()
+    assert "{kind: patch, tokens: 30, hop: 15}" in text
+    assert report.to_json()["stems"]["wrist"]["tokens"] == 34
+    assert "{kind: patch, tokens: 30, hop: 15}" in write_page(report, tmp_path / "data.html").read_text()
+
+
+@pytest.mark.parametrize(("text", "message"), [("{", "is not JSON"), ("[]", "has no features")])
+def test_a_wrong_features_json_is_named(tmp_path, text, message):
+    (tmp_path / "features.json").write_text(text)
+    with pytest.raises(ValueError, match=message):
+        made_by(tmp_path)

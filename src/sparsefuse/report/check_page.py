@@ -10,6 +10,7 @@ from sparsefuse.data.check import Report
 from sparsefuse.data.check.report import Histogram
 from sparsefuse.data.check.rules import RULES
 from sparsefuse.data.check.screen import summary
+from sparsefuse.data.stems import in_yaml
 from sparsefuse.files.whole import write_text
 from sparsefuse.report import charts
 from sparsefuse.report.charts import NUM_COLOURS, Look
@@ -32,6 +33,7 @@ def write_page(report: Report, out: Path) -> Path:
             summary=summary(report),
             kinds=report.by_kind(),
             rules=RULES,
+            in_yaml=in_yaml,
             rows=ROWS,
             named=NAMED,
             classes=len(_totals(report)),

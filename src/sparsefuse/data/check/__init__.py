@@ -31,6 +31,7 @@ from sparsefuse.data.lengths import WHOLE, Lengths
 from sparsefuse.data.manifest import Manifest, Row, read_manifest
 from sparsefuse.data.prepare import Prepared, prepare
 from sparsefuse.data.split import split_rows
+from sparsefuse.data.stems import Proposal, made_by, stems_for
 from sparsefuse.files.references import FEATURES, FILES, TABLES
 from sparsefuse.files.rows import Table, read_table
 from sparsefuse.metrics import Task
@@ -80,12 +81,14 @@ def check(
     counts: dict[str, dict[str, int]] = {}
     sizes: dict[str, Size] = {}
     groups: dict[str, list[str]] = {}
+    proposals: dict[str, Proposal] = {}
     try:
         task = task_of(data.task, (row.label for row in manifest.rows), manifest.labels)
         splits = split_rows(manifest, data.split, task)
         problems += [*leaks(splits, files, segments.of, manifest.root), *odd_groups(splits, files)]
         groups = groups_of(splits)
         prepared = _prepared(splits, manifest, files, data, task, root)
+        made = made_by(manifest.root)
     except ValueError as error:
         problems.append(broken("unusable", str(error)))
     else:
@@ -95,6 +98,8 @@ def check(
         if files.features:
             problems += [*_constant(prepared, files), *odd_values(files, prepared.features)]
             sizes = _sizes(prepared, files)
+            usual = {name: size.tokens.median for name, size in sizes.items()}
+            proposals = stems_for(usual, {name: size.features for name, size in sizes.items()}, made)
     return Report(
         str(path),
         len(manifest.rows),
@@ -105,6 +110,7 @@ def check(
         in_order(problems),
         groups,
         columns_of(table, manifest, files),
+        {name: proposal for name, proposal in proposals.items() if proposal.stem},
     )
 
 

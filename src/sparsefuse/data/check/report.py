@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from sparsefuse.data.check.rules import RULES, Problem
+from sparsefuse.data.stems import Proposal
 from sparsefuse.shown import REASON, shown
 
 BINS = 24
@@ -90,6 +91,8 @@ class Report:
     """split -> its groups; empty without any"""
     columns: dict[str, str] = dataclasses.field(default_factory=dict)
     """column of the manifest -> what it is taken for"""
+    stems: dict[str, Proposal] = dataclasses.field(default_factory=dict)
+    """modality -> what it should pass before it is embedded; those that need nothing are absent"""
 
     @property
     def counts(self) -> dict[str, int]:
@@ -121,6 +124,7 @@ class Report:
             "columns": self.columns,
             "counts": self.counts,
             "modalities": {n: {**s._asdict(), "tokens": s.tokens._asdict()} for n, s in self.modalities.items()},
+            "stems": {n: proposal._asdict() for n, proposal in self.stems.items()},
             "media": {n: {**s._asdict(), "seconds": s.seconds._asdict()} for n, s in self.media.items()},
             "balance": self.balance,
             "groups": self.groups,

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from sparsefuse.data.check.ids import some
 from sparsefuse.data.check.report import Report
 from sparsefuse.data.check.rules import RULES, Problem
+from sparsefuse.data.stems import in_yaml
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -53,6 +54,11 @@ def _tables(report: Report) -> "list[Table]":
         table = _table("modality", "samples", "tokens min", "median", "max", "features")
         for name, size in report.modalities.items():
             table.add_row(escape(name), str(size.samples), *(f"{n:g}" for n in size.tokens), str(size.features))
+        tables.append(table)
+    if report.stems:
+        table = _table("modality", "proposed stem (options.all.stem)", "tokens", "why")
+        for name, proposal in report.stems.items():
+            table.add_row(escape(name), escape(in_yaml(proposal.stem)), str(proposal.tokens), escape(proposal.why))
         tables.append(table)
     if report.media:
         table = _table("media", "files", "seconds min", "median", "max", "picture", "sound")
