@@ -199,6 +199,9 @@ class Train:
     """factor of the plateau decay"""
     ema: float = 0.0
     """share that a running mean of the weights keeps at every step; the mean is what is scored and saved. 0 = off"""
+    swa: float = 0.0
+    """stochastic weight averaging: share of the epochs, the last ones, at whose ends the weights are taken into a mean,
+    which from then on is scored and saved. 0 = off; not with ema"""
     mixup_alpha: float = 0.3
     """strength of the multimodal manifold mixup, Beta(alpha, alpha); 0 = off"""
     mixup: Literal["manifold", "every_layer", "input"] = "manifold"
@@ -210,7 +213,10 @@ class Train:
     """share of the target spread over all classes (not with multilabel and regression)"""
     best: str = "loss"
     """score of the validation split that chooses the epoch whose weights are kept: loss (without validation clips, the
-    training loss) or any that metrics.jsonl has: top1, macro_f1, map, mae, top1_verb"""
+    training loss) or any that metrics.jsonl has: top1, macro_f1, map, mae, top1_verb; last: the last epoch's are"""
+    best_over: int = 1
+    """epochs whose scores `best` compares as their mean, the last of which is kept: where few clips or one person
+    validate, a single epoch's score is good by chance"""
     balance: Literal["none", "weights", "sampler"] = "none"
     """for rare classes. weights: the loss of a clip counts as its class is rare (scikit-learn's balanced); sampler: an
     epoch draws as many clips as there are, with replacement, every class alike. Not with regression"""
@@ -336,6 +342,8 @@ _RANGES: dict[str, tuple[float, float]] = {
     "train.patience": (0, _COUNT),
     "train.decay": (0, _SHARE),
     "train.ema": (0, _SHARE),
+    "train.swa": (0, 1.000001),
+    "train.best_over": (1, _COUNT),
     "train.mixup_alpha": (0, _NUMBER),
     "train.mixup_warmup": (0, float("inf")),
     "train.label_smoothing": (0, _SHARE),

@@ -39,6 +39,11 @@ def check_config(config: Config) -> None:
             f"train.warmup_epochs is {config.train.warmup_epochs} of {config.train.epochs} epochs: the rate would not "
             "be reached; give fewer"
         )
+    if config.train.ema and config.train.swa:
+        raise ValueError(
+            f"train.ema is {config.train.ema:g} and train.swa {config.train.swa:g}: two means of the weights; set one "
+            "of them to 0"
+        )
     if not config.data.separator or (config.data.separator != "|" and config.data.task not in ("auto", "multilabel")):
         raise ValueError(
             f"data.separator is {config.data.separator!r}, data.task {config.data.task}; expected a text, and several "

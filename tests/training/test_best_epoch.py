@@ -60,6 +60,24 @@ def test_the_first_epoch_with_the_best_score_is_kept_though_the_run_was_stopped(
     assert same == (at_three == CHOSEN[best])
 
 
+@pytest.mark.usefixtures("made_up")
+@pytest.mark.parametrize(
+    ("best", "over", "epoch", "score"),
+    [("loss", 2, 3, 0.6), ("top1", 3, 4, 1 / 3), ("last", 1, 4, 0.6), ("last", 2, 4, 0.65)],
+)
+def test_a_mean_over_epochs_or_the_last_one_chooses_though_the_run_was_stopped(
+    tmp_path: Path, best: str, over: int, epoch: int, score: float
+) -> None:
+    """By hand: the loss over two epochs is .9, .7, .6, .65; top-1 over three is .1, .15, .233, .333."""
+    config = config_of(tmp_path / "data", "class", epochs=4, best=best, best_over=over)
+    run, stops = tmp_path / "run", iter([False, True, False, False])
+    train(config, run, root=Path(), measured=False, stop=lambda _: next(stops))
+    train(config, run, root=Path(), measured=False, resume=True)
+    assert json.loads((run / "result.json").read_text())["best_epoch"] == epoch
+    facts = checkpoint.load(run / "model.safetensors").facts
+    assert facts == {"epoch": epoch, f"valid_{'top1' if best == 'top1' else 'loss'}": pytest.approx(score)}
+
+
 def test_the_report_names_what_chose_the_epoch(tmp_path: Path) -> None:
     run = train(
         config_of(tmp_path / "data", "class", epochs=1, best="macro_f1"), tmp_path / "run", root=Path(), measured=False

@@ -80,6 +80,17 @@ def test_a_cosine_goes_on_at_the_rate_of_the_longer_one_and_says_so(config: Conf
     assert result_of(run)["warnings"][:2] == [AGAIN, told]
 
 
+def test_a_mean_of_the_last_epochs_begins_anew_and_says_so(config: Config, tmp_path: Path) -> None:
+    config = to(config, 2, ema=0.0, swa=0.5, best="last")
+    planned = run_of(to(config, 4), tmp_path / "planned")
+    run = run_of(config, tmp_path / "run")
+    run_of(to(config, 4), run)
+    mine, theirs = (checkpoint.load(folder / "model.safetensors").tensors for folder in (run, planned))
+    assert all(torch.equal(tensor, theirs[key]) for key, tensor in mine.items())
+    told = "the mean of the last weights was planned for 2 epochs; in some it may have been scored"
+    assert result_of(run)["warnings"][:2] == [AGAIN, told]
+
+
 class Killed(BaseException):
     """As sudden as a signal."""
 

@@ -119,6 +119,19 @@ def test_a_run_that_lost_its_epochs_is_not_resumed(tmp_path: Path) -> None:
         train(config, run, root=Path(), resume=True)
 
 
+def test_a_run_stopped_amid_the_epochs_that_are_averaged_resumes_to_the_same_run(
+    config: Config, tmp_path: Path
+) -> None:
+    config = dataclasses.replace(
+        config, train=dataclasses.replace(config.train, epochs=4, ema=0.0, swa=0.75, best="top1", best_over=2)
+    )
+    whole = train(config, tmp_path / "whole", root=Path(), measured=False)
+    run, stops = tmp_path / "run", iter([False, True])
+    train(config, run, root=Path(), measured=False, stop=lambda _: next(stops))
+    assert checkpoint.load(run / "last.safetensors").tensors["mean/n_averaged"] == 1
+    assert_same_run(train(config, run, root=Path(), resume=True, measured=False), whole)
+
+
 class Killed(BaseException):
     """As sudden as a signal, within the process."""
 

@@ -285,6 +285,28 @@ def test_a_running_mean_of_the_weights_is_what_is_kept_and_scored(
     assert found["loss"] == pytest.approx(result_of(run)["test"]["loss"], rel=1e-5)
 
 
+def test_the_weights_after_each_of_the_last_epochs_are_averaged(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of four epochs the last half; before, the weights themselves are validated."""
+    weights, scored = [], []
+
+    def flat(model: torch.nn.Module) -> torch.Tensor:
+        return torch.cat([p.detach().flatten() for p in model.parameters()])
+
+    def noted(self: _Run, valid=_Run._valid_scores):
+        weights.append(flat(self.model))
+        scored.append(flat(self.scored))
+        return valid(self)
+
+    monkeypatch.setattr(_Run, "_valid_scores", noted)
+    run = run_of(tiny.config(data, epochs=4, swa=0.5, best="last"), tmp_path / "run")
+    expected = [weights[0], weights[1], weights[2], (weights[2] + weights[3]) / 2]
+    torch.testing.assert_close(scored, expected)
+    torch.testing.assert_close(flat(load(run).model), expected[3])
+    assert result_of(run)["best_epoch"] == 4
+
+
 def test_a_loss_that_is_no_number_stops_with_what_to_do(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -10,7 +10,7 @@ from sparsefuse.runs.summary import metric
 
 def check_best(best: str, valid: ClipDataset) -> None:
     """Raises ValueError, naming those that there are, unless the validation split has this score (`train.best`)."""
-    if best == "loss":  # the training loss, if there are no validation clips
+    if best in ("last", "loss"):  # the training loss, if there are no validation clips
         return
     if not len(valid):
         raise ValueError(
@@ -25,5 +25,7 @@ def check_best(best: str, valid: ClipDataset) -> None:
 
 
 def better(best: str, score: float, than: float) -> bool:
-    """Whether a score is better than an earlier one."""
+    """Whether a score is better than an earlier one; of `last`, the later is."""
+    if best == "last":
+        return True
     return score > than if best != "loss" and metric(best).higher_is_better else score < than

@@ -43,11 +43,15 @@ def extend(folder: RunFolder, config: Config, before: int) -> None:
         caveats.append(
             f"the cosine was planned for {before} epochs; extended to {spec.epochs}, it went on at {rate:.3g}"
         )
+    if spec.swa:
+        caveats.append(f"the mean of the last weights was planned for {before} epochs; in some it may have been scored")
     log.info("%s goes on after %d epochs, to %d", folder.path, folder.num_epochs, spec.epochs)
     if caveats and folder.checkpoint.exists():
         saved = checkpoint.load(folder.checkpoint)
         progress = saved.facts["progress"]
         progress["warnings"] = list(dict.fromkeys([*progress.get("warnings", []), *caveats]))
+        if spec.swa:
+            saved.tensors["mean/n_averaged"].zero_()  # it begins anew
         checkpoint.save(folder.checkpoint, saved.tensors, saved.facts)
     for file in (folder.file(Result), folder.predictions):  # the configuration is written after they are gone
         file.unlink(missing_ok=True)

@@ -27,6 +27,8 @@ class Position:
     """`train.best` of the best epoch so far"""
     best_epoch: int = 0
     """0 = none yet"""
+    recent: list[float] = field(default_factory=list)
+    """scores of the last `train.best_over` epochs, at most"""
     warnings: list[str] = field(default_factory=list)
     """what sets the run apart from one that was planned as it is (see `extend`)"""
 

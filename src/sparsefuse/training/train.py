@@ -11,6 +11,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+from statistics import fmean
 from types import MappingProxyType
 from typing import Any
 
@@ -171,7 +172,7 @@ class _Run:
             self.network = DistributedDataParallel(self.network)
         self.optimizer = new_optimizer(model.parameters(), spec)
         self.schedule = Schedule(self.optimizer, spec)
-        self.mean = AveragedModel(model) if spec.ema else None
+        self.mean = AveragedModel(model) if spec.ema or spec.swa else None
         self.learner = Learner(model, self.mean, self.optimizer, self.schedule)
         check_best(spec.best, clips.splits["valid"])
         check_balance(spec.balance, clips.labels)
@@ -187,8 +188,8 @@ class _Run:
 
     @property
     def scored(self) -> FusionModel:
-        """The model that is validated, tested and saved: the weights' running mean if there is one."""
-        model = self.mean.module if self.mean else self.model
+        """The model that is validated, tested and saved: the weights' mean if there is one."""
+        model = self.mean.module if self.mean and self.mean.n_averaged else self.model
         assert isinstance(model, FusionModel)
         return model
 
@@ -205,11 +206,14 @@ class _Run:
         followers = Followers(self.folder.path, at.epoch, log=log, on_epoch=on_epoch) if self.rank.first else None
         for epoch in range(at.epoch, self.config.train.epochs):
             at = self._epoch(replace(at, epoch=epoch), progress)
+            self._average(epoch)
             train_loss = at.loss_sum / len(self.clips.splits["train"])
             valid = self._valid_scores()
             loss = self._demand_finite(valid.get("loss", train_loss), epoch)
-            score = loss if self.config.train.best == "loss" else valid[self.config.train.best]
-            if not at.best_epoch or better(self.config.train.best, score, at.best_score):
+            spec = self.config.train
+            recent = [*at.recent, loss if spec.best in ("last", "loss") else valid[spec.best]][-spec.best_over :]
+            at, score = replace(at, recent=recent), fmean(recent)
+            if not at.best_epoch or better(spec.best, score, at.best_score):
                 at = replace(at, best_score=score, best_epoch=epoch + 1)
                 self._save_best(at)
             valid = {f"valid_{name}": value for name, value in valid.items()}
@@ -226,6 +230,12 @@ class _Run:
                 return False
         self.ended = at
         return True
+
+    def _average(self, epoch: int) -> None:
+        """Takes the weights after one of the last epochs into their mean (`train.swa`)."""
+        spec = self.config.train
+        if self.mean and spec.swa and epoch >= spec.epochs - max(round(spec.swa * spec.epochs), 1):
+            self.mean.update_parameters(self.model)
 
     def _epoch(self, at: Position, progress: EpochProgress) -> Position:
         """The batches of one epoch that are not done yet."""
@@ -277,7 +287,7 @@ class _Run:
             nn.utils.clip_grad_norm_(self.model.parameters(), spec.clip)
         self.schedule.before_step(at.epoch * count + at.batch, count)
         self.optimizer.step()
-        if self.mean:
+        if self.mean and spec.ema:
             update_mean(self.mean, self.model, spec.ema)
         return distributed.sum_over(each.detach().sum(), self.rank)
 
@@ -379,7 +389,8 @@ class _Run:
 
     def _save_best(self, at: Position) -> None:
         if self.rank.first:
-            facts = {"epoch": at.best_epoch, f"valid_{self.config.train.best}": at.best_score}
+            best = self.config.train.best
+            facts = {"epoch": at.best_epoch, f"valid_{'loss' if best == 'last' else best}": at.best_score}
             write_weights(self.folder, self.scored, self.clips.stats, facts)
 
     def _restore(self) -> Position:
