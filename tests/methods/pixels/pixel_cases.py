@@ -1,5 +1,5 @@
-"""What the contract of methods on pixels is tried on: every method with its `TEST` options, in both tasks, a few
-variants, and a ragged batch of noise.
+"""What the contract of methods on pixels is tried on: every method with its `TEST` options, variants and the other
+task, which are slow tests, and a ragged batch of noise.
 
 A new file in `sparsefuse/methods/pixels/` is picked up by itself.
 """
@@ -24,9 +24,14 @@ VARIANTS = {
         {"channel_threshold": 1.5, "channel_penalty": 0.1},
     ],
     "unimodal": [{"stream": "normal"}],
+    "late": [{"shared": "all"}, {"shared": "all_but_norm", "loss": "mean"}],
+    "mbt": [{"shared": "all_but_norm", "loss": "each"}],
+    "sft": [{"unimodal_depth": 0}],
 }
-BASE = [(name, {"task": task, **find(name).TEST}) for name in methods() for task in SIZE]
+BASE = [(name, {"task": "segment", **find(name).TEST}) for name in methods()]
+BASE += [("tokenfusion", {"task": "translate", **find("tokenfusion").TEST})]
 VARIED = [(name, {"task": "segment", **find(name).TEST, **options}) for name in VARIANTS for options in VARIANTS[name]]
+VARIED += [(name, {"task": "translate", **find(name).TEST}) for name in methods() if name != "tokenfusion"]
 # Rows and columns of each sample; the streams that it lacks.
 SIZES = [(20, 22), (9, 13), (11, 6), (20, 22)]
 LACKS = [(), ("depth",), ("rgb",), ("rgb", "normal")]

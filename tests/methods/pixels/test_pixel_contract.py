@@ -106,7 +106,7 @@ def test_training_is_finite_where_samples_lack_streams(case):
 @pytest.mark.parametrize("base", [case for case in BASE if "segment" in case[1].values()], ids=case_id)
 def test_counted_multiply_adds_are_those_of_pytorch(base):
     """Decoders of translation have no other products than encoders."""
-    model, batch = model_of(base), whole(1)
+    model, batch = model_of(base).requires_grad_(False), whole(1)
     with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH), torch.no_grad():
         model(batch)
     assert 2 * count_pixels(model, 16, 24) == counter.get_total_flops()

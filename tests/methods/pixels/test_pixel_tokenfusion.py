@@ -63,7 +63,7 @@ def test_translation_exchanges_in_the_last_block_of_each_stage():
     assert [len(layer.blocks) for layer in model.layers if hasattr(layer, "scores")] == [1, 1, 1]
 
 
-@pytest.mark.parametrize(("threshold", "target"), [(0.3, 0.2), (0.02, 0.3)])
+@pytest.mark.parametrize(("threshold", "target"), [pytest.param(0.3, 0.2, marks=pytest.mark.slow), (0.02, 0.3)])
 def test_the_penalty_draws_the_share_to_its_target(threshold, target):
     model = made(threshold=threshold, target_share=target)
     shares = lambda: torch.stack(list(model(batch()).shares().values()))  # noqa: E731
