@@ -46,12 +46,28 @@ def extend(folder: RunFolder, config: Config, before: int) -> None:
     if spec.swa:
         caveats.append(f"the mean of the last weights was planned for {before} epochs; in some it may have been scored")
     log.info("%s goes on after %d epochs, to %d", folder.path, folder.num_epochs, spec.epochs)
+    _keep(folder, caveats, new_mean=bool(spec.swa))
+    for file in (folder.file(Result), folder.predictions):  # the configuration is written after they are gone
+        file.unlink(missing_ok=True)
+
+
+def end(folder: RunFolder, config: Config) -> Config:
+    """Makes a run that was stopped one that is planned for the epochs it has; returns its configuration. Trained with
+    that, it gets its results."""
+    done = folder.num_epochs
+    if done < config.train.epochs:
+        _keep(folder, [f"it ended after {done} of {config.train.epochs} epochs: there was no more time"])
+    ended = with_epochs(config, done)
+    folder.write_located(ended)
+    return ended
+
+
+def _keep(folder: RunFolder, caveats: list[str], *, new_mean: bool = False) -> None:
+    """Adds them to the checkpoint."""
     if caveats and folder.checkpoint.exists():
         saved = checkpoint.load(folder.checkpoint)
         progress = saved.facts["progress"]
         progress["warnings"] = list(dict.fromkeys([*progress.get("warnings", []), *caveats]))
-        if spec.swa:
+        if new_mean:
             saved.tensors["mean/n_averaged"].zero_()  # it begins anew
         checkpoint.save(folder.checkpoint, saved.tensors, saved.facts)
-    for file in (folder.file(Result), folder.predictions):  # the configuration is written after they are gone
-        file.unlink(missing_ok=True)

@@ -1,0 +1,130 @@
+"""Successive halving (Jamieson and Talwalkar 2016): candidates in; few epochs for all, more for the better half, all
+epochs for the last two. A run goes on from where it was left, so no epoch is trained twice.
+
+The cheapest is trained first, and every run that comes out has its results: when time is up, the best is usable.
+"""
+
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from typing import NamedTuple
+
+from sparsefuse.config import Config
+from sparsefuse.experiments.clock import Clock
+from sparsefuse.experiments.grid import Cell, run_cell
+from sparsefuse.experiments.progress import GridProgress
+from sparsefuse.parallel.cores import threads
+from sparsefuse.parallel.workers import each
+from sparsefuse.runs.records import Result
+from sparsefuse.runs.summary import METRICS
+from sparsefuse.training import extend
+from sparsefuse.training.best import better
+
+log = logging.getLogger(__name__)
+
+
+class Rung(NamedTuple):
+    """So many runs are trained to so many epochs."""
+
+    runs: int
+    epochs: int
+
+
+def rungs(runs: int, epochs: int) -> list[Rung]:
+    """Half the runs for twice the epochs, until two get all: 7 of 40 epochs are 7 x 10, 4 x 20, 2 x 40."""
+    counts = [runs]
+    while counts[-1] > 2 and 2 ** len(counts) <= epochs:
+        counts.append(-(-counts[-1] // 2))
+    last = len(counts) - 1
+    return [Rung(count, -(-epochs // 2 ** (last - place))) for place, count in enumerate(counts)]
+
+
+class Halving(NamedTuple):
+    """Where and how candidates are trained."""
+
+    main: str
+    """the score of the validation clips that chooses"""
+    clock: Clock
+    jobs: int
+    """runs at a time"""
+
+    def run(self, cells: Sequence[Cell], gmacs: Sequence[float]) -> tuple[list[Cell], dict[str, str]]:
+        """The runs of the last rung that was begun, best first, of equals the cheaper; and what failed, by name.
+
+        `cells` have the epochs of the last rung; `gmacs` are their costs. Raises ValueError for a run that was started
+        with another configuration.
+        """
+        cost = {cell.name: one for cell, one in zip(cells, gmacs, strict=True)}
+        kept, failed = sorted(cells, key=lambda cell: cost[cell.name]), dict[str, str]()
+        for cell in kept:
+            if cell.run.started:
+                cell.run.check_same(extend.with_epochs(cell.config, cell.run.read(Config).train.epochs))
+        sign = -1 if METRICS[self.main].higher_is_better else 1
+        for rung in rungs(len(kept), kept[0].config.train.epochs):
+            kept = kept[: rung.runs]
+            failed |= self._train([_planned(cell, rung.epochs) for cell in kept])
+            kept = [cell for cell in kept if cell.name not in failed and (cell.run.finished or cell.run.num_epochs)]
+            kept.sort(key=lambda cell: (sign * score_after(cell, rung.epochs, self.main), cost[cell.name]))
+            if self.clock.up or not kept:
+                break
+            log.info("%s", self._say(kept, rung.epochs))
+        for cell in kept:
+            if not cell.run.finished:  # cut, now or by a kill, and worth what it has learned
+                ended = cell._replace(config=extend.end(cell.run, cell.config), threads=threads())
+                if error := run_cell(ended).error:
+                    failed[cell.name] = error
+        self.clock.note()
+        return [cell for cell in kept if cell.name not in failed], failed
+
+    def _train(self, cells: Sequence[Cell]) -> dict[str, str]:
+        """Trains to the cells' epochs until time is up; returns what failed."""
+        failed = {}
+        open_cells = [cell for cell in cells if not _has(cell)]
+        jobs = min(self.jobs, max(len(open_cells), 1))
+        ready = [cell._replace(stop=self.clock, threads=threads(jobs)) for cell in open_cells]
+        with (
+            GridProgress({cell.folder: cell.config.train.epochs for cell in cells}) as progress,
+            closing(each(run_cell, self._while_there_is_time(ready), jobs, waiting=progress.update)) as ended,
+        ):
+            for cell, result in ended:
+                if error := result.error if result else "its process died":
+                    failed[cell.name] = error
+                    log.error("%s: %s", cell.folder, error)
+                progress.update()
+        return failed
+
+    def _while_there_is_time(self, cells: Sequence[Cell]) -> Iterator[Cell]:
+        """The cells that may begin; the first in any case, for there must be a model."""
+        for cell in cells:
+            if self.clock.up and any(one.run.num_epochs for one in cells):
+                return
+            yield cell
+
+    def _say(self, kept: Sequence[Cell], epochs: int) -> str:
+        scores = ", ".join(f"{cell.name} {score_after(cell, epochs, self.main):.3f}" for cell in kept)
+        return f"{METRICS[self.main].title} on the validation split after {epochs} epochs: {scores}"
+
+
+def score_after(cell: Cell, epochs: int, main: str) -> float:
+    """The validation score, after so many epochs, of the weights that were kept until then."""
+    best = cell.config.train.best
+    lines = [epoch.scores for epoch in cell.run.epochs()[:epochs]]
+    if not lines:  # what is not trained in epochs
+        return cell.run.read(Result).valid[main]
+    kept = lines[0]
+    for line in lines[1:]:
+        if better(best, line[f"valid_{best}"], kept[f"valid_{best}"]):
+            kept = line
+    return kept[f"valid_{main}"]
+
+
+def _planned(cell: Cell, epochs: int) -> Cell:
+    return cell._replace(config=extend.with_epochs(cell.config, epochs))
+
+
+def _has(cell: Cell) -> bool:
+    """Whether the run has these epochs: it ended with them, or goes on to more since an earlier call."""
+    if not cell.run.started:
+        return False
+    epochs, wanted = cell.run.read(Config).train.epochs, cell.config.train.epochs
+    return epochs > wanted or (epochs == wanted and cell.run.finished)

@@ -1,0 +1,194 @@
+"""Successive halving: who goes on, to how many epochs, and what a limit of time leaves."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+
+import tiny
+from sparsefuse.config import Config, Train
+from sparsefuse.experiments import clock as clocks
+from sparsefuse.experiments import halving
+from sparsefuse.experiments.clock import Clock, seconds_of
+from sparsefuse.experiments.grid import Cell, Ended, grid, run_cell
+from sparsefuse.experiments.halving import Halving, rungs
+from sparsefuse.experiments.variants import Variant
+from sparsefuse.runs.folder import RunFolder
+from sparsefuse.runs.records import Epoch, Result
+
+
+@pytest.fixture
+def now(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The time that the clock reads, to be changed."""
+    time = [1000.0]
+    monkeypatch.setattr(clocks.time, "monotonic", lambda: time[0])
+    return time
+
+
+@pytest.mark.parametrize(
+    ("runs", "epochs", "expected"),
+    [
+        (7, 40, [(7, 10), (4, 20), (2, 40)]),
+        (12, 40, [(12, 5), (6, 10), (3, 20), (2, 40)]),
+        (3, 9, [(3, 5), (2, 9)]),
+        (2, 40, [(2, 40)]),
+        (1, 3, [(1, 3)]),
+        (9, 1, [(9, 1)]),
+        (9, 2, [(9, 1), (5, 2)]),
+    ],
+)
+def test_half_the_runs_get_twice_the_epochs(runs: int, epochs: int, expected: list[tuple[int, int]]) -> None:
+    assert rungs(runs, epochs) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("90", 90), ("90s", 90), ("20m", 1200), ("1.5h", 5400), (30, 30), (0.5, 0.5)]
+)
+def test_a_limit_is_a_number_and_its_unit(text: str | float, seconds: float) -> None:
+    assert seconds_of(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["20 minutes", "-3m", "0", "m", "1d", "nan", "1e3s"])
+def test_another_limit_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r"expected seconds, or a number and its unit: 90s, 20m, 1.5h"):
+        seconds_of(text)
+
+
+def test_a_clock_goes_on_where_the_last_call_noted_it(tmp_path: Path, now: list[float]) -> None:
+    clock = Clock.begin(tmp_path / "clock.json", "100s")
+    now[0] += 60
+    assert not clock(tmp_path)
+    now[0] = 5.0  # after a restart of the machine
+    clock = Clock.begin(tmp_path / "clock.json", "100s")
+    assert clock.used == 60
+    now[0] += 39
+    assert not clock(tmp_path)
+    now[0] += 1
+    assert clock(tmp_path)
+    assert Clock.begin(tmp_path / "clock.json", "2m").up is False
+
+
+SCORES = {"poor": [0.1, 0.1, 0.1, 0.1], "late": [0.2, 0.5, 0.6, 0.9], "soon": [0.4, 0.4, 0.4, 0.4],
+          "dear": [0.4, 0.4, 0.4, 0.4]}  # fmt: skip
+GMACS = {"poor": 1.0, "late": 4.0, "soon": 2.0, "dear": 3.0}
+
+
+@pytest.fixture
+def trained(monkeypatch: pytest.MonkeyPatch, now: list[float]) -> list[tuple[str, int]]:
+    """Training takes 10 s an epoch and scores as `SCORES`; (name, epochs that it ended with) of each call."""
+    calls = []
+
+    def train(cell: Cell) -> Ended:
+        run, wanted = cell.run, cell.config.train.epochs
+        run.path.mkdir(parents=True, exist_ok=True)
+        run.write(cell.config)
+        run.file(Result).unlink(missing_ok=True)
+        calls.append((cell.name, wanted))
+        for epoch in range(run.num_epochs, wanted):
+            score = SCORES[cell.name][epoch]
+            run.add_epoch(Epoch(epoch + 1, 0.1, 1.0, 10.0, {"valid_loss": 1 - score, "valid_top1": score}))
+            now[0] += 10
+            if cell.stop and cell.stop(run.path):
+                return Ended("", [])
+        run.file(Result).write_text(json.dumps("a result"))
+        return Ended("", [])
+
+    monkeypatch.setattr(halving, "run_cell", train)
+    return calls
+
+
+def halve(folder: Path, limit: str = "") -> tuple[list[str], dict[str, str]]:
+    """Of the four in `SCORES`, for four epochs."""
+    config = Config(train=Train(epochs=4))
+    cells = [Cell(name, config, folder / name, Path(), tested=False) for name in SCORES]
+    clock = Clock.begin(folder / "clock.json", limit)
+    kept, failed = Halving("top1", clock, jobs=1).run(cells, [GMACS[name] for name in SCORES])
+    return [cell.name for cell in kept], failed
+
+
+def test_the_better_half_goes_on_and_the_cheapest_of_equals_does(tmp_path: Path, trained: list) -> None:
+    """4 of 2 epochs, cheapest first; late leads, and of soon and dear, which are equal, the cheaper gets all epochs."""
+    assert halve(tmp_path) == (["late", "soon"], {})
+    assert trained == [("poor", 2), ("soon", 2), ("dear", 2), ("late", 2), ("late", 4), ("soon", 4)]
+
+
+def test_time_that_is_up_cuts_and_the_best_so_far_is_a_usable_model(tmp_path: Path, trained: list) -> None:
+    """25 s: poor has its 20 s, soon is cut after one epoch of 10 s and is ended there, the others never begin."""
+    assert halve(tmp_path, "25s") == (["soon", "poor"], {})
+    assert trained == [("poor", 2), ("soon", 2), ("soon", 1)]
+    assert {run.path.name: run.num_epochs for run in finished(tmp_path)} == {"poor": 2, "soon": 1}
+
+
+def test_the_first_run_is_trained_an_epoch_whatever_the_time(tmp_path: Path, trained: list, now: list[float]) -> None:
+    (tmp_path / "clock.json").write_text('{"seconds": 3600.0}')  # of extraction
+    assert halve(tmp_path, "1m") == (["poor"], {})
+    assert [run.num_epochs for run in finished(tmp_path)] == [1]
+
+
+def test_a_killed_search_ends_as_one_that_was_not(
+    tmp_path: Path, trained: list, monkeypatch: pytest.MonkeyPatch, now: list[float]
+) -> None:
+    """Killed in the second rung, it does not train the first again, and ranks it as it was then."""
+    train = halving.run_cell
+
+    def killed(cell: Cell) -> Ended:
+        if cell.config.train.epochs == 4:
+            train(cell._replace(config=_epochs(cell.config, 3)))  # late's third epoch, and no result
+            cell.run.write(cell.config)
+            cell.run.file(Result).unlink()
+            raise KeyboardInterrupt
+        return train(cell)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(halving, "run_cell", killed)
+        with pytest.raises(KeyboardInterrupt):
+            halve(tmp_path, "125s")
+    del trained[:]
+    now[0] += 1e6  # passes between the calls, and does not count
+    assert halve(tmp_path, "125s") == (["late", "soon"], {})
+    assert trained == [("late", 4), ("soon", 4)]
+    assert halve(tmp_path, "125s") == (["late", "soon"], {})
+    assert len(trained) == 2, "nothing is trained again"
+    assert Clock.begin(tmp_path / "clock.json").used == 120, "12 epochs of 10 s, before and after the kill"
+
+
+def test_with_more_time_a_search_goes_on(tmp_path: Path, trained: list) -> None:
+    halve(tmp_path, "25s")
+    del trained[:]
+    assert halve(tmp_path) == (["late", "soon"], {})
+    assert trained == [("soon", 2), ("dear", 2), ("late", 2), ("late", 4), ("soon", 4)]
+
+
+def test_a_run_that_fails_is_named_and_the_others_go_on(
+    tmp_path: Path, trained: list, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train = halving.run_cell
+    monkeypatch.setattr(halving, "run_cell", lambda cell: Ended("bad", []) if cell.name == "late" else train(cell))
+    assert halve(tmp_path) == (["soon", "dear"], {"late": "bad"})
+
+
+def finished(folder: Path) -> list[RunFolder]:
+    return [run for path in sorted(folder.iterdir()) if (run := RunFolder(path)).finished]
+
+
+def _epochs(config: Config, epochs: int) -> Config:
+    return dataclasses.replace(config, train=dataclasses.replace(config.train, epochs=epochs))
+
+
+def test_runs_that_are_cut_and_go_on_are_those_that_were_not(tmp_path: Path, now: list[float]) -> None:
+    """With real training, of two methods: the second is cut after one of two epochs, then given the rest."""
+    config = tiny.config(tiny.write_set(tmp_path / "data"), epochs=2)
+    (tmp_path / "clock.json").write_text('{"seconds": 60.0}')
+    cells = grid(config, [Variant("late", "late"), Variant("concat", "concat")], [0], tmp_path / "runs", root=Path())
+    cells = [cell._replace(tested=False) for cell in cells]
+    cut, failed = Halving("top1", Clock.begin(tmp_path / "clock.json", 60), 1).run(cells, [1.0, 2.0])
+    assert ([cell.name for cell in cut], failed) == (["late"], {})
+    result = cut[0].run.read(Result)
+    assert (result.epochs, len(cut[0].run.epochs())) == (1, 1)
+    assert "it ended after 1 of 2 epochs: there was no more time" in result.warnings
+    kept, _ = Halving("top1", Clock.begin(tmp_path / "clock.json"), 1).run(cells, [1.0, 2.0])
+    assert {cell.name for cell in kept} == {"late", "concat"}
+    whole = run_cell(cells[0]._replace(folder=tmp_path / "whole"))
+    assert not whole.error
+    assert tiny.epochs(cells[0].folder) == tiny.epochs(tmp_path / "whole")
