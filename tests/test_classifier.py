@@ -24,6 +24,7 @@ from sparsefuse.explain import Explanation
 from sparsefuse.files.skipped import Unusable
 from sparsefuse.methods import methods, option_names
 from sparsefuse.runs.folder import RunFolder
+from sparsefuse.runs.records import Choice, Result
 
 QUICK = {"dim": 10, "num_heads": 2, "fusion_depth": 1, "epochs": 4, "lr": 0.02, "batch_size": 8, "mixup_alpha": 0.0}
 WORDS = ["clap", "sing", "talk"]
@@ -335,6 +336,7 @@ def test_an_unknown_argument_is_an_error_with_the_nearest_match(name: str, messa
         ({"method": "late", "keep": 3}, "unknown option of late 'keep'"),
         ({"method": "stf", "keep": 3}, "unknown method 'stf'; did you mean 'sft'"),
         ({"gmacs": 1}, "it needs method='auto'"),
+        ({"time_limit": "5m"}, "it needs method='auto'"),
     ],
 )
 def test_what_does_not_go_together_is_an_error_of_fit(arguments: dict[str, Any], message: str) -> None:
@@ -352,28 +354,47 @@ def test_a_wrong_value_names_the_argument() -> None:
 
 def test_no_option_of_a_method_has_the_name_of_a_setting() -> None:
     """Else an argument would mean two things."""
-    from sparsefuse.classifier import _SETTINGS
+    from sparsefuse.classifier import _OWN, _SETTINGS
 
     for method in methods():
-        assert not {*option_names(method)} & {*_SETTINGS, "method", "gmacs", "verbose"}
+        assert not {*option_names(method)} & {*_SETTINGS, *_OWN}
 
 
 @pytest.mark.slow
-def test_auto_keeps_the_method_that_validates_best(monkeypatch, made_up_costs) -> None:
-    monkeypatch.setattr("sparsefuse.classifier.fusions", lambda: ["concat", "late", "sft"])
-    clf = quick("auto", epochs=2, keep=2).fit(clips(24))
-    runs = {
-        path.name.split("-")[0]: json.loads((path / "result.json").read_text()) for path in clf.run_.parent.iterdir()
+def test_auto_keeps_the_method_that_validates_best(tmp_path: Path) -> None:
+    clf = quick("auto", epochs=2, keep=2).fit(clips(24), out=tmp_path)
+    choice = RunFolder(clf.run_).read(Choice)
+    assert {one.name for one in choice.candidates} == {
+        "unimodal (rgb)",
+        "unimodal (sound)",
+        "late",
+        "sft",
+        "mbt",
+        "concat",
     }
-    assert set(runs) == {"concat", "late", "sft"}
-    best = max(runs.values(), key=lambda run: (run["valid"]["top1"], -run["cost"]["gmacs"]))
-    assert clf.run_.name == f"{best['method']}-seed0"
+    assert RunFolder(clf.run_).read(Result).name == choice.candidates[0].name
     assert clf.predict(clips(3)).shape == (3,)
-    limit = sorted(run["cost"]["gmacs"] for run in runs.values())[0] * 1.01
-    small = quick("auto", epochs=1, gmacs=limit).fit(clips(24))
-    assert len(list(small.run_.parent.iterdir())) == 1
-    with pytest.raises(ValueError, match=r"the cheapest method, \w+, costs"):
+    assert not (clf.save(tmp_path / "saved") / "others").exists()
+    before = {path: path.stat().st_mtime_ns for path in clf.run_.glob("*")}
+    again = quick("auto", epochs=2, keep=2).fit(clips(24), out=tmp_path)
+    assert {path: path.stat().st_mtime_ns for path in again.run_.glob("*")} == before
+    with pytest.raises(ValueError, match="was started with"):
+        quick("auto", epochs=2, keep=2, lr=0.5).fit(clips(24), out=tmp_path)
+
+
+@pytest.mark.slow
+def test_auto_within_a_budget_may_be_a_stream_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of which only those columns count."""
+    monkeypatch.setattr("sparsefuse.experiments.candidates.METHODS", ("unimodal", "late", "sft"))
+    with pytest.raises(ValueError, match=r"the cheapest method, .*, costs") as error:
         quick("auto", epochs=1, gmacs=1e-9).fit(clips(24))
+    limit = float(str(error.value).split("costs ")[1].split()[0]) * 1.01
+    clf = quick("auto", epochs=1, gmacs=limit).fit(clips(24))
+    first, *others = RunFolder(clf.run_).read(Choice).candidates
+    assert (first.name.split()[0], first.epochs) == ("unimodal", 1)
+    assert RunFolder(clf.run_).read(Result).name == first.name
+    assert "late" in {one.name for one in others if one.left_out.startswith("over the budget: ")}
+    assert clf.predict(clips(3)).shape == (3,)
 
 
 def test_clone_and_parameters_are_scikit_learns() -> None:

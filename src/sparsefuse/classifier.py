@@ -35,7 +35,7 @@ from sparsefuse.features.extract import extract
 from sparsefuse.files.references import FILES, MEDIA, TABLES, suffix
 from sparsefuse.files.rows import read_table
 from sparsefuse.files.skipped import Unusable
-from sparsefuse.methods import fusions, methods, option_names
+from sparsefuse.methods import methods, option_names
 from sparsefuse.shown import shown
 
 if TYPE_CHECKING:
@@ -50,6 +50,7 @@ AUTO = "auto"
 VALID = 0.15
 """share of the clips that validates, if nobody says which do"""
 _DATA = "data"
+_OWN = ("method", "gmacs", "time_limit", "verbose")
 _SETTINGS = {"seed": "", "features": ""}
 _SETTINGS |= {field.name: "data" for field in dataclasses.fields(Data) if field.name not in ("manifest", "label")}
 _SETTINGS |= {field.name: "train" for field in dataclasses.fields(Train)}
@@ -60,9 +61,10 @@ class Classifier:
     """A multimodal classifier: `fit`, `predict`, `predict_proba`, `score`, as scikit-learn's, whose `clone`,
     `cross_val_score` and `GridSearchCV` take it.
 
-    `method` is the name of a fusion method, a .py file that defines `build`, or "auto": every fusion method is trained
-    once with the same seed, and the one with the best score on the validation clips stays, between equals the cheapest;
-    `gmacs` leaves out those whose cost for a clip is above it. `verbose` shows progress.
+    `method` is the name of a fusion method, a .py file that defines `build`, or "auto": each stream alone and several
+    fusion methods are tried, the poor ones for few epochs, and the one with the best score on the validation clips
+    stays, between equals the cheapest; `gmacs` leaves out those whose cost for a clip is above it, and the best that
+    there is after `time_limit` (seconds, or "20m", "1.5h") is kept. `verbose` shows progress.
 
     Options go by their names: `epochs`, `lr`, `batch_size`, `device` and all other fields of `config.Train`;
     `modalities`, `task`, `split`, `crop` and all others of `config.Data`, but for the manifest and its label; `seed`;
@@ -85,9 +87,15 @@ class Classifier:
     """
 
     def __init__(
-        self, method: str = "sft", *, gmacs: float | None = None, verbose: bool = False, **options: Any
+        self,
+        method: str = "sft",
+        *,
+        gmacs: float | None = None,
+        time_limit: str | float | None = None,
+        verbose: bool = False,
+        **options: Any,
     ) -> None:
-        self.method, self.gmacs, self.verbose = method, gmacs, verbose
+        self.method, self.gmacs, self.time_limit, self.verbose = method, gmacs, time_limit, verbose
         vars(self).update(options)
         self._options = tuple(options)
         self._check_names()
@@ -101,12 +109,11 @@ class Classifier:
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """The arguments it was made with."""
-        return {name: getattr(self, name) for name in ("method", "gmacs", "verbose", *self._options)}
+        return {name: getattr(self, name) for name in (*_OWN, *self._options)}
 
     def set_params(self, **params: Any) -> "Classifier":
         """Changes arguments by name. Raises ValueError for an unknown one."""
-        own = ("method", "gmacs", "verbose")
-        self._options = tuple(dict.fromkeys([*self._options, *(name for name in params if name not in own)]))
+        self._options = tuple(dict.fromkeys([*self._options, *(name for name in params if name not in _OWN)]))
         vars(self).update(params)
         self._check_names()
         return self
@@ -228,7 +235,7 @@ class Classifier:
             raise FileExistsError(f"{path} is not empty; give a new folder")
         if not self.run_.is_dir():
             raise FileNotFoundError(f"{self.run_} is gone; fit again, with out= to keep it")
-        shutil.copytree(self.run_, path, dirs_exist_ok=True, ignore=shutil.ignore_patterns(_DATA, ".*"))
+        shutil.copytree(self.run_, path, dirs_exist_ok=True, ignore=shutil.ignore_patterns(_DATA, "others", ".*"))
         config = RunFolder(path).read(Config)
         if self._data in Path(config.data.manifest).parents and self._data.is_dir():
             place = Path(config.data.manifest).relative_to(self._data)
@@ -330,47 +337,15 @@ class Classifier:
         """The run folder of the trained model."""
         from sparsefuse.training.train import train
 
+        name = ""
         if self.method == AUTO:
-            config, folder = self._best(config, folder / AUTO, jobs)
-        return train(config, folder, root=Path(), resume=True, measured=False, shown=self.verbose)
+            from sparsefuse.experiments.auto import auto
+            from sparsefuse.experiments.clock import Clock
 
-    def _best(self, config: Config, folder: Path, jobs: int) -> tuple[Config, Path]:
-        """The configuration and run folder of the best method by its validation clips."""
-        from sparsefuse.experiments.best import best_run
-        from sparsefuse.experiments.grid import grid
-        from sparsefuse.experiments.grid import run as run_cells
-        from sparsefuse.experiments.variants import methods_of
-        from sparsefuse.runs.folder import RunFolder
-        from sparsefuse.runs.records import Result
-
-        names = self._affordable(config)
-        variants = methods_of(config, names, Path())
-        failed = run_cells(grid(config, variants, [config.seed], folder, root=Path(), tested=False), jobs=jobs)
-        runs = [run for method in names if (run := RunFolder(folder / f"{method}-seed{config.seed}")).finished]
-        if not runs:
-            raise ValueError(f"no method could be trained: {failed[0]}")
-        best, metric = best_run(runs)
-        result = best.read(Result)
-        log.info("%s: %s %.4f on validation clips", result.method, metric, result.valid[metric])
-        return best.read(Config), best.path
-
-    def _affordable(self, config: Config) -> list[str]:
-        """The fusion methods of which a clip costs `gmacs` at most. Raises ValueError if there is none."""
-        if self.gmacs is None:
-            return fusions()
-        from sparsefuse.cost.count import count
-        from sparsefuse.data.clips import load_clips
-        from sparsefuse.training.train import new_model
-
-        clips = load_clips(config.data, Path())
-        configs = [dataclasses.replace(config, method=method) for method in fusions()]
-        costs = {c.method: count(new_model(c, clips), clips.typical).total / 1e9 for c in configs}
-        if not (names := [method for method, cost in costs.items() if cost <= self.gmacs]):
-            cheapest = min(costs, key=lambda method: costs[method])
-            raise ValueError(
-                f"gmacs={self.gmacs:g}: the cheapest method, {cheapest}, costs {costs[cheapest]:.3g} a clip"
-            )
-        return names
+            folder = folder / AUTO
+            clock = Clock.begin(folder / "clock.json", self.time_limit)
+            name, config = auto(config, folder, clock=clock, gmacs=self.gmacs, jobs=jobs)
+        return train(config, folder, root=Path(), resume=True, name=name, measured=False, shown=self.verbose)
 
     def _load(self, targets: Targets) -> None:
         """Makes the trained model ready."""
@@ -458,11 +433,15 @@ class Classifier:
         for name in options:
             if name not in available:
                 raise ValueError(unknown(f"option of {self.method}", name, available | _SETTINGS.keys()))
-        if self.gmacs is not None and self.method != AUTO:
-            raise ValueError(f"gmacs={self.gmacs} chooses among methods; it needs method={AUTO!r}, not {self.method!r}")
+        for name in ("gmacs", "time_limit"):
+            if getattr(self, name) is not None and self.method != AUTO:
+                given = f"{name}={getattr(self, name)}"
+                raise ValueError(f"{given} chooses among methods; it needs method={AUTO!r}, not {self.method!r}")
 
     def _methods(self) -> list[str]:
-        return fusions() if self.method == AUTO else [str(self.method)]
+        from sparsefuse.experiments.candidates import METHODS
+
+        return list(METHODS) if self.method == AUTO else [str(self.method)]
 
     def _given(self, name: str) -> Any:
         """An option, if it was given."""

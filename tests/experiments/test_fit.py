@@ -13,7 +13,7 @@ from sparsefuse.experiments import fit as module
 from sparsefuse.files.rows import read_table
 from sparsefuse.runs import next_steps
 from sparsefuse.runs.folder import RunFolder
-from sparsefuse.runs.records import ModelFacts, Result
+from sparsefuse.runs.records import Choice, ModelFacts, Result
 
 pytestmark = pytest.mark.usefixtures("made_up_costs")
 
@@ -73,24 +73,43 @@ def test_a_folder_of_sensor_files_becomes_a_model_and_commands_that_work(
 
 
 @pytest.mark.slow
-def test_auto_keeps_the_method_that_validates_best(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_auto_keeps_what_validates_best(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     manifest = tiny.write_set(tmp_path)
     with caplog.at_level("INFO"):
-        run = sparsefuse.fit(manifest, method="auto", out=tmp_path / "auto", epochs=1)
+        run = sparsefuse.fit(manifest, method="auto", out=tmp_path / "auto", epochs=2)
     results = {RunFolder(path): RunFolder(path).read(Result) for path in [run, *(run / "others").iterdir()]}
-    assert {result.method for result in results.values()} == {"sft", "late", "mbt"}
-    best = max(results.values(), key=lambda result: (result.valid["top1"], -result.valid["loss"]))
-    assert best == results[RunFolder(run)]
+    names = {"unimodal (rgb)", "unimodal (sound)", "sft", "late", "mbt", "concat"}
+    assert {result.name for result in results.values()} == names
+    choice = RunFolder(run).read(Choice)
+    chosen = results[RunFolder(run)]
+    assert choice.candidates[0].name == chosen.name
+    assert {one.name: (one.epochs, one.score) for one in choice.candidates} == {
+        result.name: (result.epochs, result.valid["top1"]) for result in results.values()
+    }
+    assert sorted(result.epochs for result in results.values()) == [1, 1, 1, 2, 2, 2]
+    assert chosen.epochs == 2
     assert [folder.path for folder in results if folder.tested] == [run], "one model alone sees the test split"
-    assert f"kept: {best.method}" in caplog.text
-    again = sparsefuse.fit(manifest, method="auto", out=tmp_path / "auto", epochs=1)
-    assert RunFolder(again).read(Result) == best
+    assert f"kept {chosen.name} after 2 epochs, by Top-1 on 4 validation clips" in caplog.text
+    assert "<h2>Chosen among</h2>" in (run / "report.html").read_text()
+    again = sparsefuse.fit(manifest, method="auto", out=tmp_path / "auto", epochs=2)
+    assert RunFolder(again).read(Result) == chosen
 
 
 @pytest.mark.slow
-def test_of_one_modality_auto_trains_two_methods(walks: Path) -> None:
-    run = sparsefuse.fit("walks", method="auto", epochs=1, jobs=1)
-    assert len(list((run / "others").iterdir())) == 1
+def test_of_one_modality_auto_tries_two_methods(walks: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And what is over the time is left out, and named: a minute was used by extraction."""
+    Path("runs/fit").mkdir(parents=True)
+    Path("runs/fit/clock.json").write_text('{"seconds": 60.0}')
+    run = sparsefuse.fit("walks", method="auto", epochs=2, jobs=1, time_limit="1m")
+    (first, second) = RunFolder(run).read(Choice).candidates
+    assert (first.epochs, second.left_out) == (1, "no time was left")
+    assert {first.name, second.name} == {"unimodal (series)", "sft"}
+    assert RunFolder(run).read(Result).test["top1"] >= 0.5
+
+
+def test_a_budget_is_for_auto(walks: Path) -> None:
+    with pytest.raises(ValueError, match="gmacs and time_limit choose among methods; they need method auto, not sft"):
+        sparsefuse.fit("walks", time_limit="1m")
 
 
 def test_features_may_be_said_and_few_clips_train_longer(walks: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,7 +1,6 @@
 """One call from files to a model: a folder per class, or a manifest, in; a run folder with its report out."""
 
 import logging
-import os
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -12,23 +11,20 @@ from sparsefuse.config_checks import check
 from sparsefuse.data.check.screen import summary
 from sparsefuse.data.clips import load_clips
 from sparsefuse.data.formats import prepare
-from sparsefuse.experiments.best import best_run
-from sparsefuse.experiments.grid import grid, run
-from sparsefuse.experiments.variants import methods_of, modalities_of
+from sparsefuse.experiments.auto import auto
+from sparsefuse.experiments.clock import Clock
 from sparsefuse.features._default import default_features
 from sparsefuse.features.extract import extract
 from sparsefuse.files.rows import read_table
 from sparsefuse.report import check_page
 from sparsefuse.report.page import write_report
 from sparsefuse.runs.folder import RunFolder
-from sparsefuse.runs.records import ModelFacts, Result
+from sparsefuse.runs.records import Result
 from sparsefuse.runs.summary import MAIN_METRIC, METRICS
 from sparsefuse.training.train import train
 
 log = logging.getLogger(__name__)
 
-METHODS = ("sft", "late", "mbt")
-"""What `auto` compares; of a single modality, the first two, for the third is then the second."""
 FEW = 500
 """Clips; with less, training takes smaller steps, more often."""
 LONGEST = 3000
@@ -44,18 +40,24 @@ def fit(
     features: Mapping[str, Mapping[str, Any]] | Usual = "auto",
     epochs: int = 0,
     seed: int = 0,
+    gmacs: float | None = None,
+    time_limit: str | float | None = None,
     jobs: int = 0,
 ) -> Path:
     """Prepares, checks, extracts, trains, reports; returns the run folder `out`. A rerun continues where one stopped.
 
     `source`: a folder per class, or a manifest of media, readings, text or features. The files decide what is extracted
     (`default_features`), unless `features` says; "auto" takes pretrained encoders that are installed, "raw" does not,
-    and a rerun takes what the run began with. `method` auto trains `METHODS` and keeps the one that is best on the
-    validation split, which alone is tested. `epochs` 0: 40 of few clips, 20 of many. `jobs`: processes that extract, or
-    runs at a time; 0 = one per core.
+    and a rerun takes what the run began with. `method` auto tries several (see `auto`) and keeps the best on the
+    validation split, which alone is tested: of those that cost `gmacs` a clip at most, within `time_limit` (seconds, or
+    20m, 1.5h), extraction and earlier calls included. `epochs` 0: 40 of few clips, 20 of many. `jobs`: processes
+    that extract, or runs at a time; 0 = one per core.
     Raises ValueError or FileNotFoundError for a source that cannot be used, or if `out` holds another run.
     """
     source, out = Path(source), Path(out)
+    if method != "auto" and (gmacs is not None or time_limit):
+        raise ValueError(f"gmacs and time_limit choose among methods; they need method auto, not {method}")
+    clock = Clock.begin(out / "clock.json", time_limit)
     manifest = prepare("folders", source, out / "clips") if source.is_dir() else source
     table = read_table(manifest)
     if features == "auto" and RunFolder(out).started:
@@ -66,7 +68,7 @@ def fit(
     usual = Train(epochs=40, batch_size=8) if len(table.rows) < FEW else Train()
     config = Config(
         data=data,
-        method=METHODS[0] if method == "auto" else method,
+        method="sft" if method == "auto" else method,
         features={name: dict(spec) for name, spec in features.items()},
         train=replace(usual, epochs=epochs or usual.epochs),
         seed=seed,
@@ -80,15 +82,15 @@ def fit(
             f"{made}{f'; {len(extracted.skipped)} left out' if extracted.skipped else ''} -> {extracted.manifest}",
         )
         config = replace(config, data=replace(data, manifest=str(extracted.manifest)))
-    if method == "auto" and not RunFolder(out).started:
-        config = _best(config, out, jobs)
-    elif method == "auto":
-        config = replace(config, method=RunFolder(out).read(Config).method)
+    clock.note()
+    name = ""
+    if method == "auto":
+        name, config = auto(config, out, clock=clock, gmacs=gmacs, jobs=jobs)
     if RunFolder(out).finished:  # training would leave it as it is
         clips = load_clips(config.data, Path())
         RunFolder(out).check_same_clips(clips.fingerprints, clips.labels)
-    _say("train", f"{config.method}, {config.train.epochs} epochs -> {out}")
-    train(config, out, resume=True)
+    _say("train", f"{name or config.method}, {config.train.epochs} epochs -> {out}")
+    train(config, out, resume=True, name=name)
     _say("report", f"{_scores(RunFolder(out).read(Result))} -> {write_report(out)}")
     return out
 
@@ -116,30 +118,6 @@ def _checked(config: Config, out: Path, jobs: int) -> str:
         log.warning("the longest stream has about %d tokens; the first %d of each are used", max(tokens), LONGEST)
     splits = ", ".join(f"{split} {sum(counts.values())}" for split, counts in report.balance.items())
     return f"{report.rows} clips ({splits}), {summary(report)} -> {check_page.write_page(report, out / 'check.html')}"
-
-
-def _best(config: Config, out: Path, jobs: int) -> Config:
-    """Trains each of `METHODS` below `out`; the run that is best on the validation split becomes `out` itself."""
-    others = out / "others"
-    methods = METHODS[: len(modalities_of(config, Path())) + 1]
-    _say("compare", f"{', '.join(methods)} by the validation split -> {others}")
-    cells = grid(config, methods_of(config, methods, Path()), [config.seed], others, root=Path(), tested=False)
-    if failed := run(cells, jobs=jobs):
-        raise ValueError("\n".join(["these runs failed:", *failed]))
-    chosen, main = best_run([cell.run for cell in cells])
-    best = chosen.read(Result).method
-    scores = ", ".join(f"{cell.name} {cell.run.read(Result).valid[main]:.3f}" for cell in cells)
-    _say("compare", f"{METRICS[main].title} on the validation split: {scores}; kept: {best}")
-    result = chosen.file(Result)
-    records = chosen.read(Config), chosen.read(ModelFacts)
-    for file in chosen.path.iterdir():
-        if file != result:
-            os.replace(file, out / file.name)
-    for record in records:
-        RunFolder(out).write_located(record)  # their paths were relative to the folder that the run leaves
-    os.replace(result, out / result.name)  # the result last: it says that the rest is there
-    chosen.path.rmdir()
-    return replace(config, method=best)
 
 
 def _scores(result: Result) -> str:

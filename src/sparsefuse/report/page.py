@@ -14,6 +14,7 @@ import numpy as np
 from sparsefuse.data.manifest import JOIN
 from sparsefuse.files.whole import write_text
 from sparsefuse.report import charts
+from sparsefuse.report.choice import table_of_choice
 from sparsefuse.report.table import Table
 from sparsefuse.runs.summary import (
     METRICS,
@@ -194,6 +195,7 @@ def _page(folder: Path, runs: list[Run], rows: list[Row]) -> Mapping[str, object
         "configs": [(name, asdict(config)) for name, group in groups.items() if (config := group[0].config)],
         "chosen": {name: [run.result.best_epoch for run in group] for name, group in groups.items()},
         "chosen_by": sorted({run.config.train.best for run in finished if run.config}),
+        "choices": [table_of_choice(run.choice) for run in finished if run.choice],
         "seconds": {name: mean(run.result.seconds for run in group) for name, group in groups.items()},
     }  # fmt: skip
 

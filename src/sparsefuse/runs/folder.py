@@ -11,6 +11,7 @@ metrics.jsonl       Epoch         a line per epoch
 model.safetensors                 the weights of the best epoch, and the normalisation (see `weights`)
 last.safetensors                  where to resume
 calibration.json    Calibration   the temperature of its probabilities
+choice.json         Choice        what it was chosen among, with `--method auto`
 replay.safetensors                a few old clips (see `training.replay`)
 seen.txt                          hashes of the training and validation clips' features, one a line
 predictions.csv                   the prediction for every test clip
@@ -32,15 +33,16 @@ from sparsefuse.files.located import located, relative
 from sparsefuse.files.skipped import Skip, write_skipped
 from sparsefuse.files.typed import from_json, read, write
 from sparsefuse.files.whole import read_lines, write_text
-from sparsefuse.runs.records import Calibration, Environment, Epoch, ModelFacts, Result
+from sparsefuse.runs.records import Calibration, Choice, Environment, Epoch, ModelFacts, Result
 
-Record = Config | Environment | ModelFacts | Calibration | Result
+Record = Config | Environment | ModelFacts | Calibration | Choice | Result
 T = TypeVar("T", bound=Record)
 NAMES: dict[type, str] = {
     Config: "config.json",
     Environment: "env.json",
     ModelFacts: "model.json",
     Calibration: "calibration.json",
+    Choice: "choice.json",
     Result: "result.json",
 }
 WEIGHTS, CHECKPOINT, REPLAY = "model.safetensors", "last.safetensors", "replay.safetensors"

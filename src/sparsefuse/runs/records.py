@@ -287,6 +287,37 @@ class Finetune:
 
 
 @dataclass(frozen=True)
+class Candidate:
+    """One of those that a run was chosen among."""
+
+    name: str
+    gmacs: float | None = None
+    epochs: int = 0
+    score: float | None = None
+    """of the validation split; None if it was not trained"""
+    interval: tuple[float, float] | None = None
+    """95 %, over validation clips"""
+    left_out: str = ""
+    """why it was not trained, or failed"""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """How a run was chosen (`--method auto`)."""
+
+    metric: str
+    """of the validation split"""
+    clips: int
+    """in it"""
+    seconds: float
+    """that the search took"""
+    limit: float | None
+    """seconds that it might take"""
+    candidates: list[Candidate]
+    """best first: the first is the run's own"""
+
+
+@dataclass(frozen=True)
 class Result:
     """Scores and cost of the best checkpoint."""
 

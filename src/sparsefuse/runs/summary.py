@@ -13,7 +13,7 @@ from sparsefuse.config import Config
 from sparsefuse.data.fingerprint import difference
 from sparsefuse.files.skipped import Skip
 from sparsefuse.runs.folder import EPOCHS, NAMES, RunFolder
-from sparsefuse.runs.records import Environment, Epoch, Result
+from sparsefuse.runs.records import Choice, Environment, Epoch, Result
 
 RUN_FILES = (NAMES[Result], EPOCHS, NAMES[Config])
 
@@ -28,6 +28,8 @@ class Run(NamedTuple):
     config: Config | None
     env: Environment | None
     skipped: list[Skip]
+    choice: Choice | None = None
+    """what it was chosen among"""
 
     @property
     def result(self) -> Result:
@@ -195,6 +197,14 @@ def spread(values: list[float]) -> Stat:
     return Stat(statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None)
 
 
+def wilson(share: float, clips: int) -> tuple[float, float]:
+    """The 95 % interval of a share of so many clips (Wilson 1927): not of no width at 0 and 1."""
+    z = statistics.NormalDist().inv_cdf(0.975)
+    centre, shrink = share + z**2 / (2 * clips), 1 + z**2 / clips
+    half = z * math.sqrt(share * (1 - share) / clips + z**2 / (4 * clips**2))
+    return (centre - half) / shrink, (centre + half) / shrink
+
+
 def mean(values: Iterable[float | None]) -> float | None:
     """The mean of the values that are there."""
     present = [value for value in values if value is not None]
@@ -203,7 +213,9 @@ def mean(values: Iterable[float | None]) -> float | None:
 
 def _read_run(folder: Path) -> Run:
     run = RunFolder(folder)
-    return Run(folder, run.get(Result), run.epochs(), run.get(Config), run.get(Environment), run.skips())
+    return Run(
+        folder, run.get(Result), run.epochs(), run.get(Config), run.get(Environment), run.skips(), run.get(Choice)
+    )
 
 
 def _check_comparable(finished: list[Run]) -> None:

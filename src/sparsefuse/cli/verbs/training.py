@@ -15,24 +15,40 @@ def fit(
     features: dict[str, dict[str, Any]] | Usual = "auto",
     epochs: int = 0,
     seed: int = 0,
+    gmacs: float | None = None,
+    time_limit: str = "",
     jobs: int = 0,
 ) -> None:
     """From files to a model in one call: prepares, checks, extracts, trains, reports. A rerun continues.
 
     Args:
         source: a folder per class with films, sound, pictures, text or sensors' .csv files inside; or a manifest
-        method: a fusion method, or auto: sft, late and mbt are trained, the best on the validation split is kept
+        method: a fusion method, or auto: several are tried, the poor ones for few epochs, and the best on the
+            validation split is kept
         out: the run folder; check.html and report.html, clips/ and features/ are in it too
         label: column of a manifest's labels
         features: what to extract, as --features.imu.time ms; or, of whatever the files are, auto = what pretrained
             encoders make of them, if installed; raw = pixels, spectrograms and words; raw,auto = both
         epochs: passes over the training clips; 0 = 40 for less than 500 clips, else 20
         seed: seed of the weights and of the order of clips
+        gmacs: most multiply-adds of a clip, in 1e9; auto leaves out what costs more
+        time_limit: most time for auto, with that of earlier calls: 90s, 20m, 1.5h; the best model until then is kept
         jobs: processes that extract, or runs at a time; 0 = one per core
     """
     from sparsefuse.experiments.fit import fit
 
-    run = fit(source, method=method, out=out, label=label, features=features, epochs=epochs, seed=seed, jobs=jobs)
+    run = fit(
+        source,
+        method=method,
+        out=out,
+        label=label,
+        features=features,
+        epochs=epochs,
+        seed=seed,
+        gmacs=gmacs,
+        time_limit=time_limit,
+        jobs=jobs,
+    )
     manifest = out / "clips" / "manifest.csv" if source.is_dir() else source
     print_next(run, manifest)
 

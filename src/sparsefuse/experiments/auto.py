@@ -1,0 +1,119 @@
+"""`--method auto`: a configuration in; the run folder of the best of several methods out, with what it was chosen of.
+
+candidates -> those inside the budget, by counting -> successive halving on the validation split -> the best
+"""
+
+import logging
+import math
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+from sparsefuse.config import Config
+from sparsefuse.cost.count import count
+from sparsefuse.data.clips import Clips, load_clips
+from sparsefuse.experiments.candidates import candidates_of
+from sparsefuse.experiments.clock import Clock
+from sparsefuse.experiments.grid import Cell, grid, usual_jobs
+from sparsefuse.experiments.halving import Halving
+from sparsefuse.experiments.variants import Variant
+from sparsefuse.report.choice import sentence
+from sparsefuse.runs.folder import RunFolder
+from sparsefuse.runs.records import Candidate, Choice, ModelFacts, Result
+from sparsefuse.runs.summary import MAIN_METRIC, wilson
+from sparsefuse.training import extend
+from sparsefuse.training.train import new_model
+
+log = logging.getLogger(__name__)
+
+OTHERS = "others"
+"""the folder, in that of the run, of those that were not chosen"""
+
+
+class Chosen(NamedTuple):
+    """What `train` needs to go on with the run."""
+
+    name: str
+    config: Config
+
+
+def auto(config: Config, out: Path, *, clock: Clock, gmacs: float | None = None, jobs: int = 0) -> Chosen:
+    """Makes `out` the run of the best candidate, which has not seen the test split: `train` tests it. A call that was
+    interrupted goes on, and what had ended stays as it is.
+
+    `gmacs`: candidates of which a clip costs more are left out. `clock`: when its time is up, the best so far is
+    chosen. `jobs`: runs at a time, 0 = one per core. What was tried, and what was left out, is in choice.json.
+    Raises ValueError if all are over the budget or fail, or without validation clips.
+    """
+    variants = candidates_of(config)
+    run = RunFolder(out)
+    if run.started:
+        name, epochs = run.read(ModelFacts).name, run.read(Config).train.epochs
+        variant = next((one for one in variants if one.name == name), Variant(name, config.method))
+        return Chosen(name, extend.with_epochs(variant.of(config, config.seed), epochs))
+    clips = load_clips(config.data, Path())
+    main = MAIN_METRIC[clips.labels.task]
+    if not len(clips.splits["valid"]):
+        raise ValueError(
+            "the best method is chosen by validation clips, and there are none; give more clips, or name a method"
+        )
+    cells = grid(config, variants, [config.seed], out / OTHERS, root=Path(), tested=False)
+    costs, left_out = _costs(cells, clips, gmacs)
+    tried = [cell for cell in cells if cell.name not in left_out]
+    log.info("candidates: %s", ", ".join(cell.name for cell in tried))
+    halving = Halving(main, clock, jobs or usual_jobs(config.train.device))
+    kept, failed = halving.run(tried, [costs[cell.name] for cell in tried])
+    if not kept:
+        raise ValueError("\n".join(["no candidate could be trained:", *(f"{n}: {e}" for n, e in failed.items())]))
+    candidates = [_candidate(cell, costs.get(cell.name), main, {**left_out, **failed}) for cell in cells]
+    places = {cell.name: place for place, cell in enumerate(kept)}
+    candidates.sort(key=lambda one: (places.get(one.name, len(places)), bool(one.left_out)))
+    limit = clock.limit if math.isfinite(clock.limit) else None
+    choice = Choice(main, len(clips.splits["valid"]), clock.used, limit, candidates)
+    log.info("%s", sentence(choice))
+    chosen = Chosen(kept[0].name, kept[0].run.read(Config))
+    _move(kept[0].run, run, choice)
+    return chosen
+
+
+def _costs(cells: list[Cell], clips: Clips, gmacs: float | None) -> tuple[dict[str, float], dict[str, str]]:
+    """GMACs of a clip by name; and why a candidate is not tried. Raises ValueError if none can be."""
+    costs, left_out = {}, {}
+    for cell in cells:
+        try:
+            costs[cell.name] = count(new_model(cell.config, clips), clips.typical).total / 1e9
+        except ValueError as error:  # options that the method refuses
+            left_out[cell.name] = str(error)
+            continue
+        if gmacs is not None and costs[cell.name] > gmacs:
+            left_out[cell.name] = f"over the budget: {costs[cell.name]:.3g} of {gmacs:g} GMACs"
+    if len(left_out) == len(cells) and costs:
+        cheapest = min(costs, key=lambda name: costs[name])
+        raise ValueError(f"gmacs={gmacs:g}: the cheapest method, {cheapest}, costs {costs[cheapest]:.3g} a clip")
+    if not costs:
+        raise ValueError("\n".join(["no candidate can be built:", *(f"{n}: {e}" for n, e in left_out.items())]))
+    return costs, left_out
+
+
+def _candidate(cell: Cell, gmacs: float | None, main: str, left_out: dict[str, str]) -> Candidate:
+    """What became of it."""
+    result = cell.run.get(Result)
+    if cell.name in left_out or result is None:
+        return Candidate(cell.name, gmacs, left_out=left_out.get(cell.name, "no time was left"))
+    score = result.valid[main]
+    interval = wilson(score, result.splits["valid"]) if result.task == "class" else None
+    return Candidate(cell.name, gmacs, result.epochs, score, interval)
+
+
+def _move(chosen: RunFolder, out: RunFolder, choice: Choice) -> None:
+    """Makes `out` the chosen run; its result comes last, for it says that the rest is there."""
+    result = chosen.file(Result)
+    records = chosen.read(Config), chosen.read(ModelFacts)
+    for file in chosen.path.iterdir():
+        if file != result:
+            os.replace(file, out.path / file.name)
+    for record in records:
+        out.write_located(record)  # their paths were relative to the folder that the run leaves
+    out.write(choice)
+    os.replace(result, out.path / result.name)
+    chosen.path.rmdir()
