@@ -12,7 +12,7 @@ from sparsefuse.experiments import clock as clocks
 from sparsefuse.experiments import halving
 from sparsefuse.experiments.clock import Clock, seconds_of
 from sparsefuse.experiments.grid import Cell, Ended, grid, run_cell
-from sparsefuse.experiments.halving import Halving, rungs
+from sparsefuse.experiments.halving import Halving, rungs, score_after
 from sparsefuse.experiments.variants import Variant
 from sparsefuse.runs.folder import RunFolder
 from sparsefuse.runs.records import Epoch, Result
@@ -166,6 +166,14 @@ def test_a_run_that_fails_is_named_and_the_others_go_on(
     train = halving.run_cell
     monkeypatch.setattr(halving, "run_cell", lambda cell: Ended("bad", []) if cell.name == "late" else train(cell))
     assert halve(tmp_path) == (["soon", "dear"], {"late": "bad"})
+
+
+def test_a_score_is_that_of_the_weights_that_were_kept_then(tmp_path: Path) -> None:
+    """By the loss, which may fall while the score does; later epochs do not count."""
+    cell = Cell("late", Config(), tmp_path, Path())
+    for epoch, (loss, top1) in enumerate([(3.0, 0.2), (1.0, 0.7), (2.0, 0.9), (0.5, 0.6)], 1):
+        cell.run.add_epoch(Epoch(epoch, 0.1, 1.0, 10.0, {"valid_loss": loss, "valid_top1": top1}))
+    assert [score_after(cell, epochs, "top1") for epochs in (1, 2, 3, 4, 9)] == [0.2, 0.7, 0.7, 0.6, 0.6]
 
 
 def finished(folder: Path) -> list[RunFolder]:
