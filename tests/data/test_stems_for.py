@@ -51,6 +51,8 @@ def test_a_proposed_stem_makes_the_tokens_that_it_says(length):
         ("frames", {"size": [14, 20], "difference": True}, 560, {"height": 14, "width": 20, "planes": 2}, 75),
         ("frames", {"gray": False}, 3072, {"height": 32, "width": 32, "channels": 3}, 75),
         ("spectrogram", {"bins": 64, "context": 4}, 576, {"height": 64, "planes": 9}, 19),
+        ("spectrogram", {"bins": 64, "context": 1, "difference": True}, 384, {"height": 64, "planes": 6}, 19),
+        ("spectrogram", {"bins": 64, "energy": True}, 65, {}, 75),  # one value is no bin
         ("spectrogram", {}, 128, {"height": 128}, 19),
         ("frames", {"patch": 8}, 64, {}, 75),  # a token is a piece of a frame
         ("frames", {}, 512, {}, 75),  # made in another way since

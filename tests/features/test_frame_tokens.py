@@ -36,6 +36,16 @@ def test_differences_are_appended_to_each_token(patch: int | None) -> None:
     np.testing.assert_array_equal(both[per_frame:, plain.shape[1] :], plain[per_frame:] - plain[:-per_frame])
 
 
+@pytest.mark.parametrize("patch", [None, 2])
+def test_energy_is_the_mean_square_of_the_change(patch: int | None) -> None:
+    both = tokens(PIXELS, patch=patch, difference=True)
+    energetic = tokens(PIXELS, patch=patch, energy=True)
+    half = both.shape[1] // 2
+    np.testing.assert_array_equal(energetic[:, :-1], both[:, :half])
+    np.testing.assert_allclose(energetic[:, -1], [sum(v * v for v in row[half:]) / half for row in both], rtol=1e-5)
+    assert energetic[-1, -1] > 0
+
+
 def test_the_mean_frame_is_taken_off() -> None:
     found = tokens(PIXELS, centre=True).reshape(PIXELS.shape)
     mean = (PIXELS[0] + PIXELS[1] + PIXELS[2]) / 3

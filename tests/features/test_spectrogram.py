@@ -100,6 +100,17 @@ def test_context_joins_neighbours_and_repeats_the_ends() -> None:
     assert with_context(x[:1], 2).tolist() == [[1, 10] * 5]
 
 
+def test_changes_and_energy_are_appended_before_context(tmp_path: Path) -> None:
+    sound = write_ramp(tmp_path / "a.wav")
+    plain = extract(sound, bins=20)
+    both = extract(sound, bins=20, difference=True, energy=True)
+    np.testing.assert_array_equal(both[:, :20], plain)
+    np.testing.assert_array_equal(both[0, 20:40], 0)
+    np.testing.assert_allclose(both[1:, 20:40], plain[1:] - plain[:-1], atol=1e-6)
+    np.testing.assert_allclose(both[:, 40], np.log(np.exp(plain.astype(float)).sum(1)), atol=1e-5)
+    np.testing.assert_array_equal(extract(sound, bins=20, difference=True, energy=True, context=1)[:, 41:82], both)
+
+
 def test_one_in_so_many_tokens_is_kept(tmp_path: Path) -> None:
     sound = write_ramp(tmp_path / "a.wav")
     plain = extract(sound, bins=20)

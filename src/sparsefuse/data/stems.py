@@ -89,7 +89,7 @@ def _picture(made: Mapping[str, Any]) -> tuple[int, int, int, int]:
         case {"extractor": "frames", "size": [int(height), int(width)], "patch": None}:
             return 1 + bool(made.get("difference")), height, width, 1 if made.get("gray") else 3
         case {"extractor": "spectrogram", "bins": int(bins), "context": int(context)}:
-            return 2 * context + 1, bins, 1, 1
+            return (2 * context + 1) * (1 + bool(made.get("difference"))), bins, 1, 1
     return 0, 0, 0, 0
 
 

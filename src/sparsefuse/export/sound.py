@@ -22,11 +22,14 @@ class Wave(nn.Module):
         bins: int = 128,
         window: float = 0.025,
         hop: float = 0.010,
+        difference: bool = False,
+        energy: bool = False,
         context: int = 0,
         every: int = 1,
     ):
         super().__init__()
         self.rate, self.bins = rate, bins
+        self.difference, self.energy = difference, energy
         self.context, self.every = context, every
         self.stride = round(hop * rate)
         # A constant: ONNX has a Hamming window of its own, of 25/46 in place of 0.54.
@@ -40,6 +43,12 @@ class Wave(nn.Module):
         # of the others.
         sound = functional.pad(sound, (0, self.stride))
         x = of_windows(tapered(sound, self.taper, stride=self.stride), rate=self.rate, bins=self.bins)  # (B, N, bins)
+        parts = [x]
+        if self.difference:
+            parts.append(x - torch.cat([x[:, :1], x[:, :-1]], 1))
+        if self.energy:
+            parts.append(x.logsumexp(2, keepdim=True))
+        x = torch.cat(parts, 2)
         count = torch.where(length > 0, (length // self.stride).clamp_min(1), 0)
         place = torch.arange(x.shape[1], device=x.device)[:: self.every] if self.every > 1 else None
         if self.context:

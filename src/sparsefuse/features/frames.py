@@ -24,6 +24,8 @@ class Extractor:
     """side of the square patches, None = one token per frame"""
     difference: bool = False
     """append to each token what changed since the frame before (the first: zeros)"""
+    energy: bool = False
+    """append to each token the mean square of what changed since the frame before"""
     centre: bool = False
     """subtract the clip's mean frame from every frame, so that what does not move becomes 0"""
     dtype: Literal["float32", "float16", "uint8"] = "float32"
@@ -34,8 +36,11 @@ class Extractor:
             raise ValueError(
                 f"patch is {self.patch}, expected a divisor of the height and width, {self.size[0]} x {self.size[1]}"
             )
-        if self.dtype == "uint8" and (self.difference or self.centre):
-            raise ValueError("dtype is uint8, which holds no negative numbers: difference and centre need float16")
+        if self.dtype == "uint8" and (self.difference or self.energy or self.centre):
+            raise ValueError(
+                "dtype is uint8, which holds no negative numbers and no fractions: with difference, energy or centre "
+                "write float16"
+            )
 
     def request(self) -> FramesRequest:
         """Frames of the size."""
@@ -46,20 +51,26 @@ class Extractor:
         if self.dtype == "uint8":
             return tokens(frames.pixels, patch=self.patch)
         pixels = frames.pixels.astype(np.float32) / 255
-        x = tokens(pixels, patch=self.patch, difference=self.difference, centre=self.centre)
+        x = tokens(pixels, patch=self.patch, difference=self.difference, energy=self.energy, centre=self.centre)
         return x.astype(self.dtype, copy=False)
 
 
 def tokens(
-    pixels: np.ndarray, *, patch: int | None = None, difference: bool = False, centre: bool = False
+    pixels: np.ndarray,
+    *,
+    patch: int | None = None,
+    difference: bool = False,
+    energy: bool = False,
+    centre: bool = False,
 ) -> np.ndarray:
     """(T, H, W, C) to (N, F), ordered by time, then row, then column; a patch's features are its rows, flattened."""
     if centre:
         pixels = pixels - pixels.mean(0)
     cut = _patches(pixels, patch) if patch else pixels.reshape(len(pixels), 1, -1)  # (T, P, F)
-    if difference:
+    if difference or energy:
         change = np.diff(cut, axis=0, prepend=cut[:1])
-        cut = np.concatenate([cut, change], axis=2)  # (T, P, 2F)
+        of_it = [change] * difference + [np.square(change).mean(2, keepdims=True)] * energy
+        cut = np.concatenate([cut, *of_it], axis=2)  # (T, P, F to 2F + 1)
     return cut.reshape(-1, cut.shape[2])
 
 

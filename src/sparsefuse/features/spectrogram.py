@@ -19,7 +19,7 @@ FLOOR = 1e-6
 
 @dataclass(frozen=True)
 class Extractor:
-    """Log-mel features of a file's sound, (N, (2 context + 1) bins) float32."""
+    """Log-mel features of a file's sound, (N, (2 context + 1) bins) float32; more with `difference` or `energy`."""
 
     rate: int = 16000
     """samples per second"""
@@ -29,6 +29,10 @@ class Extractor:
     """seconds"""
     hop: float = 0.010
     """seconds from token to token"""
+    difference: bool = False
+    """append what changed since the token before (the first: zeros)"""
+    energy: bool = False
+    """append the log of the power over all bins"""
     context: int = 0
     """tokens before and after each one to concatenate with it; the ends repeat"""
     every: int = 1
@@ -48,9 +52,14 @@ class Extractor:
         return SoundRequest(self.rate, self.audio, self.channels)
 
     def features(self, sound: np.ndarray) -> np.ndarray:
-        """(S,) float32 to (N, (2 context + 1) bins)."""
+        """(S,) float32 to (N, F)."""
         x = log_mel(sound, rate=self.rate, bins=self.bins, window=self.window, hop=self.hop)
-        return with_context(x, self.context)[:: self.every]
+        parts = [x]
+        if self.difference:
+            parts.append(np.diff(x, axis=0, prepend=x[:1]))
+        if self.energy:
+            parts.append(np.logaddexp.reduce(x, axis=1, keepdims=True))
+        return with_context(np.concatenate(parts, axis=1), self.context)[:: self.every]
 
 
 def with_context(x: np.ndarray, context: int) -> np.ndarray:
