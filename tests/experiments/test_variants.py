@@ -124,3 +124,9 @@ def test_one_modality_has_no_subsets(config: Config, tmp_path: Path) -> None:
         methods_of(one, ["sft"], tmp_path, ["each"])
     with pytest.raises(ValueError, match="unknown value of modalities 'eech'; did you mean 'each'"):
         methods_of(config, ["sft"], tmp_path, ["eech"])
+
+
+def test_a_list_of_modalities_is_named_by_them() -> None:
+    variants = values_of(Config(), "data.modalities", [["rgb", "audio"], ["audio"]])
+    assert [variant.name for variant in variants] == ["sft, data.modalities=rgb+audio", "sft, data.modalities=audio"]
+    assert variants[0].of(Config(), 0).data.modalities == ["rgb", "audio"]

@@ -117,7 +117,8 @@ def values_of(config: Config, option: str, values: Sequence[Any]) -> list[Varian
         each = [value] if len(options) == 1 else [_typed(part) for part in str(value).split("+")]
         if len(each) != len(options):
             raise ValueError(f"{option} takes {len(options)} values joined by +; got {value!r}")
-        name = f"{Path(config.method).stem}, {option}={value}"
+        shown = "+".join(map(str, value)) if isinstance(value, list) else value
+        name = f"{Path(config.method).stem}, {option}={shown}"
         variants.append(_changed(config, name, dict(zip(options, each, strict=True))))
     return variants
 
