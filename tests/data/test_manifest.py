@@ -126,7 +126,6 @@ def test_a_byte_order_mark_and_quoted_commas_are_read(tmp_path):
     [
         ("", "the table is empty"),
         ("id,rgb,label\n", "no rows"),
-        ("ids,rgb,label\n1,a.npy,x\n", "no 'id' column; unknown column 'id'; did you mean 'ids'"),
         ("id,rgb,labels\n1,a.npy,x\n", "did you mean 'labels'"),
         ("id,rgb,label\n1,a.npy,x\n2,b.npy,y\n1,c.npy,z\n", "'1' stands on lines 2 and 4"),
         ("id,rgb,label\n,a.npy,x\n", "line 2: the id is empty"),
@@ -142,6 +141,12 @@ def test_a_table_that_is_no_manifest_is_named(tmp_path, text, message):
         read_manifest(path)
     assert message in str(error.value)
     assert "m.csv" in str(error.value)
+
+
+def test_rows_without_ids_are_numbered(tmp_path):
+    manifest = read_manifest(write(tmp_path / "m.csv", "rgb,label\na.npy,x\nb.npy,y\n"))
+    assert manifest.rows == [Row("00000", {"rgb": "a.npy"}, "x"), Row("00001", {"rgb": "b.npy"}, "y")]
+    assert manifest.modalities == ("rgb",)
 
 
 def test_an_unknown_modality_gets_the_nearest_column(tmp_path):

@@ -14,6 +14,7 @@ from sparsefuse.experiments import fit as module
 from sparsefuse.features import extractor
 from sparsefuse.features.extract import extract
 from sparsefuse.files.rows import read_table
+from sparsefuse.inference.inputs import is_readings
 from sparsefuse.inference.predictor import load
 from sparsefuse.runs.folder import RunFolder
 from sparsefuse.runs.records import ModelFacts
@@ -78,6 +79,8 @@ def test_sentences_train_and_predict(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(module, "write_report", lambda _: "")
     manifest = write_reviews(tmp_path)
+    lines = [line.partition(",")[2] for line in manifest.read_text().splitlines()]
+    manifest.write_text("\n".join(lines) + "\n")  # without ids
     run = module.fit(manifest, features="raw", epochs=6, jobs=1)
     assert RunFolder(run).read(ModelFacts).features == {"review": 256}
     predictor = load(run)
@@ -95,3 +98,10 @@ def test_sentences_train_and_predict(
     )  # nor for those who pull it
     assert said["probabilities"] == predictor.predict_one({"review": "so boring and awful"}).probabilities
     assert "`sparsefuse fit`" in str(call(monkeypatch, "train", manifest))
+    for header, expected in (("review", "\n00001: "), ("text", "no column is one of review, which the model reads")):
+        (tmp_path / "new.csv").write_text(f"{header}\nsuch a lovely one\nso boring and awful\n")
+        capsys.readouterr()
+        ended = call(monkeypatch, "predict", run, "new.csv")
+        assert expected in f"{ended}{capsys.readouterr().out}", "neither a transcript nor without a name"
+    (tmp_path / "said.csv").write_text("word,start,end\nso,0,1\nboring,1,2\n")
+    assert is_readings(tmp_path / "said.csv", predictor), "a transcript has neither"

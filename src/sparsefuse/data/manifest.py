@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from sparsefuse.errors import unknown
 from sparsefuse.files.references import FEATURES, FILES
-from sparsefuse.files.rows import BLANK, Table, check_ids, read_table
+from sparsefuse.files.rows import BLANK, Table, check_ids, numbered, read_table
 
 log = logging.getLogger(__name__)
 
@@ -59,7 +59,7 @@ def read_manifest(
     Raises FileNotFoundError, or ValueError for a table that cannot be a manifest (with line and nearest match).
     """
     path = Path(path)
-    table = read_table(path)
+    table = numbered(read_table(path))
     check_ids(path, table)
     labels = _label_columns(path, table, label) if label is not None else []
     used = _chosen(path, table, labels, modalities) if modalities else _guessed(path, table, labels)

@@ -12,7 +12,7 @@ from sparsefuse.explain.explanation import Explanation, explain
 from sparsefuse.explain.footage import Footage, footage
 from sparsefuse.explain.pictures import draw
 from sparsefuse.explain.sentence import mattered
-from sparsefuse.files.rows import SUFFIXES, read_table
+from sparsefuse.files.rows import SUFFIXES, numbered, read_table
 from sparsefuse.files.skipped import Unusable
 from sparsefuse.files.whole import write_text
 from sparsefuse.inference.inputs import is_readings, named_clips
@@ -105,7 +105,7 @@ def write_picture(explained: ExplainedClip, out: Path) -> Path:
 
 def _truth(manifest: Path, id: str, label: str) -> str:
     """The label of a clip in a manifest; empty if it has none."""
-    row = next((row for row in read_table(manifest).rows if row.get("id") == id), {})
+    row = next((row for row in numbered(read_table(manifest)).rows if row["id"] == id), {})
     return JOIN.join(filter(None, (row.get(name, "") for name in label.split(JOIN))))
 
 

@@ -19,7 +19,7 @@ from sparsefuse.features._run import Reasons, run
 from sparsefuse.files.located import relative
 from sparsefuse.files.lock import in_use
 from sparsefuse.files.references import FEATURES, MEDIA, TABLES, split_ref, suffix
-from sparsefuse.files.rows import Table, check_ids, read_table, write_table
+from sparsefuse.files.rows import Table, check_ids, numbered, read_table, write_table
 from sparsefuse.files.skipped import Skip, Unusable, write_skipped
 from sparsefuse.files.whole import write_json
 from sparsefuse.media import FileRequest, MediaLimits
@@ -80,7 +80,7 @@ def extract(
     FileExistsError when another process fills `out`, OSError when the disk is full; a rerun continues from there.
     """
     manifest, out = Path(manifest), Path(out)
-    table = read_table(manifest)
+    table = numbered(read_table(manifest))
     check_ids(manifest, table)
     if (out / "manifest.csv").resolve() == manifest.resolve():
         raise ValueError(f"the new manifest would replace {manifest}; choose another output folder")

@@ -84,10 +84,18 @@ def read_table(path: str | Path) -> Table:
     return _as_meant(path.parent, _read_jsonl(path, text) if jsonl else _read_csv(path, text))
 
 
+def numbered(table: Table) -> Table:
+    """The table with a column of ids: if it has none, the numbers of its rows, from 0."""
+    if "id" in table.columns:
+        return table
+    rows = [{"id": f"{place:05d}", **row} for place, row in enumerate(table.rows)]
+    return Table(["id", *table.columns], rows, table.lines)
+
+
 def check_ids(path: Path, table: Table) -> None:
     """Raises ValueError unless there are rows and every one has a unique id."""
     if "id" not in table.columns:
-        raise ValueError(f"{path}: no 'id' column; {unknown('column', 'id', table.columns)}; rename the one of ids")
+        raise ValueError(f"{path}: no 'id' column; {unknown('column', 'id', table.columns)}")
     if not table.rows:
         raise ValueError(f"{path}: no rows, only a header; expected one row per sample")
     first_lines: dict[str, int] = {}

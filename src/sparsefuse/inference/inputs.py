@@ -15,7 +15,7 @@ from sparsefuse.data.formats._media import walk
 from sparsefuse.data.formats.folders import COLUMNS
 from sparsefuse.features import source_of
 from sparsefuse.files.references import AUDIO, FEATURES, FILES, IMAGES, MEDIA, TABLES, TEXTS, VIDEO, split_ref, suffix
-from sparsefuse.files.rows import SUFFIXES, check_ids, read_table
+from sparsefuse.files.rows import SUFFIXES, check_ids, numbered, read_table
 from sparsefuse.files.skipped import Unusable
 from sparsefuse.inference.predictor import Clip, Predictor
 from sparsefuse.media.fetch import is_url
@@ -49,15 +49,19 @@ def named(files: Sequence[Path], predictor: Predictor) -> Iterator[tuple[str, Cl
 
 
 def is_readings(path: Path, predictor: Predictor) -> bool:
-    """Whether a table is a clip's, of a sensor, of words or of features, rather than a manifest: that has ids and names
-    files."""
+    """Whether a table is a clip's, of a sensor, of words or of features, rather than a manifest, which names files, has
+    sentences, or has ids and columns of the run."""
     try:
         table = read_table(path)
     except ValueError:
         return not re.match(rb"\W*id\W", path.read_bytes()[:99], re.IGNORECASE)
     ids = "id" in table.columns
-    files = any(name in predictor.columns or table.holds(name, FILES) for name in table.columns)
-    return not (ids and files) if predictor.reads_tables else not ids and not files
+    files = any(table.holds(name, FILES) for name in table.columns)
+    own = [name for name in table.columns if name in predictor.columns]
+    texts = any(map(predictor.reads_text, predictor.columns))
+    if texts and (any(map(predictor.reads_text, own)) or any(map(table.is_text, table.columns))):
+        return False
+    return not (files or (ids and own)) if predictor.reads_tables else not (ids or files or own)
 
 
 def _in_folder(folder: Path, predictor: Predictor) -> Iterator[tuple[str, Clip]]:
@@ -108,7 +112,7 @@ def _near(path: Path) -> str:
 
 
 def _rows(path: Path, predictor: Predictor) -> Iterator[tuple[str, Clip]]:
-    table, columns = read_table(path), predictor.columns
+    table, columns = numbered(read_table(path)), predictor.columns
     check_ids(path, table)
     present = [name for name in columns if name in table.columns]
     if not present:

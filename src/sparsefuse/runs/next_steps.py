@@ -7,7 +7,7 @@ from pathlib import Path
 
 from sparsefuse.config import Config
 from sparsefuse.files.references import FILES, split_ref, suffix
-from sparsefuse.files.rows import Table, read_table
+from sparsefuse.files.rows import Table, numbered, read_table
 from sparsefuse.runs.folder import RunFolder
 from sparsefuse.runs.records import ModelFacts
 
@@ -19,7 +19,7 @@ def next_steps(run: Path, manifest: Path | None = None) -> list[str]:
     """
     facts = RunFolder(run).read(ModelFacts)
     path = manifest or Path(RunFolder(run).read(Config).data.manifest)
-    table = read_table(path)
+    table = numbered(read_table(path))
     trust = ["--trust-code"] * any(code.endswith(".py") for code in facts.code)
     file = _only_file(table, path.parent, [*facts.features, *(spec["source"] for spec in facts.extractors.values())])
     clip = [str(file)] if file else ["--manifest", str(path), "--id", table.rows[0]["id"]]

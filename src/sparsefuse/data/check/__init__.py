@@ -33,7 +33,7 @@ from sparsefuse.data.prepare import Prepared, prepare
 from sparsefuse.data.split import split_rows
 from sparsefuse.data.stems import Proposal, made_by, stems_for
 from sparsefuse.files.references import FEATURES, FILES, TABLES
-from sparsefuse.files.rows import Table, read_table
+from sparsefuse.files.rows import Table, numbered, read_table
 from sparsefuse.metrics import Task
 
 __all__ = ["Problem", "Report", "Size", "Spread", "check", "show"]
@@ -51,7 +51,8 @@ def check(
     path = root / data.manifest
     num_rows = 0
     try:
-        table = read_table(path)
+        given = read_table(path)
+        table = numbered(given)
         num_rows = len(table.rows)
         problems = bad_ids(table)
         if problems:
@@ -109,7 +110,7 @@ def check(
         _histograms(files, segments),
         in_order(problems),
         groups,
-        columns_of(table, manifest, files),
+        columns_of(given, manifest, files),
         {name: proposal for name, proposal in proposals.items() if proposal.stem},
     )
 

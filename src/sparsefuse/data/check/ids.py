@@ -9,8 +9,6 @@ from sparsefuse.files.rows import Table
 
 def bad_ids(table: Table) -> list[Problem]:
     """All bad ids, to be corrected in one go; `read_manifest` stops at the first."""
-    if "id" not in table.columns:
-        return []
     lines: dict[str, list[int]] = defaultdict(list)
     for line, row in zip(table.lines, table.rows, strict=True):
         lines[row["id"]].append(line)
