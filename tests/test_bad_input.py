@@ -108,7 +108,7 @@ def test_a_clip_in_two_splits_stops_training_before_it_begins(tmp_path: Path, mo
     assert not (tmp_path / "run").exists()
     options = ("--methods", "late", "--seeds", "0", "--train.device", "cpu", "--jobs", "1")
     ended = call(monkeypatch, "compare", config.data.manifest, *options, "--out", tmp_path / "grid")
-    assert str(ended).startswith("1 runs failed:")
+    assert str(ended).startswith("1 run failed:")
     assert "leak-content: sound: 2 samples (train4, test2)" in str(ended)
 
 

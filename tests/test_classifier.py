@@ -281,7 +281,7 @@ def test_a_file_that_cannot_be_read_is_named(fitted: Classifier, tmp_path: Path,
     gone = {"rgb": [str(tmp_path / "gone.npy")], "sound": [np.ones((2, 4))]}
     with caplog.at_level(logging.WARNING):
         assert fitted.predict(gone).shape == (1,)
-    assert "1 streams cannot be read, and are left out; the first: clip 0: rgb: " in caplog.text
+    assert "1 stream left out, which cannot be read; the first: clip 0: rgb: " in caplog.text
 
 
 WRONG = {

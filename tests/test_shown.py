@@ -4,7 +4,7 @@ import pytest
 
 from sparsefuse.errors import unknown
 from sparsefuse.files.skipped import Unusable, one_file
-from sparsefuse.shown import markdown, markdown_table, said, shown
+from sparsefuse.shown import counted, markdown, markdown_table, said, shown
 
 
 def test_a_long_text_keeps_its_ends() -> None:
@@ -81,3 +81,7 @@ def test_a_cell_of_a_table_makes_no_other_cell_or_line() -> None:
 )
 def test_what_a_library_says_quotes_nothing(error: str, expected: str) -> None:
     assert said(ValueError(error)) == expected
+
+
+def test_one_is_no_plural() -> None:
+    assert [counted(1, "file"), counted(0, "file"), counted(2, "class")] == ["1 file", "0 files", "2 classes"]

@@ -36,7 +36,7 @@ from sparsefuse.files.references import FILES, MEDIA, TABLES, suffix
 from sparsefuse.files.rows import read_table
 from sparsefuse.files.skipped import Unusable
 from sparsefuse.methods import methods, option_names
-from sparsefuse.shown import shown
+from sparsefuse.shown import counted, shown
 
 if TYPE_CHECKING:
     from sparsefuse.data.labels import Labels
@@ -373,7 +373,7 @@ class Classifier:
             found.append(result)
             lacking += [f"clip {place}: {name}: {why}" for name, why in result.missing.items() if why != "not given"]
         if lacking:
-            log.warning("%d streams cannot be read, and are left out; the first: %s", len(lacking), lacking[0])
+            log.warning("%s left out, which cannot be read; the first: %s", counted(len(lacking), "stream"), lacking[0])
         return found
 
     def _clips(self, given: Any, texts: Path) -> "list[Clip]":
@@ -478,7 +478,8 @@ def _labelled(given: Any, y: Any, names: list[str]) -> tuple[Columns, dict[str, 
     for name, column in labels.items():
         if len(column) != count:
             raise ValueError(
-                f"X has {count} clips, {name} {len(column)} labels; expected as many (inconsistent lengths)"
+                f"X has {counted(count, 'clip')}, {name} {counted(len(column), 'label')}; expected as many "
+                "(inconsistent lengths)"
             )
         columns.pop(name, None)
     return columns, labels

@@ -20,6 +20,11 @@ def shown(text: object, most: int = MOST) -> str:
     return "".join(letter if letter.isprintable() else "?" for letter in text)
 
 
+def counted(count: int, noun: str) -> str:
+    """`1 file`, `2 files`, `3 classes`."""
+    return f"{count} {noun}{'' if count == 1 else 'es' if noun.endswith('s') else 's'}"
+
+
 def said(error: BaseException) -> str:
     """What a library says of a file, without what it quotes of it."""
     text = re.sub(r"""(?<!\w)b?(['"]).*?((?<!\\)\1|$)""", "...", str(error).strip().partition("\n")[0])

@@ -343,7 +343,7 @@ def test_compare_ends_with_code_1_when_a_run_failed(
     methods = f"late,{tmp_path / 'mine.py'}"
     ended = call(monkeypatch, "compare", yaml_file, "--methods", methods, "--seeds", "0", "--jobs", "1",
                  "--out", tmp_path / "out")  # fmt: skip
-    assert str(ended).startswith("1 runs failed:")
+    assert str(ended).startswith("1 run failed:")
     assert "ValueError: no" in str(ended)
     assert "late" in capsys.readouterr().out
     assert {"compare.csv", "compare.md", "report.html"} <= {path.name for path in (tmp_path / "out").iterdir()}

@@ -20,7 +20,7 @@ def test_folders_are_labels_and_files_of_one_stem_are_one_clip(tmp_path, caplog)
         {"id": "dog/a", "video": f"{up}dog/a.mp4", "audio": f"{up}dog/a.wav", "features": "", "label": "dog"},
     ]
     assert (path.parent / rows[0]["video"]).is_file()
-    assert "2 files are left out" in caplog.text
+    assert "2 files left out" in caplog.text
 
 
 def test_top_folders_may_be_splits_and_inner_ones_are_groups(tmp_path):

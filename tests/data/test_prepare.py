@@ -118,7 +118,7 @@ def test_only_media_says_to_extract(clips):
 
 def test_no_usable_training_sample_is_an_error_other_splits_do_not_help(clips):
     labels = Labels("class", ("x", "y"))
-    with pytest.raises(ValueError, match="no usable training sample; 1 losses, the first is sample 1: label not seen"):
+    with pytest.raises(ValueError, match="no usable training sample; 1 loss, the first is sample 1: label not seen"):
         run(clips([clip("1", label="z", a=np.ones((1, 3))), clip("2", split="test", a=np.ones((1, 3)))]), labels=labels)
 
 

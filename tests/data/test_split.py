@@ -199,7 +199,7 @@ def test_given_splits_are_kept():
 def test_a_missing_valid_split_is_drawn_from_train(caplog):
     divided = split_rows(manifest(["a", "b"] * 20, splits=["train"] * 32 + ["test"] * 8), Split(), "class")
     assert {name: len(rows) for name, rows in divided.items()} == {"train": 28, "valid": 4, "test": 8}
-    assert "4 rows were drawn from train" in caplog.text
+    assert "4 rows drawn from train" in caplog.text
 
 
 def test_given_splits_without_train_or_with_gaps_are_an_error():

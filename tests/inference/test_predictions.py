@@ -130,7 +130,7 @@ def test_a_folder_is_its_files_sorted_and_other_kinds_are_counted(run: Path, tmp
     expected = [load(run).predict_one({"sound": features / "test2-sound.npy"}).label]
     expected += [load(run).predict_one({"rgb": features / "test0-rgb.npy"}).label]
     assert labels(capsys) == dict(zip([str(tmp_path / "a.npy"), str(tmp_path / "b/z.npy")], expected, strict=True))
-    assert "1 files of other kinds are left out, such as notes.txt" in caplog.text
+    assert "1 file of other kinds left out, such as notes.txt" in caplog.text
     (tmp_path / "empty").mkdir()
     with pytest.raises(FileNotFoundError, match=r"empty has no file that the run reads; expected \.csv, \.h5"):
         show(run, [tmp_path / "empty"], top=1, as_json=True, trust_code=False)

@@ -20,6 +20,7 @@ from sparsefuse.experiments.variants import Variant
 from sparsefuse.files.typed import read, write
 from sparsefuse.parallel.devices import device_of
 from sparsefuse.runs.records import Result
+from sparsefuse.shown import counted
 from sparsefuse.training.train import new_model, train
 
 log = logging.getLogger(__name__)
@@ -58,7 +59,7 @@ class Finals(NamedTuple):
                 scores = [run.read(Result).valid[self.goal.name] for run in runs]
                 finalists.append(Finalist(trial, scores))
         if not finalists:
-            raise ValueError("\n".join([f"no finalist finished; {len(failed)} runs failed:", *failed]))
+            raise ValueError("\n".join([f"no finalist finished; {counted(len(failed), 'run')} failed:", *failed]))
         return sorted(finalists, key=lambda f: order(f.stat.mean, f.trial, self.limits, self.goal))
 
     def choose(self, finalists: Sequence[Finalist], clips: Clips) -> Finalist:

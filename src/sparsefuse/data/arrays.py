@@ -23,7 +23,7 @@ from sparsefuse.errors import unknown
 from sparsefuse.files.declared import check_array, check_bytes
 from sparsefuse.files.references import FEATURES, MEDIA, REFUSED, TABLES, split_ref
 from sparsefuse.files.skipped import Unusable, one_file
-from sparsefuse.shown import said
+from sparsefuse.shown import counted, said
 
 
 def read_array(ref: str, root: Path) -> np.ndarray:
@@ -186,7 +186,7 @@ def _read_h5(ref: str, path: Path, key: str) -> np.ndarray:
         clips = file.get(name) if index.isdecimal() else None
         if isinstance(clips, h5py.Dataset):  # an array with a row per clip
             if int(index) >= len(clips):
-                raise Unusable(f"{ref}: {name} has {len(clips)} rows, counted from 0")
+                raise Unusable(f"{ref}: {name} has {counted(len(clips), 'row')}, counted from 0")
             return read_dataset(clips, int(index))
         # A file may hold one data set per clip: look for the key before listing all of them.
         if not key or not isinstance(file.get(key), h5py.Dataset):
@@ -239,7 +239,7 @@ def _pick(ref: str, key: str, keys: Iterable[str]) -> str:
         raise Unusable(f"{ref}: {unknown('key', key, near)} ({len(names)} in the file)")
     if len(names) != 1:
         shown = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
-        raise Unusable(f"{ref}: holds {len(names)} arrays ({shown or 'none'}); name one as file#key")
+        raise Unusable(f"{ref}: holds {counted(len(names), 'array')} ({shown or 'none'}); name one as file#key")
     return names[0]
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from sparsefuse.data.shards import Shards
 from sparsefuse.files.references import FILES, split_ref, suffix
 from sparsefuse.files.rows import read_table, write_table
-from sparsefuse.shown import shown
+from sparsefuse.shown import counted, shown
 
 log = logging.getLogger(__name__)
 
@@ -235,8 +235,8 @@ def _arrays(name: str, cells: Sequence[Any]) -> list[np.ndarray | None]:
     for row, width in enumerate(widths):
         if width not in (0, widths[first]):
             raise ValueError(
-                f"{name} of clip {row} has {width} features, that of clip {first} {widths[first]}; expected arrays "
-                "(N, F) with the same F"
+                f"{name} of clip {row} has {counted(width, 'feature')}, that of clip {first} {widths[first]}; expected "
+                "arrays (N, F) with the same F"
             )
     return arrays
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from sparsefuse.data.manifest import Row
+from sparsefuse.shown import counted
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ def difference(before: Mapping[str, Fingerprint], now: Mapping[str, Fingerprint]
         if old.count != new.count:
             found.append(f"{split} {old.count} -> {new.count} clips")
         elif old.hash != new.hash:
-            found.append(f"{split} {new.count} clips with other ids or labels")
+            found.append(f"{split} {counted(new.count, 'clip')} with other ids or labels")
     return ", ".join(found)
 
 

@@ -17,6 +17,7 @@ from sparsefuse.errors import unknown
 from sparsefuse.files.references import MEDIA, suffix
 from sparsefuse.files.skipped import Skip, Unusable, one_file
 from sparsefuse.metrics import Task
+from sparsefuse.shown import counted
 
 log = logging.getLogger(__name__)
 
@@ -128,7 +129,7 @@ class _Losses:
     def first(self) -> str:
         if not self.skips:
             return "there are no rows"
-        return f"{len(self.skips)} losses, the first is sample {self.skips[0].id}: {self.skips[0].reason}"
+        return f"{counted(len(self.skips), 'loss')}, the first is sample {self.skips[0].id}: {self.skips[0].reason}"
 
 
 def _not_media(rows: Mapping[str, Sequence[Row]], modalities: Sequence[str]) -> list[str]:
@@ -185,7 +186,7 @@ def _fitting(row: Row, shapes: dict[str, Shape], widths: dict[str, int], losses:
         if shape.width == widths[name]:
             files[name] = row.files[name]
         else:
-            reason = f"{name} has {shape.width} features, the others have {widths[name]} ({row.files[name]})"
+            reason = f"{name} has {counted(shape.width, 'feature')}, the others have {widths[name]} ({row.files[name]})"
             losses.add(row, name, reason)
     return row._replace(files=files)
 

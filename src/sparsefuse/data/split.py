@@ -15,6 +15,7 @@ from sparsefuse.data.labels import parts
 from sparsefuse.data.manifest import JOIN, SPLITS, Manifest, Row
 from sparsefuse.errors import unknown
 from sparsefuse.metrics import Task
+from sparsefuse.shown import counted
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +46,7 @@ def split_rows(manifest: Manifest, split: Split, task: Task) -> dict[str, list[R
         rest = [row for row in rows if row.id not in tested]
         shares = _without(shares, "test") if test else shares
         divided = {"test": test, **_stratified(rest, shares, task, split.seed)}
-        _demand(divided, shares, f"{len(rest)} rows are too few for a stratified split")
+        _demand(divided, shares, f"{counted(len(rest), 'row')} left: too few for a stratified split")
     if split.train_share < 1:
         shares = {"train": split.train_share, "left out": 1 - split.train_share}
         kept = _stratified(divided["train"], shares, task, split.seed)["train"]
@@ -100,7 +101,7 @@ def _given(manifest: Manifest, shares: dict[str, float], task: Task, seed: int) 
         raise ValueError(f"{manifest.path}: no row has split 'train', so there are no training rows; set split.by")
     if not divided["valid"]:
         divided |= _stratified(divided["train"], _without(shares, "test"), task, seed)
-        log.warning("the manifest has no valid split: %d rows were drawn from train", len(divided["valid"]))
+        log.warning("the manifest has no valid split: %s drawn from train", counted(len(divided["valid"]), "row"))
     if not divided["test"]:
         log.warning("the manifest has no test split: nothing will be tested")
     return divided

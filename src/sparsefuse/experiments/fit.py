@@ -21,6 +21,7 @@ from sparsefuse.report.page import write_report
 from sparsefuse.runs.folder import RunFolder
 from sparsefuse.runs.records import Result
 from sparsefuse.runs.summary import MAIN_METRIC, METRICS
+from sparsefuse.shown import counted
 from sparsefuse.training.train import train
 
 log = logging.getLogger(__name__)
@@ -89,7 +90,7 @@ def fit(
     if RunFolder(out).finished:  # training would leave it as it is
         clips = load_clips(config.data, Path())
         RunFolder(out).check_same_clips(clips.fingerprints, clips.labels)
-    _say("train", f"{name or config.method}, {config.train.epochs} epochs -> {out}")
+    _say("train", f"{name or config.method}, {counted(config.train.epochs, 'epoch')} -> {out}")
     train(config, out, resume=True, name=name)
     _say("report", f"{_scores(RunFolder(out).read(Result))} -> {write_report(out)}")
     return out
@@ -117,7 +118,8 @@ def _checked(config: Config, out: Path, jobs: int) -> str:
     if max(tokens, default=0) > LONGEST:
         log.warning("the longest stream has about %d tokens; the first %d of each are used", max(tokens), LONGEST)
     splits = ", ".join(f"{split} {sum(counts.values())}" for split, counts in report.balance.items())
-    return f"{report.rows} clips ({splits}), {summary(report)} -> {check_page.write_page(report, out / 'check.html')}"
+    page = check_page.write_page(report, out / "check.html")
+    return f"{counted(report.rows, 'clip')} ({splits}), {summary(report)} -> {page}"
 
 
 def _scores(result: Result) -> str:
@@ -125,4 +127,4 @@ def _scores(result: Result) -> str:
     main = MAIN_METRIC[result.task]
     value = result.scores(split)[main]
     text = f"{100 * value:.1f} %" if METRICS[main].share else f"{value:.3f}"
-    return f"{METRICS[main].title} {text} on {result.splits[split]} {split} clips"
+    return f"{METRICS[main].title} {text} on {counted(result.splits[split], f'{split} clip')}"

@@ -21,6 +21,7 @@ from sparsefuse.report import charts
 from sparsefuse.report.page import render
 from sparsefuse.runs.folder import RunFolder
 from sparsefuse.runs.records import ModelFacts
+from sparsefuse.shown import counted
 
 MOST_CLASSES = 8
 
@@ -118,4 +119,4 @@ def _of_manifest(manifest: Path, id: str, predictor: Predictor) -> Clip:
         return clip
     near = difflib.get_close_matches(id, clips, n=3, cutoff=0.5)
     hint = f"; did you mean {' or '.join(map(repr, near))}?" if near else f"; the first is {next(iter(clips))!r}"
-    raise ValueError(f"{manifest}: no clip has the id {id!r}{hint} ({len(clips)} clips)")
+    raise ValueError(f"{manifest}: no clip has the id {id!r}{hint} ({counted(len(clips), 'clip')})")

@@ -22,6 +22,7 @@ from sparsefuse.files.whole import replacing
 from sparsefuse.inference.predictor import Predictor, load
 from sparsefuse.runs.folder import RunFolder
 from sparsefuse.runs.records import ModelFacts
+from sparsefuse.shown import counted
 
 log = logging.getLogger(__name__)
 
@@ -140,7 +141,7 @@ def _checked(
     predictor: Predictor, program: Program, splits: dict[str, ParityClips], plain: Path, final: Path
 ) -> _Checked:
     labels, checked = predictor.labels, [clip for clips in splits.values() for clip in clips.clips]
-    log.info("comparing it with the trained model on %d clips ...", len(checked))
+    log.info("comparing it with the trained model on %s ...", counted(len(checked), "clip"))
     trained, runner = trained_logits(predictor, checked), open_file(plain)
     alone, together = _outputs(runner, program, checked)
     same, quantised = parity(trained, alone, together, labels), None

@@ -11,7 +11,7 @@ from sparsefuse.export.program import Input
 from sparsefuse.export.runner import Latency
 from sparsefuse.files.typed import write
 from sparsefuse.files.whole import write_text
-from sparsefuse.shown import REASON, markdown, markdown_table
+from sparsefuse.shown import REASON, counted, markdown, markdown_table
 
 PACKAGES = ("sparsefuse", "torch", "onnx", "onnxscript", "onnxruntime")
 
@@ -85,7 +85,8 @@ def page(card: ExportCard) -> str:
         "",
         "## Agreement with the trained model",
         "",
-        f"Checked on {card.parity.clips} clips ({markdown(card.clips_from)}), each alone and in padded batches.",
+        f"Checked on {counted(card.parity.clips, 'clip')} ({markdown(card.clips_from)}), each alone and in padded "
+        "batches.",
         "",
         _parity_line("float32 graph" if card.int8 else "Graph", card.parity) + f"; tolerance {card.tolerance:g}.",
         *([_parity_line("int8", card.int8) + "."] if card.int8 else []),

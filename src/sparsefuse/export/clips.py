@@ -22,6 +22,7 @@ from sparsefuse.inference.predictor import Clip, Predictor
 from sparsefuse.media import read
 from sparsefuse.runs.folder import RunFolder
 from sparsefuse.runs.records import ModelFacts
+from sparsefuse.shown import counted
 
 log = logging.getLogger(__name__)
 
@@ -100,7 +101,7 @@ def of_manifest(path: Path, run: Path, predictor: Predictor, inputs: Sequence[In
     if not clips:
         raise ValueError(f"{path}: no clip can be read; the first is {reasons[0]}")
     if reasons:
-        log.warning("%d clips of %s left out; the first is %s", len(reasons), path, reasons[0])
+        log.warning("%s of %s left out; the first is %s", counted(len(reasons), "clip"), path, reasons[0])
     hashes = [[hash_of(x.numpy()) for x in clip.features(predictor).values()] for clip in clips]
     parts: dict[bool, list[ParityClip]] = {False: [], True: []}
     for clip, seen in zip(clips, seen_clips(RunFolder(run), hashes).tolist(), strict=True):

@@ -5,6 +5,7 @@ from pathlib import Path
 from sparsefuse.runs.folder import RunFolder
 from sparsefuse.runs.records import Result
 from sparsefuse.runs.summary import MAIN_METRIC, metric
+from sparsefuse.shown import counted
 
 
 def summary(out: Path) -> str:
@@ -12,7 +13,8 @@ def summary(out: Path) -> str:
     result = RunFolder(out).read(Result)
     assert result.finetune is not None
     tuned, main = result.finetune, MAIN_METRIC[result.task]
-    lines = [f"{result.splits['train']} clips, {result.epochs} epochs on {tuned.settings['weights']}"]
+    used = f"{counted(result.splits['train'], 'clip')}, {counted(result.epochs, 'epoch')}"
+    lines = [f"{used} on {tuned.settings['weights']}"]
     for change, what in ((tuned.held_out, "new clips, each held out once"), (tuned.old, "old clips of the replay"),
                          (tuned.test, "clips of --test")):  # fmt: skip
         if change.before and change.after:

@@ -14,6 +14,7 @@ from sparsefuse.inference.inputs import named
 from sparsefuse.inference.predictor import Prediction, Predictor, load
 from sparsefuse.inference.timeline import Timeline, check_windows, timeline
 from sparsefuse.media.fetch import check_allowed
+from sparsefuse.shown import counted
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -166,7 +167,7 @@ def _likeliest(result: Prediction, top: int, labels: Labels) -> dict[str, list[t
 
 
 def _length(result: Timeline) -> str:
-    return f"{result.seconds:.1f} s, {len(result.moments)} windows"
+    return f"{result.seconds:.1f} s, {counted(len(result.moments), 'window')}"
 
 
 def _notes(result: Prediction | Timeline) -> list[str]:

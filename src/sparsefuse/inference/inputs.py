@@ -19,7 +19,7 @@ from sparsefuse.files.rows import SUFFIXES, check_ids, numbered, read_table
 from sparsefuse.files.skipped import Unusable
 from sparsefuse.inference.predictor import Clip, Predictor
 from sparsefuse.media.fetch import is_url
-from sparsefuse.shown import shown
+from sparsefuse.shown import counted, shown
 
 log = logging.getLogger(__name__)
 
@@ -78,7 +78,7 @@ def _in_folder(folder: Path, predictor: Predictor) -> Iterator[tuple[str, Clip]]
         expected = ", ".join(sorted(frozenset().union(*kinds)))
         raise FileNotFoundError(f"{folder} has no file that the run reads; expected {expected}")
     if lost:
-        log.warning("%s: %d files of other kinds are left out, such as %s", folder, len(lost), lost[0].name)
+        log.warning("%s: %s of other kinds left out, such as %s", folder, counted(len(lost), "file"), lost[0].name)
     for stem, paths in clips.items():
         columns = {name: path for path in paths for name, kind in COLUMNS.items() if path.suffix.lower() in kind}
         if len(paths) > 1 and len(columns) == len(paths) and columns.keys() <= set(predictor.columns):

@@ -15,6 +15,7 @@ from sparsefuse.features import source_of
 from sparsefuse.files.skipped import Unusable
 from sparsefuse.inference.predictor import Clip, Prediction, Predictor
 from sparsefuse.media.seconds import seconds
+from sparsefuse.shown import counted
 
 
 class Moment(NamedTuple):
@@ -105,7 +106,7 @@ def timeline(predictor: Predictor, clip: Clip, *, window: float, hop: float) -> 
         except Unusable as error:
             raise Unusable(f"{start:g} - {end:g} s: {error}") from error
     if gaps:
-        missing |= dict.fromkeys(streams, f"nothing in {len(gaps)} windows, the first from {gaps[0]:g} s on")
+        missing |= dict.fromkeys(streams, f"nothing in {counted(len(gaps), 'window')}, the first from {gaps[0]:g} s on")
     return Timeline(total, moments, missing)
 
 

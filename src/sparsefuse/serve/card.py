@@ -12,6 +12,7 @@ from sparsefuse.runs.folder import RunFolder
 from sparsefuse.runs.records import Cost, Environment, ModelFacts, Result, Scores
 from sparsefuse.serve.limits import ServeLimits
 from sparsefuse.serve.upload import FILE
+from sparsefuse.shown import counted
 
 SCORES = {"top1": True, "map": True, "mae": False}
 """Metrics worth one line, and whether each is a share."""
@@ -93,7 +94,8 @@ class ServerCard:
             for name, score in ((self.results.test if split == "test" else self.results.valid) or {}).items():
                 if name in SCORES:
                     value = f"{100 * score:.1f} %" if SCORES[name] else f"{score:.3g}"
-                    return f"{name} {value} on {(self.results.splits or {}).get(split) or 'its'} {split} clips"
+                    count = (self.results.splits or {}).get(split)
+                    return f"{name} {value} on {counted(count, f'{split} clip') if count else f'its {split} clips'}"
         return ""
 
     @property

@@ -11,7 +11,7 @@ from sparsefuse.features import PLACE
 from sparsefuse.runs.folder import RunFolder
 from sparsefuse.runs.records import Change, Environment, ModelFacts, Result
 from sparsefuse.runs.summary import MAIN_METRIC, metric, metric_names, spread
-from sparsefuse.shown import REASON, markdown
+from sparsefuse.shown import REASON, counted, markdown
 
 NOT_STATED = "not stated"
 
@@ -56,9 +56,8 @@ def _what(facts: ModelFacts) -> str:
     text = f"A classifier of clips with the streams {_join(sorted(facts.features))}, by the method "
     text += f"{markdown(facts.method)} of sparsefuse: {task}."
     if origin:
-        text += (
-            f" It was adapted from a model called {markdown(origin.name)} to {origin.clips.count} clips of one user."
-        )
+        clips = counted(origin.clips.count, "clip")
+        text += f" It was adapted from a model called {markdown(origin.name)} to {clips} of one user."
     return text
 
 

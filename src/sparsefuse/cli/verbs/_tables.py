@@ -4,6 +4,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sparsefuse.shown import counted
+
 if TYPE_CHECKING:
     from sparsefuse.report.table import Table
 
@@ -21,7 +23,7 @@ def print_table(table: "Table", place: Path) -> None:
 def stop_if(failed: list[str]) -> None:
     """Ends with exit code 1 and a line for each run that failed, if any did."""
     if failed:
-        raise SystemExit("\n".join([f"{len(failed)} runs failed:", *failed]))
+        raise SystemExit("\n".join([f"{counted(len(failed), 'run')} failed:", *failed]))
 
 
 def print_run(out: Path) -> None:

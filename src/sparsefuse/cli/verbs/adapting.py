@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Literal
 
 from sparsefuse.cli.verbs._tables import print_next, print_run
+from sparsefuse.shown import counted
 
 
 def ensemble(
@@ -90,7 +91,7 @@ def remember(run: Path, clips: int = 4, trust_code: bool = False) -> None:
     opened = open_run(run, split="train", trust_code=trust_code)
     folder = RunFolder(run)
     count = replay.keep(folder, opened.predictor.model, opened.data, clips)
-    print(f"{folder.replay}: {count} clips, {folder.replay.stat().st_size / 1e6:.2f} MB")
+    print(f"{folder.replay}: {counted(count, 'clip')}, {folder.replay.stat().st_size / 1e6:.2f} MB")
 
 
 def push(

@@ -10,7 +10,7 @@ import numpy as np
 
 from sparsefuse.data.check.rules import RULES, Problem
 from sparsefuse.data.stems import Proposal
-from sparsefuse.shown import REASON, shown
+from sparsefuse.shown import REASON, counted, shown
 
 BINS = 24
 FIRST = 3
@@ -102,7 +102,8 @@ class Report:
 
     def __repr__(self) -> str:
         lines = [
-            f"{self.manifest}: {self.rows} samples; {', '.join(f'{n} {name}s' for name, n in self.counts.items())}"
+            f"{self.manifest}: {counted(self.rows, 'sample')}; "
+            f"{', '.join(counted(n, name) for name, n in self.counts.items())}"
         ]
         for problems in self.by_kind().values():
             lines += [f"{problem.severity}: {problem.message}" for problem in problems[:FIRST]]

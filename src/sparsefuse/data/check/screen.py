@@ -7,6 +7,7 @@ from sparsefuse.data.check.ids import some
 from sparsefuse.data.check.report import Report
 from sparsefuse.data.check.rules import RULES, Problem
 from sparsefuse.data.stems import in_yaml
+from sparsefuse.shown import counted
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -25,7 +26,7 @@ def show(report: Report, console: "Console | None" = None) -> None:
     from rich.console import Console
 
     console = console or Console()
-    console.print(f"{report.manifest}: {report.rows} samples", markup=False, highlight=False, soft_wrap=True)
+    console.print(f"{report.manifest}: {counted(report.rows, 'sample')}", markup=False, highlight=False, soft_wrap=True)
     for table in _tables(report):
         console.print(table)
     for kind, problems in report.by_kind().items():
@@ -38,7 +39,7 @@ def summary(report: Report) -> str:
     """`2 errors, 1 warning, 0 notes`, or that there are no problems."""
     if not report.problems:
         return "no problems"
-    return ", ".join(f"{count} {name}{'' if count == 1 else 's'}" for name, count in report.counts.items())
+    return ", ".join(counted(count, name) for name, count in report.counts.items())
 
 
 def _tables(report: Report) -> "list[Table]":

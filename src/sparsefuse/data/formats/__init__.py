@@ -21,6 +21,7 @@ from typing import Any, Literal, get_args, get_origin
 
 from sparsefuse.errors import unknown
 from sparsefuse.files.rows import read_table
+from sparsefuse.shown import counted
 
 log = logging.getLogger(__name__)
 
@@ -54,7 +55,9 @@ def prepare(name: str, source: str | Path, out: str | Path, options: Mapping[str
     manifest = module.prepare(_opened(name, module, Path(source), Path(out)), Path(out), **chosen)
     rows = read_table(manifest).rows
     splits = Counter(row["split"] for row in rows if row.get("split"))
-    log.info("%s: %d clips %s", name, len(rows), ", ".join(f"{split} {count}" for split, count in splits.items()))
+    log.info(
+        "%s: %s %s", name, counted(len(rows), "clip"), ", ".join(f"{split} {count}" for split, count in splits.items())
+    )
     return manifest
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from sparsefuse.files.references import AUDIO, VIDEO
 from sparsefuse.files.skipped import Skip, write_skipped
+from sparsefuse.shown import counted
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +41,8 @@ def media(folder: Path) -> dict[str, dict[str, Path]]:
                 twice += [path] if column in here else []
                 here.setdefault(column, path)
     if twice:
-        log.warning("%d files have the name of another one and are left out, such as %s", len(twice), twice[0])
+        count = counted(len(twice), "file")
+        log.warning("%s left out for having the name of another one, such as %s", count, twice[0])
     return clips
 
 

@@ -13,6 +13,7 @@ from sparsefuse.data.pickles import read_pickle
 from sparsefuse.data.shards import Shards
 from sparsefuse.errors import unknown
 from sparsefuse.files.skipped import Skip, Unusable
+from sparsefuse.shown import counted
 
 log = logging.getLogger(__name__)
 
@@ -149,7 +150,7 @@ def write(
                 skips += lost
             else:
                 skips.append(Skip(id, "", "; ".join(skip.reason for skip in lost)))
-    return finish(out, shards.values(), rows, skips, f"{len(used)} clips")
+    return finish(out, shards.values(), rows, skips, counted(len(used), "clip"))
 
 
 def usable(modality: str, values: np.ndarray) -> np.ndarray | Unusable:

@@ -11,6 +11,7 @@ from pathlib import Path
 from sparsefuse.data.formats._media import refer, walk
 from sparsefuse.files.references import AUDIO, FEATURES, IMAGES, TABLES, TEXTS, VIDEO
 from sparsefuse.files.rows import write_table
+from sparsefuse.shown import counted
 
 log = logging.getLogger(__name__)
 
@@ -54,7 +55,8 @@ def prepare(source: Path, out: Path) -> Path:
             clip["split"] = SPLITS[folders.pop(0).lower()]
         clip["label"], clip["group"] = folders[0], "/".join(folders[1:])
     if lost:
-        log.warning("%d files are left out: no media or feature file, or in no class; such as %s", len(lost), lost[0])
+        count = counted(len(lost), "file")
+        log.warning("%s left out: no media or feature file, or in no class; such as %s", count, lost[0])
     _demand_classes(source, [(clip["label"], clip.get("split", "")) for clip in clips.values()])
     columns = [name for name in (*COLUMNS, "label", "split", "group") if any(clip.get(name) for clip in clips.values())]
     rows = [{"id": id} | {name: clip.get(name, "") for name in columns} for id, clip in sorted(clips.items())]
