@@ -22,6 +22,7 @@ ORDER = [
         "extras",
         "tokens",
         "files",
+        "recipe",
         "config",
         "parallel",
         "media",

@@ -51,7 +51,7 @@ VALID = 0.15
 """share of the clips that validates, if nobody says which do"""
 _DATA = "data"
 _OWN = ("method", "gmacs", "time_limit", "verbose")
-_SETTINGS = {"seed": "", "features": ""}
+_SETTINGS = {"seed": "", "features": "", "recipe": ""}
 _SETTINGS |= {field.name: "data" for field in dataclasses.fields(Data) if field.name not in ("manifest", "label")}
 _SETTINGS |= {field.name: "train" for field in dataclasses.fields(Train)}
 """argument -> the section of the configuration that has it"""
@@ -68,8 +68,8 @@ class Classifier:
 
     Options go by their names: `epochs`, `lr`, `batch_size`, `device` and all other fields of `config.Train`;
     `modalities`, `task`, `split`, `crop` and all others of `config.Data`, but for the manifest and its label; `seed`;
-    `features`, which extractors read media files; everything else is an option of the method (`keep`, `dim`; with
-    "auto" of those methods that have it).
+    `recipe`, "small" for a few hundred clips, which sets what these leave; `features`, which extractors read media
+    files; everything else is an option of the method (`keep`, `dim`; with "auto" of those methods that have it).
 
     The data, in `fit`, `predict` and `score`:
 

@@ -5,6 +5,8 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from sparsefuse.recipe import SETTINGS, Recipe
+
 Task = Literal["class", "multilabel", "heads", "regression"]
 """what is predicted of a clip"""
 Usual = Literal["raw", "auto", "raw,auto"]
@@ -268,6 +270,9 @@ class Config:
     raw = pixels, spectrograms and words, auto = what pretrained encoders make of them, if installed, raw,auto = both,
     the latter as NAME_encoder"""
     train: Train = field(default_factory=Train)
+    recipe: Recipe = "paper"
+    """what is not set is as in the SFT paper, or as suits small sets (hundreds of clips) or large ones; docs/data.md
+    says what each sets"""
     seed: int = 0
     """seed of the weights, the order of samples, dropout and mixup"""
     study: Study = field(default_factory=Study)
@@ -278,8 +283,9 @@ class Config:
         """The configuration in a YAML file (its paths are relative to its folder), or of a manifest, any other file.
 
         `changes` are fields of `Config`; a mapping changes what it names and leaves the rest:
-        `Config.load("clips.yaml", method="late", train={"epochs": 3})`. Raises FileNotFoundError for a YAML file that
-        does not exist, ValueError for content, a name or a value that no configuration has.
+        `Config.load("clips.yaml", method="late", train={"epochs": 3})`. What neither sets is as the `recipe` says; a
+        new recipe for a `Config` sets those fields that are as its own recipe has them. Raises FileNotFoundError for a
+        YAML file that does not exist, ValueError for content, a name or a value that no configuration has.
         """
         from sparsefuse.files.typed import from_json, plain
 
@@ -288,13 +294,15 @@ class Config:
         tree, place = {}, "configuration"
         if isinstance(source, Config):
             tree = plain(source)
+            if changes.get("recipe", source.recipe) != source.recipe:
+                tree = differing(tree, plain(cls.load(recipe=source.recipe)))
         elif source is not None:
             tree, place = _tree_of(Path(source)), str(source)
         sections = {part.name: getattr(part.type, "__dataclass_fields__", {}) for part in fields(cls)}
         for name in changes.keys() - sections.keys():
             if inner := next((section for section, names in sections.items() if name in names), None):
                 raise ValueError(f"unknown field {name!r}; did you mean {inner}={{{name!r}: ...}}?")
-        return from_json(cls, merged(tree, plain(changes)), place)
+        return from_json(cls, with_recipe(merged(tree, plain(changes))), place)
 
 
 ConfigLike = Config | str | Path | None
@@ -318,6 +326,22 @@ def read_tree(path: Path) -> dict[str, Any]:
     if isinstance(start := train.get("pretrained"), str) and start and (folder / start).is_dir():
         train["pretrained"] = str(folder / start)  # a folder, not a name on the hub
     return tree
+
+
+def with_recipe(tree: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields with those of their recipe, which they do not set. An unknown recipe, which has none, stays."""
+    return merged(SETTINGS.get(str(tree.get("recipe")), {}), tree)
+
+
+def differing(tree: Mapping[str, Any], default: Mapping[str, Any]) -> dict[str, Any]:
+    """The values that differ from the defaults, tuples as lists."""
+    changed = {}
+    for name, value in tree.items():
+        if isinstance(value, dict) and default.get(name):
+            value = differing(value, default[name])
+        if value != default.get(name) and value != {}:
+            changed[name] = list(value) if isinstance(value, tuple) else value
+    return changed
 
 
 def merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:

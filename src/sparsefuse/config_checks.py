@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 from sparsefuse.config import Config, ConfigLike, check_ranges
 from sparsefuse.errors import unknown
 from sparsefuse.features import PLACE, build
+from sparsefuse.files.typed import plain
 from sparsefuse.methods import methods, option_names
+from sparsefuse.recipe import SETTINGS
 
 if TYPE_CHECKING:
     from sparsefuse.data.check import Report
@@ -43,6 +45,13 @@ def check_config(config: Config) -> None:
         raise ValueError(
             f"train.ema is {config.train.ema:g} and train.swa {config.train.swa:g}: two means of the weights; set one "
             "of them to 0"
+        )
+    ours, usual = plain(config), plain(Config())
+    settings = [(part, name) for part, names in SETTINGS[config.recipe].items() for name in names]
+    if settings and all(ours[part][name] == usual[part][name] for part, name in settings):
+        raise ValueError(
+            f"recipe is {config.recipe}, but all that it sets is as without it: Config(...) sets every field itself; "
+            f"use Config.load(recipe={config.recipe!r}, ...)"
         )
     if not config.data.separator or (config.data.separator != "|" and config.data.task not in ("auto", "multilabel")):
         raise ValueError(

@@ -1,14 +1,12 @@
 """Writes the chosen configuration as a YAML file for `sparsefuse train`."""
 
 import os
-from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import yaml
 
-from sparsefuse.config import Config
+from sparsefuse.config import Config, differing
 from sparsefuse.files.whole import write_text
 
 
@@ -31,17 +29,6 @@ def write_yaml(path: Path, config: Config, root: Path, comments: list[str]) -> N
         file = str(Path(config.method).resolve())
         tree["method"] = file
         tree["options"][file] = tree["options"].pop(config.method)
-    changed = _changed(tree, asdict(Config()))
+    changed = differing(tree, {**asdict(Config.load(recipe=config.recipe)), "recipe": Config.recipe})
     notes = "".join(f"# {line}".rstrip() + "\n" for line in [*comments, "", f"  sparsefuse train {path}"])
     write_text(path, notes + yaml.safe_dump({"method": tree["method"], **changed}, sort_keys=False))
-
-
-def _changed(tree: Mapping[str, Any], default: Mapping[str, Any]) -> dict[str, object]:
-    """The values that differ from the defaults, tuples as lists."""
-    changed = {}
-    for name, value in tree.items():
-        if isinstance(value, dict) and default.get(name):
-            value = _changed(value, default[name])
-        if value != default.get(name) and value != {}:
-            changed[name] = list(value) if isinstance(value, tuple) else value
-    return changed

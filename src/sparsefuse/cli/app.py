@@ -18,7 +18,7 @@ from jsonargparse import ActionConfigFile, ArgumentParser, set_parsing_settings 
 from sparsefuse.cli.argv import on_top, spelled_out
 from sparsefuse.cli.complaint import complaint
 from sparsefuse.cli.verbs import GRIDS, GUIDES, MANY, POSITIONAL, VERBS, WITH_CONFIG
-from sparsefuse.config import Config, read_tree
+from sparsefuse.config import Config, read_tree, with_recipe
 from sparsefuse.files.lock import in_use
 from sparsefuse.parallel.cores import share_cores
 from sparsefuse.parallel.memory import keep_memory
@@ -74,9 +74,13 @@ def _recipe(argv: list[str]) -> str:
 
 def _parsed(argv: list[str]) -> tuple[str, dict[str, Any]]:
     """The verb and its arguments."""
-    if "--config" in argv[:-1]:
+    if "--config" in argv[:-1] or "--recipe" in argv[:-1]:
+        if "--config" not in argv[:-1]:
+            argv[1:1] = ["--config", ""]
         place = argv.index("--config") + 1
-        argv[place] = json.dumps(read_tree(Path(argv[place])), default=str)
+        tree = read_tree(Path(argv[place])) if argv[place] else {}
+        recipe = argv[-argv[::-1].index("--recipe")] if "--recipe" in argv[:-1] else tree.get("recipe", "paper")
+        argv[place] = json.dumps(with_recipe(tree | {"recipe": recipe}), default=str)
     parser = _parser(argv)
     argv = on_top(argv, lambda rest: vars(parser.parse_args(rest)[rest[0]]))
     namespace = parser.instantiate(parser.parse_args(argv))
