@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from command import call
+from sparsefuse.features import PLACE, extractor
 from sparsefuse.features._default import default_features
 from sparsefuse.features._packaged import PACKAGED
 from sparsefuse.features.extract import extract
@@ -48,6 +49,29 @@ def test_a_column_called_time_is_no_reading(tmp_path: Path, header: str, columns
     chosen = default_features(read_table(tmp_path / "m.csv"), tmp_path, tables=True)
     expected = {"extractor": "series", "source": "imu"} | ({"columns": columns} if columns else {})
     assert chosen == {"imu": expected}
+
+
+@pytest.mark.parametrize(
+    ("name", "first", "step", "unit"),
+    [
+        ("time", 0, 0.02, 1.0),  # seconds
+        ("timestamp", 1_770_000_000_000, 20, 1e-3),  # since 1970
+        ("timestamp", 1_770_000_000_000_000_000, 20_000_000, 1e-9),
+        ("time", 0, 20, None),  # milliseconds, or a slow sensor's seconds
+        ("time", 0, 0.2, None),  # too slow for windows
+    ],
+)
+def test_fast_readings_come_in_windows_if_their_rate_is_certain(
+    tmp_path: Path, name: str, first: int, step: float, unit: float | None
+) -> None:
+    rows = [f"{first + i * step},{i % 7},{i % 5}" for i in range(60)]
+    (tmp_path / "a.csv").write_text("\n".join([f"{name},x,y", *rows]))
+    (tmp_path / "m.csv").write_text("id,imu\na,a.csv\n")
+    spec = default_features(read_table(tmp_path / "m.csv"), tmp_path, tables=True)["imu"]
+    windows = {"time": name, "unit": unit, "window": 0.6, "hop": 0.3} if unit else {}
+    assert spec == {"extractor": "series", "source": "imu", "columns": ["x", "y"], **windows}
+    made = extractor("series")(tmp_path / "a.csv", **{k: v for k, v in spec.items() if k not in PLACE})
+    assert made.shape == ((3, 10) if unit else (60, 2))  # 1.2 s: from 0, 0.3 and 0.6
 
 
 def test_text_is_extracted_without_options(tmp_path: Path) -> None:

@@ -7,10 +7,13 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, get_args
 
+import numpy as np
+
 from sparsefuse.config import Usual
 from sparsefuse.errors import unknown
 from sparsefuse.features._cells import Layout, read_cells
 from sparsefuse.features._packaged import PACKAGED
+from sparsefuse.features.series import Extractor
 from sparsefuse.files.references import AUDIO, FEATURES, IMAGES, TABLES, TEXTS, VIDEO
 from sparsefuse.files.rows import Table, time_columns
 from sparsefuse.files.skipped import Unusable
@@ -18,6 +21,8 @@ from sparsefuse.files.skipped import Unusable
 log = logging.getLogger(__name__)
 
 _PICTURES = {"extractor": "frames", "rate": 10}
+_WINDOWS = {"window": 0.6, "hop": 0.3}
+_FAST, _SURE = 10.0, 0.25  # readings a second that make a window; seconds from reading to reading
 _ENCODERS = {
     "frames": ("encoder", "efficientnet-lite0"),
     "spectrogram": ("encoder", "aisfx"),
@@ -67,8 +72,8 @@ def _encoded(name: str, spec: dict[str, Any]) -> dict[str, Any]:
 def _raw(table: Table, root: Path, *, tables: bool, label: str) -> dict[str, dict[str, Any]]:
     """Films and pictures give frames, ten a second; sound a spectrogram, that of films if there is no other; text its
     words, hashed, be they in files or in the cells themselves (not in those of `label`). With `tables`, .csv files are
-    a sensor's readings, and a column called time is none of them; without, they are features. Columns of features are
-    left alone."""
+    a sensor's readings, in windows where it is known how fast they come, and a column called time is none; without,
+    they are features. Columns of features are left alone."""
     chosen: dict[str, dict[str, Any]] = {}
     films = [column for column in table.columns if _is(table, column, "video", VIDEO)]
     sounds = [column for column in table.columns if _is(table, column, "audio", AUDIO)]
@@ -98,18 +103,38 @@ def _name(column: str) -> str:
 
 
 def _readings(table: Table, column: str, root: Path) -> dict[str, Any]:
-    """The columns of readings, if the first file that can be read has one of times."""
-    names = next(_headers(table, column, root), [])
+    """Windows of the columns of readings, if the first file that can be read has times whose unit is certain, and
+    readings fast enough; without these the columns alone."""
+    file, names = next(_headers(table, column, root), (root, []))
     times = time_columns(names)
-    if times:
-        text = "column %r: %r is taken as the time, not as a reading; to use it: --features.%s.time %r"
+    if not times:
+        return {}
+    text = "column %r: %r is taken as the time, not as a reading; to use it: --features.%s.time %r"
+    readings = {"columns": [name for name in names if name not in times]}
+    unit, rate = _clock(file, times[0])
+    if rate < _FAST:
         log.info(text, column, times[0], _name(column), times[0])
-    return {"columns": [name for name in names if name not in times]} if times else {}
+        return readings
+    text = "column %r: %r is the time, and there are %.3g readings a second: tokens are windows of %g s"
+    log.info(text, column, times[0], rate, _WINDOWS["window"])
+    return {**readings, "time": times[0], "unit": unit, **_WINDOWS}
 
 
-def _headers(table: Table, column: str, root: Path) -> Iterator[list[str]]:
+def _clock(file: Path, time: str) -> tuple[float, float]:
+    """Seconds per unit of the times, and readings a second; 0 where they may as well be another's."""
+    for unit in (1.0, 1e-3, 1e-6, 1e-9):
+        try:
+            steps = np.diff(Extractor(columns=[time], time=time, unit=unit).times(file))
+        except Unusable:  # beyond the year 5000, in this unit
+            continue
+        # Longer steps may be a slow sensor's seconds as well as a fast one's milliseconds.
+        return unit, 1 / float(np.median(steps)) if len(steps) and 0 < np.median(steps) <= _SURE else 0.0
+    return 1.0, 0.0
+
+
+def _headers(table: Table, column: str, root: Path) -> Iterator[tuple[Path, list[str]]]:
     for row in table.rows:
         try:
-            yield read_cells(root / row[column], Layout()).names
+            yield root / row[column], read_cells(root / row[column], Layout()).names
         except Unusable:
             continue
