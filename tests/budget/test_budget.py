@@ -265,27 +265,26 @@ def with_split(config: Config, **split) -> Config:
     return tiny.with_data(config, split=Split(**split))
 
 
-def test_folds_need_one_that_is_chosen(made: Made, tmp_path: Path) -> None:
-    config = with_split(made.config, by="group", folds=[["a"], ["b"]])
-    with pytest.raises(ValueError, match=r"choose it with --data\.split\.test_groups a"):
-        budget(config, gmacs=LIMITS.gmacs, out=tmp_path)
-
-
 def test_a_search_needs_a_validation_split(made: Made, tmp_path: Path) -> None:
     config = with_split(made.config, by="stratified", fractions=(0.7, 0.0, 0.3))
     with pytest.raises(ValueError, match="the validation split is empty"):
         budget(config, gmacs=LIMITS.gmacs, out=tmp_path)
 
 
-@pytest.mark.slow
-@pytest.mark.usefixtures("made_up_costs")
-def test_folds_stay_in_the_chosen_configuration_and_out_of_the_search(tmp_path: Path) -> None:
-    made = Made(tmp_path)
+def in_groups(made: Made, count: int, **split) -> Config:
+    """The clips in so many groups, instead of given splits."""
     manifest = Path(made.config.data.manifest)
     header, *rows = manifest.read_text().splitlines()
-    grouped = [f"{row.rsplit(',', 1)[0]},g{i % 3}" for i, row in enumerate(rows)]
+    grouped = [f"{row.rsplit(',', 1)[0]},g{i % count}" for i, row in enumerate(rows)]
     manifest.write_text("\n".join([header.replace("split", "group"), *grouped]) + "\n")
-    made.config = with_split(made.config, by="group", folds=[["g0"], ["g1"]], test_groups=["g1"], valid_by="stratified")
+    return with_split(made.config, by="group", valid_by="stratified", **split)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("made_up_costs")
+def test_a_chosen_fold_stays_in_the_configuration_and_the_others_out_of_the_search(tmp_path: Path) -> None:
+    made = Made(tmp_path)
+    made.config = in_groups(made, 3, folds=[["g0"], ["g1"]], test_groups=["g1"])
     found = made.search(tmp_path / "out", methods=["sft"], trials=1, seeds=[3, 1], epochs=1)
     runs = sorted((tmp_path / "out" / "finalists").iterdir())
     assert len(runs) == 2
@@ -297,6 +296,32 @@ def test_folds_stay_in_the_chosen_configuration_and_out_of_the_search(tmp_path: 
     assert (split["folds"], split["test_groups"], split["seed"]) == ([["g0"], ["g1"]], ["g1"], 3)
     assert len(tiny.epochs(tmp_path / "out" / "trials" / "000")) == 1
     assert len(tiny.epochs(found.chosen)) == 2
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("made_up_costs")
+def test_over_folds_the_mean_of_their_validation_clips_is_searched_and_the_end_tests_each(tmp_path: Path) -> None:
+    made, out = Made(tmp_path), tmp_path / "out"
+    made.config = in_groups(made, 3, folds=[["g0"], ["g1"]], fractions=(0.6, 0.4, 0.0))
+    found = made.search(out, methods=["sft"], trials=2, seeds=[1, 2], finalists=2)
+    for row in table(out / "trials.csv"):
+        scores = [result_of(out / "trials" / f"{row['trial']}-fold{fold}")["valid"]["top1"] for fold in (0, 1)]
+        assert float(row["valid Top-1 %"]) == pytest.approx(50 * sum(scores), abs=0.06)
+    for row in table(out / "finalists.csv"):
+        runs = {(s, f): out / "finalists" / f"sft-{row['trial']}-fold{f}-seed{s}" for s in (1, 2) for f in (0, 1)}
+        found_scores = {place: result_of(run)["valid"]["top1"] for place, run in runs.items()}
+        means = [(found_scores[seed, 0] + found_scores[seed, 1]) / 2 for seed in (1, 2)]
+        shown = f"{100 * sum(means) / 2:.1f} ± {100 * abs(means[0] - means[1]) / 2**0.5:.1f}"
+        assert (row["n"], row["valid Top-1 %"]) == ("2", shown)
+    tested = [path.parent for path in sorted(out.rglob("result.json")) if result_of(path.parent)["test"]]
+    assert tested == [found.chosen / "fold0", found.chosen / "fold1"]
+    assert [result_of(run)["fold"] for run in tested] == [0, 1]
+    assert "Searched over folds" in found.yaml.read_text()
+    assert yaml.safe_load(found.yaml.read_text())["data"]["split"]["folds"] == [["g0"], ["g1"]]
+    assert found.page.is_file()
+    before = {path: path.stat().st_mtime_ns for path in out.rglob("*.safetensors")}
+    made.search(out, methods=["sft"], trials=2, seeds=[1, 2], finalists=2)
+    assert {path: path.stat().st_mtime_ns for path in out.rglob("*.safetensors")} == before
 
 
 def finalist(number: int, gmacs: float = 1e-5) -> Finalist:

@@ -134,12 +134,12 @@ def test_a_poor_trial_is_stopped_unless_it_is_cheap_and_no_trial_is_tested(
         result = trials.run(proposals)  # pyright: ignore[reportArgumentType]
     assert [t.state for t in result] == ["finished"] * 4 + ["stopped", "finished", "failed"]
     assert [t.number for t in result] == list(range(7))
-    assert len(result[4].curve) < 6
+    assert len(result[4].curves[0]) < 6
     assert not (trials.out / "004" / "result.json").exists()
-    assert proposals.scores[4] == (BAD, result[4].curve[-1])
+    assert proposals.scores[4] == (BAD, result[4].curves[0][-1])
     assert proposals.scores[6] == (FAILS, None)
     assert "trials/006: ValueError: dropout" in caplog.text
-    assert f"with 0.6 of 1 GMACs; stopped after {len(result[4].curve)} epochs" in caplog.text
+    assert f"with 0.6 of 1 GMACs; stopped after {len(result[4].curves[0])} epochs" in caplog.text
     assert "only 7 different candidates are within the budget" in caplog.text
     for number in (0, 1, 2, 3, 5):
         written = json.loads((trials.out / f"{number:03d}" / "result.json").read_text())

@@ -4,6 +4,7 @@ import dataclasses
 import logging
 import os
 import shutil
+import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,7 +58,9 @@ class Finals(NamedTuple):
             runs = [cell.run for cell in cells if cell.name == trial.name]
             if all(run.finished for run in runs):
                 scores = [run.read(Result).valid[self.goal.name] for run in runs]
-                finalists.append(Finalist(trial, scores))
+                folds = len(scores) // len(self.seeds)  # seeds change slower
+                means = [statistics.fmean(scores[k : k + folds]) for k in range(0, len(scores), folds)]
+                finalists.append(Finalist(trial, means if len(means) > 1 else scores))
         if not finalists:
             raise ValueError("\n".join([f"no finalist finished; {counted(len(failed), 'run')} failed:", *failed]))
         return sorted(finalists, key=lambda f: order(f.stat.mean, f.trial, self.limits, self.goal))
@@ -90,19 +93,23 @@ class Finals(NamedTuple):
         )
 
     def test(self, chosen: Finalist) -> Path:
-        """The chosen run, with the first seed, and its scores on the test split: a finalist's copy, resumed."""
-        (cell, *_) = self._cells([chosen.trial])
-        folder = self.out / "chosen"
-        if not folder.exists():
-            half = self.out / ".chosen"
-            shutil.rmtree(half, ignore_errors=True)  # left by a killed search
-            shutil.copytree(cell.folder, half, ignore=shutil.ignore_patterns(cell.run.file(Result).name))
-            os.replace(half, folder)
+        """The chosen run, with the first seed, and its scores on the test split: a finalist's copy, resumed. With
+        folds, the folder of one for each."""
+        cells, place = self._cells([chosen.trial]), self.out / "chosen"
+        cells = cells[: len(cells) // len(self.seeds)]
         record = read(Chosen, self.out / "chosen.json")
         costs = {**record.cost, "doubt": record.doubt}
-        name = cell.name
-        train(cell.config, folder, root=cell.root, resume=True, name=name, measured=False, costs=costs, shown=False)
-        return folder
+        for fold, cell in enumerate(cells):
+            folder = place / f"fold{fold}" if len(cells) > 1 else place
+            if not folder.exists():
+                half = self.out / ".chosen"
+                shutil.rmtree(half, ignore_errors=True)  # left by a killed search
+                shutil.copytree(cell.folder, half, ignore=shutil.ignore_patterns(cell.run.file(Result).name))
+                folder.parent.mkdir(exist_ok=True)
+                os.replace(half, folder)
+            name = cell.name
+            train(cell.config, folder, root=cell.root, resume=True, name=name, measured=False, costs=costs, shown=False)
+        return place
 
     def whole_config(self, chosen: Finalist, config: Config) -> Config:
         """The chosen run's configuration, but with the folds and paths of `config`."""

@@ -50,11 +50,11 @@ class Finalist(NamedTuple):
 
     trial: Trial
     scores: list[float]
-    """of the validation split, one a seed"""
+    """of the validation split, one a seed (the mean over folds); of a single seed, one a fold"""
 
     @property
     def stat(self) -> Stat:
-        """Mean and deviation over the seeds."""
+        """Mean and deviation over them."""
         return spread(self.scores)
 
 

@@ -29,7 +29,7 @@ from sparsefuse.budget.page import write_page
 from sparsefuse.budget.proposals import Proposals, affordable
 from sparsefuse.budget.trials import Goal, Trials
 from sparsefuse.config import Config, ConfigLike
-from sparsefuse.config_checks import check_config, check_one_test_split
+from sparsefuse.config_checks import check_config
 from sparsefuse.data.clips import Clips, load_clips
 from sparsefuse.data.fingerprint import Fingerprint
 from sparsefuse.experiments.grid import usual_jobs
@@ -92,8 +92,10 @@ def budget(
     first seed's model is scored on the test split; no other model is. Writes all that, and report.html, below `out`; a
     killed search resumes.
 
-    Folds are not searched: the configuration's `test_groups` (or `fold`) is the test split, as for `train`. Clips that
-    test another fold have then taken part in the choice; for an estimate over folds, search in each.
+    With folds (`data.split.folds` or `k`), every trial and finalist is trained in each, and scores the mean over their
+    validation clips; the chosen options are tested in each at the end, and `chosen` holds a run for each. If one is
+    chosen (`test_groups` or `fold`), that alone is used. Clips that test one fold validate another: they take part in
+    the choice of options, though never of their own fold's weights.
 
     Raises ValueError without a limit, for limits that no model meets, for clips without a validation split, or if
     `out` holds another search.
@@ -105,11 +107,12 @@ def budget(
     methods = list(methods) or [config.method]
     config = dataclasses.replace(config, method=methods[0])
     _check(config, limits, methods, seeds, trials=trials, finalists=finalists)
-    split = dataclasses.replace(config.data.split, folds=[])
+    split = config.data.split
+    split = dataclasses.replace(split, folds=[]) if split.test_groups else split
     full = dataclasses.replace(config, data=dataclasses.replace(config.data, split=split))
     short = dataclasses.replace(full, train=dataclasses.replace(config.train, epochs=epochs or config.train.epochs))
     check_config(short)
-    clips = load_clips(config.data, root)
+    clips = load_clips(dataclasses.replace(config.data, split=split.each_fold()[0]), root)
     if not len(clips.splits["valid"]):
         raise ValueError("the validation split is empty, and the search chooses by it; see data.split.fractions")
     jobs = jobs or usual_jobs(config.train.device)
@@ -153,7 +156,6 @@ def _check(
             raise ValueError(f"{name} is {number}; expected 1 or more")
     for method in methods:
         check_config(dataclasses.replace(config, method=method))
-    check_one_test_split(config)
 
 
 def _begin(out: Path, settings: Mapping[str, object], clips: Clips, together: int) -> int:
@@ -177,6 +179,9 @@ def _comments(config: Config, best: Finalist, finals: Finals, trials: int) -> li
         f"Found by sparsefuse budget in {trials} trials, for {finals.limits.say(best.trial.candidate.costs)} a clip.",
         f"{title} on the validation split, which chose it: {shown(finals.goal, best.stat)} over {n} seeds.",
     ]
-    if config.data.split.folds or config.data.split.k:
+    split = config.data.split
+    if (split.test_groups and split.folds) or split.fold is not None:
         lines.append("Searched with one fold: the clips that test the others were used to choose these options.")
+    elif split.folds or split.k:
+        lines.append("Searched over folds: the clips that test one were used, in others, to choose these options.")
     return lines

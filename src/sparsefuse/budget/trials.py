@@ -3,14 +3,15 @@
 import logging
 import math
 import statistics
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 from sparsefuse.budget.limits import BudgetLimits
 from sparsefuse.budget.proposals import Candidate, Proposals
-from sparsefuse.config import Config
+from sparsefuse.config import Config, Split
 from sparsefuse.experiments.grid import Cell, run_cell
 from sparsefuse.experiments.progress import GridProgress
 from sparsefuse.experiments.variants import Variant
@@ -52,9 +53,10 @@ class Trial(NamedTuple):
     candidate: Candidate
     state: Literal["finished", "stopped", "failed"]
     score: float
-    """of the validation split: at the epoch whose weights were kept, or the best so far if stopped; NaN if failed"""
-    curve: tuple[float, ...]
-    """the best score up to each epoch"""
+    """of the validation split (the mean over folds): at the epoch whose weights were kept, or the best so far if
+    stopped; NaN if failed"""
+    curves: tuple[tuple[float, ...], ...]
+    """the best score up to each epoch, of each fold"""
 
     @property
     def name(self) -> str:
@@ -98,7 +100,7 @@ class Trials(NamedTuple):
     limits: BudgetLimits
     goal: Goal
     out: Path
-    """holds a run folder per trial: 000, 001, ..."""
+    """holds a run folder per trial: 000, 001, ...; with folds, one per trial and fold: 000-fold0, ..."""
     root: Path
     wanted: int
     """how many trials"""
@@ -113,21 +115,23 @@ class Trials(NamedTuple):
         A trial that ended in an earlier call is not run again.
         """
         done: list[Trial] = []
-        folders = [self.out / f"{number:03d}" for number in range(self.wanted)]
+        folders = [folder for number in range(self.wanted) for folder, _ in self._folds(number)]
         epochs = self.config.train.epochs
-        with GridProgress(dict.fromkeys(folders, epochs), what="trials") as progress:
+        with GridProgress(dict.fromkeys(folders, epochs), what="runs" if self._folds(0)[1:] else "trials") as progress:
             while len(done) < self.wanted:
                 missing = min(self.round, self.wanted - len(done))
                 candidates = [candidate for _ in range(missing) if (candidate := proposals.ask())]
-                cells = [self._cell(number, candidate, done) for number, candidate in enumerate(candidates, len(done))]
-                ended = {}
-                for k, error in self._train(cells, progress):
-                    ended[k] = self._ended(len(done) + k, candidates[k], cells[k], error)
-                    progress.ended.add(cells[k].folder)
-                    log.info("%s", self._say(ended[k]))
-                for k, candidate in enumerate(candidates):
-                    done.append(ended[k])
-                    proposals.tell(candidate, None if ended[k].state == "failed" else ended[k].score)
+                begun = len(done)
+                rounds = [self._cells(number, each, done) for number, each in enumerate(candidates, begun)]
+                errors = dict[Path, str]()
+                for cell, error in self._train([cell for cells in rounds for cell in cells], progress):
+                    errors[cell.folder] = error
+                    progress.ended.add(cell.folder)
+                for candidate, cells in zip(candidates, rounds, strict=True):
+                    trial = self._ended(len(done), candidate, cells, errors)
+                    done.append(trial)
+                    log.info("%s", self._say(trial))
+                    proposals.tell(candidate, None if trial.state == "failed" else trial.score)
                 progress.note = self._note(done, proposals.rejected)
                 progress.update()
                 if len(candidates) < missing:
@@ -137,54 +141,67 @@ class Trials(NamedTuple):
                     break
         return done
 
-    def _cell(self, number: int, candidate: Candidate, done: Sequence[Trial]) -> Cell:
+    def _folds(self, number: int) -> list[tuple[Path, Split]]:
+        """Where a trial's runs are, and how their clips are divided."""
+        splits = self.config.data.split.each_fold()
+        if len(splits) == 1:
+            return [(self.out / f"{number:03d}", splits[0])]
+        return [(self.out / f"{number:03d}-fold{fold}", split) for fold, split in enumerate(splits)]
+
+    def _cells(self, number: int, candidate: Candidate, done: Sequence[Trial]) -> list[Cell]:
         name = name_of(number, candidate)
-        config = Variant(name, candidate.method, candidate.options).of(self.config, self.config.seed)
-        rivals = tuple(trial.curve for trial in done if trial.curve and self._no_dearer(trial, candidate))
-        pruner = MedianPruner(self.goal, rivals, self.config.train.epochs)
-        return Cell(name, config, self.out / f"{number:03d}", self.root, threads(self.jobs), tested=False, stop=pruner)
+        whole = Variant(name, candidate.method, candidate.options).of(self.config, self.config.seed)
+        rivals = [trial.curves for trial in done if trial.curves and self._no_dearer(trial, candidate)]
+        cells = []
+        for fold, (folder, split) in enumerate(self._folds(number)):
+            config = replace(whole, data=replace(whole.data, split=split))
+            pruner = MedianPruner(self.goal, tuple(curves[fold] for curves in rivals), self.config.train.epochs)
+            cells.append(Cell(name, config, folder, self.root, threads(self.jobs), tested=False, stop=pruner))
+        return cells
 
     def _no_dearer(self, trial: Trial, candidate: Candidate) -> bool:
         mine, other = self.limits.shares(candidate.costs), self.limits.shares(trial.candidate.costs)
         return all(other[name] <= share for name, share in mine.items())
 
-    def _train(self, cells: Sequence[Cell], progress: GridProgress) -> Iterator[tuple[int, str]]:
-        """Trains the cells that did not end before; yields the index and the error, or "", of each as it ends.
+    def _train(self, cells: Sequence[Cell], progress: GridProgress) -> Iterator[tuple[Cell, str]]:
+        """Trains the cells that did not end before; yields each as it ends, and its error, or "".
 
         Raises ValueError if a cell exists already with another configuration: with another version of Optuna or
         PyTorch, a resumed search may diverge.
         """
-        places = {cell.folder: k for k, cell in enumerate(cells)}
         open_cells = []
         for cell in cells:
             if cell.run.started:
                 cell.run.check_same(cell.config)
             if cell.run.finished or (cell.stop and cell.stop(cell.folder)):
-                yield places[cell.folder], ""
+                yield cell, ""
             else:
                 open_cells.append(cell)
         if open_cells:
             with closing(each(run_cell, open_cells, self.jobs, waiting=progress.update)) as ended:
                 for cell, result in ended:
-                    yield places[cell.folder], result.error if result else "its process died"
+                    yield cell, result.error if result else "its process died"
                     progress.update()
 
-    def _ended(self, number: int, candidate: Candidate, cell: Cell, error: str) -> Trial:
-        curve = self.goal.curve(cell.folder)
-        if error:
-            log.error("%s: %s", cell.folder, error)
-            return Trial(number, candidate, "failed", math.nan, ())
-        if not cell.run.finished:
-            return Trial(number, candidate, "stopped", curve[-1], curve)
-        score = cell.run.read(Result).valid[self.goal.name]
-        return Trial(number, candidate, "finished", score, curve)
+    def _ended(self, number: int, candidate: Candidate, cells: Sequence[Cell], errors: Mapping[Path, str]) -> Trial:
+        for cell in cells:
+            if errors[cell.folder]:
+                log.error("%s: %s", cell.folder, errors[cell.folder])
+                return Trial(number, candidate, "failed", math.nan, ())
+        curves = tuple(self.goal.curve(cell.folder) for cell in cells)
+        scores = [
+            cell.run.read(Result).valid[self.goal.name] if cell.run.finished else curve[-1]
+            for cell, curve in zip(cells, curves, strict=True)
+        ]
+        state = "finished" if all(cell.run.finished for cell in cells) else "stopped"
+        return Trial(number, candidate, state, statistics.fmean(scores), curves)
 
     def _say(self, trial: Trial) -> str:
         """`sft 007: top1 0.912 with 0.0048 of 0.005 GMACs; stopped after 9 epochs`."""
         if trial.state == "failed":
             return f"{trial.name} failed"
         text = f"{trial.name}: {self.goal.name} {trial.score:.3f} with {self.limits.say(trial.candidate.costs)}"
-        return text + (f"; stopped after {len(trial.curve)} epochs" if trial.state == "stopped" else "")
+        return text + (f"; stopped after {min(map(len, trial.curves))} epochs" if trial.state == "stopped" else "")
 
     def _note(self, done: Sequence[Trial], rejected: int) -> str:
         """`best 0.912, 3 stopped, 41 over budget`."""
