@@ -37,11 +37,15 @@ class Split:
     valid_by: Literal["auto", "group", "stratified"] = "auto"
     """with a group split, validation clips are group: of two whole groups or more; stratified: of the training groups;
     auto: group if two groups remain to train, else stratified"""
+    refit: Literal["none", "valid", "all"] = "none"
+    """clips that train too, once they have chosen: valid, or all, those of the test as well. None validate then"""
     seed: int = 0
     """seed of the division; independent of the training seed"""
 
     def each_fold(self) -> "list[Split]":
         """One for every test split that is to be scored; itself without folds, or if one of k is chosen."""
+        if self.refit == "all":
+            return [replace(self, folds=[], test_groups=[], k=0, fold=None)]
         if self.k and self.fold is None:
             return [replace(self, fold=fold) for fold in range(self.k)]
         return [replace(self, by="group", test_groups=groups) for groups in self.folds] or [self]

@@ -320,8 +320,17 @@ def test_over_folds_the_mean_of_their_validation_clips_is_searched_and_the_end_t
     assert yaml.safe_load(found.yaml.read_text())["data"]["split"]["folds"] == [["g0"], ["g1"]]
     assert found.page.is_file()
     before = {path: path.stat().st_mtime_ns for path in out.rglob("*.safetensors")}
-    made.search(out, methods=["sft"], trials=2, seeds=[1, 2], finalists=2)
-    assert {path: path.stat().st_mtime_ns for path in out.rglob("*.safetensors")} == before
+    again = made.search(out, methods=["sft"], trials=2, seeds=[1, 2], finalists=2, refit=True)
+    assert again.refit == out / "refit"
+    after = {path: path.stat().st_mtime_ns for path in out.rglob("*.safetensors")}
+    assert {path: after[path] for path in before} == before, "nothing is trained again"
+    whole = result_of(out / "refit")
+    assert whole["splits"] == {"train": 17, "valid": 0, "test": 0}, "all people train"
+    best = json.loads((out / "chosen.json").read_text())["trial"]
+    epochs = [result_of(run)["best_epoch"] for run in (out / "finalists").glob(f"sft-{best:03d}-fold?-seed?")]
+    assert len(epochs) == 4
+    assert whole["epochs"] == whole["best_epoch"] == round(sum(epochs) / 4)
+    assert "refit: trained once more" in again.page.read_text()
 
 
 def finalist(number: int, gmacs: float = 1e-5) -> Finalist:

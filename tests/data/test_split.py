@@ -1,3 +1,4 @@
+import dataclasses
 import logging
 import random
 from collections import Counter
@@ -240,3 +241,15 @@ def test_rows_whose_pair_and_rarest_class_are_alone_are_divided_together():
     divided = split_rows(manifest(labels), Split(), "heads")
     alone = Counter({name: sum(row.label.startswith("put") for row in rows) for name, rows in divided.items()})
     assert alone == {"train": 14, "valid": 2, "test": 4}
+
+
+@pytest.mark.parametrize("split", [Split(by="given"), Split(by="stratified"), Split(by="group", test_groups=["g1"])])
+def test_what_has_validated_may_train_and_the_test_clips_stay(split):
+    given = (["train"] * 3 + ["valid", "test"]) * 12
+    whole = manifest(["a", "b"] * 30, groups=[f"g{i % 6}" for i in range(60)], splits=given)
+    before, valid, every = (
+        members(split_rows(whole, dataclasses.replace(split, refit=refit), "class"))
+        for refit in ("none", "valid", "all")
+    )
+    assert valid == {"train": before["train"] | before["valid"], "valid": set(), "test": before["test"]}
+    assert every == {"train": set().union(*before.values()), "valid": set(), "test": set()}

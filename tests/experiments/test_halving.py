@@ -169,11 +169,19 @@ def test_a_run_that_fails_is_named_and_the_others_go_on(
 
 
 def test_a_score_is_that_of_the_weights_that_were_kept_then(tmp_path: Path) -> None:
-    """By the loss, which may fall while the score does; later epochs do not count."""
+    """By the loss, which may fall while the score does, or as `train` says; later epochs do not count."""
     cell = Cell("late", Config(), tmp_path, Path())
     for epoch, (loss, top1) in enumerate([(3.0, 0.2), (1.0, 0.7), (2.0, 0.9), (0.5, 0.6)], 1):
         cell.run.add_epoch(Epoch(epoch, 0.1, 1.0, 10.0, {"valid_loss": loss, "valid_top1": top1}))
-    assert [score_after(cell, epochs, "top1") for epochs in (1, 2, 3, 4, 9)] == [0.2, 0.7, 0.7, 0.6, 0.6]
+
+    def scores(**train: object) -> list[float]:
+        config = Config.load(train=train)
+        return [score_after(cell._replace(config=config), epochs, "top1") for epochs in (1, 2, 3, 4, 9)]
+
+    assert scores() == [0.2, 0.7, 0.7, 0.6, 0.6]
+    assert scores(best="top1") == [0.2, 0.7, 0.9, 0.9, 0.9]
+    assert scores(best="last") == [0.2, 0.7, 0.9, 0.6, 0.6]
+    assert scores(best_over=2) == [0.2, 0.7, 0.9, 0.6, 0.6], "mean losses 3, 2, 1.5, 1.25"
 
 
 def finished(folder: Path) -> list[RunFolder]:

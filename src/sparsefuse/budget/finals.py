@@ -17,6 +17,7 @@ from sparsefuse.config import Config
 from sparsefuse.cost.measure import measure
 from sparsefuse.data.clips import Clips
 from sparsefuse.experiments.grid import Cell, grid, run
+from sparsefuse.experiments.refit import refit
 from sparsefuse.experiments.variants import Variant
 from sparsefuse.files.typed import read, write
 from sparsefuse.parallel.devices import device_of
@@ -110,6 +111,12 @@ class Finals(NamedTuple):
             name = cell.name
             train(cell.config, folder, root=cell.root, resume=True, name=name, measured=False, costs=costs, shown=False)
         return place
+
+    def refit(self, chosen: Finalist) -> Path:
+        """The chosen options, trained on the clips that validated too; with folds, on all."""
+        record = read(Chosen, self.out / "chosen.json")
+        runs = [cell.run for cell in self._cells([chosen.trial])]
+        return refit(runs, self.out / "refit", measured=False, costs={**record.cost, "doubt": record.doubt})
 
     def whole_config(self, chosen: Finalist, config: Config) -> Config:
         """The chosen run's configuration, but with the folds and paths of `config`."""

@@ -22,7 +22,7 @@ def write_page(folder: str | Path, out: str | Path | None = None) -> Path:
     settings = read_json(folder / "search.json")["budget"]
     limits = {name: limit for name, limit in settings["limits"].items() if limit is not None}
     trials, front, finalists = (_read(folder / f"{name}.csv") for name in ("trials", "front", "finalists"))
-    runs = [run for run in read_runs(folder / "chosen") if run.outcome]
+    runs = [run for part in _models(folder) for run in read_runs(part) if run.outcome]
     rows = summarise(runs)
     page = render(
         "budget/page.html.j2",
@@ -31,6 +31,7 @@ def write_page(folder: str | Path, out: str | Path | None = None) -> Path:
         data=runs[0].result.data,
         limits=[f"{limit:g} {UNITS[name]}" for name, limit in limits.items()],
         figures=[_trade_off(trials, front, UNITS[name], limit) for name, limit in limits.items()],
+        refit=(folder / "refit").is_dir(),
         trials=trials,
         front=front,
         finalists=finalists,
@@ -43,6 +44,10 @@ def write_page(folder: str | Path, out: str | Path | None = None) -> Path:
     )
     write_text(out, page)
     return out
+
+
+def _models(folder: Path) -> list[Path]:
+    return [folder / name for name in ("chosen", "refit") if (folder / name).is_dir()]
 
 
 class _Table(NamedTuple):

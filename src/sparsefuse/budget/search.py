@@ -5,7 +5,7 @@
 
 Below `out`: search.json (its settings), candidates.jsonl (all candidates and their costs), trials/ and finalists/
 (run folders that never saw the test split), front.csv, front.md, finalists.csv, trials.csv, chosen.json, chosen.yaml
-(the configuration with the chosen options) and chosen/ (the trained and tested model).
+(the configuration with the chosen options), chosen/ (the trained and tested model) and refit/.
 """
 
 import dataclasses
@@ -51,7 +51,7 @@ class SearchResult(NamedTuple):
     """The result of a search."""
 
     chosen: Path
-    """the run folder of the chosen model, tested"""
+    """the run folder of the chosen model, tested; with folds, the folder of one for each"""
     yaml: Path
     """its configuration"""
     front: Table
@@ -60,6 +60,8 @@ class SearchResult(NamedTuple):
     """the best, over several seeds"""
     page: Path
     """report.html"""
+    refit: Path | None = None
+    """the run folder of the model that learned from validation clips too"""
 
 
 def budget(
@@ -74,6 +76,7 @@ def budget(
     epochs: int | None = None,
     seeds: Sequence[int] = (1, 2, 3),
     finalists: int = 3,
+    refit: bool = False,
     out: str | Path = "runs/budget",
     root: str | Path = "",
     jobs: int = 0,
@@ -89,13 +92,14 @@ def budget(
     `epochs` is the length of a trial, by default that of the configuration; trials use the configuration's seed. The
     best `finalists` (of several methods: the best of each) are then trained for all epochs with `seeds`, which trials
     did not use, each with other validation clips where `test_groups` fix the test split; the best mean is chosen. Its
-    first seed's model is scored on the test split; no other model is. Writes all that, and report.html, below `out`; a
-    killed search resumes.
+    first seed's model is scored on the test split; no other model is. `refit` trains it once more, on the clips that
+    validated too, for as many epochs as were best, in the mean. Writes all that, and report.html, below `out`; a killed
+    search resumes.
 
     With folds (`data.split.folds` or `k`), every trial and finalist is trained in each, and scores the mean over their
     validation clips; the chosen options are tested in each at the end, and `chosen` holds a run for each. If one is
     chosen (`test_groups` or `fold`), that alone is used. Clips that test one fold validate another: they take part in
-    the choice of options, though never of their own fold's weights.
+    the choice of options, though never of their own fold's weights. `refit` then trains on all clips.
 
     Raises ValueError without a limit, for limits that no model meets, for clips without a validation split, or if
     `out` holds another search.
@@ -141,7 +145,8 @@ def budget(
     chosen = finals.test(best)
     comments = _comments(config, best, finals, len(done))
     write_yaml(out / "chosen.yaml", finals.whole_config(best, config), root, comments)
-    return SearchResult(chosen, out / "chosen.yaml", front, last, write_page(out))
+    whole = finals.refit(best) if refit else None
+    return SearchResult(chosen, out / "chosen.yaml", front, last, write_page(out), whole)
 
 
 def _check(

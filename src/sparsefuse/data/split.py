@@ -56,6 +56,8 @@ def split_rows(manifest: Manifest, split: Split, task: Task) -> dict[str, list[R
                 split.train_share, len(kept), len(divided["train"]),
             )  # fmt: skip
         divided["train"] = kept
+    for name in {"none": (), "valid": ("valid",), "all": ("valid", "test")}[split.refit]:
+        divided["train"] = [*divided["train"], *divided.pop(name, [])]
     if judge := lone_judge(divided):
         log.warning(
             "one group alone (%s) validates, so it alone chooses the checkpoint; put more groups into valid, or set "

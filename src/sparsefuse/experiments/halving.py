@@ -7,6 +7,7 @@ The cheapest is trained first, and every run that comes out has its results: whe
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import closing
+from statistics import fmean
 from typing import NamedTuple
 
 from sparsefuse.config import Config
@@ -107,15 +108,17 @@ class Halving(NamedTuple):
 
 def score_after(cell: Cell, epochs: int, main: str) -> float:
     """The validation score, after so many epochs, of the weights that were kept until then."""
-    best = cell.config.train.best
+    spec = cell.config.train
     lines = [epoch.scores for epoch in cell.run.epochs()[:epochs]]
     if not lines:  # what is not trained in epochs
         return cell.run.read(Result).valid[main]
-    kept = lines[0]
-    for line in lines[1:]:
-        if better(best, line[f"valid_{best}"], kept[f"valid_{best}"]):
-            kept = line
-    return kept[f"valid_{main}"]
+    by = f"valid_{'loss' if spec.best == 'last' else spec.best}"
+    means = [fmean(line[by] for line in lines[max(k - spec.best_over, 0) : k]) for k in range(1, len(lines) + 1)]
+    kept = 0
+    for epoch, score in enumerate(means):
+        if better(spec.best, score, means[kept]):
+            kept = epoch
+    return lines[kept][f"valid_{main}"]
 
 
 def _planned(cell: Cell, epochs: int) -> Cell:

@@ -94,6 +94,7 @@ def budget(
     epochs: int | None = None,
     seeds: list[int] = [1, 2, 3],  # noqa: B006
     finalists: int = 3,
+    refit: bool = False,
     out: Path = Path("runs/budget"),
     jobs: int = 0,
 ) -> None:
@@ -110,6 +111,8 @@ def budget(
         seeds: seeds that the finalists are trained with, beside the one of the trials (--seed); with test groups, each
             draws other validation clips
         finalists: how many of the best trials are trained with all seeds; of several methods, always the best of each
+        refit: train the chosen model once more, on the clips that validated too (with folds, on all), for the epochs
+            that they found
         out: folder for the search; a rerun continues it
         jobs: runs at a time; 0 = one per core, or one at a time on a GPU
     """
@@ -118,11 +121,17 @@ def budget(
     from sparsefuse.budget.search import budget
 
     limits = {"gmacs": gmacs, "latency_ms": latency_ms, "memory_mb": memory_mb, "params": params}
-    effort: dict[str, Any] = {"trials": trials, "epochs": epochs, "seeds": seeds, "finalists": finalists}
+    effort: dict[str, Any] = {
+        "trials": trials,
+        "epochs": epochs,
+        "seeds": seeds,
+        "finalists": finalists,
+        "refit": refit,
+    }
     result = budget(config, methods, out=out, jobs=jobs, **limits, **effort)
     Console().print(result.front, result.finalists, sep="\n")
     print_run(result.chosen)
-    print(f"{out / 'front.csv'}  {result.page}  {result.yaml}  {result.chosen}")
+    print(*filter(None, [out / "front.csv", result.page, result.yaml, result.chosen, result.refit]), sep="  ")
 
 
 def search_views(
