@@ -246,6 +246,22 @@ class Train:
 
 
 @dataclass(frozen=True)
+class Distill:
+    """What finished runs teach the model, beside the labels (Hinton et al. 2015)."""
+
+    teachers: list[str] = field(default_factory=list)
+    """run folders with the same classes, whose calibrated logits are averaged; empty = none"""
+    temperature: float = 2.0
+    """divides the logits of both before they are compared; of no use with regression"""
+    weight: float = 0.5
+    """share of a clip's loss that is the distance from the teachers; the rest is that from its label"""
+    features: float = 0.0
+    """weight of the distance between the CLS tokens that the heads read; for one teacher as wide as the model"""
+    unlabelled: str = ""
+    """a manifest of further training clips, of which only the teachers' answers are learned"""
+
+
+@dataclass(frozen=True)
 class Study:
     """What `study` runs, and how it judges."""
 
@@ -279,6 +295,7 @@ class Config:
     says what each sets"""
     seed: int = 0
     """seed of the weights, the order of samples, dropout and mixup"""
+    distill: Distill = field(default_factory=Distill)
     study: Study = field(default_factory=Study)
     """for the verb `study` only"""
 
@@ -322,11 +339,15 @@ def read_tree(path: Path) -> dict[str, Any]:
     from sparsefuse.files.yaml_file import read_yaml
 
     tree, folder = read_yaml(path, Config), path.parent
-    data, train = tree.get("data", {}), tree.get("train", {})
+    data, train, distill = tree.get("data", {}), tree.get("train", {}), tree.get("distill", {})
     if isinstance(manifest := data.get("manifest"), str) and manifest:
         data["manifest"] = str(folder / manifest)
     if isinstance(lists := data.get("classes"), dict):
         data["classes"] = {name: str(folder / str(file)) for name, file in lists.items()}
+    if isinstance(teachers := distill.get("teachers"), list):
+        distill["teachers"] = [str(folder / str(run)) for run in teachers]
+    if isinstance(clips := distill.get("unlabelled"), str) and clips:
+        distill["unlabelled"] = str(folder / clips)
     if isinstance(start := train.get("pretrained"), str) and start and (folder / start).is_dir():
         train["pretrained"] = str(folder / start)  # a folder, not a name on the hub
     return tree
@@ -391,6 +412,9 @@ _RANGES: dict[str, tuple[float, float]] = {
     "data.cache_mb": (0, 2**40),
     "data.split.k": (0, 1001),
     "data.split.seed": (0, 2**31),
+    "distill.temperature": (0.01, _NUMBER),
+    "distill.weight": (0, 1.001),
+    "distill.features": (0, _NUMBER),
     "study.margin": (0, _SHARE),
 }
 """number: lowest value, and the one it must stay below"""

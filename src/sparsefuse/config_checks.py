@@ -66,6 +66,8 @@ def check_config(config: Config) -> None:
     _check_options(config)
     for modality, spec in _specs(config).items():
         _check_features(modality, spec)
+    if config.distill.unlabelled and not config.distill.teachers:
+        raise ValueError("distill.unlabelled needs teachers, who say what is in its clips: set distill.teachers")
 
 
 def check_one_test_split(config: Config) -> None:

@@ -41,6 +41,27 @@ def losses(
     return (logits[:, 0] - labels).abs()
 
 
+def soft_losses(
+    logits: Tensor, targets: Tensor, task: Task, *, temperature: float, heads: Mapping[str, int] | None = None
+) -> Tensor:
+    """(B,) distance from a teacher's logits (B, C), as in Hinton et al. 2015: the Kullback-Leibler divergence from the
+    teacher's distribution, both at `temperature`, times its square, so that gradients keep their size. Of several
+    labels the mean over classes, of heads the mean over heads; of regression the absolute difference."""
+    logits, targets = logits.float(), targets.float()
+    if task == "regression":
+        return (logits[:, 0] - targets[:, 0]).abs()
+    if task == "heads":
+        pairs = zip(_split(logits, heads), _split(targets, heads), strict=True)
+        return torch.stack([soft_losses(x, y, "class", temperature=temperature) for x, y in pairs]).mean(0)
+    own, theirs = logits / temperature, targets / temperature
+    if task == "class":
+        each = F.kl_div(own.log_softmax(1), theirs.log_softmax(1), reduction="none", log_target=True).sum(1)
+    else:
+        own, theirs = (torch.stack([F.logsigmoid(x), F.logsigmoid(-x)]) for x in (own, theirs))
+        each = F.kl_div(own, theirs, reduction="none", log_target=True).sum(0).mean(1)
+    return temperature**2 * each
+
+
 def probabilities(logits: Tensor, task: Task, *, heads: Mapping[str, int] | None = None) -> Tensor:
     """(B, C) probability of each class; those of one head sum to one."""
     if task == "heads":

@@ -26,7 +26,7 @@ from sparsefuse.model import FusionModel
 from sparsefuse.parallel.devices import device_of
 from sparsefuse.runs.folder import RunFolder
 from sparsefuse.runs.records import Calibration, ModelFacts
-from sparsefuse.runs.weights import fit_of, load_model
+from sparsefuse.runs.weights import check_trusted, fit_of, load_model
 from sparsefuse.shown import said, shown
 from sparsefuse.tokens import Tokens
 from sparsefuse.training import multiclip
@@ -78,9 +78,7 @@ def load(run: str | Path, *, device: str = "cpu", trust_code: bool = False) -> "
     """
     run, device = Path(run), device_of(device)
     facts = RunFolder(run).read(ModelFacts)
-    for code in facts.code:
-        if code.endswith(".py") and not trust_code:
-            raise ValueError(f"{run} needs the code in {code}; read it, then load with trust_code=True (--trust-code)")
+    check_trusted(RunFolder(run), facts, trust_code=trust_code)
     _, model, stats = load_model(RunFolder(run), facts)
     fit = fit_of(facts)
     calibration = RunFolder(run).get(Calibration)

@@ -170,6 +170,15 @@ class RunFolder:
         before, now = (asdict(with_paths(each, os.path.abspath)) for each in (self.read(Config), config))
         check_same_settings(before, now, self.path)
 
+    def check_same_lesson(self, lesson: str | None) -> None:
+        """Raises ValueError if the run was started with other teachers, or other clips for them."""
+        facts = self.get(ModelFacts)
+        if facts is not None and facts.lesson != lesson:
+            raise ValueError(
+                f"{self.path} was started with other teachers, or clips for them: they changed since; restore them, "
+                "give another folder, or remove this one"
+            )
+
     def check_same_clips(self, clips: Mapping[str, Fingerprint], labels: Labels) -> None:
         """Raises ValueError, saying what differs, if the run was started with other clips, splits or classes."""
         facts = self.get(ModelFacts)
@@ -202,7 +211,12 @@ def with_paths(record: T, change: Callable[[str], str]) -> T:
         start = record.train.pretrained
         train = replace(record.train, pretrained=file_or_name(start, change))
         options = {code(name): given for name, given in record.options.items()}
-        return replace(record, data=data, train=train, method=code(record.method), options=options)
+        distill = replace(
+            record.distill,
+            teachers=[change(run) for run in record.distill.teachers],
+            unlabelled=change(record.distill.unlabelled) if record.distill.unlabelled else "",
+        )
+        return replace(record, data=data, train=train, method=code(record.method), options=options, distill=distill)
     if isinstance(record, ModelFacts):
         specs = {name: with_files(spec, change) for name, spec in record.extractors.items()}
         extract = record.extract and replace(record.extract, features=specs)

@@ -114,6 +114,8 @@ class ModelFacts:
     finetuned_from: Origin | None = None
     members: list[MemberFacts] | None = None
     """of an ensemble, whose own lengths are raw, for members cut and resample"""
+    lesson: str | None = None
+    """hash of the teachers that it learns from, and of their clips"""
 
     @property
     def models(self) -> "list[ModelFacts]":
@@ -318,6 +320,16 @@ class Choice:
 
 
 @dataclass(frozen=True)
+class Teacher:
+    """A run that taught this one; scores are those of the same clips, if it had them."""
+
+    name: str
+    gmacs: float | None
+    valid: Scores
+    test: Scores
+
+
+@dataclass(frozen=True)
 class Result:
     """Scores and cost of the best checkpoint."""
 
@@ -345,6 +357,7 @@ class Result:
     skipped: int
     cost: Cost
     finetune: Finetune | None = None
+    teachers: list[Teacher] | None = None
     warnings: list[str] = field(default_factory=list)
     """what makes the choice of the checkpoint doubtful"""
     heads: dict[str, int] | None = None

@@ -53,6 +53,15 @@ def fit_of(facts: ModelFacts) -> Lengths:
     return Lengths(facts.max_length, facts.resample, facts.windows)
 
 
+def check_trusted(folder: RunFolder, facts: ModelFacts, *, trust_code: bool) -> None:
+    """Raises ValueError for a run whose method or extractor is a .py file, unless its code is trusted."""
+    for code in facts.code:
+        if code.endswith(".py") and not trust_code:
+            raise ValueError(
+                f"{folder.path} needs the code in {code}; read it, then load with trust_code=True (--trust-code)"
+            )
+
+
 def load_model(folder: RunFolder, facts: ModelFacts | None = None) -> Loaded:
     """The best model of a run. Raises FileNotFoundError if there is none, ValueError if the files do not fit."""
     facts = facts or folder.read(ModelFacts)

@@ -59,7 +59,13 @@ def without_folders(config: Config) -> Config:
         classes={column: last(path) for column, path in config.data.classes.items()},
         split=replace(config.data.split, test_groups=[], folds=[]),
     )
-    return replace(config, data=data, features={}, train=replace(config.train, pretrained=start))
+    distill = replace(
+        config.distill,
+        teachers=[last(run) for run in config.distill.teachers],
+        unlabelled=_manifest(config.distill.unlabelled) if config.distill.unlabelled else "",
+    )
+    train = replace(config.train, pretrained=start)
+    return replace(config, data=data, features={}, train=train, distill=distill)
 
 
 def last(path: str) -> str:

@@ -26,12 +26,14 @@ from sparsefuse.runs.records import Environment, Extract, ModelFacts
 log = logging.getLogger(__name__)
 
 
-def write_setup(folder: RunFolder, config: Config, clips: Clips, options: Mapping[str, object], name: str) -> None:
+def write_setup(folder: RunFolder, config: Config, clips: Clips, options: Mapping[str, object], name: str,
+                lesson: str | None = None) -> None:  # fmt: skip
     """Writes config.json, env.json, model.json and skipped.jsonl.
 
     Raises ValueError, before it writes, if the run was started with other clips.
     """
     folder.check_same_clips(clips.fingerprints, clips.labels)
+    folder.check_same_lesson(lesson)
     extracted = clips.splits["train"].root / "features.json"
     facts = ModelFacts(
         name=name,
@@ -47,6 +49,7 @@ def write_setup(folder: RunFolder, config: Config, clips: Clips, options: Mappin
         resample=config.data.resample,
         windows=config.data.windows,
         extract=_extract(extracted) if extracted.is_file() else None,
+        lesson=lesson,
     )
     folder.write_located(config)
     folder.write(environment(config.train.device, config.seed))

@@ -50,6 +50,7 @@ from sparsefuse.training.position import Learner, Position, update_mean
 from sparsefuse.training.progress import EpochProgress
 from sparsefuse.training.schedule import Schedule, new_optimizer
 from sparsefuse.training.setup import write_setup
+from sparsefuse.training.teachers import Lesson, lesson, read_cls, teachers_of
 
 READ_EVERY = defaultdict(lambda: 50, cpu=1)
 """Steps between two looks at losses, by type of device: reading waits for a GPU."""
@@ -110,12 +111,15 @@ def train(
             tell_problems(clips, config.data.leaks)
         model = new_model(config, clips).to(rank.device)
         counted = count.count(model, clips.typical)  # now: a method that cannot be counted should not be trained
-        run = _Run(config, clips, model, rank, folder)
+        learned = lesson(config, clips, model) if config.distill.teachers else None
+        clips = clips._replace(seen=learned.clips.seen) if learned else clips
+        run = _Run(config, clips, model, rank, folder, learned)
         if rank.first:
             if before:
                 folder.check_same_clips(clips.fingerprints, clips.labels)
                 extend.extend(folder, config, before)
-            write_setup(folder, config, clips, options_of(config), name or config.method)
+            key = learned.key if learned else None
+            write_setup(folder, config, clips, options_of(config), name or config.method, key)
         with EpochProgress(config.train.epochs, shown=shown and rank.first) as progress:
             to_the_end = run.fit(progress, resume, stop, on_epoch)
         if not to_the_end:
@@ -137,9 +141,16 @@ def train(
 def _rooted(config: Config, root: str | Path) -> Config:
     """With the paths of its data relative to the current folder."""
     root = "" if root == Path() else root  # or a path would begin with ./ in one run and not in another
-    classes = {column: os.path.join(root, path) for column, path in config.data.classes.items()}
+
+    def rooted(path: str) -> str:
+        return os.path.join(root, path) if path else ""
+
+    classes = {column: rooted(path) for column, path in config.data.classes.items()}
+    teachers, unlabelled = [rooted(run) for run in config.distill.teachers], rooted(config.distill.unlabelled)
     return replace(
-        config, data=replace(config.data, manifest=os.path.join(root, config.data.manifest), classes=classes)
+        config,
+        data=replace(config.data, manifest=rooted(config.data.manifest), classes=classes),
+        distill=replace(config.distill, teachers=teachers, unlabelled=unlabelled),
     )
 
 
@@ -162,12 +173,21 @@ def options_of(config: Config) -> dict[str, Any]:
 class _Run:
     """The training loop and its state."""
 
-    def __init__(self, config: Config, clips: Clips, model: FusionModel, rank: distributed.Rank, folder: RunFolder):
+    def __init__(
+        self,
+        config: Config,
+        clips: Clips,
+        model: FusionModel,
+        rank: distributed.Rank,
+        folder: RunFolder,
+        lesson: Lesson | None = None,
+    ):
         self.config, self.clips, self.model, self.rank, self.folder = config, clips, model, rank, folder
+        self.lesson, self.learned = lesson, lesson.clips if lesson else clips
         spec = config.train
         self.task: metrics.Task = clips.labels.task
         self.heads = clips.labels.heads
-        self.network: nn.Module = _Network(model)
+        self.network: nn.Module = _Network(model, with_cls=lesson is not None and lesson.cls is not None)
         if rank.world > 1:
             self.network = DistributedDataParallel(self.network)
         self.optimizer = new_optimizer(model.parameters(), spec)
@@ -178,12 +198,13 @@ class _Run:
         check_balance(spec.balance, clips.labels)
         texts = [row.label for row in clips.splits["train"].rows]
         weights = class_weights(clips.labels, texts).to(rank.device) if spec.balance == "weights" else None
-        chances = sample_chances(clips.labels, texts).tolist() if spec.balance == "sampler" else None
-        self.loss = Loss(clips.labels, label_smoothing=spec.label_smoothing, weights=weights)
+        drawn = [row.label for row in self.learned.splits["train"].rows]
+        chances = sample_chances(clips.labels, drawn).tolist() if spec.balance == "sampler" else None
+        self.loss = Loss(clips.labels, label_smoothing=spec.label_smoothing, weights=weights, distill=config.distill)
         self.plan = model.mixup_plan()
-        sizes, size = clips.sizes["train"], spec.batch_size
+        sizes, size = self.learned.sizes["train"], spec.batch_size
         self.buckets = LengthBuckets(sizes, size, seed=config.seed, shuffle=True, chances=chances)
-        self.kept = kept_features(config, clips, rank.device)
+        self.kept = kept_features(config, self.learned, rank.device)
         self.saved_at = time.monotonic()
 
     @property
@@ -207,7 +228,7 @@ class _Run:
         for epoch in range(at.epoch, self.config.train.epochs):
             at = self._epoch(replace(at, epoch=epoch), progress)
             self._average(epoch)
-            train_loss = at.loss_sum / len(self.clips.splits["train"])
+            train_loss = at.loss_sum / len(self.learned.splits["train"])
             valid = self._valid_scores()
             loss = self._demand_finite(valid.get("loss", train_loss), epoch)
             spec = self.config.train
@@ -277,8 +298,9 @@ class _Run:
         self.network.train()
         self.optimizer.zero_grad(set_to_none=True)
         with self._precision():
-            outputs, penalty = self.network(batch.tokens, mix)
-        each, count_here = self.loss(outputs, batch.labels, mix), len(batch.ids)
+            outputs, penalty, cls = self.network(batch.tokens, mix)
+        taught = self.lesson.of(batch.ids) if self.lesson else None
+        each, count_here = self.loss(outputs, batch.labels, mix, taught, cls), len(batch.ids)
         if total <= self.rank.rank:  # this process got a duplicate sample, see `_load`
             each, count_here = each * 0, 0
         # DDP averages gradients over processes: this makes the average the mean over the whole batch.
@@ -302,7 +324,7 @@ class _Run:
         if self.kept:
             return map(self.kept.places, shares)
         loader = DataLoader(
-            self.clips.splits[split],
+            self.learned.splits[split],
             batch_sampler=shares,
             num_workers=spec.workers,
             collate_fn=_Collate(self.clips.features),
@@ -367,6 +389,7 @@ class _Run:
             skipped=len(clips.skips),
             cost=cost,
             warnings=self.ended.warnings + ["one group alone validates"] * bool(lone_judge(rows)),
+            teachers=teachers_of(self.config, clips),
             heads=self.heads or None,
             exchanged=(shown.exchanged or None) if shown else None,
         )
@@ -408,12 +431,16 @@ class _Run:
 class _Network(nn.Module):
     """The model as training calls it; processes synchronise around a module's `forward`."""
 
-    def __init__(self, model: FusionModel):
+    def __init__(self, model: FusionModel, *, with_cls: bool = False):
         super().__init__()
-        self.model = model
+        self.model, self.with_cls = model, with_cls
 
-    def forward(self, tokens: dict[str, Tokens], mix: mixup.Mix | None) -> tuple[HeadOutputs, Tensor]:
-        return self.model.training_outputs(tokens, mix)
+    def forward(self, tokens: dict[str, Tokens], mix: mixup.Mix | None) -> tuple[HeadOutputs, Tensor, Tensor | None]:
+        """The outputs, the penalty and, if asked for, the CLS that the head reads (B, D)."""
+        if not self.with_cls:
+            return *self.model.training_outputs(tokens, mix), None
+        state = self.model.encode(tokens, mix)
+        return *self.model.head_outputs(state), read_cls(self.model, state)
 
 
 class _Collate:
