@@ -1,7 +1,7 @@
 """Stems: what a raw stream passes before it is embedded, so that it becomes fewer tokens that say more.
 
 `patch` joins neighbouring tokens: windows of `tokens`, one every `hop` of them. `conv` is a few depthwise-separable
-convolutions (Howard et al. 2017), each followed by a norm over channels and GELU: over time; or, if the `height` of a
+convolutions (Howard et al. 2017), each followed by a norm over the batch and GELU: over time; or, if the `height` of a
 frame is given, over a frame's rows and columns, each frame by itself. A spectrogram is a picture of its bins over time:
 height = bins, width 1, and its convolutions go over time, too. What convolutions make is standardised.
 
@@ -143,7 +143,7 @@ class TimeStem(Stem):
         tokens = with_room(tokens, self.stride ** len(self.layers))
         x, mask = self.project(_cleared(*tokens)).mT[..., None], tokens.mask  # (B, filters, N, 1)
         x, mask = _over_time(self.layers, x, mask, self.stride)
-        return self.standard(Tokens(x[..., 0].mT, mask))
+        return Tokens(self.standard(x[..., 0].mT, mask), mask)
 
 
 class PictureStem(Stem):
@@ -174,42 +174,47 @@ class PictureStem(Stem):
         if self.over_time:
             x = x[..., 0].transpose(1, 2)  # (B, planes channels, N, bins)
             x, mask = _over_time(self.layers, x, mask, self.stride)
-            return self.standard(Tokens(x.transpose(1, 2).flatten(2), mask))
+            return Tokens(self.standard(x.transpose(1, 2).flatten(2), mask), mask)
         x = x.flatten(0, 1)
         for layer in self.layers:
-            x = layer(x)
-        return self.standard(Tokens(x.flatten(1).unflatten(0, (mask.shape[0], -1)), mask))
+            x = layer(x, mask.flatten()[:, None])
+        return Tokens(self.standard(x.flatten(1).unflatten(0, (mask.shape[0], -1)), mask), mask)
 
 
 class Standard(nn.Module):
-    """Tokens whose every feature has mean 0 and deviation 1: over the real tokens of a batch in training, over those of
-    batches so far else.
+    """Values (..., C) whose every channel has mean 0 and deviation 1, where `real` (...) is true: over a batch in
+    training, over the batches so far else. Then, if `affine`, a learned deviation and mean.
 
-    As a batch norm (Ioffe and Szegedy 2015) that sees no padding. Without it what all outputs of a convolution share
-    is larger than what tells them apart, positions are larger still, and training does not begin (LOG.md).
+    A batch norm (Ioffe and Szegedy 2015) that sees no padding. Without it what all outputs of a convolution share is
+    larger than what tells them apart, positions are larger still, and training does not begin (LOG.md).
     """
 
     mean: Tensor
     var: Tensor
     batches: Tensor
 
-    def __init__(self, features: int):
+    def __init__(self, channels: int, *, affine: bool = False):
         super().__init__()
-        self.register_buffer("mean", torch.zeros(features))
-        self.register_buffer("var", torch.ones(features))
+        self.register_buffer("mean", torch.zeros(channels))
+        self.register_buffer("var", torch.ones(channels))
         self.register_buffer("batches", torch.zeros(()))
+        self.weight = nn.Parameter(torch.ones(channels)) if affine else None
+        self.bias = nn.Parameter(torch.zeros(channels)) if affine else None
 
-    def forward(self, tokens: Tokens) -> Tokens:
-        mean, var = self._measured(*tokens) if self.training else (self.mean, self.var)
-        x = (tokens.x - mean.to(tokens.x.dtype)) * (var + _EPSILON).rsqrt().to(tokens.x.dtype)
-        return Tokens(x, tokens.mask)
+    def forward(self, x: Tensor, real: Tensor) -> Tensor:
+        mean, var = self._measured(x, real) if self.training else (self.mean, self.var)
+        scale = (var + _EPSILON).rsqrt()
+        if self.weight is not None:
+            scale = scale * self.weight
+        x = (x - mean.to(x.dtype)) * scale.to(x.dtype)
+        return x if self.bias is None else x + self.bias
 
-    def _measured(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    def _measured(self, x: Tensor, real: Tensor) -> tuple[Tensor, Tensor]:
         """Of this batch; noted in the running ones, unless nothing in it is real."""
-        x = _cleared(x.float(), mask)
-        num = mask.sum()
-        mean = x.sum((0, 1)) / num.clamp_min(1)
-        var = _cleared((x - mean).square(), mask).sum((0, 1)) / num.clamp_min(1)
+        real = real.expand(x.shape[:-1])
+        x, num = _cleared(x.float(), real).flatten(0, -2), real.sum()
+        mean = x.sum(0) / num.clamp_min(1)
+        var = (_cleared(x - mean, real.flatten())).square().sum(0) / num.clamp_min(1)
         with torch.no_grad():
             self.batches += num > 0
             share = torch.where(num > 0, (1 / self.batches.clamp_min(1)).clamp_min(_SHARE), 0)
@@ -221,8 +226,8 @@ class Standard(nn.Module):
 class Separable(nn.Module):
     """Maps (B, C, H, W): a filter of its own per channel, then a mix of channels, norm and GELU -> (B, C', H', W').
 
-    One channel alone is filtered by all C' at once. The norm is over channels, place by place (Liu et al. 2022,
-    "A ConvNet for the 2020s"), so that no padding reaches it.
+    One channel alone is filtered by all C' at once. The norm is over the batch and not over channels, place by place:
+    that would make what lies still as loud as what moves.
     """
 
     def __init__(self, channels: tuple[int, int], kernel: tuple[int, int], stride: tuple[int, int]):
@@ -232,18 +237,20 @@ class Separable(nn.Module):
         padding = (kernel[0] // 2, kernel[1] // 2)
         self.filter = nn.Conv2d(first, last, kernel, stride, padding, groups=groups)
         self.mix = nn.Linear(last, last)
-        self.norm = nn.LayerNorm(last)
+        self.norm = Standard(last, affine=True)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, real: Tensor) -> Tensor:
+        """`real` (B, H' or 1): rows of what comes out that are no padding."""
         x = self.filter(x).permute(0, 2, 3, 1)  # channels last
-        return F.gelu(self.norm(self.mix(x))).permute(0, 3, 1, 2)
+        return F.gelu(self.norm(self.mix(x), real[..., None])).permute(0, 3, 1, 2)
 
 
 def _over_time(layers: Iterable[nn.Module], x: Tensor, mask: Tensor, stride: int) -> tuple[Tensor, Tensor]:
     """Maps (B, C, N, bins) through layers, and their mask (B, N); each layer sees 0 where nothing is real."""
     for layer in layers:
-        x = layer(torch.where(mask[:, None, :, None], x, torch.zeros((), dtype=x.dtype, device=x.device)))
-        mask = strided(mask, stride, x.shape[2])
+        x = torch.where(mask[:, None, :, None], x, torch.zeros((), dtype=x.dtype, device=x.device))
+        mask = strided(mask, stride, -(-x.shape[2] // stride))
+        x = layer(x, mask)
     return x, mask
 
 
