@@ -40,8 +40,8 @@ FIRST = [
 """files whose few tests take long together, longest first"""
 
 
-WHOLE = {"serve", "media", "export"}
-"""folders of tests of which none may be skipped in CI"""
+WHOLE = {"serve", "media", "export", "test_packaged.py"}
+"""folders and files of tests of which none may be skipped in CI"""
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
@@ -78,7 +78,7 @@ def pytest_make_collect_report(
 
 
 def _skip_not(report: pytest.TestReport | pytest.CollectReport, path: Path) -> None:
-    """With NO_SKIPS, as in CI, a test of pages, films or exports that is skipped has failed."""
+    """With NO_SKIPS, as in CI, a test of pages, films, exports or packaged models that is skipped has failed."""
     if os.environ.get("NO_SKIPS") and report.skipped and not hasattr(report, "wasxfail") and WHOLE & set(path.parts):
         report.outcome = "failed"
         report.longrepr = f"{path}: skipped, though NO_SKIPS is set: {report.longrepr}"

@@ -26,7 +26,7 @@ ONCE = ("export",)
 """takes long, and tests of its own try every option"""
 SEEN: set[tuple[Path, str]] = set()
 """what a page has run where; another need not"""
-SHORTER = {"train": ONE, "fit": ["--epochs", "1"], "compare": [*ONE, "--seeds", "0"]}
+SHORTER = {"train": ONE, "fit": ["--epochs", "1"], "compare": [*ONE, "--seeds", "0"], "ablate": [*ONE, "--seeds", "0"]}
 
 
 def walked(block: Block) -> bool:

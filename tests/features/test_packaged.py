@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sparsefuse.features import _packaged, build, fingerprint
+from sparsefuse.features import _packaged, build, fingerprint, with_files
 from sparsefuse.features._packaged import PACKAGED
 from sparsefuse.features._sound_effects import SoundFrontEnd
 from sparsefuse.media import File, Frames, FramesRequest, SoundRequest
@@ -125,8 +125,12 @@ def test_what_is_not_installed_or_not_the_same_file_is_an_error_with_the_command
         fingerprint("encoder", {"model": "aisfx"})
 
 
-def test_a_folder_of_that_name_comes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@needs("aisfx")
+def test_a_name_is_no_file_even_where_there_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "aisfx").mkdir()
-    with pytest.raises(FileNotFoundError, match=r"'aisfx' has no config\.json"):
-        fingerprint("encoder", {"model": "aisfx"})
+    spec = {"extractor": "encoder", "source": "audio", "model": "aisfx"}
+    assert with_files(spec, lambda file: f"../{file}") == spec
+    assert fingerprint("encoder", {"model": "aisfx"})
+    with pytest.raises(FileNotFoundError, match=r"'./aisfx' has no config\.json"):
+        fingerprint("encoder", {"model": "./aisfx"})

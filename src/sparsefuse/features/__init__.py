@@ -40,6 +40,7 @@ from sparsefuse import media
 from sparsefuse.errors import unknown
 from sparsefuse.extras import versions
 from sparsefuse.features._options import wrong_option
+from sparsefuse.features._packaged import PACKAGED
 from sparsefuse.files.skipped import Unusable
 from sparsefuse.media import File, FileRequest, Request
 
@@ -137,9 +138,9 @@ def source_of(name: str) -> str:
 
 
 def files_of(spec: Mapping[str, Any]) -> dict[str, str]:
-    """Option -> the file, folder or model that it names, of a modality's entry in `features`."""
+    """Option -> the file, folder or model of the hub that it names, of a modality's entry in `features`."""
     names = getattr(_module(spec["extractor"]), "FILES", ())
-    return {name: str(spec[name]) for name in names if spec.get(name) is not None}
+    return {name: str(spec[name]) for name in names if spec.get(name) not in (None, *PACKAGED)}
 
 
 def with_files(spec: Mapping[str, Any], change: Callable[[str], str]) -> dict[str, Any]:

@@ -45,9 +45,9 @@ def checkpoint(model: str, reads: Kind | None = None) -> "Checkpoint":
     `reads`: which of a pair of encoders (CLIP, CLAP); None = not the one of text. Raises FileNotFoundError, ImportError
     for what is not installed, or ValueError when it cannot be used.
     """
-    folder = Path(model)
-    if model in PACKAGED and not folder.is_dir():
+    if model in PACKAGED:
         return _packaged(model, reads)
+    folder = Path(model)
     files = sorted(folder.iterdir()) if folder.is_dir() else []
     return _checkpoint(model, reads, tuple((file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files))
 
