@@ -78,12 +78,18 @@ def test_a_mean_over_epochs_or_the_last_one_chooses_though_the_run_was_stopped(
     assert facts == {"epoch": epoch, f"valid_{'top1' if best == 'top1' else 'loss'}": pytest.approx(score)}
 
 
-def test_the_report_names_what_chose_the_epoch(tmp_path: Path) -> None:
-    run = train(
-        config_of(tmp_path / "data", "class", epochs=1, best="macro_f1"), tmp_path / "run", root=Path(), measured=False
-    )
-    page = write_report(run).read_text()
-    assert "epochs chosen by</th><td>macro_f1 of the validation split" in page
+@pytest.mark.parametrize(
+    ("spec", "told"),
+    [
+        ({"best": "macro_f1"}, "macro_f1 of the validation split<"),
+        ({"best_over": 5}, "loss of the validation split, mean over 5 epochs<"),
+        ({"best": "last"}, "none, the last one is kept<"),
+    ],
+)
+def test_the_report_names_what_chose_the_epoch(tmp_path: Path, spec: dict, told: str) -> None:
+    config = config_of(tmp_path / "data", "class", epochs=1, **spec)
+    page = write_report(train(config, tmp_path / "run", root=Path(), measured=False)).read_text()
+    assert f"epochs chosen by</th><td>{told}" in page
 
 
 @pytest.mark.parametrize(

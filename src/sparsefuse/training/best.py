@@ -24,6 +24,11 @@ def check_best(best: str, valid: ClipDataset) -> None:
         raise ValueError(f"train.best: {unknown(f'score of task {kind.task}', best, scores)}")
 
 
+def score_of(best: str) -> str:
+    """The score that is looked at; of the last epoch the loss."""
+    return "loss" if best == "last" else best
+
+
 def better(best: str, score: float, than: float) -> bool:
     """Whether a score is better than an earlier one; of `last`, the later is."""
     if best == "last":

@@ -41,7 +41,7 @@ from sparsefuse.runs.weights import read_weights, write_weights
 from sparsefuse.tokens import Batch, HeadOutputs, Tokens
 from sparsefuse.training import distributed, extend, multiclip, pretrained, replay
 from sparsefuse.training.balance import check_balance, class_weights, sample_chances
-from sparsefuse.training.best import better, check_best
+from sparsefuse.training.best import better, check_best, score_of
 from sparsefuse.training.device_features import check_cache, kept_features
 from sparsefuse.training.followers import Followers, OnEpoch, need_tensorboard
 from sparsefuse.training.loss import Loss
@@ -232,7 +232,8 @@ class _Run:
             valid = self._valid_scores()
             loss = self._demand_finite(valid.get("loss", train_loss), epoch)
             spec = self.config.train
-            recent = [*at.recent, loss if spec.best in ("last", "loss") else valid[spec.best]][-spec.best_over :]
+            name = score_of(spec.best)
+            recent = [*at.recent, loss if name == "loss" else valid[name]][-spec.best_over :]
             at, score = replace(at, recent=recent), fmean(recent)
             if not at.best_epoch or better(spec.best, score, at.best_score):
                 at = replace(at, best_score=score, best_epoch=epoch + 1)
@@ -412,8 +413,7 @@ class _Run:
 
     def _save_best(self, at: Position) -> None:
         if self.rank.first:
-            best = self.config.train.best
-            facts = {"epoch": at.best_epoch, f"valid_{'loss' if best == 'last' else best}": at.best_score}
+            facts = {"epoch": at.best_epoch, f"valid_{score_of(self.config.train.best)}": at.best_score}
             write_weights(self.folder, self.scored, self.clips.stats, facts)
 
     def _restore(self) -> Position:
