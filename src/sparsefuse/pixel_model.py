@@ -30,14 +30,14 @@ class PixelModel(nn.Module):
         self.head = head
 
     def forward(self, fields: Mapping[str, Field | Tensor], probe: Probe | None = None) -> PixelOutput:
-        """Pictures per stream (any subset, in any order) -> logits (B, H, W, C), penalty () and what was exchanged. A
-        plain tensor (B, H, W, F) is a picture that is all real.
+        """Pictures per stream (any subset, in any order) -> logits (B, H, W, C), penalty () and the last state. A plain
+        tensor (B, H, W, F) is a picture that is all real.
 
         `probe` is called before the first layer, at depth 0, and after layer i, at depth i. Raises ValueError for
         unknown streams, wrong types, shapes or channels, sizes that differ, or none at all.
         """
         state, size = self.encode(fields, probe)
-        return PixelOutput(self.head(state, *size), state.penalty, state.exchanged)
+        return PixelOutput(self.head(state, *size), state.penalty, state)
 
     def training_outputs(self, fields: Mapping[str, Field | Tensor]) -> tuple[PixelHeadOutputs, PixelState]:
         """The predictions that training takes the loss of, and the last state, with the penalty; see `forward`."""

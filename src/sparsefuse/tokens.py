@@ -91,6 +91,10 @@ class PixelState(NamedTuple):
     exchanged: dict[str, Field]
     """(B, H, W, 1) of 1 where a token was replaced, its mask where one could be; by `name@stage.block`"""
 
+    def shares(self) -> dict[str, Tensor]:
+        """() the share of tokens that each layer replaced in each stream, of those that had a donor."""
+        return {name: field.x.sum() / field.mask.sum().clamp_min(1) for name, field in self.exchanged.items()}
+
 
 class PixelOutput(NamedTuple):
     """What a model on pixels returns."""
@@ -99,12 +103,8 @@ class PixelOutput(NamedTuple):
     """(B, H, W, C) float, as large as the pictures; in translation the picture itself, from -1 to 1."""
     penalty: Tensor
     """() float, added to the loss."""
-    exchanged: dict[str, Field]
-    """the tokens replaced, see `PixelState`"""
-
-    def shares(self) -> dict[str, Tensor]:
-        """() the share of tokens that each layer replaced in each stream, of those that had a donor."""
-        return {name: field.x.sum() / field.mask.sum().clamp_min(1) for name, field in self.exchanged.items()}
+    state: PixelState
+    """the last one, with the pyramids; `state.shares()` are the shares of tokens that were exchanged"""
 
 
 class PixelHeadOutputs(NamedTuple):

@@ -83,6 +83,17 @@ def test_a_stream_missing_in_one_sample_leaves_the_others_alone(case, name):
     assert lacking.isfinite().all()
 
 
+def test_holes_in_a_picture_are_never_read(case):
+    generator = torch.Generator().manual_seed(4)
+    batch = {
+        name: Field(field.x, field.mask & (torch.rand(field.mask.shape, generator=generator) > 0.4))
+        for name, field in pictures().items()
+    }
+    holed = {n: Field(f.x.masked_fill(~f.mask[..., None], float("nan")), f.mask) for n, f in batch.items()}
+    filled = {n: Field(f.x.nan_to_num(), f.mask) for n, f in batch.items()}
+    assert logits_of(model_of(case), holed).equal(logits_of(model_of(case), filled))
+
+
 def test_every_parameter_has_a_gradient(case):
     model = model_of((case[0], {**case[1], "drop_path": 0.0})).train()
     outputs, state = model.training_outputs(whole())

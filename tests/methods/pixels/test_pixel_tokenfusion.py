@@ -31,9 +31,9 @@ def test_the_share_exchanged_is_that_of_the_scores_below_the_threshold():
         for i, name in enumerate(("depth", "rgb")):
             low = (stage.scores[i](seen[1].streams[name].x) < 0.48).float()
             assert 0.05 < low.mean() < 0.95
-            assert out.exchanged[f"{name}@1.1"].x[..., 0].equal(low)
-            torch.testing.assert_close(out.shares()[f"{name}@1.1"], low.mean())
-    assert set(out.shares()) == {"depth@1.1", "rgb@1.1", "depth@2.1", "rgb@2.1"}
+            assert out.state.exchanged[f"{name}@1.1"].x[..., 0].equal(low)
+            torch.testing.assert_close(out.state.shares()[f"{name}@1.1"], low.mean())
+    assert set(out.state.shares()) == {"depth@1.1", "rgb@1.1", "depth@2.1", "rgb@2.1"}
 
 
 def test_what_is_exchanged_changes_the_other_branch():
@@ -43,13 +43,13 @@ def test_what_is_exchanged_changes_the_other_branch():
         model = made(threshold=threshold)
         plain, changed = (model.training_outputs(b)[0].logits[:, 0] for b in (batch(), {**batch(), "rgb": other}))
         assert ((plain - changed).abs().max() > 1e-3) == fuses
-        assert (sum(model(batch()).shares().values()) > 0) == fuses
+        assert (sum(model(batch()).state.shares().values()) > 0) == fuses
 
 
 def test_nothing_is_exchanged_where_the_donor_is_missing():
     model = made(threshold=1.0)
     lacking = pictures([(16, 24)] * 2, [(), ("rgb",)], streams=STREAMS)
-    exchanged = model(lacking).exchanged["depth@1.1"]
+    exchanged = model(lacking).state.exchanged["depth@1.1"]
     assert exchanged.x[0].all()
     assert not exchanged.x[1].any()
     assert not exchanged.mask[1].any()
@@ -59,14 +59,14 @@ def test_nothing_is_exchanged_where_the_donor_is_missing():
 def test_translation_exchanges_in_the_last_block_of_each_stage():
     size = SIZE["translate"]._replace(depths=(1, 2, 1))
     model = build("tokenfusion", STREAMS, 3, task="translate", size=size)
-    assert set(model(batch()).shares()) == {f"{name}@{stage}.1" for name in STREAMS for stage in (1, 2, 3)}
+    assert set(model(batch()).state.shares()) == {f"{name}@{stage}.1" for name in STREAMS for stage in (1, 2, 3)}
     assert [len(layer.blocks) for layer in model.layers if hasattr(layer, "scores")] == [1, 1, 1]
 
 
 @pytest.mark.parametrize(("threshold", "target"), [pytest.param(0.3, 0.2, marks=pytest.mark.slow), (0.02, 0.3)])
 def test_the_penalty_draws_the_share_to_its_target(threshold, target):
     model = made(threshold=threshold, target_share=target)
-    shares = lambda: torch.stack(list(model(batch()).shares().values()))  # noqa: E731
+    shares = lambda: torch.stack(list(model(batch()).state.shares().values()))  # noqa: E731
     assert (shares() - target).abs().max() > 0.1
     optimizer = torch.optim.Adam([p for layer in model.layers if hasattr(layer, "scores")
                                   for p in layer.scores.parameters()], 3e-3)  # fmt: skip
