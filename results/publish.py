@@ -17,7 +17,7 @@ from typing import Any, Literal, get_args, get_origin
 from sparsefuse.budget import page as search_page
 from sparsefuse.cost.table import ledger
 from sparsefuse.files.whole import write_text
-from sparsefuse.methods import fusions, methods
+from sparsefuse.methods import fusions, methods, pixels
 from sparsefuse.report.page import read_runs, runs_table, summarise
 from sparsefuse.study import page as study_page
 
@@ -35,8 +35,10 @@ def main() -> None:
     tables = {
         "cost": cost_table(),
         "accuracy-and-cost": accuracy_and_cost(),
-        "methods": methods_table(),
-        "each-method": methods_sections(),
+        "methods": methods_table(methods(), "sparsefuse.methods"),
+        "each-method": methods_sections(methods(), "sparsefuse.methods"),
+        "pixel-methods": methods_table(pixels.methods(), "sparsefuse.methods.pixels"),
+        "each-pixel-method": methods_sections(pixels.methods(), "sparsefuse.methods.pixels"),
     }
     for folder in sorted(path for path in RESULTS.iterdir() if path.is_dir()):
         for table in sorted(folder.glob("*-torch*.md")):
@@ -132,32 +134,32 @@ def _rows(table: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def methods_table() -> str:
+def methods_table(names: list[str], package: str) -> str:
     """Name and first docstring line of every method."""
     lines = ["| method | what it is | source |", "|:--|:--|:--|"]
-    for name in methods():
-        text = (import_module(f"sparsefuse.methods.{name}").__doc__ or "").strip()
+    for name in names:
+        text = (import_module(f"{package}.{name}").__doc__ or "").strip()
         source = re.search(r"\w+ (et al\.|and \w+) \d{4}", text)
         summary = re.sub(r" \([^)]*et al[^)]*\)", "", text.splitlines()[0]).rstrip(".")
         lines.append(f"| `{name}` | {summary} | {source[0] if source else ''} |")
     return "\n".join(lines)
 
 
-def methods_sections() -> str:
+def methods_sections(names: list[str], package: str) -> str:
     """What every method's file says of itself: its docstring with the figure, that of `build`, and its options."""
     parts = []
-    for name in methods():
-        module = import_module(f"sparsefuse.methods.{name}")
+    for name in names:
+        module = import_module(f"{package}.{name}")
         options = [_option(p) for p in inspect.signature(module.build).parameters.values() if p.name not in GIVEN]
         said = " ".join((inspect.getdoc(module.build) or "").split())
-        figure = Path("docs/images") / f"{name}.svg"  # a new method may have none yet
+        figure = Path("docs/images") / f"{module.__name__.removeprefix('sparsefuse.methods.')}.svg"  # or none yet
         drawn = f"![{name}, drawn]({figure.relative_to('docs')})\n\n" if figure.is_file() else ""
         text = f"{inspect.cleandoc(module.__doc__)}\n\n{said}\n\nOptions: {', '.join(options)}."
         parts.append(f"### `{name}`\n\n{drawn}{text}")
     return "\n\n".join(parts)
 
 
-GIVEN = ("features", "num_classes", "lengths")
+GIVEN = ("features", "streams", "num_classes", "lengths")
 
 
 def _option(parameter: inspect.Parameter) -> str:
