@@ -220,6 +220,9 @@ def test_sentences_are_a_stream() -> None:
     clf = quick(epochs=10).fit(said, label)
     assert clf.predict(["this is lovely", "awful"]).tolist() == ["good", "bad"]
     assert clf.explain("lovely").prediction.label == "good"
+    assert clf.predict("awful").tolist() == ["bad"]
+    with pytest.raises(FileNotFoundError, match=r"manifest .*awful\.csv not found"):
+        clf.predict("awful.csv")
     table = pd.DataFrame({"said": said, "rgb": [np.ones((2, 3))] * 30, "label": label})
     mixed = quick(epochs=1).fit(table)
     assert set(mixed.predictor_.model.modalities) == {"said", "rgb"}
@@ -350,6 +353,24 @@ def test_a_wrong_value_names_the_argument() -> None:
         quick(epochs="many").fit(clips(9))
     with pytest.raises(ValueError, match="unknown task 'clas'; did you mean 'class'"):
         quick(task="clas").fit(clips(9))
+
+
+def test_one_clip_is_predicted_as_a_list_of_it_is(fitted: Classifier) -> None:
+    table = frame(3, seed=5)
+    expected = list(fitted.predict_proba(table)[0])
+    for one in (table.iloc[0], dict(table.iloc[0]), {name: table[name][0] for name in ("rgb", "sound")}):
+        assert list(fitted.predict_proba(one)[0]) == pytest.approx(expected, abs=1e-6)
+    flat = pd.DataFrame({"a": np.arange(18) % 2 + np.arange(18) / 99, "b": 1.0})
+    numbers = quick(epochs=1).fit(flat, ["x", "y"] * 9)
+    assert list(numbers.predict_proba(flat.iloc[1])[0]) == pytest.approx(list(numbers.predict_proba(flat[1:2])[0]))
+
+
+def test_a_misspelt_argument_gets_the_nearest_three() -> None:
+    with pytest.raises(ValueError) as error:
+        Classifier(lern_rate=1)
+    assert len(str(error.value)) < 120
+    with pytest.raises(ValueError, match="unknown argument 'epoch'; did you mean 'epochs'"):
+        Classifier(epoch=1)
 
 
 def test_no_option_of_a_method_has_the_name_of_a_setting() -> None:

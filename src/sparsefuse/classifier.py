@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import logging
+import os
 import shutil
 import sys
 import tempfile
@@ -30,10 +31,10 @@ from sparsefuse.data.formats import folders
 from sparsefuse.data.labels import parts
 from sparsefuse.data.manifest import JOIN
 from sparsefuse.data.targets import Targets, array, targets_of
-from sparsefuse.errors import unknown
+from sparsefuse.errors import nearest, unknown
 from sparsefuse.features.extract import extract
 from sparsefuse.files.references import FILES, MEDIA, TABLES, suffix
-from sparsefuse.files.rows import read_table
+from sparsefuse.files.rows import SUFFIXES, read_table
 from sparsefuse.files.skipped import Unusable
 from sparsefuse.methods import methods, option_names
 from sparsefuse.shown import counted, shown
@@ -158,7 +159,8 @@ class Classifier:
 
     def predict(self, X: Any) -> np.ndarray:
         """The label of each clip, as the labels were in `fit`: (n,) values, of several classes lists or texts a|b; of
-        several columns (n, columns). Raises Unusable, naming the clip, for one of which nothing can be read."""
+        several columns (n, columns). `X` may also be one clip: a path, a text, a row, or a dict of its streams.
+        Raises Unusable, naming the clip, for one of which nothing can be read."""
         labels = self._labels
         values = [self._targets.value(each.label, labels) for each in self._predictions(X)]
         if self._targets.matrix:
@@ -379,8 +381,13 @@ class Classifier:
     def _clips(self, given: Any, texts: Path) -> "list[Clip]":
         """What the predictor reads of each clip; sentences are written below `texts`."""
         predictor = self._predictor
-        if _is_file(given):
+        text = isinstance(given, str) and suffix(given) not in {*FILES, *SUFFIXES} and not os.path.exists(given)
+        if _is_file(given) or (text and any(map(predictor.reads_text, predictor.columns))):
             return [given]
+        if isinstance(given, Mapping) or (hasattr(given, "items") and not hasattr(given, "columns")):
+            row = dict(given.items())  # pandas' Series of one clip; of one column it has numbers for names
+            if any(_is_cell(row.get(name)) for name in (*self._columns, *getattr(self, "feature_names_in_", ()))):
+                given = [row]
         if isinstance(given, list) and all(map(_is_file, given)) and STREAM not in predictor.columns:
             return given
         if axes_of(given) != self._axes:
@@ -424,7 +431,7 @@ class Classifier:
             known = {name for method in methods() for name in option_names(method)} | _SETTINGS.keys()
             for name in options:
                 if name not in known:
-                    raise ValueError(unknown("argument", name, known))
+                    raise ValueError(nearest("argument", name, known))
 
     def _check_method(self) -> None:
         """Raises ValueError for a method that is not there, or that lacks an option."""
@@ -432,7 +439,7 @@ class Classifier:
         available = {name for method in self._methods() for name in option_names(method)}
         for name in options:
             if name not in available:
-                raise ValueError(unknown(f"option of {self.method}", name, available | _SETTINGS.keys()))
+                raise ValueError(nearest(f"option of {self.method}", name, available | _SETTINGS.keys()))
         for name in ("gmacs", "time_limit"):
             if getattr(self, name) is not None and self.method != AUTO:
                 given = f"{name}={getattr(self, name)}"
@@ -513,6 +520,11 @@ def _digest(streams: Streams, marks: Mapping[str, Sequence[object]]) -> str:
 def _is_file(given: Any) -> bool:
     """Whether it is the path of one clip's file, not of a manifest."""
     return isinstance(given, str | Path) and suffix(str(given)) in FILES - TABLES
+
+
+def _is_cell(value: Any) -> bool:
+    """Whether it is a stream of one clip, rather than a column of such."""
+    return isinstance(value, str | Path | float | int | np.number) or getattr(value, "ndim", 0) == 2
 
 
 def _set(label: str) -> list[str]:

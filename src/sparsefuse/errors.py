@@ -9,6 +9,13 @@ LONGEST = 60
 """characters of a name in an error, and as many names: either may come from a file"""
 
 
+def nearest(kind: str, name: str, available: Iterable[str]) -> str:
+    """As `unknown`, of names too many to list: the three that are nearest."""
+    near = difflib.get_close_matches(name, sorted(available), n=3, cutoff=0.5)
+    hint = f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
+    return f"unknown {kind} {shown(name, LONGEST)!r}{hint}"
+
+
 def unknown(kind: str, name: str, available: Iterable[str]) -> str:
     """The text of an error: `unknown method 'stf'; did you mean 'sft'? available: concat, late, ...`"""
     name, names = shown(name, LONGEST), sorted(shown(a, LONGEST) for a in available)

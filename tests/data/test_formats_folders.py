@@ -59,7 +59,12 @@ def test_what_an_earlier_run_wrote_inside_is_no_class(tmp_path):
     ("files", "error", "message"),
     [
         (["dog/1.wav"], FileNotFoundError, "has no two folders with clips, a class each; found: dog"),
-        (["1.wav", "2.wav"], FileNotFoundError, "found: none"),
+        (["1.pdf"], FileNotFoundError, "found: none"),
+        (
+            ["1.wav", "2.wav"],
+            FileNotFoundError,
+            "in holds clips itself, .*; give the folder above",
+        ),
         (["train/dog/1.wav", "train/cat/1.wav", "test/cow/1.wav"], ValueError, "no train clips of cow"),
         (["dog/1.wav", "dog/1.mp3", "cat/1.wav"], ValueError, "both the audio of one clip"),
     ],

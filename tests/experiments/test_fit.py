@@ -133,6 +133,11 @@ def test_a_source_without_use_is_an_error_before_any_work(tmp_path: Path) -> Non
     with pytest.raises(FileNotFoundError, match="no two folders with clips"):
         sparsefuse.fit(tmp_path, out=tmp_path / "out")
     manifest = tiny.write_set(tmp_path)
-    with pytest.raises(ValueError, match=r"no label column: unknown column 'lable'; did you mean 'label'"):
+    with pytest.raises(ValueError, match=r"no label column: unknown column 'lable'; did you mean 'label'.*in --label"):
         sparsefuse.fit(manifest, label="lable", out=tmp_path / "out")
+    (tmp_path / "films").mkdir()
+    with pytest.raises(FileNotFoundError, match=r"flims not found; did you mean .*films\?"):
+        sparsefuse.fit(tmp_path / "flims", out=tmp_path / "out")
+    with pytest.raises(ValueError, match="unknown method 'stf'; did you mean 'sft'"):
+        sparsefuse.fit(manifest, method="stf", out=tmp_path / "out")
     assert not (tmp_path / "out" / "config.json").exists()

@@ -96,7 +96,7 @@ def test_sentences_train_and_predict(
     check_run(
         run, [file.name for file in run.iterdir() if file.suffix in (".json", ".safetensors")]
     )  # nor for those who pull it
-    assert said["probabilities"] == predictor.predict_one({"review": "so boring and awful"}).probabilities
+    assert said["probabilities"] == predictor.predict_one({"review": "so boring and awful"}).to_json()["probabilities"]
     assert "`sparsefuse fit`" in str(call(monkeypatch, "train", manifest))
     for header, expected in (("review", "\n00001: "), ("text", "no column is one of review, which the model reads")):
         (tmp_path / "new.csv").write_text(f"{header}\nsuch a lovely one\nso boring and awful\n")

@@ -216,8 +216,8 @@ def test_each_modality_of_a_raw_manifest_is_made_from_its_own_column(raw: Path, 
     assert show(raw, [manifest], top=1, as_json=True, trust_code=True) == 1
     one, two, three = map(json.loads, capsys.readouterr().out.splitlines())
     predictor = load(raw, trust_code=True)
-    assert one == {"clip": "one", **predictor.predict_one(filled(-1, 2))._asdict()}
-    assert two == {"clip": "two", **predictor.predict_one(filled(1, None))._asdict()}
+    assert one == {"clip": "one", **predictor.predict_one(filled(-1, 2)).to_json()}
+    assert two == {"clip": "two", **predictor.predict_one(filled(1, None)).to_json()}
     assert two["missing"] == {"sound": "not given"}
     assert three == {"clip": "three", "error": "rgb: not given; sound: not given"}
 
@@ -293,8 +293,8 @@ def test_a_table_of_readings_is_a_clip_and_a_manifest_is_not(sensor: Path, capsy
     assert show(sensor, [file, manifest], top=1, as_json=True, trust_code=True) == 0
     clip, row = map(json.loads, capsys.readouterr().out.splitlines())
     expected = load(sensor, trust_code=True).predict_one(filled(None, 2))
-    assert clip == {"clip": str(file), **expected._asdict()}
-    assert row == {"clip": "one", **expected._asdict()}
+    assert clip == {"clip": str(file), **expected.to_json()}
+    assert row == {"clip": "one", **expected.to_json()}
 
 
 def test_a_broken_manifest_is_no_table_of_readings(sensor: Path) -> None:

@@ -61,7 +61,7 @@ def read_manifest(
     path = Path(path)
     table = numbered(read_table(path))
     check_ids(path, table)
-    labels = _label_columns(path, table, label) if label is not None else []
+    labels = label_columns(path, table, label) if label is not None else []
     used = _chosen(path, table, labels, modalities) if modalities else _guessed(path, table, labels)
     if separator != "|":
         _separated(path, table, labels, separator)
@@ -70,16 +70,19 @@ def read_manifest(
     return Manifest(path, rows, tuple(used), tuple(labels))
 
 
-def _label_columns(path: Path, table: Table, label: str) -> list[str]:
-    """One column, or several joined by +, in any case; a column may have + in its own name."""
+def label_columns(path: Path, table: Table, label: str, option: str = "data.label") -> list[str]:
+    """One column, or several joined by +, in any case; a column may have + in its own name.
+
+    Raises ValueError for another one; `option` is where the caller was given the name.
+    """
     names = [label] if label in table.columns else [name.strip() for name in label.split(JOIN)]
     written = {column.lower(): column for column in table.columns}
     names = [name if name in table.columns else written.get(name.lower(), name) for name in names]
     for name in names:
         if name not in table.columns:
-            raise ValueError(f"{path}: no label column: {unknown('column', name, table.columns)}; set data.label")
+            raise ValueError(f"{path}: no label column: {unknown('column', name, table.columns)}; name it in {option}")
         if names.count(name) > 1:
-            raise ValueError(f"{path}: data.label is {label}, which names column {name!r} twice")
+            raise ValueError(f"{path}: {option} is {label}, which names column {name!r} twice")
         if len(names) > 1 and ":" in name:
             raise ValueError(f"{path}: label column {name!r:.60}: a colon separates a head from its classes; rename it")
     return names

@@ -11,6 +11,7 @@ from sparsefuse.config_checks import check
 from sparsefuse.data.check.screen import summary
 from sparsefuse.data.clips import load_clips
 from sparsefuse.data.formats import prepare
+from sparsefuse.data.manifest import label_columns
 from sparsefuse.experiments.auto import auto
 from sparsefuse.experiments.clock import Clock
 from sparsefuse.features._default import default_features
@@ -61,6 +62,7 @@ def fit(
     clock = Clock.begin(out / "clock.json", time_limit)
     manifest = prepare("folders", source, out / "clips") if source.is_dir() else source
     table = read_table(manifest)
+    label_columns(manifest, table, label, "--label")
     if features == "auto" and RunFolder(out).started:
         features = RunFolder(out).read(Config).features
     if not isinstance(features, Mapping) or not features:

@@ -2,6 +2,7 @@
 
 import codecs
 import csv
+import difflib
 import io
 import json
 import os
@@ -245,5 +246,8 @@ def _neighbour(path: Path) -> str:
     """A hint with the files of the folder."""
     if not path.parent.is_dir():
         return f"; the folder {path.parent} does not exist either"
+    names = [p.name for p in path.parent.iterdir()]
+    if like := difflib.get_close_matches(path.name, names, n=1):
+        return f"; did you mean {path.with_name(like[0])}?"
     near = sorted(p.name for p in path.parent.iterdir() if p.suffix.lower() in SUFFIXES)
     return f"; {path.parent} holds {', '.join(near[:5])}" if near else f"; {path.parent} holds no CSV or JSONL file"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from sparsefuse.data.labels import Labels
 from sparsefuse.features import files_of
 from sparsefuse.files.skipped import Unusable
-from sparsefuse.inference.inputs import named
+from sparsefuse.inference.inputs import kinds_expected, named
 from sparsefuse.inference.predictor import Prediction, Predictor, load
 from sparsefuse.inference.timeline import Timeline, check_windows, timeline
 from sparsefuse.media.fetch import check_allowed
@@ -89,7 +89,7 @@ def _results(
             else:
                 yield name, predictor.predict_one(clip)
         except Unusable as error:
-            yield name, error
+            yield name, Unusable(f"{error}{kinds_expected(clip, predictor)}")
 
 
 def _text(name: str, result: ClipResult, top: int, labels: Labels) -> str:
@@ -177,8 +177,7 @@ def _notes(result: Prediction | Timeline) -> list[str]:
 def _json(name: str, result: ClipResult) -> str:
     if isinstance(result, Unusable):
         return json.dumps({"clip": name, "error": str(result)}, ensure_ascii=_ascii())
-    values = result.to_json() if isinstance(result, Timeline) else result._asdict()
-    return json.dumps({"clip": name, **values}, ensure_ascii=_ascii())
+    return json.dumps({"clip": name, **result.to_json()}, ensure_ascii=_ascii())
 
 
 def _ascii() -> bool:

@@ -64,6 +64,13 @@ def is_readings(path: Path, predictor: Predictor) -> bool:
     return not (files or (ids and own)) if predictor.reads_tables else not (ids or files or own)
 
 
+def kinds_expected(clip: Clip | Unusable, predictor: Predictor) -> str:
+    """What to say of a file of none of the kinds that the run reads; else nothing."""
+    kinds = frozenset[str]().union(*(_kinds(name, predictor) for name in predictor.model.modalities))
+    known = not isinstance(clip, Path) or suffix(str(clip)) in kinds
+    return "" if known else f"; the run reads {', '.join(sorted(kinds))}"
+
+
 def _in_folder(folder: Path, predictor: Predictor) -> Iterator[tuple[str, Clip]]:
     """The files of the kinds that the run reads, sorted. Raises FileNotFoundError if there are none."""
     kinds = [_kinds(name, predictor) for name in predictor.model.modalities]

@@ -56,6 +56,10 @@ class Prediction(NamedTuple):
     missing: dict[str, str]
     """modalities the clip lacks, and why"""
 
+    def to_json(self) -> dict[str, Any]:
+        """As plain text and numbers, probabilities rounded."""
+        return {**self._asdict(), "probabilities": {name: rounded(x) for name, x in self.probabilities.items()}}
+
     def _repr_html_(self) -> str:
         """For notebooks: the label, the likeliest classes with a bar each, and what is missing."""
         likeliest = sorted(self.probabilities.items(), key=lambda item: -item[1])[:SHOWN]
@@ -66,6 +70,11 @@ class Prediction(NamedTuple):
         )
         notes = "".join(f"<br>without {escape(shown(name))}: {escape(why)}" for name, why in self.missing.items())
         return f"<b>{escape(shown(self.label or 'none'))}</b>{notes}<table>{rows}</table>"
+
+
+def rounded(probability: float) -> float:
+    """Without the digits that float32 has not."""
+    return round(probability, 6)
 
 
 def load(run: str | Path, *, device: str = "cpu", trust_code: bool = False) -> "Predictor":

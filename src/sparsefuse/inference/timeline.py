@@ -13,7 +13,7 @@ from torch import Tensor
 
 from sparsefuse.features import source_of
 from sparsefuse.files.skipped import Unusable
-from sparsefuse.inference.predictor import Clip, Prediction, Predictor
+from sparsefuse.inference.predictor import Clip, Prediction, Predictor, rounded
 from sparsefuse.media.seconds import seconds
 from sparsefuse.shown import counted
 
@@ -64,8 +64,9 @@ class Timeline(NamedTuple):
 
     def to_json(self) -> dict[str, object]:
         """As plain lists and numbers."""
-        windows = [{"start": m.start, "end": m.end, **m.prediction._asdict()} for m in self.moments]
-        return {"seconds": self.seconds, "segments": [s._asdict() for s in self.segments], "windows": windows}
+        windows = [{"start": m.start, "end": m.end, **m.prediction.to_json()} for m in self.moments]
+        segments = [s._replace(probability=s.probability and rounded(s.probability))._asdict() for s in self.segments]
+        return {"seconds": self.seconds, "segments": segments, "windows": windows}
 
 
 class Recording(NamedTuple):

@@ -100,7 +100,7 @@ class Service:
                 names = ", ".join(file.shown for file in files)
                 raise Refusal(422, f"{names}: {error}") from error
         ms = round(1e3 * (time.monotonic() - began), 2)
-        return Answer(prediction.label, prediction.probabilities, prediction.missing, ms)
+        return Answer(**prediction.to_json(), ms=ms)
 
     async def explain(self, files: list[Received], deadline: float) -> Explained:
         """The explanation of one clip. Raises Refusal."""
