@@ -1,7 +1,6 @@
 """The Python front door: an estimator with scikit-learn's conventions over the same training as the command line's."""
 
 import dataclasses
-import hashlib
 import logging
 import os
 import shutil
@@ -27,13 +26,13 @@ from sparsefuse.data.columns import (
     write_manifest,
     write_texts,
 )
-from sparsefuse.data.formats import folders
+from sparsefuse.data.given import column_of, digest_of, gathered, is_cell, is_file, is_share, labelled, manifest_of
 from sparsefuse.data.labels import parts
 from sparsefuse.data.manifest import JOIN
 from sparsefuse.data.targets import Targets, array, targets_of
 from sparsefuse.errors import nearest, unknown
 from sparsefuse.features.extract import extract
-from sparsefuse.files.references import FILES, MEDIA, TABLES, suffix
+from sparsefuse.files.references import FILES, MEDIA, suffix
 from sparsefuse.files.rows import SUFFIXES, read_table
 from sparsefuse.files.skipped import Unusable
 from sparsefuse.methods import methods, option_names
@@ -143,7 +142,7 @@ class Classifier:
         self._check_method()
         folder = Path(out) if out else self._temporary()
         names = label.split(JOIN) if isinstance(label, str) else list(label)
-        share = VALID if valid is None or not _is_share(valid) else float(valid)
+        share = VALID if valid is None or not is_share(valid) else float(valid)
         self._data = (folder / _DATA).absolute()
         read = self._of_disk if isinstance(X, str | Path) else self._of_memory
         manifest, targets = read(X, y, names, valid, group)
@@ -192,8 +191,8 @@ class Classifier:
     def score(self, X: Any, y: Any = None) -> float:
         """The share of clips of which all labels are predicted; for regression R^2."""
         found = self.predict(X)
-        given = columns_of(_manifest_of(X, self._data)) if isinstance(X, str | Path) else X
-        truth = Targets(_labelled(given, y, list(self._targets.names))[1])
+        given = columns_of(manifest_of(X, self._data)) if isinstance(X, str | Path) else X
+        truth = Targets(labelled(given, y, list(self._targets.names))[1])
         if self._labels.task == "regression":
             (values,) = truth.texts.values()
             true, said = np.array(values, dtype=float), found.astype(float)
@@ -223,7 +222,7 @@ class Classifier:
 
         row = dict(clip.items()) if hasattr(clip, "items") else clip
         with tempfile.TemporaryDirectory() as texts:
-            (one,) = self._clips(row if _is_file(row) else [row], Path(texts))
+            (one,) = self._clips(row if is_file(row) else [row], Path(texts))
             return explain(self._predictor, one)
 
     def save(self, path: str | Path) -> Path:
@@ -289,24 +288,24 @@ class Classifier:
 
     def _of_memory(self, given: Any, y: Any, names: list[str], valid: Any, group: str | None) -> tuple[Path, Targets]:
         """The manifest of clips in memory, written, and their labels."""
-        columns, labels = _gathered(given, y, names, valid)
+        columns, labels = gathered(given, y, names, valid)
         if group is not None:
-            columns["group"] = _column(columns, group)
+            columns["group"] = column_of(columns, group)
         targets = Targets(labels)
         self._fitted_to(given, streams := self._streams(columns, {*labels, group}))
         marks = {name: columns[name] for name in ROW if name in columns} | targets.texts
-        return write_manifest(self._data / _digest(streams, marks), streams, marks), targets
+        return write_manifest(self._data / digest_of(streams, marks), streams, marks), targets
 
     def _of_disk(
         self, given: str | Path, y: Any, names: list[str], valid: Any, group: str | None
     ) -> tuple[Path, Targets]:
         """The manifest that is there, or of a folder with a folder per class."""
-        if y is not None or group not in (None, "group") or not _is_share(valid):
+        if y is not None or group not in (None, "group") or not is_share(valid):
             raise ValueError(
                 f"{given}: labels, groups and validation clips are columns of a manifest (label, group, split); y, "
                 "group and clips for valid go with data in memory"
             )
-        manifest = _manifest_of(given, self._data)
+        manifest = manifest_of(given, self._data)
         self._fitted_to(given, self._streams(columns_of(manifest), set(names)))
         return manifest, Targets({name: [] for name in names})
 
@@ -382,20 +381,20 @@ class Classifier:
         """What the predictor reads of each clip; sentences are written below `texts`."""
         predictor = self._predictor
         text = isinstance(given, str) and suffix(given) not in {*FILES, *SUFFIXES} and not os.path.exists(given)
-        if _is_file(given) or (text and any(map(predictor.reads_text, predictor.columns))):
+        if is_file(given) or (text and any(map(predictor.reads_text, predictor.columns))):
             return [given]
         if isinstance(given, Mapping) or (hasattr(given, "items") and not hasattr(given, "columns")):
             row = dict(given.items())  # pandas' Series of one clip; of one column it has numbers for names
-            if any(_is_cell(row.get(name)) for name in (*self._columns, *getattr(self, "feature_names_in_", ()))):
+            if any(is_cell(row.get(name)) for name in (*self._columns, *getattr(self, "feature_names_in_", ()))):
                 given = [row]
-        if isinstance(given, list) and all(map(_is_file, given)) and STREAM not in predictor.columns:
+        if isinstance(given, list) and all(map(is_file, given)) and STREAM not in predictor.columns:
             return given
         if axes_of(given) != self._axes:
             raise ValueError(
                 f"X has {axes_of(given)} axes, {self._axes} in fit. Reshape your data: of an array (N, F), one clip is "
                 "X[None]"
             )
-        columns = columns_of(_manifest_of(given, texts) if isinstance(given, str | Path) else given)
+        columns = columns_of(manifest_of(given, texts) if isinstance(given, str | Path) else given)
         known = [name for name in columns if name in predictor.columns]
         streams = self._streams({name: columns[name] for name in known} if known else columns, set(self._targets.names))
         self._check_same(streams, list(columns))
@@ -455,82 +454,6 @@ class Classifier:
         return getattr(self, name) if name in self._options else None
 
 
-def _gathered(given: Any, y: Any, names: list[str], valid: Any) -> tuple[Columns, dict[str, list[Any]]]:
-    """All clips and all labels; with clips for validation, these too, and a column `split`."""
-    columns, labels = _labelled(given, y, names)
-    if _is_share(valid):
-        return columns, labels
-    theirs, answers = valid if isinstance(valid, tuple) else (valid, None)
-    more, their = _labelled(theirs, answers, names)
-    for part, other in ((columns, more), (labels, their)):
-        for name in part:
-            if name not in other:
-                raise ValueError(f"valid: {unknown('column', name, other)}")
-            part[name] = [*part[name], *other[name]]
-    count = len(next(iter(their.values())))
-    columns["split"] = ["train"] * (len(next(iter(columns.values()))) - count) + ["valid"] * count
-    columns.pop("id", None)  # of two tables; a clip of each may have the same
-    return columns, labels
-
-
-def _labelled(given: Any, y: Any, names: list[str]) -> tuple[Columns, dict[str, list[Any]]]:
-    columns = columns_of(given)
-    if y is None and axes_of(given):
-        raise ValueError(
-            "Classifier requires y to be passed, but the target y is None: arrays have no column of labels"
-        )
-    if y is None:
-        return columns, {name: _column(columns, name, "; name it by label=, or give y") for name in names}
-    labels, count = targets_of(y), len(next(iter(columns.values())))
-    for name, column in labels.items():
-        if len(column) != count:
-            raise ValueError(
-                f"X has {counted(count, 'clip')}, {name} {counted(len(column), 'label')}; expected as many "
-                "(inconsistent lengths)"
-            )
-        columns.pop(name, None)
-    return columns, labels
-
-
-def _column(columns: Columns, name: str, hint: str = "") -> list[Any]:
-    if name not in columns:
-        raise ValueError(f"{unknown('column', name, columns)}{hint}")
-    return columns[name]
-
-
-def _manifest_of(given: str | Path, folder: Path) -> Path:
-    """The manifest at a path: the file, that in the folder, or for a folder per class one that is written."""
-    path = Path(given).absolute()
-    if not path.is_dir():
-        return path
-    inside = path / "manifest.csv"
-    return inside if inside.is_file() else folders.prepare(path, folder)
-
-
-def _digest(streams: Streams, marks: Mapping[str, Sequence[object]]) -> str:
-    """Of all that a manifest of these holds: the same clips go to the same folder, and are not written again."""
-    digest = hashlib.sha256(repr([list(marks.items()), streams.files, streams.texts]).encode())
-    for name, arrays in streams.arrays.items():
-        digest.update(repr([name, [None if x is None else x.shape for x in arrays]]).encode())
-        for x in arrays:
-            digest.update(b"" if x is None else x.tobytes())
-    return digest.hexdigest()[:16]
-
-
-def _is_file(given: Any) -> bool:
-    """Whether it is the path of one clip's file, not of a manifest."""
-    return isinstance(given, str | Path) and suffix(str(given)) in FILES - TABLES
-
-
-def _is_cell(value: Any) -> bool:
-    """Whether it is a stream of one clip, rather than a column of such."""
-    return isinstance(value, str | Path | float | int | np.number) or getattr(value, "ndim", 0) == 2
-
-
 def _set(label: str) -> list[str]:
     """The classes that a label names, in whatever order."""
     return sorted(parts(label))
-
-
-def _is_share(valid: Any) -> bool:
-    return valid is None or isinstance(valid, int | float)
