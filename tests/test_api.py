@@ -183,7 +183,7 @@ def test_an_unknown_name_of_the_package_says_what_there_is():
 def test_public_names_are_all_there():
     names = {"Classifier", "Config", "Tokens", "ablate", "backend", "build", "check", "compare", "export", "extract"}
     names |= {"budget", "load", "methods", "study", "train"}
-    names |= {"ensemble", "fit"}
+    names |= {"distill", "ensemble", "fit"}
     assert set(sparsefuse.__all__) == names
     assert names <= set(dir(sparsefuse))
     code = f"from sparsefuse import *; {', '.join(sorted(names))}"

@@ -35,7 +35,19 @@ ORDER = [
         "data",
     ),
     *("features", "methods", "config_checks", "cost", "runs", "report", "training", "inference", "experiments"),
-    *("sharing", "explain", "export", "study", "budget", "finetune", "serve", "classifier", "cli", "__main__"),
+    *(
+        "sharing",
+        "explain",
+        "export",
+        "study",
+        "budget",
+        "distill",
+        "finetune",
+        "serve",
+        "classifier",
+        "cli",
+        "__main__",
+    ),
 ]
 LEVEL = {name: level for level, name in enumerate(ORDER)}
 

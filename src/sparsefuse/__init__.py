@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from sparsefuse.classifier import Classifier as Classifier
     from sparsefuse.config import Config as Config
     from sparsefuse.config_checks import check as check
+    from sparsefuse.distill.student import distill as distill
     from sparsefuse.experiments.fit import fit as fit
     from sparsefuse.experiments.grid import ablate as ablate
     from sparsefuse.experiments.grid import compare as compare
@@ -38,6 +39,7 @@ _HOMES = {
     "build": "methods",
     "check": "config_checks",
     "compare": "experiments.grid",
+    "distill": "distill",
     "ensemble": "inference.ensemble",
     "export": "export",
     "extract": "features.extract",

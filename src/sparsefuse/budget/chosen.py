@@ -23,6 +23,9 @@ def write_yaml(path: Path, config: Config, root: Path, comments: list[str]) -> N
     tree = asdict(config)
     tree["data"]["manifest"] = relative(config.data.manifest)
     tree["data"]["classes"] = {name: relative(file) for name, file in config.data.classes.items()}
+    tree["distill"]["teachers"] = [relative(run) for run in config.distill.teachers]
+    if config.distill.unlabelled:
+        tree["distill"]["unlabelled"] = relative(config.distill.unlabelled)
     if (root / config.train.pretrained).is_dir() and config.train.pretrained:
         tree["train"]["pretrained"] = relative(config.train.pretrained)
     if config.method.endswith(".py"):

@@ -74,11 +74,12 @@ def _recipe(argv: list[str]) -> str:
 
 def _parsed(argv: list[str]) -> tuple[str, dict[str, Any]]:
     """The verb and its arguments."""
-    if "--config" in argv[:-1] or "--recipe" in argv[:-1]:
+    taught = argv[:1] == ["distill"] and "--config" not in argv and not "".join(argv[1:2]).startswith("-")
+    if taught or "--config" in argv[:-1] or "--recipe" in argv[:-1]:
         if "--config" not in argv[:-1]:
             argv[1:1] = ["--config", ""]
         place = argv.index("--config") + 1
-        tree = read_tree(Path(argv[place])) if argv[place] else {}
+        tree = read_tree(Path(argv[place])) if argv[place] else _student(argv[place + 1 :]) if taught else {}
         recipe = argv[-argv[::-1].index("--recipe")] if "--recipe" in argv[:-1] else tree.get("recipe", "paper")
         argv[place] = json.dumps(with_recipe(tree | {"recipe": recipe}), default=str)
     parser = _parser(argv)
@@ -92,6 +93,13 @@ def _parsed(argv: list[str]) -> tuple[str, dict[str, Any]]:
         fields = {name: arguments.pop(name) for name in Config.__dataclass_fields__}
         arguments["config"] = Config(**fields)
     return verb, arguments
+
+
+def _student(argv: list[str]) -> dict[str, Any]:
+    """The fields of a student of the first teacher, if there is one."""
+    from sparsefuse.distill.settings import student_fields
+
+    return student_fields(argv[0]) if argv else {}
 
 
 def _parser(argv: list[str]) -> "_Parser":

@@ -10,7 +10,8 @@ from sparsefuse.config import merged
 from sparsefuse.files.references import FILES, suffix
 
 STRINGS = ("--methods", "--data.modalities", "--data.split.test_groups", "--data.split.folds", "--study.experiments",
-           "--device_profile", "--host_name", "--allow_origin", "--roots")  # fmt: skip
+           "--device_profile", "--host_name", "--allow_origin", "--roots",
+           "--distill.teachers")  # fmt: skip
 LISTS = ("--seeds", "--values", "--study.seeds", "--study.t1_seeds", "--data.split.fractions")
 MAPPINGS = ("--lengths", "--features", "--options")
 
@@ -27,9 +28,11 @@ def spelled_out(argv: list[str], with_config: Container[str]) -> list[str]:
         suffix = Path(argv[1]).suffix.lower()
         if suffix in (".yaml", ".yml"):
             argv.insert(1, "--config")
-        elif argv[0] != "extract":
+        elif argv[0] not in ("extract", "distill"):
             argv.insert(1, "--data.manifest")
     for i, flag in enumerate(argv[:-1]):
+        if flag == "--distill" and not argv[i + 1].startswith("{"):
+            argv[i] = flag = "--distill.teachers"
         if flag in STRINGS:
             argv[i + 1] = _strings(argv[i + 1])
         elif flag in LISTS and not argv[i + 1].startswith("["):

@@ -29,6 +29,7 @@ from sparsefuse.runs.summary import (
     metric,
     read_runs,
     summarise,
+    taught,
 )
 
 __all__ = [
@@ -190,6 +191,7 @@ def _page(folder: Path, runs: list[Run], rows: list[Row]) -> Mapping[str, object
         "confusions": _confusions_of(groups, heads) if heads else confusions(groups, classes),
         "per_class": _per_class(groups, classes), "devices": devices(run.folder for run in runs),
         "exchanged": _exchanged(groups), "skipped": _skipped(runs), "lost": losses(runs),
+        "taught": [f"{run.name}, seed {run.result.seed}: {said}" for run in finished if (said := taught(run.result))],
         "num_skipped": {name: [run.result.skipped for run in group] for name, group in groups.items()},
         "unfinished": [(run.folder.relative_to(folder), run.name, len(run.epochs)) for run in runs if not run.outcome],
         "environment": environment(finished), "commands": commands(finished),

@@ -13,7 +13,7 @@ from sparsefuse.config import Config
 from sparsefuse.data.fingerprint import difference
 from sparsefuse.files.skipped import Skip
 from sparsefuse.runs.folder import EPOCHS, NAMES, RunFolder
-from sparsefuse.runs.records import Choice, Environment, Epoch, Result
+from sparsefuse.runs.records import Choice, Environment, Epoch, Result, Scores
 
 RUN_FILES = (NAMES[Result], EPOCHS, NAMES[Config])
 
@@ -190,6 +190,23 @@ def losses(runs: list[Run]) -> str:
     parts += [f"{n} {'has' if n == 1 else 'have'} no {name} and {'is' if n == 1 else 'are'} used without it"
               for name, n in sorted(lacking.items())]  # fmt: skip
     return "; ".join(parts if unreadable or not parts else [f"of {used} clips, {parts[0]}", *parts[1:]])
+
+
+def taught(result: Result) -> str:
+    """`taught by concat (92.3 at 0.015 GMACs): 92.1 at 0.0013 GMACs (Top-1, test)`; empty without teachers."""
+    if not result.teachers:
+        return ""
+    main = MAIN_METRIC[result.task]
+    split = "test" if main in result.test else "valid"
+
+    def said(scores: Scores, gmacs: float | None) -> str:
+        value = scores.get(main)
+        score = "not scored" if value is None else f"{100 * value:.1f}" if metric(main).share else f"{value:.3f}"
+        return score if gmacs is None else f"{score} at {gmacs:.2g} GMACs"
+
+    teachers = [f"{t.name} ({said(t.test if split == 'test' else t.valid, t.gmacs)})" for t in result.teachers]
+    own = said(result.scores(split), result.cost.gmacs)
+    return f"taught by {' and '.join(teachers)}: {own} ({metric(main).title}, {split})"
 
 
 def spread(values: list[float]) -> Stat:

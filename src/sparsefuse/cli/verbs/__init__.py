@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from sparsefuse.cli.verbs.adapting import ensemble, finetune, pull, push, remember
+from sparsefuse.cli.verbs.adapting import distill, ensemble, finetune, pull, push, remember
 from sparsefuse.cli.verbs.data import check, demo, export_features, extract, generate, prepare, recipes
 from sparsefuse.cli.verbs.studies import ablate, budget, compare, cost, search_views, study
 from sparsefuse.cli.verbs.training import eval, fit, report, train
@@ -11,10 +11,11 @@ from sparsefuse.cli.verbs.using import env, explain, export, predict, serve
 _DATA = (demo, prepare, generate, extract, check, export_features)
 _RUNS = (fit, train, eval, report, compare, ablate, study, budget, search_views, cost)
 _USE = (predict, explain, export, serve, env)
-_ADAPT = (ensemble, finetune, remember, push, pull)
+_ADAPT = (distill, ensemble, finetune, remember, push, pull)
 _ALL = (*_DATA, *_RUNS, *_USE, *_ADAPT)
 VERBS: dict[str, Callable[..., None]] = {verb.__name__.replace("_", "-"): verb for verb in _ALL}
-WITH_CONFIG = ("extract", "check", "export-features", "train", "compare", "ablate", "study", "budget", "search-views")
+WITH_CONFIG = ("extract", "check", "export-features", "train", "compare", "ablate", "study", "budget", "search-views",
+               "distill")  # fmt: skip
 GRIDS = ("compare", "ablate", "study", "budget", "search-views")
 """Verbs that fill the folder `out` with runs."""
 POSITIONAL = {
@@ -27,6 +28,7 @@ POSITIONAL = {
     "explain": ("run", "clip"),
     "export": ("run",),
     "serve": ("run",),
+    "distill": ("teachers",),
     "ensemble": ("runs",),
     "finetune": ("run", "clips"),
     "remember": ("run",),
@@ -34,7 +36,7 @@ POSITIONAL = {
     "pull": ("source", "out"),
 }
 """The positional arguments of each verb."""
-MANY = ("files", "runs")
+MANY = ("files", "runs", "teachers")
 """Those that may be several."""
 GUIDES: dict[str, Callable[[str], str]] = {"prepare": recipes}
 """Text of --help below the options, from the first word after the verb."""

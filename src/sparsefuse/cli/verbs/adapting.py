@@ -4,7 +4,37 @@ from pathlib import Path
 from typing import Literal
 
 from sparsefuse.cli.verbs._tables import print_next, print_run
+from sparsefuse.config import Config
 from sparsefuse.shown import counted
+
+
+def distill(
+    config: Config,
+    teachers: list[Path],
+    gmacs: float | None = None,
+    unlabelled: Path | None = None,
+    out: Path = Path("runs/distilled"),
+    resume: bool = False,
+) -> None:
+    """Trains a model on what finished runs say, beside the labels. Without --config its settings are the first run's.
+
+    Args:
+        teachers: run folders with the same classes, whose calibrated logits are averaged
+        gmacs: most multiply-adds per clip, in units of 1e9; options become cheaper until the model is within
+        unlabelled: a manifest of further training clips without labels
+        out: the run folder
+        resume: continue a run that was stopped, to the same weights
+    """
+    from sparsefuse.distill.student import distill
+    from sparsefuse.runs.folder import RunFolder
+    from sparsefuse.runs.records import Result
+    from sparsefuse.runs.summary import taught
+
+    more = {"unlabelled": str(unlabelled)} if unlabelled else {}
+    distill(teachers, out, gmacs=gmacs, config=config, resume=resume, distill=more)
+    print_run(out)
+    print(taught(RunFolder(out).read(Result)))
+    print_next(out)
 
 
 def ensemble(
