@@ -2,6 +2,7 @@
 
 import shlex
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -9,6 +10,8 @@ import pytest
 import sparsefuse
 import tiny
 from command import call
+from sparsefuse.config import Split
+from sparsefuse.experiments import candidates
 from sparsefuse.experiments import fit as module
 from sparsefuse.files.rows import read_table
 from sparsefuse.runs import next_steps
@@ -75,10 +78,11 @@ def test_a_folder_of_sensor_files_becomes_a_model_and_commands_that_work(
 @pytest.mark.slow
 def test_auto_keeps_what_validates_best(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     manifest = tiny.write_set(tmp_path)
-    with caplog.at_level("INFO"):
-        run = sparsefuse.fit(manifest, method="auto", out=tmp_path / "auto", epochs=2)
+    with caplog.at_level("INFO"), mock.patch.object(candidates, "METHODS", ("unimodal", "late", "sft")):
+        run = sparsefuse.fit(manifest, method="auto", out=tmp_path / "auto", epochs=2, jobs=1)
     results = {RunFolder(path): RunFolder(path).read(Result) for path in [run, *(run / "others").iterdir()]}
-    names = {"unimodal (rgb)", "unimodal (sound)", "sft", "late", "mbt", "concat"}
+    methods = ("unimodal (rgb)", "unimodal (sound)", "sft", "late")
+    names = {*methods, *(f"{method}, small" for method in methods)}
     assert {result.name for result in results.values()} == names
     choice = RunFolder(run).read(Choice)
     chosen = results[RunFolder(run)]
@@ -86,12 +90,12 @@ def test_auto_keeps_what_validates_best(tmp_path: Path, caplog: pytest.LogCaptur
     assert {one.name: (one.epochs, one.score) for one in choice.candidates} == {
         result.name: (result.epochs, result.valid["top1"]) for result in results.values()
     }
-    assert sorted(result.epochs for result in results.values()) == [1, 1, 1, 2, 2, 2]
+    assert sorted(result.epochs for result in results.values()) == [1, 1, 1, 1, 2, 2, 2, 2]
     assert chosen.epochs == 2
     assert [folder.path for folder in results if folder.tested] == [run], "one model alone sees the test split"
     assert f"kept {chosen.name} after 2 epochs, by Top-1 on 4 validation clips" in caplog.text
     assert "<h2>Chosen among</h2>" in (run / "report.html").read_text()
-    again = sparsefuse.fit(manifest, method="auto", out=tmp_path / "auto", epochs=2)
+    again = sparsefuse.fit(manifest, method="auto", out=tmp_path / "auto", epochs=2, jobs=1)
     assert RunFolder(again).read(Result) == chosen
 
 
@@ -101,9 +105,12 @@ def test_of_one_modality_auto_tries_two_methods(walks: Path, monkeypatch: pytest
     Path("runs/fit").mkdir(parents=True)
     Path("runs/fit/clock.json").write_text('{"seconds": 60.0}')
     run = sparsefuse.fit("walks", method="auto", epochs=2, jobs=1, time_limit="1m")
-    (first, second) = RunFolder(run).read(Choice).candidates
-    assert (first.epochs, second.left_out) == (1, "no time was left")
-    assert {first.name, second.name} == {"unimodal (series)", "sft"}
+    first, *others = RunFolder(run).read(Choice).candidates
+    assert [(first.epochs, ""), *((0, "no time was left") for _ in others)] == [
+        (one.epochs, one.left_out) for one in (first, *others)
+    ]
+    methods = ("unimodal (series)", "sft")
+    assert {first.name, *(one.name for one in others)} == {*methods, *(f"{method}, small" for method in methods)}
     assert RunFolder(run).read(Result).test["top1"] >= 0.5
 
 
@@ -141,3 +148,26 @@ def test_a_source_without_use_is_an_error_before_any_work(tmp_path: Path) -> Non
     with pytest.raises(ValueError, match="unknown method 'stf'; did you mean 'sft'"):
         sparsefuse.fit(manifest, method="stf", out=tmp_path / "out")
     assert not (tmp_path / "out" / "config.json").exists()
+
+
+@pytest.mark.slow
+def test_train_takes_auto_with_the_split_of_a_configuration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(candidates, "METHODS", ("late", "concat"))
+    path = tiny.write_yaml(tmp_path / "c.yaml", tiny.config(tiny.write_set(tmp_path / "data"), epochs=1))
+    command = ("train", path, "--method", "auto", "--out", tmp_path / "run", "--jobs", 1)
+    assert call(monkeypatch, *command, "--time-limit", "1h") == 0
+    run = RunFolder(tmp_path / "run")
+    assert run.tested
+    assert run.read(Choice).limit == 3600
+    assert "holds a search already" in str(call(monkeypatch, *command))
+    ended = run.file(Result).stat().st_mtime_ns
+    assert call(monkeypatch, *command, "--resume") == 0
+    assert run.file(Result).stat().st_mtime_ns == ended
+
+
+def test_a_budget_of_train_is_for_auto(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tiny.write_yaml(tmp_path / "c.yaml", tiny.config(tiny.write_set(tmp_path / "data")))
+    said = call(monkeypatch, "train", path, "--out", tmp_path / "run", "--time-limit", "1m")
+    assert "they need --method auto, not sft" in str(said)
+    folds = tiny.write_yaml(tmp_path / "k.yaml", tiny.with_data(tiny.config(tmp_path / "m.csv"), split=Split(k=3)))
+    assert "choose it with --data.split.fold 0" in str(call(monkeypatch, "train", folds, "--method", "auto"))

@@ -39,7 +39,8 @@ def now(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     ],
 )
 def test_half_the_runs_get_twice_the_epochs(runs: int, epochs: int, expected: list[tuple[int, int]]) -> None:
-    assert rungs(runs, epochs) == expected
+    cell = Cell("", Config(train=Train(epochs=epochs)), Path(), Path())
+    assert [(rung.runs, rung.of(cell)) for rung in rungs(runs, epochs)] == expected
 
 
 @pytest.mark.parametrize(
@@ -192,6 +193,7 @@ def _epochs(config: Config, epochs: int) -> Config:
     return dataclasses.replace(config, train=dataclasses.replace(config.train, epochs=epochs))
 
 
+@pytest.mark.slow
 def test_runs_that_are_cut_and_go_on_are_those_that_were_not(tmp_path: Path, now: list[float]) -> None:
     """With real training, of two methods: the second is cut after one of two epochs, then given the rest."""
     config = tiny.config(tiny.write_set(tmp_path / "data"), epochs=2)

@@ -130,7 +130,7 @@ def _add_arguments(parser: "_Parser", name: str, verb: Callable[..., None]) -> N
         where = "YAML, one per data set; may also stand first, without --config"
         parser.add_argument("--config", action=ActionConfigFile, help=where)
         parser.add_class_arguments(Config, None)
-        _list_methods(parser, "; auto = see --methods" if name == "budget" else "")
+        _list_methods(parser, _AUTO.get(name, ""))
     for argument, parameter in inspect.signature(verb, eval_str=True).parameters.items():
         match = re.search(rf"^ +{argument}: (.+(?:\n {{12}} *\S.*)*)$", verb.__doc__ or "", re.MULTILINE)
         text = " ".join(match[1].split()) if match else ""
@@ -147,6 +147,9 @@ def _add_arguments(parser: "_Parser", name: str, verb: Callable[..., None]) -> N
             if parameter.annotation == list[Path]:
                 more["metavar"] = "PATH,..."
             parser.add_argument(f"--{argument}", type=parameter.annotation, required=required, help=text, **more)
+
+
+_AUTO = {"budget": "; auto = see --methods", "train": "; auto = the best of several, see --time-limit"}
 
 
 def _list_methods(parser: "_Parser", more: str) -> None:

@@ -3,6 +3,7 @@
 candidates -> those inside the budget, by counting -> successive halving on the validation split -> the best
 """
 
+import dataclasses
 import logging
 import math
 import os
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from sparsefuse.config import Config
+from sparsefuse.config_checks import check_one_test_split
 from sparsefuse.cost.count import count
 from sparsefuse.data.clips import Clips, load_clips
 from sparsefuse.experiments.candidates import candidates_of
@@ -22,7 +24,7 @@ from sparsefuse.runs.folder import RunFolder
 from sparsefuse.runs.records import Candidate, Choice, ModelFacts, Result
 from sparsefuse.runs.summary import MAIN_METRIC, wilson
 from sparsefuse.training import extend
-from sparsefuse.training.train import new_model
+from sparsefuse.training.train import new_model, train
 
 log = logging.getLogger(__name__)
 
@@ -45,13 +47,12 @@ def auto(config: Config, out: Path, *, clock: Clock, gmacs: float | None = None,
     chosen. `jobs`: runs at a time, 0 = one per core. What was tried, and what was left out, is in choice.json.
     Raises ValueError if all are over the budget or fail, or without validation clips.
     """
-    variants = candidates_of(config)
-    run = RunFolder(out)
+    clips, run = load_clips(config.data, Path()), RunFolder(out)
+    variants = candidates_of(config, clips)
     if run.started:
         name, epochs = run.read(ModelFacts).name, run.read(Config).train.epochs
         variant = next((one for one in variants if one.name == name), Variant(name, config.method))
         return Chosen(name, extend.with_epochs(variant.of(config, config.seed), epochs))
-    clips = load_clips(config.data, Path())
     main = MAIN_METRIC[clips.labels.task]
     if not len(clips.splits["valid"]):
         raise ValueError(
@@ -74,6 +75,28 @@ def auto(config: Config, out: Path, *, clock: Clock, gmacs: float | None = None,
     chosen = Chosen(kept[0].name, kept[0].run.read(Config))
     _move(kept[0].run, run, choice)
     return chosen
+
+
+def train_auto(
+    config: Config,
+    out: Path,
+    *,
+    resume: bool = False,
+    gmacs: float | None = None,
+    time_limit: str | float | None = None,
+    jobs: int = 0,
+) -> Path:
+    """As `train`, with the method that `auto` chooses, on the data as the configuration divides them.
+
+    Raises FileExistsError if there is a search or a run in `out` and `resume` is off; else what `auto` raises.
+    """
+    config = dataclasses.replace(config, method="sft")  # any: the candidates' come in its place
+    check_one_test_split(config)
+    if not resume and (RunFolder(out).started or (out / OTHERS).exists()):
+        raise FileExistsError(f"{out} holds a search already; continue it with --resume, or give another folder")
+    clock = Clock.begin(out / "clock.json", time_limit)
+    name, config = auto(config, out, clock=clock, gmacs=gmacs, jobs=jobs)
+    return train(config, out, resume=True, name=name)
 
 
 def _costs(cells: list[Cell], clips: Clips, gmacs: float | None) -> tuple[dict[str, float], dict[str, str]]:

@@ -1,17 +1,32 @@
-"""What `--method auto` tries: a configuration in, variants of it out."""
+"""What `--method auto` tries: a configuration and its clips in, variants out."""
 
 from pathlib import Path
 
 from sparsefuse.config import Config
-from sparsefuse.experiments.variants import Variant, methods_of, modalities_of
+from sparsefuse.data.clips import Clips
+from sparsefuse.data.stems import made_by, stems_for
+from sparsefuse.experiments.variants import Variant, methods_of
 
 METHODS = ("unimodal", "late", "sft", "mbt", "concat")
 """what is tried of several modalities; `unimodal` is each alone"""
 ALONE = ("unimodal", "sft")
 """of a single one: the others are `unimodal` then"""
+MANY = 3000
+"""Training clips: the recipe `large` is for as many, `small` for less."""
 
 
-def candidates_of(config: Config) -> list[Variant]:
-    """Those for the configuration's data."""
-    several = len(modalities_of(config, Path())) > 1
-    return methods_of(config, METHODS if several else ALONE, Path())
+def candidates_of(config: Config, clips: Clips) -> list[Variant]:
+    """Every method by the configuration's recipe, and if that is the default, by the one for so many clips too. Long
+    raw streams get the stems that `check` proposes, unless a stem is configured."""
+    proposed = stems_for(clips.typical, clips.features, made_by(Path(config.data.manifest).parent))
+    stems = {name: one.stem for name, one in proposed.items() if one.stem}
+    found = []
+    for variant in methods_of(config, METHODS if len(clips.features) > 1 else ALONE, Path()):
+        given = {**config.options.get("all", {}), **config.options.get(variant.method, {})}
+        mine = {name: stem for name, stem in stems.items() if variant.options.get("modality", name) == name}
+        options = variant.options if "stem" in given or not mine else {**variant.options, "stem": mine}
+        found.append(variant._replace(options=options))
+        if config.recipe == "paper":
+            recipe = "small" if len(clips.splits["train"]) < MANY else "large"
+            found.append(variant._replace(name=f"{variant.name}, {recipe}", options=options, recipe=recipe))
+    return found

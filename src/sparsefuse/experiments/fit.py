@@ -65,8 +65,9 @@ def fit(
     label_columns(manifest, table, label, "--label")
     if features == "auto" and RunFolder(out).started:
         features = RunFolder(out).read(Config).features
-    if not isinstance(features, Mapping) or not features:
-        features = default_features(table, manifest.parent, features or "auto", tables=True, label=label)
+    if isinstance(features, str) or not features:
+        wanted = features if isinstance(features, str) else "auto"
+        features = default_features(table, manifest.parent, wanted, tables=True, label=label)
     data = Data(manifest=str(manifest), label=label, max_length=LONGEST, leaks="warn")  # `check` has said them
     usual = Train(epochs=40, batch_size=8) if len(table.rows) < FEW else Train()
     config = Config(

@@ -25,19 +25,24 @@ log = logging.getLogger(__name__)
 
 
 class Rung(NamedTuple):
-    """So many runs are trained to so many epochs."""
+    """So many runs are trained for one part of their epochs."""
 
     runs: int
-    epochs: int
+    parts: int
+
+    def of(self, cell: Cell) -> int:
+        """The epochs of a run, rounded up."""
+        return -(-cell.config.train.epochs // self.parts)
 
 
 def rungs(runs: int, epochs: int) -> list[Rung]:
-    """Half the runs for twice the epochs, until two get all: 7 of 40 epochs are 7 x 10, 4 x 20, 2 x 40."""
+    """Half the runs for twice the epochs, until two get all: 7 runs for a quarter, 4 for a half, 2 for all; the first
+    have one epoch at least."""
     counts = [runs]
     while counts[-1] > 2 and 2 ** len(counts) <= epochs:
         counts.append(-(-counts[-1] // 2))
     last = len(counts) - 1
-    return [Rung(count, -(-epochs // 2 ** (last - place))) for place, count in enumerate(counts)]
+    return [Rung(count, 2 ** (last - place)) for place, count in enumerate(counts)]
 
 
 class Halving(NamedTuple):
@@ -61,14 +66,14 @@ class Halving(NamedTuple):
             if cell.run.started:
                 cell.run.check_same(extend.with_epochs(cell.config, cell.run.read(Config).train.epochs))
         sign = -1 if METRICS[self.main].higher_is_better else 1
-        for rung in rungs(len(kept), kept[0].config.train.epochs):
+        for rung in rungs(len(kept), max(cell.config.train.epochs for cell in kept)):
             kept = kept[: rung.runs]
-            failed |= self._train([_planned(cell, rung.epochs) for cell in kept])
+            failed |= self._train([_planned(cell, rung.of(cell)) for cell in kept])
             kept = [cell for cell in kept if cell.name not in failed and (cell.run.finished or cell.run.num_epochs)]
-            kept.sort(key=lambda cell: (sign * score_after(cell, rung.epochs, self.main), cost[cell.name]))
+            kept.sort(key=lambda cell: (sign * score_after(cell, rung.of(cell), self.main), cost[cell.name]))
             if self.clock.up or not kept:
                 break
-            log.info("%s", self._say(kept, rung.epochs))
+            log.info("%s", self._say(kept, rung))
         for cell in kept:
             if not cell.run.finished:  # cut, now or by a kill, and worth what it has learned
                 ended = cell._replace(config=extend.end(cell.run, cell.config), threads=threads())
@@ -101,9 +106,10 @@ class Halving(NamedTuple):
                 return
             yield cell
 
-    def _say(self, kept: Sequence[Cell], epochs: int) -> str:
-        scores = ", ".join(f"{cell.name} {score_after(cell, epochs, self.main):.3f}" for cell in kept)
-        return f"{METRICS[self.main].title} on the validation split after {epochs} epochs: {scores}"
+    def _say(self, kept: Sequence[Cell], rung: Rung) -> str:
+        scores = ", ".join(f"{cell.name} {score_after(cell, rung.of(cell), self.main):.3f}" for cell in kept)
+        part = f"1/{rung.parts} of the" if rung.parts > 1 else "all"
+        return f"{METRICS[self.main].title} on the validation split after {part} epochs: {scores}"
 
 
 def score_after(cell: Cell, epochs: int, main: str) -> float:

@@ -28,9 +28,12 @@ class Variant(NamedTuple):
     """fields of `train`"""
     data: Mapping[str, object] = MappingProxyType({})
     """fields of `data`"""
+    recipe: str = ""
+    """another recipe; empty = the configuration's"""
 
     def of(self, config: Config, seed: int) -> Config:
         """The configuration of one run."""
+        config = Config.load(config, recipe=self.recipe) if self.recipe else config
         options = {**config.options, self.method: {**config.options.get(self.method, {}), **self.options}}
         train = dataclasses.replace(config.train, **self.train)
         data = dataclasses.replace(config.data, **self.data)

@@ -53,17 +53,33 @@ def fit(
     print_next(run, manifest)
 
 
-def train(config: Config, out: Path = Path("runs/train"), resume: bool = False) -> None:
+def train(
+    config: Config,
+    out: Path = Path("runs/train"),
+    resume: bool = False,
+    gmacs: float | None = None,
+    time_limit: str = "",
+    jobs: int = 0,
+) -> None:
     """Trains one model and tests its best checkpoint. Under torchrun, all processes train together.
 
     Args:
         out: the run folder
         resume: continue a run that was stopped, to the same weights; with more --train.epochs, a finished one too
+        gmacs: with --method auto: most multiply-adds of a clip, in 1e9; what costs more is left out
+        time_limit: with --method auto: most time, that of earlier calls too: 90s, 20m, 1.5h; the best by then is kept
+        jobs: with --method auto: runs at a time; 0 = one per core, or one at a time on a GPU
     """
+    from sparsefuse.experiments.auto import train_auto
     from sparsefuse.runs.folder import RunFolder
     from sparsefuse.training.train import train
 
-    train(config, out, resume=resume)
+    if config.method == "auto":
+        train_auto(config, out, resume=resume, gmacs=gmacs, time_limit=time_limit, jobs=jobs)
+    elif gmacs is not None or time_limit:
+        raise ValueError(f"--gmacs and --time-limit choose among methods; they need --method auto, not {config.method}")
+    else:
+        train(config, out, resume=resume)
     if RunFolder(out).finished:
         print_run(out)
         print_next(out)

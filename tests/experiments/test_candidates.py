@@ -1,0 +1,43 @@
+"""What `auto` tries: methods, recipes and stems."""
+
+import dataclasses
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+import tiny
+from sparsefuse.config import Config
+from sparsefuse.experiments.candidates import candidates_of
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Config:
+    return Config.load(tiny.write_set(tmp_path))
+
+
+def clips(train: int = 40, **lengths: int) -> SimpleNamespace:
+    typical = {"rgb": 4, "sound": 6, **lengths}
+    return SimpleNamespace(typical=typical, features=tiny.FEATURES, splits={"train": range(train)})
+
+
+def test_every_method_is_tried_by_two_recipes(config: Config) -> None:
+    found = candidates_of(config, clips())
+    names = ["unimodal (rgb)", "unimodal (sound)", "late", "sft", "mbt", "concat"]
+    assert [one.name for one in found] == [name for method in names for name in (method, f"{method}, small")]
+    paper, small = (one.of(config, 0) for one in found[4:6])
+    assert (paper.recipe, paper.train.epochs, paper.train.ema, paper.method) == ("paper", 20, 0.0, "late")
+    assert (small.recipe, small.train.epochs, small.train.ema, small.method) == ("small", 60, 0.98, "late")
+    assert {one.recipe for one in candidates_of(config, clips(train=3000))} == {"", "large"}
+    chosen = dataclasses.replace(config, recipe="small")
+    assert [one.name for one in candidates_of(chosen, clips())] == names
+
+
+def test_long_raw_streams_get_the_stem_that_check_proposes(config: Config) -> None:
+    """500 tokens of 5 features: windows of two hops of 500 / 64 tokens, rounded; the short stream is left as it is."""
+    stem = {"rgb": {"kind": "patch", "tokens": 16, "hop": 8}}
+    for one in candidates_of(config, clips(rgb=500)):
+        expected = {} if one.options.get("modality") == "sound" else stem
+        assert one.options.get("stem", {}) == expected, one.name
+    mine = dataclasses.replace(config, options={"all": {"stem": {"sound": {"kind": "conv"}}}})
+    assert not any("stem" in one.options for one in candidates_of(mine, clips(rgb=500)))
