@@ -189,6 +189,7 @@ def test_lists_are_written_with_commas(parsed) -> None:
     assert given["config"].data.modalities == ["rgb", "sound"]
     assert parsed("compare", "m.csv", "--methods", "[sft, late]")["methods"] == ["sft", "late"]
     assert parsed("compare", "m.csv", "--methods", "late")["methods"] == ["late"]
+    assert parsed("compare", "m.csv", "--modalities", "each,leave-one-out")["modalities"] == ["each", "leave-one-out"]
 
 
 def test_names_in_lists_may_look_like_numbers(parsed) -> None:

@@ -9,8 +9,8 @@ from typing import Any
 from sparsefuse.config import merged
 from sparsefuse.files.references import FILES, suffix
 
-STRINGS = ("--methods", "--data.modalities", "--data.split.test_groups", "--data.split.folds", "--study.experiments",
-           "--device_profile", "--host_name", "--allow_origin", "--roots",
+STRINGS = ("--methods", "--modalities", "--data.modalities", "--data.split.test_groups", "--data.split.folds",
+           "--study.experiments", "--device_profile", "--host_name", "--allow_origin", "--roots",
            "--distill.teachers")  # fmt: skip
 LISTS = ("--seeds", "--values", "--study.seeds", "--study.t1_seeds", "--data.split.fractions")
 MAPPINGS = ("--lengths", "--features", "--options")
