@@ -117,6 +117,8 @@ VERBS = {
     "flow": ("cv2", "flow", f"{EXTRACT.format('films')} flow"),
     "web": ("aiohttp", "hub", f"{EXTRACT.format('web')} frames"),
     "budget": ("optuna", "search", "budget config.yaml --gmacs 1 --out out"),
+    "compare": ("sklearn", "baseline", "compare config.yaml --methods baseline --out out"),
+    "train": ("sklearn", "baseline", "train config.yaml --method baseline --out out"),
     "ray": ("ray", "ray", "compare config.yaml --methods late --engine ray --out out"),
     "pull": ("huggingface_hub", "hub", "pull hub://some/run out"),
     "push": ("huggingface_hub", "hub", "push run hub://some/run"),

@@ -70,7 +70,7 @@ def test_a_missing_or_wrong_configuration_is_an_error_of_one_line(function, yaml
 
 def test_compare_and_ablate_give_the_table_of_all_runs_below_their_folder(yaml_file: str, tmp_path: Path) -> None:
     few = {"seeds": [0], "jobs": 1, "train": {"epochs": 1}}
-    table = sparsefuse.compare(yaml_file, ["late"], out=str(tmp_path / "runs"), **few)
+    table = sparsefuse.compare(yaml_file, ["late"], out=str(tmp_path / "runs"), baseline=False, **few)
     assert [line[:2] for line in table.lines] == [["late", "1"]]
     assert (table.failed, table.best()) == ([], "late")
     assert {path.name for path in (tmp_path / "runs").iterdir()} == {
@@ -102,5 +102,5 @@ def test_compare_takes_all_methods_unless_told(yaml_file: str, tmp_path: Path, m
     cells: list = []
     monkeypatch.setattr("sparsefuse.experiments.grid.run", lambda found, **_: cells.extend(found) or [])
     sparsefuse.compare(yaml_file, out=tmp_path)
-    assert {cell.config.method for cell in cells} == set(sparsefuse.methods())
+    assert {cell.config.method for cell in cells} == {*sparsefuse.methods(), "baseline"}
     assert {cell.config.seed for cell in cells} == {0, 1, 2}

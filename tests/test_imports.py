@@ -33,6 +33,7 @@ ORDER = [
         "model",
         "pixel_model",
         "data",
+        "baseline",
     ),
     *("features", "methods", "config_checks", "cost", "runs", "report", "training", "inference", "experiments"),
     *(

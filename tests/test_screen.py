@@ -40,7 +40,7 @@ def test_what_is_no_terminal_gets_no_control_codes(tmp_path: Path, capfd: pytest
     assert not sys.stderr.isatty()
     manifest = tiny.write_set(tmp_path / "data")
     config = tiny.config(manifest, "late", epochs=1)
-    print(sparsefuse.compare(config, ["late"], seeds=[0], out=tmp_path / "runs", jobs=1))
+    print(sparsefuse.compare(config, ["late"], seeds=[0], out=tmp_path / "runs", baseline=False, jobs=1))
     sparsefuse.train(config, tmp_path / "run", measured=False)
     shown = capfd.readouterr()
     assert "1 of 1 runs" in shown.err

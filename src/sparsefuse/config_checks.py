@@ -8,7 +8,7 @@ from sparsefuse.config import Config, ConfigLike, check_ranges
 from sparsefuse.errors import unknown
 from sparsefuse.features import PLACE, build
 from sparsefuse.files.typed import plain
-from sparsefuse.methods import methods, option_names
+from sparsefuse.methods import BASELINE, methods, option_names
 from sparsefuse.recipe import SETTINGS
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def check_one_test_split(config: Config) -> None:
 
 def _check_options(config: Config) -> None:
     """Names under `options`: methods, `all`, .py files; below them the options of that method, or of any."""
-    every = {method: option_names(method) for method in dict.fromkeys([config.method, *methods()])}
+    every = {method: option_names(method) for method in dict.fromkeys([config.method, *methods(), BASELINE])}
     anyone = {name for names in every.values() for name in names}
     for method, options in config.options.items():
         if method == "all":

@@ -343,7 +343,7 @@ def test_compare_ends_with_code_1_when_a_run_failed(
     yaml_file = tiny.write_yaml(tmp_path / "c.yaml", tiny.config(manifest, epochs=1))
     methods = f"late,{tmp_path / 'mine.py'}"
     ended = call(monkeypatch, "compare", yaml_file, "--methods", methods, "--seeds", "0", "--jobs", "1",
-                 "--out", tmp_path / "out")  # fmt: skip
+                 "--no-baseline", "--out", tmp_path / "out")  # fmt: skip
     assert str(ended).startswith("1 run failed:")
     assert "ValueError: no" in str(ended)
     assert "late" in capsys.readouterr().out

@@ -35,8 +35,10 @@ def config(tmp_path: Path) -> Config:
 
 def compare(config: Config, *given, **options) -> list[str]:
     """What failed in a comparison, without its tables and page: a second each."""
-    with mock.patch.object(experiment, "write_tables", lambda folder, place, failed: Table("", [], [], failed=failed)):
-        return experiment.compare(config, *given, **options).failed
+    with mock.patch.object(
+        experiment, "write_tables", lambda folder, place, failed, notes=(): Table("", [], [], failed=failed)
+    ):
+        return experiment.compare(config, *given, **{"baseline": False, **options}).failed
 
 
 def result_of(folder: Path) -> dict:
@@ -88,7 +90,7 @@ def test_a_killed_grid_goes_on_and_ends_with_the_same_table(
     tiny.write_yaml(
         tmp_path / "config.yaml", dataclasses.replace(config, train=dataclasses.replace(config.train, epochs=4))
     )
-    given = ["compare", "config.yaml", "--methods", "late,concat,sft", "--seeds", "0,1", "--jobs"]
+    given = ["compare", "config.yaml", "--no-baseline", "--methods", "late,concat,sft", "--seeds", "0,1", "--jobs"]
     process = subprocess.Popen(
         [sys.executable, "-m", "sparsefuse", *given, "2", "--out", "killed"],
         stderr=subprocess.DEVNULL, cwd=tmp_path, env=tiny.environment(),
@@ -178,7 +180,10 @@ def test_cost_remeasure_measures_finished_runs_again_and_writes_their_table(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     file = tiny.write_yaml(tmp_path / "c.yaml", config)
-    assert call(monkeypatch, "compare", str(file), "--methods", "late", "--seeds", "0,1", "--out", "r") == 0
+    assert (
+        call(monkeypatch, "compare", str(file), "--no-baseline", "--methods", "late", "--seeds", "0,1", "--out", "r")
+        == 0
+    )
     before = result_of(tmp_path / "r/late-seed0")
     monkeypatch.setattr(measuring, "measure", lambda *_: measuring.Measured(1.0, 777.0, 1, 1, 1, 1, 1, 8))
     assert call(monkeypatch, "cost", "--remeasure", "r") == 0

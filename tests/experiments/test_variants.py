@@ -118,6 +118,15 @@ def test_of_three_modalities_each_is_left_out_in_turn(config: Config, tmp_path: 
     }  # fmt: skip
 
 
+def test_the_baseline_has_a_row_of_each_modality_and_trains_nothing(config: Config, tmp_path: Path) -> None:
+    long = dataclasses.replace(config, train=dataclasses.replace(config.train, epochs=9, warmup_epochs=2.0, ema=0.5))
+    found = methods_of(long, ["baseline"], tmp_path, ["leave-one-out"])
+    assert [variant.name for variant in found] == ["baseline", "baseline (rgb)", "baseline (sound)"]
+    assert {(v.of(long, 0).train.epochs, v.of(long, 0).train.warmup_epochs) for v in found} == {(1, 0.0)}
+    one = tiny.with_data(config, modalities=["sound"])
+    assert [variant.name for variant in methods_of(one, ["baseline"], tmp_path)] == ["baseline"]
+
+
 def test_one_modality_has_no_subsets(config: Config, tmp_path: Path) -> None:
     one = tiny.with_data(config, modalities=["sound"])
     with pytest.raises(ValueError, match="modalities=each needs two modalities or more; there is sound"):

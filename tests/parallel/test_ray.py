@@ -27,10 +27,21 @@ def test_a_grid_on_ray_ends_as_one_here(tmp_path: Path) -> None:
     )
 
     for out, methods in (("local", ["late", "concat"]), ("ray", ["late"])):
-        assert not compare(config, methods, [0], tmp_path / out, jobs=1).failed
+        assert not compare(config, methods, [0], tmp_path / out, baseline=False, jobs=1).failed
     before = (tmp_path / "ray/late-seed0/result.json").stat().st_mtime_ns
-    command = [sys.executable, "-m", "sparsefuse", "compare", "config.yaml", "--engine", "ray", "--jobs", "2"]
-    command += ["--methods", "late,concat,broken.py,dying.py", "--seeds", "0", "--out", "ray"]
+    command = [
+        sys.executable,
+        "-m",
+        "sparsefuse",
+        "compare",
+        "config.yaml",
+        "--no-baseline",
+        "--engine",
+        "ray",
+        "--jobs",
+        "2",
+    ]
+    command += ["--no-baseline", "--methods", "late,concat,broken.py,dying.py", "--seeds", "0", "--out", "ray"]
     ended = subprocess.run(command, cwd=tmp_path, env=tiny.environment(), capture_output=True, text=True, check=False)
     assert ended.returncode == 1
     assert "2 runs failed" in ended.stderr, ended.stderr

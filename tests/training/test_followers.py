@@ -52,9 +52,9 @@ def note(epoch: Epoch, run: Path) -> None:
 
 def test_compare_calls_a_function_of_a_module_and_refuses_others(config: Config, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="on_epoch goes to other processes, so it must be a function of a module"):
-        compare(config, ["late"], [0], tmp_path / "runs", jobs=1, on_epoch=lambda epoch, run: None)
+        compare(config, ["late"], [0], tmp_path / "runs", baseline=False, jobs=1, on_epoch=lambda epoch, run: None)
     assert not (tmp_path / "runs").exists()
-    compare(config, ["late"], [0, 1], tmp_path / "runs", jobs=1, on_epoch=note)
+    compare(config, ["late"], [0, 1], tmp_path / "runs", baseline=False, jobs=1, on_epoch=note)
     lines = (tmp_path / "runs/told.txt").read_text().splitlines()
     assert sorted(lines) == [f"late-seed{seed} {epoch} valid_loss" for seed in (0, 1) for epoch in (1, 2, 3)]
 

@@ -75,7 +75,8 @@ def _products(model: FusionModel, lengths: Mapping[str, int]) -> tuple[int, int,
             model(clips, probe=probe)
     finally:
         torch.backends.mha.set_fastpath_enabled(fast)
-    return marks[0], marks[-1] - marks[0], counter.total - marks[-1]
+    comparisons = sum(getattr(module, "comparisons", 0) for module in model.head.modules())  # of trees
+    return marks[0], marks[-1] - marks[0], counter.total - marks[-1] + comparisons
 
 
 def count_pixels(model: PixelModel, rows: int, columns: int) -> int:

@@ -16,6 +16,7 @@ from sparsefuse.config import Config, ConfigLike
 from sparsefuse.experiments.measuring import measure_runs
 from sparsefuse.experiments.progress import GridProgress
 from sparsefuse.experiments.variants import Subsets, Variant, check_once, methods_of, values_of
+from sparsefuse.extras import need
 from sparsefuse.parallel.cores import cores, threads
 from sparsefuse.parallel.memory import keep_memory
 from sparsefuse.parallel.workers import each
@@ -63,6 +64,7 @@ def compare(
     out: str | Path = "runs/compare",
     *,
     modalities: Sequence[Subsets] = ("all",),
+    baseline: bool = True,
     root: str | Path = "",
     tested: bool = True,
     jobs: int = 0,
@@ -74,7 +76,8 @@ def compare(
 
     `config` and `fields` are what `Config.load` takes; `root` is the folder that the manifest's path is relative to.
     `methods`: names or .py files, all if none; `unimodal` stands for one run per modality. `modalities`: each = further
-    rows of every method on each modality alone, leave-one-out = on all but one. With `tested` off the test split is not
+    rows of every method on each modality alone, leave-one-out = on all but one. `baseline`: rows of statistics and
+    scikit-learn, of all modalities and of each (see `baseline.model`), too. With `tested` off the test split is not
     scored, and the table is of the validation split. `jobs`, `engine`, and what a rerun does: see `run`.
     `on_epoch` is that of `train`, called in the process that trains: a function of a module, which can be pickled.
     Writes compare.csv, compare.md and report.html into `out` too. A run that fails stops no other; the table names it.
@@ -82,15 +85,25 @@ def compare(
     configuration than that of a run in `out`.
     """
     from sparsefuse.config_checks import check_config
+    from sparsefuse.methods import BASELINE
     from sparsefuse.methods import methods as every
 
     config, out = Config.load(config, **fields), Path(out)
-    methods = methods or every()
+    methods, notes = methods or every(), []
+    if BASELINE in methods or baseline:
+        try:
+            need("sklearn", "baseline", BASELINE if BASELINE in methods else "no row baseline: it")
+            methods = list(dict.fromkeys([*methods, BASELINE]))
+        except ImportError as error:
+            if BASELINE in methods:
+                raise
+            notes = [str(error)]
     for method in methods:
         check_config(dataclasses.replace(config, method=method))
     variants = methods_of(config, methods, Path(root), modalities)
     cells = grid(config, variants, seeds, out, root=Path(root), tested=tested)
-    return write_tables(out, out / "compare", run(_with(on_epoch, cells), jobs=jobs, engine=engine))
+    failed = run(_with(on_epoch, cells), jobs=jobs, engine=engine)
+    return write_tables(out, out / "compare", failed, notes)
 
 
 def ablate(

@@ -9,6 +9,7 @@ from typing import Any, Literal, NamedTuple, get_args
 
 import yaml
 
+from sparsefuse.baseline import UNTRAINED
 from sparsefuse.config import Config
 from sparsefuse.errors import unknown
 
@@ -45,7 +46,7 @@ def methods_of(config: Config, methods: Sequence[str], root: Path, subsets: Sequ
 
     Raises ValueError for a repeated name, and for subsets of a single modality.
     """
-    from sparsefuse.methods import find
+    from sparsefuse.methods import BASELINE, find
 
     check_once("methods", (Path(method).stem for method in methods))
     variants = []
@@ -53,6 +54,8 @@ def methods_of(config: Config, methods: Sequence[str], root: Path, subsets: Sequ
         find(method)
         if method == "unimodal":
             variants += unimodal(config, root)
+        elif method == BASELINE:
+            variants += baselines(config, root, subsets)
         else:
             variants += [Variant(Path(method).stem, method), *subsets_of(config, method, root, subsets)]
     return variants
@@ -61,6 +64,14 @@ def methods_of(config: Config, methods: Sequence[str], root: Path, subsets: Sequ
 def unimodal(config: Config, root: Path) -> list[Variant]:
     """Each modality alone."""
     return [Variant(f"unimodal ({name})", "unimodal", {"modality": name}) for name in modalities_of(config, root)]
+
+
+def baselines(config: Config, root: Path, subsets: Sequence[Subsets]) -> list[Variant]:
+    """The baseline on all modalities, on each alone, and on the `subsets`."""
+    from sparsefuse.methods import BASELINE
+
+    more = subsets_of(config, BASELINE, root, [*subsets, "each"]) if len(modalities_of(config, root)) > 1 else []
+    return [variant._replace(train=UNTRAINED) for variant in (Variant(BASELINE, BASELINE), *more)]
 
 
 def subsets_of(config: Config, method: str, root: Path, subsets: Sequence[Subsets]) -> list[Variant]:

@@ -61,6 +61,8 @@ def explain(
     model = predictor.model
     if members_of(model):
         raise ValueError("attention can be traced in one model, not in an ensemble; explain a member's run folder")
+    if not len(model.layers):
+        raise ValueError("this model has no attention to trace; explain a fusion method's run, not the baseline's")
     tokens, missing = predictor.tokens(clip)
     states: list[State] = []
     with torch.no_grad():

@@ -29,6 +29,10 @@ def fusions() -> list[str]:
     return [name for name in methods() if name != "unimodal"]
 
 
+BASELINE = "baseline"
+"""statistics and scikit-learn; no fusion method, but built, stored and compared as if it were one"""
+
+
 def build(
     method: str,
     features: dict[str, int],
@@ -53,7 +57,7 @@ def build(
 
     known = option_names(method)
     for name in options:
-        if name not in known:
+        if name not in known and method != BASELINE:
             raise ValueError(unknown(f"option of {method}", name, known))
     read = _read(options.pop("modalities", None), features)
     of_others = features.keys() - read.keys()
@@ -65,7 +69,8 @@ def build(
         lengths = {name: made[name].length(n) if name in made else n for name, n in lengths.items() if name in read}
     positions = _positions(options.pop("positions", {}))
     model: FusionModel = find(method).build(widths, num_classes, lengths=lengths, **options)
-    model.embed.set_positions(**positions)
+    if method != BASELINE:  # it has none
+        model.embed.set_positions(**positions)
     if made:
         model.put_before(made, read)
     if of_others:
@@ -103,7 +108,10 @@ def _without(others: Collection[str], features: Mapping[str, int], value: Any) -
 
 
 def option_names(method: str) -> list[str]:
-    """Options that the method's `build` takes besides features, num_classes and lengths; and those that all have."""
+    """Options that the method's `build` takes besides features, num_classes and lengths; and those that all have. What
+    the baseline takes is chosen when it is fitted, but for the modalities."""
+    if method == BASELINE:
+        return ["modalities"]
     own = [*inspect.signature(find(method).build).parameters]
     return [name for name in own if name not in ("features", "num_classes", "lengths")] + [*_OF_ALL]
 
@@ -112,6 +120,8 @@ def find(method: str) -> ModuleType:
     """The module of a method: by name, or by the path of a .py file that defines `build`."""
     if method.endswith(".py"):
         return _from_file(Path(method))
+    if method == BASELINE:
+        return import_module("sparsefuse.baseline.model")
     if method not in methods():
         raise ValueError(unknown("method", method, methods()))
     return import_module(f"{__name__}.{method}")

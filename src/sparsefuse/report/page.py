@@ -60,14 +60,15 @@ def runs_table(rows: list[Row], failed: Sequence[str] = ()) -> Table:
                  values=_unrounded(rows), chart=_trade_off(rows))  # fmt: skip
 
 
-def write_tables(folder: Path, place: Path, failed: Sequence[str] = ()) -> Table:
-    """The table of all runs below `folder`; also as <place>.csv and <place>.md, with a page report.html beside it."""
+def write_tables(folder: Path, place: Path, failed: Sequence[str] = (), notes: Sequence[str] = ()) -> Table:
+    """The table of all runs below `folder`; also as <place>.csv and <place>.md, with a page report.html beside it.
+    `notes`: further warnings."""
     runs = read_runs(folder) if any(folder.glob("*/config.json")) else []
     if not any(run.outcome for run in runs):
         return runs_table([], failed)
     table = runs_table(summarise(runs), failed)
-    if lost := losses(runs):
-        table = replace(table, warnings=[*table.warnings, f"{lost}; the report names them"])
+    lost = [f"{text}; the report names them"] if (text := losses(runs)) else []
+    table = replace(table, warnings=[*table.warnings, *lost, *notes])
     table.write(place)
     write_report(folder, place.with_name("report.html"))
     return table

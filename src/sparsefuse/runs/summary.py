@@ -12,6 +12,7 @@ from typing import NamedTuple
 from sparsefuse.config import Config
 from sparsefuse.data.fingerprint import difference
 from sparsefuse.files.skipped import Skip
+from sparsefuse.methods import BASELINE
 from sparsefuse.runs.folder import EPOCHS, NAMES, RunFolder
 from sparsefuse.runs.records import Choice, Environment, Epoch, Result, Scores
 
@@ -107,7 +108,7 @@ class Row(NamedTuple):
     relative: float | None
     """GMACs over those of the reference."""
     reference: str
-    """sft if its GMACs are known, else the cheapest method."""
+    """sft if its GMACs are known, else the cheapest method but for the baseline."""
     paper_gmacs: float | None
     parameters: float | None
     memory_mb: float | None
@@ -164,7 +165,8 @@ def summarise(runs: list[Run]) -> list[Row]:
         raise ValueError(f"none of the {len(runs)} runs has finished (no result.json): there is nothing to report yet")
     gmacs = {name: _cost(group, "gmacs") for name, group in groups.items()}
     counted = {name: value for name, value in gmacs.items() if value}
-    reference = "sft" if "sft" in counted else min(counted, key=lambda name: counted[name], default="")
+    trained = [name for name in counted if groups[name][0].result.method != BASELINE] or list(counted)
+    reference = "sft" if "sft" in counted else min(trained, key=lambda name: counted[name], default="")
     split = "test" if any(run.result.test for group in groups.values() for run in group) else "valid"
     remeasure = f"measure again on a quiet machine: sparsefuse cost --remeasure {_common([run.folder for run in runs])}"
     rows = []

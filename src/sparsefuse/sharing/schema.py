@@ -3,7 +3,7 @@ options within bounds."""
 
 from sparsefuse.errors import unknown
 from sparsefuse.features import extractors
-from sparsefuse.methods import methods
+from sparsefuse.methods import BASELINE, methods
 from sparsefuse.runs.records import ModelFacts
 
 MOST = 65_536
@@ -19,7 +19,7 @@ DEEPEST = 8
 def check_model(facts: ModelFacts) -> None:
     """Raises ValueError for the first entry of model.json that names other code, or is too large."""
     for model in facts.models:
-        _check_code(model.method, "method", methods())
+        _check_code(model.method, "method", [*methods(), BASELINE])
         _check_plain(model.name, "name", MOST)
         _check_plain(model.options, "options", MOST)
     for where, names in (

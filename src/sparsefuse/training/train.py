@@ -22,6 +22,7 @@ from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader
 
 from sparsefuse import metrics, mixup
+from sparsefuse.baseline import UNTRAINED
 from sparsefuse.config import Config, ConfigLike
 from sparsefuse.config_checks import check_config, check_one_test_split
 from sparsefuse.cost import count
@@ -31,7 +32,7 @@ from sparsefuse.data.clips import Clips, load_clips, tell_problems
 from sparsefuse.data.split import lone_judge
 from sparsefuse.files.lock import in_use
 from sparsefuse.layers.exchange import ExchangeCount
-from sparsefuse.methods import build, option_names
+from sparsefuse.methods import BASELINE, build, option_names
 from sparsefuse.model import FusionModel
 from sparsefuse.runs.calibration import calibrate
 from sparsefuse.runs.folder import RunFolder
@@ -41,6 +42,7 @@ from sparsefuse.runs.weights import read_weights, write_weights
 from sparsefuse.tokens import Batch, HeadOutputs, Tokens
 from sparsefuse.training import distributed, extend, multiclip, pretrained, replay
 from sparsefuse.training.balance import check_balance, class_weights, sample_chances
+from sparsefuse.training.baseline import fitted
 from sparsefuse.training.best import better, check_best, score_of
 from sparsefuse.training.device_features import check_cache, kept_features
 from sparsefuse.training.followers import Followers, OnEpoch, need_tensorboard
@@ -89,6 +91,8 @@ def train(
     config, out = Config.load(config, **fields), Path(out)
     check_config(config)
     check_one_test_split(config)
+    if config.method == BASELINE:
+        config = replace(config, train=replace(config.train, **UNTRAINED))
     config = _rooted(config, root)
     if config.train.log == "tensorboard":
         need_tensorboard()
@@ -109,9 +113,13 @@ def train(
         clips = load_clips(config.data, Path())
         if rank.first or config.data.leaks == "stop":
             tell_problems(clips, config.data.leaks)
-        model = new_model(config, clips).to(rank.device)
+        options, spent = options_of(config), 0.0
+        if config.method == BASELINE:
+            model, options, spent = fitted(config, clips, options, rank.device)
+        else:
+            model = new_model(config, clips).to(rank.device)
         counted = count.count(model, clips.typical)  # now: a method that cannot be counted should not be trained
-        learned = lesson(config, clips, model) if config.distill.teachers else None
+        learned = lesson(config, clips, model) if config.distill.teachers and config.method != BASELINE else None
         clips = clips._replace(seen=learned.clips.seen) if learned else clips
         run = _Run(config, clips, model, rank, folder, learned)
         if rank.first:
@@ -119,9 +127,10 @@ def train(
                 folder.check_same_clips(clips.fingerprints, clips.labels)
                 extend.extend(folder, config, before)
             key = learned.key if learned else None
-            write_setup(folder, config, clips, options_of(config), name or config.method, key)
+            write_setup(folder, config, clips, options, name or config.method, key)
         with EpochProgress(config.train.epochs, shown=shown and rank.first) as progress:
-            to_the_end = run.fit(progress, resume, stop, on_epoch)
+            resumed = resume and config.method != BASELINE
+            to_the_end = run.fit(progress, resumed, stop, on_epoch, spent)
         if not to_the_end:
             distributed.leave()
             return out
@@ -220,14 +229,20 @@ class _Run:
         resume: bool,
         stop: Callable[[Path], bool] | None = None,
         on_epoch: OnEpoch | None = None,
+        spent: float = 0.0,
     ) -> bool:
-        """Epochs until the end, or until `stop` (then False); the weights of the best are saved."""
+        """Epochs until the end, or until `stop` (then False); the weights of the best are saved. The baseline's, which
+        was fitted in `spent` seconds, trains nothing."""
         at = self._restore() if resume else Position()
         log = self.config.train.log
         followers = Followers(self.folder.path, at.epoch, log=log, on_epoch=on_epoch) if self.rank.first else None
         for epoch in range(at.epoch, self.config.train.epochs):
-            at = self._epoch(replace(at, epoch=epoch), progress)
-            self._average(epoch)
+            if self.config.method == BASELINE:
+                loss = scores(self.predict("train"), self.clips.labels)["loss"]
+                at = replace(at, epoch=epoch, loss_sum=loss * len(self.learned.splits["train"]), seconds=spent)
+            else:
+                at = self._epoch(replace(at, epoch=epoch), progress)
+                self._average(epoch)
             train_loss = at.loss_sum / len(self.learned.splits["train"])
             valid = self._valid_scores()
             loss = self._demand_finite(valid.get("loss", train_loss), epoch)

@@ -14,6 +14,7 @@ def compare(
     seeds: list[int] = [0, 1, 2],  # noqa: B006
     out: Path = Path("runs/compare"),
     modalities: list[Literal["all", "each", "leave-one-out"]] = ["all"],  # noqa: B006
+    no_baseline: bool = False,
     untested: bool = False,
     jobs: int = 0,
     engine: Literal["local", "ray"] = "local",
@@ -25,13 +26,15 @@ def compare(
         seeds: one run per method and seed
         out: folder for the run folders, compare.csv, compare.md and report.html
         modalities: each = further rows of every method on each modality alone; leave-one-out = on all but one
+        no_baseline: without the rows of statistics and scikit-learn, of all modalities and of each (extra baseline)
         untested: do not use the test split, while options are chosen; the table is of the validation split
         jobs: runs at a time; 0 = one per core, or one at a time on a GPU
         engine: local = processes of this machine; ray = tasks of a Ray cluster that sees the same files
     """
     from sparsefuse.experiments.grid import compare
 
-    table = compare(config, methods, seeds, out, modalities=modalities, tested=not untested, jobs=jobs, engine=engine)
+    rows: dict[str, Any] = {"modalities": modalities, "baseline": not no_baseline}
+    table = compare(config, methods, seeds, out, **rows, tested=not untested, jobs=jobs, engine=engine)
     print_table(table, out / "compare")
 
 
