@@ -16,6 +16,7 @@ from sparsefuse.data.manifest import JOIN
 from sparsefuse.files.whole import write_text
 from sparsefuse.report import charts
 from sparsefuse.report.choice import table_of_choice
+from sparsefuse.report.findings import findings
 from sparsefuse.report.table import Table
 from sparsefuse.runs.summary import (
     METRICS,
@@ -68,7 +69,7 @@ def write_tables(folder: Path, place: Path, failed: Sequence[str] = (), notes: S
         return runs_table([], failed)
     table = runs_table(summarise(runs), failed)
     lost = [f"{text}; the report names them"] if (text := losses(runs)) else []
-    table = replace(table, warnings=[*table.warnings, *lost, *notes])
+    table = replace(table, findings=findings(runs), warnings=[*table.warnings, *lost, *notes])
     table.write(place)
     write_report(folder, place.with_name("report.html"))
     return table
@@ -186,7 +187,8 @@ def _page(folder: Path, runs: list[Run], rows: list[Row]) -> Mapping[str, object
         "unit": "seed", "folds": folds, "over": "seeds and folds" if folds else "seeds",
         "same_split": all(run.result.splits == first.splits for run in finished),
         "metrics": _shown_metrics(rows), "titles": titles, "lines": lines, "stat": _stat, "best": _best(rows),
-        "warnings": table_warnings(rows), "loads": [row.load for row in rows if row.load is not None],
+        "findings": findings(runs), "warnings": table_warnings(rows),
+        "loads": [row.load for row in rows if row.load is not None],
         "trade_off": chart.svg() if (chart := _trade_off(rows)) else "", "front": _front(costed),
         "learning": _learning(groups, rows[0].main),
         "confusions": _confusions_of(groups, heads) if heads else confusions(groups, classes),

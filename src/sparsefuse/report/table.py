@@ -32,6 +32,8 @@ class Table:
     """cells as text; the first is the line's name"""
     note: str = ""
     """what the numbers are"""
+    findings: list[str] = field(default_factory=list)
+    """what the runs say, a sentence each (see `report.findings`)"""
     warnings: list[str] = field(default_factory=list)
     failed: list[str] = field(default_factory=list)
     """a line for each run that failed: its folder and the reason"""
@@ -77,10 +79,11 @@ class Table:
         return csv_text(self.values or [self.head, *self.lines])
 
     def markdown(self) -> str:
-        """As a Markdown table, with its note and warnings below."""
+        """As a Markdown table, with its note, findings and warnings below."""
         rule = [":--"] * self.text_columns + ["--:"] * (len(self.head) - self.text_columns)
         table = markdown_table([self.head, *self.lines], rule) + (f"\n{self.note}\n" if self.note else "")
-        return table + "".join(f"\nWarning: {markdown(warning, CELL)}.\n" for warning in self.warnings)
+        found = "".join(f"\n{markdown(finding, REASON)}.\n" for finding in self.findings)
+        return table + found + "".join(f"\nWarning: {markdown(warning, CELL)}.\n" for warning in self.warnings)
 
     def write(self, place: Path) -> None:
         """Writes <place>.csv and <place>.md."""
@@ -93,7 +96,7 @@ class Table:
         text = io.StringIO()
         if self.lines:
             Console(file=text, width=120, force_jupyter=False, force_terminal=False).print(self.rich())
-        lines = [*(line.rstrip() for line in text.getvalue().splitlines()), *self._below()]
+        lines = [*(line.rstrip() for line in text.getvalue().splitlines()), *self.findings, *self._below()]
         return "\n".join(lines).strip("\n")
 
     def __rich_console__(self, *_: object) -> "Iterator[RenderableType]":
@@ -101,6 +104,7 @@ class Table:
 
         if self.lines:
             yield self.rich()
+        yield from map(Text, self.findings)
         yield from (Text(line, style="yellow") for line in self._below())
 
     def rich(self) -> "ScreenTable":
@@ -130,7 +134,7 @@ class Table:
             for line in lines
         )
         title = f"<caption>{escape(self.title)}</caption>" if self.title else ""
-        below = "".join(f"<p>{escape(text)}</p>" for text in [self.note, *self._below()] if text)
+        below = "".join(f"<p>{escape(text)}</p>" for text in [self.note, *self.findings, *self._below()] if text)
         return f"<table>{title}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{below}"
 
     def _is_best(self, line: list[str], column: int) -> bool:
