@@ -94,7 +94,7 @@ def test_times_may_be_milliseconds_or_dates(write) -> None:
     np.testing.assert_allclose(series(file, time="ms", unit=0.001, rate=4)[:, 0], [1, 1.5, 2, 2.5, 3])
     file = write("when,x\n2026-01-31 23:59:59.5,1\n2026-02-01 00:00:00.5,3\n")
     np.testing.assert_allclose(series(file, time="when", rate=2)[:, 0], [1, 2, 3])
-    with pytest.raises(Unusable, match="longer than max_gap, 1 s; raise it, set long_gap: hold, or correct `unit`"):
+    with pytest.raises(Unusable, match="max_gap, 1 s; raise it, set long_gap: skip or hold, or correct `unit`"):
         series(write("ms,x\n0,1\n500,2\n"), time="ms", rate=10)
 
 

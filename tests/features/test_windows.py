@@ -123,6 +123,27 @@ def test_a_filter_takes_out_what_a_lower_rate_cannot_hold(tmp_path: Path) -> Non
     np.testing.assert_array_equal(series(file, time="t", rate=200, antialias=True), series(file, time="t"))
 
 
+def test_what_lies_in_a_long_gap_is_left_out(tmp_path: Path) -> None:
+    """Ten rows a second, but for the seconds 2 to 5."""
+    times = np.array([i / 10 for i in range(80) if not 20 < i < 50])
+    file = table(tmp_path / "a.csv", times[:, None], times=times)
+    options = {"time": "t", "rate": 10, "long_gap": "skip"}
+    np.testing.assert_allclose(series(file, **options)[:, 0], times, atol=1e-5)
+    windows = {**options, "window": 1, "hop": 0.5, "contents": ["values"]}
+    starts = [0, 0.5, 1, 5, 5.5, 6, 6.5, 7]  # not 1.5, which reaches to 2.4
+    np.testing.assert_allclose(series(file, **windows)[:, 0], starts, atol=1e-5)
+    np.testing.assert_allclose(build("series", windows).times(file), np.add(starts, 0.5))
+    slopes = series(file, **options, difference=True)
+    np.testing.assert_allclose(slopes[1:, 1], 1, rtol=1e-4)  # no slope leads out of the gap
+    assert len(slopes) == len(times) - 1
+
+
+def test_a_file_of_gaps_alone_is_unusable(tmp_path: Path) -> None:
+    file = table(tmp_path / "a.csv", np.zeros((3, 1)), times=np.array([0.0, 5, 10]))
+    with pytest.raises(Unusable, match="every token lies in a gap longer than max_gap, 1 s"):
+        series(file, time="t", rate=10, window=1, long_gap="skip")
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -17,15 +17,20 @@ class Windows(NamedTuple):
     length: int
     hop: int
 
-    def count(self, readings: int) -> int:
-        """Windows that lie within so many readings; of fewer than one has, one. What is left at the end is no token."""
-        return max(0, readings - self.length) // self.hop + 1
-
     def tokens(self, x: np.ndarray, contents: Sequence[Content]) -> np.ndarray:
-        """(T, F) readings -> (N, F') tokens, the contents one after another. A short end repeats the last reading."""
-        x = np.pad(x, ((0, max(0, self.length - len(x))), (0, 0)), mode="edge")
-        windows = sliding_window_view(x, self.length, axis=0)[:: self.hop]  # (N, F, length)
+        """(T, F) readings -> (N, F') tokens, the contents one after another."""
+        windows = self._of(x)
         return np.concatenate([_CONTENTS[content](windows) for content in contents], axis=1)
+
+    def touched(self, gap: np.ndarray) -> np.ndarray:
+        """(T,) -> (N,): whether a window has one of these readings."""
+        return np.any(self._of(gap[:, None]), axis=(1, 2))
+
+    def _of(self, x: np.ndarray) -> np.ndarray:
+        """(T, F) -> (N, F, length). A file shorter than a window repeats its last reading; what is left at the end of
+        others is in none."""
+        x = np.pad(x, ((0, max(0, self.length - len(x))), (0, 0)), mode="edge")
+        return sliding_window_view(x, self.length, axis=0)[:: self.hop]
 
 
 def _values(windows: np.ndarray) -> np.ndarray:

@@ -65,8 +65,9 @@ class Extractor:
     """of a window: values (its readings, joined), statistics, spectrum, energy; None = statistics"""
     max_gap: float = 1.0
     """most seconds between two values to interpolate over; an empty or NaN cell has no value"""
-    long_gap: Literal["error", "hold"] = "error"
-    """what to do with a longer gap: error = the file is unusable, hold = repeat the value before it"""
+    long_gap: Literal["error", "hold", "skip"] = "error"
+    """what to do with a longer gap: error = the file is unusable, hold = repeat the value before it, skip = leave out
+    the tokens in it"""
     skip: int = 0
     """lines to leave out at the head of the file"""
     comment: str = "#"
@@ -121,26 +122,14 @@ class Extractor:
             needs = {"rate": self.rate, "window": self.window, "difference": self.difference or None}
             _check_no_time_needed(path, values, {**needs, "start": first or None, "end": file.end})
             return self._with_norms(path, names, values).astype(np.float32)
-        at, rate = self._readings_at(path, clock.times, first, last)
-        if not len(at):
-            raise Unusable(f"{path}: has nothing from {first:g} s to {last:g} s; it lasts {clock.times[-1]:g} s")
-        x = self._with_norms(path, names, self._values(path, names, values, clock.times, at, rate))
-        if self.difference:
-            x = np.concatenate([x, changes(x, at)], axis=1)
-        if self.window is not None:
-            x = self._cut(rate).tokens(x, self.contents or ["statistics"])
-        return x.astype(np.float32)
+        return self._tokens(path, first, last, names, values, clock.times)[0].astype(np.float32)
 
     def times(self, path: Path, /) -> np.ndarray:
         """Seconds (N,) since the first row of the tokens of a whole file; of windows their middles."""
-        _, _, clock = self._table(path)
+        names, values, clock = self._table(path)
         if clock is None:
             raise Unusable(f"{path}: its rows have no times; give `time` (a column) or `file_rate`")
-        at, rate = self._readings_at(path, clock.times, 0.0, math.inf)
-        if self.window is None:
-            return at
-        windows = self._cut(rate)
-        return (windows.hop * np.arange(windows.count(len(at))) + windows.length / 2) / rate
+        return self._tokens(path, 0.0, math.inf, names, values, clock.times)[1]
 
     def notes(self, path: Path, /) -> list[str]:
         """Whether the clock steps back, or time stamps come in bursts, as those of packets do."""
@@ -157,6 +146,28 @@ class Extractor:
             found.append(f"time stamps come in bursts: {tight.mean():.0%} of rows are hardly later than the row before")
         return found
 
+    def _tokens(
+        self, path: Path, first: float, last: float, names: list[str], values: np.ndarray, times: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Tokens (N, F) from `first` to before `last`, and their times (N,)."""
+        at, rate = self._readings_at(path, times, first, last)
+        if not len(at):
+            raise Unusable(f"{path}: has nothing from {first:g} s to {last:g} s; it lasts {times[-1]:g} s")
+        x, gap = self._values(path, names, values, times, at, rate)
+        x = self._with_norms(path, names, x)
+        if self.difference:
+            x = np.concatenate([x, changes(x, at)], axis=1)
+            gap[1:] |= gap[:-1]
+        if self.window is not None:
+            windows = self._cut(rate)
+            x, gap = windows.tokens(x, self.contents or ["statistics"]), windows.touched(gap)
+            at = at[0] + (windows.hop * np.arange(len(x)) + windows.length / 2) / rate
+        if self.long_gap != "skip" or not gap.any():
+            return x, at
+        if gap.all():
+            raise Unusable(f"{path}: every token lies in a gap longer than max_gap, {self.max_gap:g} s")
+        return x[~gap], at[~gap]
+
     def _readings_at(self, path: Path, times: np.ndarray, first: float, last: float) -> tuple[np.ndarray, float]:
         """The times of the readings that tokens are made of, and their rate if it is steady."""
         if self.rate is None and self.window is None:
@@ -168,25 +179,28 @@ class Extractor:
 
     def _values(
         self, path: Path, names: list[str], values: np.ndarray, times: np.ndarray, at: np.ndarray, rate: float
-    ) -> np.ndarray:
-        """(T, F) values at the times `at`: those that are there, between them a line; filtered, if they get fewer."""
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """(T, F) values at the times `at`: those that are there, between them a line; filtered, if they get fewer. And
+        which of them (T,) lie in a long gap of a column."""
         factor = math.ceil(_usual_rate(times, self.max_gap) / rate - 1e-6) if self.antialias else 1
         if factor > 1:
             room = reach(factor)
             at = at[0] + np.arange(-room, (len(at) - 1) * factor + room + 1) / (rate * factor)
             at = at.clip(times[0], times[-1])  # beyond the ends the nearest value stays
-        columns = []
+        columns, gap = [], np.zeros(len(at), dtype=bool)
         for name, column in zip(names, values.T, strict=True):
             finite, where = np.isfinite(column), f"{path}: column {name!r}"
-            hold = self.long_gap == "hold"
-            columns.append(_interpolated(where, times[finite], column[finite], at, self.max_gap, hold))
+            strict = self.long_gap == "error"
+            filled, long = _interpolated(where, times[finite], column[finite], at, self.max_gap, strict)
+            columns.append(filled)
+            gap |= long
         x = np.stack(columns, axis=1)
         if factor > 1:
-            return decimated(x, factor)
+            return decimated(x, factor), gap[reach(factor) : -reach(factor) : factor]
         if math.isnan(rate):  # of rows at the same time each keeps its own
             own = values[np.isin(times, at)]
-            return np.where(np.isnan(own), x, own)
-        return x
+            return np.where(np.isnan(own), x, own), gap
+        return x, gap
 
     def _with_norms(self, path: Path, names: list[str], x: np.ndarray) -> np.ndarray:
         if self.norm is None:
@@ -278,10 +292,10 @@ def _grid(path: Path, length: float, rate: float, first: float, last: float) -> 
 
 
 def _interpolated(
-    where: str, times: np.ndarray, values: np.ndarray, at: np.ndarray, max_gap: float, hold: bool
-) -> np.ndarray:
-    """One column's values at the times `at`, from its finite ones. Raises Unusable for a gap that is too long, unless
-    `hold`."""
+    where: str, times: np.ndarray, values: np.ndarray, at: np.ndarray, max_gap: float, strict: bool
+) -> tuple[np.ndarray, np.ndarray]:
+    """One column's values at the times `at`, from its finite ones, and which lie in a gap that is too long, where the
+    value before it stays; if `strict`, that raises Unusable."""
     if not len(values):
         raise Unusable(f"{where} has no value")
     times, unlike = np.unique(times, return_index=True)  # of rows at the same time the first counts
@@ -292,10 +306,10 @@ def _interpolated(
     left = np.where(before < 0, at, times[before.clip(0)])
     right = np.where(after == len(times), at, times[after.clip(max=len(times) - 1)])
     long = right - left > max_gap + 1e-9
-    if long.any() and not hold:
+    if long.any() and strict:
         worst = int(np.argmax(long))
         raise Unusable(
             f"{where} has no value from {left[worst]:g} s to {right[worst]:g} s, longer than max_gap, {max_gap:g} s; "
-            "raise it, set long_gap: hold, or correct `unit`"
+            "raise it, set long_gap: skip or hold, or correct `unit`"
         )
-    return np.where(long, values[before.clip(0)], np.interp(at, times, values))
+    return np.where(long, values[before.clip(0)], np.interp(at, times, values)), long
