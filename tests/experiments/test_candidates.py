@@ -8,6 +8,7 @@ import pytest
 
 import tiny
 from sparsefuse.config import Config
+from sparsefuse.experiments import candidates
 from sparsefuse.experiments.candidates import candidates_of
 
 
@@ -24,20 +25,29 @@ def clips(train: int = 40, **lengths: int) -> SimpleNamespace:
 def test_every_method_is_tried_by_two_recipes(config: Config) -> None:
     found = candidates_of(config, clips())
     names = ["unimodal (rgb)", "unimodal (sound)", "late", "sft", "mbt", "concat"]
-    assert [one.name for one in found] == [name for method in names for name in (method, f"{method}, small")]
-    paper, small = (one.of(config, 0) for one in found[4:6])
+    simple = ["baseline", "baseline (rgb)", "baseline (sound)"]
+    assert [one.name for one in found] == simple + [name for method in names for name in (method, f"{method}, small")]
+    paper, small = (one.of(config, 0) for one in found[7:9])
     assert (paper.recipe, paper.train.epochs, paper.train.ema, paper.method) == ("paper", 20, 0.0, "late")
     assert (small.recipe, small.train.epochs, small.train.ema, small.method) == ("small", 60, 0.98, "late")
     assert {one.recipe for one in candidates_of(config, clips(train=3000))} == {"", "large"}
     chosen = dataclasses.replace(config, recipe="small")
-    assert [one.name for one in candidates_of(chosen, clips())] == names
+    assert [one.name for one in candidates_of(chosen, clips())] == simple + names
+
+
+def test_without_scikit_learn_the_baseline_is_left_out_and_named(
+    config: Config, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(candidates, "find_spec", lambda _: None)
+    assert not any(one.method == "baseline" for one in candidates_of(config, clips()))
+    assert "no candidate baseline: it needs scikit-learn" in caplog.text
 
 
 def test_long_raw_streams_get_the_stem_that_check_proposes(config: Config) -> None:
     """500 tokens of 5 features: windows of two hops of 500 / 64 tokens, rounded; the short stream is left as it is."""
     stem = {"rgb": {"kind": "patch", "tokens": 16, "hop": 8}}
     for one in candidates_of(config, clips(rgb=500)):
-        expected = {} if one.options.get("modality") == "sound" else stem
+        expected = {} if one.options.get("modality") == "sound" or one.method == "baseline" else stem
         assert one.options.get("stem", {}) == expected, one.name
     mine = dataclasses.replace(config, options={"all": {"stem": {"sound": {"kind": "conv"}}}})
     assert not any("stem" in one.options for one in candidates_of(mine, clips(rgb=500)))

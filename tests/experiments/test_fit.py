@@ -102,6 +102,7 @@ def test_auto_keeps_what_validates_best(tmp_path: Path, caplog: pytest.LogCaptur
 @pytest.mark.slow
 def test_of_one_modality_auto_tries_two_methods(walks: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """And what is over the time is left out, and named: a minute was used by extraction."""
+    monkeypatch.setattr(candidates, "ALONE", ("unimodal", "sft"))
     Path("runs/fit").mkdir(parents=True)
     Path("runs/fit/clock.json").write_text('{"seconds": 60.0}')
     run = sparsefuse.fit("walks", method="auto", epochs=2, jobs=1, time_limit="1m")
@@ -112,6 +113,24 @@ def test_of_one_modality_auto_tries_two_methods(walks: Path, monkeypatch: pytest
     methods = ("unimodal (series)", "sft")
     assert {first.name, *(one.name for one in others)} == {*methods, *(f"{method}, small" for method in methods)}
     assert RunFolder(run).read(Result).test["top1"] >= 0.5
+
+
+@pytest.mark.slow
+def test_a_baseline_that_is_as_good_is_the_model(
+    walks: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It is fitted at once, cheap, and tested and used as any."""
+    pytest.importorskip("sklearn")
+    monkeypatch.setattr(candidates, "ALONE", ("baseline", "sft"))
+    run = sparsefuse.fit("walks", method="auto", epochs=2, jobs=1)
+    choice, result = RunFolder(run).read(Choice), RunFolder(run).read(Result)
+    assert [one.name for one in choice.candidates][:1] == [result.name] == ["baseline"]
+    assert (choice.candidates[0].score, choice.candidates[0].gmacs) == (1, result.cost.gmacs)
+    assert result.test["top1"] == 1
+    assert call(monkeypatch, "predict", run, "walks/walk") == 0
+    assert len(capsys.readouterr().out.splitlines()) == 8
+    with pytest.raises(ValueError, match="costs"):
+        sparsefuse.fit("walks", method="auto", epochs=2, jobs=1, gmacs=1e-12, out="runs/less")
 
 
 def test_a_budget_is_for_auto(walks: Path) -> None:

@@ -64,6 +64,10 @@ def auto(config: Config, out: Path, *, clock: Clock, gmacs: float | None = None,
     log.info("candidates: %s", ", ".join(cell.name for cell in tried))
     halving = Halving(main, clock, jobs or usual_jobs(config.train.device))
     kept, failed = halving.run(tried, [costs[cell.name] for cell in tried])
+    for cell in kept if gmacs is not None else ():  # what a baseline costs is known when it is fitted
+        if (cost := cell.run.read(Result).cost.gmacs) > gmacs:
+            failed[cell.name] = _over(cost, gmacs)
+    kept = [cell for cell in kept if cell.name not in failed]
     if not kept:
         raise ValueError("\n".join(["no candidate could be trained:", *(f"{n}: {e}" for n, e in failed.items())]))
     candidates = [_candidate(cell, costs.get(cell.name), main, {**left_out, **failed}) for cell in cells]
@@ -109,7 +113,7 @@ def _costs(cells: list[Cell], clips: Clips, gmacs: float | None) -> tuple[dict[s
             left_out[cell.name] = str(error)
             continue
         if gmacs is not None and costs[cell.name] > gmacs:
-            left_out[cell.name] = f"over the budget: {costs[cell.name]:.3g} of {gmacs:g} GMACs"
+            left_out[cell.name] = _over(costs[cell.name], gmacs)
     if len(left_out) == len(cells) and costs:
         cheapest = min(costs, key=lambda name: costs[name])
         raise ValueError(f"gmacs={gmacs:g}: the cheapest method, {cheapest}, costs {costs[cheapest]:.3g} a clip")
@@ -125,7 +129,11 @@ def _candidate(cell: Cell, gmacs: float | None, main: str, left_out: dict[str, s
         return Candidate(cell.name, gmacs, left_out=left_out.get(cell.name, "no time was left"))
     score = result.valid[main]
     interval = wilson(score, result.splits["valid"]) if result.task == "class" else None
-    return Candidate(cell.name, gmacs, result.epochs, score, interval)
+    return Candidate(cell.name, result.cost.gmacs, result.epochs, score, interval)
+
+
+def _over(cost: float, gmacs: float) -> str:
+    return f"over the budget: {cost:.3g} of {gmacs:g} GMACs"
 
 
 def _move(chosen: RunFolder, out: RunFolder, choice: Choice) -> None:

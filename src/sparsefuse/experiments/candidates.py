@@ -1,15 +1,20 @@
 """What `--method auto` tries: a configuration and its clips in, variants out."""
 
+import logging
+from importlib.util import find_spec
 from pathlib import Path
 
 from sparsefuse.config import Config
 from sparsefuse.data.clips import Clips
 from sparsefuse.data.stems import made_by, stems_for
 from sparsefuse.experiments.variants import Variant, methods_of
+from sparsefuse.methods import BASELINE
 
-METHODS = ("unimodal", "late", "sft", "mbt", "concat")
+log = logging.getLogger(__name__)
+
+METHODS = (BASELINE, "unimodal", "late", "sft", "mbt", "concat")
 """what is tried of several modalities; `unimodal` is each alone"""
-ALONE = ("unimodal", "sft")
+ALONE = (BASELINE, "unimodal", "sft")
 """of a single one: the others are `unimodal` then"""
 MANY = 3000
 """Training clips: the recipe `large` is for as many, `small` for less."""
@@ -20,8 +25,14 @@ def candidates_of(config: Config, clips: Clips) -> list[Variant]:
     raw streams get the stems that `check` proposes, unless a stem is configured."""
     proposed = stems_for(clips.typical, clips.features, made_by(Path(config.data.manifest).parent))
     stems = {name: one.stem for name, one in proposed.items() if one.stem}
-    found = []
-    for variant in methods_of(config, METHODS if len(clips.features) > 1 else ALONE, Path()):
+    methods, found = METHODS if len(clips.features) > 1 else ALONE, []
+    if BASELINE in methods and not find_spec("sklearn"):
+        log.warning("no candidate baseline: it needs scikit-learn (pip install 'sparsefuse[baseline]')")
+        methods = [name for name in methods if name != BASELINE]
+    for variant in methods_of(config, methods, Path()):
+        if variant.method == BASELINE:  # it reads the streams as they are, and no epoch is trained
+            found.append(variant)
+            continue
         given = {**config.options.get("all", {}), **config.options.get(variant.method, {})}
         mine = {name: stem for name, stem in stems.items() if variant.options.get("modality", name) == name}
         options = variant.options if "stem" in given or not mine else {**variant.options, "stem": mine}
