@@ -9,6 +9,7 @@ import pytest
 import sparsefuse
 import tiny
 from sparsefuse import screen
+from sparsefuse.runs.records import Epoch
 from sparsefuse.training.progress import EpochProgress
 
 
@@ -44,7 +45,19 @@ def test_what_is_no_terminal_gets_no_control_codes(tmp_path: Path, capfd: pytest
     sparsefuse.train(config, tmp_path / "run", measured=False)
     shown = capfd.readouterr()
     assert "1 of 1 runs" in shown.err
-    assert "epoch 1: train loss" in shown.err
+    assert "epoch 1 of 1: train loss" in shown.err
     assert "late" in shown.out
     assert "\x1b" not in shown.out + shown.err
     assert "\r" not in shown.out + shown.err
+
+
+def test_a_long_run_prints_a_few_lines_and_a_bar_none(capsys: pytest.CaptureFixture[str], monkeypatch) -> None:
+    def lines() -> list[str]:
+        progress = EpochProgress(40, shown=True)
+        for number in range(1, 41):
+            progress.epoch(Epoch(number, 0.1, 1.0, 1.0, {}))
+        return [line for line in capsys.readouterr().err.splitlines() if line.startswith("epoch ")]
+
+    assert [line.split()[1] for line in lines()] == ["1", *map(str, range(4, 41, 4))]
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    assert lines() == []

@@ -103,3 +103,15 @@ def test_a_page_needs_the_name_of_a_page(tmp_path: Path) -> None:
     config = Config(data=Data(manifest=str(tiny.write_set(tmp_path))))
     with pytest.raises(ValueError, match=r"report is data\.pdf, expected the name of a page, such as data\.html"):
         verb(config, report=Path("data.pdf"))
+
+
+def test_the_page_says_what_each_column_is_taken_for(page: str) -> None:
+    table = re.search(r"<h2>Columns</h2>.*?</section>", page, re.S)
+    assert table
+    assert re.findall(r'row">(\w+)</th><td>([^<]*)', table[0]) == [
+        ("id", "id"),
+        ("rgb", "features (.npy)"),
+        ("sound", "features (.npy)"),
+        ("label", "label"),
+        ("split", "split"),
+    ]

@@ -90,7 +90,7 @@ def test_a_frame_has_unrounded_numbers(runs: Path) -> None:
 
 def test_without_pandas_a_frame_says_how_to_install_it(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pandas", None)
-    with pytest.raises(ImportError, match="pip install pandas"):
+    with pytest.raises(ImportError, match=r"to_frame needs pandas: pip install 'sparsefuse\[frames\]'"):
         table_of(runs).to_frame()
 
 

@@ -85,7 +85,7 @@ def test_two_processes_train_as_one_does(pair: Pair, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_one_process_speaks(pair: Pair) -> None:
-    assert pair.printed.count("epoch 1: train loss") == 1
+    assert pair.printed.count("epoch 1 of ") == 1
 
 
 @pytest.mark.slow

@@ -109,7 +109,7 @@ def _parser(argv: list[str]) -> "_Parser":
 
     parser = _Parser(prog="sparsefuse", description="Accurate and cheap classifiers for clips with several streams.")
     parser.add_argument("--version", action="version", version=f"sparsefuse {__version__}")
-    verbs = parser.add_subcommands(dest="verb", required=True)
+    verbs = parser.add_subcommands(dest="verb", required=True, metavar="COMMAND", title="commands")
     called = argv[0] if argv else ""
     for name, verb in VERBS.items():
         first_line = (verb.__doc__ or "").splitlines()[0]

@@ -7,6 +7,7 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sparsefuse.extras import need
 from sparsefuse.files.rows import csv_text
 from sparsefuse.files.whole import write_text
 from sparsefuse.report.charts import TradeOff
@@ -58,10 +59,7 @@ class Table:
 
     def to_frame(self) -> "DataFrame":
         """As a pandas DataFrame: what the CSV file holds, unrounded. Raises ImportError without pandas."""
-        try:
-            import pandas
-        except ImportError as error:
-            raise ImportError("to_frame needs pandas: pip install pandas") from error
+        pandas = need("pandas", "frames", "to_frame")
         name = (self.values or [self.head])[0][0]
         return pandas.read_csv(io.StringIO(self.csv()), dtype={name: str}, keep_default_na=False, na_values="")
 

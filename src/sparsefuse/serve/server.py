@@ -54,6 +54,7 @@ def serve(
             "clients send as `Authorization: Bearer SECRET`, or give --open to serve anyone"
         )
     with _listening(host, port) as listener, _own_folder() as folder:
+        _log.info("loading %s ...", run)
         service = Service(run, limits, folder, device=device, trust_code=trust_code)
         if not is_loopback(host):
             who = "anyone who can reach this machine can use the model, and" if not access.token else "the token and"

@@ -19,6 +19,7 @@ from sparsefuse.serve.reader import ClipFeatures, Explained, ReadTask, RefusedCl
 from sparsefuse.serve.readers import Readers
 from sparsefuse.serve.refusal import Refusal
 from sparsefuse.serve.upload import FILE, Received
+from sparsefuse.shown import counted
 
 _log = logging.getLogger(__name__)
 
@@ -61,6 +62,7 @@ class Service:
             self._predictor, self.numbers, batch=self.limits.batch, wait_ms=self.limits.wait_ms, room=room
         )
         try:
+            _log.info("starting %s that read files ...", counted(self.limits.readers, "process"))
             await self.readers.start()
             yield
         finally:

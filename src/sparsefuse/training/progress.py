@@ -1,4 +1,4 @@
-"""Progress of a training run: a bar with time left and the last scores on a terminal, a line per epoch elsewhere."""
+"""Progress of a training run: a bar with time left and the last scores on a terminal, a few lines elsewhere."""
 
 import logging
 import sys
@@ -10,12 +10,15 @@ from sparsefuse.screen import progress_console
 
 log = logging.getLogger(__name__)
 
+LINES = 10
+"""of a run, where there is no bar"""
+
 
 class EpochProgress:
     """Shows epochs and their scores; use it as a context. `shown` False keeps it silent."""
 
     def __init__(self, epochs: int, *, shown: bool):
-        self.shown = shown
+        self.shown, self.every, self.epochs = shown, max(1, epochs // LINES), epochs
         console = progress_console()
         self.live = shown and (sys.stderr.isatty() or console.is_jupyter)
         columns = (
@@ -49,7 +52,9 @@ class EpochProgress:
         text = f"train loss {line.train_loss:.3f}"
         text += "".join(f"  {name} {value:.3f}" for name, value in list(scores.items())[:2])
         self.progress.update(self.task, completed=line.epoch, description=text)
-        if self.shown and (self.live or log.isEnabledFor(logging.INFO)):
-            log.info("epoch %d: %s", line.epoch, text)
-        elif self.shown:  # nobody has set logging up: a script, or a notebook without widgets
-            print(f"epoch {line.epoch}: {text}", file=sys.stderr)
+        if self.live or not self.shown or (line.epoch % self.every and line.epoch not in (1, self.epochs)):
+            return
+        if log.isEnabledFor(logging.INFO):
+            log.info("epoch %d of %d: %s", line.epoch, self.epochs, text)
+        else:  # nobody has set logging up: a script, or a notebook without widgets
+            print(f"epoch {line.epoch} of {self.epochs}: {text}", file=sys.stderr)
