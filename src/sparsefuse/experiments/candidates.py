@@ -22,7 +22,7 @@ MANY = 3000
 
 def candidates_of(config: Config, clips: Clips) -> list[Variant]:
     """Every method by the configuration's recipe, and if that is the default, by the one for so many clips too. Long
-    raw streams get the stems that `check` proposes, unless a stem is configured."""
+    raw streams get the stems that `check` proposes, and small positions, unless a stem is configured."""
     proposed = stems_for(clips.typical, clips.features, made_by(Path(config.data.manifest).parent))
     stems = {name: one.stem for name, one in proposed.items() if one.stem}
     methods, found = METHODS if len(clips.features) > 1 else ALONE, []
@@ -35,7 +35,8 @@ def candidates_of(config: Config, clips: Clips) -> list[Variant]:
             continue
         given = {**config.options.get("all", {}), **config.options.get(variant.method, {})}
         mine = {name: stem for name, stem in stems.items() if variant.options.get("modality", name) == name}
-        options = variant.options if "stem" in given or not mine else {**variant.options, "stem": mine}
+        small = {} if "positions" in given else {"positions": {"scale": 0.1}}  # else they drown out what a stem makes
+        options = variant.options if "stem" in given or not mine else {**variant.options, **small, "stem": mine}
         found.append(variant._replace(options=options))
         if config.recipe == "paper":
             recipe = "small" if len(clips.splits["train"]) < MANY else "large"
