@@ -137,3 +137,10 @@ def test_a_run_of_a_trial_keeps_none(tmp_path: Path) -> None:
     config = tiny.config(tiny.write_set(tmp_path / "data"), epochs=1)
     run = train(config, tmp_path / "run", root=Path(), measured=False, tested=False)
     assert not RunFolder(run).replay.exists()
+
+
+def test_a_run_with_a_stem_keeps_clips_too(tmp_path: Path) -> None:
+    manifest = tiny.write_set(tmp_path / "data")
+    stem = {"stem": {"rgb": {"kind": "conv", "filters": 4}}}
+    run = train(tiny.config(manifest, options=stem, epochs=1), tmp_path / "run", root=Path(), measured=False)
+    assert replay.load(RunFolder(run), open_run(run, split="train").predictor.model) is not None

@@ -197,7 +197,7 @@ class Standard(nn.Module):
         super().__init__()
         self.register_buffer("mean", torch.zeros(channels))
         self.register_buffer("var", torch.ones(channels))
-        self.register_buffer("batches", torch.zeros(()))
+        self.register_buffer("batches", torch.zeros(1))
         self.weight = nn.Parameter(torch.ones(channels)) if affine else None
         self.bias = nn.Parameter(torch.zeros(channels)) if affine else None
 
