@@ -6,6 +6,7 @@ from pixel_cases import SIZE, logits_of, pictures, rough, whole
 
 from sparsefuse.layers.exchange import Score
 from sparsefuse.methods.pixels import build
+from sparsefuse.tokens import Field
 
 STREAMS = {"rgb": 3, "depth": 3}
 
@@ -34,6 +35,23 @@ def test_the_share_exchanged_is_that_of_the_scores_below_the_threshold():
             assert out.state.exchanged[f"{name}@1.1"].x[..., 0].equal(low)
             torch.testing.assert_close(out.state.shares()[f"{name}@1.1"], low.mean())
     assert set(out.state.shares()) == {"depth@1.1", "rgb@1.1", "depth@2.1", "rgb@2.1"}
+
+
+def test_a_block_reads_what_was_exchanged_times_its_score():
+    """Equations 6 and 4, for two streams whose tokens are all real."""
+    model, seen = made(threshold=0.48), []
+    with torch.no_grad():
+        model(batch(), probe=lambda _, state: seen.append(state))
+        stage = model.layers[1]
+        fields = [seen[1].streams[name] for name in ("depth", "rgb")]
+        scores = [score(field.x) for score, field in zip(stage.scores, fields, strict=True)]
+        for i, part in enumerate(stage.blocks[0].parts()):
+            low = scores[i] < 0.48
+            x = torch.where(low[..., None], fields[1 - i].x, fields[i].x)
+            score = torch.where(low, scores[1 - i], scores[i])
+            read = part.norms.attention(x) * score[..., None]
+            expected = part.block(Field(x, fields[i].mask), part.norms, read)
+            torch.testing.assert_close(seen[2].streams[part.name].x, expected.x)
 
 
 def test_what_is_exchanged_changes_the_other_branch():
