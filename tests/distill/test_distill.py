@@ -7,6 +7,7 @@ import pytest
 
 import tiny
 from command import call
+from sparsefuse.budget.search import budget
 from sparsefuse.cli.app import WITH_CONFIG
 from sparsefuse.cli.argv import spelled_out
 from sparsefuse.config import Config
@@ -106,3 +107,16 @@ def test_every_verb_with_a_configuration_takes_teachers(folder: Path, tmp_path: 
     teachers = RunFolder(tmp_path / "few/late-seed0").read(Result).teachers
     assert teachers is not None
     assert teachers[0].name == "concat"
+
+
+@pytest.mark.slow
+def test_a_search_distils_every_trial(folder: Path, tmp_path: Path) -> None:
+    config = RunFolder(folder / "concat").read(Config)
+    search = {"gmacs": 1e-4, "trials": 2, "epochs": 1, "seeds": [1], "finalists": 1, "jobs": 1}
+    taught_by = {"teachers": [str(folder / "concat")]}
+    found = budget(config, out=tmp_path / "search", method="late", distill=taught_by, **search)
+    results = [RunFolder(path.parent).read(Result) for path in (tmp_path / "search").rglob("result.json")]
+    assert len(results) == 4  # two trials, a finalist, and its copy that was tested
+    assert all(result.teachers and result.teachers[0].name == "concat" for result in results)
+    assert RunFolder(found.chosen).read(Result).test
+    assert len(list((folder / "concat/outputs").iterdir())) == 1
