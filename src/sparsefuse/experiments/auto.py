@@ -64,8 +64,8 @@ def auto(config: Config, out: Path, *, clock: Clock, gmacs: float | None = None,
     log.info("candidates: %s", ", ".join(cell.name for cell in tried))
     halving = Halving(main, clock, jobs or usual_jobs(config.train.device))
     kept, failed = halving.run(tried, [costs[cell.name] for cell in tried])
-    for cell in kept if gmacs is not None else ():  # what a baseline costs is known when it is fitted
-        if (cost := cell.run.read(Result).cost.gmacs) > gmacs:
+    for cell in kept:  # what a baseline costs is known when it is fitted
+        if gmacs is not None and (cost := cell.run.read(Result).cost.gmacs) > gmacs:
             failed[cell.name] = _over(cost, gmacs)
     kept = [cell for cell in kept if cell.name not in failed]
     if not kept:
