@@ -365,6 +365,11 @@ def test_one_clip_is_predicted_as_a_list_of_it_is(fitted: Classifier) -> None:
     assert list(numbers.predict_proba(flat.iloc[1])[0]) == pytest.approx(list(numbers.predict_proba(flat[1:2])[0]))
 
 
+def test_arrays_without_names_are_not_the_columns_of_fit(fitted: Classifier) -> None:
+    with pytest.raises(ValueError, match="X has no names, in fit it had: rgb, sound"):
+        fitted.predict(np.ones((3, 5)))
+
+
 def test_a_misspelt_argument_gets_the_nearest_three() -> None:
     with pytest.raises(ValueError) as error:
         Classifier(lern_rate=1)

@@ -389,6 +389,8 @@ class Classifier:
                 given = [row]
         if isinstance(given, list) and all(map(is_file, given)) and STREAM not in predictor.columns:
             return given
+        if axes_of(given) and not self._axes:
+            raise ValueError(f"X has no names, in fit it had: {', '.join(self._columns)}; give a dict of such lists")
         if axes_of(given) != self._axes:
             raise ValueError(
                 f"X has {axes_of(given)} axes, {self._axes} in fit. Reshape your data: of an array (N, F), one clip is "
