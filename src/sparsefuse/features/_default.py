@@ -21,7 +21,7 @@ from sparsefuse.files.skipped import Unusable
 log = logging.getLogger(__name__)
 
 _PICTURES = {"extractor": "frames", "rate": 10}
-_WINDOWS = {"window": 0.6, "hop": 0.3}
+_WINDOWS = {"window": 0.6, "hop": 0.3, "contents": ["statistics", "energy"]}
 _FAST, _SURE = 10.0, 0.25  # readings a second that make a window; seconds from reading to reading
 _ENCODERS = {
     "frames": ("encoder", "efficientnet-lite0"),
