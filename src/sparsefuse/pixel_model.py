@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 
 from sparsefuse.errors import unknown
-from sparsefuse.layers.pixels.field import zeroed
 from sparsefuse.layers.pixels.head import PixelHead
 from sparsefuse.layers.streams import zero_penalty
 from sparsefuse.tokens import Field, PixelHeadOutputs, PixelOutput, PixelState
@@ -54,7 +53,7 @@ class PixelModel(nn.Module):
         streams = {}
         for name in self.reads:
             if name in whole:
-                streams[name] = Field(zeroed(whole[name]), whole[name].mask)
+                streams[name] = whole[name]
             else:
                 x = some.x.new_zeros(*some.x.shape[:3], self.streams[name])
                 streams[name] = Field(x, torch.zeros_like(some.mask))

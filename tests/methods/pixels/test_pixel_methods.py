@@ -62,6 +62,22 @@ def test_a_stream_that_is_missing_leaves_the_bottleneck_to_the_others():
     assert (both[1] - alone[1]).abs().max() > 1e-3
 
 
+@pytest.mark.parametrize("method", ["concat", "sft"])
+def test_a_stream_that_is_missing_adds_nothing_to_the_joined_pyramid(method):
+    model = model_of((method, {"task": "segment"}), streams={"depth": 2, "rgb": 3})
+    there, gone = torch.ones(1, 2, 3, dtype=torch.bool), torch.zeros(1, 2, 3, dtype=torch.bool)
+    x = [torch.randn(1, 2, 3, dim) for dim in SIZE["segment"].dims]
+    streams = {f"depth@{i}": Field(x[i - 1], there) for i in (1, 2)}
+    streams |= {f"rgb@{i}": Field(9 * x[i - 1], gone) for i in (1, 2)}
+    joined = model.layers[-1](PixelState(streams, torch.zeros(()), {}, {})).streams
+    for i in (1, 2):
+        expected = x[i - 1]
+        if method == "concat":
+            own = model.layers[-1].narrow[i - 1](torch.cat([expected, torch.zeros_like(expected)], -1))
+            expected = model.layers[-1].norms[i - 1](own)
+        torch.testing.assert_close(joined[f"fused@{i}"].x, expected)
+
+
 def test_dense_blocks_read_few_tokens_of_all_streams():
     model, counts = model_of(("sft", {"task": "segment"})), []
     for layer in model.layers:
