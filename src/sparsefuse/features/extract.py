@@ -86,8 +86,8 @@ def extract(
         raise ValueError(f"the new manifest would replace {manifest}; choose another output folder")
     if jobs < 0:
         raise ValueError(f"jobs is {jobs}, expected 0 (one per core) or more")
-    asked = features if isinstance(features, Mapping) else {}
-    specs = _specs(table, asked or _usual(table, manifest.parent, features or "raw"), manifest)
+    asked, usual = ({}, features) if isinstance(features, str) else (features or {}, "raw")
+    specs = _specs(table, asked or _usual(table, manifest.parent, usual), manifest)
     parts = parts_of(manifest, table)
     _check_parts(manifest, specs, any(parts))
     _check_device(specs, device)
