@@ -9,7 +9,7 @@ import tempfile
 import weakref
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -384,7 +384,7 @@ class Classifier:
         if is_file(given) or (text and any(map(predictor.reads_text, predictor.columns))):
             return [given]
         if isinstance(given, Mapping) or (hasattr(given, "items") and not hasattr(given, "columns")):
-            row = dict(given.items())  # pandas' Series of one clip; of one column it has numbers for names
+            row = dict(cast(Any, given).items())  # pandas' Series of one clip; of one column it has numbers for names
             if any(is_cell(row.get(name)) for name in (*self._columns, *getattr(self, "feature_names_in_", ()))):
                 given = [row]
         if isinstance(given, list) and all(map(is_file, given)) and STREAM not in predictor.columns:
