@@ -43,7 +43,7 @@ def test_an_unknown_name_says_the_nearest() -> None:
 def test_options_are_typed_and_completed() -> None:
     assert resolve("frames", {"size": [28, 40], "rate": 25}) == {
         "rate": 25.0, "size": (28, 40), "gray": True, "patch": None, "difference": False, "centre": False,
-        "dtype": "float32",
+        "energy": False, "dtype": "float32",
     }  # fmt: skip
 
 
