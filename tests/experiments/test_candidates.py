@@ -49,8 +49,8 @@ def test_long_raw_streams_get_the_stem_that_check_proposes(config: Config) -> No
     for one in candidates_of(config, clips(rgb=500)):
         expected = {} if one.options.get("modality") == "sound" or one.method == "baseline" else stem
         assert one.options.get("stem", {}) == expected, one.name
-        assert one.options.get("positions", {}) == ({"scale": 0.1} if expected else {}), one.name
-    own = dataclasses.replace(config, options={"all": {"positions": {"scale": 0.5}}})
-    assert not any("positions" in one.options for one in candidates_of(own, clips(rgb=500)))
+        assert one.options.get("pos_embed", {}) == ({"scale": 0.1} if expected else {}), one.name
+    own = dataclasses.replace(config, options={"all": {"pos_embed": {"scale": 0.5}}})
+    assert not any("pos_embed" in one.options for one in candidates_of(own, clips(rgb=500)))
     mine = dataclasses.replace(config, options={"all": {"stem": {"sound": {"kind": "conv"}}}})
     assert not any("stem" in one.options for one in candidates_of(mine, clips(rgb=500)))

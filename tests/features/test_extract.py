@@ -91,6 +91,8 @@ def test_a_clip_becomes_what_the_extractors_give(clips: Path, tmp_path: Path) ->
         "context": 0,
         "every": 1,
         "audio": "default",
+        "difference": False,
+        "energy": False,
         "channels": "mean",
     }
     assert set(record["versions"]) >= {"sparsefuse", "numpy", "torch", "av"}

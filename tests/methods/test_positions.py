@@ -16,18 +16,24 @@ def made(method: str, **options):
 
 
 @pytest.mark.parametrize("method", methods())
+def test_no_method_has_an_option_that_all_have(method: str) -> None:
+    names = option_names(method)
+    assert len(names) == len(set(names))
+
+
+@pytest.mark.parametrize("method", methods())
 def test_learned_positions_start_at_a_scale(method: str) -> None:
-    assert "positions" in option_names(method)
-    usual, tenth = made(method), made(method, positions={"scale": 0.1})
+    assert "pos_embed" in option_names(method)
+    usual, tenth = made(method), made(method, pos_embed={"scale": 0.1})
     for own, other in zip(tenth.embed.position, usual.embed.position, strict=True):
         torch.testing.assert_close(own, 0.1 * other)
         assert own.requires_grad
 
 
 def test_sinusoidal_positions_are_not_learned() -> None:
-    model = made("late", positions={"kind": "sinusoidal", "scale": 0.5})
+    model = made("late", pos_embed={"kind": "sinusoidal", "scale": 0.5})
     assert not [name for name, _ in model.named_parameters() if "position" in name]
-    none = made("late", positions={"kind": "sinusoidal", "scale": 0})
+    none = made("late", pos_embed={"kind": "sinusoidal", "scale": 0})
     none.load_state_dict(model.state_dict())
     clip = {name: torch.randn(1, 5, width) for name, width in FEATURES.items()}
     states = []
@@ -41,12 +47,12 @@ def test_sinusoidal_positions_are_not_learned() -> None:
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"scal": 1}, "positions: unknown key 'scal'; did you mean 'scale'"),
-        ({"kind": "sinusoid"}, "unknown positions.kind 'sinusoid'; did you mean 'sinusoidal'"),
-        ({"scale": -1}, "positions.scale is -1; expected a number, 0 or more"),
-        (0.1, "positions is 0.1; expected kind and scale"),
+        ({"scal": 1}, "pos_embed: unknown key 'scal'; did you mean 'scale'"),
+        ({"kind": "sinusoid"}, "unknown pos_embed.kind 'sinusoid'; did you mean 'sinusoidal'"),
+        ({"scale": -1}, "pos_embed.scale is -1; expected a number, 0 or more"),
+        (0.1, "pos_embed is 0.1; expected kind and scale"),
     ],
 )
 def test_wrong_positions_are_named(given: object, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        made("late", positions=given)
+        made("late", pos_embed=given)

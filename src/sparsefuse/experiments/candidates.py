@@ -35,7 +35,7 @@ def candidates_of(config: Config, clips: Clips) -> list[Variant]:
             continue
         given = {**config.options.get("all", {}), **config.options.get(variant.method, {})}
         mine = {name: stem for name, stem in stems.items() if variant.options.get("modality", name) == name}
-        small = {} if "positions" in given else {"positions": {"scale": 0.1}}  # else they drown out what a stem makes
+        small = {} if "pos_embed" in given else {"pos_embed": {"scale": 0.1}}  # else they drown out what a stem makes
         options = variant.options if "stem" in given or not mine else {**variant.options, **small, "stem": mine}
         found.append(variant._replace(options=options))
         if config.recipe == "paper":

@@ -57,9 +57,9 @@ class Embed(nn.Module):
 
     def set_positions(self, kind: Positions = "learned", scale: float = 1.0) -> None:
         """Positions start as `scale` times what they do; sinusoidal ones are not learned. Raises ValueError."""
-        check_choice("positions.kind", kind, Positions)
+        check_choice("pos_embed.kind", kind, Positions)
         if not 0 <= scale < math.inf:
-            raise ValueError(f"positions.scale is {scale}; expected a number, 0 or more")
+            raise ValueError(f"pos_embed.scale is {scale}; expected a number, 0 or more")
         self.position_scale *= scale
         if kind == "sinusoidal":
             self.position = None

@@ -15,7 +15,7 @@ if TYPE_CHECKING:  # listing the methods must not load torch
     from sparsefuse.model import FusionModel
 
 
-_OF_ALL = ("stem", "positions", "modalities")
+_OF_ALL = ("stem", "pos_embed", "modalities")
 """Options of every method, which its `build` does not see."""
 
 
@@ -45,8 +45,8 @@ def build(
 
     `features`: raw feature size per modality. `lengths`: longest clip per modality, in tokens; makes positions learned,
     as published. `options`: what the method's own `build` takes, and for all of them `stem`, what a modality passes
-    before it is embedded (see `layers.stem`), `positions`, how they begin (`Embed.set_positions`), and `modalities`,
-    those that are read: others may be given, and are not. Raises ValueError for unknown names or options.
+    before it is embedded (see `layers.stem`), `pos_embed`, how positions begin (`Embed.set_positions`), and
+    `modalities`, those that are read: others may be given, and are not. Raises ValueError for unknown names or options.
     """
     if not features:
         raise ValueError("features must name at least one modality, as in {'rgb': 1024}; got none")
@@ -67,7 +67,7 @@ def build(
     widths = {name: made[name].features if name in made else width for name, width in read.items()}
     if lengths is not None:
         lengths = {name: made[name].length(n) if name in made else n for name, n in lengths.items() if name in read}
-    positions = _positions(options.pop("positions", {}))
+    positions = _pos_embed(options.pop("pos_embed", {}))
     model: FusionModel = find(method).build(widths, num_classes, lengths=lengths, **options)
     if method != BASELINE:  # it has none
         model.embed.set_positions(**positions)
@@ -90,13 +90,13 @@ def _read(names: Sequence[str] | None, features: Mapping[str, int]) -> dict[str,
     return {name: width for name, width in features.items() if name in names}
 
 
-def _positions(given: Any) -> Mapping[str, Any]:
+def _pos_embed(given: Any) -> Mapping[str, Any]:
     """The arguments of `Embed.set_positions`. Raises ValueError for anything else."""
     if not isinstance(given, Mapping):
-        raise ValueError(f"positions is {given!r}; expected kind and scale, as in {{'scale': 0.1}}")
+        raise ValueError(f"pos_embed is {given!r}; expected kind and scale, as in {{'scale': 0.1}}")
     for key in given:
         if key not in ("kind", "scale"):
-            raise ValueError(f"positions: {unknown('key', key, ('kind', 'scale'))}")
+            raise ValueError(f"pos_embed: {unknown('key', key, ('kind', 'scale'))}")
     return given
 
 
