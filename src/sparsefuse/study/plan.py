@@ -19,7 +19,7 @@ from sparsefuse.experiments.variants import Variant
 from sparsefuse.methods import fusions
 
 REDUCTION = 64
-PLAIN: Mapping[str, Mapping[str, object]] = {"train": {"mixup_alpha": 0.0}}
+PLAIN = {"mixup_alpha": 0.0}
 DROP = {"drop": 0.2}
 
 
@@ -62,7 +62,7 @@ def _pooling(clip: ClipFacts) -> list[Entry]:
 
 
 def _mixup(clip: ClipFacts) -> list[Entry]:
-    return [Entry(Variant("sft", "sft"), "mixup"), Entry(Variant("sft, no mixup", "sft", DROP, **PLAIN), "no mixup")]
+    return [Entry(Variant("sft", "sft"), "mixup"), Entry(Variant("sft, no mixup", "sft", DROP, PLAIN), "no mixup")]
 
 
 def _factors(clip: ClipFacts) -> list[Entry]:
@@ -94,13 +94,13 @@ def sft(factor: int) -> Variant:
 
 def sft_po(factor: int) -> Variant:
     """SFT with pooling only: neither sparse attention nor mixup."""
-    return Variant(f"sft-po, factor {factor}", "sft", {**_windows(factor), **DROP, "sparse": "none"}, **PLAIN)
+    return Variant(f"sft-po, factor {factor}", "sft", {**_windows(factor), **DROP, "sparse": "none"}, PLAIN)
 
 
 def plain(method: str, factor: int = 1, **options: Any) -> Variant:
     """A baseline: no mixup, dropout 0.2, reduced after its first layer."""
     more = {} if factor == 1 else {"stride": factor}
-    return Variant(_named(method, factor), method, {**DROP, **options, **more}, **PLAIN)
+    return Variant(_named(method, factor), method, {**DROP, **options, **more}, PLAIN)
 
 
 def alone(modality: str, factor: int = 1) -> Variant:
