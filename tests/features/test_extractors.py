@@ -1,5 +1,6 @@
 """Extractors are found by file name; a wrong name or option says what was meant."""
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import pytest
 from jsonargparse import set_parsing_settings  # pyright: ignore[reportPrivateImportUsage]
 
+from sparsefuse import features
 from sparsefuse.features import build, extractor, extractors, resolve, source_of
 
 OWN = """
@@ -94,3 +96,17 @@ def test_a_file_that_is_none_says_what_it_lacks(tmp_path: Path) -> None:
         extractor(str(tmp_path / "own.py"))
     with pytest.raises(FileNotFoundError, match="there is no such file"):
         extractor(str(tmp_path / "gone.py"))
+
+
+def test_features_depend_on_the_code_that_extractors_share(tmp_path: Path, monkeypatch) -> None:
+    for file in Path(features.__file__).parent.glob("*.py"):
+        shutil.copy(file, tmp_path)
+    monkeypatch.setattr(features, "__file__", str(tmp_path / "__init__.py"))
+    features._code_hash.cache_clear()
+    before = features.fingerprint("series", {})
+    with (tmp_path / "_windows.py").open("a") as file:
+        file.write("# changed\n")
+    assert features.fingerprint("series", {}) == before  # read once
+    features._code_hash.cache_clear()
+    assert features.fingerprint("series", {}) != before
+    features._code_hash.cache_clear()

@@ -187,7 +187,7 @@ def fingerprint(name: str, options: Mapping[str, Any]) -> str:
     module, maker = _module(name), build(name, options)
     packages = versions((*_PACKAGES, *getattr(module, "PACKAGES", ())))
     own = maker.fingerprint() if hasattr(maker, "fingerprint") else ""  # pyright: ignore[reportAttributeAccessIssue]
-    parts = [_file_hash(module), _media_hash(), packages, resolve(name, options), own]
+    parts = [_file_hash(module), _code_hash(), packages, resolve(name, options), own]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
@@ -244,8 +244,8 @@ def _file_hash(module: ModuleType) -> str:
 
 
 @lru_cache(maxsize=1)
-def _media_hash() -> str:
-    """Of the code that reads media."""
+def _code_hash() -> str:
+    """Of the code that reads media, and of all that extractors share."""
     assert media.__file__ is not None, media
-    files = sorted(Path(media.__file__).parent.glob("*.py"))
+    files = sorted([*Path(media.__file__).parent.glob("*.py"), *Path(__file__).parent.glob("*.py")])
     return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
