@@ -428,6 +428,7 @@ def test_clone_and_parameters_are_scikit_learns() -> None:
     assert is_classifier(clf)
 
 
+@pytest.mark.slow
 def test_grid_search_over_keep() -> None:
     data = frame(24)
     search = GridSearchCV(quick(epochs=1), {"keep": [1, 2]}, cv=2, error_score="raise")

@@ -1,6 +1,7 @@
 """Imports point one way, and the light parts stay light."""
 
 import ast
+import functools
 import subprocess
 import sys
 from graphlib import CycleError, TopologicalSorter
@@ -82,11 +83,13 @@ def home(name):
     return name or None
 
 
+@functools.cache
 def edges():
+    found = []
     for name, path in MODULES.items():
-        for imported in imports(ast.parse(path.read_text(encoding="utf-8"))):
-            if home(imported) not in (None, name):
-                yield name, home(imported)
+        homes = map(home, imports(ast.parse(path.read_text(encoding="utf-8"))))
+        found += [(name, other) for other in homes if other not in (None, name)]
+    return found
 
 
 def top(name):

@@ -514,7 +514,11 @@ def test_names_of_files_that_begin_with_a_dash_are_no_flags(
 
 @pytest.mark.parametrize(
     "variables",
-    [{"PYTHONIOENCODING": "ascii"}, {"LC_ALL": "C"}, {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}],
+    [
+        pytest.param({"PYTHONIOENCODING": "ascii"}, marks=pytest.mark.slow),
+        pytest.param({"LC_ALL": "C"}, marks=pytest.mark.slow),
+        {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
+    ],
     ids=["ascii output", "C", "ascii names"],
 )
 def test_a_console_without_utf_8_ends_no_work(tmp_path: Path, variables: dict[str, str]) -> None:

@@ -22,10 +22,11 @@ def pytest_generate_tests(metafunc):
 
 @pytest.hookimpl(tryfirst=True)  # before slow tests are left out
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Variants are slow tests of the definition: C++, where it is used, is tested more often than what it equals."""
+    """Variants are slow tests of the definition, and of mixup: C++, where it is used, is tested more often."""
     for item in items:
         given = item.callspec.params if isinstance(item, pytest.Function) and hasattr(item, "callspec") else {}
-        if given.get("_backend") == "torch" and given.get("case", BASE[0]) not in BASE:
+        often = given.get("_backend") != "torch" and item.path.stem != "test_contract_mixup"
+        if not often and given.get("case", BASE[0]) not in BASE:
             item.add_marker("slow")
 
 

@@ -15,6 +15,7 @@ FEATURES = {"rgb": 6, "sound": 4, "flow": 5}
 LENGTHS = {"rgb": 9, "sound": 40, "flow": 7}
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::UserWarning:torch.profiler")
 def test_measured_figures_are_positive_and_memory_grows_with_the_clips() -> None:
     model = build("late", FEATURES, 3, unimodal_depth=1, dim=10, num_heads=2)

@@ -175,6 +175,7 @@ def test_a_time_that_cannot_be_trusted_is_measured_again_when_the_comparison_is(
         assert (cost["latency_ms"], cost["doubt"], cost["load"]) == (1, "", 0.1)
 
 
+@pytest.mark.slow
 def test_cost_remeasure_measures_finished_runs_again_and_writes_their_table(
     config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

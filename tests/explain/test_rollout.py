@@ -22,7 +22,10 @@ from sparsefuse.tokens import Tokens
 CLOSE = {"rtol": 1e-6, "atol": 1e-7}  # means of `local` attention are float32
 
 
-@pytest.fixture(params=CASES, ids=case_id)
+VARIANTS = [pytest.param(case, marks=pytest.mark.slow) for case in CASES[len(BASE) :]]
+
+
+@pytest.fixture(params=[*BASE, *VARIANTS], ids=case_id)
 def case(request):
     return request.param
 

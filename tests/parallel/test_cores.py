@@ -109,6 +109,7 @@ def environment_of(_: int) -> dict[str, str]:
     return {name: os.environ.get(name, "") for name in ("OMP_NUM_THREADS", *WAITS)}
 
 
+@pytest.mark.slow
 def test_threads_of_workers_spin_briefly(monkeypatch: pytest.MonkeyPatch) -> None:
     without(monkeypatch, *WAITS)
     ((_, found),) = each(environment_of, [0], 2)

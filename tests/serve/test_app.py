@@ -134,7 +134,10 @@ def _header(text: str) -> bytes:
     return b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text.encode()
 
 
-@pytest.mark.parametrize("suffix", [".mp4", ".wav", ".png", ".npy", ".txt", ".srt"])
+OTHER_FILES = [pytest.param(suffix, marks=pytest.mark.slow) for suffix in (".wav", ".png", ".npy", ".srt")]
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".txt", *OTHER_FILES])
 def test_no_reason_quotes_bytes_of_a_file(client: httpx.Client, suffix: str) -> None:
     secret = "root:x:0"
     kinds = [

@@ -16,6 +16,7 @@ from sparsefuse.serve.limits import ServeLimits
 from sparsefuse.serve.refusal import Refusal
 from sparsefuse.serve.service import Service
 
+pytestmark = pytest.mark.slow  # a browser takes its time
 needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine")
 
 
@@ -44,7 +45,6 @@ def browser(tmp_path: Path) -> Iterator[Browser]:
 
 
 @needs_chromium
-@pytest.mark.slow
 def test_a_dropped_clip_gets_its_answer_shares_and_picture(server: Served, browser: Browser, tmp_path: Path) -> None:
     browser.open(server.url)
     browser.wait("document.querySelector('.empty')")
@@ -69,7 +69,6 @@ def test_a_dropped_clip_gets_its_answer_shares_and_picture(server: Served, brows
 
 
 @needs_chromium
-@pytest.mark.slow
 def test_a_broken_file_shows_why_and_the_next_one_works(server: Served, browser: Browser, tmp_path: Path) -> None:
     broken = tmp_path / "letter.mp4"
     broken.write_text("Dear all, this is no film. <b>Yours</b>")
@@ -87,7 +86,6 @@ def test_a_broken_file_shows_why_and_the_next_one_works(server: Served, browser:
 
 
 @needs_chromium
-@pytest.mark.slow
 def test_the_old_answer_goes_when_a_clip_comes_and_what_cannot_be_played_says_so(
     server: Served, browser: Browser, tmp_path: Path
 ) -> None:
@@ -113,7 +111,6 @@ def test_the_old_answer_goes_when_a_clip_comes_and_what_cannot_be_played_says_so
 
 
 @needs_chromium
-@pytest.mark.slow
 def test_the_camera_records_a_clip(server: Served, browser: Browser) -> None:
     """Chromium's camera shows a moving test picture and beeps."""
     browser.open(server.url)
@@ -127,7 +124,6 @@ def test_the_camera_records_a_clip(server: Served, browser: Browser) -> None:
 
 
 @needs_chromium
-@pytest.mark.slow
 def test_a_file_for_each_modality_and_a_token(server: Served, browser: Browser, tmp_path: Path) -> None:
     for name, x in served.features().items():
         (tmp_path / f"{name}.npy").write_bytes(served.npy(x))
@@ -150,7 +146,6 @@ def test_a_file_for_each_modality_and_a_token(server: Served, browser: Browser, 
 
 
 @needs_chromium
-@pytest.mark.slow
 def test_names_of_strangers_stay_text(server: Served, browser: Browser, tmp_path: Path) -> None:
     evil = tmp_path / "<img src=x onerror=alert(1)>.mp4"
     evil.write_bytes(b"no film")

@@ -37,6 +37,7 @@ def test_the_page_holds_every_table_and_claim(study):
     assert (study / "t1.csv").read_text().startswith("Method,n,Top-1 %,mAP %")
 
 
+@pytest.mark.slow
 def test_the_page_says_whose_checkpoints_chance_chose(study, tmp_path):
     copy = shutil.copytree(study, tmp_path / "study")
     path = next((copy / "runs").glob("concat-seed0")) / "result.json"

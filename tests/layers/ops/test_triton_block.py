@@ -60,6 +60,7 @@ def test_few_tokens_in_one_kernel(hidden, weights, device):
     check(13, 12, hidden, 3, 2, device, weights=weights)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("pattern", "span", "hidden"), [("dense", 0, 12), ("local", 6, 7), ("strided", 8, 0)])
 def test_many_tokens_in_three_kernels_a_block(pattern, span, hidden, device, monkeypatch):
     monkeypatch.setattr(block, "STACK_TOKENS", 4)

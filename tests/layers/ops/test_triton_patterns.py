@@ -48,6 +48,7 @@ def test_patterns(pattern, span, length, weights, device):
     check(tensors(length, length), ragged(length, weights=weights), device, pattern=pattern, span=span)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("pattern", "span", "length"), [("dense", 0, 40), ("strided", 6, 28), ("local", 6, 35)])
 def test_many_tiles_and_splits(pattern, span, length, device, monkeypatch):
     """The strided pattern in two passes; CLS, and the keys that all attend to, in splits."""

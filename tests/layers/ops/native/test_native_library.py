@@ -174,6 +174,7 @@ def test_nothing_is_built_that_was_not_asked_for(building, monkeypatch, tmp_path
     assert not building.exists()
 
 
+@pytest.mark.slow
 @compiles
 def test_it_is_built_once_for_its_user_alone_and_again_if_damaged(building, monkeypatch):
     old = os.umask(0o002)
