@@ -12,6 +12,8 @@ BACKENDS = ("torch", "native")
 COMPUTED = ("test_contract", "test_contract_middle", "test_contract_mixup")
 """files of tests that run a model as it is; compiled and exported ones always hold the definition"""
 
+LONG = ("test_thirty_steps_learn_sixteen_samples", "test_order_of_modalities_does_not_change_logits")
+
 
 def pytest_generate_tests(metafunc):
     if "case" in metafunc.fixturenames:
@@ -22,10 +24,12 @@ def pytest_generate_tests(metafunc):
 
 @pytest.hookimpl(tryfirst=True)  # before slow tests are left out
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Variants are slow tests of the definition, and of mixup: C++, where it is used, is tested more often."""
+    """Variants are slow tests of the definition, of mixup and of what takes long: C++, where it is used, is tested more
+    often."""
     for item in items:
         given = item.callspec.params if isinstance(item, pytest.Function) and hasattr(item, "callspec") else {}
         often = given.get("_backend") != "torch" and item.path.stem != "test_contract_mixup"
+        often = often and getattr(item, "originalname", "") not in LONG
         if not often and given.get("case", BASE[0]) not in BASE:
             item.add_marker("slow")
 

@@ -38,6 +38,7 @@ def walks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "walks"
 
 
+@pytest.mark.slow
 def test_a_folder_of_sensor_files_becomes_a_model_and_commands_that_work(
     walks: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

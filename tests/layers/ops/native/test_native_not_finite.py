@@ -126,6 +126,7 @@ def in_cpp(layer, x, mask):
     return y
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=150, derandomize=True)
 @given(
     pattern=PATTERNS,
