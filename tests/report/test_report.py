@@ -393,6 +393,15 @@ def test_doubts_about_the_checkpoint_stand_in_every_form_of_the_table(tmp_path):
     assert "Warning" not in runs_table([row for row in rows if row.name == "late"]).markdown()
 
 
+def test_the_same_manifest_by_another_path_is_the_same_data(tmp_path):
+    write_run(tmp_path / "a", data="clips/manifest.csv")
+    write_run(tmp_path / "b", "late", data="configs/../clips/manifest.csv")
+    assert "late" in page_of(tmp_path)
+    write_run(tmp_path / "c", "mbt", data="others/manifest.csv")
+    with pytest.raises(ValueError, match="differ in 'data'"):
+        page_of(tmp_path)
+
+
 def test_different_data_is_refused(tmp_path):
     write_run(tmp_path / "a")
     write_run(tmp_path / "b", "late", classes=["x", "y"])

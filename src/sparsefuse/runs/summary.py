@@ -247,7 +247,7 @@ def _check_comparable(finished: list[Run]) -> None:
         for key in ("data", "task", "classes"):
             first = like if key == "classes" else finished[0]
             before, now = getattr(first.result, key), getattr(result, key)
-            if before != now:
+            if before != now and not (key == "data" and os.path.realpath(before) == os.path.realpath(now)):
                 raise ValueError(
                     f"{first.folder} and {run.folder} differ in {key!r} ({_short(before)} and {_short(now)}) and "
                     "cannot be compared: report on one experiment at a time"
