@@ -101,8 +101,10 @@ def trained(monkeypatch: pytest.MonkeyPatch, now: list[float]) -> list[tuple[str
 
 def halve(folder: Path, limit: str = "") -> tuple[list[str], dict[str, str]]:
     """Of the four in `SCORES`, for four epochs."""
-    config = Config(train=Train(epochs=4))
-    cells = [Cell(name, config, folder / name, Path(), tested=False) for name in SCORES]
+    cells = [
+        Cell(name, Config(train=Train(epochs=len(scores))), folder / name, Path(), tested=False)
+        for name, scores in SCORES.items()
+    ]
     clock = Clock.begin(folder / "clock.json", limit)
     kept, failed = Halving("top1", clock, jobs=1).run(cells, [GMACS[name] for name in SCORES])
     return [cell.name for cell in kept], failed
@@ -112,6 +114,19 @@ def test_the_better_half_goes_on_and_the_cheapest_of_equals_does(tmp_path: Path,
     """4 of 2 epochs, cheapest first; late leads, and of soon and dear, which are equal, the cheaper gets all epochs."""
     assert halve(tmp_path) == (["late", "soon"], {})
     assert trained == [("poor", 2), ("soon", 2), ("dear", 2), ("late", 2), ("late", 4), ("soon", 4)]
+
+
+def test_what_has_one_epoch_takes_no_place_among_those_that_are_halved(tmp_path: Path, trained: list) -> None:
+    """Two of one epoch, as good as late is in the end or better than soon: still four are halved to two."""
+    SCORES.update(sure=[0.9], fair=[0.5])
+    GMACS.update(sure=0.5, fair=0.6)
+    try:
+        assert halve(tmp_path) == (["sure", "late", "fair", "soon"], {})
+    finally:
+        for name in ("sure", "fair"):
+            del SCORES[name], GMACS[name]
+    assert trained[:2] == [("sure", 1), ("fair", 1)]
+    assert trained[2:] == [("poor", 2), ("soon", 2), ("dear", 2), ("late", 2), ("late", 4), ("soon", 4)]
 
 
 def test_time_that_is_up_cuts_and_the_best_so_far_is_a_usable_model(tmp_path: Path, trained: list) -> None:

@@ -1,11 +1,12 @@
 """Successive halving (Jamieson and Talwalkar 2016): candidates in; few epochs for all, more for the better half, all
 epochs for the last two. A run goes on from where it was left, so no epoch is trained twice.
 
-The cheapest is trained first, and every run that comes out has its results: when time is up, the best is usable.
+The cheapest is trained first, and every run that comes out has its results: when time is up, the best is usable. What
+has one epoch takes no place among those that are halved; it is ranked with the last.
 """
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from statistics import fmean
 from typing import NamedTuple
@@ -55,7 +56,8 @@ class Halving(NamedTuple):
     """runs at a time"""
 
     def run(self, cells: Sequence[Cell], gmacs: Sequence[float]) -> tuple[list[Cell], dict[str, str]]:
-        """The runs of the last rung that was begun, best first, of equals the cheaper; and what failed, by name.
+        """The runs of the last rung that was begun, and those of one epoch, best first, of equals the cheaper; and what
+        failed, by name.
 
         `cells` have the epochs of the last rung; `gmacs` are their costs. Raises ValueError for a run that was started
         with another configuration.
@@ -65,15 +67,23 @@ class Halving(NamedTuple):
         for cell in kept:
             if cell.run.started:
                 cell.run.check_same(extend.with_epochs(cell.config, cell.run.read(Config).train.epochs))
-        sign = -1 if METRICS[self.main].higher_is_better else 1
-        for rung in rungs(len(kept), max(cell.config.train.epochs for cell in kept)):
+        at_once = [cell for cell in kept if cell.config.train.epochs == 1]  # such as a baseline: nothing to halve
+        failed |= self._train(at_once)
+        at_once = [cell for cell in at_once if cell.name not in failed and cell.run.finished]
+        kept = [cell for cell in kept if cell.config.train.epochs > 1]
+        rung = Rung(len(at_once), 1)
+        for rung in rungs(len(kept), max((cell.config.train.epochs for cell in kept), default=1)):
+            if not kept or (self.clock.up and at_once):
+                kept = []
+                break
             kept = kept[: rung.runs]
             failed |= self._train([_planned(cell, rung.of(cell)) for cell in kept])
             kept = [cell for cell in kept if cell.name not in failed and (cell.run.finished or cell.run.num_epochs)]
-            kept.sort(key=lambda cell: (sign * score_after(cell, rung.of(cell), self.main), cost[cell.name]))
+            kept = self._ranked(kept, rung, cost)
             if self.clock.up or not kept:
                 break
             log.info("%s", self._say(kept, rung))
+        kept = self._ranked([*kept, *at_once], rung, cost)
         for cell in kept:
             if not cell.run.finished:  # cut, now or by a kill, and worth what it has learned
                 ended = cell._replace(config=extend.end(cell.run, cell.config), threads=threads())
@@ -81,6 +91,11 @@ class Halving(NamedTuple):
                     failed[cell.name] = error
         self.clock.note()
         return [cell for cell in kept if cell.name not in failed], failed
+
+    def _ranked(self, cells: Sequence[Cell], rung: Rung, cost: Mapping[str, float]) -> list[Cell]:
+        """Best first by what they had after a rung, of equals the cheaper."""
+        sign = -1 if METRICS[self.main].higher_is_better else 1
+        return sorted(cells, key=lambda cell: (sign * score_after(cell, rung.of(cell), self.main), cost[cell.name]))
 
     def _train(self, cells: Sequence[Cell]) -> dict[str, str]:
         """Trains to the cells' epochs until time is up; returns what failed."""
