@@ -116,6 +116,40 @@ def test_the_better_half_goes_on_and_the_cheapest_of_equals_does(tmp_path: Path,
     assert trained == [("poor", 2), ("soon", 2), ("dear", 2), ("late", 2), ("late", 4), ("soon", 4)]
 
 
+@pytest.fixture
+def sure(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fifth, of one epoch, cheaper than all and better than soon."""
+    monkeypatch.setitem(SCORES, "sure", [0.5])
+    monkeypatch.setitem(GMACS, "sure", 0.5)
+
+
+def test_one_epoch_is_a_model_when_time_is_up(tmp_path: Path, trained: list, sure: None) -> None:
+    (tmp_path / "clock.json").write_text('{"seconds": 3600.0}')
+    assert halve(tmp_path, "1m") == (["sure"], {})
+    assert trained == [("sure", 1), ("sure", 1)]  # cut after its epoch, then ended there
+
+
+def test_what_an_earlier_call_trained_stays_when_time_is_up(
+    tmp_path: Path, trained: list, sure: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train = halving.run_cell
+
+    def killed(cell: Cell) -> Ended:
+        if cell.config.train.epochs == 4:
+            raise KeyboardInterrupt
+        return train(cell)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(halving, "run_cell", killed)
+        with pytest.raises(KeyboardInterrupt):
+            halve(tmp_path)
+    del trained[:]
+    (tmp_path / "clock.json").write_text('{"seconds": 3600.0}')
+    kept, _ = halve(tmp_path, "1m")
+    assert set(kept) == {"sure", "late", "soon", "dear", "poor"}
+    assert not trained
+
+
 def test_what_has_one_epoch_takes_no_place_among_those_that_are_halved(tmp_path: Path, trained: list) -> None:
     """Two of one epoch, as good as late is in the end or better than soon: still four are halved to two."""
     SCORES.update(sure=[0.9], fair=[0.5])

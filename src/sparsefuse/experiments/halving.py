@@ -69,16 +69,15 @@ class Halving(NamedTuple):
                 cell.run.check_same(extend.with_epochs(cell.config, cell.run.read(Config).train.epochs))
         at_once = [cell for cell in kept if cell.config.train.epochs == 1]  # such as a baseline: nothing to halve
         failed |= self._train(at_once)
-        at_once = [cell for cell in at_once if cell.name not in failed and cell.run.finished]
+        at_once = [cell for cell in at_once if cell.name not in failed and _has_learned(cell)]
         kept = [cell for cell in kept if cell.config.train.epochs > 1]
         rung = Rung(len(at_once), 1)
         for rung in rungs(len(kept), max((cell.config.train.epochs for cell in kept), default=1)):
-            if not kept or (self.clock.up and at_once):
-                kept = []
+            if not kept:
                 break
             kept = kept[: rung.runs]
-            failed |= self._train([_planned(cell, rung.of(cell)) for cell in kept])
-            kept = [cell for cell in kept if cell.name not in failed and (cell.run.finished or cell.run.num_epochs)]
+            failed |= self._train([_planned(cell, rung.of(cell)) for cell in kept], beside=at_once)
+            kept = [cell for cell in kept if cell.name not in failed and _has_learned(cell)]
             kept = self._ranked(kept, rung, cost)
             if self.clock.up or not kept:
                 break
@@ -97,15 +96,16 @@ class Halving(NamedTuple):
         sign = -1 if METRICS[self.main].higher_is_better else 1
         return sorted(cells, key=lambda cell: (sign * score_after(cell, rung.of(cell), self.main), cost[cell.name]))
 
-    def _train(self, cells: Sequence[Cell]) -> dict[str, str]:
-        """Trains to the cells' epochs until time is up; returns what failed."""
+    def _train(self, cells: Sequence[Cell], beside: Sequence[Cell] = ()) -> dict[str, str]:
+        """Trains to the cells' epochs until time is up; returns what failed. `beside`: what is trained already."""
         failed = {}
         open_cells = [cell for cell in cells if not _has(cell)]
         jobs = min(self.jobs, max(len(open_cells), 1))
         ready = [cell._replace(stop=self.clock, threads=threads(jobs)) for cell in open_cells]
+        begun = self._while_there_is_time(ready, [*cells, *beside])
         with (
             GridProgress({cell.folder: cell.config.train.epochs for cell in cells}) as progress,
-            closing(each(run_cell, self._while_there_is_time(ready), jobs, waiting=progress.update)) as ended,
+            closing(each(run_cell, begun, jobs, waiting=progress.update)) as ended,
         ):
             for cell, result in ended:
                 if error := result.error if result else "its process died":
@@ -114,10 +114,10 @@ class Halving(NamedTuple):
                 progress.update()
         return failed
 
-    def _while_there_is_time(self, cells: Sequence[Cell]) -> Iterator[Cell]:
-        """The cells that may begin; the first in any case, for there must be a model."""
+    def _while_there_is_time(self, cells: Sequence[Cell], known: Sequence[Cell]) -> Iterator[Cell]:
+        """The cells that may begin; if none that is known was trained, the first in any case: there must be a model."""
         for cell in cells:
-            if self.clock.up and any(one.run.num_epochs for one in cells):
+            if self.clock.up and any(one.run.num_epochs for one in known):
                 return
             yield cell
 
@@ -144,6 +144,10 @@ def score_after(cell: Cell, epochs: int, main: str) -> float:
 
 def _planned(cell: Cell, epochs: int) -> Cell:
     return cell._replace(config=extend.with_epochs(cell.config, epochs))
+
+
+def _has_learned(cell: Cell) -> bool:
+    return cell.run.finished or cell.run.num_epochs > 0
 
 
 def _has(cell: Cell) -> bool:
