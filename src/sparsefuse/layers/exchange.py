@@ -1,5 +1,6 @@
 """TokenFusion's exchange of tokens between modalities, in parts (Wang et al. 2022, section 3)."""
 
+import math
 from collections.abc import Iterable
 from itertools import pairwise
 from typing import NamedTuple
@@ -142,3 +143,19 @@ class ExchangeCount:
         replaced, tokens = self.counts.unbind(1)
         shares = (replaced / tokens.clamp_min(1)).tolist()
         return {str(depth + 1): share for depth, share in zip(self.layers, shares, strict=True)}
+
+
+def check_penalties(score_penalty: float, channel_threshold: float | None, channel_penalty: float, shared: str) -> None:
+    """Raises ValueError for options of an exchange that are out of range or contradict each other."""
+    for option, value in (("score_penalty", score_penalty), ("channel_penalty", channel_penalty)):
+        if not 0 <= value < math.inf:
+            raise ValueError(f"{option} must be a number from 0 up; got {value}")
+    if channel_threshold is None:
+        if channel_penalty:
+            raise ValueError(f"channel_penalty={channel_penalty} needs channel_threshold, as in 0.02; got none")
+        return
+    if not channel_threshold >= 0:
+        raise ValueError(f"channel_threshold must be a number from 0 up; got {channel_threshold}")
+    if shared == "all":
+        raise ValueError("channel_threshold compares streams by their own norms; with shared='all' they have one: "
+                         "take shared='all_but_norm'")  # fmt: skip

@@ -23,7 +23,6 @@ relative time. A token whose donor the sample lacks is kept. Unlike the paper, n
 paper sums: of the mean of M + 1 losses, `score_penalty` is its lambda times L N / (M + 1), N all tokens of a clip.
 """
 
-import math
 from collections.abc import Iterator
 from typing import Any, Literal, NamedTuple
 
@@ -32,7 +31,7 @@ from torch import Tensor, nn
 
 from sparsefuse.layers.block import Attention, Block, Mlp
 from sparsefuse.layers.embed import Embed
-from sparsefuse.layers.exchange import Donors, Projection, Score, Source, allot
+from sparsefuse.layers.exchange import Donors, Projection, Score, Source, allot, check_penalties
 from sparsefuse.layers.options import check_choice
 from sparsefuse.layers.streams import PerStream, presence
 from sparsefuse.model import FusionModel
@@ -288,15 +287,4 @@ def _check_numbers(threshold: float, score_penalty: float, channel_threshold: fl
                    shared: Shared) -> None:  # fmt: skip
     if not 0 <= threshold <= 1:
         raise ValueError(f"threshold is compared with scores, which are from 0 to 1; got {threshold}")
-    for option, value in (("score_penalty", score_penalty), ("channel_penalty", channel_penalty)):
-        if not 0 <= value < math.inf:
-            raise ValueError(f"{option} must be a number from 0 up; got {value}")
-    if channel_threshold is None:
-        if channel_penalty:
-            raise ValueError(f"channel_penalty={channel_penalty} needs channel_threshold, as in 0.02; got none")
-        return
-    if not channel_threshold >= 0:
-        raise ValueError(f"channel_threshold must be a number from 0 up; got {channel_threshold}")
-    if shared == "all":
-        raise ValueError("channel_threshold compares modalities by their own norms; with shared='all' they have one: "
-                         "take shared='all_but_norm'")  # fmt: skip
+    check_penalties(score_penalty, channel_threshold, channel_penalty, shared)

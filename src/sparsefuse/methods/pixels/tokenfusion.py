@@ -27,7 +27,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from sparsefuse.layers.exchange import Score
+from sparsefuse.layers.exchange import Score, check_penalties
 from sparsefuse.layers.options import check_choice
 from sparsefuse.layers.pixels.encoder import Mix, Shared, Stage, at, encoder
 from sparsefuse.layers.pixels.exchange import Places, exchange, exchange_channels, parts_of_channels
@@ -172,15 +172,4 @@ def _check_numbers(threshold: float, score_penalty: float, target_share: float |
     for option, value in (("threshold", threshold), ("target_share", target_share)):
         if value is not None and not 0 <= value <= 1:
             raise ValueError(f"{option} must be from 0 to 1; got {value}")
-    for option, value in (("score_penalty", score_penalty), ("channel_penalty", channel_penalty)):
-        if not 0 <= value < math.inf:
-            raise ValueError(f"{option} must be a number from 0 up; got {value}")
-    if channel_threshold is None:
-        if channel_penalty:
-            raise ValueError(f"channel_penalty={channel_penalty} needs channel_threshold, as in 0.02; got none")
-        return
-    if not channel_threshold >= 0:
-        raise ValueError(f"channel_threshold must be a number from 0 up; got {channel_threshold}")
-    if shared == "all":
-        raise ValueError("channel_threshold compares streams by their own norms; with shared='all' they have one: "
-                         "take shared='all_but_norm'")  # fmt: skip
+    check_penalties(score_penalty, channel_threshold, channel_penalty, shared)
