@@ -24,6 +24,7 @@ ORDER = [
         "tokens",
         "files",
         "recipe",
+        "config_pixels",
         "config",
         "parallel",
         "media",

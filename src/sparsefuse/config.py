@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from sparsefuse.config_pixels import Pixels
 from sparsefuse.recipe import SETTINGS, Recipe
 
 Task = Literal["class", "multilabel", "heads", "regression"]
@@ -125,9 +126,9 @@ class Data:
     """columns to use as modalities; empty = all of them"""
     label: str = "label"
     """the column that holds the label, or several joined by +, whose labels are all to be predicted: verb+noun"""
-    task: Literal["auto", "class", "multilabel", "heads", "regression"] = "auto"
-    """one class; several classes separated by |; one class in each of several columns; a number. auto: read from the
-    labels (a number is a class if whole)"""
+    task: Literal["auto", "class", "multilabel", "heads", "regression", "segment", "translate"] = "auto"
+    """one class; several classes separated by |; one class in each of several columns; a number; a class per pixel; a
+    picture from pictures. auto: read from the labels (a number is a class if whole)"""
     separator: str = "|"
     """what separates several classes in a label, such as a comma; of a list ['a', 'b'] brackets and quotes go too"""
     classes: dict[str, str] = field(default_factory=dict)
@@ -289,6 +290,8 @@ class Config:
     """what `extract` makes: {modality: {extractor: frames, source: video, rate: 10}}; or, of whatever the files are,
     raw = pixels, spectrograms and words, auto = what pretrained encoders make of them, if installed, raw,auto = both,
     the latter as NAME_encoder"""
+    pixels: Pixels = field(default_factory=Pixels)
+    """for data.task segment and translate"""
     train: Train = field(default_factory=Train)
     recipe: Recipe = "paper"
     """what is not set is as in the SFT paper, or as suits small sets (hundreds of clips) or large ones; docs/data.md
