@@ -219,3 +219,9 @@ def test_heads_that_cannot_be_learnt_are_an_error(labels, lists, message):
 def test_numbers_have_no_list():
     with pytest.raises(ValueError, match=r"data\.classes lists classes, but the task is regression"):
         Labels.from_rows(["0.5", "1.5"], columns=("a",), lists={"a": {"x": "0", "y": "1"}})
+
+
+@pytest.mark.parametrize("task", ["segment", "translate"])
+def test_tasks_of_pictures_have_no_labels_of_clips(task):
+    with pytest.raises(ValueError, match=rf"^data\.task is {task}, which is of pictures"):
+        task_of(task, ["a"], ["label"])
