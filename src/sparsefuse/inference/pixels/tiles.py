@@ -4,6 +4,7 @@ Where tiles overlap, their answers are averaged. The weight of each falls to 0 t
 outermost quarter of the overlap: there a tile does not see what is around. So no seam shows.
 """
 
+import itertools
 from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
@@ -58,7 +59,8 @@ def strips(
             share = down.weights(height, values)[:, None, None] * across.weights(width, values)[:, None]
             total[:, :, across.start : across.end] += share * values
             weight[:, across.start : across.end] += share
-        assert total is not None and weight is not None, "a picture has a tile"
+        assert total is not None, "a picture has a tile"
+        assert weight is not None, "and so a weight"
         done = (rows[i + 1].start if i + 1 < len(rows) else height) - top  # of the rows in `total`
         yield Strip(top, total[:, :done] / weight[:done])
         total, weight = _moved_up(total, done, 1), _moved_up(weight, done, 0)
@@ -73,7 +75,7 @@ def spans(size: int, tile: int, overlap: float) -> list[tuple[int, int, int]]:
     most = max(1, int(tile * (1 - overlap)))
     count = 1 + -(-(size - tile) // most)
     starts = [round(i * (size - tile) / (count - 1)) for i in range(count)]
-    common = tile - max(b - a for a, b in zip(starts, starts[1:], strict=False))
+    common = tile - max(b - a for a, b in itertools.pairwise(starts))
     return [(start, start + tile, common) for start in starts]
 
 
