@@ -1,0 +1,1 @@
+"""Layers on point clouds, with the boxes and cameras that belong to them."""
