@@ -28,7 +28,7 @@ from sparsefuse.data.columns import (
 )
 from sparsefuse.data.given import column_of, digest_of, gathered, is_cell, is_file, is_share, labelled, manifest_of
 from sparsefuse.data.labels import parts
-from sparsefuse.data.manifest import JOIN
+from sparsefuse.data.manifest import JOIN, label_columns
 from sparsefuse.data.targets import Targets, array, targets_of
 from sparsefuse.errors import nearest, unknown
 from sparsefuse.features.extract import extract
@@ -306,6 +306,9 @@ class Classifier:
                 "group and clips for valid go with data in memory"
             )
         manifest = manifest_of(given, self._data)
+        names = label_columns(
+            manifest, read_table(manifest), JOIN.join(names), "label", self._given("modalities") or ()
+        )
         self._fitted_to(given, self._streams(columns_of(manifest), set(names)))
         return manifest, Targets({name: [] for name in names})
 

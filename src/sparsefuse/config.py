@@ -125,7 +125,8 @@ class Data:
     modalities: list[str] = field(default_factory=list)
     """columns to use as modalities; empty = all of them"""
     label: str = "label"
-    """the column that holds the label, or several joined by +, whose labels are all to be predicted: verb+noun"""
+    """the column that holds the label, or several joined by +, whose labels are all to be predicted: verb+noun. If
+    there is no column `label`, the only one that may hold labels is taken"""
     task: Literal["auto", "class", "multilabel", "heads", "regression", "segment", "translate"] = "auto"
     """one class; several classes separated by |; one class in each of several columns; a number; a class per pixel; a
     picture from pictures. auto: read from the labels (a number is a class if whole)"""

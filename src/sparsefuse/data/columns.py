@@ -102,6 +102,11 @@ def streams_of(columns: Mapping[str, list[Any]], wanted: Sequence[str] = ()) -> 
     return found
 
 
+def is_stream(cells: Sequence[Any]) -> bool:
+    """Whether a column holds arrays, files or sentences, not a word or a number a clip."""
+    return _kind(cells, any_text=False) in ("array", "file", "text")
+
+
 def write_manifest(out: Path, streams: Streams, columns: Mapping[str, Sequence[object]]) -> Path:
     """Writes arrays as feature files and texts as .txt files below `out`, then manifest.csv, with the other columns as
     text; returns it. If that is there, nothing is written."""

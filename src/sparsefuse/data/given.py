@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from sparsefuse.data.columns import Columns, Streams, axes_of, columns_of
+from sparsefuse.data.columns import Columns, Streams, axes_of, columns_of, is_stream
 from sparsefuse.data.formats import folders
+from sparsefuse.data.labelled import USUAL, only_label
 from sparsefuse.data.targets import targets_of
 from sparsefuse.errors import unknown
 from sparsefuse.files.references import FILES, TABLES, suffix
@@ -21,7 +22,7 @@ def gathered(given: Any, y: Any, names: list[str], valid: Any) -> tuple[Columns,
     if is_share(valid):
         return columns, labels
     theirs, answers = valid if isinstance(valid, tuple) else (valid, None)
-    more, their = labelled(theirs, answers, names)
+    more, their = labelled(theirs, answers, list(labels) if y is None else names)
     for part, other in ((columns, more), (labels, their)):
         for name in part:
             if name not in other:
@@ -41,6 +42,7 @@ def labelled(given: Any, y: Any, names: list[str]) -> tuple[Columns, dict[str, l
             "Classifier requires y to be passed, but the target y is None: arrays have no column of labels"
         )
     if y is None:
+        names = _found(columns, names)
         return columns, {name: column_of(columns, name, "; name it by label=, or give y") for name in names}
     labels, count = targets_of(y), len(next(iter(columns.values())))
     for name, column in labels.items():
@@ -51,6 +53,14 @@ def labelled(given: Any, y: Any, names: list[str]) -> tuple[Columns, dict[str, l
             )
         columns.pop(name, None)
     return columns, labels
+
+
+def _found(columns: Columns, names: list[str]) -> list[str]:
+    """The names, or that of the only column that may be the label, if nobody named another."""
+    if names != [USUAL] or USUAL in columns:
+        return names
+    left = {name: cells for name, cells in columns.items() if not is_stream(cells)}
+    return [only_label(left, "", "label=") or USUAL]
 
 
 def manifest_of(given: str | Path, folder: Path) -> Path:

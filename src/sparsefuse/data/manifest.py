@@ -2,10 +2,11 @@
 
 import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from sparsefuse.data.labelled import USUAL, only_label
 from sparsefuse.errors import unknown
 from sparsefuse.files.references import FEATURES, FILES
 from sparsefuse.files.rows import BLANK, Table, check_ids, numbered, read_table
@@ -18,6 +19,8 @@ MODALITIES = 256
 """more columns of files are not taken for modalities"""
 JOIN = "+"
 """separates the columns of data.label, and their labels"""
+_FLAGS = {"data.label": "--data.label", "label": "label="}
+"""where a name of the label column is given -> how it is typed"""
 
 
 class Row(NamedTuple):
@@ -61,7 +64,7 @@ def read_manifest(
     path = Path(path)
     table = numbered(read_table(path))
     check_ids(path, table)
-    labels = label_columns(path, table, label) if label is not None else []
+    labels = label_columns(path, table, label, streams=modalities) if label is not None else []
     used = _chosen(path, table, labels, modalities) if modalities else _guessed(path, table, labels)
     if separator != "|":
         _separated(path, table, labels, separator)
@@ -70,11 +73,18 @@ def read_manifest(
     return Manifest(path, rows, tuple(used), tuple(labels))
 
 
-def label_columns(path: Path, table: Table, label: str, option: str = "data.label") -> list[str]:
-    """One column, or several joined by +, in any case; a column may have + in its own name.
+def label_columns(
+    path: Path, table: Table, label: str, option: str = "data.label", streams: Collection[str] = ()
+) -> list[str]:
+    """One column, or several joined by +, in any case; a column may have + in its own name. Without a column `label`,
+    the only one that may hold labels (see `only_label`), which none of the `streams` does.
 
     Raises ValueError for another one; `option` is where the caller was given the name.
     """
+    if label == USUAL and not any(column.lower() == USUAL for column in table.columns):
+        left = [name for name in table.columns if not (name in streams or table.holds(name, FILES))]
+        columns = {name: [row[name] for row in table.rows] for name in left if not table.is_text(name)}
+        label = only_label(columns, f"{path}: ", _FLAGS.get(option, option)) or label
     names = [label] if label in table.columns else [name.strip() for name in label.split(JOIN)]
     written = {column.lower(): column for column in table.columns}
     names = [name if name in table.columns else written.get(name.lower(), name) for name in names]

@@ -11,7 +11,8 @@ from sparsefuse.config_checks import check
 from sparsefuse.data.check.screen import summary
 from sparsefuse.data.clips import load_clips
 from sparsefuse.data.formats import prepare
-from sparsefuse.data.manifest import label_columns
+from sparsefuse.data.labelled import unused_people
+from sparsefuse.data.manifest import JOIN, label_columns
 from sparsefuse.experiments.auto import auto
 from sparsefuse.experiments.clock import Clock
 from sparsefuse.features._default import default_features
@@ -62,7 +63,9 @@ def fit(
     clock = Clock.begin(out / "clock.json", time_limit)
     manifest = prepare("folders", source, out / "clips") if source.is_dir() else source
     table = read_table(manifest)
-    label_columns(manifest, table, label, "--label")
+    label = JOIN.join(label_columns(manifest, table, label, "--label"))
+    if person := unused_people(table.columns):
+        log.warning("clips of one %s may be in two splits; rename the column 'group', and each stays in one", person)
     if features == "auto" and RunFolder(out).started:
         features = RunFolder(out).read(Config).features
     if isinstance(features, str) or not features:

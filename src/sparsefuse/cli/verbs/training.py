@@ -26,7 +26,7 @@ def fit(
         method: a fusion method, or auto: several are tried, the poor ones for few epochs, and the best on the
             validation split is kept
         out: the run folder; check.html and report.html, clips/ and features/ are in it too
-        label: column of a manifest's labels
+        label: column of a manifest's labels; without one called label, the only one that may be it is taken
         features: what to extract, as --features.imu.time ms; or, of whatever the files are, auto = what pretrained
             encoders make of them, if installed; raw = pixels, spectrograms and words; raw,auto = both
         epochs: passes over the training clips; 0 = 40 for less than 500 clips, else 20

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from sparsefuse.data.check.files import Files
 from sparsefuse.data.check.rules import Problem, broken
+from sparsefuse.data.labelled import unused_people
 from sparsefuse.data.manifest import Manifest
 from sparsefuse.files.references import AUDIO, IMAGES, TEXTS, VIDEO, split_ref, suffix
 from sparsefuse.files.rows import Table, time_columns
@@ -34,6 +35,8 @@ def _taken_for(column: str, table: Table, manifest: Manifest, files: Files) -> s
         return next((f"{kind} ({usual})" for kind, of in _MEDIA.items() if usual in of), f"media ({usual})")
     if column in files.unread:
         return "sentences" if table.is_text(column) else f"files of an extractor ({usual})"
+    if column == unused_people(table.columns):
+        return "ignored; call it 'group', and each one's clips stay within one split"
     near = difflib.get_close_matches(column, set(_KNOWN) - set(table.columns), n=1)
     return f"ignored{f'; did you mean {near[0]!r}?' if near else ''}"
 
