@@ -29,6 +29,7 @@ ORDER = [
         "parallel",
         "media",
         "metrics",
+        "pixel_metrics",
         "layers",
         "mixup",
         "environment",
