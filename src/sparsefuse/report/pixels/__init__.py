@@ -1,0 +1,1 @@
+"""Scenes, labels and what runs say of them in; pictures for pages, notebooks and files out."""
