@@ -19,6 +19,11 @@ class Cloud(NamedTuple):
     mask: Tensor
     """(B, N) bool, True = a real point"""
 
+    def zeroed(self) -> "Cloud":
+        """The same, with zeros for what is not real, whatever was there."""
+        real = self.mask[..., None]
+        return Cloud(torch.where(real, self.xyz, 0.0), torch.where(real, self.x, 0.0), self.mask)
+
 
 class Boxes(NamedTuple):
     """Boxes of scenes that stand upright, padded to as many."""
