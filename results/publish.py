@@ -14,6 +14,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
+from withdraw import NOTES, notes_of
+
 from sparsefuse.budget import page as search_page
 from sparsefuse.cost.table import ledger
 from sparsefuse.files.whole import write_text
@@ -41,16 +43,20 @@ def main() -> None:
         "each-pixel-method": methods_sections(pixels.methods(), "sparsefuse.methods.pixels"),
     }
     for folder in sorted(path for path in RESULTS.iterdir() if path.is_dir()):
+        notes = notes_of(folder)
         for table in sorted(folder.glob("*-torch*.md")):
-            tables[folder.name] = "\n".join(line for line in table.read_text().splitlines() if line.startswith("|"))
+            lines = [line for line in table.read_text(encoding="utf-8").splitlines() if line.startswith("|")]
+            tables[folder.name] = "\n".join(lines) + notes.get(table.stem, "")
         for table in sorted(folder.glob("*.csv")) if folder.name.startswith(("study-", "budget-")) else ():
-            tables[f"{folder.name}-{table.stem}"] = csv_table(table)
+            tables[f"{folder.name}-{table.stem}"] = csv_table(table) + notes.get(table.stem, "")
     for page in (Path("README.md"), *sorted(Path("docs").rglob("*.md"))):
         fill(page, tables)
 
 
 def file_under(runs: Path, name: str) -> None:
-    """Writes results/<name>/<device>-torch<version>-<precision>.csv and .md; of a study or a search, all it wrote."""
+    """Writes results/<name>/<device>-torch<version>-<precision>.csv and .md; of a study or a search, all it wrote.
+    Notes on what was withdrawn there end."""
+    (RESULTS / name / NOTES).unlink(missing_ok=True)
     if (runs / "study.json").is_file():
         study_page.write_page(runs)
     if (runs / "search.json").is_file():
