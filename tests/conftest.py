@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from sparsefuse import extras
 from sparsefuse.cost import measure
 from sparsefuse.files import whole
 from sparsefuse.layers import ops
@@ -109,6 +110,14 @@ def _one_core() -> Iterator[None]:
     """A grid or a search that is not told how many runs go at a time starts no process: that takes seconds."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("sparsefuse.experiments.grid.cores", lambda: 1)
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _from_an_index() -> Iterator[None]:
+    """Commands that install an extra are those of a package from an index, wherever this one came from."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(extras, "_origin", dict)
         yield
 
 

@@ -1,11 +1,15 @@
 """What an install without extras lacks is said in one sentence, with the command that installs it."""
 
+import json
 import re
 import shutil
 import sys
 import tomllib
+from importlib import metadata
 from importlib.metadata import packages_distributions
 from pathlib import Path
+from types import SimpleNamespace
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -14,10 +18,12 @@ import yaml
 import sparsefuse
 import tiny
 from command import call
+from sparsefuse import extras
 from sparsefuse.extras import need
 from sparsefuse.media.write import write_clip
 
 ROOT = Path(__file__).parent.parent
+ORIGIN = extras._origin
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 SOURCES = sorted(Path(sparsefuse.__file__).parent.rglob("*.py"))
 PAGES = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "configs").rglob("*.yaml"), *SOURCES]
@@ -90,6 +96,41 @@ def test_a_package_that_is_there_and_broken_says_why(tmp_path: Path, monkeypatch
     hint = r"halving needs halved: pip install 'sparsefuse\[ray\]' \(No module named 'quarter_of_it'\)$"
     with pytest.raises(ImportError, match=hint):
         need("halved", "ray", "halving")
+
+
+EDITABLE = {"url": "file://FOLDER", "dir_info": {"editable": True}}
+INSTALLED = {
+    "checkout": (EDITABLE, "FOLDER", "pip install -e 'FOLDER[serve]'"),
+    "checkout, here": (EDITABLE, "", "pip install -e '.[serve]'"),
+    "copy of a folder": ({"url": "file://FOLDER", "dir_info": {}}, "FOLDER", "pip install 'FOLDER[serve]'"),
+    "wheel": ({"url": "file://WHEEL", "archive_info": {}}, "", "pip install 'sparsefuse[serve] @ file://WHEEL'"),
+    "folder that is gone": ({"url": "file:///no/such", "dir_info": {}}, "", "pip install 'sparsefuse[serve]'"),
+    "repository": ({"url": "https://h/sparsefuse.git", "vcs_info": {}}, "", "pip install 'sparsefuse[serve]'"),
+    "index": (None, "", "pip install 'sparsefuse[serve]'"),
+}
+
+
+@pytest.mark.parametrize(("origin", "elsewhere", "command"), INSTALLED.values(), ids=INSTALLED)
+def test_an_extra_comes_from_where_the_package_came(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, origin: dict | None, elsewhere: str, command: str
+) -> None:
+    """The command that an error gives works where it is typed."""
+    folder, wheel = tmp_path / "check out", tmp_path / "sparsefuse-1-py3-none-any.whl"
+    folder.mkdir()
+    (folder / "pyproject.toml").touch()
+    wheel.touch()
+    monkeypatch.chdir(tmp_path if elsewhere else folder)
+    noted = origin and json.dumps(origin).replace("FOLDER", folder.as_uri().removeprefix("file://"))
+    noted = noted and noted.replace("WHEEL", str(wheel))
+    monkeypatch.setattr(extras, "_origin", ORIGIN)
+    monkeypatch.setattr(metadata, "distribution", lambda _: SimpleNamespace(read_text=lambda _: noted))
+    assert extras.install_command("serve") == command.replace("FOLDER", str(folder)).replace("WHEEL", str(wheel))
+
+
+def test_a_package_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(extras, "_origin", ORIGIN)
+    monkeypatch.setattr(metadata, "distribution", Mock(side_effect=metadata.PackageNotFoundError))
+    assert extras.install_command("hub") == "pip install 'sparsefuse[hub]'"
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ from importlib.metadata import PackageNotFoundError
 import torch
 
 from sparsefuse import __version__
-from sparsefuse.extras import requirements, versions
+from sparsefuse.extras import install_command, requirements, versions
 from sparsefuse.layers import ops
 
 
@@ -40,5 +40,5 @@ def _packages() -> dict[str, str]:
             f"{package} {found.get(package, 'missing')}" for package in packages
         )
         if extra and len(found) < len(packages):
-            texts[f"extra {extra}"] += f": pip install 'sparsefuse[{extra}]'"
+            texts[f"extra {extra}"] += f": {install_command(extra)}"
     return texts

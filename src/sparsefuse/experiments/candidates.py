@@ -8,6 +8,7 @@ from sparsefuse.config import Config
 from sparsefuse.data.clips import Clips
 from sparsefuse.data.stems import made_by, stems_for
 from sparsefuse.experiments.variants import Variant, methods_of
+from sparsefuse.extras import install_command
 from sparsefuse.methods import BASELINE
 
 log = logging.getLogger(__name__)
@@ -27,7 +28,7 @@ def candidates_of(config: Config, clips: Clips) -> list[Variant]:
     stems = {name: one.stem for name, one in proposed.items() if one.stem}
     methods, found = METHODS if len(clips.features) > 1 else ALONE, []
     if BASELINE in methods and not find_spec("sklearn"):
-        log.warning("no candidate baseline: it needs scikit-learn (pip install 'sparsefuse[baseline]')")
+        log.warning("no candidate baseline: it needs scikit-learn (%s)", install_command("baseline"))
         methods = [name for name in methods if name != BASELINE]
     for variant in methods_of(config, methods, Path()):
         if variant.method == BASELINE:  # it reads the streams as they are, and no epoch is trained

