@@ -37,6 +37,7 @@ ORDER = [
         "pixel_model",
         "data",
         "baseline",
+        "rooms",
     ),
     *("features", "methods", "config_checks", "cost", "runs", "report", "training", "inference", "experiments"),
     *(
