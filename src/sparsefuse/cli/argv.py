@@ -12,7 +12,7 @@ from sparsefuse.files.references import FILES, suffix
 STRINGS = ("--methods", "--modalities", "--data.modalities", "--data.split.test_groups", "--data.split.folds",
            "--study.experiments", "--device_profile", "--host_name", "--allow_origin", "--roots",
            "--distill.teachers")  # fmt: skip
-LISTS = ("--seeds", "--values", "--study.seeds", "--study.t1_seeds", "--data.split.fractions")
+LISTS = ("--seeds", "--values", "--study.seeds", "--study.t1_seeds", "--data.split.fractions", "--fractions")
 MAPPINGS = ("--lengths", "--features", "--options")
 
 
@@ -22,6 +22,8 @@ def spelled_out(argv: list[str], with_config: Container[str]) -> list[str]:
     end = argv.index("--") if "--" in argv else len(argv)
     argv = [f"./{arg}" if arg[:1] == "-" and arg != "-" and (i > end or _is_file(arg)) else arg
             for i, arg in enumerate(argv) if i != end]  # fmt: skip
+    if argv[:2] == ["generate", "rooms"]:
+        argv[:2] = ["generate-rooms"]
     argv = [part for arg in argv for part in (arg.split("=", 1) if re.match(r"--[\w.-]+=", arg) else [arg])]
     argv = [arg.replace("-", "_").replace("__", "--", 1) if re.match(r"--\w", arg) else arg for arg in argv]
     if len(argv) > 1 and argv[0] in with_config and not argv[1].startswith("-"):

@@ -3,12 +3,12 @@
 from collections.abc import Callable
 
 from sparsefuse.cli.verbs.adapting import distill, ensemble, finetune, pull, push, remember
-from sparsefuse.cli.verbs.data import check, demo, export_features, extract, generate, prepare, recipes
+from sparsefuse.cli.verbs.data import check, demo, export_features, extract, generate, generate_rooms, prepare, recipes
 from sparsefuse.cli.verbs.studies import ablate, budget, compare, cost, search_views, study
 from sparsefuse.cli.verbs.training import eval, fit, report, train
 from sparsefuse.cli.verbs.using import env, explain, export, predict, serve
 
-_DATA = (demo, prepare, generate, extract, check, export_features)
+_DATA = (demo, prepare, generate, generate_rooms, extract, check, export_features)
 _RUNS = (fit, train, eval, report, compare, ablate, study, budget, search_views, cost)
 _USE = (predict, explain, export, serve, env)
 _ADAPT = (distill, ensemble, finetune, remember, push, pull)

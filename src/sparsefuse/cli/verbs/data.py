@@ -70,6 +70,36 @@ def generate(
     )
 
 
+def generate_rooms(
+    out: Path,
+    scenes: int = 1200,
+    size: int = 96,
+    seed: int = 0,
+    clouds: bool = False,
+    frames: int = 1,
+    points: int = 4096,
+    fractions: tuple[float, float, float] = (0.75, 0.1, 0.15),
+    jobs: int = 0,
+) -> None:
+    """Generates pictures of rooms with known truth, to label pixels, to translate and to detect; also `generate rooms`.
+
+    Args:
+        out: folder for the pictures, manifest.csv, segment.yaml and translate.yaml; a rerun makes only what is missing
+        scenes: how many; more scenes of the same seed begin with the same ones
+        size: rows and columns of a picture
+        seed: seed of the set: no two have a scene in common
+        clouds: write clouds of points, boxes and cameras too
+        frames: pictures of a scene, from as many places, of which its cloud is made; the first is in the manifest
+        points: of a cloud
+        fractions: shares of train, valid and test
+        jobs: processes; 0 = one per core
+    """
+    from sparsefuse.rooms import generate
+
+    more: dict[str, Any] = {"frames": frames, "num_points": points, "fractions": fractions, "jobs": jobs}
+    print(generate(out, scenes, size, seed, clouds=clouds, **more))
+
+
 def extract(
     manifest: Path,
     out: Path,
