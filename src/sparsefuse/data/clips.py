@@ -1,7 +1,7 @@
 """The data of a run: three datasets, and the sizes and statistics of the training split."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable
 from functools import partial
 from pathlib import Path
 from statistics import median
@@ -120,13 +120,13 @@ def load_clips(data: Data, root: Path) -> Clips:
         tokens={name: sum(counts) for name, counts in lengths.items()},
         typical={name: round(median(counts)) for name, counts in lengths.items()},
         stats=stats,
-        skips=[*_lost_before(manifest, prepared.features), *prepared.skips],
+        skips=[*lost_before(manifest, prepared.features), *prepared.skips],
         problems=in_order([*problems, *odd_classes(prepared.labels)]),
         seen=sorted({prepared.hashes[ref] for row in judged for ref in row.files.values()} - {""}),
     )
 
 
-def _lost_before(manifest: Manifest, features: Mapping[str, int]) -> list[Skip]:
+def lost_before(manifest: Manifest, features: Collection[str]) -> list[Skip]:
     """What was left out when the manifest was made, as skipped.jsonl beside it says: clips that it does not name, and
     modalities of clips that it names."""
     path = manifest.root / "skipped.jsonl"
@@ -135,10 +135,10 @@ def _lost_before(manifest: Manifest, features: Mapping[str, int]) -> list[Skip]:
     return [s for s in skips if (s.modality in features if s.id in named else not s.modality)]
 
 
-def tell_problems(clips: Clips, leaks: Literal["stop", "warn"]) -> None:
+def tell_problems(problems: Iterable[Problem], leaks: Literal["stop", "warn"]) -> None:
     """Logs a line for each kind of problem; with "stop", raises ValueError for those that `check` calls errors."""
     kinds: dict[str, list[Problem]] = {}
-    for problem in clips.problems:
+    for problem in problems:
         kinds.setdefault(problem.kind, []).append(problem)
     for kind, found in kinds.items():
         text = f"{kind}: {found[0].message}{f', and {len(found) - 1} more' if len(found) > 1 else ''}"

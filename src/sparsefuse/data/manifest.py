@@ -14,7 +14,14 @@ from sparsefuse.files.rows import BLANK, Table, check_ids, numbered, read_table
 log = logging.getLogger(__name__)
 
 SPLITS = ("train", "valid", "test")
-_SPLIT_WORDS = {"val": "valid", "validation": "valid", "dev": "valid", "training": "train", "testing": "test"}
+_SPLIT_WORDS = {
+    "val": "valid",
+    "validation": "valid",
+    "dev": "valid",
+    "training": "train",
+    "learn": "train",
+    "testing": "test",
+}
 MODALITIES = 256
 """more columns of files are not taken for modalities"""
 JOIN = "+"

@@ -91,7 +91,7 @@ def prepare(
     names = sorted(name for name in modalities if features is None or name in features)
     if not media:
         names = _not_media(rows, names)
-    losses = _Losses(strict)
+    losses = Losses(strict)
     shapes = _read_all(rows, root, names, losses, read)
     train = rows.get("train") or [row for part in rows.values() for row in part]
     widths = dict(features) if features else _widths(train, shapes, names, losses.skips)
@@ -114,7 +114,7 @@ def prepare(
     return Prepared(usable, labels, widths, lengths, hashes, losses.skips)
 
 
-class _Losses:
+class Losses:
     """Collects skips; in strict mode the first one is raised."""
 
     def __init__(self, strict: bool) -> None:
@@ -147,7 +147,7 @@ def _read_all(
     rows: Mapping[str, Sequence[Row]],
     root: Path,
     names: Sequence[str],
-    losses: _Losses,
+    losses: Losses,
     read: Read,
 ) -> dict[str, dict[str, Shape]]:
     """Row id -> modality -> shape, for the files that can be read."""
@@ -179,7 +179,7 @@ def _widths(
     return widths
 
 
-def _fitting(row: Row, shapes: dict[str, Shape], widths: dict[str, int], losses: _Losses) -> Row:
+def _fitting(row: Row, shapes: dict[str, Shape], widths: dict[str, int], losses: Losses) -> Row:
     """The row with the modalities that could be read and have the right width."""
     files: dict[str, str] = {}
     for name, shape in shapes.items():
@@ -191,7 +191,7 @@ def _fitting(row: Row, shapes: dict[str, Shape], widths: dict[str, int], losses:
     return row._replace(files=files)
 
 
-def _complete(row: Row, labels: Labels, losses: _Losses) -> bool:
+def _complete(row: Row, labels: Labels, losses: Losses) -> bool:
     if not row.files:
         losses.add(row, "", "no usable modality")
         return False

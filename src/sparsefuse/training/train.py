@@ -112,7 +112,7 @@ def train(
             return out
         clips = load_clips(config.data, Path())
         if rank.first or config.data.leaks == "stop":
-            tell_problems(clips, config.data.leaks)
+            tell_problems(clips.problems, config.data.leaks)
         options, spent = options_of(config), 0.0
         if config.method == BASELINE:
             model, options, spent = fitted(config, clips, options, rank.device)

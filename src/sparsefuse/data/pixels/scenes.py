@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol
 
+import torch
 from torch import Tensor
 
 from sparsefuse.config_pixels import PictureStream
@@ -18,7 +19,8 @@ class Scene(NamedTuple):
     fields: dict[str, Tensor]
     """stream -> (H, W, F) float, normalised; a stream that the sample lacks is left out"""
     target: Tensor
-    """(H, W) int64, a class or the number that is ignored; or the picture to translate to, (H, W, C) float, -1 to 1"""
+    """(H, W) int64, a class or the number that is ignored; or the picture to translate to, (H, W, C) float, -1 to 1
+    (beyond it only where depth is beyond that of training), NaN where no depth was measured"""
 
 
 class SceneBatch(NamedTuple):
@@ -30,7 +32,7 @@ class SceneBatch(NamedTuple):
     target: Tensor
     """(B, H, W) or (B, H, W, C); padding has the number that is ignored, or 0"""
     mask: Tensor
-    """(B, H, W) bool, True = a pixel of the sample"""
+    """(B, H, W) bool, True = a pixel of the sample; False also where its target is not known"""
 
 
 class SceneDataset(Protocol):
@@ -65,3 +67,5 @@ class Scenes(NamedTuple):
     """rows and columns: medians of the training split"""
     fingerprints: dict[str, Fingerprint]
     skips: list[Skip]
+    target_stats: tuple[Tensor, Tensor] = (torch.zeros(0), torch.ones(0))
+    """(C,) in translation: a target is the picture as it is read (of depth, metres), less the first, over the second"""
