@@ -47,6 +47,8 @@ class Clips(NamedTuple):
     """modality -> N summed over the training clips"""
     typical: dict[str, int]
     """modality -> median N among the training clips"""
+    stored: dict[str, int]
+    """the same of their files, before streams are cut or resampled"""
     stats: Stats | None
     skips: list[Skip]
     problems: list[Problem]
@@ -99,9 +101,10 @@ def load_clips(data: Data, root: Path) -> Clips:
         )
 
     train = [(name, row.files[name]) for row in prepared.rows["train"] for name in sorted(row.files)]
-    lengths: dict[str, list[int]] = {name: [] for name in prepared.features}
+    stored: dict[str, list[int]] = {name: [] for name in prepared.features}
     for name, ref in train:
-        lengths[name].append(fit.after(name, reading.lengths[ref]))
+        stored[name].append(reading.lengths[ref])
+    lengths = {name: [fit.after(name, count) for count in counts] for name, counts in stored.items()}
 
     def measured() -> Stats:
         if reading.train(prepared.features) == train:
@@ -119,6 +122,7 @@ def load_clips(data: Data, root: Path) -> Clips:
         longest={name: max(counts) for name, counts in lengths.items()},
         tokens={name: sum(counts) for name, counts in lengths.items()},
         typical={name: round(median(counts)) for name, counts in lengths.items()},
+        stored={name: round(median(counts)) for name, counts in stored.items()},
         stats=stats,
         skips=[*lost_before(manifest, prepared.features), *prepared.skips],
         problems=in_order([*problems, *odd_classes(prepared.labels)]),

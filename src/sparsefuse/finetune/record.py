@@ -62,7 +62,8 @@ def write_run(
 def _result(
     run: RunFolder, facts: ModelFacts, done: Outcome, settings: Settings, *, manifest: Path, measured: bool
 ) -> Result:
-    validated, trial, labels = done.validated, done.trial, done.clips.labels
+    validated, trial, labels, before = done.validated, done.trial, done.clips.labels, run.get(Result)
+    cost = cost_of(done.model, facts.typical, count(done.model, facts.typical), measured=measured)
     return Result(
         method=facts.method,
         name=facts.name,
@@ -79,7 +80,7 @@ def _result(
         splits={"train": len(done.clips.samples), "valid": 0, "test": len(trial.clips.samples) if trial else 0},
         clips={"train": done.clips.fingerprint} | ({"test": trial.clips.fingerprint} if trial else {}),
         skipped=len(done.clips.skips),
-        cost=cost_of(done.model, facts.typical, count(done.model, facts.typical), measured=measured),
+        cost=replace(cost, features_gmacs=before.cost.features_gmacs if before else {}),
         finetune=Finetune(
             settings=settings.to_json(),
             held_out=Change(validated.before, validated.after),

@@ -3,7 +3,7 @@
 import logging
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -56,7 +56,9 @@ def ensemble(
     seen = [each.seen() for each in folders]
     if all(hashes is not None for hashes in seen):  # else it cannot tell
         folder.write_seen(sorted(set().union(*(hashes or () for hashes in seen))))
-    _score(folder, config, joined, measured=measured, trust_code=trust_code)
+    results = [result for each in folders if (result := each.get(Result))]
+    encoders = {name: gmacs for result in results for name, gmacs in result.cost.features_gmacs.items()}
+    _score(folder, config, joined, encoders, measured=measured, trust_code=trust_code)
     if out.is_dir():
         out.rmdir()
     os.replace(half, out)
@@ -68,8 +70,16 @@ def _config(first: Config, joined: Joined) -> Config:
     return replace(first, data=replace(first.data, modalities=sorted(joined.facts.features)), method=ENSEMBLE)
 
 
-def _score(folder: RunFolder, config: Config, joined: Joined, *, measured: bool, trust_code: bool) -> None:
-    """calibration.json, predictions.csv and result.json."""
+def _score(
+    folder: RunFolder,
+    config: Config,
+    joined: Joined,
+    encoders: Mapping[str, float],
+    *,
+    measured: bool,
+    trust_code: bool,
+) -> None:
+    """calibration.json, predictions.csv and result.json. `encoders`: what made the features costs, by modality."""
     facts, found = joined.facts, dict[str, Predicted]()
     there = Path(config.data.manifest).is_file()
     if not there:
@@ -83,6 +93,7 @@ def _score(folder: RunFolder, config: Config, joined: Joined, *, measured: bool,
     members = zip(members_of(joined.model), facts.models, strict=True)
     each = [count.count(member.model, dict(model.typical)) for member, model in members]
     counted = count.CountedCost(*map(sum, zip(*each, strict=True)))
+    cost = cost_of(joined.model, facts.typical, counted, measured=measured)
     result = Result(
         method=ENSEMBLE,
         name=facts.name,
@@ -99,7 +110,7 @@ def _score(folder: RunFolder, config: Config, joined: Joined, *, measured: bool,
         splits={split: clips.count for split, clips in facts.clips.items()},
         clips=facts.clips,
         skipped=0,
-        cost=cost_of(joined.model, facts.typical, counted, measured=measured),
+        cost=replace(cost, features_gmacs=dict(encoders)),
         heads=facts.labels.heads or None,
     )
     write_result(folder, result, found.get("test"), facts.labels)

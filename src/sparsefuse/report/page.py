@@ -56,7 +56,7 @@ def runs_table(rows: list[Row], failed: Sequence[str] = ()) -> Table:
     titles, lines = table_cells(rows)
     shown, main = _shown_metrics(rows), rows[0].main
     place = 2 + shown.index(main) if main in rows[0].metrics else None
-    fitting = [i for i in range(len(titles)) if i < 2 or i == place or i >= len(titles) - 5]
+    fitting = [i for i in range(len(titles)) if i < 2 or i == place or i >= titles.index("GMACs")]
     return Table("", titles, lines, warnings=table_warnings(rows), failed=list(failed), main=place, fitting=fitting,
                  values=_unrounded(rows), chart=_trade_off(rows))  # fmt: skip
 
@@ -121,14 +121,16 @@ def table_cells(rows: list[Row]) -> tuple[list[str], list[list[str]]]:
     metrics = _shown_metrics(rows)
     valid = "Valid " if rows[0].split == "valid" else ""
     units = [f"{valid}{metric(m).title}{' %' if metric(m).share else ''}" for m in metrics]
-    titles = ["Method", "n", *units, "GMACs", f"{_TIMES} {rows[0].reference}", "Parameters", "Memory MB",
-              "Latency ms"]  # fmt: skip
+    encoded = any(row.features_gmacs for row in rows)
+    costs = ["GMACs", f"{_TIMES} {rows[0].reference}", *["Features GMACs"] * encoded, "Parameters", "Memory MB"]
+    titles = ["Method", "n", *units, *costs, "Latency ms"]
     lines = []
     for row in rows:
         relative = _NONE if row.relative is None else f"{significant(row.relative, 2)}{_TIMES}"
         parameters = _NONE if row.parameters is None else f"{row.parameters:,.0f}"
         lines.append([row.name, str(row.n), *(_stat(m, row.metrics.get(m)) for m in metrics), significant(row.gmacs),
-                      relative, parameters, significant(row.memory_mb), significant(row.latency_ms)])  # fmt: skip
+                      relative, *[significant(row.features_gmacs)] * encoded, parameters, significant(row.memory_mb),
+                      significant(row.latency_ms)])  # fmt: skip
     return titles, lines
 
 

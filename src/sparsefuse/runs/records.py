@@ -262,6 +262,8 @@ class Cost:
     load: float | None = None
     doubt: str = ""
     """why times cannot be trusted"""
+    features_gmacs: Mapping[str, float] = field(default_factory=dict)
+    """modality -> what the packaged encoder that made its features costs a clip, in no other figure here"""
 
 
 @dataclass(frozen=True)

@@ -109,6 +109,8 @@ class Row(NamedTuple):
     """GMACs over those of the reference."""
     reference: str
     """sft if its GMACs are known, else the cheapest method but for the baseline."""
+    features_gmacs: float | None
+    """Of the packaged encoders that made its features, which no other figure includes; None if none did."""
     paper_gmacs: float | None
     parameters: float | None
     memory_mb: float | None
@@ -178,7 +180,10 @@ def summarise(runs: list[Run]) -> list[Row]:
         warnings = [f"{warning} ({count} of {len(group)} runs)" for warning, count in shares.items()]
         stats, doubts = _metrics(group, split), [run.result.cost.doubt for run in group if run.result.cost.doubt]
         doubt = f"{doubts[0]}; {remeasure}" if doubts and costs["latency_ms"] is None else ""
-        rows.append(Row(name, seeds, stats, split, main, warnings, doubt, gmacs[name], relative, reference, **costs))
+        encoders = mean(sum(run.result.cost.features_gmacs.values()) or None for run in group)
+        rows.append(
+            Row(name, seeds, stats, split, main, warnings, doubt, gmacs[name], relative, reference, encoders, **costs)
+        )
     return sorted(rows, key=_worst_last)
 
 

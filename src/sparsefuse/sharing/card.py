@@ -114,6 +114,8 @@ def _cost(result: Result | None, env: Environment | None) -> str:
         return "Not measured."
     cost = result.cost
     rows = ["| | per clip |", "|:--|--:|", f"| multiply-adds | {cost.gmacs:.4g} GMACs |"]
+    for name, gmacs in sorted(cost.features_gmacs.items()):
+        rows.append(f"| besides, the encoder that makes {markdown(name)} | {gmacs:.4g} GMACs |")
     rows.append(f"| parameters | {cost.parameters:,} |")
     if cost.latency_ms is not None:
         rows.append(f"| latency, batch 1 | {cost.latency_ms:.2f} ms |")

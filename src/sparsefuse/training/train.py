@@ -26,6 +26,7 @@ from sparsefuse.baseline import UNTRAINED
 from sparsefuse.config import Config, ConfigLike
 from sparsefuse.config_checks import check_config, check_one_test_split
 from sparsefuse.cost import count
+from sparsefuse.cost.encoders import encoders_gmacs
 from sparsefuse.data.augment import augment
 from sparsefuse.data.batches import LengthBuckets, collate
 from sparsefuse.data.clips import Clips, load_clips, tell_problems
@@ -36,7 +37,7 @@ from sparsefuse.methods import BASELINE, build, option_names
 from sparsefuse.model import FusionModel
 from sparsefuse.runs.calibration import calibrate
 from sparsefuse.runs.folder import RunFolder
-from sparsefuse.runs.records import Cost, Epoch, Result, Scores
+from sparsefuse.runs.records import Cost, Epoch, ModelFacts, Result, Scores
 from sparsefuse.runs.scoring import Predicted, cost_of, scores, write_result
 from sparsefuse.runs.weights import read_weights, write_weights
 from sparsefuse.tokens import Batch, HeadOutputs, Tokens
@@ -141,7 +142,10 @@ def train(
         if rank.first:
             if tested and config.train.replay:  # a run whose test is left out is a trial
                 replay.keep(folder, model, clips.splits["train"], config.train.replay)
-            cost = replace(cost_of(model, clips.typical, counted, measured=measured), **costs)
+            extractors = folder.read(ModelFacts).extractors
+            encoders = encoders_gmacs(extractors, {name: clips.stored[name] for name in model.modalities})
+            cost = cost_of(model, clips.typical, counted, measured=measured)
+            cost = replace(cost, features_gmacs=encoders, **costs)
             run.write_result(name or config.method, run.predict_alone("valid"), test, cost)
         distributed.leave()
         return out
