@@ -45,7 +45,7 @@ def test_another_recipe_changes_what_the_first_one_set() -> None:
     small = Config.load(own, recipe="small")
     assert settings_of(small)["data"] == SMALL["data"]
     assert settings_of(small)["train"] == {**SMALL["train"], "epochs": 7}
-    assert Config.load(small, recipe="paper") == own
+    assert Config.load(small, recipe="auto") == own
 
 
 def test_the_command_line_takes_it_below_the_yaml_and_its_other_flags(

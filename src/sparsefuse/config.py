@@ -294,9 +294,9 @@ class Config:
     pixels: Pixels = field(default_factory=Pixels)
     """for data.task segment and translate"""
     train: Train = field(default_factory=Train)
-    recipe: Recipe = "paper"
+    recipe: Recipe = "auto"
     """what is not set is as in the SFT paper, or as suits small sets (hundreds of clips) or large ones; docs/data.md
-    says what each sets"""
+    says what each sets. auto: the paper's, and with --method auto also the one for so many clips"""
     seed: int = 0
     """seed of the weights, the order of samples, dropout and mixup"""
     distill: Distill = field(default_factory=Distill)

@@ -3,9 +3,10 @@
 from collections.abc import Mapping
 from typing import Any, Literal
 
-Recipe = Literal["paper", "small", "large"]
+Recipe = Literal["auto", "paper", "small", "large"]
 
 SETTINGS: Mapping[str, dict[str, Any]] = {
+    "auto": {},
     "paper": {},
     "small": {
         "data": {"noise": 0.2, "modality_dropout": 0.15},
@@ -21,4 +22,4 @@ SETTINGS: Mapping[str, dict[str, Any]] = {
         },
     },
 }
-"""recipe -> what it sets, by section; paper: the defaults"""
+"""recipe -> what it sets, by section; auto and paper: nothing, the defaults are the paper's"""

@@ -274,6 +274,7 @@ def test_a_setting_that_differs_is_named_and_those_that_change_nothing_are_free(
     folder, config = RunFolder(tmp_path), Config()
     folder.write(config)
     folder.check_same(dataclasses.replace(config, train=dataclasses.replace(config.train, workers=3)))
+    folder.check_same(dataclasses.replace(config, recipe="paper"))
     with pytest.raises(ValueError, match=r"was started with train\.epochs=20, not 7; give another folder"):
         folder.check_same(dataclasses.replace(config, train=dataclasses.replace(config.train, epochs=7)))
     with pytest.raises(ValueError, match=r"was started with a\.b=1, not None"):

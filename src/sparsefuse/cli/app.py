@@ -80,7 +80,7 @@ def _parsed(argv: list[str]) -> tuple[str, dict[str, Any]]:
             argv[1:1] = ["--config", ""]
         place = argv.index("--config") + 1
         tree = read_tree(Path(argv[place])) if argv[place] else _student(argv[place + 1 :]) if taught else {}
-        recipe = argv[-argv[::-1].index("--recipe")] if "--recipe" in argv[:-1] else tree.get("recipe", "paper")
+        recipe = argv[-argv[::-1].index("--recipe")] if "--recipe" in argv[:-1] else tree.get("recipe", "auto")
         argv[place] = json.dumps(with_recipe(tree | {"recipe": recipe}), default=str)
     parser = _parser(argv)
     argv = on_top(argv, lambda rest: vars(parser.parse_args(rest)[rest[0]]))

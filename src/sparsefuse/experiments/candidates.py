@@ -22,7 +22,7 @@ MANY = 3000
 
 
 def candidates_of(config: Config, clips: Clips) -> list[Variant]:
-    """Every method by the configuration's recipe, and if that is the default, by the one for so many clips too. Long
+    """Every method by the configuration's recipe; if none was chosen, by the paper's and that for so many clips. Long
     raw streams get the stems that `check` proposes, and small positions, unless a stem is configured."""
     proposed = stems_for(clips.typical, clips.features, made_by(Path(config.data.manifest).parent))
     stems = {name: one.stem for name, one in proposed.items() if one.stem}
@@ -38,8 +38,11 @@ def candidates_of(config: Config, clips: Clips) -> list[Variant]:
         mine = {name: stem for name, stem in stems.items() if variant.options.get("modality", name) == name}
         small = {} if "pos_embed" in given else {"pos_embed": {"scale": 0.1}}  # else they drown out what a stem makes
         options = variant.options if "stem" in given or not mine else {**variant.options, **small, "stem": mine}
-        found.append(variant._replace(options=options))
-        if config.recipe == "paper":
-            recipe = "small" if len(clips.splits["train"]) < MANY else "large"
-            found.append(variant._replace(name=f"{variant.name}, {recipe}", options=options, recipe=recipe))
+        variant = variant._replace(options=options)
+        if config.recipe != "auto":
+            found.append(variant)
+            continue
+        recipe = "small" if len(clips.splits["train"]) < MANY else "large"
+        found.append(variant._replace(recipe="paper"))
+        found.append(variant._replace(name=f"{variant.name}, {recipe}", recipe=recipe))
     return found
