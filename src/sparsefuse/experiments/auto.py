@@ -128,7 +128,7 @@ def _candidate(cell: Cell, gmacs: float | None, main: str, left_out: dict[str, s
     if cell.name in left_out or result is None:
         return Candidate(cell.name, gmacs, left_out=left_out.get(cell.name, "no time was left"))
     score = result.valid[main]
-    interval = wilson(score, result.splits["valid"]) if result.task == "class" else None
+    interval = wilson(score, result.splits["valid"]) if main == "top1" else None  # a share of clips
     return Candidate(cell.name, result.cost.gmacs, result.epochs, score, interval)
 
 

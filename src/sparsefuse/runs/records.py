@@ -300,7 +300,7 @@ class Candidate:
     score: float | None = None
     """of the validation split; None if it was not trained"""
     interval: tuple[float, float] | None = None
-    """95 %, over validation clips"""
+    """95 %, over validation clips; None where the score is no share of them, as mAP and MAE"""
     left_out: str = ""
     """why it was not trained, or failed"""
 

@@ -27,12 +27,19 @@ def stop_if(failed: list[str]) -> None:
 
 
 def print_run(out: Path) -> None:
-    """One run's row, on the screen."""
+    """One run's row, on the screen; before it, with validation scores, what it was chosen among, of which it alone was
+    tested."""
     from rich.console import Console
 
+    from sparsefuse.report.choice import table_of_choice
     from sparsefuse.report.page import read_runs, runs_table, summarise
 
-    Console().print(runs_table(summarise(read_runs(out))))
+    runs = read_runs(out)
+    own = [run for run in runs if run.folder == out] or runs  # or those of its folds
+    for run in own:
+        if run.choice:
+            Console().print(table_of_choice(run.choice))
+    Console().print(runs_table(summarise(own)))
 
 
 def print_next(run: Path, manifest: Path | None = None) -> None:
