@@ -1,5 +1,6 @@
 """What a search may propose: options that `build` takes, and none that the budget does not allow."""
 
+import json
 import sys
 from pathlib import Path
 
@@ -42,6 +43,28 @@ def asked(prices: Prices, *, seed: int = 0, count: int = 6, told: float = 0.5) -
         found.append(candidate)
         proposals.tell(candidate, told)
     return found, proposals
+
+
+def test_what_a_model_reads_is_searched_if_asked_for(clips: Clips, tmp_path: Path) -> None:
+    three = {"a": 3, "b": 4, "c": 5}
+    assert "modalities" not in space_of("sft", {}, three, ["all"]).axes
+    read = space_of("sft", {}, three, ["each", "leave-one-out"]).axes["modalities"]
+    lists = [["a", "b", "c"], ["a"], ["b"], ["c"], ["b", "c"], ["a", "c"], ["a", "b"]]
+    assert read == Choice(tuple(map(json.dumps, lists)), '["a", "b", "c"]')
+    of_two = space_of("sft", {"modalities": ["b", "c"]}, three, ["leave-one-out"])
+    assert of_two.options({"modalities": '["c"]', "num_heads": 1}) == {"modalities": ["c"], "num_heads": 1, "dim": 8}
+    assert of_two.axes["modalities"] == Choice(('["b", "c"]', '["c"]', '["b"]'), '["b", "c"]')
+    assert "modalities" not in space_of("unimodal", {"modality": "a"}, three, ["each"]).axes
+
+    prices = prices_of(clips, tmp_path, gmacs=1.0)
+    spaces, starts = affordable({"sft": CONFIGURED["sft"]}, prices, ["each"])
+    assert [point["modalities"] for _, point in starts] == ['["rgb", "sound"]', '["rgb"]']  # rgb is shorter
+    proposals = Proposals(spaces, starts, prices, seed=0, higher_is_better=True)
+    found = [proposals.ask() for _ in range(6)]
+    assert {len(one.options["modalities"]) for one in found} == {1, 2}
+    single = next(one for one in found if one.options["modalities"] == ["rgb"])
+    model = build("sft", clips.features, 3, lengths=clips.longest, **single.options)
+    assert model.modalities == ("rgb",)
 
 
 def test_the_axes_of_sft_are_the_issues() -> None:

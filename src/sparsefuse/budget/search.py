@@ -12,7 +12,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
 from sparsefuse.budget.chosen import write_yaml
 from sparsefuse.budget.finals import Finals
@@ -32,8 +32,9 @@ from sparsefuse.config import Config, ConfigLike
 from sparsefuse.config_checks import check_config
 from sparsefuse.data.clips import Clips, load_clips
 from sparsefuse.data.fingerprint import Fingerprint
+from sparsefuse.errors import unknown
 from sparsefuse.experiments.grid import usual_jobs
-from sparsefuse.experiments.variants import check_once
+from sparsefuse.experiments.variants import Subsets, check_once
 from sparsefuse.files.typed import from_json
 from sparsefuse.files.whole import read_json, write_json, write_text
 from sparsefuse.methods import fusions
@@ -77,6 +78,7 @@ def budget(
     seeds: Sequence[int] = (1, 2, 3),
     finalists: int = 3,
     refit: bool = False,
+    modalities: Sequence[Subsets] = ("all",),
     out: str | Path = "runs/budget",
     root: str | Path = "",
     jobs: int = 0,
@@ -86,7 +88,8 @@ def budget(
 
     `config` and `fields` are what `Config.load` takes; without `methods` the configuration's is searched, or of "auto"
     all but unimodal. The budget of one clip of median length: `gmacs` (multiply-adds in units of 1e9), `latency_ms` on
-    this machine, `memory_mb` of a training step's activations, `params` trained. `root` is the folder that the
+    this machine, `memory_mb` of a training step's activations, `params` trained. `modalities`: which ones a model reads
+    is searched, too, each = all or any alone, leave-one-out = all or all but one. `root` is the folder that the
     manifest's path is relative to; `jobs`: runs at a time, 0 = one per core, or one on a GPU.
 
     `epochs` is the length of a trial, by default that of the configuration; trials use the configuration's seed. The
@@ -110,7 +113,7 @@ def budget(
         methods = fusions()
     methods = list(methods) or [config.method]
     config = dataclasses.replace(config, method=methods[0])
-    _check(config, limits, methods, seeds, trials=trials, finalists=finalists)
+    _check(config, limits, methods, seeds, modalities, trials=trials, finalists=finalists)
     split = config.data.split
     split = dataclasses.replace(split, folds=[]) if split.test_groups else split
     full = dataclasses.replace(config, data=dataclasses.replace(config.data, split=split))
@@ -122,12 +125,13 @@ def budget(
     jobs = jobs or usual_jobs(config.train.device)
     settings = {"limits": limits._asdict(), "methods": methods, "trials": trials, "epochs": short.train.epochs}
     settings |= {"seeds": list(seeds), "finalists": finalists}
+    settings |= {} if list(modalities) == ["all"] else {"modalities": list(modalities)}
     together = _begin(out, {**asdict(full), "budget": settings}, clips, max(jobs, ROUND))
 
     goal = Goal(MAIN_METRIC[clips.labels.task])
     prices = Prices(limits, clips, device_of(config.train.device), out / "candidates.jsonl")
     configured = {method: options_of(dataclasses.replace(config, method=method)) for method in methods}
-    spaces, starts = affordable(configured, prices)
+    spaces, starts = affordable(configured, prices, modalities)
     proposals = Proposals(spaces, starts, prices, seed=config.seed, higher_is_better=goal.sign > 0)
     done = Trials(short, limits, goal, out / "trials", root, trials, jobs, together).run(proposals)
     front = table_of_trials("Pareto front", front_of(done, limits, goal), goal)
@@ -150,12 +154,22 @@ def budget(
 
 
 def _check(
-    config: Config, limits: BudgetLimits, methods: Sequence[str], seeds: Sequence[int], *, trials: int, finalists: int
+    config: Config,
+    limits: BudgetLimits,
+    methods: Sequence[str],
+    seeds: Sequence[int],
+    modalities: Sequence[str],
+    *,
+    trials: int,
+    finalists: int,
 ) -> None:
     """Raises ValueError for invalid arguments, before any file is read."""
     limits.check()
     check_once("methods", (Path(method).stem for method in methods))
     check_once("seeds", map(str, seeds))
+    for name in modalities:
+        if name not in get_args(Subsets):
+            raise ValueError(unknown("value of modalities", name, get_args(Subsets)))
     for name, number in {"--trials": trials, "--finalists": finalists, "the number of --seeds": len(seeds)}.items():
         if number < 1:
             raise ValueError(f"{name} is {number}; expected 1 or more")

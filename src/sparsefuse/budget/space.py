@@ -7,18 +7,23 @@ same conventions:
     *_depth, num_*          1 up to the configured number (num_*: up to twice that)
     keep, else stride       tokens kept, per modality if `build` takes a dict; 1 up to the length of a clip
     Literal of patterns     dense, strided, local, ...: every choice it lists
+    modalities              if asked for: all of them, each alone, all but one
 
 All other options stay as configured.
 """
 
 import inspect
+import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal, NamedTuple, get_args, get_origin
 
+from sparsefuse.experiments.variants import Subsets
 from sparsefuse.layers.ops import PATTERNS
 from sparsefuse.methods import find
 
+READ = "modalities"
+"""the option, and the axis, of what a model reads"""
 KEPT = 16
 """tokens that a method keeps if neither the configuration nor its default sets it (SFT's number)"""
 
@@ -39,7 +44,7 @@ class Range(NamedTuple):
 
 
 class Choice(NamedTuple):
-    """Attention patterns."""
+    """Attention patterns; or lists of modalities, as JSON."""
 
     values: tuple[str, ...]
     start: str
@@ -62,6 +67,9 @@ class Space(NamedTuple):
         """The options of `build` at a point."""
         options = dict(self.fixed)
         for axis, value in point.items():
+            if axis == READ:
+                options[READ] = json.loads(value)
+                continue
             option, _, modality = axis.partition(".")
             options[option] = {**options.get(option, {}), modality: value} if modality else value
         if self.head_size:
@@ -76,17 +84,33 @@ class Space(NamedTuple):
         }
 
 
-def space_of(method: str, configured: Mapping[str, Any], lengths: dict[str, int]) -> Space:
-    """The space of a method. `configured`: its options in the configuration; `lengths`: tokens of a clip."""
+def space_of(
+    method: str, configured: Mapping[str, Any], lengths: dict[str, int], subsets: Sequence[Subsets] = ()
+) -> Space:
+    """The space of a method. `configured`: its options in the configuration; `lengths`: tokens of a clip; `subsets`:
+    which modalities may be read beside all that are configured."""
     parameters = inspect.signature(find(method).build, eval_str=True).parameters
     start = {name: configured.get(name, p.default) for name, p in parameters.items()}
     tied = isinstance(start.get("dim"), int) and isinstance(start.get("num_heads"), int)
     by_stride = configured.get("stride") is not None and configured.get("keep") is None
     tokens = "keep" if "keep" in parameters and not by_stride else "stride"
     axes = dict(_axes({name: p.annotation for name, p in parameters.items()}, start, lengths, tokens, tied))
+    read = _subsets(configured.get(READ) or list(lengths), subsets)
+    if method != "unimodal" and len(read) > 1:  # that reads one, which is another option
+        axes[READ] = Choice(read, read[0])
     searched = {axis.partition(".")[0] for axis in axes} | ({"dim"} if tied else set())
     fixed = {name: value for name, value in configured.items() if name not in searched}
     return Space(axes, fixed, start["dim"] // start["num_heads"] if tied else 0)
+
+
+def _subsets(names: Sequence[str], subsets: Sequence[Subsets]) -> tuple[str, ...]:
+    """All modalities, and those lists of them that are asked for, as JSON; each once."""
+    lists = [list(names)]
+    if "each" in subsets:
+        lists += [[name] for name in names]
+    if "leave-one-out" in subsets and len(names) > 1:
+        lists += [[other for other in names if other != name] for name in names]
+    return tuple(dict.fromkeys(map(json.dumps, lists)))
 
 
 def _axes(

@@ -98,6 +98,7 @@ def budget(
     seeds: list[int] = [1, 2, 3],  # noqa: B006
     finalists: int = 3,
     refit: bool = False,
+    modalities: list[Literal["all", "each", "leave-one-out"]] = ["all"],  # noqa: B006
     out: Path = Path("runs/budget"),
     jobs: int = 0,
 ) -> None:
@@ -116,6 +117,7 @@ def budget(
         finalists: how many of the best trials are trained with all seeds; of several methods, always the best of each
         refit: train the chosen model once more, on the clips that validated too (with folds, on all), for the epochs
             that they found
+        modalities: search which ones a model reads, too; each = all or any alone, leave-one-out = all or all but one
         out: folder for the search; a rerun continues it
         jobs: runs at a time; 0 = one per core, or one at a time on a GPU
     """
@@ -130,6 +132,7 @@ def budget(
         "seeds": seeds,
         "finalists": finalists,
         "refit": refit,
+        "modalities": modalities,
     }
     result = budget(config, methods, out=out, jobs=jobs, **limits, **effort)
     Console().print(result.front, result.finalists, sep="\n")
