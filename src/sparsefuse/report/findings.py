@@ -26,18 +26,18 @@ def findings(runs: list[Run]) -> list[str]:
     reads = {name: frozenset(group[0].result.cost.lengths) for name, group in groups.items()}
     of_baseline = {name for name, group in groups.items() if group[0].result.method == BASELINE}
     fusions = [name for name in groups if len(reads[name]) > 1]
-    deep = _best(groups, [name for name in fusions if name not in of_baseline])
-    simple = _best(groups, [name for name in groups if name in of_baseline])
-    fused, alone = _best(groups, fusions), _best(groups, [name for name in groups if len(reads[name]) == 1])
+    deep = best(groups, [name for name in fusions if name not in of_baseline])
+    simple = best(groups, [name for name in groups if name in of_baseline])
+    fused, alone = best(groups, fusions), best(groups, [name for name in groups if len(reads[name]) == 1])
     said = []
     if deep and simple:
-        said.append(_sentence(groups, "Deep fusion", "the baseline", deep, simple))
+        said.append(beats(groups, "Deep fusion", "the baseline", deep, simple))
     if fused and alone:
-        said.append(_sentence(groups, "Fusion", "the best single stream", fused, alone))
+        said.append(beats(groups, "Fusion", "the best single stream", fused, alone))
     return [sentence for sentence in said if sentence] + list(_streams(groups, reads))
 
 
-def _best(groups: Groups, names: Sequence[str]) -> str:
+def best(groups: Groups, names: Sequence[str]) -> str:
     """The best on the validation clips; empty if there are none."""
     if not names:
         return ""
@@ -51,7 +51,7 @@ def _best(groups: Groups, names: Sequence[str]) -> str:
     return max(means, key=lambda name: means[name], default="")
 
 
-def _sentence(groups: Groups, first: str, second: str, a: str, b: str) -> str:
+def beats(groups: Groups, first: str, second: str, a: str, b: str) -> str:
     """Whether `a` beats `b`; empty if they have no test clips or seeds in common."""
     if (found := _effect(groups, a, b)) is None:
         return ""
