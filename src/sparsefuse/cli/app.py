@@ -17,7 +17,7 @@ from jsonargparse import ActionConfigFile, ArgumentParser, set_parsing_settings 
 
 from sparsefuse.cli.argv import on_top, spelled_out
 from sparsefuse.cli.complaint import complaint
-from sparsefuse.cli.verbs import GRIDS, GUIDES, MANY, POSITIONAL, VERBS, WITH_CONFIG
+from sparsefuse.cli.verbs import GRIDS, GUIDES, LIMITED, MANY, POSITIONAL, VERBS, WITH_CONFIG
 from sparsefuse.config import Config, read_tree, with_recipe
 from sparsefuse.files.lock import in_use
 from sparsefuse.parallel.cores import share_cores
@@ -39,6 +39,8 @@ def main() -> None:
     try:
         argv = spelled_out(sys.argv[1:], WITH_CONFIG)
         verb, arguments = _parsed([*argv])
+        if verb in LIMITED:
+            _limit(arguments)
         with in_use(arguments["out"]) if verb in GRIDS else nullcontext():
             VERBS[verb](**arguments)
             sys.stdout.flush()
@@ -53,6 +55,18 @@ def main() -> None:
         raise SystemExit(f"error: {_text(error)}; files written so far are complete, a rerun continues") from error
     except KeyboardInterrupt:
         raise SystemExit("stopped; a rerun (for train: with --resume) continues") from None
+
+
+def _limit(arguments: dict[str, Any]) -> None:
+    """Keeps a verb to the folders of --roots, which with --offline are its options too, and takes these out."""
+    offline, roots = arguments.pop("offline"), arguments.pop("roots")
+    if offline or roots:
+        from sparsefuse.files.allowed import allow_only
+        from sparsefuse.media.fetch import allowed_roots
+
+        source = arguments.get("source")  # of fit, which makes manifests of it elsewhere
+        given = [] if source is None else [source if source.is_dir() else source.parent]
+        allow_only([*(allowed_roots(offline, roots) or ()), *given])
 
 
 def _text(error: Exception) -> str:
@@ -147,6 +161,13 @@ def _add_arguments(parser: "_Parser", name: str, verb: Callable[..., None]) -> N
             if parameter.annotation == list[Path]:
                 more["metavar"] = "PATH,..."
             parser.add_argument(f"--{argument}", type=parameter.annotation, required=required, help=text, **more)
+    if name in LIMITED:
+        text = (
+            "fetch no URL and no model, and read no file outside the folder of the manifest that names it and --roots"
+        )
+        parser.add_argument("--offline", action="store_true", help=text)
+        text = "other folders that may be read with --offline"
+        parser.add_argument("--roots", type=list[Path], default=[], metavar="PATH,...", help=text)
 
 
 _AUTO = {"budget": "; auto = see --methods", "train": "; auto = the best of several, see --time-limit"}

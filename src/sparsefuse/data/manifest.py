@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from sparsefuse.data.labelled import USUAL, only_label
 from sparsefuse.errors import unknown
+from sparsefuse.files.allowed import check_named
 from sparsefuse.files.references import FEATURES, FILES
 from sparsefuse.files.rows import BLANK, Table, check_ids, numbered, read_table
 
@@ -77,6 +78,7 @@ def read_manifest(
         _separated(path, table, labels, separator)
     _blank(path, table, labels)
     rows = [_row(path, line, cells, labels, used) for line, cells in zip(table.lines, table.rows, strict=True)]
+    check_named(path, ((row.id, *cell) for row in rows for cell in row.files.items()))
     return Manifest(path, rows, tuple(used), tuple(labels))
 
 

@@ -2,6 +2,7 @@
 
 import difflib
 import re
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -12,6 +13,7 @@ from sparsefuse.explain.explanation import Explanation, explain
 from sparsefuse.explain.footage import Footage, footage
 from sparsefuse.explain.pictures import draw
 from sparsefuse.explain.sentence import mattered
+from sparsefuse.files.allowed import check_named
 from sparsefuse.files.rows import SUFFIXES, numbered, read_table
 from sparsefuse.files.skipped import Unusable
 from sparsefuse.files.whole import write_text
@@ -116,6 +118,8 @@ def _of_manifest(manifest: Path, id: str, predictor: Predictor) -> Clip:
         clip = clips[id]
         if isinstance(clip, Unusable):
             raise clip
+        files = clip.items() if isinstance(clip, Mapping) else ()
+        check_named(manifest, ((id, name, str(path.absolute())) for name, path in files if isinstance(path, Path)))
         return clip
     near = difflib.get_close_matches(id, clips, n=3, cutoff=0.5)
     hint = f"; did you mean {' or '.join(map(repr, near))}?" if near else f"; the first is {next(iter(clips))!r}"

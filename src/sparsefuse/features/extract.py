@@ -16,6 +16,7 @@ from sparsefuse.features import PLACE, build, fingerprint, resolve, source_of, w
 from sparsefuse.features._default import default_features
 from sparsefuse.features._plan import Plan, Spec, parts_of
 from sparsefuse.features._run import Reasons, run
+from sparsefuse.files.allowed import allowed
 from sparsefuse.files.located import relative
 from sparsefuse.files.lock import in_use
 from sparsefuse.files.references import FEATURES, MEDIA, TABLES, split_ref, suffix
@@ -92,6 +93,7 @@ def extract(
     _check_parts(manifest, specs, any(parts))
     _check_device(specs, device)
     limits = _limits(timeout=timeout, max_minutes=max_minutes, max_gb=max_gb, max_frames_gb=max_frames_gb)
+    roots = allowed() if roots is None else roots
     if roots is None:
         _check_urls(table, specs)
     else:

@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from sparsefuse.data.labels import Labels
-from sparsefuse.features import files_of
 from sparsefuse.files.skipped import Unusable
 from sparsefuse.inference.inputs import kinds_expected, named
-from sparsefuse.inference.predictor import Prediction, Predictor, load
+from sparsefuse.inference.predictor import Prediction, Predictor, check_extractors, load
 from sparsefuse.inference.timeline import Timeline, check_windows, timeline
 from sparsefuse.media.fetch import check_allowed
 from sparsefuse.shown import counted
@@ -57,10 +56,7 @@ def show(
     predictor = load(run, device=device, trust_code=trust_code)
     if predictor.calibration is None and predictor.labels.task != "regression":
         log.warning("%s has no calibration.json: probabilities are as trained, not calibrated", run)
-    for spec in predictor.extract.values():
-        for file in files_of(spec).values():
-            if roots is not None and Path(file).exists():  # else a name on the hub
-                check_allowed(file, [str(root) for root in (run, *roots)])
+    check_extractors(run, predictor.extract, None if roots is None else [*map(str, roots)])
     results = _results(predictor, files, windows, roots)
     if not as_json and Path("-") not in files and sys.stdout.isatty():
         return _show_tables(results, top, predictor.labels)

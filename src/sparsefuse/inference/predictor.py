@@ -19,9 +19,11 @@ from sparsefuse.data.lengths import Lengths
 from sparsefuse.data.sample import Sample
 from sparsefuse.data.stats import Stats
 from sparsefuse.errors import unknown
-from sparsefuse.features import PLACE, Timed, build, extractor, source_of
+from sparsefuse.features import PLACE, Timed, build, extractor, files_of, source_of
+from sparsefuse.files.allowed import allowed
 from sparsefuse.files.references import FEATURES, FILES, MEDIA, TABLES, TEXTS, suffix
 from sparsefuse.files.skipped import Unusable, one_file
+from sparsefuse.media.fetch import check_allowed
 from sparsefuse.model import FusionModel
 from sparsefuse.parallel.devices import device_of
 from sparsefuse.runs.folder import RunFolder
@@ -88,10 +90,19 @@ def load(run: str | Path, *, device: str = "cpu", trust_code: bool = False) -> "
     run, device = Path(run), device_of(device)
     facts = RunFolder(run).read(ModelFacts)
     check_trusted(RunFolder(run), facts, trust_code=trust_code)
+    check_extractors(run, facts.extractors, allowed())
     _, model, stats = load_model(RunFolder(run), facts)
     fit = fit_of(facts)
     calibration = RunFolder(run).get(Calibration)
     return Predictor(model.to(device).eval(), facts.labels, stats, facts.extractors, fit, calibration)
+
+
+def check_extractors(run: Path, extractors: Mapping[str, Mapping[str, Any]], roots: Sequence[str] | None) -> None:
+    """Raises Unusable if an extractor's file lies neither in the run nor in one of these folders; None allows all."""
+    for spec in extractors.values():
+        for file in files_of(spec).values():
+            if roots is not None and Path(file).exists():  # else a name on the hub
+                check_allowed(file, [str(run), *roots])
 
 
 class Predictor:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from sparsefuse.extras import need
+from sparsefuse.files.allowed import lies_below
 from sparsefuse.files.skipped import Unusable
 from sparsefuse.media.request import MediaLimits
 
@@ -34,7 +35,7 @@ def check_allowed(source: str, roots: Sequence[str] | None) -> None:
         return
     if is_url(source):
         raise Unusable(f"{source[:200]}: is a URL, which --offline does not fetch")
-    if not any(Path(source).resolve().is_relative_to(Path(root).resolve()) for root in roots):
+    if not lies_below(Path(source), roots):
         folders = " or ".join(roots)
         raise Unusable(f"{source[:200]}: does not lie in {folders}; --offline reads no other folder, add it by --roots")
 

@@ -16,6 +16,10 @@ _ALL = (*_DATA, *_RUNS, *_USE, *_ADAPT)
 VERBS: dict[str, Callable[..., None]] = {verb.__name__.replace("_", "-"): verb for verb in _ALL}
 WITH_CONFIG = ("extract", "check", "export-features", "train", "compare", "ablate", "study", "budget", "search-views",
                "distill")  # fmt: skip
+LIMITED = ("check", "export-features", "fit", "train", "eval", "compare", "ablate", "study", "budget", "search-views",
+           "explain", "export", "distill", "finetune", "remember")  # fmt: skip
+"""Verbs that read what a manifest names, with the options --offline and --roots; extract and predict have their own,
+which cost single clips."""
 GRIDS = ("compare", "ablate", "study", "budget", "search-views")
 """Verbs that fill the folder `out` with runs."""
 POSITIONAL = {
