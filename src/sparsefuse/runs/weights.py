@@ -1,11 +1,9 @@
 """The model of a run: reads it from the run folder, and writes it there."""
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
-from torch.nn.modules import module as registry
 
 from sparsefuse.cost import count
 from sparsefuse.data.lengths import Lengths
@@ -13,6 +11,7 @@ from sparsefuse.data.stats import Stats
 from sparsefuse.files import checkpoint
 from sparsefuse.methods import build
 from sparsefuse.model import FusionModel
+from sparsefuse.runs.described import at_most, check_shapes, one_sentence
 from sparsefuse.runs.folder import RunFolder
 from sparsefuse.runs.members import Member, ensemble_of, members_of
 from sparsefuse.runs.records import ModelFacts
@@ -37,7 +36,7 @@ def build_model(facts: ModelFacts, num_outputs: int | None = None) -> FusionMode
     if facts.members is not None:
         pairs = zip(facts.members, facts.models, strict=True)
         return ensemble_of([_member(model, outputs, member.temperature) for member, model in pairs])
-    with _one_sentence():
+    with one_sentence():
         return build(facts.method, dict(facts.features), outputs, lengths=dict(facts.lengths), **facts.options)
 
 
@@ -95,63 +94,18 @@ def _check_weights(facts: ModelFacts, shapes: Mapping[str, tuple[int, ...]]) -> 
     """
     stored = {name.removeprefix("model/"): shape for name, shape in shapes.items() if name.startswith("model/")}
     own = any(model.method.endswith(".py") for model in facts.models)
-    with torch.device("cpu" if own else "meta"), _at_most(100 + 2 * len(stored)):
+    with torch.device("cpu" if own else "meta"), at_most(100 + 2 * len(stored)):
         model = build_model(facts)
     expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
     if facts.normalised:
         statistics = {f"{kind}/{name}": (width,) for name, width in facts.features.items() for kind in ("mean", "std")}
         expected |= statistics
         stored |= {name: shapes[name] for name in statistics if name in shapes}
-    for name in sorted(expected.keys() | stored.keys()):
-        if expected.get(name) != stored.get(name):
-            raise ValueError(
-                f"model.safetensors does not hold the model that model.json describes: {name} has shape "
-                f"{stored.get(name, 'none')}, expected {expected.get(name, 'none')}"
-            )
+    check_shapes(stored, expected)
     lengths = {name: facts.resample.get(name, length) for name, length in facts.lengths.items()}
     if facts.max_length:
         lengths = {name: min(length, facts.max_length) for name, length in lengths.items()}
-    with _one_sentence():
+    with one_sentence():
         gmacs = facts.windows * count.total(model, {name: lengths[name] for name in model.modalities}) / 1e9
     if gmacs > MOST_GMACS:
         raise ValueError(f"model.json: one clip would cost {gmacs:,.0f} GMACs; expected {MOST_GMACS:,} at most")
-
-
-@contextmanager
-def _one_sentence() -> Iterator[None]:
-    """Whatever options of the wrong kind lead to, in the code that they are given to, is a ValueError."""
-    try:
-        yield
-    except (ValueError, TypeError, LookupError, RuntimeError, AttributeError, ArithmeticError) as error:
-        reason = str(error).strip().split("\n")[0][:300]
-        raise ValueError(f"model.json does not describe a model that can be built: {reason}") from error
-
-
-@contextmanager
-def _at_most(count: int) -> Iterator[None]:
-    """No more than `count` parameters and buffers are registered inside, on any module, and twice as many modules.
-
-    Raises ValueError at the first one too many: a depth of a billion must not be built.
-    """
-    counts = {"weights": 0, "modules": 0}
-
-    def weight(*_: object) -> None:
-        counts["weights"] += 1
-        if counts["weights"] > count:
-            raise ValueError(f"it has far more weights than model.safetensors ({count} is enough)")
-
-    def part(*_: object) -> None:
-        counts["modules"] += 1
-        if counts["modules"] > 100 + 20 * count:
-            raise ValueError("it has far more modules than the weights in model.safetensors need")
-
-    hooks = [
-        registry.register_module_parameter_registration_hook(weight),
-        registry.register_module_buffer_registration_hook(weight),
-        registry.register_module_module_registration_hook(part),
-    ]
-    try:
-        yield
-    finally:
-        for hook in hooks:
-            hook.remove()
