@@ -5,11 +5,13 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from sparsefuse.config_pixels import Pixels
+from sparsefuse.config_pixels import Pixels, PixelTask
 from sparsefuse.recipe import SETTINGS, Recipe
 
 Task = Literal["class", "multilabel", "heads", "regression"]
 """what is predicted of a clip"""
+AnyTask = Literal[Task, PixelTask]
+"""the same, or of a scene"""
 Usual = Literal["raw", "auto", "raw,auto"]
 """what is extracted where nobody says which features: pixels, spectrograms and words; what pretrained encoders that are
 installed make of them; or both, under two names"""

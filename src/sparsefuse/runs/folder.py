@@ -5,7 +5,7 @@ the current folder.
 
 config.json         Config        the configuration
 env.json            Environment   versions and machine
-model.json          ModelFacts    what prediction needs besides the weights
+model.json          ModelFacts    what prediction needs besides the weights; PixelFacts of a run on pictures
 skipped.jsonl       Skip          a line per clip or modality that was left out
 metrics.jsonl       Epoch         a line per epoch
 model.safetensors                 the weights of the best epoch, and the normalisation (see `weights`)
@@ -26,21 +26,24 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from sparsefuse.config import Config, check_ranges
+from sparsefuse.config import AnyTask, Config, check_ranges
+from sparsefuse.config_pixels import PIXEL_TASKS
 from sparsefuse.data.fingerprint import Fingerprint, difference
 from sparsefuse.data.labels import Labels
 from sparsefuse.files.located import located, relative
 from sparsefuse.files.skipped import Skip, write_skipped
-from sparsefuse.files.typed import from_json, read, write
+from sparsefuse.files.typed import from_json, parse, read, write
 from sparsefuse.files.whole import read_lines, write_text
+from sparsefuse.runs.pixel_facts import PixelFacts
 from sparsefuse.runs.records import Calibration, Choice, Environment, Epoch, ModelFacts, Result
 
-Record = Config | Environment | ModelFacts | Calibration | Choice | Result
+Record = Config | Environment | ModelFacts | PixelFacts | Calibration | Choice | Result
 T = TypeVar("T", bound=Record)
 NAMES: dict[type, str] = {
     Config: "config.json",
     Environment: "env.json",
     ModelFacts: "model.json",
+    PixelFacts: "model.json",
     Calibration: "calibration.json",
     Choice: "choice.json",
     Result: "result.json",
@@ -69,6 +72,8 @@ class RunFolder:
             raise FileNotFoundError(
                 f"{self.path} is not a run folder: it has no {NAMES[kind]}; expected what `sparsefuse train` wrote"
             )
+        if kind is ModelFacts and (task := self._of_pictures()):
+            raise ValueError(f"{self.path} is a run of task {task}, on pictures; expected one on clips")
         record = with_paths(read(kind, self.file(kind)), partial(located, folder=self.path))
         if isinstance(record, Config):
             try:
@@ -80,6 +85,17 @@ class RunFolder:
     def get(self, kind: type[T]) -> T | None:
         """As `read`; None if the file is not there."""
         return self.read(kind) if self.has(kind) else None
+
+    @property
+    def task(self) -> AnyTask:
+        """What the model of the run predicts, by model.json alone. Raises FileNotFoundError if it is not there."""
+        return self.read(PixelFacts).task if self._of_pictures() else self.read(ModelFacts).labels.task
+
+    def _of_pictures(self) -> str:
+        """The task that model.json names, if it is one on pictures; else empty."""
+        path = self.file(PixelFacts)
+        tree = parse(path.read_bytes(), str(path)) if path.is_file() else None
+        return next((task for task in PIXEL_TASKS if isinstance(tree, dict) and tree.get("task") == task), "")
 
     def write(self, record: Record) -> None:
         """Writes its file atomically."""

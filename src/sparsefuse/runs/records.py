@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
-from sparsefuse.config import Task
+from sparsefuse.config import AnyTask
 from sparsefuse.data.fingerprint import Fingerprint
 from sparsefuse.data.labels import Labels
 from sparsefuse.files.typed import from_json
@@ -146,13 +146,13 @@ class ModelFacts:
                 )
             _check_counts(name, lengths, MOST_TOKENS)
         _check_counts("resample", self.resample, MOST_TOKENS)
-        _check_count("max_length", self.max_length, MOST_TOKENS, least=0)
-        _check_count("windows", self.windows, MOST_WINDOWS)
+        check_count("max_length", self.max_length, MOST_TOKENS, least=0)
+        check_count("windows", self.windows, MOST_WINDOWS)
         _check_labels(self.labels)
         if (self.members is None) != (self.method != ENSEMBLE):
             raise ValueError(f"method is {self.method[:60]}; expected {ENSEMBLE} with members, and any other without")
         if self.members is not None:
-            _check_count("members", len(self.members), MOST_MEMBERS)
+            check_count("members", len(self.members), MOST_MEMBERS)
             _check_members(self.features, self.models)
 
 
@@ -186,10 +186,11 @@ def _check_temperature(temperature: float) -> None:
 
 def _check_counts(name: str, counts: Mapping[str, int], most: int) -> None:
     for key, value in counts.items():
-        _check_count(f"{name}.{key}", value, most)
+        check_count(f"{name}.{key}", value, most)
 
 
-def _check_count(name: str, value: int, most: int, *, least: int = 1) -> None:
+def check_count(name: str, value: int, most: int, *, least: int = 1) -> None:
+    """Raises ValueError for a number out of this range."""
     if not least <= value <= most:
         raise ValueError(f"{name} is {value}; expected a whole number, {least} to {most:,}")
 
@@ -340,7 +341,7 @@ class Result:
     seed: int
     fold: int | None
     """which of the configuration's folds is its test split"""
-    task: Task
+    task: AnyTask
     classes: list[str]
     data: str
     """the manifest"""

@@ -7,6 +7,8 @@ from sparsefuse.errors import unknown
 from sparsefuse.layers.options import check_choice
 
 Task = Literal["segment", "translate"]
+MOST_DEPTH = 1000
+"""blocks of a stage: their list must not fill the memory, whatever a file says"""
 
 
 class Size(NamedTuple):
@@ -60,6 +62,9 @@ def size_of(task: Task, size: str | Size | Mapping[str, Any]) -> Size:
     stages = {len(part) for part in size[:5]}
     if len(stages) > 1:
         raise ValueError(f"size: dims, depths, num_heads, reductions and patches have an entry per stage; got {size}")
+    for depth in size.depths:
+        if not 1 <= depth <= MOST_DEPTH:
+            raise ValueError(f"size: a depth is {depth}; expected 1 to {MOST_DEPTH}")
     return size
 
 
