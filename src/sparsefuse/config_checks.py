@@ -5,10 +5,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sparsefuse.config import Config, ConfigLike, check_ranges
+from sparsefuse.config_pixels import PIXEL_TASKS
 from sparsefuse.errors import unknown
 from sparsefuse.features import PLACE, build
 from sparsefuse.files.typed import plain
 from sparsefuse.methods import BASELINE, methods, option_names
+from sparsefuse.pixel_checks import check_pixels
 from sparsefuse.recipe import SETTINGS
 
 if TYPE_CHECKING:
@@ -36,6 +38,7 @@ def check_config(config: Config) -> None:
     if not config.data.manifest:
         raise ValueError("no manifest given: --data.manifest FILE, or a YAML with data: {manifest: ...}")
     check_ranges(config)
+    check_pixels(config)
     if config.train.warmup_epochs and config.train.warmup_epochs >= config.train.epochs:
         raise ValueError(
             f"train.warmup_epochs is {config.train.warmup_epochs} of {config.train.epochs} epochs: the rate would not "
@@ -63,7 +66,8 @@ def check_config(config: Config) -> None:
     split = config.data.split
     if split.k and (split.folds or split.test_groups or split.by == "given"):
         raise ValueError(f"data.split.k is {split.k}, so folds are drawn; leave out folds, test_groups and by=given")
-    _check_options(config)
+    if config.data.task not in PIXEL_TASKS:
+        _check_options(config)
     for modality, spec in _specs(config).items():
         _check_features(modality, spec)
     if config.distill.unlabelled and not config.distill.teachers:

@@ -1,0 +1,157 @@
+"""Checks the configuration of a task on pixels before any file is read: its numbers, its method, and what it may not
+set."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from sparsefuse.config import Config
+from sparsefuse.config_pixels import PIXEL_TASKS, PictureStream, Pixels
+from sparsefuse.errors import unknown
+from sparsefuse.methods.pixels import methods, option_names
+
+_CLIPS_ONLY = {
+    "data.separator": "a pixel has one class",
+    "data.classes": "name them in pixels.classes",
+    "data.token_dropout": "pictures lose rectangles by pixels.holes",
+    "data.noise": "set pixels.streams, {rgb: {noise: 0.1}}",
+    "data.crop": "set pixels.scale, [1, 1.5]",
+    "data.scale": "set contrast in pixels.streams, or pixels.scale",
+    "data.mirror": "set pixels.flip",
+    "data.rotate": "it turns points",
+    "data.axes": "it is of points",
+    "data.time_warp": "pictures have no time",
+    "data.spec_augment": "pictures lose rectangles by pixels.holes",
+    "data.pictures": "set pixels.scale and pixels.flip, and brightness and contrast in pixels.streams",
+    "data.max_length": "set pixels.height and pixels.width",
+    "data.windows": "large pictures are answered for in tiles",
+    "data.resample": "set pixels.height and pixels.width",
+    "features": "the manifest names the pictures",
+    "train.pretrained": "there are no pretrained weights of these models",
+    "train.mixup": "there is no mixup of pictures",
+    "train.mixup_warmup": "there is no mixup of pictures",
+    "train.balance": "every pixel counts alike",
+    "train.replay": "there is no finetuning on pixels",
+    "distill.features": "there is no CLS token",
+    "distill.unlabelled": "teachers answer for training scenes only",
+}
+"""settings of clips -> what to set for pictures, or why there is none"""
+_SHARES = ("flip", "holes")
+
+
+def check_pixels(config: Config) -> None:
+    """Raises ValueError, naming it, for a setting that a task on pixels does not have, or a number out of its range."""
+    task, pixels = config.data.task, config.pixels
+    if task not in PIXEL_TASKS:
+        if pixels != Pixels():
+            raise ValueError(
+                f"pixels is set, data.task is {task}; it is for {' and '.join(PIXEL_TASKS)}: set data.task"
+            )
+        return
+    _check_foreign(config)
+    _check_numbers(pixels)
+    _check_task(task, pixels)
+    _check_method(config)
+
+
+def _check_foreign(config: Config) -> None:
+    usual = Config()
+    for place, instead in _CLIPS_ONLY.items():
+        if _at(config, place) != _at(usual, place):
+            by = "" if config.recipe in ("auto", "paper") else f" (recipe {config.recipe} may have set it)"
+            raise ValueError(
+                f"{place} is {_at(config, place)!s:.60}{by}, which has no meaning for data.task="
+                f"{config.data.task}: {instead}"
+            )
+    alpha = config.train.mixup_alpha
+    if alpha not in (0, usual.train.mixup_alpha):
+        raise ValueError(f"train.mixup_alpha is {alpha:g}, but there is no mixup of pictures; leave it out")
+
+
+def _at(config: Config, place: str) -> Any:
+    value: Any = config
+    for name in place.split("."):
+        value = getattr(value, name)
+    return value
+
+
+def _check_numbers(pixels: Pixels) -> None:
+    low, high = pixels.scale
+    if not 0 < low <= high <= 100:
+        raise ValueError(f"pixels.scale is {[low, high]}; expected two factors above 0, the smaller first")
+    for name in _SHARES:
+        if not 0 <= getattr(pixels, name) <= 1:
+            raise ValueError(f"pixels.{name} is {getattr(pixels, name):g}; expected a probability, 0 to 1")
+    for name in ("height", "width"):
+        if not 0 <= getattr(pixels, name) <= 100_000:
+            raise ValueError(f"pixels.{name} is {getattr(pixels, name)}; expected pixels, 100,000 at most")
+    if bool(pixels.height) != bool(pixels.width):
+        raise ValueError(
+            f"pixels.height is {pixels.height} and pixels.width {pixels.width}; set both, or neither (0 = as they are)"
+        )
+    if not 0 <= pixels.adversarial < 1e6 or not 0 < pixels.adversarial_lr < 1e6:
+        raise ValueError(
+            f"pixels.adversarial is {pixels.adversarial:g}, its rate {pixels.adversarial_lr:g}; expected 0 or "
+            "more, and above 0"
+        )
+    for name, stream in {
+        **{f"streams.{name}": s for name, s in pixels.streams.items()},
+        "target": pixels.target,
+    }.items():
+        _check_stream(f"pixels.{name}", stream)
+
+
+def _check_stream(place: str, stream: PictureStream) -> None:
+    for name in ("unit", "brightness", "noise"):
+        if not 0 <= getattr(stream, name) < 1e6:
+            raise ValueError(f"{place}.{name} is {getattr(stream, name):g}; expected 0 or more")
+    if not 0 <= stream.contrast <= 1:
+        raise ValueError(f"{place}.contrast is {stream.contrast:g}; expected a share, 0 to 1")
+    if stream.unit and stream.kind not in ("auto", "depth"):
+        raise ValueError(f"{place}.unit is {stream.unit:g}, its kind {stream.kind}; only depth has a unit")
+
+
+def _check_task(task: str, pixels: Pixels) -> None:
+    """What is of the other task."""
+    if task == "segment":
+        if pixels.target != PictureStream():
+            raise ValueError(
+                "pixels.target is set, data.task is segment, which has label pictures; set data.task=translate"
+            )
+        if pixels.adversarial:
+            raise ValueError(f"pixels.adversarial is {pixels.adversarial:g}, data.task is segment; it is for translate")
+        twice = sorted({name for name in pixels.classes if pixels.classes.count(name) > 1})
+        if twice or not all(pixels.classes):
+            raise ValueError(
+                f"pixels.classes names {twice[0]!r:.60} twice" if twice else "pixels.classes has an empty name"
+            )
+        if 0 <= pixels.ignore < len(pixels.classes):
+            raise ValueError(
+                f"pixels.ignore is {pixels.ignore}, the number of class {pixels.classes[pixels.ignore]!r:.60}; set it "
+                "to one that is no class"
+            )
+    elif pixels.classes:
+        raise ValueError("pixels.classes is set, data.task is translate, which has no classes; set data.task=segment")
+    if (pixels.target.brightness, pixels.target.contrast, pixels.target.noise) != (0, 0, 0):
+        raise ValueError("pixels.target has brightness, contrast or noise; a target stays as it is")
+
+
+def _check_method(config: Config) -> None:
+    """The method, and names under `options`: methods on pixels, or `all`; below them the options of that method."""
+    every = {method: option_names(method) for method in methods()}
+    if config.method not in every:
+        raise ValueError(f"data.task is {config.data.task}: {unknown('method on pixels', config.method, every)}")
+    for method, options in config.options.items():
+        if method == "all":
+            _check_names("option of all methods on pixels:", options, {n for names in every.values() for n in names})
+        elif method in every:
+            _check_names(f"option of {method} on pixels", options, every[method])
+        else:
+            raise ValueError(f"options: {unknown('method on pixels', method, ['all', *every])}")
+        if "task" in options:
+            raise ValueError(f"options.{method}.task is {options['task']!r:.60}: it is as data.task says; leave it out")
+
+
+def _check_names(kind: str, names: Iterable[str], available: Iterable[str]) -> None:
+    for name in names:
+        if name not in available:
+            raise ValueError(unknown(kind, name, available))
