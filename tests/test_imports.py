@@ -31,6 +31,7 @@ ORDER = [
         "metrics",
         "pixel_metrics",
         "layers",
+        "detection_metrics",
         "mixup",
         "environment",
         "model",
