@@ -126,7 +126,9 @@ def _painted(planned: Plan, paints: tuple[Paint, ...], seen: Surfaces, focal: fl
     """The pattern (n,), and the light that the surface reflects (3, n)."""
     on = pattern_of(paints, seen.row, seen.across, seen.up, seen.depth / focal / np.maximum(seen.facing, 0.1))
     off_tone, on_tone = tones(paints)
-    albedo = off_tone[:, seen.row] + (on_tone - off_tone)[:, seen.row] * on
+    albedo = (on_tone - off_tone).take(seen.row, 1)
+    albedo *= on
+    albedo += off_tone.take(seen.row, 1)
     for number, flat in enumerate(planned.flats, len(FACES)):
         if flat.disc and flat.label == PICTURE:
             place = np.flatnonzero(seen.row == number)

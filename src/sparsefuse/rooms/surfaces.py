@@ -9,6 +9,8 @@ from sparsefuse.rooms.names import BOXES, CYLINDERS
 from sparsefuse.rooms.plan import FACES, Plan, Thing
 from sparsefuse.rooms.shapes import Hits, ball, box, cylinder
 
+_X, _Y, _Z = np.arange(3, dtype=np.int8)
+
 
 class Surfaces(NamedTuple):
     """One point per ray."""
@@ -36,10 +38,7 @@ def surfaces(plan: Plan, camera: Camera, rays: np.ndarray) -> Surfaces:
     length = np.sqrt((rays * rays).sum(0))
     depth, axis, row = _walls(plan, eye, rays)
     point = eye + depth * rays
-    normal = np.zeros_like(rays)
-    for number in range(3):
-        normal[number, axis == number] = 1
-    normal *= -np.sign(rays)
+    normal = np.where(axis == np.arange(3, dtype=np.int8)[:, None], -np.sign(rays), np.float32(0))
     across, up = np.where(axis == 0, point[1], point[0]), np.where(axis == 2, point[1], point[2])
     _hang(plan, row, across, up)
     instance = np.zeros(len(depth), np.uint8)
@@ -60,13 +59,18 @@ def surfaces(plan: Plan, camera: Camera, rays: np.ndarray) -> Surfaces:
 def shadows(plan: Plan, seen: Surfaces, to_lamp: np.ndarray, far: np.ndarray, lit: np.ndarray) -> np.ndarray:
     """Numbers of the points that a thing hides from the lamp, `far` metres away along unit vectors `to_lamp`."""
     dark = []
+    (x, y, z), (right, far_off, up) = seen.point, to_lamp
+    from_middle = (seen.point * to_lamp).sum(0)
+    square = (seen.point * seen.point).sum(0)
     for number, thing in enumerate(plan.things, 1):
-        to_thing = np.array(thing.centre, np.float32)[:, None] - seen.point
-        along = (to_thing * to_lamp).sum(0)
-        off = (to_thing * to_thing).sum(0) - along * along
-        near = np.flatnonzero((off < thing.reach**2) & (along > 0) & lit & (seen.instance != number))
+        a, b, c = thing.centre
+        along = a * right + b * far_off + c * up - from_middle
+        away = square - (2 * a) * x - (2 * b) * y - (2 * c) * z - along * along
+        limit = thing.reach**2 - a * a - b * b - c * c
+        near = np.flatnonzero((away < limit + 1e-3) & (along > 0) & lit & (seen.instance != number))
+        to_thing = np.array([[a], [b], [c]], np.float32) - seen.point[:, near]
         # a point that is met by rounding within its own surface would lie in its own shadow
-        start = np.float32(0.002) * seen.normal[:, near] - to_thing[:, near]
+        start = np.float32(0.002) * seen.normal[:, near] - to_thing
         dark.append(near[hits(thing, start, to_lamp[:, near]).t < far[near]])
     return np.concatenate([*dark, np.zeros(0, np.int64)])
 
@@ -88,9 +92,10 @@ def _walls(plan: Plan, eye: np.ndarray, rays: np.ndarray) -> tuple[np.ndarray, n
     with np.errstate(divide="ignore"):
         exits = np.abs((np.where(ahead, high, low) - eye) / rays)  # along a wall: infinity, of either sign
     depth = exits.min(0)
-    axis = np.where(exits[0] == depth, 0, np.where(exits[1] == depth, 1, 2))
-    beyond = np.where(axis == 0, ahead[0], np.where(axis == 1, ahead[1], ahead[2]))
-    return depth, axis, 2 * axis + beyond
+    # the first axis whose exit it is, and whether that is its far wall
+    on_x, on_y = exits[0] == depth, exits[1] == depth
+    axis = np.where(on_x, _X, np.where(on_y, _Y, _Z))
+    return depth, axis, 2 * axis + np.where(on_x, ahead[0], np.where(on_y, ahead[1], ahead[2]))
 
 
 def _hang(plan: Plan, row: np.ndarray, across: np.ndarray, up: np.ndarray) -> None:
