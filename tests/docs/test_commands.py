@@ -42,6 +42,7 @@ def test_every_documented_command_parses(place, argv, monkeypatch, tmp_path):
     (tmp_path / "configs").symlink_to(ROOT / "configs")
     for name in argv:
         if name.endswith(".yaml") and not name.startswith("configs/"):
+            Path(name).parent.mkdir(exist_ok=True)
             Path(name).write_text("{}")  # the page shows its contents
     argv = spelled_out(argv, WITH_CONFIG)
     parser = _parser(argv)
