@@ -29,7 +29,8 @@ class Split:
     test_groups: list[str] = field(default_factory=list)
     """groups that are the test split, by name (group splits only); the rest is divided by the other fractions"""
     folds: list[list[str]] = field(default_factory=list)
-    """lists of groups; `compare` makes each list the test split in turn and averages over them"""
+    """lists of groups; `compare` makes each list the test split in turn and averages over them, unless test_groups
+    choose one"""
     k: int = 0
     """k-fold cross-validation: k parts with every class in proportion, of whole groups if there is a `group` column and
     `by` is not stratified; `compare` makes each the test split in turn. 0 = off; a `split` column is then ignored"""
@@ -46,12 +47,14 @@ class Split:
     """seed of the division; independent of the training seed"""
 
     def each_fold(self) -> "list[Split]":
-        """One for every test split that is to be scored; itself without folds, or if one of k is chosen."""
+        """One for every test split that is to be scored; itself without folds, or if one is chosen."""
         if self.refit == "all":
             return [replace(self, folds=[], test_groups=[], k=0, fold=None)]
         if self.k and self.fold is None:
             return [replace(self, fold=fold) for fold in range(self.k)]
-        return [replace(self, by="group", test_groups=groups) for groups in self.folds] or [self]
+        if self.test_groups or not self.folds:
+            return [self]
+        return [replace(self, by="group", test_groups=groups) for groups in self.folds]
 
     @property
     def number(self) -> int | None:

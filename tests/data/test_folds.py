@@ -111,3 +111,11 @@ def test_too_few_clips_or_groups_are_counted() -> None:
         split_rows(manifest(["a", "b"] * 2), Split(k=9), "class")
     with pytest.raises(ValueError, match=r"data\.split\.k is 3, but there are 2 groups"):
         split_rows(manifest(["a", "b"] * 2, groups=["x", "x", "y", "y"]), Split(k=3), "class")
+
+
+def test_a_fold_that_is_chosen_is_the_only_one() -> None:
+    split = Split(by="group", folds=[["1", "2"], ["3", "4"]])
+    folds = split.each_fold()
+    assert [fold.test_groups for fold in folds] == [["1", "2"], ["3", "4"]]
+    assert folds[1].each_fold() == [folds[1]]
+    assert folds[1].number == 1
