@@ -23,6 +23,8 @@ CONFIGS = sorted(FOLDER.rglob("*.yaml"))
 MODALITIES = {"utd-mhad": ("depth", "inertial", "skeleton"), "grid-color": ("picture", "sound")}
 MODALITIES |= {"grid-digit": ("picture", "sound"), "av-digits": ("image", "sound"), "known": ("left", "right")}
 MODALITIES["utd-mhad-small"] = MODALITIES["utd-mhad"]
+MODALITIES["utd-mhad-student"] = MODALITIES["utd-mhad"]
+MODALITIES["utd-mhad-inertial"] = ("accelerometer", "gyroscope")
 MODALITIES["utd-mhad-four"] = ("accelerometer", "depth", "gyroscope", "skeleton")
 
 
