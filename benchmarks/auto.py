@@ -67,11 +67,10 @@ def readings(manifest: Path, out: Path) -> Path:
         for stream in STREAMS:
             file, _, columns = row[stream].partition("#")
             first, last = map(int, columns.split(":"))
-            array = np.load(manifest.parent / file)[:, first:last]
-            table = [["x", "y", "z"], *array.tolist()]
-            name = f"{stream}/{row['id']}.csv"
-            write_text(out / name, "\n".join(",".join(map(str, line)) for line in table) + "\n")
-            files[stream] = name
+            files[stream] = f"{stream}/{row['id']}.csv"
+            if not (out / files[stream]).is_file():
+                table = [["x", "y", "z"], *np.load(manifest.parent / file)[:, first:last].tolist()]
+                write_text(out / files[stream], "\n".join(",".join(map(str, line)) for line in table) + "\n")
         rows.append({"id": row["id"], **files, "label": row["label"], "group": row["group"]})
     return write_table(out / "manifest.csv", rows)
 
