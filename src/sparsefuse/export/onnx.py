@@ -7,8 +7,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from sparsefuse.export.program import Program
-from sparsefuse.export.traced import traced
+from sparsefuse.export.traced import Traceable, traced
 from sparsefuse.extras import need
 from sparsefuse.files.whole import replacing
 
@@ -29,7 +28,7 @@ def need_onnx() -> None:
     need("onnxruntime", "export", "export to ONNX")
 
 
-def write_onnx(program: Program, path: Path) -> None:
+def write_onnx(program: Traceable, path: Path) -> None:
     """Writes the program as one file, weights inside. Raises ImportError without the extra, ValueError if the method
     cannot be traced."""
     import torch.onnx
@@ -67,17 +66,12 @@ def save(model: Any, path: Path) -> None:
         temporary.write_bytes(model.SerializeToString(deterministic=True))
 
 
-def tidied(model: Any, program: Program) -> Any:
+def tidied(model: Any, program: Traceable) -> Any:
     """The same graph without debugging metadata, which is twice the size of a small model; axes get names."""
-    free = {spec.name: ("batch", f"{spec.name} {_UNIT[spec.kind]}") for spec in program.inputs}
     for value in (*model.graph.input, *model.graph.output):
-        axes = value.type.tensor_type.shape.dim
-        for axis, name in zip(axes, free.get(value.name, ("batch",)), strict=False):
+        for axis, name in zip(value.type.tensor_type.shape.dim, program.free_axes[value.name], strict=False):
             axis.dim_param = name
     return slim(model)
-
-
-_UNIT = {"features": "tokens", "sound": "samples"}
 
 
 def slim(model: Any) -> Any:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from sparsefuse import metrics
 from sparsefuse.data.fitting import Fitted
 from sparsefuse.export.sound import Wave
+from sparsefuse.export.traced import Traceable
 from sparsefuse.features import PLACE
 from sparsefuse.features.spectrogram import CHOICES
 from sparsefuse.inference.predictor import Predictor
@@ -38,7 +39,7 @@ class Input:
     """how its features are extracted; None if elsewhere"""
 
 
-class Program(nn.Module):
+class Program(Traceable):
     """The model of a run from raw features (or sound) to probabilities; `inputs` in the order of its arguments."""
 
     def __init__(self, predictor: Predictor, *, with_features: bool = False):
@@ -79,6 +80,12 @@ class Program(nn.Module):
         """The names of the outputs."""
         return ["logits"] if self.labels.task == "regression" else ["logits", "probabilities"]
 
+    @property
+    def free_axes(self) -> dict[str, tuple[str, ...]]:
+        """The batch, and the length of each stream."""
+        axes: dict[str, tuple[str, ...]] = dict.fromkeys([*self.input_names, *self.output_names], ("batch",))
+        return axes | {spec.name: ("batch", f"{spec.name} {_UNIT[spec.kind]}") for spec in self.inputs}
+
     def example(self, batch: int = 3) -> tuple[Tensor, ...]:
         """Example arguments; all sizes differ, so that torch.export does not equate them."""
         generator = torch.Generator().manual_seed(0)
@@ -91,6 +98,9 @@ class Program(nn.Module):
             lengths = [length, *[length // 2] * (batch - 1)]
             arguments += [torch.randn(shape, generator=generator) / 10, torch.tensor(lengths)]
         return tuple(arguments)
+
+
+_UNIT = {"features": "tokens", "sound": "samples"}
 
 
 def wave_of(spec: Mapping[str, Any] | None) -> Wave | None:

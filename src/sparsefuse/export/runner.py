@@ -12,7 +12,7 @@ from sparsefuse.export.program import Input, pad
 from sparsefuse.extras import need
 
 Runner = Callable[[Sequence[Tensor]], Tensor]
-"""Arguments as `Program.forward` takes them -> logits (B, C)"""
+"""Arguments as the program's `forward` takes them -> its first output: logits (B, C)"""
 RUNS = 50
 
 
@@ -62,11 +62,11 @@ def _onnx(path: Path) -> Runner:
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 3
     session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    names = [node.name for node in session.get_inputs()]
+    names, first = [node.name for node in session.get_inputs()], session.get_outputs()[0].name
 
     def run(arguments: Sequence[Tensor]) -> Tensor:
         feed = dict(zip(names, (x.numpy() for x in arguments), strict=True))
-        return torch.from_numpy(session.run(["logits"], feed)[0])
+        return torch.from_numpy(session.run([first], feed)[0])
 
     return run
 
