@@ -78,6 +78,12 @@ RULES = {
         "correct one of its files, or take out the row",
         "{n} row[s] [has/have] no file that can be used",
     ),
+    "mismatch": Rule(
+        "error",
+        "The pictures of a row have one size; where pixels.height and pixels.width are set, one shape.",
+        "crop or resize them before, so that the same pixel of each shows the same place",
+        "{n} picture[s] [is/are] not of the size of [its/their] row's label or target",
+    ),
     "segment": Rule(
         "error",
         "`start` and `end` are seconds within the file, and `end` comes after `start`.",
@@ -225,6 +231,18 @@ RULES = {
         "{n} picture[s] or film[s] [is/are] black",
     ),
     "frozen": Rule("warning", "Something moves in a film.", "look at the recording", "Nothing moves in {n} film[s]"),
+    "flat": Rule(
+        "warning",
+        "The pixels of a picture differ, and depth was measured somewhere.",
+        "look at the recording; empty the cell if it shows nothing",
+        "{n} picture[s] [is/are] of one value, or depth without a measurement",
+    ),
+    "unit": Rule(
+        "warning",
+        "Half of all depth pictures lie from 1 cm to 200 m away on average.",
+        "set pixels.streams, {depth: {unit: 0.001}}: the metres of one step",
+        "The depth of {n} stream[s] seems to be in another unit",
+    ),
     "split": Rule(
         "warning",
         "Train, valid and test have rows.",

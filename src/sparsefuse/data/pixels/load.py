@@ -52,7 +52,7 @@ def load_scenes(config: Config, root: Path = Path()) -> Scenes:
     tell_problems(same_pictures(found), config.data.leaks)
     reader, train = opened.reader, found["train"]
     for name in reader.streams:
-        _check_present(name, train, losses.skips)
+        check_present(name, train, losses.skips)
     stats = _stats(reader.streams, train, normalise=config.data.normalise)
     target_stats = _target_stats(reader.target, train)
     rows = {split: [one.row for one in part] for split, part in found.items()}
@@ -124,7 +124,7 @@ def _readable(refs: Iterable[str], root: Path) -> Iterable[Still]:
             continue
 
 
-def _check_present(name: str, train: Sequence[Found], skips: Sequence[Skip]) -> None:
+def check_present(name: str, train: Sequence[Found], skips: Sequence[Skip]) -> None:
     """Raises ValueError for a stream that no training sample has, or in whose depth nothing was ever measured."""
     facts = [found for one in train if isinstance(found := one.streams.get(name), Facts)]
     if not facts:

@@ -15,6 +15,10 @@ from sparsefuse.data.pixels.resize import resized, resized_labels
 from sparsefuse.files.skipped import Unusable, one_file
 
 
+class OtherSize(Unusable):
+    """Not of the size of its row's target."""
+
+
 class Loaded(NamedTuple):
     """A picture as it reaches the run, before it is normalised."""
 
@@ -99,7 +103,7 @@ class Reader:
             "their shapes differ, too, so the two do not show the same" if self.size else _fix(found.size, target.size)
         )
         what = "label" if self.target is None else "target"
-        return Unusable(f"{name} is {h} x {w}, its {what} {height} x {width} ({row.files[name]}); {fix}")
+        return OtherSize(f"{name} is {h} x {w}, its {what} {height} x {width} ({row.files[name]}); {fix}")
 
 
 def _fix(one: tuple[int, int], other: tuple[int, int]) -> str:
