@@ -5,6 +5,7 @@ import re
 from collections.abc import Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 
 import numpy as np
@@ -76,6 +77,8 @@ class Readings:
             raise Unusable(f"{self.at(0, place)} is beyond the year 5000 in seconds; set `unit`, such as {likely:g}")
         if len(moments) > 1 and min(moments) == max(moments):
             raise Unusable(f"{self.at(0, place)} is the time of every row; is it the column of times?")
+        if not dates and abs(moments[0]) > _BEGAN and not all(isinstance(moment, int) for moment in moments):
+            moments = [Decimal(self._plain(cells[place])) for _, cells in self._rows]  # .02 s since 1970 is no float
         # In this order long numbers lose no digits: nanoseconds since 1970 do not fit a float.
         times = np.array([moment - moments[0] for moment in moments], dtype=np.float64)
         times = times / 1e6 if dates else times * unit
