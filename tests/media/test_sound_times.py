@@ -236,3 +236,29 @@ def test_time_stamps_that_another_container_rounded_put_parts_in_place(tmp_path:
         (found,) = read(path, [SoundRequest(44100)], start=start, end=start + 0.5)
         assert isinstance(found, np.ndarray)
         np.testing.assert_allclose(found, whole[round(start * 44100) : round((start + 0.5) * 44100)], atol=2e-3)
+
+
+def test_sound_that_changes_its_rate_midway_is_never_read_wrong(tmp_path: Path) -> None:
+    """A part that begins after the change, but is reached from before it, was stretched and shifted."""
+    slow, fast = write(tmp_path / "a.ts", "aac", rate=32000), write(tmp_path / "b.ts", "aac", rate=44100)
+    joined = tmp_path / "joined.ts"
+    joined.write_bytes(slow.read_bytes() + fast.read_bytes())
+    with pytest.raises(Unusable, match="its sound changes rate midway, from 32000 to 44100 Hz; convert it first"):
+        read_sound(joined)
+    first, second = read_sound(slow), read_sound(fast)
+    begin = len(first)
+    for start in np.arange(0.5, 7.5, 0.25):
+        (found,) = read(joined, [SoundRequest()], start=start, end=start + 0.5)
+        if isinstance(found, Unusable):
+            assert "changes rate midway" in str(found)
+            assert start > 3
+        elif start < 4:
+            assert_same(found, first[round(start * RATE) :][: len(found)])
+        else:
+            place = round(start * RATE) - begin
+            assert abs(_lag(found, second[place - RATE // 4 :]) - RATE // 4) < RATE // 20
+
+
+def _lag(part: np.ndarray, whole: np.ndarray) -> int:
+    """Where the part fits best into the whole."""
+    return int(np.correlate(whole[: len(part) + RATE], part, "valid").argmax())

@@ -40,6 +40,7 @@ class SoundSink:
         self._first = part.firsts.get(stream.index)
         self._pieces: list[np.ndarray] = []  # (channels, samples)
         self._position: int | None = None if part.after_seek else 0  # of the next piece, in samples of the file
+        self._file_rate = 0  # of these samples; 0 until the first piece
         self._jumped = False
         self._silence = 0  # samples put into holes
         self._lengths: set[int] = set()  # of the pieces but the first
@@ -50,6 +51,11 @@ class SoundSink:
     def add(self, piece: "AudioFrame") -> None:
         """Takes the next piece. Raises Late if samples of the part were missed before it, Unusable for a time stamp
         that is too far off."""
+        if self._file_rate not in (0, piece.sample_rate):
+            raise Unusable(
+                f"its sound changes rate midway, from {self._file_rate} to {piece.sample_rate} Hz; convert it first"
+            )
+        self._file_rate = piece.sample_rate
         if self._position is None and not self._jumped:
             self._jumped = True  # decoders trim the first piece after a jump, and matroska does not say so
             return
