@@ -464,6 +464,7 @@ ODD = {
     "utf-16": ("method: sft\n".encode("utf-16"), "not UTF-8 text (byte 0); save it in UTF-8"),
     "latin-1": ("label: caf\u00e9\n".encode("latin-1"), "not UTF-8 text (byte 10)"),
     "open": (b"method: [sft\n", "no YAML of a configuration"),
+    "a section twice": (b"train: {epochs: 3}\ntrain: {lr: 1}\n", "'train' stands on lines 1 and 2; put both into one"),
     "zero": (b"method: \x00\n", "no YAML of a configuration"),
     "section": (b"data:\n  split:\n", "data: split is a section, expected fields below it; got None"),
     "list": (b"- sft\n", "holds no fields"),

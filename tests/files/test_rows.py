@@ -107,6 +107,7 @@ def test_names_that_differ_in_case_alone_stay_as_they_are(tmp_path):
         ("m.csv", "id,a\n1,2\n\n3\n", "line 4: 1 cells, the header has 2"),
         ("m.csv", 'id,a\n1,2\n3,"x\n4,5\n', "line 3: not CSV (unexpected end of data); is a double quote open?"),
         ("m.jsonl", '{"id": 1}\n{"id": \n', "line 2: not JSON"),
+        ("m.jsonl", '{"id": 1, "label": "x", "label": "y"}\n', "line 1: not JSON ('label' stands twice in an object)"),
         ("m.jsonl", '{"id": 1}\n\n[1, 2]\n', "line 3: expected one object {...} a line, got another value"),
     ],
 )

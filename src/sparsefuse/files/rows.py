@@ -194,7 +194,7 @@ def _read_jsonl(path: Path, text: str) -> Table:
         if not line.strip():
             continue
         try:
-            value = json.loads(line)
+            value = json.loads(line, object_pairs_hook=_once)
             cells = {name: _text(cell) for name, cell in value.items()} if isinstance(value, dict) else {}
             "".join([*cells, *cells.values()]).encode()  # JSON can hold half a character, which is in no UTF-8
         except (ValueError, RecursionError) as error:
@@ -207,6 +207,15 @@ def _read_jsonl(path: Path, text: str) -> Table:
         columns.update(dict.fromkeys(value))
     _check_empty(path, len(rows) * len(columns) - sum(map(len, rows)))
     return Table(list(columns), [{name: row.get(name, "") for name in columns} for row in rows], lines)
+
+
+def _once(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """An object of JSON. Raises ValueError for a name that stands twice, of which the last alone would count."""
+    value = dict(pairs)
+    if len(value) < len(pairs):
+        twice = next(name for name, count in Counter(name for name, _ in pairs).items() if count > 1)
+        raise ValueError(f"{twice!r:.40} stands twice in an object")
+    return value
 
 
 def _check_empty(path: Path, cells: int) -> None:

@@ -17,9 +17,11 @@ def read_yaml(path: Path, kind: type) -> dict[str, Any]:
 
     try:
         text = path.read_text(encoding="utf-8-sig")
-        size, depth = _measure(yaml.compose(text, Loader=yaml.SafeLoader), {})
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        size, depth = _measure(node, {})
         if size > LARGEST or depth > DEEPEST:
             raise ValueError(f"more than {LARGEST:,} values or {DEEPEST} levels")
+        _check_once(node)
         tree = get_loader("yaml")(text) if size else {}
     except UnicodeDecodeError as error:
         raise ValueError(f"{path}: not UTF-8 text (byte {error.start}); save it in UTF-8") from error
@@ -40,6 +42,21 @@ def _check_sections(kind: type, tree: dict[str, Any], place: str) -> None:
             if not isinstance(tree[name], dict):
                 raise ValueError(f"{place}: {name} is a section, expected fields below it; got {tree[name]!r:.60}")
             _check_sections(inner, tree[name], f"{place}: {name}")
+
+
+def _check_once(node: Any) -> None:
+    """Raises ValueError for a name that stands twice in a section, of which the last alone would count."""
+    lines: dict[str, int] = {}
+    for item in node.value if node is not None and isinstance(node.value, list) else []:
+        name, inner = item if isinstance(item, tuple) else (None, item)
+        if name is not None and isinstance(name.value, str):
+            line = name.start_mark.line + 1
+            if name.value in lines and name.value != "<<":
+                raise ValueError(
+                    f"{name.value!r:.60} stands on lines {lines[name.value]} and {line}; put both into one"
+                )
+            lines[name.value] = line
+        _check_once(inner)
 
 
 def _measure(node: Any, known: dict[int, tuple[int, int]]) -> tuple[int, int]:
