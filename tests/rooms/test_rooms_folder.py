@@ -103,6 +103,12 @@ def test_splits_are_disjoint_in_their_shares_and_stay_as_a_set_grows():
     assert set(split_of_each(5, (0, 0, 1))) == {"test"}
 
 
+def test_a_link_in_a_circle_is_refused(tmp_path):
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    with pytest.raises(FileExistsError, match="a link to nothing"):
+        made(tmp_path / "loop")
+
+
 def test_sets_of_two_seeds_share_no_room(tmp_path):
     for seed in (0, 1):
         made(tmp_path / str(seed), 2, seed=seed)
@@ -147,7 +153,7 @@ def test_a_folder_of_something_else_is_refused_and_left_alone(tmp_path):
     with pytest.raises(FileExistsError, match=r"holds 1 other file \(thesis.tex\); give a new or empty folder"):
         made(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
-    with pytest.raises(FileExistsError, match=r"thesis.tex is a file; give a new or empty folder"):
+    with pytest.raises(FileExistsError, match=r"thesis.tex is a file, or a link to nothing; give"):
         made(tmp_path / "thesis.tex")
 
 
@@ -158,11 +164,29 @@ def test_a_folder_of_another_set_is_refused(tmp_path, other):
         made(tmp_path, 1, **other)
 
 
-@pytest.mark.parametrize("record", ["[]", '{"size": 16}', "null"])
+@pytest.mark.parametrize(
+    "record",
+    ["[]", '{"size": 16}', "null", "{oops", "[" * 100_000, "\0", '{"size": 16, "seed": 0, "fractions": 3}',
+     '{"size": 16, "seed": 0, "fractions": [0.75, 0.1, 0.15], "frames": "many", "num_points": -3}'],
+    ids=range(8),
+)  # fmt: skip
 def test_a_record_that_is_none_is_refused(tmp_path, record):
     (tmp_path / "rooms.json").write_text(record)
-    with pytest.raises(ValueError, match=r"holds rooms of .* give another folder"):
+    with pytest.raises(ValueError, match="is not one that `generate rooms` wrote; give a new or empty folder"):
         made(tmp_path, 1)
+
+
+def test_more_than_the_disk_holds_is_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"100000 scenes of 1024 x 1024 take about .* GB free: ask for fewer"):
+        made(tmp_path / "new", 100_000, size=1024)
+    assert not (tmp_path / "new").exists()
+
+
+def test_an_empty_file_is_made_again(tmp_path):
+    made(tmp_path, 1)
+    (tmp_path / "rgb/room_000000.png").write_bytes(b"")
+    made(tmp_path, 1)
+    assert np.array_equal(picture(tmp_path / "rgb/room_000000.png"), room(0, SIZE, SIZE).rgb)
 
 
 @pytest.mark.parametrize(

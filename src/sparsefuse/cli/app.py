@@ -207,7 +207,7 @@ class _Parser(ArgumentParser):
 
     def error(self, message: str, *args: Any, **kwargs: Any) -> NoReturn:
         options = {a.dest for p in self._every_parser() for a in p._actions if a.dest not in ("help", "verb")}
-        missing = re.search(r"arguments are required: (\w+)\.", message)
+        missing = re.search(r"arguments are required: ([\w-]+)\.", message)
         help_of = " ".join([self.prog.replace(" [options]", ""), *([missing[1]] if missing else [])])
         sys.stderr.write(f"error: {complaint(message, options):.800}\nhelp:  {help_of} --help\n")
         raise SystemExit(2)

@@ -3,6 +3,8 @@
 from pathlib import Path
 
 from sparsefuse.rooms.names import CLASSES
+from sparsefuse.rooms.settings import Settings
+from sparsefuse.shown import shown
 
 TRAIN = """\
 method: sft
@@ -21,10 +23,11 @@ train:
 """For pictures of some 64 x 64 and a thousand scenes."""
 
 
-def configurations(out: Path, scenes: int, size: int, seed: int, clouds: bool) -> dict[str, str]:
+def configurations(out: Path, scenes: int, settings: Settings) -> dict[str, str]:
     """Name of the file -> its text."""
-    flags = f" --seed {seed}" * (seed != 0) + " --clouds" * clouds
-    made = f"sparsefuse generate rooms --out {out.name or '.'} --scenes {scenes} --size {size}{flags}"
+    flags = f" --seed {settings.seed}" * (settings.seed != 0) + " --clouds" * (settings.frames > 0)
+    flags += f" --frames {settings.frames}" * (settings.frames > 1)
+    made = f"sparsefuse generate rooms --out {shown(out.name) or '.'} --scenes {scenes} --size {settings.size}{flags}"
     return {"segment.yaml": _segment(made), "translate.yaml": _translate(made)}
 
 

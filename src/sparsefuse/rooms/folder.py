@@ -4,28 +4,26 @@ import json
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from sparsefuse.files.lock import in_use
 from sparsefuse.files.rows import write_table
-from sparsefuse.files.whole import read_json, replacing, write_json, write_text
+from sparsefuse.files.whole import replacing, write_text
 from sparsefuse.media.png import write_png
 from sparsefuse.parallel.workers import each
 from sparsefuse.rooms.cloud import cloud
 from sparsefuse.rooms.configurations import configurations
 from sparsefuse.rooms.names import CLASSES
-from sparsefuse.rooms.scene import LEAST, MOST, Room, room
+from sparsefuse.rooms.scene import Room, room
+from sparsefuse.rooms.settings import MOST_SCENES, Settings, agreed, check_space, check_whole
 from sparsefuse.screen import progress_console
-from sparsefuse.shown import counted, shown
 
 STREAMS = ("rgb", "depth", "normal", "shade", "texture", "edges", "clear", "label")
 """A folder and a column of pictures each."""
 FRACTIONS = (0.75, 0.1, 0.15)
 """Shares of train, valid and test."""
-MOST_SCENES = 1_000_000
-"""Of a set; the next seed's scenes come after them."""
 PART = 16
 """Scenes that a process makes at a time."""
 
@@ -35,11 +33,7 @@ class Order(NamedTuple):
 
     out: Path
     numbers: tuple[int, ...]
-    size: int
-    seed: int
-    views: int
-    """0 = pictures alone; else there are clouds, of as many views"""
-    num_points: int
+    settings: Settings
 
 
 def generate(
@@ -66,23 +60,26 @@ def generate(
     holds anything else.
     """
     out = Path(out)
-    _check(scenes, size, seed, frames, num_points, fractions)
-    if frames > 1 and not clouds:
+    settings = Settings(size, seed, tuple(float(share) for share in fractions))
+    if clouds:
+        settings = settings._replace(frames=frames, num_points=num_points)
+    elif frames > 1:
         raise ValueError(f"frames are of clouds: give clouds too, or 1 frame; got {frames}")
-    if out.exists() and not out.is_dir():
-        raise FileExistsError(f"{out} is a file; give a new or empty folder")
-    settings: dict[str, Any] = {"size": size, "seed": seed, "fractions": [float(share) for share in fractions]}
+    check_whole("scenes", scenes, 1, MOST_SCENES)
+    settings.check()
+    if (out.exists() or out.is_symlink()) and not out.is_dir():
+        raise FileExistsError(f"{out} is a file, or a link to nothing; give a new or empty folder")
     with in_use(out):
-        settings = _claimed(out, settings | ({"frames": frames, "num_points": num_points} if clouds else {}))
-        views, num_points = settings.get("frames", 0), settings.get("num_points", 0)
-        splits = split_of_each(scenes, fractions)
-        rows = [_row(number, split, views > 0) for number, split in enumerate(splits)]
+        settings = agreed(out, settings)
+        rows = [_row(i, split, settings.frames > 0) for i, split in enumerate(split_of_each(scenes, fractions))]
         lacking = [number for number, row in enumerate(rows) if not _complete(out, row)]
+        check_space(out, settings, len(lacking))
+        settings.write(out)
         parts = (tuple(lacking[i : i + PART]) for i in range(0, len(lacking), PART))
-        orders = [Order(out, part, size, seed, views, num_points) for part in parts]
+        orders = [Order(out, part, settings) for part in parts]
         _make(orders, 1 if len(orders) == 1 else jobs, progress)
         manifest = write_table(out / "manifest.csv", rows)
-        for name, text in configurations(out, scenes, size, seed, views > 0).items():
+        for name, text in configurations(out, scenes, settings).items():
             if not (out / name).exists():  # which its user may have edited
                 write_text(out / name, text)
     return manifest
@@ -100,43 +97,10 @@ def split_of_each(scenes: int, fractions: Sequence[float]) -> list[str]:
     return splits
 
 
-def _check(scenes: int, size: int, seed: int, frames: int, num_points: int, fractions: Sequence[float]) -> None:
-    """Raises ValueError for the first number that is out of its range."""
-    ranges = {"scenes": (scenes, 1, MOST_SCENES), "size": (size, LEAST, MOST), "seed": (seed, 0, 2**31 - 1)}
-    ranges |= {"frames": (frames, 1, 16), "num_points": (num_points, 1, 2**20)}
-    for name, (value, low, high) in ranges.items():
-        if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-            raise ValueError(f"{name} must be a whole number of {low} to {high}; got {value!r}")
-    if len(fractions) != 3 or not all(0 <= share <= 1 for share in fractions) or abs(sum(fractions) - 1) > 1e-6:
-        raise ValueError(f"fractions are three shares of train, valid and test that sum to 1; got {list(fractions)}")
-
-
-def _claimed(out: Path, settings: dict[str, Any]) -> dict[str, Any]:
-    """The settings, written into a new folder as rooms.json, or compared with those there: clouds it has, it keeps.
-
-    Raises ValueError if they differ, FileExistsError for a folder with anything else.
-    """
-    record = out / "rooms.json"
-    before: Any = {}
-    if record.is_file():
-        before = read_json(record)
-        known = before.keys() & settings.keys() if isinstance(before, dict) else set()
-        if not {"size", "seed", "fractions"} <= known or any(before[name] != settings[name] for name in known):
-            raise ValueError(f"{out} holds rooms of {_told(before)}, not {_told(settings)}; give another folder")
-    elif others := sorted(path.name for path in out.iterdir() if not path.name.startswith(".")):
-        first = shown(", ".join(others[:3]))
-        raise FileExistsError(f"{out} holds {counted(len(others), 'other file')} ({first}); give a new or empty folder")
-    if before | settings != before:
-        write_json(record, before | settings)
-    return before | settings
-
-
-def _told(settings: object) -> str:
-    return shown(json.dumps(settings).replace('"', "").strip("{}"), 200)
-
-
 def _complete(out: Path, row: dict[str, str]) -> bool:
-    return all((out / file).is_file() for column, file in row.items() if column not in ("id", "split"))
+    """Whether all files of a scene are there, and none is empty, as after a loss of power."""
+    files = (out / file for column, file in row.items() if column not in ("id", "split"))
+    return all(file.is_file() and file.stat().st_size for file in files)
 
 
 def _make(orders: Sequence[Order], jobs: int, progress: bool) -> None:
@@ -157,12 +121,12 @@ def _make(orders: Sequence[Order], jobs: int, progress: bool) -> None:
 
 def make(order: Order) -> int:
     """Writes the files of these scenes, each whole; returns how many scenes."""
+    size, seed, _, frames, _ = order.settings
     for number in order.numbers:
-        seed = order.seed * MOST_SCENES + number
-        views = [room(seed, order.size, order.size, view=view) for view in range(max(order.views, 1))]
+        views = [room(seed * MOST_SCENES + number, size, size, view=view) for view in range(max(frames, 1))]
         for stream, pixels in pictures(views[0]).items():
             write_png(order.out / stream / f"{_name(number)}.png", pixels)
-        if order.views:
+        if frames:
             _write_cloud(order, number, views)
     return len(order.numbers)
 
@@ -197,7 +161,7 @@ def _write_cloud(order: Order, number: int, views: list[Room]) -> None:
         for centre, size, yaw, label, instance in zip(*scene.boxes, strict=True):
             box = {"class": CLASSES[label], "centre": centre.tolist(), "size": size.tolist(), "yaw": float(yaw)}
             boxes[int(instance)] = box
-    points = cloud(views, order.num_points, number)
+    points = cloud(views, order.settings.num_points, number)
     with replacing(order.out / f"cloud/{name}.npz", durable=False) as temporary:
         np.savez(temporary, xyz=points.xyz, rgb=points.rgb)
     _write_line(order.out / f"cameras/{name}.json", cameras)
