@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from sparsefuse.export.artefact import export as export
     from sparsefuse.features.extract import extract as extract
     from sparsefuse.inference.ensemble import ensemble as ensemble
-    from sparsefuse.inference.predictor import load as load
+    from sparsefuse.inference.load import load as load
     from sparsefuse.layers.ops import backend as backend
     from sparsefuse.methods import build as build
     from sparsefuse.methods import methods as methods
@@ -44,7 +44,7 @@ _HOMES = {
     "export": "export",
     "extract": "features.extract",
     "fit": "experiments.fit",
-    "load": "inference.predictor",
+    "load": "inference.load",
     "methods": "methods",
     "study": "study",
     "train": "training.train",

@@ -1,5 +1,6 @@
 """What model.json of a run on pictures holds."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -43,6 +44,17 @@ class PixelFacts:
     """columns that pictures are resized to; 0 = as they are"""
     clips: Mapping[str, Fingerprint]
     """split -> fingerprint of its scenes"""
+    depths: tuple[float, float] = (0.0, 1.0)
+    """nearest and farthest metres of the training targets, which are -1 and 1 for the model, in translation to depth"""
+
+    @property
+    def target_scale(self) -> tuple[float, float]:
+        """What makes of the model's values, from -1 to 1, those of the picture it translates to: they are multiplied by
+        the second, then the first is added."""
+        if self.target.kind == "normal":
+            return 0.0, 1.0
+        low, high = self.depths if self.target.kind == "depth" else (0.0, 1.0)
+        return (low + high) / 2, (high - low) / 2
 
     def __post_init__(self) -> None:
         if not 1 <= len(self.streams) <= MOST_MODALITIES:
@@ -58,6 +70,8 @@ class PixelFacts:
             check_count(name, side, MOST_SIDE)
         check_count("height", self.height, MOST_SIDE, least=0)
         check_count("width", self.width, MOST_SIDE, least=0)
+        if not 0 <= self.depths[0] < self.depths[1] < math.inf:
+            raise ValueError(f"depths is {self.depths}; expected metres, the nearer first")
         self._check_outputs()
 
     def _check_outputs(self) -> None:
