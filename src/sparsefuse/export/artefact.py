@@ -7,6 +7,7 @@ from typing import Literal, NamedTuple
 
 from torch import Tensor
 
+from sparsefuse.config_pixels import PIXEL_TASKS
 from sparsefuse.cost import count
 from sparsefuse.export import clips as sources
 from sparsefuse.export.card import PACKAGES, ExportCard, machine, write_card
@@ -14,11 +15,13 @@ from sparsefuse.export.clips import ParityClips
 from sparsefuse.export.int8 import quantise
 from sparsefuse.export.onnx import OPSET, RUNTIME, need_onnx, write_onnx
 from sparsefuse.export.parity import BATCH, Parity, ScoreChange, exported_logits, parity, score, trained_logits
+from sparsefuse.export.pixels.artefact import PixelExported, export_pixels
 from sparsefuse.export.program import Program
 from sparsefuse.export.runner import Latency, Runner, latency, open_file
 from sparsefuse.export.traced import write_pt2
 from sparsefuse.extras import versions
 from sparsefuse.files.whole import replacing
+from sparsefuse.inference.pixels.predictor import load_pixels
 from sparsefuse.inference.predictor import Predictor, load
 from sparsefuse.runs.folder import RunFolder
 from sparsefuse.runs.records import ModelFacts
@@ -55,7 +58,7 @@ def export(
     test: bool = False,
     force: bool = False,
     trust_code: bool = False,
-) -> Exported:
+) -> Exported | PixelExported:
     """Writes the model of a run as one file (`<run>/export/model.<format>`), with its card beside it, .json and .md.
 
     `int8`: weights as 8-bit integers (ONNX only). `with_features`: include the extractor spectrogram, so that the
@@ -63,6 +66,13 @@ def export(
     validation split (with `test`, on the test split too) or on a manifest. Raises ValueError, and writes nothing, if
     logits differ by more than `tolerance` or int8 loses more than `INT8_LOSS`, unless `force`.
     """
+    if RunFolder(Path(run)).task in PIXEL_TASKS:
+        _check_pixels(format, int8=int8, with_features=with_features)
+        file = Path(out) if out else Path(run) / "export" / "model.onnx"
+        clips = None if manifest is None else Path(manifest)
+        return export_pixels(
+            Path(run), load_pixels(run), out=file, tolerance=tolerance, manifest=clips, test=test, force=force
+        )
     if int8 and format != "onnx":
         raise ValueError("int8 is for ONNX: give --format onnx, or leave --int8 out")
     if format == "onnx":
@@ -125,6 +135,13 @@ def export(
             temporary.write_bytes(final.read_bytes())
     write_card(out, card)
     return Exported(out, card)
+
+
+def _check_pixels(format: Format, *, int8: bool, with_features: bool) -> None:
+    """Raises ValueError for what a run on pictures is not exported as."""
+    for given, what in ((format != "onnx", f"--format {format}"), (int8, "--int8"), (with_features, "--with-features")):
+        if given:
+            raise ValueError(f"{what} is for clips; a run on pictures is exported as ONNX in float32: leave it out")
 
 
 class _Checked(NamedTuple):
