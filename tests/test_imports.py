@@ -36,6 +36,7 @@ ORDER = [
         "environment",
         "model",
         "pixel_model",
+        "detection_model",
         "data",
         "baseline",
         "rooms",
