@@ -5,8 +5,10 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+from scipy.io import savemat
 
 from sparsefuse.data.arrays import read_array
+from sparsefuse.data.matlab import read_texts
 from sparsefuse.files.skipped import Unusable
 
 
@@ -53,3 +55,17 @@ def test_what_it_declares_is_bounded(tmp_path: Path) -> None:
         file.write(b"MATLAB 7.3 MAT-file".ljust(124) + b"\x00\x02IM")
     with pytest.raises(Unusable, match="GB of memory"):
         read_array("a.mat", tmp_path)
+
+
+def test_texts_are_read_from_cells_and_structs(tmp_path):
+    cells = np.array([["one", "zwölf ü"], ["", "four"]], object)
+    rooms = np.zeros((1, 2), dtype=[("path", object), ("boxes", object)])
+    rooms[0, 0] = ("a/b.png", np.array(["chair", 3.0], object))
+    rooms[0, 1] = ("c/d.png", np.zeros((0, 0)))
+    for compressed in (False, True):
+        path = tmp_path / f"{compressed}.mat"
+        savemat(path, {"cells": cells, "rooms": rooms, "x": np.eye(2)}, do_compression=compressed)
+        texts = read_texts(path)
+        assert sorted(text for text in texts["cells"] if text) == ["four", "one", "zwölf ü"]
+        assert texts["rooms"] == ["a/b.png", "chair", "c/d.png"]
+        assert texts["x"] == []

@@ -4,6 +4,7 @@ Without scipy: there a file whose tail is zeros, as after a broken download, cau
 Format: MathWorks, MAT-File Format, chapter 1.
 """
 
+import itertools
 import struct
 import zlib
 from collections.abc import Iterator
@@ -22,6 +23,12 @@ _NUMERIC = range(6, 16)
 _CLASSES = {"double", "single", *(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64))}
 """The same by name; not char, logical, cell, struct."""
 _COMPLEX = 0x800
+_CELL, _STRUCT, _CHAR = 1, 2, 4
+_ENCODINGS = {4: "utf-16", 16: "utf-8", 17: "utf-16"}
+"""of texts; others are Latin-1"""
+_ENDS = {"<": "-le", ">": "-be"}
+_DEEPEST = 20
+"""levels of cells and structs"""
 _NONE = (0, memoryview(b""))
 
 
@@ -30,11 +37,30 @@ def read_mat(path: Path) -> dict[str, np.ndarray]:
     with path.open("rb") as file:
         if file.read(10) == b"MATLAB 7.3":
             return _read_hdf5(path)
+    arrays: dict[str, np.ndarray] = {}
+    for body, order, held in _variables(path):
+        arrays.update(_array(body, order, held))
+    return arrays
+
+
+def read_texts(path: Path) -> dict[str, list[str]]:
+    """Variable -> all texts in it, those in its cells and structs too, in the order of the file; of MATLAB 5 to 7.2.
+
+    Raises ValueError, zlib.error or OSError when it is no whole MATLAB file.
+    """
+    texts: dict[str, list[str]] = {}
+    for body, order, _ in _variables(path):
+        name = next(itertools.islice(_elements(body, 0, order), 2, None), _NONE)[1]
+        texts[bytes(name).decode("latin-1")] = list(_texts(body, order, 0))
+    return texts
+
+
+def _variables(path: Path) -> Iterator[tuple[memoryview, str, int]]:
+    """Every variable of a MATLAB 5 file, unpacked; with the order of its bytes, and how many the file has."""
     content = memoryview(path.read_bytes())
     order = {b"IM": "<", b"MI": ">"}.get(bytes(content[126:128]))
     if order is None:
         raise ValueError("no MATLAB 5 header")
-    arrays: dict[str, np.ndarray] = {}
     unpacked = 0
     for kind, body in _elements(content, 128, order):
         if kind == _COMPRESSED:
@@ -47,8 +73,23 @@ def read_mat(path: Path) -> dict[str, np.ndarray]:
             kind, body = next(_elements(memoryview(whole), 0, order), _NONE)
         if kind != _MATRIX:
             raise ValueError(f"element of type {kind} where an array is expected")
-        arrays.update(_array(body, order, len(content)))
-    return arrays
+        yield body, order, len(content)
+
+
+def _texts(body: memoryview, order: str, depth: int) -> Iterator[str]:
+    parts = _elements(body, 0, order)
+    flags = next(parts, _NONE)[1]
+    if len(flags) != 8 or depth > _DEEPEST:
+        return
+    kind = int(np.frombuffer(flags, order + "u4")[0]) & 0xFF
+    inner = list(itertools.islice(parts, 2, None))  # without sizes and name
+    if kind == _CHAR and inner:
+        written, values = inner[0]
+        yield bytes(values).decode(_ENCODINGS.get(written, "latin-1") + _ENDS[order] * (written in (4, 17)), "replace")
+    elif kind in (_CELL, _STRUCT):
+        for written, values in inner:
+            if written == _MATRIX:
+                yield from _texts(values, order, depth + 1)
 
 
 def _read_hdf5(path: Path) -> dict[str, np.ndarray]:
