@@ -38,7 +38,7 @@ def test_every_recipe_says_its_layout_and_what_it_writes():
 
 def test_the_docs_have_a_section_for_every_recipe():
     text = (Path(__file__).parents[2] / "docs" / "datasets.md").read_text(encoding="utf-8")
-    assert sorted(re.findall(r"^## (\w+)$", text, re.MULTILINE)) == formats.formats()
+    assert set(re.findall(r"^## (\w+)$", text, re.MULTILINE)) - {"rooms"} == set(formats.formats())
 
 
 def test_an_archive_is_unpacked_first(tmp_path):
