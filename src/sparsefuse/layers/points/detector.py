@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import torch
 from torch import nn
 
 from sparsefuse.layers.points.backbone import PointNet2
@@ -45,7 +44,8 @@ def parts(size: Size, num_channels: int, num_classes: int, sizes: MeanSizes) -> 
 
 def picture_blocks(size: Size) -> list[PictureBlocks]:
     """Two blocks over the pictures for each layer of the decoder, the later dropped the oftener."""
-    rates = torch.linspace(0, size.picture.drop_path, 2 * size.layers).tolist()
+    last = 2 * size.layers - 1
+    rates = [size.picture.drop_path * i / last for i in range(last + 1)]
     return [PictureBlocks(size.picture, rates[2 * i : 2 * i + 2]) for i in range(size.layers)]
 
 
