@@ -7,7 +7,11 @@ The manifest's arrays are written as tables of readings, from which `extract` ma
 fold `auto` chooses among its candidates by validation clips; beside it the baseline of both streams, and each stream
 alone (baseline and `unimodal`), all with the same clips. Which single stream is the best one, validation clips say,
 too. It goes on where it stopped, and writes
-results/auto-inertial/<device>-torch<version>-float32.{csv,md}.
+results/auto-inertial/<device>-torch<version>-float32.{csv,md}. Where clips of the people who train validate,
+
+    python benchmarks/auto.py ... --valid-by stratified --name auto-inertial-same-people --out runs/auto-same-people
+
+all candidates are nearly always right there, and the choice is one by chance.
 """
 
 import argparse
@@ -38,12 +42,16 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--time-limit", default="20m", help="of each search")
     parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument(
+        "--valid-by", default="auto", help="auto: other people than those who train; stratified: their clips"
+    )
+    parser.add_argument("--name", default="auto-inertial", help="of the folder in results/")
     parser.add_argument("--results", type=Path, default=Path("results"))
     given = parser.parse_args()
     config = Config.load(given.config)
     assert isinstance(config.features, dict)
     made = extract(readings(given.manifest, given.out / "readings"), given.out / "features", features=config.features)
-    config = Config.load(config, data={"manifest": str(made.manifest)})
+    config = Config.load(config, data={"manifest": str(made.manifest), "split": {"valid_by": given.valid_by}})
     seeds = range(given.seeds)
     compare(config, ["unimodal"], seeds, given.out / "single", jobs=given.jobs)
     for seed in seeds:
@@ -52,11 +60,12 @@ def main() -> None:
             out = given.out / "auto" / f"fold{split.number}-seed{seed}"
             train_auto(fold, out, resume=True, time_limit=given.time_limit, jobs=given.jobs)
     version = ".".join(torch.__version__.split("+")[0].split(".")[:2])
-    place = given.results / "auto-inertial" / f"cpu-torch{version}-float32"
-    singles, chosen = read_runs(given.out / "single"), read_runs(given.out / "auto")
+    place = given.results / given.name / f"cpu-torch{version}-float32"
+    singles = [unhurried(run) for run in read_runs(given.out / "single")]
+    chosen = [unhurried(run) for run in read_runs(given.out / "auto") if run.choice]
     runs = [*singles, *map(renamed, chosen)]
     write_text(Path(f"{place}.csv"), runs_table(summarise(runs)).csv())
-    write_text(Path(f"{place}.md"), page(runs, chosen))
+    write_text(Path(f"{place}.md"), page(given.name, runs, chosen))
 
 
 def readings(manifest: Path, out: Path) -> Path:
@@ -75,19 +84,24 @@ def readings(manifest: Path, out: Path) -> Path:
     return write_table(out / "manifest.csv", rows)
 
 
+def unhurried(run: Run) -> Run:
+    """Without what is said of latencies: no table here has them."""
+    return run._replace(outcome=dataclasses.replace(run.result, cost=dataclasses.replace(run.result.cost, doubt="")))
+
+
 def renamed(run: Run) -> Run:
     """A chosen run under the name of who chose it."""
     return run._replace(outcome=dataclasses.replace(run.result, name="auto"))
 
 
-def page(runs: list[Run], chosen: list[Run]) -> str:
+def page(name: str, runs: list[Run], chosen: list[Run]) -> str:
     """The table, and in sentences what it says."""
     groups = by_name(runs)
     single = best(groups, [name for name in groups if "(" in name])
     said = [beats(groups, "auto", "the baseline", "auto", "baseline")]
     said.append(beats(groups, "auto", "the best single stream", "auto", single))
     picked = Counter(run.result.name for run in chosen)
-    text = f"# auto-inertial\n\n{runs_table(summarise(runs)).markdown()}\n"
+    text = f"# {name}\n\n{runs_table(summarise(runs)).markdown()}\n"
     text += "\n".join(f"- {sentence}" for sentence in said)
     text += f"\n\n`auto` chose {', '.join(f'{name} ({n} of {len(chosen)})' for name, n in picked.most_common())}.\n"
     return text

@@ -45,8 +45,9 @@ def main() -> None:
     for folder in sorted(path for path in RESULTS.iterdir() if path.is_dir()):
         notes = notes_of(folder)
         for table in sorted(folder.glob("*-torch*.md")):
-            lines = [line for line in table.read_text(encoding="utf-8").splitlines() if line.startswith("|")]
-            tables[folder.name] = "\n".join(lines) + notes.get(table.stem, "")
+            text = table.read_text(encoding="utf-8").splitlines()
+            tables[folder.name] = "\n".join(line for line in text if line.startswith("|")) + notes.get(table.stem, "")
+            tables[f"{folder.name}-findings"] = "\n".join(line for line in text if line.startswith("- "))
         for table in sorted(folder.glob("*.csv")) if folder.name.startswith(("study-", "budget-")) else ():
             tables[f"{folder.name}-{table.stem}"] = csv_table(table) + notes.get(table.stem, "")
     for page in (Path("README.md"), *sorted(Path("docs").rglob("*.md"))):

@@ -8,7 +8,9 @@ import pytest
 
 import tiny
 from sparsefuse.config import Config
+from sparsefuse.data.manifest import Row
 from sparsefuse.experiments import candidates
+from sparsefuse.experiments.auto import judged_by_own
 from sparsefuse.experiments.candidates import candidates_of
 
 
@@ -60,3 +62,12 @@ def test_long_raw_streams_get_the_stem_that_check_proposes(config: Config) -> No
     assert not any("pos_embed" in one.options for one in candidates_of(own, clips(rgb=500)))
     mine = dataclasses.replace(config, options={"all": {"stem": {"sound": {"kind": "conv"}}}})
     assert not any("stem" in one.options for one in candidates_of(mine, clips(rgb=500)))
+
+
+def test_a_choice_by_people_who_train_is_doubted() -> None:
+    def of(*groups: str) -> list[Row]:
+        return [Row(str(i), {}, "a", group=group) for i, group in enumerate(groups)]
+
+    assert "(ada, bob)" in judged_by_own(of("ada", "bob", "eve"), of("bob", "ada"))
+    assert not judged_by_own(of("ada", "bob"), of("eve"))
+    assert not judged_by_own(of("", ""), of(""))

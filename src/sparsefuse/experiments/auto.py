@@ -7,6 +7,7 @@ import dataclasses
 import logging
 import math
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,6 +15,7 @@ from sparsefuse.config import Config
 from sparsefuse.config_checks import check_one_test_split
 from sparsefuse.cost.count import count
 from sparsefuse.data.clips import Clips, load_clips
+from sparsefuse.data.manifest import Row
 from sparsefuse.experiments.candidates import candidates_of
 from sparsefuse.experiments.clock import Clock
 from sparsefuse.experiments.grid import Cell, grid, usual_jobs
@@ -58,6 +60,8 @@ def auto(config: Config, out: Path, *, clock: Clock, gmacs: float | None = None,
         raise ValueError(
             "the best method is chosen by validation clips, and there are none; give more clips, or name a method"
         )
+    if known := judged_by_own(clips.splits["train"].rows, clips.splits["valid"].rows):
+        log.warning("%s", known)
     cells = grid(config, variants, [config.seed], out / OTHERS, root=Path(), tested=False)
     costs, left_out = _costs(cells, clips, gmacs)
     tried = [cell for cell in cells if cell.name not in left_out]
@@ -101,6 +105,17 @@ def train_auto(
     clock = Clock.begin(out / "clock.json", time_limit)
     name, config = auto(config, out, clock=clock, gmacs=gmacs, jobs=jobs)
     return train(config, out, resume=True, name=name)
+
+
+def judged_by_own(train: Sequence[Row], valid: Sequence[Row]) -> str:
+    """What is wrong with a choice by clips of groups that train, if the manifest has groups; else empty."""
+    shared = ({row.group for row in train} & {row.group for row in valid}) - {""}
+    if not shared:
+        return ""
+    return (
+        f"validation clips are of groups that train, too ({', '.join(sorted(shared)[:3])}): what knows these best is "
+        "chosen, which may not be what is best on new ones; set split.by=group and split.valid_by=group"
+    )
 
 
 def _costs(cells: list[Cell], clips: Clips, gmacs: float | None) -> tuple[dict[str, float], dict[str, str]]:
