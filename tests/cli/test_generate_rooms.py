@@ -18,3 +18,8 @@ def test_a_wrong_size_is_said_in_one_line(tmp_path, monkeypatch):
     assert call(monkeypatch, "generate", "rooms", "--out", tmp_path / "set", "--size", 5) == (
         "error: size must be a whole number of 16 to 1024; got 5"
     )
+
+
+def test_without_a_folder_the_right_help_is_named(monkeypatch, capsys):
+    assert call(monkeypatch, "generate", "rooms") == 2
+    assert capsys.readouterr().err == "error: missing: --out\nhelp:  sparsefuse generate-rooms --help\n"

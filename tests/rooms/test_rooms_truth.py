@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from sparsefuse.rooms import CLASSES, cloud, room, scene
-from sparsefuse.rooms.camera import Camera, rays, to_pixels
+from sparsefuse.rooms.camera import Camera, rays, to_pixels, to_world
 from sparsefuse.rooms.draws import Draws
 from sparsefuse.rooms.names import BALL, BOXES, CABINET, CRATE, CYLINDERS, DRUM, FLAT, OBJECTS, PICTURE, PILLAR
 from sparsefuse.rooms.paints import PAINTS_OF, Paint
@@ -122,6 +122,22 @@ def test_a_cloud_of_two_views_has_points_of_both_in_one_world():
     assert (points.xyz < np.array(planned.high) + 0.15).all()
     with pytest.raises(ValueError, match="a cloud needs a point or more"):
         cloud(views, 0)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_two_views_agree_on_what_both_see(seed):
+    one, other = room(seed), room(seed, view=1)
+    v, u = np.mgrid[:96, :96].reshape(2, -1)
+    points = to_world(one.camera, u, v, one.depth.ravel())
+    column, line, depth = to_pixels(other.camera, points).T
+    inside = (depth > 0.1) & (column > 0) & (column < 95) & (line > 0) & (line < 95)
+    column, line = np.rint(column[inside]).astype(int), np.rint(line[inside]).astype(int)
+    both = np.abs(other.depth[line, column] - depth[inside]) < 0.02
+    assert both.sum() > 500
+    for name in ("label", "instance"):
+        mine = getattr(one, name).ravel()[inside]
+        assert np.mean(getattr(other, name)[line, column][both] == mine[both]) > 0.95
+    assert np.mean(np.abs(other.shade[line, column] - one.shade.ravel()[inside])[both] < 0.1) > 0.9
 
 
 @pytest.mark.parametrize("seed", SEEDS)
