@@ -8,6 +8,7 @@ from data.pixels.scene_files import config, write_scenes
 from data.shared_data import shared
 from pngs import write_png
 from sparsefuse.config import Config
+from sparsefuse.config_checks import check
 from sparsefuse.data.pixels.batches import collate
 from sparsefuse.data.pixels.load import load_scenes
 from sparsefuse.data.pixels.read import read_labels, read_picture
@@ -149,6 +150,28 @@ def test_depth_in_other_units_than_most_is_skipped_unless_stated(tmp_path):
     rows[5]["depth"] = "depth.npy"
     scenes = load_scenes(config(tmp_path, rows))
     assert "depth.npy: holds fractions, unlike most pictures of depth" in reasons(scenes)["s05"][1]
+
+
+def test_depth_that_was_made_8_bits_is_not_read_as_gray_in_silence(tmp_path, caplog):
+    rows = write_scenes(tmp_path)
+    for i, row in enumerate(rows):
+        write_png(tmp_path / row["depth"], np.arange(i, i + 48, dtype=np.uint8).reshape(6, 8))
+    assert load_scenes(config(tmp_path, rows)).streams["depth"].kind == "gray"
+    assert "depth: holds pictures of 8 bits, so it is read as gray" in caplog.text
+    assert [problem.kind for problem in check(config(tmp_path, rows)).problems] == ["unit"]
+    caplog.clear()
+    load_scenes(config(tmp_path, rows, pixels={"streams": {"depth": {"kind": "gray"}}}))
+    assert not caplog.text
+    with pytest.raises(ValueError, match=r"no training sample has a usable 'depth': .* has 8 bits a pixel"):
+        load_scenes(config(tmp_path, rows, pixels={"streams": {"depth": {"kind": "depth"}}}))
+
+
+def test_folds_are_drawn_at_random(tmp_path):
+    rows = [{name: cell for name, cell in row.items() if name != "split"} for row in write_scenes(tmp_path)]
+    tests = [
+        load_scenes(config(tmp_path, rows, data={"split": {"k": 5, "fold": i}})).splits["test"].ids for i in range(5)
+    ]
+    assert sorted(id for ids in tests for id in ids) == [f"s{i:02d}" for i in range(10)]
 
 
 def test_the_same_picture_in_two_splits_stops_training(tmp_path):

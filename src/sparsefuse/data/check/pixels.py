@@ -14,7 +14,7 @@ from sparsefuse.data.check.report import Report, Size, Spread, in_order
 from sparsefuse.data.check.rules import Problem, broken
 from sparsefuse.data.pixels.dataset import Kept
 from sparsefuse.data.pixels.leaks import same_pictures
-from sparsefuse.data.pixels.load import Opened, check_present, open_scenes
+from sparsefuse.data.pixels.load import Opened, check_present, coarse, open_scenes
 from sparsefuse.data.pixels.read import channels_of
 from sparsefuse.data.pixels.sample import OtherSize
 from sparsefuse.data.pixels.survey import Facts, Found, shown_classes, survey, usable
@@ -44,6 +44,7 @@ def check_pictures(config: Config, root: Path) -> Report:
     found = survey(opened.rows, reader, Kept(0))
     losses = Losses(strict=False)
     problems = [*_faults(found, opened.manifest.root), *_gaps(found, tuple(reader.streams)), *_sizes(found)]
+    problems += [broken("unit", text) for text in coarse(config.pixels, reader.streams)]
     problems += [*_flat(found), *_units(found, reader.streams), *same_groups(opened.rows)]
     counts: dict[str, dict[str, int]] = {}
     sizes: dict[str, Size] = {}

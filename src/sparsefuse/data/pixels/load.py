@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
@@ -13,7 +14,7 @@ import torch
 from torch import Tensor
 
 from sparsefuse.config import Config
-from sparsefuse.config_pixels import CHANNELS, PictureStream
+from sparsefuse.config_pixels import CHANNELS, PictureStream, Pixels
 from sparsefuse.data.clips import lost_before, tell_problems
 from sparsefuse.data.fingerprint import Fingerprint
 from sparsefuse.data.manifest import Manifest, Row
@@ -30,6 +31,8 @@ from sparsefuse.errors import unknown
 from sparsefuse.files.skipped import Skip, Unusable
 from sparsefuse.media.still import Still
 
+log = logging.getLogger(__name__)
+
 LOOKED = 16
 """pictures of a stream that say what it shows, where the configuration does not"""
 
@@ -42,6 +45,8 @@ def load_scenes(config: Config, root: Path = Path()) -> Scenes:
     the same (data.leaks).
     """
     opened = open_scenes(config, root)
+    for text in coarse(config.pixels, opened.reader.streams):
+        log.warning("%s", text)
     kept = Kept(config.data.cache_mb)
     losses = Losses(config.data.strict)
     found, classes = usable(
@@ -71,6 +76,9 @@ def load_scenes(config: Config, root: Path = Path()) -> Scenes:
     )
 
 
+AUTO = PictureStream()
+
+
 class Opened(NamedTuple):
     """A manifest whose streams are known."""
 
@@ -98,14 +106,24 @@ def open_scenes(config: Config, root: Path) -> Opened:
     streams = {}
     for name in manifest.modalities:
         refs = [row.files[name] for row in rows["train"] if name in row.files]
-        streams[name] = _resolved(pixels.streams.get(name, PictureStream()), refs, manifest.root)
+        streams[name] = _resolved(pixels.streams.get(name, AUTO), refs, manifest.root)
     target = None
     if config.data.task == "translate":
         target = _resolved(pixels.target, [row.label for row in rows["train"] if row.label], manifest.root)
-    guessed = {name for name in streams if not pixels.streams.get(name, PictureStream()).unit}
+    guessed = {name for name in streams if not pixels.streams.get(name, AUTO).unit}
     size = (pixels.height, pixels.width) if pixels.height else None
     reader = Reader(manifest.root, streams, target, size, frozenset(guessed))
     return Opened(manifest, rows, reader)
+
+
+def coarse(pixels: Pixels, streams: Mapping[str, PictureStream]) -> list[str]:
+    """A text for each stream that is called depth, but holds gray pictures of 8 bits, and nobody said that it does."""
+    return [
+        f"{name}: holds pictures of 8 bits, so it is read as gray and not as depth; were they 16 bits before? "
+        f"else state what they are: pixels.streams, {{{name}: {{kind: gray}}}}, or kind: depth with its unit"
+        for name, stream in streams.items()
+        if stream.kind == "gray" and "depth" in name.lower() and pixels.streams.get(name, AUTO).kind == "auto"
+    ]
 
 
 def _resolved(stream: PictureStream, refs: Sequence[str], root: Path) -> PictureStream:
