@@ -225,12 +225,14 @@ def test_translation_has_targets_from_minus_1_to_1(tmp_path):
 
 def test_a_target_of_depth_has_one_channel_and_is_unknown_where_nothing_was_measured(tmp_path):
     rows = write_scenes(tmp_path)
+    write_png(tmp_path / rows[0]["depth"], (np.arange(48, dtype=np.uint16) // 3 * 100).reshape(6, 8))
     scenes = load_scenes(config(tmp_path, rows, data={"task": "translate", "label": "depth", "modalities": ["rgb"]}))
     x = read_picture(tmp_path / rows[0]["depth"], scenes.target)
     target = scenes.splits["train"][0].target
     assert scenes.outputs == 1
     assert target.shape == (6, 8, 1)
     assert torch.equal(target.isnan()[..., 0], x[..., 1] == 0)
+    assert int(target.isnan().sum()) == 3
     mean, std = scenes.target_stats
     torch.testing.assert_close((target * std + mean)[..., 0].nan_to_num(0), x[..., 0])
     everything = torch.cat([scenes.splits["train"][i].target.flatten() for i in range(6)])

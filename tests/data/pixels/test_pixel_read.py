@@ -231,6 +231,14 @@ def test_broken_files_are_named(tmp_path):
         read_picture("gone.png", AUTO, root=tmp_path)
 
 
+def test_a_photo_that_was_cut_short_is_refused(tmp_path):
+    values = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    path = encoded(tmp_path / "a.jpg", values, "mjpeg", "yuvj444p", "rgb24")
+    path.write_bytes(path.read_bytes()[:-500])
+    with pytest.raises(Unusable, match=r"a\.jpg: was cut short"):  # FFmpeg would fill it up with gray
+        read_picture(path, AUTO)
+
+
 def test_every_byte_of_a_picture_may_be_wrong(tmp_path):
     whole = write_png(tmp_path / "a.png", ramp("uint16", 4, 4, top=65535)).read_bytes()
     for place in range(0, len(whole), 3):
