@@ -7,6 +7,7 @@ from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -68,7 +69,7 @@ class Readings:
         """(rows,) seconds since the first row, of a column of numbers (`unit` seconds each) or of dates."""
         first = self._rows[0][1][place]
         dates = self._format is not None or not any(map(is_number, (first, self._plain(first))))
-        moments = [self._date(row, place) if dates else self._number(row, place) for row in range(len(self))]
+        moments: list[Any] = [self._date(row, place) if dates else self._number(row, place) for row in range(len(self))]
         none = next((row for row, moment in enumerate(moments) if not math.isfinite(moment)), None)
         if none is not None:
             raise Unusable(f"{self._at(none, place)}: has no time")
