@@ -183,3 +183,18 @@ def test_long_cells_do_not_make_long_errors(tmp_path):
     with pytest.raises(ValueError, match="stands on lines 2 and 3") as error:
         check_ids(path, read_table(path))
     assert len(str(error.value)) < 400
+
+
+@pytest.mark.parametrize("name", ["m.csv", "m.jsonl"])
+def test_more_rows_than_there_is_memory_for_are_an_error_that_names_the_option(tmp_path, monkeypatch, name):
+    """20,000 rows of two columns: 13 MB; the bound is looked at every 10,000."""
+    rows = [f'{{"id": "{i}", "a": 1}}' if name == "m.jsonl" else f"{i},1" for i in range(20_000)]
+    path = write(tmp_path / name, "\n".join([*([] if name == "m.jsonl" else ["id,a"]), *rows]))
+    monkeypatch.setattr("sparsefuse.files.rows._ROOM", 0)
+    monkeypatch.setenv("SPARSEFUSE_BEYOND_GB", "0.02")
+    assert len(read_table(path).rows) == 20_000
+    monkeypatch.setenv("SPARSEFUSE_BEYOND_GB", "0.01")
+    with pytest.raises(
+        ValueError, match=r"a table of over 20,000 rows takes 0\.013 GB.*set SPARSEFUSE_BEYOND_GB above"
+    ):
+        read_table(path)

@@ -77,7 +77,10 @@ def read_manifest(
     if separator != "|":
         _separated(path, table, labels, separator)
     _blank(path, table, labels)
-    rows = [_row(path, line, cells, labels, used) for line, cells in zip(table.lines, table.rows, strict=True)]
+    rows = []
+    for place, line in enumerate(table.lines):
+        rows.append(_row(path, line, table.rows[place], labels, used))
+        table.rows[place] = {}  # millions of rows and their samples take too much beside each other
     check_named(path, ((row.id, *cell) for row in rows for cell in row.files.items()))
     return Manifest(path, rows, tuple(used), tuple(labels))
 

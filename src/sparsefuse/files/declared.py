@@ -27,12 +27,12 @@ def beyond() -> int:
     return int(value * 1e9)
 
 
-def check_bytes(declared: int, held: int, what: str = "its content") -> None:
-    """Raises Unusable if content of `declared` bytes takes far more than the `held` bytes of its file."""
-    if declared > held + beyond():
+def check_bytes(declared: int, held: int, what: str = "its content", room: int = 0) -> None:
+    """Raises Unusable if content of `declared` bytes takes far more than the `held` bytes of its file, and `room`."""
+    if declared > held + room + beyond():
         raise Unusable(
             f"{what} takes {declared / 1e9:.3g} GB of memory, its file has {held / 1e9:.3g} GB; "
-            f"if that is right, set {OPTION} above {(declared - held) / 1e9:.3g}"
+            f"if that is right, set {OPTION} above {(declared - held - room) / 1e9:.3g}"
         )
 
 

@@ -23,6 +23,12 @@ _SEPARATORS = ",;\t|"
 _KNOWN = ("id", "label", "split", "group", "start", "end")
 """Columns whose names may be written in any case."""
 _TIME = re.compile(r"(?i)\W*(time ?stamp|date ?time|time|date|ts)\b.*")
+_LINE = re.compile(r"[^\r\n]*(?:\r\n|\r|\n)?")
+_SHARED = 10_000
+"""different cells that are kept once, as labels and splits stand in many rows"""
+_ROOM = 750_000_000
+"""bytes that the rows of a table may take beside what any file may"""
+_EVERY = 10_000
 _WORD = re.compile(r"\S*[^\W\d_]\S*")
 BLANK = frozenset({"", "-", "?", "na", "n/a", "#n/a", "<na>", "nan", "null", "none"})
 """What stands for no value, in any case, in manifests and sensor files."""
@@ -149,32 +155,42 @@ def _read_csv(path: Path, text: str) -> Table:
         text = f"\n{rest}"  # what the line said is known; the lines below keep their numbers
     else:
         separator = max(_SEPARATORS, key=text.lstrip().partition("\n")[0].count)
-    records = list(_records(path, text, separator))
-    header, columns = records[0] if records else (1, [])
-    _check_empty(path, sum(cells.count("") for _, cells in records))
-    rows = []
-    for line, cells in records[1:]:
+    records = _records(path, text, separator)
+    header, columns = next(records, (1, []))
+    named = {place: name for place, name in enumerate(columns) if name}
+    unnamed = [place for place, name in enumerate(columns) if not name]
+    filled, indices = set[int](), set(unnamed)
+    shared: dict[str, str] = {}
+    rows, lines, empty = [], [], columns.count("")
+    for line, cells in records:  # a row at a time: of millions, lists of cells take as much as their rows
         if len(cells) < len(columns) or any(cells[len(columns) :]):
             raise ValueError(
                 f"{path}, line {line}: {len(cells)} cells, the header has {len(columns)}; "
                 f"put cells that hold a {separator!r} in double quotes"
             )
-        rows.append(cells[: len(columns)])
-    for place, name in enumerate(columns):
-        index = place == 0 and all(row[place].isdigit() for row in rows)
-        if not name and not index and any(row[place] for row in rows):
+        for place in unnamed:
+            filled |= {place} if cells[place] else set()
+            indices -= set() if cells[place].isdigit() else {place}
+        if len(shared) < _SHARED:
+            shared.update((cell, cell) for cell in cells if cell not in shared)
+        rows.append({name: shared.get(cells[place], cells[place]) for place, name in named.items()})
+        lines.append(line)
+        empty += cells.count("")
+        _check_empty(path, empty)
+        if len(rows) % _EVERY == 0:
+            _check_rows(path, len(rows), len(columns))
+    for place in unnamed:
+        if place in filled and not (place == 0 and place in indices):
             raise ValueError(f"{path}, line {header}: column {place + 1} has no name; name it or take it out")
-    named = {place: name for place, name in enumerate(columns) if name}
     twice = [name for name, count in Counter(named.values()).items() if count > 1]
     if twice:
         raise ValueError(f"{path}, line {header}: column {twice[0]!r:.60} stands twice in the header; rename one")
-    rows = [{name: row[place] for place, name in named.items()} for row in rows]
-    return Table(list(named.values()), rows, [line for line, _ in records[1:]])
+    return Table(list(named.values()), rows, lines)
 
 
 def _records(path: Path, text: str, separator: str) -> Iterator[tuple[int, list[str]]]:
     """(line it begins on, cells) of every record that is not blank; a quoted cell may go over several lines."""
-    lines = io.StringIO(text, newline="")
+    lines = (match[0] for match in _LINE.finditer(text) if match[0])  # io.StringIO takes four bytes a letter
     reader = csv.reader(lines, delimiter=separator, strict=True)  # else an open quote swallows all rows below it
     begin = 1
     try:
@@ -188,14 +204,15 @@ def _records(path: Path, text: str, separator: str) -> Iterator[tuple[int, list[
 
 
 def _read_jsonl(path: Path, text: str) -> Table:
-    columns: dict[str, None] = {}
+    columns: dict[str, str] = {}
     rows, lines = [], []
     for number, line in enumerate(text.split("\n"), start=1):  # splitlines() would also break at U+2028 in a text
         if not line.strip():
             continue
         try:
             value = json.loads(line, object_pairs_hook=_once)
-            cells = {name: _text(cell) for name, cell in value.items()} if isinstance(value, dict) else {}
+            named = value.items() if isinstance(value, dict) else ()
+            cells = {columns.setdefault(name, name): _text(cell) for name, cell in named}  # one text per name
             "".join([*cells, *cells.values()]).encode()  # JSON can hold half a character, which is in no UTF-8
         except (ValueError, RecursionError) as error:
             why = str(error)[:100]
@@ -204,9 +221,19 @@ def _read_jsonl(path: Path, text: str) -> Table:
             raise ValueError(f"{path}, line {number}: expected one object {{...}} a line, got another value")
         rows.append(cells)
         lines.append(number)
-        columns.update(dict.fromkeys(value))
+        if len(rows) % _EVERY == 0:
+            _check_rows(path, len(rows), len(columns))
     _check_empty(path, len(rows) * len(columns) - sum(map(len, rows)))
-    return Table(list(columns), [{name: row.get(name, "") for name in columns} for row in rows], lines)
+    for place, row in enumerate(rows):
+        if list(row) != list(columns):
+            rows[place] = {name: row.get(name, "") for name in columns}
+    return Table(list(columns), rows, lines)
+
+
+def _check_rows(path: Path, rows: int, columns: int) -> None:
+    """Raises ValueError where rows, and the samples made of them, would take more memory than there may be."""
+    what = f"{path}: a table of over {rows:,} rows"
+    check_bytes((550 + 50 * columns) * rows, path.stat().st_size, what, _ROOM)
 
 
 def _once(pairs: list[tuple[str, object]]) -> dict[str, object]:
@@ -228,8 +255,10 @@ def _as_meant(root: Path, table: Table) -> Table:
     have / unless a file has a \\ in its name."""
     alike = Counter(name.lower() for name in table.columns)
     names = {n: n.lower() if n.lower() in _KNOWN and alike[n.lower()] == 1 else n for n in table.columns}
-    rows = [{names[name]: cell for name, cell in row.items()} for row in table.rows]
-    table = Table(list(names.values()), rows, table.lines)
+    rows = table.rows
+    if list(names.values()) != table.columns:
+        rows = [{names[name]: cell for name, cell in row.items()} for row in rows]
+        table = Table(list(names.values()), rows, table.lines)
     for name in table.columns:
         odd = [row for row in rows if "\\" in row[name] or row[name].lower() in BLANK]
         files = bool(odd) and table.holds(name, FILES)

@@ -28,7 +28,7 @@ from sparsefuse.media.request import (
     SoundRequest,
 )
 from sparsefuse.media.sound import SoundSink
-from sparsefuse.media.video import FramesSink
+from sparsefuse.media.video import FramesSink, check_frame
 
 if TYPE_CHECKING:
     from av.container import InputContainer
@@ -182,6 +182,8 @@ class _Film:
             try:
                 which = "default" if isinstance(request, FramesRequest) else request.audio
                 stream = self._stream(container, kind, which, part)
+                if isinstance(request, FramesRequest):
+                    check_frame(stream, request, self.path)
             except Unusable as error:
                 self.results[request] = error
                 continue

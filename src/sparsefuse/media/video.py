@@ -2,10 +2,12 @@
 
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from sparsefuse.files.declared import check_bytes
 from sparsefuse.files.skipped import Unusable
 from sparsefuse.media.open import import_av
 from sparsefuse.media.orientation import orientation
@@ -13,9 +15,11 @@ from sparsefuse.media.part import MOST_SILENCE, START_GAP, Late, Part
 from sparsefuse.media.request import Frames, FramesRequest
 
 if TYPE_CHECKING:
+    from av.stream import Stream
     from av.video.frame import VideoFrame
 
 _ROOM = 2**28  # most bytes that are allocated because a header announces them
+_PICTURE = 750_000_000  # bytes that a picture may take beside what any file may
 _SLACK = 0.001  # seconds by which times are rounded, in matroska files as in tables
 
 
@@ -125,7 +129,8 @@ class FramesSink:
         if count and frame is self._last_kept:
             pixels = self._kept[count - 1]
         else:
-            pixels = self._to_pixels(frame.image) * np.uint8(not black)
+            pixels = self._to_pixels(frame.image)
+            pixels = np.zeros_like(pixels) if black else pixels
         if count == len(self._kept):
             if (count + 1) * pixels.nbytes > self._most_bytes:
                 raise Unusable(
@@ -155,6 +160,16 @@ class _Timed(NamedTuple):
     image: "VideoFrame"
     time: float  # seconds since the clip begins
     end: float
+
+
+def check_frame(stream: "Stream", request: FramesRequest, path: Path) -> None:
+    """Raises Unusable for a picture so large that it, and what is made of it, take far more memory than its file."""
+    context: Any = stream.codec_context
+    pixels = context.width * context.height
+    bits = import_av().VideoFormat(context.pix_fmt).padded_bits_per_pixel if context.pix_fmt else 32
+    made = 0 if request.size else 2 * pixels * (1 if request.gray else 3)  # the converted one, and that which is kept
+    what = f"{path}: a picture of {context.width} x {context.height} pixels"
+    check_bytes(pixels * bits // 8 + made, path.stat().st_size, f"{what}{' at full size' * (made > 0)}", _PICTURE)
 
 
 def check(request: FramesRequest) -> None:
