@@ -88,9 +88,8 @@ class DetectionModel(nn.Module):
         """
         self._check(cloud)
         views = None
-        if self.reads_pictures and pictures is not None and cameras is not None:
-            count = pictures.shape[1] if self.frames is None else self.frames
-            views = views_of(pictures[:, :count], Camera(*(part[:, :count] for part in cameras)))
+        if self.reads_pictures:
+            views = views_of(pictures, cameras, self.frames)
         cloud = cloud.zeroed()
         if self.paint is not None:
             cloud = self.paint(cloud, views)
@@ -129,7 +128,7 @@ class DetectionModel(nn.Module):
         if outputs.votes is not None:
             losses["vote"] = weights.scale * weights.label * outputs.votes.loss(want)
         if self.penalty is not None:
-            losses["penalty"] = self.penalty(state.exchanges, state.seeds.mask)
+            losses["penalty"] = self.penalty(state.exchanges)
         return {**losses, "loss": torch.stack(list(losses.values())).sum()}
 
     @torch.no_grad()
@@ -168,19 +167,20 @@ class DetectionModel(nn.Module):
 
 
 class ScorePenalty(nn.Module):
-    """What exchanges cost: the sum of the scores of all layers and seeds, a scene's mean (the released lambda term); or
-    the squared distance of the share that each layer replaces from `target_share`, with the gradient of a soft count.
+    """What exchanges cost: the sum of the scores of all layers and of the seeds that some picture shows, a scene's mean
+    (the released lambda term; there the one picture shows all); or the squared distance of the share that each layer
+    replaces from `target_share`, with the gradient of a soft count.
     """
 
     def __init__(self, factor: float, threshold: float, target_share: float | None):
         super().__init__()
         self.factor, self.threshold, self.target_share = factor, threshold, target_share
 
-    def forward(self, exchanges: tuple[Exchanged, ...], mask: Tensor) -> Tensor:
+    def forward(self, exchanges: tuple[Exchanged, ...]) -> Tensor:
         parts = []
         for score, replaced, could in exchanges:
             if self.target_share is None:
-                parts.append((score * mask).sum() / len(mask))
+                parts.append((score * could).sum() / len(could))
                 continue
             count = could.sum().clamp_min(1)
             edge = torch.tensor(self.threshold).clamp(1e-6, 1 - 1e-6).logit().item()

@@ -137,6 +137,8 @@ def test_inputs_that_do_not_fit_are_named():
         model(points._replace(mask=points.mask & torch.tensor([True, False, True])[:, None]))
     with pytest.raises(ValueError, match="resize the cameras with them"):
         model(points, x[:, :, :12, :16], cameras)
+    with pytest.raises(ValueError, match="given together"):
+        model(points, x)
     with pytest.raises(ValueError, match=r"pictures must be \(B, C, H, W, 3\)"):
         model(points, x[..., :1], cameras)
 

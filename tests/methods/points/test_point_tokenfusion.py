@@ -79,8 +79,8 @@ def test_pictures_learn_from_boxes_only_where_that_is_wanted(detach):
 def test_the_sum_of_scores_is_in_the_loss():
     model = model_of(CASE, score_penalty=0.5).train()
     outputs = model(cloud(), *pictures())
-    mask = outputs.state.seeds.mask
-    expected = 0.5 * sum(float((some.score.detach() * mask).sum()) for some in outputs.state.exchanges) / 3
+    exchanges = outputs.state.exchanges
+    expected = 0.5 * sum(float(some.score.detach()[some.could].sum()) for some in exchanges) / 3
     losses = model.losses(outputs, known())
     assert losses["penalty"].item() == pytest.approx(expected, rel=1e-5)
     losses["penalty"].backward()

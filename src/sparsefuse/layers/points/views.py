@@ -9,8 +9,10 @@ from sparsefuse.layers.points.state import Views
 from sparsefuse.tokens import Tokens
 
 
-def views_of(pictures: Tensor | None, cameras: Camera | None) -> Views | None:
+def views_of(pictures: Tensor | None, cameras: Camera | None, frames: int | None = None) -> Views | None:
     """The pictures (B, C, H, W, 3) whose cameras (B, C) say that there is one, in a row; None if there is none.
+
+    `frames`: the first of each scene that are read; None = all.
 
     Raises ValueError for shapes that do not belong together, and cameras of larger pictures than there are.
     """
@@ -23,6 +25,7 @@ def views_of(pictures: Tensor | None, cameras: Camera | None) -> Views | None:
             "pictures must be (B, C, H, W, 3), their cameras' sizes (B, C, 2); got "
             f"{tuple(pictures.shape)} and {tuple(cameras.size.shape)}"
         )
+    pictures, cameras = pictures[:, :frames], Camera(*(part[:, :frames] for part in cameras))
     height, width = pictures.shape[2:4]
     there = (cameras.size > 0).all(-1)
     if (cameras.size > cameras.size.new_tensor([height, width])).any():
