@@ -39,7 +39,7 @@ def made_up(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(_Run, "_epoch", noted)
     scores = lambda self: {name: values[self.under_way] for name, values in SCORES.items()}  # noqa: E731
-    monkeypatch.setattr(_Run, "_valid_scores", scores)
+    monkeypatch.setattr(_Run, "valid_scores", scores)
 
 
 @pytest.mark.usefixtures("made_up")

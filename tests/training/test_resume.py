@@ -182,14 +182,14 @@ def test_a_resumed_run_draws_each_batch_once(config: Config, tmp_path: Path, mon
         done.append((at.epoch, at.batch))
         return loss
 
-    def save(self, at, save=_Run._save):
+    def save(self, at, save=_Run.save):
         save(self, at)
         if (at.epoch, at.batch) == (1, 2):
             raise Killed
 
     monkeypatch.setattr(_Run, "_step", noted)
     with monkeypatch.context() as patch:
-        patch.setattr(_Run, "_save", save)
+        patch.setattr(_Run, "save", save)
         with pytest.raises(Killed):
             train(config, tmp_path / "run", root=Path(), measured=False)
     assert done == [(0, 0), (0, 1), (0, 2), (1, 0), (1, 1)]
@@ -217,14 +217,14 @@ def test_momentum_and_a_cosine_resume_within_an_epoch(
     assert any(name.endswith("/momentum_buffer") and tensor.any() for name, tensor in kept.items())
     assert len({line["lr"] for line in tiny.epochs(whole)}) == 3
 
-    def save(self, at, save=_Run._save):
+    def save(self, at, save=_Run.save):
         save(self, at)
         if (at.epoch, at.batch) in ((0, 1), (1, 2)):
             raise Killed
 
     for _ in range(2):
         with monkeypatch.context() as patch:
-            patch.setattr(_Run, "_save", save)
+            patch.setattr(_Run, "save", save)
             with pytest.raises(Killed):
                 train(config, tmp_path / "run", root=Path(), resume=True, measured=False)
     train(config, tmp_path / "run", root=Path(), resume=True, measured=False)
@@ -236,12 +236,12 @@ import os, signal
 from sparsefuse.cli.app import main
 from sparsefuse.training.train import _Run
 
-def save(self, at, save=_Run._save):
+def save(self, at, save=_Run.save):
     save(self, at)
     if (at.epoch, at.batch) == (1, 2):
         os.kill(os.getpid(), signal.SIGKILL)
 
-_Run._save = save
+_Run.save = save
 main()
 """
 

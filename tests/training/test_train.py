@@ -207,7 +207,7 @@ def test_without_a_test_split_nothing_is_tested(tmp_path: Path) -> None:
 def valid_losses(monkeypatch: pytest.MonkeyPatch, losses: list[float]) -> None:
     """The validation losses that training sees, epoch by epoch."""
     given = iter(losses)
-    monkeypatch.setattr(_Run, "_valid_scores", lambda self: {"loss": next(given)})
+    monkeypatch.setattr(_Run, "valid_scores", lambda self: {"loss": next(given)})
 
 
 def test_the_weights_kept_are_those_of_the_lowest_validation_loss(
@@ -215,13 +215,13 @@ def test_the_weights_kept_are_those_of_the_lowest_validation_loss(
 ) -> None:
     config = tiny.config(data, epochs=5)
     saved = {}
-    save = _Run._save
+    save = _Run.save
 
     def noted(self: _Run, at, /) -> None:
         save(self, at)
         saved[at.epoch] = {name: tensor.clone() for name, tensor in self.model.state_dict().items()}
 
-    monkeypatch.setattr(_Run, "_save", noted)
+    monkeypatch.setattr(_Run, "save", noted)
     valid_losses(monkeypatch, [0.9, 0.5, 0.7, 0.5, 0.6])
     run = run_of(config, tmp_path / "run")
     found = checkpoint.load(run / "model.safetensors")
@@ -294,12 +294,12 @@ def test_the_weights_after_each_of_the_last_epochs_are_averaged(
     def flat(model: torch.nn.Module) -> torch.Tensor:
         return torch.cat([p.detach().flatten() for p in model.parameters()])
 
-    def noted(self: _Run, valid=_Run._valid_scores):
+    def noted(self: _Run, valid=_Run.valid_scores):
         weights.append(flat(self.model))
         scored.append(flat(self.scored))
         return valid(self)
 
-    monkeypatch.setattr(_Run, "_valid_scores", noted)
+    monkeypatch.setattr(_Run, "valid_scores", noted)
     run = run_of(tiny.config(data, epochs=4, swa=0.5, best="last"), tmp_path / "run")
     expected = [weights[0], weights[1], weights[2], (weights[2] + weights[3]) / 2]
     torch.testing.assert_close(scored, expected)

@@ -5,12 +5,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
+from sparsefuse.config import Train
 from sparsefuse.files import checkpoint
 from sparsefuse.files.typed import from_json
-from sparsefuse.model import FusionModel
 from sparsefuse.training.schedule import Schedule, ScheduleState
 
 
@@ -38,7 +38,7 @@ class Position:
 
 
 @torch.no_grad()
-def update_mean(mean: AveragedModel, model: FusionModel, decay: float) -> None:
+def update_mean(mean: AveragedModel, model: nn.Module, decay: float) -> None:
     """As `mean.update_parameters` with PyTorch's EMA, which waits for a GPU: it copies its counter there."""
     mine: list[Tensor] = [*mean.module.parameters()]
     theirs: list[Tensor] = [*model.parameters()]
@@ -51,29 +51,59 @@ def update_mean(mean: AveragedModel, model: FusionModel, decay: float) -> None:
     mean.n_averaged += 1
 
 
+def average(mean: AveragedModel | None, model: nn.Module, epoch: int, spec: Train) -> None:
+    """Takes the weights after one of the last epochs into their mean (`train.swa`)."""
+    if mean and spec.swa and epoch >= spec.epochs - max(round(spec.swa * spec.epochs), 1):
+        mean.update_parameters(model)
+
+
+RIVAL = "rival/"
+"""before the tensors of a second learner"""
+
+
 class Learner(NamedTuple):
     """All that a step changes."""
 
-    model: FusionModel
+    model: nn.Module
     mean: AveragedModel | None
     """the weights' running mean"""
     optimizer: torch.optim.Optimizer
     schedule: Schedule
+    rival: "Learner | None" = None
+    """who learns against it, with an optimizer of its own"""
+
+    def after_epoch(self, loss: float) -> None:
+        """Updates the schedules with the validation loss."""
+        self.schedule.after_epoch(loss)
+        if self.rival:
+            self.rival.after_epoch(loss)
 
     def save(self, path: Path, at: Position) -> None:
         """Writes the checkpoint to resume from."""
         facts = {"progress": asdict(at), "schedule": asdict(self.schedule.state())}
-        tensors = {**checkpoint.model_tensors(self.model), **checkpoint.optimizer_tensors(self.optimizer)}
-        tensors |= checkpoint.model_tensors(self.mean, "mean/") if self.mean else {}
+        tensors = self._tensors()
+        if self.rival:
+            facts["rival"] = asdict(self.rival.schedule.state())
+            tensors |= {RIVAL + name: tensor for name, tensor in self.rival._tensors().items()}
         checkpoint.save(path, tensors, facts)
 
     def restore(self, path: Path) -> Position:
         """Restores what `save` wrote. Raises ValueError, naming the file, if it does not fit."""
         saved = checkpoint.load(path)
-        schedule = from_json(ScheduleState, saved.facts.get("schedule"), f"{path}, schedule")
-        checkpoint.restore_model(self.model, saved.tensors)
-        if self.mean:
-            checkpoint.restore_model(self.mean, saved.tensors, "mean/")
-        checkpoint.restore_optimizer(self.optimizer, saved.tensors, schedule.lr)
-        self.schedule.restore(schedule)
+        self._restore(saved.tensors, saved.facts.get("schedule"), f"{path}, schedule")
+        if self.rival:
+            tensors = {name.removeprefix(RIVAL): x for name, x in saved.tensors.items() if name.startswith(RIVAL)}
+            self.rival._restore(tensors, saved.facts.get("rival"), f"{path}, rival")
         return from_json(Position, saved.facts.get("progress"), f"{path}, progress")
+
+    def _tensors(self) -> dict[str, Tensor]:
+        tensors = {**checkpoint.model_tensors(self.model), **checkpoint.optimizer_tensors(self.optimizer)}
+        return tensors | (checkpoint.model_tensors(self.mean, "mean/") if self.mean else {})
+
+    def _restore(self, tensors: dict[str, Tensor], state: object, place: str) -> None:
+        schedule = from_json(ScheduleState, state, place)
+        checkpoint.restore_model(self.model, tensors)
+        if self.mean:
+            checkpoint.restore_model(self.mean, tensors, "mean/")
+        checkpoint.restore_optimizer(self.optimizer, tensors, schedule.lr)
+        self.schedule.restore(schedule)

@@ -4,14 +4,12 @@ Everything random in a step follows from the seed and the step's number: a resum
 """
 
 import contextlib
-import math
 import os
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from statistics import fmean
 from types import MappingProxyType
 from typing import Any
 
@@ -31,25 +29,26 @@ from sparsefuse.data.augment import augment
 from sparsefuse.data.batches import LengthBuckets, collate
 from sparsefuse.data.clips import Clips, load_clips, tell_problems
 from sparsefuse.data.split import lone_judge
-from sparsefuse.files.lock import in_use
 from sparsefuse.layers.exchange import ExchangeCount
 from sparsefuse.methods import BASELINE, build, option_names
 from sparsefuse.model import FusionModel
 from sparsefuse.runs.calibration import calibrate
 from sparsefuse.runs.folder import RunFolder
-from sparsefuse.runs.records import Cost, Epoch, ModelFacts, Result, Scores
+from sparsefuse.runs.records import Cost, ModelFacts, Result, Scores
 from sparsefuse.runs.scoring import Predicted, cost_of, scores, write_result
 from sparsefuse.runs.weights import read_weights, write_weights
 from sparsefuse.tokens import Batch, HeadOutputs, Tokens
-from sparsefuse.training import distributed, extend, multiclip, pretrained, replay
+from sparsefuse.training import distributed, epochs, extend, multiclip, pretrained, replay
 from sparsefuse.training.balance import check_balance, class_weights, sample_chances
 from sparsefuse.training.baseline import fitted
-from sparsefuse.training.best import better, check_best, score_of
+from sparsefuse.training.best import check_best, score_of
 from sparsefuse.training.device_features import check_cache, kept_features
-from sparsefuse.training.followers import Followers, OnEpoch, need_tensorboard
+from sparsefuse.training.epochs import demand_finite
+from sparsefuse.training.followers import OnEpoch, need_tensorboard
 from sparsefuse.training.loss import Loss
 from sparsefuse.training.on_device import Drawn, on_device
-from sparsefuse.training.position import Learner, Position, update_mean
+from sparsefuse.training.opened import opened
+from sparsefuse.training.position import Learner, Position, average, update_mean
 from sparsefuse.training.progress import EpochProgress
 from sparsefuse.training.schedule import Schedule, new_optimizer
 from sparsefuse.training.setup import write_setup
@@ -99,15 +98,7 @@ def train(
         need_tensorboard()
     rank = distributed.join(config.train.device)
     check_cache(config, rank.device)
-    folder = RunFolder(out)
-    before = extend.planned(folder, config) if resume else 0
-    ended = (folder.tested if tested else folder.finished) and not before
-    with in_use(out) if rank.first and not ended else contextlib.nullcontext():
-        if rank.first and folder.started:
-            if not resume:
-                raise FileExistsError(f"{out} holds a run already; continue it with --resume, or give another folder")
-            folder.check_same(extend.with_epochs(config, before) if before else config)
-        distributed.wait(rank)  # the first process must not write before the others have looked
+    with opened(out, config, rank, resume=resume, tested=tested) as (folder, before, ended):
         if ended:
             distributed.leave()
             return out
@@ -122,7 +113,7 @@ def train(
         counted = count.count(model, clips.typical)  # now: a method that cannot be counted should not be trained
         learned = lesson(config, clips, model) if config.distill.teachers and config.method != BASELINE else None
         clips = clips._replace(seen=learned.clips.seen) if learned else clips
-        run = _Run(config, clips, model, rank, folder, learned)
+        run = _Run(config, clips, model, rank, folder, learned, spent)
         if rank.first:
             if before:
                 folder.check_same_clips(clips.fingerprints, clips.labels)
@@ -131,8 +122,8 @@ def train(
             write_setup(folder, config, clips, options, name or config.method, key)
         with EpochProgress(config.train.epochs, shown=shown and rank.first) as progress:
             resumed = resume and config.method != BASELINE
-            to_the_end = run.fit(progress, resumed, stop, on_epoch, spent)
-        if not to_the_end:
+            at = epochs.fit(run, progress, resume=resumed, stop=stop, on_epoch=on_epoch)
+        if at is None:
             distributed.leave()
             return out
         distributed.wait(rank)
@@ -146,7 +137,7 @@ def train(
             encoders = encoders_gmacs(extractors, {name: clips.stored[name] for name in model.modalities})
             cost = cost_of(model, clips.typical, counted, measured=measured)
             cost = replace(cost, features_gmacs=encoders, **costs)
-            run.write_result(name or config.method, run.predict_alone("valid"), test, cost)
+            run.write_result(at, name or config.method, run.predict_alone("valid"), test, cost)
         distributed.leave()
         return out
 
@@ -194,9 +185,11 @@ class _Run:
         rank: distributed.Rank,
         folder: RunFolder,
         lesson: Lesson | None = None,
+        spent: float = 0.0,
     ):
+        """`spent`: seconds in which the baseline was fitted, which trains nothing here."""
         self.config, self.clips, self.model, self.rank, self.folder = config, clips, model, rank, folder
-        self.lesson, self.learned = lesson, lesson.clips if lesson else clips
+        self.lesson, self.learned, self.spent = lesson, lesson.clips if lesson else clips, spent
         spec = config.train
         self.task: metrics.Task = clips.labels.task
         self.heads = clips.labels.heads
@@ -227,56 +220,18 @@ class _Run:
         assert isinstance(model, FusionModel)
         return model
 
-    def fit(
-        self,
-        progress: EpochProgress,
-        resume: bool,
-        stop: Callable[[Path], bool] | None = None,
-        on_epoch: OnEpoch | None = None,
-        spent: float = 0.0,
-    ) -> bool:
-        """Epochs until the end, or until `stop` (then False); the weights of the best are saved. The baseline's, which
-        was fitted in `spent` seconds, trains nothing."""
-        at = self._restore() if resume else Position()
-        log = self.config.train.log
-        followers = Followers(self.folder.path, at.epoch, log=log, on_epoch=on_epoch) if self.rank.first else None
-        for epoch in range(at.epoch, self.config.train.epochs):
-            if self.config.method == BASELINE:
-                loss = scores(self.predict("train"), self.clips.labels)["loss"]
-                at = replace(at, epoch=epoch, loss_sum=loss * len(self.learned.splits["train"]), seconds=spent)
-            else:
-                at = self._epoch(replace(at, epoch=epoch), progress)
-                self._average(epoch)
-            train_loss = at.loss_sum / len(self.learned.splits["train"])
-            valid = self._valid_scores()
-            loss = self._demand_finite(valid.get("loss", train_loss), epoch)
-            spec = self.config.train
-            name = score_of(spec.best)
-            recent = [*at.recent, loss if name == "loss" else valid[name]][-spec.best_over :]
-            at, score = replace(at, recent=recent), fmean(recent)
-            if not at.best_epoch or better(spec.best, score, at.best_score):
-                at = replace(at, best_score=score, best_epoch=epoch + 1)
-                self._save_best(at)
-            valid = {f"valid_{name}": value for name, value in valid.items()}
-            line = Epoch(epoch + 1, self.schedule.now, train_loss, round(at.seconds, 3), valid)
-            self.schedule.after_epoch(loss)
-            at = replace(at, epoch=epoch + 1, batch=0, loss_sum=0.0)
-            if self.rank.first:
-                self.folder.add_epoch(line)
-            self._save(at)
-            progress.epoch(line)
-            if followers:
-                followers.epoch(line)
-            if stop and stop(self.folder.path):
-                return False
-        self.ended = at
-        return True
+    @property
+    def num_samples(self) -> int:
+        return len(self.learned.splits["train"])
 
-    def _average(self, epoch: int) -> None:
-        """Takes the weights after one of the last epochs into their mean (`train.swa`)."""
-        spec = self.config.train
-        if self.mean and spec.swa and epoch >= spec.epochs - max(round(spec.swa * spec.epochs), 1):
-            self.mean.update_parameters(self.model)
+    def epoch(self, at: Position, progress: EpochProgress) -> Position:
+        """One epoch, and the weights after it in their mean."""
+        if self.config.method == BASELINE:
+            loss = scores(self.predict("train"), self.clips.labels)["loss"]
+            return replace(at, loss_sum=loss * self.num_samples, seconds=self.spent)
+        at = self._epoch(at, progress)
+        average(self.learner.mean, self.model, at.epoch, self.config.train)
+        return at
 
     def _epoch(self, at: Position, progress: EpochProgress) -> Position:
         """The batches of one epoch that are not done yet."""
@@ -288,12 +243,12 @@ class _Run:
             at = replace(at, batch=at.batch + 1)
             save = time.monotonic() - self.saved_at > 60 * self.config.train.save_minutes
             if save or at.batch % read_every == 0 or at.batch == len(batches):
-                loss = self._demand_finite(float(loss_sum), at.epoch)
+                loss = demand_finite(float(loss_sum), at.epoch, self.config.train.lr)
                 now = time.monotonic()
                 at, start = replace(at, loss_sum=loss, seconds=at.seconds + now - start), now
             progress.step(at.epoch, at.batch, len(batches))
             if save:
-                self._save(at)
+                self.save(at)
         return at
 
     def _draw(self, at: Position, batches: list[list[int]]) -> Iterator[Drawn]:
@@ -378,14 +333,16 @@ class _Run:
         ids = [row.id for row in data.rows]
         return Predicted(distributed.sum_over(logits, rank), labels, ids, exchanges.shares)
 
-    def _valid_scores(self) -> Scores:
+    def valid_scores(self) -> Scores:
         if not len(self.clips.splits["valid"]):
             return {}
         valid = self.predict("valid")
         shares = {f"exchanged_{layer}": share for layer, share in valid.exchanged.items()}
         return {**scores(valid, self.clips.labels), **shares}
 
-    def write_result(self, name: str, valid: Predicted | None, test: Predicted | None, cost: Cost) -> None:
+    def write_result(
+        self, at: Position, name: str, valid: Predicted | None, test: Predicted | None, cost: Cost
+    ) -> None:
         """The end of a run: calibration.json, predictions.csv and result.json, by the outputs of its best weights."""
         clips, split, last = self.clips, self.config.data.split, self.folder.epochs()[-1]
         shown, rows = valid or test, {name: data.rows for name, data in clips.splits.items()}
@@ -400,7 +357,7 @@ class _Run:
             classes=list(clips.labels.classes),
             data=self.config.data.manifest,
             epochs=last.epoch,
-            best_epoch=self.ended.best_epoch,
+            best_epoch=at.best_epoch,
             seconds=last.seconds,
             valid=scores(valid, clips.labels),
             test={},
@@ -408,7 +365,7 @@ class _Run:
             clips=clips.fingerprints,
             skipped=len(clips.skips),
             cost=cost,
-            warnings=self.ended.warnings + ["one group alone validates"] * bool(lone_judge(rows)),
+            warnings=at.warnings + ["one group alone validates"] * bool(lone_judge(rows)),
             teachers=teachers_of(self.config, clips),
             heads=self.heads or None,
             exchanged=(shown.exchanged or None) if shown else None,
@@ -418,33 +375,16 @@ class _Run:
     def _precision(self) -> contextlib.AbstractContextManager[Any]:
         return torch.autocast(self.rank.device.type, torch.bfloat16, enabled=self.config.train.precision == "bfloat16")
 
-    def _demand_finite(self, loss: float, epoch: int) -> float:
-        """Raises ValueError before useless weights are saved."""
-        if not math.isfinite(loss):
-            raise ValueError(f"the loss is {loss} in epoch {epoch + 1}; lower train.lr (now {self.config.train.lr:g})")
-        return loss
-
-    def _save(self, at: Position) -> None:
+    def save(self, at: Position) -> None:
         """Writes the checkpoint to resume from; only the first process does, for all hold the same."""
         self.saved_at = time.monotonic()
         if self.rank.first:
             self.learner.save(self.folder.checkpoint, at)
 
-    def _save_best(self, at: Position) -> None:
+    def save_best(self, at: Position) -> None:
         if self.rank.first:
             facts = {"epoch": at.best_epoch, f"valid_{score_of(self.config.train.best)}": at.best_score}
             write_weights(self.folder, self.scored, self.clips.stats, facts)
-
-    def _restore(self) -> Position:
-        path = self.folder.checkpoint
-        if not path.exists():
-            return Position()
-        at, lines = self.learner.restore(path), len(self.folder.epochs())
-        if lines < at.epoch:
-            raise ValueError(
-                f"{path} is after {at.epoch} epochs, metrics.jsonl has {lines}; copy both again, or start anew"
-            )
-        return at
 
 
 class _Network(nn.Module):
