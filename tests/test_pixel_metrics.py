@@ -134,6 +134,7 @@ def test_small_pictures_have_no_ssim_and_perfect_ones_no_psnr():
     made = torch.zeros(1, 5, 30, 1)
     assert ssim(made, made, torch.ones(1, 5, 30, dtype=torch.bool)).isnan().all()
     errors = PictureErrors()
+    errors.add(made[:0], made[:0], torch.ones(0, 5, 30, dtype=torch.bool))
     assert errors.scores() == {}
     errors.add(made, made, torch.ones(1, 5, 30, dtype=torch.bool))
     assert errors.scores() == {"mae": 0.0, "mse": 0.0}

@@ -32,7 +32,8 @@ _CLIPS_ONLY = {
     "train.balance": "every pixel counts alike",
     "train.replay": "there is no finetuning on pixels",
     "distill.features": "there is no CLS token",
-    "distill.unlabelled": "teachers answer for training scenes only",
+    "distill.unlabelled": "there is no distillation on pixels",
+    "distill.teachers": "there is no distillation on pixels",
 }
 """settings of clips -> what to set for pictures, or why there is none"""
 _SHARES = ("flip", "holes")

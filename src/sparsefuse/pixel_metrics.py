@@ -96,7 +96,8 @@ class PictureErrors:
 def ssim(made: Tensor, target: Tensor, mask: Tensor) -> Tensor:
     """(B,) the structural similarity of pictures (B, H, W, C), each within its own borders, over windows without a
     pixel that is masked there; NaN for a picture without one, or with fewer than 6 rows or columns."""
-    return torch.stack([_ssim(*one) for one in zip(made, target, mask, strict=True)])
+    each = [_ssim(*one) for one in zip(made, target, mask, strict=True)]
+    return torch.stack(each) if each else made.new_zeros(0)
 
 
 def _ssim(made: Tensor, target: Tensor, mask: Tensor) -> Tensor:

@@ -18,7 +18,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from sparsefuse.layers.block import Attention, Mlp
 from sparsefuse.model import FusionModel
 from sparsefuse.pixel_model import PixelModel
-from sparsefuse.tokens import State, Tokens
+from sparsefuse.tokens import Field, State, Tokens
 
 
 class CountedCost(NamedTuple):
@@ -82,8 +82,18 @@ def _products(model: FusionModel, lengths: Mapping[str, int]) -> tuple[int, int,
 def count_pixels(model: PixelModel, rows: int, columns: int) -> int:
     """The multiply-adds of one sample with all its streams, as pictures of that size."""
     model = copy.deepcopy(model).to("meta").eval()
-    shape = {name: (1, rows, columns, model.streams[name]) for name in model.reads}
-    return multiply_adds(lambda: model({name: torch.empty(size, device="meta") for name, size in shape.items()}))
+    return multiply_adds(lambda: model(random_pictures(model, rows, columns, 1, torch.device("meta"))))
+
+
+def count_pixel_model(model: PixelModel, rows: int, columns: int) -> CountedCost:
+    """The same in parts; nothing is embedded before the layers, and no paper's formula is another."""
+    model = copy.deepcopy(model).to("meta").eval()
+    marks: list[int] = []
+    pictures = random_pictures(model, rows, columns, 1, torch.device("meta"))
+    with torch.no_grad(), _Counter() as counter:
+        model(pictures, probe=lambda *_: marks.append(counter.total))
+    layers = marks[-1] - marks[0]
+    return CountedCost(0, layers, counter.total - layers, layers, sum(p.numel() for p in model.parameters()))
 
 
 def multiply_adds(run: Callable[[], object]) -> int:
@@ -170,3 +180,10 @@ def random_clips(model: FusionModel, lengths: Mapping[str, int], batch: int, dev
         x = torch.randn(batch, lengths[name], width, device=device)
         clips[name] = Tokens(x, torch.ones(batch, lengths[name], dtype=torch.bool, device=device))
     return clips
+
+
+def random_pictures(
+    model: PixelModel, rows: int, columns: int, batch: int, device: torch.device
+) -> dict[str, Field | Tensor]:
+    """A batch of noise, of all streams that the model reads."""
+    return {name: torch.randn(batch, rows, columns, model.streams[name], device=device) for name in model.reads}

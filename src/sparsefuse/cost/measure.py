@@ -3,17 +3,20 @@
 import copy
 import os
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
-from sparsefuse.cost.count import random_clips, total
+from sparsefuse.cost.count import count_pixels, random_clips, random_pictures, total
 from sparsefuse.cost.latency import RUNS, Latency, latency
 from sparsefuse.cost.roofline import machine
 from sparsefuse.model import FusionModel
-from sparsefuse.tokens import Tokens
+from sparsefuse.pixel_model import PixelModel
 
+Model = FusionModel | PixelModel
 BATCH = 8
+PIXELS = 128 * 128
+"""of a picture; of larger ones fewer are in a batch"""
 
 
 class Measured(NamedTuple):
@@ -48,20 +51,36 @@ def measure(model: FusionModel, lengths: Mapping[str, int], *, batch: int = BATC
     device = next(model.parameters()).device
     model = copy.deepcopy(model)
     one, many = random_clips(model, lengths, 1, device), random_clips(model, lengths, batch, device)
-    alone = forward_latency(model, lengths, runs)
+    size = sum(tokens.x.nbytes for tokens in one.values())
+    return _measured(model, (one, many), size, total(model, lengths), batch, runs)
+
+
+def measure_pixels(model: PixelModel, rows: int, columns: int, *, runs: int = RUNS) -> Measured:
+    """The same with pictures of that size, fewer in a batch where they are large."""
+    device = next(model.parameters()).device
+    model, batch = copy.deepcopy(model), max(1, min(BATCH, BATCH * PIXELS // (rows * columns)))
+    one, many = (random_pictures(model, rows, columns, count, device) for count in (1, batch))
+    size = 4 * rows * columns * sum(model.streams[name] for name in model.reads)
+    return _measured(model, (one, many), size, count_pixels(model, rows, columns), batch, runs)
+
+
+def _measured(model: Model, inputs: tuple[Any, Any], size: int, macs: int, batch: int, runs: int) -> Measured:
+    """Of one sample, which is `size` bytes large and costs `macs`, and of a batch."""
+    one, many = inputs
+    device = next(model.parameters()).device
+    alone = _latency(lambda: forward(model, one), device, runs)
     batched = _latency(lambda: forward(model, many), device, max(runs // 3, 5))
     training = _latency(lambda: train_step(model, many), device, max(runs // 3, 5))
-    macs, limits = total(model, lengths), machine(device, torch.get_num_threads())
+    limits = machine(device, torch.get_num_threads())
     weights = sum(p.nbytes for p in model.parameters())
-    inputs = sum(tokens.x.nbytes for tokens in one.values())
     return Measured(
-        memory_mb=memory_mb(model, lengths, batch=batch),
+        memory_mb=peak_bytes(model, many, device) / batch / 1e6,
         latency_ms=alone.trusted_ms,
         latency_spread_ms=None if alone.doubt else alone.spread_ms,
         batch_ms=None if batched.doubt else batched.median_ms / batch,
         train_ms=None if training.doubt else training.median_ms / batch,
-        floor_ms=limits.floor_ms(macs, weights + inputs),
-        batch_floor_ms=limits.floor_ms(batch * macs, weights + batch * inputs) / batch,
+        floor_ms=limits.floor_ms(macs, weights + size),
+        batch_floor_ms=limits.floor_ms(batch * macs, weights + batch * size) / batch,
         batch=batch,
         fastest_ms=alone.fastest_ms,
         load=alone.load,
@@ -82,7 +101,7 @@ def memory_mb(model: FusionModel, lengths: Mapping[str, int], *, batch: int = BA
     return peak_bytes(model, random_clips(model, lengths, batch, device), device) / batch / 1e6
 
 
-def forward(model: FusionModel, clips: dict[str, Tokens]) -> None:
+def forward(model: Model, clips: Any) -> None:
     """One forward pass, as in prediction."""
     if model.training:
         model.eval()
@@ -90,12 +109,12 @@ def forward(model: FusionModel, clips: dict[str, Tokens]) -> None:
         model(clips)
 
 
-def train_step(model: FusionModel, clips: dict[str, Tokens]) -> None:
+def train_step(model: Model, clips: Any) -> None:
     """One pass forward and backward; the weights stay as they are."""
     if not model.training:
         model.train()
     model.zero_grad(set_to_none=True)
-    logits, penalty = model(clips)
+    logits, penalty, *_ = model(clips)
     (logits.square().mean() + penalty).backward()
 
 
@@ -110,7 +129,7 @@ def _latency(run: Callable[[], object], device: torch.device, runs: int) -> Late
     return latency(waited, runs=runs)
 
 
-def peak_bytes(model: FusionModel, clips: dict[str, Tokens], device: torch.device) -> int:
+def peak_bytes(model: Model, clips: Any, device: torch.device) -> int:
     """Peak memory of a training step above that of the model and clips; see `peak_of`."""
     model.zero_grad(set_to_none=True)
     return peak_of(lambda: train_step(model, clips), device)

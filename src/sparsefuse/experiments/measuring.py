@@ -5,9 +5,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from sparsefuse.config import Config
+from sparsefuse.config_pixels import PIXEL_TASKS
 from sparsefuse.cost import measure as measuring
 from sparsefuse.parallel.devices import device_of
 from sparsefuse.runs.folder import NAMES, RunFolder
+from sparsefuse.runs.pixel_weights import load_pixel_model
 from sparsefuse.runs.records import ModelFacts, Result
 from sparsefuse.runs.weights import load_model
 
@@ -21,6 +23,8 @@ def remeasure(folder: Path, *, trust_code: bool = False) -> None:
     if not runs:
         raise FileNotFoundError(f"no finished run in {folder}; expected a run folder, or a folder of them")
     for run in runs:
+        if run.task in PIXEL_TASKS:
+            continue
         for model in run.read(ModelFacts).models:
             if model.method.endswith(".py") and not trust_code:
                 raise ValueError(f"{run.path} needs the code in {model.method}; read it, then give --trust-code")
@@ -38,6 +42,13 @@ def measure_runs(runs: Sequence[RunFolder], device: str, *, again: bool = False)
         if result.cost.latency_ms is not None and not again:
             continue
         if result.name not in measured:
-            facts, model, _ = load_model(run)
-            measured[result.name] = measuring.measure(model.to(device_of(device)), facts.typical)._asdict()
+            measured[result.name] = _measured(run, device_of(device))._asdict()
         run.write(replace(result, cost=replace(result.cost, **measured[result.name])))
+
+
+def _measured(run: RunFolder, device: str) -> measuring.Measured:
+    if run.task in PIXEL_TASKS:
+        facts, model, *_ = load_pixel_model(run)
+        return measuring.measure_pixels(model.to(device), *facts.size)
+    facts, model, _ = load_model(run)
+    return measuring.measure(model.to(device), facts.typical)

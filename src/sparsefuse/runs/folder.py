@@ -15,6 +15,7 @@ choice.json         Choice        what it was chosen among, with `--method auto`
 replay.safetensors                a few old clips (see `training.replay`)
 seen.txt                          hashes of the training and validation clips' features, one a line
 predictions.csv                   the prediction for every test clip
+pictures.csv                      of a run on pictures instead: the scores of every test picture
 result.json         Result        scores and cost; written last, so its presence means the run is complete
 """
 
@@ -50,6 +51,7 @@ NAMES: dict[type, str] = {
 }
 WEIGHTS, CHECKPOINT, REPLAY = "model.safetensors", "last.safetensors", "replay.safetensors"
 EPOCHS, SKIPPED, PREDICTIONS, SEEN = "metrics.jsonl", "skipped.jsonl", "predictions.csv", "seen.txt"
+PICTURES = "pictures.csv"
 
 
 @dataclass(frozen=True)
@@ -124,6 +126,11 @@ class RunFolder:
     def predictions(self) -> Path:
         """The predictions for the test clips."""
         return self.path / PREDICTIONS
+
+    @property
+    def pictures(self) -> Path:
+        """The scores of the test pictures."""
+        return self.path / PICTURES
 
     @property
     def skip_list(self) -> Path:

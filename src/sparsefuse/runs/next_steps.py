@@ -6,6 +6,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from sparsefuse.config import Config
+from sparsefuse.config_pixels import PIXEL_TASKS
 from sparsefuse.files.references import FILES, split_ref, suffix
 from sparsefuse.files.rows import Table, numbered, read_table
 from sparsefuse.runs.folder import RunFolder
@@ -13,12 +14,15 @@ from sparsefuse.runs.records import ModelFacts
 
 
 def next_steps(run: Path, manifest: Path | None = None) -> list[str]:
-    """Three commands: predict, and serve, export or explain, whichever the installed packages let work.
+    """Three commands: predict, and serve, export or explain, whichever the installed packages let work; two of a run on
+    pictures.
 
     `manifest` lists the files that features were made from; without it, the run's own manifest is the example.
     """
-    facts = RunFolder(run).read(ModelFacts)
     path = manifest or Path(RunFolder(run).read(Config).data.manifest)
+    if RunFolder(run).task in PIXEL_TASKS:
+        return [shlex.join(["sparsefuse", *map(str, more)]) for more in (["predict", run, path], ["eval", run])]
+    facts = RunFolder(run).read(ModelFacts)
     table = numbered(read_table(path))
     trust = ["--trust-code"] * any(code.endswith(".py") for code in facts.code)
     file = _only_file(table, path.parent, [*facts.features, *(spec["source"] for spec in facts.extractors.values())])

@@ -67,20 +67,28 @@ METRICS = {
     "top5": Metric("Top-5"),
     "map": Metric("mAP"),
     "macro_f1": Metric("Macro-F1"),
+    "miou": Metric("mIoU"),
+    "macc": Metric("mAcc"),
+    "pix_acc": Metric("Pixel accuracy"),
+    "iou": Metric("IoU"),
     "mae": Metric("MAE", share=False, higher_is_better=False),
+    "mse": Metric("MSE", share=False, higher_is_better=False),
+    "psnr": Metric("PSNR", share=False),
+    "ssim": Metric("SSIM", share=False),
     "corr": Metric("Correlation", share=False),
 }
 UNITS = {"gmacs": "GMACs", "parameters": "parameters", "memory_mb": "MB", "latency_ms": "ms"}
 """Those of the costs that a budget limits."""
 MAIN_METRIC = {"class": "top1", "multilabel": "map", "heads": "top1", "regression": "mae"}
+MAIN_METRIC |= {"segment": "miou", "translate": "mae"}
 
 
 def metric(name: str) -> Metric:
-    """How a metric is shown, that of one head too (`top1_verb`)."""
+    """How a metric is shown, that of one head, stream or class too (`top1_verb`, `miou_depth`, `iou_wall`)."""
     if name in METRICS:
         return METRICS[name]
-    main, _, head = name.partition("_")
-    return METRICS[main]._replace(title=f"{METRICS[main].title} {head}")
+    main = next((known for known in METRICS if name.startswith(f"{known}_")), "")
+    return METRICS[main]._replace(title=f"{METRICS[main].title} {name.removeprefix(main + '_')}")
 
 
 def metric_names(result: Result) -> list[str]:

@@ -47,7 +47,11 @@ def extend(folder: RunFolder, config: Config, before: int) -> None:
         caveats.append(f"the mean of the last weights was planned for {before} epochs; in some it may have been scored")
     log.info("%s goes on after %d epochs, to %d", folder.path, folder.num_epochs, spec.epochs)
     _keep(folder, caveats, new_mean=bool(spec.swa))
-    for file in (folder.file(Result), folder.predictions):  # the configuration is written after they are gone
+    for file in (
+        folder.file(Result),
+        folder.predictions,
+        folder.pictures,
+    ):  # the configuration is written after they are gone
         file.unlink(missing_ok=True)
 
 

@@ -23,6 +23,7 @@ from sparsefuse import metrics, mixup
 from sparsefuse.baseline import UNTRAINED
 from sparsefuse.config import Config, ConfigLike
 from sparsefuse.config_checks import check_config, check_one_test_split
+from sparsefuse.config_pixels import PIXEL_TASKS
 from sparsefuse.cost import count
 from sparsefuse.cost.encoders import encoders_gmacs
 from sparsefuse.data.augment import augment
@@ -48,6 +49,7 @@ from sparsefuse.training.followers import OnEpoch, need_tensorboard
 from sparsefuse.training.loss import Loss
 from sparsefuse.training.on_device import Drawn, on_device
 from sparsefuse.training.opened import opened
+from sparsefuse.training.pixels.train import train_pixels
 from sparsefuse.training.position import Learner, Position, average, update_mean
 from sparsefuse.training.progress import EpochProgress
 from sparsefuse.training.schedule import Schedule, new_optimizer
@@ -94,6 +96,11 @@ def train(
     if config.method == BASELINE:
         config = replace(config, train=replace(config.train, **UNTRAINED))
     config = _rooted(config, root)
+    if config.data.task in PIXEL_TASKS:
+        return train_pixels(
+            config, out, resume=resume, name=name, measured=measured, costs=costs, tested=tested, shown=shown,
+            stop=stop, on_epoch=on_epoch,
+        )  # fmt: skip
     if config.train.log == "tensorboard":
         need_tensorboard()
     rank = distributed.join(config.train.device)

@@ -39,7 +39,7 @@ def augment(
     if pixels.holes:
         for name, x in fields.items():
             if _draw(generator) < pixels.holes:
-                fields[name] = _holed(x, generator)
+                fields[name] = holed(x, generator)
     if dropout:
         fields = _dropped(fields, dropout, generator)
     return scene._replace(fields=fields)
@@ -101,7 +101,7 @@ def _jittered(x: Tensor, stream: PictureStream, generator: torch.Generator) -> T
     return unit(values) if stream.kind == "normal" else values
 
 
-def _holed(x: Tensor, generator: torch.Generator) -> Tensor:
+def holed(x: Tensor, generator: torch.Generator) -> Tensor:
     """Without a rectangle: 0, and of depth not measured."""
     height, width = (max(1, round(side * _draw(generator, *HOLE))) for side in x.shape[:2])
     top = int(_draw(generator, 0, x.shape[0] - height + 1 - 1e-6))

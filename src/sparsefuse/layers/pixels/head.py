@@ -55,7 +55,14 @@ class PixelHead(nn.Module):
         if self.weight is None or self.loss == "mean":
             logits = self(state, rows, columns)[:, None]
             return PixelHeadOutputs(("ensemble",), logits, logits.new_ones(logits.shape[:2]))
+        return self.branches(state, rows, columns)
+
+    def branches(self, state: PixelState, rows: int, columns: int) -> PixelHeadOutputs:
+        """Every stream's prediction, and the average, whose gradients reach its weights alone."""
         predictions = self._predictions(state)
+        if self.weight is None:
+            logits = self._large(predictions[0], rows, columns)[:, None]
+            return PixelHeadOutputs(("ensemble",), logits, logits.new_ones(logits.shape[:2]))
         average = self._average([Field(x.detach(), mask) for x, mask in predictions])
         logits = torch.stack([self._large(field, rows, columns) for field in [*predictions, average]], 1)
         there = torch.stack([field.mask.flatten(1).any(1) for field in [*predictions, average]], 1)  # (B, M + 1)
