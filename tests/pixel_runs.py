@@ -3,6 +3,7 @@
 import numpy as np
 import torch
 
+from sparsefuse.config import Config, Data
 from sparsefuse.config_pixels import PictureStream
 from sparsefuse.inference.pixels.predictor import PixelPredictor
 from sparsefuse.layers.pixels.sizes import Size
@@ -46,9 +47,10 @@ def predictor_of(task="segment", method="concat", *, seed=0, **kwargs):
 
 
 def run_of(folder, predictor):
-    """The run folder of a predictor, without results."""
+    """The run folder of a predictor, without results; its data is not there."""
     run = RunFolder(folder)
     folder.mkdir(parents=True, exist_ok=True)
+    run.write(Config(data=Data(manifest=str(folder / "nowhere.csv"), task=predictor.facts.task)))
     run.write(predictor.facts)
     write_pixel_weights(run, predictor.model, predictor.stats, {"epoch": 1.0})
     return folder

@@ -13,6 +13,7 @@ def predict(
     json: bool = False,
     window: float | None = None,
     hop: float | None = None,
+    out: Path | None = None,
     offline: bool = False,
     roots: list[Path] = [],  # noqa: B006
     device: str = "auto",
@@ -20,30 +21,30 @@ def predict(
 ) -> None:
     """Predicts the label of media files, or of all clips in a manifest. Exit code 1 if a file could not be read.
 
-    Prints a table on a terminal, plain lines into a pipe or a file.
+    Prints a table on a terminal, plain lines into a pipe or a file. A run on pictures writes a picture per scene, too.
 
     Args:
         run: the run folder of the model
         files: media, sensor or feature files, folders of them, manifests, or - for standard input: a path or
-            {"sound": path} a line
+            {"sound": path} a line. Of a run on pictures: manifests, folders with rgb/, depth/ ..., {"rgb": path} a
+            line, or rgb=a.png depth=b.png for one scene
         top: how many classes to print
         json: print one JSON object a line
         window: seconds; long recordings are predicted window by window, as a timeline
         hop: seconds from window to window; half a window if not given
+        out: folder of the label pictures, or pictures, of a run on pictures; <run>/predicted by default. What is there
+            already is not computed again
         offline: fetch no model, and read no file that lies outside the folder of the manifest that names it (of a line
             of standard input, the current one), the run and --roots
         roots: other folders that may be read with --offline
         device: cpu, cuda, cuda:1 ...; auto = cuda if there is one, else cpu
         trust_code: allow a run whose method or extractor is a .py file
     """
-    from sparsefuse.inference.clips import Windows, show
+    from sparsefuse.inference.show import show_any
     from sparsefuse.media.fetch import allowed_roots
 
-    if hop is not None and window is None:
-        raise ValueError("--hop needs --window, in seconds")
-    windows = None if window is None else Windows(window, window / 2 if hop is None else hop)
-    may_read = allowed_roots(offline, roots)
-    if show(run, files, top=top, as_json=json, device=device, trust_code=trust_code, windows=windows, roots=may_read):
+    how: dict[str, Any] = {"window": window, "hop": hop, "out": out, "device": device, "trust_code": trust_code}
+    if show_any(run, files, top=top, as_json=json, roots=allowed_roots(offline, roots), **how):
         raise SystemExit(1)
 
 
@@ -68,7 +69,7 @@ def export(
         with_features: include the extractor spectrogram, so that the model's input is sound
         out: the file; <run>/export/model.<format> by default. The card is beside it, as .json and .md
         tolerance: largest allowed difference of a logit from the trained model's
-        manifest: clips to check the file on, features or media files; the run's validation split if not given
+        manifest: clips or scenes to check the file on; the run's validation split if not given
         test: check the file on the run's test split too
         force: write the file even if it differs from the trained model; the card says so
         trust_code: allow a run whose method or extractor is a .py file

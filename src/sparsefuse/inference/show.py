@@ -1,0 +1,38 @@
+"""`sparsefuse predict`: a run of any task and files in; printed predictions, and pictures where it reads them, out."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from sparsefuse.config_pixels import PIXEL_TASKS
+from sparsefuse.inference.clips import Windows, show
+from sparsefuse.inference.pixels.written import show_pixels
+from sparsefuse.runs.folder import RunFolder
+
+
+def show_any(
+    run: Path,
+    files: Sequence[Path],
+    *,
+    top: int,
+    as_json: bool,
+    window: float | None = None,
+    hop: float | None = None,
+    out: Path | None = None,
+    device: str = "cpu",
+    trust_code: bool = False,
+    roots: Sequence[Path] | None = None,
+) -> int:
+    """`clips.show`, or `pixels.written.show_pixels`: returns how many could not be read. `window` and `hop` are of
+    clips, half a window if not given; `out` is of pictures. Raises ValueError for what is of the other."""
+    if RunFolder(run).task in PIXEL_TASKS:
+        if window is not None or hop is not None:
+            raise ValueError(f"--window and --hop are for clips; {run} reads pictures")
+        return show_pixels(run, files, out=out, top=top, as_json=as_json, device=device, roots=roots)
+    if out is not None:
+        raise ValueError(f"--out is for pictures; {run} reads clips, whose labels are printed")
+    if hop is not None and window is None:
+        raise ValueError("--hop needs --window, in seconds")
+    windows = None if window is None else Windows(window, window / 2 if hop is None else hop)
+    return show(
+        run, files, top=top, as_json=as_json, device=device, trust_code=trust_code, windows=windows, roots=roots
+    )
