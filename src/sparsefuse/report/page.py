@@ -7,17 +7,19 @@ import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from sparsefuse.config import Train
+from sparsefuse.config_pixels import PIXEL_TASKS
 from sparsefuse.data.manifest import JOIN
 from sparsefuse.files.whole import write_text
 from sparsefuse.report import charts
 from sparsefuse.report.choice import table_of_choice
 from sparsefuse.report.findings import findings
 from sparsefuse.report.table import Table
+from sparsefuse.runs.folder import RunFolder
 from sparsefuse.runs.summary import (
     METRICS,
     Row,
@@ -32,6 +34,9 @@ from sparsefuse.runs.summary import (
     summarise,
     taught,
 )
+
+if TYPE_CHECKING:
+    from sparsefuse.report.pixels.section import Section
 
 __all__ = [
     "percent",
@@ -195,7 +200,7 @@ def _page(folder: Path, runs: list[Run], rows: list[Row]) -> Mapping[str, object
         "learning": _learning(groups, rows[0].main),
         "confusions": _confusions_of(groups, heads) if heads else confusions(groups, classes),
         "per_class": _per_class(groups, classes), "devices": devices(run.folder for run in runs),
-        "exchanged": _exchanged(groups), "skipped": _skipped(runs), "lost": losses(runs),
+        "pictures": _pictures(groups), "exchanged": _exchanged(groups), "skipped": _skipped(runs), "lost": losses(runs),
         "taught": [f"{run.name}, seed {run.result.seed}: {said}" for run in finished if (said := taught(run.result))],
         "num_skipped": {name: [run.result.skipped for run in group] for name, group in groups.items()},
         "unfinished": [(run.folder.relative_to(folder), run.name, len(run.epochs)) for run in runs if not run.outcome],
@@ -332,7 +337,9 @@ def _row_shares(counts: np.ndarray) -> np.ndarray:
 def _per_class(groups: dict[str, list[Run]], classes: list[str]) -> Mapping[str, object]:
     """Per class: one share per method, mean over seeds; average precision, or F1 where only counts are known."""
     finished = [run for group in groups.values() for run in group]
-    if all(run.result.per_class_ap for run in finished):
+    if all(run.result.task == "segment" and run.result.confusion for run in finished):
+        title, values = "IoU", lambda run: _iou(_placed(run, run.result.confusion, classes, np.nan))
+    elif all(run.result.per_class_ap for run in finished):
         title, values = "average precision", lambda run: _placed(run, run.result.per_class_ap, classes, np.nan)
     elif all(run.result.confusion for run in finished):
         title, values = "F1", lambda run: _f1(_placed(run, run.result.confusion, classes, np.nan))
@@ -351,6 +358,18 @@ def _exchanged(groups: dict[str, list[Run]]) -> Mapping[str, object]:
     return {"layers": layers, "table": [(n, s) for n, s in means.items() if any(x is not None for x in s)]}
 
 
+def _pictures(groups: dict[str, list[Run]]) -> "Section | None":
+    """What the first run of each method says of a few scenes, if it reads pictures."""
+    of_pixels = {
+        name: RunFolder(group[0].folder) for name, group in groups.items() if group[0].result.task in PIXEL_TASKS
+    }
+    if not of_pixels:
+        return None
+    from sparsefuse.report.pixels.section import section  # it loads torch
+
+    return section(of_pixels)
+
+
 def _mean_where_known(values: np.ndarray) -> np.ndarray:
     """Mean over the first axis of what is not NaN; NaN where all are."""
     defined = ~np.isnan(values)
@@ -361,6 +380,13 @@ def _f1(counts: np.ndarray) -> np.ndarray:
     """F1 per class; NaN for a class whose counts are."""
     hits, either = counts.diagonal(), np.nansum(counts, 0) + np.nansum(counts, 1)
     return 2 * hits / np.maximum(either, 1)
+
+
+def _iou(counts: np.ndarray) -> np.ndarray:
+    """Intersection over union per class; NaN for a class that is neither true nor predicted."""
+    hits = counts.diagonal()
+    union = np.nansum(counts, 0) + np.nansum(counts, 1) - hits
+    return np.where(union > 0, hits / np.maximum(union, 1), np.nan)
 
 
 def devices(folders: Iterable[Path]) -> list[dict[str, str]]:
