@@ -69,7 +69,7 @@ def read_still(path: Path) -> Still:
             values = np.ascontiguousarray(turn.upright(still.values))
             return still._replace(values=values, exact=still.exact and codec != "mjpeg")
     except av.error.FFmpegError as error:
-        raise Unusable(f"{path}: {_why(error)}") from error
+        raise Unusable(f"{path}: {_why(error, codec)}") from error
 
 
 def _decoded(content: bytes, codec: str) -> "list[VideoFrame]":
@@ -123,7 +123,8 @@ def _cut(content: bytes, codec: str) -> bool:
     return codec == "mjpeg" and content.rfind(b"\xff\xd9") < content.rfind(b"\xff\xda")
 
 
-def _why(error: Any) -> str:
+def _why(error: Any, codec: str) -> str:
     if isinstance(error, import_av().error.ArgumentError):  # what FFmpeg says of a picture beyond max_pixels
         return f"declares far more pixels than its file holds, or its header is wrong; if it is right, set {OPTION}"
-    return f"cannot be decoded ({error.strerror or type(error).__name__}); copy it again"
+    hint = "; a TIFF of fractions or 32 bits is not read: save it as .npy" if codec == "tiff" else ""
+    return f"cannot be decoded ({error.strerror or type(error).__name__}); copy it again{hint}"

@@ -239,6 +239,18 @@ def test_a_photo_that_was_cut_short_is_refused(tmp_path):
         read_picture(path, AUTO)
 
 
+def test_a_file_of_another_kind_is_told_from_one_that_is_broken(tmp_path):
+    (tmp_path / "a.gif").write_bytes(b"GIF89a")
+    with pytest.raises(Unusable, match=r"a\.gif: unknown file type of pictures '\.gif'.* available: \.bmp, \.h5"):
+        read_picture("a.gif", AUTO, root=tmp_path)
+    (tmp_path / "a.tif").write_bytes(b"II*\0\x08\0\0\0" + bytes(60))
+    with pytest.raises(Unusable, match=r"a\.tif: cannot be decoded .* save it as \.npy"):
+        read_picture("a.tif", AUTO, root=tmp_path)
+    (tmp_path / "a.pkl").write_bytes(b"\x80\x04N.")
+    with pytest.raises(Unusable, match=r"a\.pkl: a pickle can run code"):
+        read_picture("a.pkl", AUTO, root=tmp_path)
+
+
 def test_every_byte_of_a_picture_may_be_wrong(tmp_path):
     whole = write_png(tmp_path / "a.png", ramp("uint16", 4, 4, top=65535)).read_bytes()
     for place in range(0, len(whole), 3):

@@ -15,7 +15,8 @@ from torch import Tensor
 
 from sparsefuse.config_pixels import CHANNELS, PictureStream
 from sparsefuse.data.arrays import load
-from sparsefuse.files.references import suffix
+from sparsefuse.errors import unknown
+from sparsefuse.files.references import REFUSED, suffix
 from sparsefuse.files.skipped import Unusable
 from sparsefuse.media.still import STILLS, Still, read_still
 
@@ -45,7 +46,10 @@ def read_labels(path: str | Path, *, root: Path = Path()) -> Tensor:
 
 def read_raw(path: str | Path, root: Path = Path()) -> Still:
     """The numbers as they are stored. Raises Unusable."""
-    if suffix(str(path)) not in STILLS:
+    kind = suffix(str(path))
+    if kind not in PICTURES | REFUSED:
+        raise Unusable(f"{path}: {unknown('file type of pictures', kind, PICTURES)}")
+    if kind not in STILLS:
         return raw(load(str(path), root), str(path))
     try:
         return read_still(root / path)
