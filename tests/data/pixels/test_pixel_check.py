@@ -64,7 +64,7 @@ def test_every_fault_has_its_rule(tmp_path):
     assert absent[0] == "train has no sample of 1 of 4 classes: Table"
 
 
-@pytest.mark.parametrize(("factor", "unit", "word"), [(1, 1.0, "millimetres"), (1e-3, 1e-3, "metres")])
+@pytest.mark.parametrize(("factor", "unit", "word"), [(1, 1.0, "millimetres"), (1e-3, 0.002, "metres")])
 def test_a_unit_that_cannot_be_is_named(tmp_path, factor, unit, word):
     rows = write_scenes(tmp_path)
     random = np.random.default_rng(1)

@@ -112,6 +112,14 @@ def test_float_depth_is_metres_and_nan_infinity_and_below_0_are_not_measured(tmp
     assert read_picture(tmp_path / "a.npy", AUTO).tolist() == [[[1.5, 1], [0, 0], [0, 0], [0, 0], [0, 0]]]
 
 
+def test_metres_are_not_taken_for_millimetres(tmp_path):
+    np.save(tmp_path / "a.npy", np.linspace(0.5, 9, 12).reshape(3, 4))
+    with pytest.raises(Unusable, match=r"holds fractions, half of them above 4\.75, .* are these metres"):
+        read_picture(tmp_path / "a.npy", PictureStream(kind="depth", unit=0.001))
+    np.save(tmp_path / "b.npy", np.linspace(500, 9000, 12).reshape(3, 4))
+    assert float(read_picture(tmp_path / "b.npy", PictureStream(kind="depth", unit=0.001))[0, 0, 0]) == 0.5
+
+
 def test_depth_of_8_bits_is_refused_unless_its_unit_is_stated(tmp_path):
     path = write_png(tmp_path / "a.png", np.array([[0, 100]], np.uint8))
     with pytest.raises(Unusable, match="has 8 bits a pixel, too few for depth in millimetres"):

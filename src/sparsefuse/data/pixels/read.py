@@ -24,6 +24,8 @@ ARRAYS = frozenset({".npy", ".npz", ".h5", ".hdf5", ".mat"})
 PICTURES = STILLS | ARRAYS
 """suffixes of files that hold a picture"""
 MILLIMETRE = 0.001
+TINY = 0.05
+"""metres: fractions that would be millimetres and lie nearer than this are rather metres"""
 LUMA = (0.299, 0.587, 0.114)
 """what red, green and blue add to gray (ITU-R BT.601)"""
 SHORT = 0.1
@@ -171,6 +173,12 @@ def _depth(still: Still, stream: PictureStream, name: str) -> Tensor:
     metres = raw * stream.unit
     with np.errstate(invalid="ignore"):
         measured = np.isfinite(raw) & (raw != stream.invalid) & (metres > 0) & (metres < np.finfo(np.float32).max)
+    usual = float(np.median(metres[measured])) if measured.any() else TINY
+    if still.values.dtype.kind == "f" and stream.unit == MILLIMETRE and usual < TINY:
+        raise Unusable(
+            f"{name}: holds fractions, half of them above {usual / stream.unit:.3g}, a step is a millimetre; are these "
+            "metres? then give millimetres as whole numbers, or set the unit to 1"
+        )
     return torch.from_numpy(np.stack([np.where(measured, metres, 0), measured], -1).astype(np.float32))
 
 
