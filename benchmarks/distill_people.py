@@ -57,6 +57,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/distill-people"))
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--inner-seeds", type=int, default=1)
+    parser.add_argument("--lesson", help="temperature and weight, as 2,0.5, in place of a choice")
     parser.add_argument("--results", type=Path, default=Path("results"))
     given = parser.parse_args()
     config = Config.load(given.config, **({"data": {"manifest": str(given.manifest)}} if given.manifest else {}))
@@ -65,7 +66,10 @@ def main() -> None:
         dataclasses.replace(config, data=dataclasses.replace(config.data, split=split))
         for split in config.data.split.each_fold()
     ]
-    chosen = [inner(fold, given.out / f"inner-fold{i}", given.inner_seeds) for i, fold in enumerate(folds)]
+    if given.lesson:
+        chosen = [{Lesson(*map(float, given.lesson.split(","))): 0.0}] * len(folds)
+    else:
+        chosen = [inner(fold, given.out / f"inner-fold{i}", given.inner_seeds) for i, fold in enumerate(folds)]
     for seed in range(given.seeds):
         for i, (fold, scores) in enumerate(zip(folds, chosen, strict=True)):
             place = given.out / "folds" / f"fold{i}"
@@ -76,14 +80,16 @@ def main() -> None:
     place = given.results / "distill-people" / f"cpu-torch{version}-float32"
     runs = read_runs(given.out / "folds")
     write_text(Path(f"{place}.csv"), runs_table(summarise(runs)).csv())
-    write_text(Path(f"{place}-choice.csv"), choice_csv(chosen))
+    if not given.lesson:
+        write_text(Path(f"{place}-choice.csv"), choice_csv(chosen))
     groups = by_name(runs)
     said = [beats(groups, "A student", first, TAUGHT, second) for first, second in
             (("its teacher", TEACHER), ("one that is not taught", ALONE))]  # fmt: skip
     lessons = ", ".join(str(best(scores)) for scores in chosen)
     text = f"# distill-people\n\n{runs_table(summarise(runs)).markdown()}\n"
     text += "\n".join(f"- {sentence}" for sentence in said if sentence)
-    text += f"\n\nChosen by the people who train, fold by fold: {lessons}. Concat of twelve layers costs "
+    how = "Given" if given.lesson else "Chosen by the people who train, fold by fold"
+    text += f"\n\n{how}: {lessons}. Concat of twelve layers costs "
     text += f"{concat(config):.4f} GMACs at these rates, .0589 at those of configs/utd-mhad.yaml.\n"
     write_text(Path(f"{place}.md"), text)
 
