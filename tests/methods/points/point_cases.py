@@ -25,7 +25,7 @@ BASE = [(name, find(name).TEST) for name in methods()]
 VARIED = [
     ("points", {"sizes": SIZES}),
     ("painted", {"features": 0}),
-    ("tokenfusion", {"threshold": 0.7, "target_share": 0.3, "score_penalty": 1.0}),
+    ("tokenfusion", {"threshold": 0.7, "target_share": None, "score_penalty": 1e-3}),
     ("tokenfusion", {"threshold": 0.7, "detach": False, "sizes": SIZES}),
 ]
 POINTS = (60, 41, 9)

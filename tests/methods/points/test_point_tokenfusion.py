@@ -77,7 +77,7 @@ def test_pictures_learn_from_boxes_only_where_that_is_wanted(detach):
 
 
 def test_the_sum_of_scores_is_in_the_loss():
-    model = model_of(CASE, score_penalty=0.5).train()
+    model = model_of(CASE, target_share=None, score_penalty=0.5).train()
     outputs = model(cloud(), *pictures())
     exchanges = outputs.state.exchanges
     expected = 0.5 * sum(float(some.score.detach()[some.could].sum()) for some in exchanges) / 3

@@ -11,11 +11,13 @@ shows them, the projection of the picture's token (section 3.4). Of several pict
 the place; the paper does not say. As published the exchange is one way, and the pictures learn from their own loss
 alone (`detach`): DETR's, of the extents that the boxes have in each picture.
 
-Unlike the released code, which does not run: cameras follow pictures that are resized, the last rows and columns of a
-picture read its last patches, a seed that no picture shows stays, pictures learn all objects that they show, and the
-sum of scores in the loss (`score_penalty`, lambda) is a scene's, not a batch's. `target_share` penalises instead how
-far the share that is replaced is from it: a penalty that only lowers scores ends with all replaced. The pictures'
-norms have an epsilon of 1e-12, and weights start at random where the release has DeiT's. The rest as for `points`.
+Unlike the paper, whose penalty is the sum of all scores (lambda), the default penalises the squared distance of the
+share of seeds replaced from `target_share`, for every layer: the published penalty ended with all replaced, when the
+candidates read no point any more. `target_share=None, score_penalty=1e-3` is the published one, of a scene where the
+release sums over a batch. Also unlike the released code, which does not run: cameras follow pictures that are resized,
+the last rows and columns of a picture read its last patches, a seed that no picture shows stays, and pictures learn
+all objects that they show. The pictures' norms have an epsilon of 1e-12, and weights start at random where the release
+has DeiT's. The rest as for `points`.
 """
 
 from typing import Any
@@ -40,12 +42,13 @@ def build(
     frames: int | None = None,
     sizes: MeanSizes = None,
     threshold: float = 0.02,
-    score_penalty: float = 1e-3,
-    target_share: float | None = None,
+    score_penalty: float = 1.0,
+    target_share: float | None = 0.3,
     detach: bool = True,
 ) -> DetectionModel:
-    """Exchanges where a score is below `threshold`. `score_penalty`: times the sum of scores, or with `target_share`
-    times the squared distance from it. `frames`: most pictures of a scene that are read. The others as for `points`.
+    """Exchanges where a score is below `threshold`. `score_penalty` times the squared distance from `target_share`, or
+    times the sum of scores, is added to the loss. `frames`: most pictures of a scene that are read. The others as for
+    `points`.
     """
     for option, value in (("threshold", threshold), ("target_share", target_share)):
         if value is not None and not 0 <= value <= 1:
