@@ -69,6 +69,7 @@ def check_pictures(config: Config, root: Path) -> Report:
         problems=in_order(problems),
         groups=groups_of(opened.rows),
         columns=_taken_for(table.columns, opened),
+        measures=("pixels", "channels"),
     )
 
 

@@ -94,6 +94,9 @@ class Report:
     stems: dict[str, Proposal] = dataclasses.field(default_factory=dict)
     """modality -> what it should pass before it is embedded; those that need nothing are absent"""
 
+    measures: tuple[str, str] = ("tokens", "features")
+    """what the sizes of `modalities` are; of pictures, pixels and channels"""
+
     @property
     def counts(self) -> dict[str, int]:
         """error, warning, note -> how many."""

@@ -52,7 +52,7 @@ def _tables(report: Report) -> "list[Table]":
             table.add_row(escape(name), escape(what))
         tables.append(table)
     if report.modalities:
-        table = _table("modality", "samples", "tokens min", "median", "max", "features")
+        table = _table("modality", "samples", f"{report.measures[0]} min", "median", "max", report.measures[1])
         for name, size in report.modalities.items():
             table.add_row(escape(name), str(size.samples), *(f"{n:g}" for n in size.tokens), str(size.features))
         tables.append(table)
