@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from sparsefuse.config import Config, ConfigLike
+from sparsefuse.config_pixels import PIXEL_TASKS
 from sparsefuse.experiments.measuring import measure_runs
 from sparsefuse.experiments.progress import GridProgress
-from sparsefuse.experiments.variants import Subsets, Variant, check_once, methods_of, values_of
+from sparsefuse.experiments.variants import Subsets, Variant, check_once, methods_of, package_of, values_of
 from sparsefuse.extras import need
 from sparsefuse.parallel.cores import cores, threads
 from sparsefuse.parallel.memory import keep_memory
@@ -77,8 +78,9 @@ def compare(
     `config` and `fields` are what `Config.load` takes; `root` is the folder that the manifest's path is relative to.
     `methods`: names or .py files, all if none; `unimodal` stands for one run per modality. `modalities`: each = further
     rows of every method on each modality alone, leave-one-out = on all but one. `baseline`: rows of statistics and
-    scikit-learn, of all modalities and of each (see `baseline.model`), too. With `tested` off the test split is not
-    scored, and the table is of the validation split. `jobs`, `engine`, and what a rerun does: see `run`.
+    scikit-learn, of all modalities and of each (see `baseline.model`), too, but not on pixels. With `tested` off the
+    test split is not scored, and the table is of the validation split. `jobs`, `engine`, and what a rerun does: see
+    `run`.
     `on_epoch` is that of `train`, called in the process that trains: a function of a module, which can be pickled.
     Writes compare.csv, compare.md and report.html into `out` too. A run that fails stops no other; the table names it.
     Raises ValueError, before anything runs, for an invalid configuration, an unknown method, or another
@@ -86,11 +88,10 @@ def compare(
     """
     from sparsefuse.config_checks import check_config
     from sparsefuse.methods import BASELINE
-    from sparsefuse.methods import methods as every
 
     config, out = Config.load(config, **fields), Path(out)
-    methods, notes = methods or every(), []
-    if BASELINE in methods or baseline:
+    methods, notes = methods or package_of(config).methods(), []
+    if BASELINE in methods or (baseline and config.data.task not in PIXEL_TASKS):
         try:
             need("sklearn", "baseline", BASELINE if BASELINE in methods else "no row baseline: it")
             methods = list(dict.fromkeys([*methods, BASELINE]))

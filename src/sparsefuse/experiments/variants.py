@@ -3,14 +3,16 @@
 import dataclasses
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from importlib import import_module
 from pathlib import Path
-from types import MappingProxyType
+from types import MappingProxyType, ModuleType
 from typing import Any, Literal, NamedTuple, get_args
 
 import yaml
 
 from sparsefuse.baseline import UNTRAINED
 from sparsefuse.config import Config
+from sparsefuse.config_pixels import PIXEL_TASKS
 from sparsefuse.errors import unknown
 
 Subsets = Literal["all", "each", "leave-one-out"]
@@ -46,12 +48,12 @@ def methods_of(config: Config, methods: Sequence[str], root: Path, subsets: Sequ
 
     Raises ValueError for a repeated name, and for subsets of a single modality.
     """
-    from sparsefuse.methods import BASELINE, find
+    from sparsefuse.methods import BASELINE
 
     check_once("methods", (Path(method).stem for method in methods))
     variants = []
     for method in methods:
-        find(method)
+        package_of(config).find(method)
         if method == "unimodal":
             variants += unimodal(config, root)
         elif method == BASELINE:
@@ -61,9 +63,15 @@ def methods_of(config: Config, methods: Sequence[str], root: Path, subsets: Sequ
     return variants
 
 
+def package_of(config: Config) -> ModuleType:
+    """The methods that there are for the task: those of clips, or those on pixels."""
+    return import_module("sparsefuse.methods" + ".pixels" * (config.data.task in PIXEL_TASKS))
+
+
 def unimodal(config: Config, root: Path) -> list[Variant]:
     """Each modality alone."""
-    return [Variant(f"unimodal ({name})", "unimodal", {"modality": name}) for name in modalities_of(config, root)]
+    option = "stream" if config.data.task in PIXEL_TASKS else "modality"
+    return [Variant(f"unimodal ({name})", "unimodal", {option: name}) for name in modalities_of(config, root)]
 
 
 def baselines(config: Config, root: Path, subsets: Sequence[Subsets]) -> list[Variant]:
@@ -93,6 +101,8 @@ def subsets_of(config: Config, method: str, root: Path, subsets: Sequence[Subset
         for name in names:
             rest = [other for other in names if other != name]
             found[f"{stem} without {name}" if len(rest) > 1 else f"{stem} ({rest[0]})"] = rest
+    if config.data.task in PIXEL_TASKS:  # methods on pixels read all streams that there are
+        return [Variant(name, method, data={"modalities": read}) for name, read in found.items()]
     return [Variant(name, method, {"modalities": read}) for name, read in found.items()]
 
 
@@ -113,11 +123,9 @@ def values_of(config: Config, option: str, values: Sequence[Any]) -> list[Varian
     Several options that change together are joined by +, as are their values: `unimodal_depth+fusion_depth` at `8+4`.
     Raises ValueError for an unknown option or a repeated value.
     """
-    from sparsefuse.methods import option_names
-
     places = {"train": config.train, "data": config.data, "data.split": config.data.split}
     available = [
-        *option_names(config.method),
+        *package_of(config).option_names(config.method),
         *(f"{p}.{f.name}" for p in places for f in dataclasses.fields(places[p])),
     ]
     options = option.split("+")
