@@ -12,10 +12,10 @@ options:
   all: {size: tiny}
 train:
   epochs: 16
-  batch_size: 32
+  batch_size: 16
   lr: 0.002
   schedule: cosine
-  warmup_epochs: 1
+  warmup_epochs: 0.5
   weight_decay: 0.01
   clip: 1.0
   mixup_alpha: 0
