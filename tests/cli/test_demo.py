@@ -52,6 +52,7 @@ def test_the_demo_goes_from_clips_to_a_prediction(tmp_path, capsys):
 def test_the_demo_as_shipped_needs_both_modalities_and_a_sixth_of_concat(tmp_path, monkeypatch):
     monkeypatch.setattr(demo, "METHODS", ("unimodal", "sft"))  # training concat and late takes two thirds of the time
     shipped = {name: p.default for name, p in inspect.signature(verbs.demo).parameters.items()}
+    shipped = {name: shipped[name] for name in inspect.signature(run).parameters}
     run(**shipped | {"out": tmp_path})
     runs = {path.name.removesuffix("-seed0"): path for path in (tmp_path / "runs").iterdir() if path.is_dir()}
     results = {name: read_json(path / "result.json") for name, path in runs.items()}

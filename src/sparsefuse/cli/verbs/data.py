@@ -6,15 +6,29 @@ from typing import Any, Literal
 from sparsefuse.config import Config
 
 
-def demo(out: Path = Path("sparsefuse-demo"), clips: int = 360, epochs: int = 16, seed: int = 0) -> None:
+def demo(
+    out: Path = Path("sparsefuse-demo"),
+    clips: int = 360,
+    epochs: int = 16,
+    seed: int = 0,
+    task: Literal["class", "segment"] = "class",
+    scenes: int = 800,
+) -> None:
     """Renders clips with sound, then runs the usual steps: extract, compare, report, predict one fresh clip.
 
     Args:
-        out: folder for clips, features, runs and the report
+        out: folder for clips, features, runs and the report; those of segment go into its folder segment
         clips: how many clips to render
         epochs: passes over the training clips
         seed: seed of the clips and of the models
+        task: class, or segment: rooms are generated, and a class is learned for each of their pixels
+        scenes: with --task segment, how many rooms
     """
+    if task == "segment":
+        from sparsefuse.cli import demo_pixels
+
+        demo_pixels.run(out / "segment", scenes=scenes, epochs=epochs, seed=seed)
+        return
     from sparsefuse.cli.demo import run
 
     run(out, clips=clips, epochs=epochs, seed=seed)
