@@ -6,9 +6,10 @@ import json
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx
 import numpy as np
@@ -17,8 +18,8 @@ import tiny
 from sparsefuse.media import write_clip
 from sparsefuse.serve.access import Access
 from sparsefuse.serve.app import application
+from sparsefuse.serve.guard import App
 from sparsefuse.serve.server import server_of
-from sparsefuse.serve.service import Service
 from sparsefuse.training.train import train
 
 # Frames, but for files that end with a word: decoders do crash and hang, if seldom on demand.
@@ -56,7 +57,9 @@ def make_run(folder: Path) -> Path:
 
 
 @contextmanager
-def listening(service: Service, access: Access = ANYONE, *, page: bool = False) -> Iterator[httpx.Client]:
+def listening(
+    service: Any, access: Access = ANYONE, *, page: bool = False, application: Callable[..., App] = application
+) -> Iterator[httpx.Client]:
     """A client of a server that listens, in a thread of this process."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         server = server_of(application(service, access, page=page), service, "")

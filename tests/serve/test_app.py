@@ -242,7 +242,7 @@ def test_a_decoder_that_crashes_costs_one_request(client: httpx.Client, clip: by
 
 
 def test_too_many_at_once_are_sent_away(client: httpx.Client, service: Service, clip: bytes) -> None:
-    places = [service.place() for _ in range(LIMITS.places)]
+    places = [service.admission.place() for _ in range(LIMITS.places)]
     for place in places:
         place.__enter__()
     try:

@@ -23,9 +23,9 @@ def application(service: Service, access: Access, *, page: bool) -> App:
     methods = {path: method for path, method in API.items() if page or path != "/explain"}
     routes = _Routes(service, named=not access.token).by_path()
     if page:
-        files = _page()
+        files = page_files(_HERE)
         methods |= dict.fromkeys(files, "GET")
-        routes |= {path: _file(*content) for path, content in files.items()}
+        routes |= {path: file(*content) for path, content in files.items()}
 
     async def route(scope: Scope, receive: Receive, send: Send) -> None:
         await routes[scope["path"]](scope, receive, send)
@@ -43,30 +43,30 @@ class _Routes:
         return {path: getattr(self, path.strip("/").partition(".")[0]) for path in API}
 
     async def predict(self, scope: Scope, receive: Receive, send: Send) -> None:
-        service, began, deadline = self._service, time.monotonic(), self._service.deadline()
-        with service.place() as folder:
-            files = await receive_files(_headers(scope), read_body(receive), folder, service.fields)
+        service, began, deadline = self._service, time.monotonic(), self._service.admission.deadline()
+        with service.admission.place() as folder:
+            files = await receive_files(headers_of(scope), read_body(receive), folder, service.fields)
             answer = await service.predict(files, began, deadline)
-        await respond(send, 200, _line(answer._asdict()), _JSON)  # when its files are gone
+        await respond(send, 200, line(answer._asdict()), _JSON)  # when its files are gone
 
     async def explain(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Two lines of JSON: the prediction as soon as it is there, then its explanation or why there is none."""
-        service, began, deadline = self._service, time.monotonic(), self._service.deadline()
-        with service.place() as folder:
-            files = await receive_files(_headers(scope), read_body(receive), folder, service.fields)
+        service, began, deadline = self._service, time.monotonic(), self._service.admission.deadline()
+        with service.admission.place() as folder:
+            files = await receive_files(headers_of(scope), read_body(receive), folder, service.fields)
             answer = await service.predict(files, began, deadline)
             await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", _LINES.encode())]})
-            await send({"type": "http.response.body", "body": _line(answer._asdict()), "more_body": True})
+            await send({"type": "http.response.body", "body": line(answer._asdict()), "more_body": True})
             try:
-                last = (await service.explain(files, service.deadline()))._asdict()
+                last = (await service.explain(files, service.admission.deadline()))._asdict()
             except Refusal as refusal:
                 last = {"error": refusal.reason}
-        await send({"type": "http.response.body", "body": _line(last)})
+        await send({"type": "http.response.body", "body": line(last)})
 
     async def health(self, scope: Scope, receive: Receive, send: Send) -> None:
         state, status = ("ending", 503) if self._service.draining else ("ok", 200)
         model = {"model": self._service.card.name} if self._named else {}
-        await respond(send, status, _line({"status": state, **model}), _JSON)
+        await respond(send, status, line({"status": state, **model}), _JSON)
 
     async def card(self, scope: Scope, receive: Receive, send: Send) -> None:
         await respond(send, 200, self._card, _JSON)
@@ -75,30 +75,35 @@ class _Routes:
         await respond(send, 200, self._service.numbers.text().encode(), TYPE)
 
     async def openapi(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await respond(send, 200, _line(schema(self._service.card, scope["root_path"])), _JSON)
+        await respond(send, 200, line(schema(self._service.card, scope["root_path"])), _JSON)
 
 
-def _page() -> dict[str, tuple[bytes, str]]:
-    """Path -> content and type of the page's files; it has the report's colours, which figures use."""
+def page_files(folder: Path) -> dict[str, tuple[bytes, str]]:
+    """Path -> content and type of the page's files, with the script of a folder; it has the report's colours, which
+    figures use."""
     colours = (_HERE.parent / "report" / "style.css").read_text(encoding="utf-8").split("* { box-sizing")[0]
     css = colours + (_HERE / "page.css").read_text(encoding="utf-8")
     return {
-        "/": ((_HERE / "page.html").read_bytes(), "text/html; charset=utf-8"),
-        "/page.js": ((_HERE / "page.js").read_bytes(), "text/javascript; charset=utf-8"),
+        "/": ((folder / "page.html").read_bytes(), "text/html; charset=utf-8"),
+        "/page.js": ((folder / "page.js").read_bytes(), "text/javascript; charset=utf-8"),
         "/page.css": (css.encode(), "text/css; charset=utf-8"),
     }
 
 
-def _file(content: bytes, kind: str) -> Callable[[Scope, Receive, Send], Coroutine[Any, Any, None]]:
+def file(content: bytes, kind: str) -> Callable[[Scope, Receive, Send], Coroutine[Any, Any, None]]:
+    """The route of a file of the page."""
+
     async def answer(scope: Scope, receive: Receive, send: Send) -> None:
         await respond(send, 200, content, kind)
 
     return answer
 
 
-def _headers(scope: Scope) -> Mapping[str, str]:
+def headers_of(scope: Scope) -> Mapping[str, str]:
+    """Of a request, as text."""
     return {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
 
 
-def _line(value: Mapping[str, Any]) -> bytes:
+def line(value: Mapping[str, Any]) -> bytes:
+    """One line of JSON."""
     return json.dumps(value).encode() + b"\n"

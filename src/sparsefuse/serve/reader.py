@@ -82,7 +82,18 @@ class RefusedClip(NamedTuple):
     """whether it timed out"""
 
 
-Result = ClipFeatures | Explained | RefusedClip
+class SceneSaid(NamedTuple):
+    """What a run on pictures says of a scene."""
+
+    facts: dict[str, Any]
+    """size, classes and what is missing, as JSON"""
+    png: bytes
+    """labels with a palette, or the picture"""
+    views: dict[str, bytes]
+    """stream, and `prediction` -> a small PNG of what it shows; empty unless asked for"""
+
+
+Result = ClipFeatures | Explained | SceneSaid | RefusedClip
 
 
 def serve_tasks(connection: Connection, rules: Rules) -> None:
@@ -96,7 +107,7 @@ def serve_tasks(connection: Connection, rules: Rules) -> None:
     predictor = load(rules.run, device=rules.device, trust_code=rules.trust_code)
     _warm_up(predictor)
     most = most_tokens(rules.run)
-    _limit_memory()
+    limit_memory()
     connection.send(None)  # ready
     while True:
         try:
@@ -143,17 +154,18 @@ def result_of(task: ReadTask, predictor: "Predictor", most: dict[str, int], max_
         missing = {name: _without_paths(why, task.files) for name, why in missing.items()}
         return ClipFeatures({name: x.numpy() for name, x in features.items()}, missing)
     except MemoryError:
-        return _refused(task, f"needs more than {MEMORY / 2**30:g} GiB of memory; send it shorter or smaller")
+        return refused(task, f"needs more than {MEMORY / 2**30:g} GiB of memory; send it shorter or smaller")
     except ValueError as error:
-        return _refused(task, str(error))
+        return refused(task, str(error))
     except Exception as error:
         if "memory" in str(error).lower():  # torch has no exception class for it
-            return _refused(task, f"needs more than {MEMORY / 2**30:g} GiB of memory; send it shorter or smaller")
+            return refused(task, f"needs more than {MEMORY / 2**30:g} GiB of memory; send it shorter or smaller")
         what = {"read": "read", "explain": "explained"}[task.work]
-        return _refused(task, f"cannot be {what} ({type(error).__name__})", traceback.format_exc())
+        return refused(task, f"cannot be {what} ({type(error).__name__})", traceback.format_exc())
 
 
-def _refused(task: ReadTask, reason: str, trace: str = "") -> RefusedClip:
+def refused(task: ReadTask, reason: str, trace: str = "") -> RefusedClip:
+    """With the names that the client gave its files."""
     return RefusedClip(_without_paths(reason, task.files), trace)
 
 
@@ -277,7 +289,7 @@ def _without_css(svg: str) -> str:
     return re.sub(r"<\w[^>]*>", lambda tag: re.sub(r' style="([^"]*)"', attributes, tag[0]), svg)
 
 
-def _limit_memory() -> None:
+def limit_memory() -> None:
     """Decoding that needs more raises MemoryError, instead of exhausting the machine."""
     if sys.platform != "linux":
         return

@@ -2,8 +2,10 @@
 
 import asyncio
 import logging
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from multiprocessing import get_context
+from multiprocessing.connection import Connection
 
 from sparsefuse.serve.numbers import Numbers
 from sparsefuse.serve.reader import ReadTask, RefusedClip, Result, Rules, serve_tasks
@@ -13,14 +15,17 @@ START = 120.0
 PAUSE = 5.0
 """Seconds between tries to replace a process that does not start."""
 
+Serve = Callable[[Connection, Rules], None]
+
 _log = logging.getLogger(__name__)
 
 
 class Readers:
     """A fixed number of processes that read one clip at a time each."""
 
-    def __init__(self, rules: Rules, count: int, numbers: Numbers) -> None:
-        self._all = [_ReaderProcess(rules, numbers) for _ in range(count)]
+    def __init__(self, rules: Rules, count: int, numbers: Numbers, *, serve: Serve = serve_tasks) -> None:
+        """`serve`: what each process does."""
+        self._all = [_ReaderProcess(rules, numbers, serve) for _ in range(count)]
         self._threads = ThreadPoolExecutor(count, thread_name_prefix="reader")
         self._idle: asyncio.Queue[_ReaderProcess] = asyncio.Queue()
         self._jobs: set[asyncio.Task[Result]] = set()
@@ -92,15 +97,15 @@ class Readers:
 class _ReaderProcess:
     """One process and the pipe to it; used by one thread at a time."""
 
-    def __init__(self, rules: Rules, numbers: Numbers) -> None:
-        self._rules, self._numbers = rules, numbers
+    def __init__(self, rules: Rules, numbers: Numbers, serve: Serve) -> None:
+        self._rules, self._numbers, self._serve = rules, numbers, serve
         self.broken = False
         self._start()
 
     def _start(self) -> None:
         context = get_context("spawn")  # a fork of a process with threads can hang
         self._connection, theirs = context.Pipe()
-        self.process = context.Process(target=serve_tasks, args=(theirs, self._rules), daemon=True)
+        self.process = context.Process(target=self._serve, args=(theirs, self._rules), daemon=True)
         self.process.start()
         theirs.close()
 

@@ -6,7 +6,7 @@ from typing import Any
 from sparsefuse import __version__
 from sparsefuse.serve.card import ServerCard
 
-_REFUSALS = {
+REFUSALS = {
     400: "a broken request",
     401: "the token is missing or wrong",
     403: "the page that asks is of an origin that is not allowed",
@@ -33,9 +33,9 @@ def schema(card: ServerCard, base: str) -> dict[str, Any]:
         "servers": [{"url": base or "/"}],
         "paths": {
             "/predict": {"post": _predict(card)},
-            "/health": {"get": _get("Whether the server takes requests", "application/json")},
-            "/card": {"get": _get("The model: method, modalities, labels, results, limits", "application/json")},
-            "/metrics": {"get": _get("Prometheus text", "text/plain")},
+            "/health": {"get": get("Whether the server takes requests", "application/json")},
+            "/card": {"get": get("The model: method, modalities, labels, results, limits", "application/json")},
+            "/metrics": {"get": get("Prometheus text", "text/plain")},
         },
     }
 
@@ -44,7 +44,8 @@ def _what(classes: Sequence[str]) -> str:
     return f"one of {', '.join(classes[:8])}{', ...' if len(classes) > 8 else ''}" if classes else "a number"
 
 
-def _get(summary: str, kind: str) -> dict[str, Any]:
+def get(summary: str, kind: str) -> dict[str, Any]:
+    """A path that is read."""
     return {"summary": summary, "responses": {"200": {"description": "the answer", "content": {kind: {}}}}}
 
 
@@ -62,7 +63,7 @@ def _predict(card: ServerCard) -> dict[str, Any]:
         },
     }
     problem = {"application/json": {"schema": {"type": "object", "properties": {"error": {"type": "string"}}}}}
-    refusals = {str(status): {"description": text, "content": problem} for status, text in _REFUSALS.items()}
+    refusals = {str(status): {"description": text, "content": problem} for status, text in REFUSALS.items()}
     good = {"description": "the prediction", "content": {"application/json": _answer(card)}}
     return {
         "summary": "The label of one clip: a file, a file or text per modality, or features",

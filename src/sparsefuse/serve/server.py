@@ -14,11 +14,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sparsefuse.config_pixels import PIXEL_TASKS
 from sparsefuse.extras import need
+from sparsefuse.runs.folder import RunFolder
 from sparsefuse.serve.access import TOKEN, Access, is_loopback
 from sparsefuse.serve.app import application
 from sparsefuse.serve.guard import App, Message, Receive, Scope, Send
 from sparsefuse.serve.limits import ServeLimits
+from sparsefuse.serve.pixels.app import scene_application
+from sparsefuse.serve.pixels.service import SceneService
 from sparsefuse.serve.refusal import ClientGone
 from sparsefuse.serve.service import Service
 
@@ -55,7 +59,10 @@ def serve(
         )
     with _listening(host, port) as listener, _own_folder() as folder:
         _log.info("loading %s ...", run)
-        service = Service(run, limits, folder, device=device, trust_code=trust_code)
+        if RunFolder(run).task in PIXEL_TASKS:
+            service = SceneService(run, limits, folder, device=device)
+        else:
+            service = Service(run, limits, folder, device=device, trust_code=trust_code)
         if not is_loopback(host):
             who = "anyone who can reach this machine can use the model, and" if not access.token else "the token and"
             _log.warning(
@@ -69,7 +76,11 @@ def serve(
         url = f"http://{name}:{listener.getsockname()[1]}"
         parts = f"page: {url}/, API: {url}/openapi.json" if page else f"API: {url}/openapi.json"
         started = f"{service.card.name} answers on {url} ({parts}); Ctrl-C ends it"
-        asyncio.run(server_of(application(service, access, page=page), service, started).serve([listener]))
+        if isinstance(service, SceneService):
+            app = scene_application(service, access, page=page)
+        else:
+            app = application(service, access, page=page)
+        asyncio.run(server_of(app, service, started).serve([listener]))
 
 
 @contextmanager
@@ -97,7 +108,7 @@ def _own_folder() -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def server_of(app: App, service: Service, started: str) -> "uvicorn.Server":
+def server_of(app: App, service: Service | SceneService, started: str) -> "uvicorn.Server":
     """uvicorn, with a time limit for headers and its own shutdown; it logs `started` when it listens.
 
     Raises ImportError without the extra `serve`."""
@@ -171,8 +182,8 @@ def server_of(app: App, service: Service, started: str) -> "uvicorn.Server":
         async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
             service.draining = True
             _log.info("shutting down: requests in progress are finished first; Ctrl-C again ends at once")
-            deadline = service.deadline()
-            while service.busy and not self.force_exit and asyncio.get_running_loop().time() < deadline:
+            deadline = service.admission.deadline()
+            while service.admission.busy and not self.force_exit and asyncio.get_running_loop().time() < deadline:
                 await asyncio.sleep(0.02)
             await asyncio.sleep(0.05)  # for the last answers to be written
             for connection in list(self.server_state.connections):

@@ -2,7 +2,7 @@
 
 import mimetypes
 import re
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Set
 from pathlib import Path
 from typing import IO, NamedTuple
 
@@ -32,9 +32,14 @@ class Received(NamedTuple):
 
 
 async def receive(
-    headers: Mapping[str, str], body: AsyncIterator[bytes], folder: Path, fields: Mapping[str, bool]
+    headers: Mapping[str, str],
+    body: AsyncIterator[bytes],
+    folder: Path,
+    fields: Mapping[str, bool],
+    suffixes: Set[str] = SUFFIXES,
 ) -> list[Received]:
-    """Writes the body to the folder as it arrives. `fields` are those a form may have, and whether each may be text.
+    """Writes the body to the folder as it arrives. `fields` are those a form may have, and whether each may be text;
+    `suffixes` those of files.
 
     Raises Refusal for a body that is neither a form nor JSON, is empty, or has an unknown field or type of file.
     """
@@ -51,16 +56,13 @@ async def receive(
     boundary = re.search(r'boundary=("?)([^";,\s]{1,70})\1', rest)
     if boundary is None:
         raise Refusal(400, f"the form's Content-Type names no boundary; {_HOW}")
-    return await _form(boundary[2].encode("latin-1"), body, folder, fields)
+    return await _form(boundary[2].encode("latin-1"), body, _Form(folder, fields, suffixes))
 
 
-async def _form(
-    boundary: bytes, body: AsyncIterator[bytes], folder: Path, fields: Mapping[str, bool]
-) -> list[Received]:
+async def _form(boundary: bytes, body: AsyncIterator[bytes], form: "_Form") -> list[Received]:
     from python_multipart.exceptions import FormParserError
     from python_multipart.multipart import MultipartParser
 
-    form = _Form(folder, fields)
     try:
         parser = MultipartParser(boundary, {
             "on_part_begin": form.begin, "on_header_field": form.header_name, "on_header_value": form.header_value,
@@ -86,10 +88,10 @@ async def _form(
 class _Form:
     """The parts of a form: a file each, or a text that becomes one, written as they arrive."""
 
-    def __init__(self, folder: Path, fields: Mapping[str, bool]) -> None:
+    def __init__(self, folder: Path, fields: Mapping[str, bool], suffixes: Set[str]) -> None:
         self.received: list[Received] = []
         self.complete = False
-        self._folder, self._fields = folder, fields
+        self._folder, self._fields, self._suffixes = folder, fields, suffixes
         self._headers: dict[bytes, bytes] = {}
         self._name, self._value = b"", b""
         self._file: IO[bytes] | None = None
@@ -120,7 +122,7 @@ class _Form:
         if text and not self._fields[field]:
             raise Refusal(422, f"field {field!r} holds text, expected a file: curl -F {field}=@clip.mp4")
         name = _text(options.get(b"filename", b""))
-        suffix = ".txt" if text else suffix_of(name, _text(self._headers.get(b"content-type", b"")))
+        suffix = ".txt" if text else suffix_of(name, _text(self._headers.get(b"content-type", b"")), self._suffixes)
         path = self._folder / f"{len(self.received)}{suffix}"
         self._file = path.open("wb")
         self.received.append(Received(field, path, shown(name) or field))
@@ -138,15 +140,15 @@ class _Form:
         self.complete = True
 
 
-def suffix_of(name: str, content_type: str = "") -> str:
+def suffix_of(name: str, content_type: str = "", suffixes: Set[str] = SUFFIXES) -> str:
     """The suffix of the generated name. Raises Refusal for a name with a path, or another type of file."""
     if re.search(r"[/\\\x00]", name):
         raise Refusal(422, f"file name {shown(name)!r} holds a path; send the name alone")
     suffix = Path(name).suffix.lower()
     if not suffix:  # a browser's recording may be called `blob`
         suffix = mimetypes.guess_extension(content_type.partition(";")[0].strip()) or ""
-    if suffix not in SUFFIXES:
-        raise Refusal(415, f"{shown(name) or 'the file'}: {unknown('file type', suffix, SUFFIXES)}")
+    if suffix not in suffixes:
+        raise Refusal(415, f"{shown(name) or 'the file'}: {unknown('file type', suffix, suffixes)}")
     return suffix
 
 
