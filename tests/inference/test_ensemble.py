@@ -122,6 +122,32 @@ def test_without_common_test_clips_nothing_is_scored(runs: Path, tmp_path: Path,
         evaluate(pair)
 
 
+def test_a_member_that_has_seen_the_test_clips_leaves_the_ensemble_without_a_score(runs, tmp_path, caplog) -> None:
+    """Of another manifest with the same ids, as rows without ids have, whose training clips are the test clips here."""
+    other = tiny.write_set(tmp_path / "data", seed=1)
+    for i in range(4):
+        for name in tiny.FEATURES:
+            file = runs / f"data/features/test{i}-{name}.npy"
+            if file.exists():
+                shutil.copy(file, tmp_path / f"data/features/train{i}-{name}.npy")
+    cheat = train(tiny.config(other, "late"), tmp_path / "cheat", measured=False, shown=False)
+    found = ensemble([runs / "late", cheat], tmp_path / "both", measured=False)
+    assert RunFolder(found).read(Result).test == {}
+    assert "a member has seen 4 of the test clips" in caplog.text
+    assert evaluate(found)["seen"] == 4
+
+
+def test_an_ensemble_of_ensembles_may_be_as_modest_as_their_product(runs: Path, tmp_path: Path) -> None:
+    """Each is calibrated on its own, by up to 100: a member counts by the product, .5 x 80 and 3 x 80."""
+    inner = ensemble([runs / "late", runs / "sound"], tmp_path / "inner", measured=False)
+    RunFolder(inner).write(Calibration(80.0, 4, 1.0, 1.0))
+    outer = ensemble([inner, runs / "sft"], tmp_path / "outer", measured=False)
+    members = RunFolder(outer).read(ModelFacts).members
+    assert members is not None
+    assert [member.temperature for member in members] == [40.0, 240.0, 2.0]
+    assert load(outer).predict(clip(runs, "test0")).label
+
+
 def test_members_must_agree(runs: Path, tmp_path: Path) -> None:
     manifest = tiny.write_set(tmp_path / "data", task="multilabel")
     other = train(tiny.config(manifest, "late"), tmp_path / "other", measured=False, shown=False)

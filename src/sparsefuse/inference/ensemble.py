@@ -87,6 +87,10 @@ def _score(
     for split in ("valid", "test"):
         if there and split in facts.clips and facts.clips[split].count:
             opened = open_run(folder.path, split=split, trust_code=trust_code)
+            if opened.seen.any():
+                count_seen = int(opened.seen.sum())
+                log.warning("a member has seen %d of the test clips: the ensemble is not scored on them", count_seen)
+                continue
             found[split] = Predicted(*outputs(opened), [row.id for row in opened.data.rows])
     if "valid" in found and (calibration := calibrate(found["valid"].logits, found["valid"].labels, facts.labels)):
         folder.write(calibration)

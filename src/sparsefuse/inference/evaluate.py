@@ -132,6 +132,12 @@ def open_run(
     seen = torch.zeros(len(usable), dtype=torch.bool)
     if manifest is not None:
         seen = seen_clips(RunFolder(run), [[prepared.hashes[ref] for ref in row.files.values()] for row in usable])
+    elif (
+        facts.members is not None and split == "test"
+    ):  # which ids alone do not tell: members may be of other manifests
+        known = RunFolder(run).seen() or set()
+        hashes = [{prepared.hashes[ref] for ref in row.files.values()} for row in usable]
+        seen = torch.tensor([clip <= known for clip in hashes], dtype=torch.bool)
     return Opened(predictor, dataset, batches, len(prepared.skips), seen)
 
 

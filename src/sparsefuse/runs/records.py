@@ -81,9 +81,12 @@ class MemberFacts:
     """that calibrates its logits before the mean over members"""
 
     def __post_init__(self) -> None:
-        _check_temperature(self.temperature)
+        # its own, times those of the ensembles that it came through
+        if not _LEAST_PRODUCT <= self.temperature <= 1 / _LEAST_PRODUCT:
+            raise ValueError(f"temperature is {self.temperature:g}; expected 1e-12 to 1e12")
 
 
+_LEAST_PRODUCT = 1e-12
 ENSEMBLE = "ensemble"
 """the method of a run that is several"""
 
