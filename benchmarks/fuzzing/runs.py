@@ -139,7 +139,7 @@ def attempt(path: Path) -> None:
     kept = slow[sum(file.stat().st_size for file in path.iterdir()) % len(slow)]
     for name in [name for name in verbs if name not in slow or name == kept]:
         verb = verbs[name]
-        begin = time.monotonic()
+        begin = time.process_time()
         try:
             with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
                 warnings.simplefilter("error", RuntimeWarning)
@@ -149,8 +149,8 @@ def attempt(path: Path) -> None:
                 error.add_note(f"verb {name}")
                 raise
             last = error
-        if time.monotonic() - begin > 15:
-            raise RuntimeError(f"{name} takes {time.monotonic() - begin:.0f} s")
+        if time.process_time() - begin > 15:  # of work: a busy machine takes longer
+            raise RuntimeError(f"{name} takes {time.process_time() - begin:.0f} s")
     if last:
         raise last
 
