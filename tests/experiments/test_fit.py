@@ -183,11 +183,18 @@ def test_train_takes_auto_with_the_split_of_a_configuration(tmp_path: Path, monk
     ended = run.file(Result).stat().st_mtime_ns
     assert call(monkeypatch, *command, "--resume") == 0
     assert run.file(Result).stat().st_mtime_ns == ended
+    assert call(monkeypatch, *command, "--resume", "--refit") == 0
+    assert run.file(Result).stat().st_mtime_ns == ended
+    whole = RunFolder(tmp_path / "run-refit").read(Result)
+    assert (whole.name, whole.splits) == (f"{run.read(Result).name}, refit", {"train": 13, "valid": 0, "test": 4})
 
 
 def test_a_budget_of_train_is_for_auto(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tiny.write_yaml(tmp_path / "c.yaml", tiny.config(tiny.write_set(tmp_path / "data")))
     said = call(monkeypatch, "train", path, "--out", tmp_path / "run", "--time-limit", "1m")
     assert "they need --method auto, not sft" in str(said)
+    assert "they need --method auto, not sft" in str(
+        call(monkeypatch, "train", path, "--out", tmp_path / "r", "--refit")
+    )
     folds = tiny.write_yaml(tmp_path / "k.yaml", tiny.with_data(tiny.config(tmp_path / "m.csv"), split=Split(k=3)))
     assert "choose it with --data.split.fold 0" in str(call(monkeypatch, "train", folds, "--method", "auto"))

@@ -20,6 +20,7 @@ from sparsefuse.experiments.candidates import candidates_of
 from sparsefuse.experiments.clock import Clock
 from sparsefuse.experiments.grid import Cell, grid, usual_jobs
 from sparsefuse.experiments.halving import Halving
+from sparsefuse.experiments.refit import refit as again
 from sparsefuse.experiments.variants import Variant
 from sparsefuse.report.choice import sentence
 from sparsefuse.runs.folder import RunFolder
@@ -93,8 +94,10 @@ def train_auto(
     gmacs: float | None = None,
     time_limit: str | float | None = None,
     jobs: int = 0,
+    refit: bool = False,
 ) -> Path:
-    """As `train`, with the method that `auto` chooses, on the data as the configuration divides them.
+    """As `train`, with the method that `auto` chooses, on the data as the configuration divides them. `refit`: what is
+    chosen is trained once more, beside `out` (see `beside`), on the clips that validated too, for the best epochs.
 
     Raises FileExistsError if there is a search or a run in `out` and `resume` is off; else what `auto` raises.
     """
@@ -104,7 +107,15 @@ def train_auto(
         raise FileExistsError(f"{out} holds a search already; continue it with --resume, or give another folder")
     clock = Clock.begin(out / "clock.json", time_limit)
     name, config = auto(config, out, clock=clock, gmacs=gmacs, jobs=jobs)
-    return train(config, out, resume=True, name=name)
+    train(config, out, resume=True, name=name)
+    if refit:
+        again([RunFolder(out)], beside(out))
+    return out
+
+
+def beside(out: Path) -> Path:
+    """`runs/best-refit` of `runs/best`: its clips are divided otherwise, so no report compares the two."""
+    return out.with_name(f"{out.resolve().name}-refit")
 
 
 def judged_by_own(train: Sequence[Row], valid: Sequence[Row]) -> str:

@@ -60,6 +60,7 @@ def train(
     gmacs: float | None = None,
     time_limit: str = "",
     jobs: int = 0,
+    refit: bool = False,
 ) -> None:
     """Trains one model and tests its best checkpoint. Under torchrun, all processes train together.
 
@@ -69,20 +70,26 @@ def train(
         gmacs: with --method auto: most multiply-adds of a clip, in 1e9; what costs more is left out
         time_limit: with --method auto: most time, that of earlier calls too: 90s, 20m, 1.5h; the best by then is kept
         jobs: with --method auto: runs at a time; 0 = one per core, or one at a time on a GPU
+        refit: with --method auto: train the chosen one once more, on the clips that validated too, in OUT-refit
     """
-    from sparsefuse.experiments.auto import train_auto
+    from sparsefuse.experiments.auto import beside, train_auto
     from sparsefuse.runs.folder import RunFolder
     from sparsefuse.training.train import train
 
     if config.method == "auto":
-        train_auto(config, out, resume=resume, gmacs=gmacs, time_limit=time_limit, jobs=jobs)
-    elif gmacs is not None or time_limit:
-        raise ValueError(f"--gmacs and --time-limit choose among methods; they need --method auto, not {config.method}")
+        train_auto(config, out, resume=resume, gmacs=gmacs, time_limit=time_limit, jobs=jobs, refit=refit)
+    elif gmacs is not None or time_limit or refit:
+        raise ValueError(
+            "--gmacs, --time-limit and --refit are of a choice among methods; they need --method auto, not "
+            f"{config.method}"
+        )
     else:
         train(config, out, resume=resume)
     if RunFolder(out).finished:
         print_run(out)
-        print_next(out)
+        if refit:
+            print_run(beside(out))
+        print_next(beside(out) if refit else out)
 
 
 def eval(
