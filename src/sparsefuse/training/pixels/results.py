@@ -48,6 +48,7 @@ def write_setup(folder: RunFolder, config: Config, scenes: Scenes, options: Mapp
         height=pixels.height,
         width=pixels.width,
         clips=scenes.fingerprints,
+        depths=_depths(scenes),
     )
     folder.write_located(config)
     folder.write(environment(config.train.device, config.seed))
@@ -55,6 +56,14 @@ def write_setup(folder: RunFolder, config: Config, scenes: Scenes, options: Mapp
     folder.write(facts)
     if scenes.skips:
         log.warning("%d samples or streams left out; %s names them", len(scenes.skips), folder.skip_list)
+
+
+def _depths(scenes: Scenes) -> tuple[float, float]:
+    """The nearest and farthest metres of the pictures that are translated to, if these are of depth."""
+    if scenes.target.kind != "depth" or scenes.classes:
+        return 0.0, 1.0
+    middle, half = (float(part) for part in scenes.target_stats)
+    return middle - half, middle + half
 
 
 def write_result(
