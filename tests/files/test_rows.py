@@ -3,7 +3,7 @@ import json
 import pytest
 
 from sparsefuse.files.references import FEATURES, MEDIA
-from sparsefuse.files.rows import Table, check_ids, read_table, write_table
+from sparsefuse.files.rows import Table, check_ids, read_table, unread_times, write_table
 
 
 def write(path, text):
@@ -198,3 +198,21 @@ def test_more_rows_than_there_is_memory_for_are_an_error_that_names_the_option(t
         ValueError, match=r"a table of over 20,000 rows takes 0\.013 GB.*set SPARSEFUSE_BEYOND_GB above"
     ):
         read_table(path)
+
+
+@pytest.mark.parametrize(
+    ("head", "row", "expected"),
+    [
+        ("id,start_time,end_time", "a,1.5,2", ["start_time", "end_time"]),
+        ("id,Onset (s),Duration", "a,0:01.5,2", ["Onset (s)", "Duration"]),
+        ("id,start,duration", "a,1,2", ["duration"]),
+        ("id,start,stop_sec", "a,1,2", ["stop_sec"]),
+        ("id,start,end,duration", "a,1,2,1", []),
+        ("id,duration", "a,4", []),
+        ("id,start_time", "a,noon", []),
+        ("id,weekend,started", "a,1,2", []),
+        ("id,start_time", "a,", []),
+    ],
+)
+def test_columns_that_look_like_parts_of_films_and_are_not_read_are_found(tmp_path, head, row, expected):
+    assert unread_times(read_table(write(tmp_path / "m.csv", f"{head}\n{row}\n"))) == expected

@@ -20,7 +20,7 @@ from sparsefuse.files.allowed import allowed
 from sparsefuse.files.located import relative
 from sparsefuse.files.lock import in_use
 from sparsefuse.files.references import FEATURES, MEDIA, TABLES, split_ref, suffix
-from sparsefuse.files.rows import Table, check_ids, numbered, read_table, write_table
+from sparsefuse.files.rows import Table, check_ids, numbered, read_table, unread_times, write_table
 from sparsefuse.files.skipped import Skip, Unusable, write_skipped
 from sparsefuse.files.whole import write_json
 from sparsefuse.media import FileRequest, MediaLimits
@@ -104,6 +104,9 @@ def extract(
         if column in _kept_columns(table, specs) and table.holds(column, TABLES):
             hint = f"if they are readings, make features of them with source: {column}"
             _log.warning("column %r holds .csv files, kept as features: all their columns; %s", column, hint)
+    if unread := unread_times(table):
+        names = ", ".join(map(repr, unread))
+        _log.warning("columns %s cut no clip out of its file: parts are `start` and `end`, in seconds; rename", names)
     with in_use(out):
         plan = Plan(table, parts, specs, manifest.parent, out, limits)
         reasons = run(plan, jobs=jobs, engine=engine, timeout=timeout, strict=strict, progress=progress, device=device)

@@ -67,6 +67,25 @@ def time_columns(names: Iterable[str]) -> list[str]:
     return [name for name in names if _TIME.fullmatch(name)]
 
 
+def unread_times(table: Table) -> list[str]:
+    """Columns of numbers that are called as the parts of films often are, such as start_time or duration, where
+    `start` and `end`, which alone are read, are not there."""
+    numbers = [
+        c for c in table.columns if (cells := [row[c] for row in table.rows if row[c]]) and all(map(_TIMES, cells))
+    ]
+    begins = [name for name in numbers if _BEGINS.fullmatch(name)]
+    ends = [name for name in numbers if _ENDS.fullmatch(name)]
+    if "start" not in table.columns:
+        return [*begins, *ends] if begins else []
+    return [] if "end" in table.columns else ends
+
+
+_AFTER = r"[\s_-]*(time|times|s|sec|secs|seconds|ms|frame|sample|timestamp)?(\s*[(\[].*)?"
+_BEGINS = re.compile(rf"(?i)(\w+[\s_-])?(start|begin|onset){_AFTER}")
+_ENDS = re.compile(rf"(?i)(\w+[\s_-])?(end|stop|offset|duration){_AFTER}")
+_TIMES = re.compile(r"[\d.,:]+").fullmatch
+
+
 def read_table(path: str | Path) -> Table:
     """Reads every column of a CSV (with a header) or JSONL file as text; lists in JSONL are joined with |.
 
