@@ -10,7 +10,9 @@ import pytest
 
 from command import call
 from sparsefuse.cli.verbs import LIMITED, VERBS
+from sparsefuse.config import Data
 from sparsefuse.data.manifest import read_manifest
+from sparsefuse.data.pixels.table import read_rows
 from sparsefuse.explain.page import explain_clip
 from sparsefuse.features.extract import extract
 from sparsefuse.files.allowed import allow_only, allowed, check_named, lies_below
@@ -75,6 +77,19 @@ def test_a_file_that_is_not_there_costs_its_clip_as_ever(folder: Path):
     allow_only([])
     assert len(read_manifest(manifest(folder, "x.npy", "../gone.npy")).rows) == 2
     check_named(folder / "m.csv", [("one", "sound", "a\0b.npy")])
+
+
+@pytest.mark.parametrize("row", ["0,../out.png,in.png", "0,in.png,../out.png"])
+def test_pictures_of_scenes_and_of_their_labels_lie_below_the_roots(folder: Path, row: str):
+    for place in ("in.png", "../out.png"):
+        (folder / place).write_bytes(b"picture")
+    (folder / "m.csv").write_text(f"id,rgb,label\n{row}\n")
+    data = Data(manifest=str(folder / "m.csv"), task="segment")
+    allow_only([])
+    with pytest.raises(ValueError, match=r"of 0 names \.\./out\.png, which does not lie in"):
+        read_rows(data, Path())
+    allow_only([folder.parent])
+    assert len(read_rows(data, Path()).rows) == 1
 
 
 def test_extraction_keeps_to_what_is_allowed(folder: Path):

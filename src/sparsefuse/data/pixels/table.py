@@ -8,6 +8,7 @@ from sparsefuse.config import Data, Split
 from sparsefuse.data.manifest import JOIN, Manifest, Row, label_columns, read_manifest
 from sparsefuse.data.pixels.read import PICTURES
 from sparsefuse.data.split import split_rows
+from sparsefuse.files.allowed import check_named
 from sparsefuse.files.rows import Table, numbered, read_table
 
 log = logging.getLogger(__name__)
@@ -26,7 +27,9 @@ def read_rows(data: Data, root: Path) -> Manifest:
     table = numbered(read_table(path))
     label = _label(path, table, data)
     streams = data.modalities or _streams(path, table, label)
-    return read_manifest(path, label=label, modalities=streams)
+    manifest = read_manifest(path, label=label, modalities=streams)
+    check_named(path, ((row.id, label, row.label) for row in manifest.rows if row.label))
+    return manifest
 
 
 def split_pictures(manifest: Manifest, split: Split) -> dict[str, list[Row]]:
