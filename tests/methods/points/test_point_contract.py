@@ -7,6 +7,7 @@ import torch
 from point_cases import BASE, CHANNELS, POINTS, VARIED, case_id, cloud, known, model_of, pictures, said
 from safetensors.torch import load, save
 
+from sparsefuse.cost.count import multiply_adds
 from sparsefuse.layers.points.nouns import Camera, Cloud
 from sparsefuse.methods.points import build, fusions, methods
 
@@ -121,6 +122,13 @@ def test_losses_are_finite_without_boxes_and_without_pictures(case):
             loss.backward()
             assert loss.isfinite()
     assert all(p.grad is None or p.grad.isfinite().all() for p in model.parameters())
+
+
+def test_multiply_adds_are_counted_and_grow_with_pictures(case):
+    model, (points, x, cameras) = model_of(case), batch()
+    alone, both = (multiply_adds(lambda given=given: model(points, *given)) for given in ((), (x, cameras)))
+    assert alone > 0
+    assert (both > alone) == (case[0] in fusions())
 
 
 def test_saved_weights_give_the_same_boxes(case):

@@ -80,9 +80,8 @@ class Camera(NamedTuple):
 
     def project(self, xyz: Tensor) -> Projection:
         """Points (..., N, 3) of the world, whose leading axes broadcast with the cameras'."""
-        view = torch.linalg.inv(self.pose)
-        matrix = self.K @ view[..., :3, :]  # (..., 3, 4)
-        w = xyz @ matrix[..., :3].transpose(-1, -2) + matrix[..., None, :, 3]  # (..., N, 3)
+        matrix = self.K @ _inverse(self.pose[..., :3, :3])  # (..., 3, 3)
+        w = (xyz - self.pose[..., None, :3, 3]) @ matrix.transpose(-1, -2)  # (..., N, 3)
         depth = w[..., 2]
         before = depth > 1e-6
         uv = w[..., :2] / torch.where(before, depth, 1.0)[..., None]
@@ -120,3 +119,10 @@ class Camera(NamedTuple):
         change = torch.eye(3, dtype=self.K.dtype, device=self.K.device).expand(*self.K.shape[:-2], 3, 3).clone()
         change[..., 0, 0], change[..., 1, 1], change[..., :2, 2] = scale[..., 0], scale[..., 1], shift
         return self._replace(K=change @ self.K, size=size)
+
+
+def _inverse(matrix: Tensor) -> Tensor:
+    """Of (..., 3, 3), by its columns' cross products: a turn, and maybe a mirror and a scale, is far from singular."""
+    a, b, c = matrix.unbind(-1)
+    rows = torch.stack([torch.linalg.cross(b, c), torch.linalg.cross(c, a), torch.linalg.cross(a, b)], -2)
+    return rows / (a * rows[..., 0, :]).sum(-1)[..., None, None]
