@@ -31,6 +31,8 @@ class Variant(NamedTuple):
     """fields of `train`"""
     data: Mapping[str, object] = MappingProxyType({})
     """fields of `data`"""
+    pixels: Mapping[str, object] = MappingProxyType({})
+    """fields of `pixels`"""
     recipe: str = ""
     """another recipe; empty = the configuration's"""
 
@@ -40,7 +42,10 @@ class Variant(NamedTuple):
         options = {**config.options, self.method: {**config.options.get(self.method, {}), **self.options}}
         train = dataclasses.replace(config.train, **self.train)
         data = dataclasses.replace(config.data, **self.data)
-        return dataclasses.replace(config, method=self.method, seed=seed, options=options, train=train, data=data)
+        pixels = dataclasses.replace(config.pixels, **self.pixels)
+        return dataclasses.replace(
+            config, method=self.method, seed=seed, options=options, train=train, data=data, pixels=pixels
+        )
 
 
 def methods_of(config: Config, methods: Sequence[str], root: Path, subsets: Sequence[Subsets] = ()) -> list[Variant]:
@@ -90,6 +95,11 @@ def subsets_of(config: Config, method: str, root: Path, subsets: Sequence[Subset
             raise ValueError(unknown("value of modalities", name, get_args(Subsets)))
     if not {"each", "leave-one-out"} & set(subsets):
         return []
+    if config.data.task in PIXEL_TASKS:
+        raise ValueError(
+            f"modalities={','.join(subsets)} is of clips; name the streams of pictures in data.modalities, and compare "
+            "again in another folder"
+        )
     configured = {**config.options.get("all", {}), **config.options.get(method, {})}.get("modalities")
     names = configured or modalities_of(config, root)
     if len(names) < 2:
@@ -109,8 +119,11 @@ def subsets_of(config: Config, method: str, root: Path, subsets: Sequence[Subset
 def modalities_of(config: Config, root: Path) -> tuple[str, ...]:
     """The modalities that the configuration names, or else those of its manifest."""
     from sparsefuse.data.manifest import read_manifest
+    from sparsefuse.data.pixels.table import read_rows
 
     data = config.data
+    if data.task in PIXEL_TASKS:
+        return read_rows(data, root).modalities
     listing = read_manifest(
         root / data.manifest, label=data.label, separator=data.separator, modalities=data.modalities
     )
@@ -118,12 +131,13 @@ def modalities_of(config: Config, root: Path) -> tuple[str, ...]:
 
 
 def values_of(config: Config, option: str, values: Sequence[Any]) -> list[Variant]:
-    """One variant per value of one option: the method's (`pool`), or `train.NAME`, `data.NAME` or `data.split.NAME`.
+    """One variant per value of one option: the method's (`pool`), or `train.NAME`, `data.NAME`, `data.split.NAME` or
+    `pixels.NAME`.
 
     Several options that change together are joined by +, as are their values: `unimodal_depth+fusion_depth` at `8+4`.
     Raises ValueError for an unknown option or a repeated value.
     """
-    places = {"train": config.train, "data": config.data, "data.split": config.data.split}
+    places = {"train": config.train, "data": config.data, "data.split": config.data.split, "pixels": config.pixels}
     available = [
         *package_of(config).option_names(config.method),
         *(f"{p}.{f.name}" for p in places for f in dataclasses.fields(places[p])),
@@ -147,14 +161,14 @@ def values_of(config: Config, option: str, values: Sequence[Any]) -> list[Varian
 
 def _changed(config: Config, variant: str, values: Mapping[str, object]) -> Variant:
     """The configuration with options by their dotted names."""
-    options, train, data, split = {}, {}, {}, {}
-    places = {"": options, "train": train, "data": data, "data.split": split}
+    options, train, data, split, pixels = {}, {}, {}, {}, {}
+    places = {"": options, "train": train, "data": data, "data.split": split, "pixels": pixels}
     for name, value in values.items():
         part, _, field = name.rpartition(".")
         places[part][field] = _checked(name, value) if part else value
     if split:
         data["split"] = dataclasses.replace(config.data.split, **split)
-    return Variant(variant, config.method, options, train, data)
+    return Variant(variant, config.method, options, train, data, pixels)
 
 
 def _typed(text: str) -> Any:

@@ -353,8 +353,9 @@ def _per_class(groups: dict[str, list[Run]], classes: list[str]) -> Mapping[str,
 def _exchanged(groups: dict[str, list[Run]]) -> Mapping[str, object]:
     """The share of tokens that every layer replaced, mean over runs, of the methods that have such layers."""
     each = {name: [run.result.exchanged or {} for run in group] for name, group in groups.items()}
-    layers = sorted({int(layer) for shares in each.values() for share in shares for layer in share})
-    means = {name: [mean(s.get(str(layer)) for s in shares) for layer in layers] for name, shares in each.items()}
+    named = {layer for shares in each.values() for share in shares for layer in share}
+    layers = sorted(named, key=lambda layer: (int(layer) if layer.isdecimal() else 0, layer))
+    means = {name: [mean(s.get(layer) for s in shares) for layer in layers] for name, shares in each.items()}
     return {"layers": layers, "table": [(n, s) for n, s in means.items() if any(x is not None for x in s)]}
 
 

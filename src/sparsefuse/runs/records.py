@@ -375,7 +375,8 @@ class Result:
     confusions: dict[str, list[list[int]]] | None = None
     """the same of every head"""
     exchanged: Mapping[str, float] | None = None
-    """layer, from 1 -> share of the tokens of validation (else test) clips that it replaced by another modality's"""
+    """layer, from 1, or stream@stage.block -> share of the tokens of validation (else test) clips that it replaced by
+    another modality's"""
 
     def scores(self, split: str) -> Scores:
         """Those of test or valid."""

@@ -1,0 +1,54 @@
+"""Comparisons of methods on pictures: all of them without being named, every stream alone, and options."""
+
+import csv
+from pathlib import Path
+
+import pytest
+
+import tiny_pixels
+from sparsefuse.experiments.grid import ablate, compare
+from sparsefuse.experiments.variants import methods_of, values_of
+from sparsefuse.methods import pixels
+
+
+@pytest.fixture(scope="module")
+def manifest(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_pixels.write_scenes(tmp_path_factory.mktemp("scenes"), (4, 2, 2))
+
+
+def test_every_method_has_a_row_and_unimodal_one_for_each_stream(manifest: Path) -> None:
+    config = tiny_pixels.config(manifest)
+    variants = methods_of(config, pixels.methods(), Path())
+    assert [variant.name for variant in variants] == [
+        "concat", "early", "late", "mbt", "sft", "tokenfusion", "unimodal (depth)", "unimodal (rgb)",
+    ]  # fmt: skip
+    assert variants[-1].of(config, 3).options["unimodal"] == {"stream": "rgb"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("task", "main"), [("segment", "mIoU"), ("translate", "MAE")])
+def test_a_comparison_without_methods_is_of_all(manifest: Path, tmp_path: Path, task: str, main: str) -> None:
+    config = tiny_pixels.config(manifest, task=task, train={"epochs": 1, "batch_size": 4})
+    table = compare(config, seeds=[0], out=tmp_path, jobs=1)
+    assert not table.failed
+    assert len(table.lines) == 8
+    assert table.main is not None
+    assert table.head[table.main].startswith(main)
+    values = [float(line[table.main]) for line in table.lines]
+    assert values == sorted(values, reverse=task == "segment")
+    rows = list(csv.reader((tmp_path / "compare.csv").open()))
+    assert len(rows) == 9
+
+
+def test_options_of_method_data_and_pixels_are_varied(manifest: Path, tmp_path: Path) -> None:
+    config = tiny_pixels.config(manifest, "late", train={"epochs": 1, "batch_size": 4})
+    (off, on) = values_of(config, "pixels.flip", [0.0, 0.5])
+    assert off.of(config, 0).pixels.flip == 0
+    assert on.of(config, 0).pixels.flip == 0.5
+    table = ablate(config, "shared", ["none", "all"], seeds=[0], out=tmp_path, jobs=1)
+    assert sorted(line[0] for line in table.lines) == ["late, shared=all", "late, shared=none"]
+
+
+def test_subsets_of_streams_are_named_in_the_data(manifest: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="name the streams of pictures in"):
+        compare(tiny_pixels.config(manifest), ["late"], out=tmp_path, modalities=["each"])
