@@ -47,8 +47,3 @@ def test_options_of_method_data_and_pixels_are_varied(manifest: Path, tmp_path: 
     assert on.of(config, 0).pixels.flip == 0.5
     table = ablate(config, "shared", ["none", "all"], seeds=[0], out=tmp_path, jobs=1)
     assert sorted(line[0] for line in table.lines) == ["late, shared=all", "late, shared=none"]
-
-
-def test_subsets_of_streams_are_named_in_the_data(manifest: Path, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="name the streams of pictures in"):
-        compare(tiny_pixels.config(manifest), ["late"], out=tmp_path, modalities=["each"])

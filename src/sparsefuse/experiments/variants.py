@@ -95,11 +95,6 @@ def subsets_of(config: Config, method: str, root: Path, subsets: Sequence[Subset
             raise ValueError(unknown("value of modalities", name, get_args(Subsets)))
     if not {"each", "leave-one-out"} & set(subsets):
         return []
-    if config.data.task in PIXEL_TASKS:
-        raise ValueError(
-            f"modalities={','.join(subsets)} is of clips; name the streams of pictures in data.modalities, and compare "
-            "again in another folder"
-        )
     configured = {**config.options.get("all", {}), **config.options.get(method, {})}.get("modalities")
     names = configured or modalities_of(config, root)
     if len(names) < 2:
@@ -111,8 +106,6 @@ def subsets_of(config: Config, method: str, root: Path, subsets: Sequence[Subset
         for name in names:
             rest = [other for other in names if other != name]
             found[f"{stem} without {name}" if len(rest) > 1 else f"{stem} ({rest[0]})"] = rest
-    if config.data.task in PIXEL_TASKS:  # methods on pixels read all streams that there are
-        return [Variant(name, method, data={"modalities": read}) for name, read in found.items()]
     return [Variant(name, method, {"modalities": read}) for name, read in found.items()]
 
 

@@ -2,7 +2,7 @@
 
 import inspect
 import pkgutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -28,7 +28,8 @@ def build(method: str, streams: Mapping[str, int], num_classes: int, **options: 
 
     `streams`: channels per stream of pictures. `num_classes`: classes of a pixel, or channels of the picture that is
     translated to. `options`: what the method's own `build` takes; all take `task` (segment or translate), `size` (b0,
-    b2, tiny, ... or the fields of a `Size`) and `drop_path`. Raises ValueError for unknown names or options.
+    b2, tiny, ... or the fields of a `Size`), `drop_path`, and `modalities`, the streams that are read: others may be
+    given, and are not. Raises ValueError for unknown names or options.
     """
     if not streams:
         raise ValueError("streams must name at least one, as in {'color': 3}; got none")
@@ -43,12 +44,26 @@ def build(method: str, streams: Mapping[str, int], num_classes: int, **options: 
     for name in options:
         if name not in known:
             raise ValueError(unknown(f"option of {method}", name, known))
-    return find(method).build({name: streams[name] for name in sorted(streams)}, num_classes, **options)
+    read = _read(options.pop("modalities", None), streams)
+    model: PixelModel = find(method).build(read, num_classes, **options)
+    model.streams = {name: streams[name] for name in sorted(streams)}
+    return model
+
+
+def _read(names: Sequence[str] | None, streams: Mapping[str, int]) -> dict[str, int]:
+    """The channels of these streams, or of all, by name. Raises ValueError for unknown ones, or none."""
+    if names is not None and (isinstance(names, str) or not names):
+        raise ValueError(f"modalities is {names!r}; expected a list of one or more of {', '.join(streams)}")
+    for name in names or ():
+        if name not in streams:
+            raise ValueError(f"modalities: {unknown('stream', name, streams)}")
+    return {name: streams[name] for name in sorted(streams) if names is None or name in names}
 
 
 def option_names(method: str) -> list[str]:
-    """Options that the method's `build` takes besides streams and num_classes."""
-    return [name for name in inspect.signature(find(method).build).parameters if name not in ("streams", "num_classes")]
+    """Options that the method's `build` takes besides streams and num_classes, and those of all methods."""
+    own = [name for name in inspect.signature(find(method).build).parameters if name not in ("streams", "num_classes")]
+    return [*own, "modalities"]
 
 
 def find(method: str) -> ModuleType:
