@@ -1,7 +1,7 @@
 """Whether `--method auto` beats the baseline and the best single stream of two sensors, with intervals.
 
     sparsefuse prepare utd_mhad ../shared/data/utd_mhad --out runs/utd-mhad/features
-    python benchmarks/auto.py configs/utd-mhad-inertial.yaml runs/utd-mhad/features/four-streams.csv --out runs/auto
+    python benchmarks/auto.py configs/utd-mhad-inertial.yaml runs/utd-mhad/features/four-streams.csv --refit
 
 The manifest's arrays are written as tables of readings, from which `extract` makes what the configuration says. In each
 fold `auto` chooses among its candidates by validation clips; beside it the baseline of both streams, and each stream
@@ -24,10 +24,12 @@ import torch
 
 from sparsefuse import Config, compare, extract
 from sparsefuse.experiments.auto import train_auto
+from sparsefuse.experiments.refit import refit
 from sparsefuse.files.rows import read_table, write_table
 from sparsefuse.files.whole import write_text
 from sparsefuse.report.findings import beats, best
 from sparsefuse.report.page import runs_table
+from sparsefuse.runs.folder import RunFolder
 from sparsefuse.runs.summary import Run, by_name, read_runs, summarise
 
 STREAMS = ("accelerometer", "gyroscope")
@@ -46,6 +48,7 @@ def main() -> None:
         "--valid-by", default="auto", help="auto: other people than those who train; stratified: their clips"
     )
     parser.add_argument("--name", default="auto-inertial", help="of the folder in results/")
+    parser.add_argument("--refit", action="store_true", help="rows of runs that learn from validation clips, too")
     parser.add_argument("--results", type=Path, default=Path("results"))
     given = parser.parse_args()
     config = Config.load(given.config)
@@ -59,11 +62,13 @@ def main() -> None:
             fold = dataclasses.replace(config, seed=seed, data=dataclasses.replace(config.data, split=split))
             out = given.out / "auto" / f"fold{split.number}-seed{seed}"
             train_auto(fold, out, resume=True, time_limit=given.time_limit, jobs=given.jobs)
-    version = ".".join(torch.__version__.split("+")[0].split(".")[:2])
-    place = given.results / given.name / f"cpu-torch{version}-float32"
     singles = [unhurried(run) for run in read_runs(given.out / "single")]
     chosen = [unhurried(run) for run in read_runs(given.out / "auto") if run.choice]
-    runs = [*singles, *map(renamed, chosen)]
+    simple = [run for run in singles if run.name in ("baseline", best_single(singles))]
+    wholes = [whole(run, given.out / "refit") for run in [*chosen, *simple]] if given.refit else []
+    version = ".".join(torch.__version__.split("+")[0].split(".")[:2])
+    place = given.results / given.name / f"cpu-torch{version}-float32"
+    runs = [*singles, *map(renamed, chosen), *wholes]
     write_text(Path(f"{place}.csv"), runs_table(summarise(runs)).csv())
     write_text(Path(f"{place}.md"), page(given.name, runs, chosen))
 
@@ -89,17 +94,32 @@ def unhurried(run: Run) -> Run:
     return run._replace(outcome=dataclasses.replace(run.result, cost=dataclasses.replace(run.result.cost, doubt="")))
 
 
-def renamed(run: Run) -> Run:
+def renamed(run: Run, name: str = "auto") -> Run:
     """A chosen run under the name of who chose it."""
-    return run._replace(outcome=dataclasses.replace(run.result, name="auto"))
+    return run._replace(outcome=dataclasses.replace(run.result, name=name))
+
+
+def whole(run: Run, out: Path) -> Run:
+    """A run of the same options, trained once more on the clips that validated, too."""
+    made = refit([RunFolder(run.folder)], out / f"{run.folder.name}{'-auto' * bool(run.choice)}", measured=False)
+    (found,) = read_runs(made)
+    return found if run.choice is None else renamed(found, "auto, refit")
+
+
+def best_single(runs: list[Run]) -> str:
+    """By validation clips."""
+    groups = by_name(runs)
+    return best(groups, [name for name in groups if "(" in name])
 
 
 def page(name: str, runs: list[Run], chosen: list[Run]) -> str:
     """The table, and in sentences what it says."""
     groups = by_name(runs)
-    single = best(groups, [name for name in groups if "(" in name])
-    said = [beats(groups, "auto", "the baseline", "auto", "baseline")]
-    said.append(beats(groups, "auto", "the best single stream", "auto", single))
+    single = best_single([run for run in runs if not run.name.endswith(", refit")])
+    said = []
+    for end in ("", ", refit") if "auto, refit" in groups else ("",):
+        said.append(beats(groups, f"auto{end}", "the baseline", f"auto{end}", f"baseline{end}"))
+        said.append(beats(groups, f"auto{end}", "the best single stream", f"auto{end}", f"{single}{end}"))
     picked = Counter(run.result.name for run in chosen)
     text = f"# {name}\n\n{runs_table(summarise(runs)).markdown()}\n"
     text += "\n".join(f"- {sentence}" for sentence in said)
