@@ -47,3 +47,9 @@ def test_options_of_method_data_and_pixels_are_varied(manifest: Path, tmp_path: 
     assert on.of(config, 0).pixels.flip == 0.5
     table = ablate(config, "shared", ["none", "all"], seeds=[0], out=tmp_path, jobs=1)
     assert sorted(line[0] for line in table.lines) == ["late, shared=all", "late, shared=none"]
+
+
+def test_subsets_of_streams_are_those_of_the_data(manifest: Path) -> None:
+    config = tiny_pixels.config(manifest)
+    variants = methods_of(config, ["late"], Path(), ["each"])
+    assert [variant.of(config, 0).data.modalities for variant in variants] == [["rgb", "depth"], ["depth"], ["rgb"]]

@@ -111,6 +111,17 @@ def test_a_translation_has_the_scores_of_pictures(manifest: Path, tmp_path: Path
     assert lines[-1].scores["valid_mae"] < lines[0].scores["valid_mae"]
 
 
+def test_depth_that_is_translated_to_keeps_its_metres(manifest: Path, tmp_path: Path) -> None:
+    """Training depths are 1500 to 3039 mm at most."""
+    config = tiny_pixels.config(
+        manifest, "early", task="translate", data={"modalities": ["rgb"], "label": "depth"}, train={"epochs": 1}
+    )
+    facts = RunFolder(train(config, tmp_path / "run", measured=False, shown=False)).read(PixelFacts)
+    low, high = facts.depths
+    assert 1.5 <= low < 1.54
+    assert 2.9 < high <= 3.04
+
+
 def test_a_loss_that_is_no_number_is_an_error(manifest: Path, tmp_path: Path) -> None:
     config = tiny_pixels.config(manifest, "early", train={"lr": 1e5, "clip": 0.0, "optimizer": "sgd"})
     with pytest.raises(ValueError, match=r"the loss is (nan|inf) in epoch \d; lower train.lr"):
