@@ -89,6 +89,20 @@ def test_every_verb_has_help_for_every_argument(
         assert "learning rate, before warm-up" in text
 
 
+def test_help_groups_the_verbs_a_line_each(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call(monkeypatch, "--help") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) < 80
+    assert lines.index("start here:") < lines.index("data:") < lines.index("training and comparing:")
+    assert lines[lines.index("data:") - 5 : lines.index("data:") - 1] == [
+        "  demo            Shows the usual steps in a few minutes, on clips it renders",
+        "  fit             Makes a model of a folder or table of clips, in one call",
+        "  predict         Predicts the labels of files, or of a manifest's clips",
+        "  serve           Serves a model over HTTP, with a web page",
+    ]
+    assert sorted(line.split()[0] for line in lines if line.startswith("  ")) == sorted(app.VERBS)
+
+
 def test_help_lists_the_methods(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     assert call(monkeypatch, "train", "--help") == 0
     assert ", ".join(methods()) in " ".join(capsys.readouterr().out.split())

@@ -17,7 +17,7 @@ from jsonargparse import ActionConfigFile, ArgumentParser, set_parsing_settings 
 
 from sparsefuse.cli.argv import on_top, spelled_out
 from sparsefuse.cli.complaint import complaint
-from sparsefuse.cli.verbs import GRIDS, GUIDES, LIMITED, MANY, POSITIONAL, VERBS, WITH_CONFIG
+from sparsefuse.cli.verbs import GRIDS, GROUPS, GUIDES, LIMITED, MANY, POSITIONAL, VERBS, WITH_CONFIG
 from sparsefuse.config import Config, read_tree, with_recipe
 from sparsefuse.files.lock import in_use
 from sparsefuse.parallel.cores import share_cores
@@ -121,7 +121,7 @@ def _parser(argv: list[str]) -> "_Parser":
     set_parsing_settings(docstring_parse_attribute_docstrings=True)
     from sparsefuse import __version__
 
-    parser = _Parser(prog="sparsefuse", description="Accurate and cheap classifiers for clips with several streams.")
+    parser = _Top(prog="sparsefuse")
     parser.add_argument("--version", action="version", version=f"sparsefuse {__version__}")
     verbs = parser.add_subcommands(dest="verb", required=True, metavar="COMMAND", title="commands")
     called = argv[0] if argv else ""
@@ -134,7 +134,7 @@ def _parser(argv: list[str]) -> "_Parser":
         if name == called:
             _add_arguments(sub, name, verb)
             sub.guide = GUIDES[name](argv[1]) if name in GUIDES and len(argv) > 1 else ""
-        verbs.add_subcommand(name, sub, help=first_line)
+        verbs.add_subcommand(name, sub)
     return parser
 
 
@@ -215,3 +215,17 @@ class _Parser(ArgumentParser):
     def _every_parser(self) -> list[ArgumentParser]:
         subs = [p for action in self._actions if isinstance(action.choices, dict) for p in action.choices.values()]
         return [self, *(p for p in subs if isinstance(p, ArgumentParser))]
+
+
+class _Top(_Parser):
+    """The parser of `sparsefuse` itself, whose help groups the verbs by purpose, with a line each."""
+
+    def format_help(self, *args: Any, **kwargs: Any) -> str:
+        names = {verb: name for name, verb in VERBS.items()}
+        lines = ["usage: sparsefuse COMMAND ...", "", "Accurate and cheap classifiers for clips with several streams."]
+        for purpose, verbs in GROUPS.items():
+            lines += ["", f"{purpose}:"]
+            lines += [f"  {names[verb]:16}{(verb.__doc__ or '').splitlines()[0].partition('. ')[0]}" for verb in verbs]
+        lines = [line.rstrip(".") if line.startswith("  ") else line for line in lines]
+        options = ["sparsefuse COMMAND --help  the command's options", "sparsefuse --version       the version"]
+        return "\n".join([*lines, "", *options, ""])

@@ -8,12 +8,17 @@ from sparsefuse.cli.verbs.studies import ablate, budget, compare, cost, search_v
 from sparsefuse.cli.verbs.training import eval, fit, report, train
 from sparsefuse.cli.verbs.using import env, explain, export, predict, serve
 
-_DATA = (demo, prepare, generate, generate_rooms, extract, check, export_features)
-_RUNS = (fit, train, eval, report, compare, ablate, study, budget, search_views, cost)
-_USE = (predict, explain, export, serve, env)
-_ADAPT = (distill, ensemble, finetune, remember, push, pull)
-_ALL = (*_DATA, *_RUNS, *_USE, *_ADAPT)
-VERBS: dict[str, Callable[..., None]] = {verb.__name__.replace("_", "-"): verb for verb in _ALL}
+GROUPS: dict[str, tuple[Callable[..., None], ...]] = {
+    "start here": (demo, fit, predict, serve),
+    "data": (prepare, generate, generate_rooms, check, extract, export_features),
+    "training and comparing": (train, compare, ablate, budget, distill, ensemble, study, search_views),
+    "looking at runs": (report, eval, explain, cost),
+    "sharing and devices": (export, finetune, remember, push, pull, env),
+}
+"""Purpose -> its verbs, as --help lists them."""
+VERBS: dict[str, Callable[..., None]] = {
+    verb.__name__.replace("_", "-"): verb for verbs in GROUPS.values() for verb in verbs
+}
 WITH_CONFIG = ("extract", "check", "export-features", "train", "compare", "ablate", "study", "budget", "search-views",
                "distill")  # fmt: skip
 LIMITED = ("check", "export-features", "fit", "train", "eval", "compare", "ablate", "study", "budget", "search-views",

@@ -16,7 +16,7 @@ def distill(
     out: Path = Path("runs/distilled"),
     resume: bool = False,
 ) -> None:
-    """Trains a model on what finished runs say, beside the labels. Without --config its settings are the first run's.
+    """Trains a model on what other runs say, beside the labels. Without --config its settings are the first run's.
 
     Args:
         teachers: run folders with the same classes, whose calibrated logits are averaged
@@ -40,7 +40,7 @@ def distill(
 def ensemble(
     runs: list[Path], out: Path = Path("runs/ensemble"), name: str = "ensemble", trust_code: bool = False
 ) -> None:
-    """Joins finished runs in one run folder, which predicts by the mean of their calibrated logits.
+    """Joins finished runs in one, which predicts by their mean. The mean is of calibrated logits.
 
     Args:
         runs: run folders with the same classes, two or more; method, options, seed and modalities may differ
@@ -69,7 +69,7 @@ def finetune(
     device: str = "auto",
     trust_code: bool = False,
 ) -> None:
-    """Adapts a trained model to one user's few clips. The model stays as it is; a new run folder is written.
+    """Adapts a model to a few clips of one user. The model stays as it is; a new run folder is written.
 
     Args:
         run: the run folder of the model
@@ -105,7 +105,7 @@ def finetune(
 
 
 def remember(run: Path, clips: int = 4, trust_code: bool = False) -> None:
-    """Stores a few training clips in a run, as `train` does by default, so that finetune can rehearse them.
+    """Stores training clips in a run, for finetune to rehearse. `train` does so by default.
 
     Args:
         run: the run folder; its training clips must be at their original paths
@@ -133,7 +133,7 @@ def push(
     with_replay: bool = False,
     dry_run: bool = False,
 ) -> None:
-    """Shares a run with a model card: on the Hugging Face hub, or as a folder. Prints every file before it is sent.
+    """Shares a run, on the Hugging Face hub or as a folder. A model card too; prints each file before it is sent.
 
     Args:
         run: the run folder
@@ -151,7 +151,7 @@ def push(
 
 
 def pull(source: str, out: Path, revision: str | None = None, trust_models: bool = False) -> None:
-    """Fetches a run from the Hugging Face hub or a folder, and checks it before use. Nothing in it is executed.
+    """Fetches a run from the hub or a folder, and checks it. Nothing in it is executed.
 
     Args:
         source: hub://owner/name, or a folder

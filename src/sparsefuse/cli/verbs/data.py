@@ -14,7 +14,7 @@ def demo(
     task: Literal["class", "segment"] = "class",
     scenes: int = 800,
 ) -> None:
-    """Renders clips with sound, then runs the usual steps: extract, compare, report, predict one fresh clip.
+    """Shows the usual steps in a few minutes, on clips it renders. Extract, compare, report, predict one fresh clip.
 
     Args:
         out: folder for clips, features, runs and the report; those of segment go into its folder segment
@@ -35,7 +35,7 @@ def demo(
 
 
 def prepare(data_set: str, source: Path, out: Path, options: dict[str, Any] = {}) -> None:  # noqa: B006
-    """Turns a data set, as it is distributed, into feature files and a manifest.
+    """Turns a data set, as it is distributed, into a manifest. Features that it has are written beside it.
 
     Args:
         data_set: name of a recipe, see below; `sparsefuse prepare NAME --help` has its layout and options
@@ -65,7 +65,7 @@ def generate(
     lengths: dict[str, int] = {"left": 32, "right": 64},  # noqa: B006
     seed: int = 0,
 ) -> None:
-    """Generates synthetic features of two modalities with a given redundancy and complementarity.
+    """Generates synthetic features of two modalities. Their redundancy and complementarity are given.
 
     Args:
         out: folder for the features, manifest.csv and truth.json
@@ -95,7 +95,7 @@ def generate_rooms(
     fractions: tuple[float, float, float] = (0.75, 0.1, 0.15),
     jobs: int = 0,
 ) -> None:
-    """Generates pictures of rooms with known truth, to label pixels, to translate and to detect; also `generate rooms`.
+    """Generates pictures of rooms with known truth. To label pixels, to translate and to detect; also `generate rooms`.
 
     Args:
         out: folder for the pictures, manifest.csv, segment.yaml and translate.yaml; a rerun makes only what is missing
@@ -129,7 +129,7 @@ def extract(
     offline: bool = False,
     roots: list[Path] = [],  # noqa: B006
 ) -> None:
-    """Makes feature files from the media files of a manifest, and a new manifest that names them.
+    """Makes features of the media files that a manifest names. Writes a new manifest, which names the features.
 
     Args:
         manifest: CSV or JSONL with id, one column per media or feature file, and labels; `start` and `end` (seconds)
@@ -158,7 +158,7 @@ def extract(
 def check(
     config: Config, json: Path | None = None, report: Path | None = None, jobs: int = 0, strict: bool = False
 ) -> None:
-    """Reads all data of a configuration and reports problems. Exit code 1 if there are errors, else 0.
+    """Reads all data and reports problems. Exit code 1 if there are errors, else 0.
 
     Args:
         json: write the findings to this file too
@@ -184,7 +184,7 @@ def check(
 
 
 def export_features(config: Config, out: Path, format: Literal["npz", "hf"] = "npz") -> None:
-    """Writes the features and labels of a configuration for other tools: numpy, or Hugging Face's datasets.
+    """Writes features and labels as numpy or Hugging Face files.
 
     Args:
         out: folder to write; it must be new or empty

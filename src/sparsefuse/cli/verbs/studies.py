@@ -19,7 +19,7 @@ def compare(
     jobs: int = 0,
     engine: Literal["local", "ray"] = "local",
 ) -> None:
-    """Trains methods x seeds and puts accuracy (mean ± std) beside cost in one table. A rerun adds what is missing.
+    """Trains several methods; one table has accuracy and cost. Mean ± std over seeds; a rerun adds what is missing.
 
     Args:
         methods: names (as --method) or .py files, all if not given; unimodal stands for each modality alone
@@ -48,7 +48,7 @@ def ablate(
     jobs: int = 0,
     engine: Literal["local", "ray"] = "local",
 ) -> None:
-    """Trains one method with one option at several values x seeds, in one table. A rerun adds what is missing.
+    """Trains one method with several values of one option. One table over all seeds; a rerun adds what is missing.
 
     Args:
         option: an option of the method (pool), of training (train.lr) or of the data (data.noise)
@@ -71,7 +71,7 @@ def study(
     jobs: int = 0,
     engine: Literal["local", "ray"] = "local",
 ) -> None:
-    """Runs the SFT paper's experiments (tables 1-5, figure 2) on a configuration's data. A rerun adds what is missing.
+    """Runs the SFT paper's experiments on your data. Tables 1-5 and figure 2; a rerun adds what is missing.
 
     Args:
         out: folder for the runs, the tables and report.html
@@ -102,7 +102,7 @@ def budget(
     out: Path = Path("runs/budget"),
     jobs: int = 0,
 ) -> None:
-    """Searches the method's options under a budget; gives the Pareto front, the chosen options and a trained model.
+    """Finds the best options for a budget of cost, and trains them. Gives the Pareto front, too.
 
     Args:
         gmacs: most multiply-adds per clip, in units of 1e9; at least one of these four limits is needed
@@ -149,7 +149,7 @@ def search_views(
     out: Path = Path("runs/views"),
     jobs: int = 0,
 ) -> None:
-    """Searches which modalities each head of LoCoMT attends to under a budget, and compares strategies of that cost.
+    """Finds which modalities each head of LoCoMT should attend to. Under a budget, beside others of the same cost.
 
     Args:
         gmacs: most multiply-adds per clip, in units of 1e9
@@ -185,7 +185,7 @@ def cost(
     memory_mb: int = 256,
     trust_code: bool = False,
 ) -> None:
-    """Counts multiply-adds and parameters of methods; with --measure also memory and latency on this machine.
+    """Counts multiply-adds and parameters of methods. With --measure also memory and latency on this machine.
 
     Args:
         lengths: tokens per modality, as rgb=38,flow=38,spectrogram=1200

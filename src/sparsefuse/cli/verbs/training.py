@@ -19,7 +19,7 @@ def fit(
     time_limit: str = "",
     jobs: int = 0,
 ) -> None:
-    """From files to a model in one call: prepares, checks, extracts, trains, reports. A rerun continues.
+    """Makes a model of a folder or table of clips, in one call. Checks, extracts, trains, reports; a rerun continues.
 
     Args:
         source: a folder per class with films, sound, pictures, text or sensors' .csv files inside; or a manifest
@@ -100,7 +100,7 @@ def eval(
     device: str = "auto",
     trust_code: bool = False,
 ) -> None:
-    """Scores a finished run on a split of its own data, or on all of another manifest.
+    """Scores a finished run on a split, or on another manifest.
 
     Args:
         run: the run folder
@@ -119,7 +119,7 @@ def eval(
 
 
 def report(folder: Path, out: Path | None = None) -> None:
-    """Writes one HTML page about all runs below a folder, a study, or a search; it opens from disk, without a network.
+    """Writes one HTML page about the runs below a folder. Or a study or search; it opens from disk, without a network.
 
     Args:
         folder: a run folder, a folder of run folders, or a folder that `study` or `budget` wrote

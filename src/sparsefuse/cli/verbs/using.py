@@ -19,7 +19,7 @@ def predict(
     device: str = "auto",
     trust_code: bool = False,
 ) -> None:
-    """Predicts the label of media files, or of all clips in a manifest. Exit code 1 if a file could not be read.
+    """Predicts the labels of files, or of a manifest's clips. Exit code 1 if a file could not be read.
 
     Prints a table on a terminal, plain lines into a pipe or a file. A run on pictures writes a picture per scene, too.
 
@@ -60,7 +60,7 @@ def export(
     force: bool = False,
     trust_code: bool = False,
 ) -> None:
-    """Writes a run's model as one file that runs without this library, checked against it, with a card beside it.
+    """Writes a model as a file that runs without this library. Checked against it, with a card beside it.
 
     Args:
         run: the run folder of the model
@@ -91,7 +91,7 @@ def explain(
     device: str = "auto",
     trust_code: bool = False,
 ) -> None:
-    """Shows attention rollout over a clip, and the effect of masking parts of it, as one HTML page.
+    """Shows what a model looked at in a clip, as one HTML page. Attention rollout, and the effect of masking parts.
 
     Args:
         run: the run folder of the model
@@ -135,7 +135,7 @@ def serve(
     device: str = "auto",
     trust_code: bool = False,
 ) -> None:
-    """Serves a model over HTTP: POST /predict takes clips, / is a web page. Ctrl-C ends it.
+    """Serves a model over HTTP, with a web page. POST /predict takes clips, / is the page. Ctrl-C ends it.
 
     Others than this machine need the token in the environment variable SPARSEFUSE_TOKEN, unless --open.
 
@@ -175,7 +175,7 @@ def serve(
 
 
 def env() -> None:
-    """Prints versions, devices, backends and extras; for what is not available, why or how to get it."""
+    """Prints versions, devices, backends and extras. For what is not available, why or how to get it."""
     from sparsefuse.environment import environment
 
     for name, text in environment().items():
