@@ -63,16 +63,17 @@ def test_what_an_earlier_run_wrote_inside_is_no_class(tmp_path):
         (
             ["1.wav", "2.wav"],
             FileNotFoundError,
-            "in holds clips itself, .*; give the folder above",
+            r"in holds clips itself, as the folder of one class does; give the folder above, /.*, if its folders",
         ),
         (["train/dog/1.wav", "train/cat/1.wav", "test/cow/1.wav"], ValueError, "no train clips of cow"),
         (["dog/1.wav", "dog/1.mp3", "cat/1.wav"], ValueError, "both the audio of one clip"),
     ],
 )
-def test_folders_that_are_no_classes_are_named(tmp_path, files, error, message):
+def test_folders_that_are_no_classes_are_named(tmp_path, caplog, files, error, message):
     touch(tmp_path / "in", *files)
     with pytest.raises(error, match=message):
         formats.prepare("folders", tmp_path / "in", tmp_path / "out")
+    assert not caplog.messages, "the error has said it"
 
 
 def test_links_are_followed_once(tmp_path):

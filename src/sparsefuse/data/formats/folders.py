@@ -54,10 +54,10 @@ def prepare(source: Path, out: Path) -> Path:
         if splits:
             clip["split"] = SPLITS[folders.pop(0).lower()]
         clip["label"], clip["group"] = folders[0], "/".join(folders[1:])
+    _demand_classes(source, lost, [(clip["label"], clip.get("split", "")) for clip in clips.values()])
     if lost:
         count = counted(len(lost), "file")
         log.warning("%s left out: no media or feature file, or in no class; such as %s", count, lost[0])
-    _demand_classes(source, lost, [(clip["label"], clip.get("split", "")) for clip in clips.values()])
     columns = [name for name in (*COLUMNS, "label", "split", "group") if any(clip.get(name) for clip in clips.values())]
     rows = [{"id": id} | {name: clip.get(name, "") for name in columns} for id, clip in sorted(clips.items())]
     return write_table(out / "manifest.csv", rows)
@@ -66,10 +66,10 @@ def prepare(source: Path, out: Path) -> Path:
 def _demand_classes(source: Path, lost: list[Path], labels: list[tuple[str, str]]) -> None:
     classes = sorted({label for label, _ in labels})
     if not classes and any(path.suffix.lower() in frozenset().union(*COLUMNS.values()) for path in lost):
-        above = source.resolve().parent
+        above = source.parent if source.parent.name else source.resolve().parent
         raise FileNotFoundError(
             f"folders: {source} holds clips itself, as the folder of one class does; give the folder above, "
-            f"{above.name}, if its folders are the classes"
+            f"{above}, if its folders are the classes"
         )
     if len(classes) < 2:
         raise FileNotFoundError(
