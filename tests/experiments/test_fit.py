@@ -156,6 +156,40 @@ def test_features_may_be_said_and_few_clips_train_longer(walks: Path, monkeypatc
     assert "imu" in read_table(asked[0].data.manifest).columns
 
 
+def test_a_recipe_sets_what_is_not_said(
+    walks: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = []
+
+    def noted(config: object, out: Path, **_: object) -> None:
+        asked.append(config)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(module, "train", noted)
+    for epochs in ([], ["--epochs", 7]):
+        assert "stopped" in str(call(monkeypatch, "fit", "walks", "--recipe", "small", "--jobs", 1, *epochs))
+    assert [(c.recipe, c.train.epochs, c.train.batch_size) for c in asked] == [("small", 60, 8), ("small", 7, 8)]
+    assert (asked[0].data.noise, asked[0].data.max_length, asked[0].train.ema) == (0.2, 3000, 0.98)
+    assert call(monkeypatch, "fit", "walks", "--recipe", "smal") == 2
+    assert "unknown --recipe 'smal'; did you mean 'small'?" in capsys.readouterr().err
+    with pytest.raises(ValueError, match="recipe"):
+        sparsefuse.fit("walks", recipe="smal", jobs=1)  # pyright: ignore[reportArgumentType]
+
+
+@pytest.mark.slow
+def test_refit_trains_on_the_clips_that_validated_too(tmp_path: Path) -> None:
+    """And a rerun gives the same folder."""
+    manifest = tiny.write_set(tmp_path)
+    run = sparsefuse.fit(manifest, refit=True, out=tmp_path / "run", epochs=2, jobs=1)
+    assert run == tmp_path / "run-refit"
+    first, last = (RunFolder(path).read(Result) for path in (tmp_path / "run", run))
+    assert (first.splits["train"], first.splits["valid"]) == (9, 4)
+    assert last.splits["train"] == 13
+    assert "<h2>" in (tmp_path / "run" / "report.html").read_text()
+    assert last.epochs == max(first.best_epoch, 1)
+    assert sparsefuse.fit(manifest, refit=True, out=tmp_path / "run", epochs=2, jobs=1) == run
+
+
 def test_a_source_without_use_is_an_error_before_any_work(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="no two folders with clips"):
         sparsefuse.fit(tmp_path, out=tmp_path / "out")

@@ -88,8 +88,9 @@ def _recipe(argv: list[str]) -> str:
 
 def _parsed(argv: list[str]) -> tuple[str, dict[str, Any]]:
     """The verb and its arguments."""
+    configured = bool(argv) and argv[0] in WITH_CONFIG
     taught = argv[:1] == ["distill"] and "--config" not in argv and not "".join(argv[1:2]).startswith("-")
-    if taught or "--config" in argv[:-1] or "--recipe" in argv[:-1]:
+    if taught or (configured and {"--config", "--recipe"} & {*argv[:-1]}):
         if "--config" not in argv[:-1]:
             argv[1:1] = ["--config", ""]
         place = argv.index("--config") + 1

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from sparsefuse.config import Config, Data, Train, Usual
+from sparsefuse.config import Config, Usual
 from sparsefuse.config_checks import check
 from sparsefuse.data.check.screen import summary
 from sparsefuse.data.clips import load_clips
@@ -15,9 +15,11 @@ from sparsefuse.data.labelled import unused_people
 from sparsefuse.data.manifest import JOIN, label_columns
 from sparsefuse.experiments.auto import auto
 from sparsefuse.experiments.clock import Clock
+from sparsefuse.experiments.refit import refit as train_again
 from sparsefuse.features._default import default_features
 from sparsefuse.features.extract import extract
 from sparsefuse.files.rows import read_table
+from sparsefuse.recipe import SETTINGS, Recipe
 from sparsefuse.report import check_page
 from sparsefuse.report.page import write_report
 from sparsefuse.runs.folder import RunFolder
@@ -28,6 +30,8 @@ from sparsefuse.training.train import train
 
 log = logging.getLogger(__name__)
 
+REFIT = "-refit"
+"""ends the folder's name of the model that learned from the validation clips, too"""
 FEW = 500
 """Clips; with less, training takes smaller steps, more often."""
 LONGEST = 3000
@@ -41,6 +45,8 @@ def fit(
     out: str | Path = "runs/fit",
     label: str = "label",
     features: Mapping[str, Mapping[str, Any]] | Usual = "auto",
+    recipe: Recipe = "auto",
+    refit: bool = False,
     epochs: int = 0,
     seed: int = 0,
     gmacs: float | None = None,
@@ -53,8 +59,10 @@ def fit(
     (`default_features`), unless `features` says; "auto" takes pretrained encoders that are installed, "raw" does not,
     and a rerun takes what the run began with. `method` auto tries several (see `auto`) and keeps the best on the
     validation split, which alone is tested: of those that cost `gmacs` a clip at most, within `time_limit` (seconds, or
-    20m, 1.5h), extraction and earlier calls included. `epochs` 0: 40 of few clips, 20 of many. `jobs`: processes
-    that extract, or runs at a time; 0 = one per core.
+    20m, 1.5h), extraction and earlier calls included. `recipe`: how training and augmentation are set; with less than
+    500 clips, batches are of 8 all the same. `epochs` 0: the recipe's, or 40 of few clips, 20 of many. `refit`: the
+    scored model is trained once more, on the clips that validated it, too; then OUT-refit is returned. `jobs`:
+    processes that extract, or runs at a time; 0 = one per core.
     Raises ValueError or FileNotFoundError for a source that cannot be used, or if `out` holds another run.
     """
     source, out = Path(source), Path(out)
@@ -71,13 +79,13 @@ def fit(
     if isinstance(features, str) or not features:
         wanted = features if isinstance(features, str) else "auto"
         features = default_features(table, manifest.parent, wanted, tables=True, label=label)
-    data = Data(manifest=str(manifest), label=label, max_length=LONGEST, leaks="warn")  # `check` has said them
-    usual = Train(epochs=40, batch_size=8) if len(table.rows) < FEW else Train()
-    config = Config(
-        data=data,
+    usual = {"epochs": 40, "batch_size": 8} if len(table.rows) < FEW else {}
+    config = Config.load(
+        data={"manifest": str(manifest), "label": label, "max_length": LONGEST, "leaks": "warn"},  # `check` says them
         method="sft" if method == "auto" else method,
         features={name: dict(spec) for name, spec in features.items()},
-        train=replace(usual, epochs=epochs or usual.epochs),
+        train={**usual, **SETTINGS.get(recipe, {}).get("train", {}), **({"epochs": epochs} if epochs else {})},
+        recipe=recipe,
         seed=seed,
     )
     _say("check", _checked(config, out, jobs))
@@ -88,7 +96,7 @@ def fit(
             "extract",
             f"{made}{f'; {len(extracted.skipped)} left out' if extracted.skipped else ''} -> {extracted.manifest}",
         )
-        config = replace(config, data=replace(data, manifest=str(extracted.manifest)))
+        config = replace(config, data=replace(config.data, manifest=str(extracted.manifest)))
     clock.note()
     name = ""
     if method == "auto":
@@ -98,7 +106,10 @@ def fit(
         RunFolder(out).check_same_clips(clips.fingerprints, clips.labels)
     _say("train", f"{name or config.method}, {counted(config.train.epochs, 'epoch')} -> {out}")
     train(config, out, resume=True, name=name)
-    _say("report", f"{_scores(RunFolder(out).read(Result))} -> {write_report(out)}")
+    result = RunFolder(out).read(Result)
+    _say("report", f"{_scores(result)} -> {write_report(out)}")
+    if refit and result.splits.get("valid"):
+        return train_again([RunFolder(out)], out.with_name(f"{out.name}{REFIT}"))
     return out
 
 

@@ -5,6 +5,7 @@ from typing import Any, Literal
 
 from sparsefuse.cli.verbs._tables import print_next, print_run, print_table
 from sparsefuse.config import Config, Usual
+from sparsefuse.recipe import Recipe
 
 
 def fit(
@@ -13,6 +14,8 @@ def fit(
     out: Path = Path("runs/fit"),
     label: str = "label",
     features: dict[str, dict[str, Any]] | Usual = "auto",
+    recipe: Recipe = "auto",
+    refit: bool = False,
     epochs: int = 0,
     seed: int = 0,
     gmacs: float | None = None,
@@ -29,7 +32,12 @@ def fit(
         label: column of a manifest's labels; without one called label, the only one that may be it is taken
         features: what to extract, as --features.imu.time ms; or, of whatever the files are, auto = what pretrained
             encoders make of them, if installed; raw = pixels, spectrograms and words; raw,auto = both
-        epochs: passes over the training clips; 0 = 40 for less than 500 clips, else 20
+        recipe: settings of training: paper = the SFT paper's; small = for a few hundred clips, with noise and hidden
+            streams; large = for tens of thousands (docs/data.md says what each sets); auto = paper, and of method auto
+            also the one for so many clips
+        refit: train the scored model once more, on the clips that validated it too, into OUT-refit: that is
+            then the model to use
+        epochs: passes over the training clips; 0 = those of the recipe small, else 40 for less than 500 clips, or 20
         seed: seed of the weights and of the order of clips
         gmacs: most multiply-adds of a clip, in 1e9; auto leaves out what costs more
         time_limit: most time for auto, with that of earlier calls: 90s, 20m, 1.5h; the best model until then is kept
@@ -37,18 +45,9 @@ def fit(
     """
     from sparsefuse.experiments.fit import fit
 
-    run = fit(
-        source,
-        method=method,
-        out=out,
-        label=label,
-        features=features,
-        epochs=epochs,
-        seed=seed,
-        gmacs=gmacs,
-        time_limit=time_limit,
-        jobs=jobs,
-    )
+    training: dict[str, Any] = {"recipe": recipe, "refit": refit, "epochs": epochs, "seed": seed}
+    choice: dict[str, Any] = {"gmacs": gmacs, "time_limit": time_limit, "jobs": jobs}
+    run = fit(source, method=method, out=out, label=label, features=features, **training, **choice)
     manifest = out / "clips" / "manifest.csv" if source.is_dir() else source
     print_next(run, manifest)
 
