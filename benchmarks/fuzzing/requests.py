@@ -2,7 +2,8 @@
 
 The server is real, in a thread of the process, with its reading processes. A request must be answered with JSON of a
 4xx and a short reason, or as it should; or its connection ends, if it was no whole HTTP. Nothing of a file that it
-names may be in the answer, and no file may be left. A token is wanted for a tenth of the requests.
+names may be in the answer, and no file may be left. A token is wanted for a tenth of the requests; a fourth go to a
+model of text and readings.
 """
 
 import asyncio
@@ -10,6 +11,7 @@ import io
 import json
 import random
 import re
+import shutil
 import socket
 import tempfile
 import threading
@@ -24,6 +26,8 @@ from fuzzing._bytes import mutated
 
 STARTS_OTHERS = True
 TOKEN = "x" * 20
+WORDS = "words"
+"""the server of text and readings"""
 SECRET = "sparsefuse-fuzz-secret"
 STATUSES = {200, 204, 308, 400, 401, 403, 404, 405, 408, 413, 415, 421, 422}
 
@@ -53,16 +57,18 @@ _folder: list[Path] = []
 
 
 def prepare() -> None:
-    """Starts a server that wants no token, and one that does."""
+    """Starts a server that wants no token, one that does, and one of a model that reads text and readings."""
     from sparsefuse.serve.access import Access
     from sparsefuse.serve.app import application
     from sparsefuse.serve.limits import ServeLimits
     from sparsefuse.serve.server import server_of
     from sparsefuse.serve.service import Service
 
-    for kind, access in {"open": Access(behind_proxy=True), "closed": Access(token=TOKEN)}.items():
+    kinds = {"open": Access(behind_proxy=True), "closed": Access(token=TOKEN), WORDS: Access(behind_proxy=True)}
+    for kind, access in kinds.items():
         folder = Path(tempfile.mkdtemp(prefix="sparsefuse-fuzzed-serve-"))
-        service = Service(runs.base() / "run", ServeLimits(max_mb=1, max_seconds=5, concurrency=1, timeout=15), folder)
+        run = _of_words(runs.base()) if kind == WORDS else runs.base() / "run"
+        service = Service(run, ServeLimits(max_mb=1, max_seconds=5, concurrency=1, timeout=15), folder)
         listener = socket.create_server(("127.0.0.1", 0))
         server = server_of(application(service, access, page=True), service, "")
         threading.Thread(target=lambda s=server, at=listener: asyncio.run(s.serve([at])), daemon=True).start()
@@ -76,10 +82,12 @@ def make(rng: random.Random, folder: Path) -> Path:
     """A request as bytes in a file, and a file that it may name."""
     (folder / "secret.wav").write_text(SECRET * 9)
     (folder / "secret.npy").write_text(SECRET * 9)
-    request = _request(rng, str(folder))
+    (folder / "secret.txt").write_text(SECRET * 9)
+    kind = "closed" if rng.random() < 0.1 else WORDS if rng.random() < 0.25 else "open"
+    request = _request(rng, str(folder), kind == WORDS)
     if rng.random() < 0.4:
         request = mutated(rng, request)
-    path = folder / ("closed" if rng.random() < 0.1 else "open")
+    path = folder / kind
     path.write_bytes(request)
     return path
 
@@ -111,7 +119,7 @@ def attempt(path: Path) -> None:
     head, _, body = answer.partition(b"\r\n\r\n")
     status = int(head.split()[1])
     assert status in STATUSES, f"{status} to {request[:300]!r}: {body[:300]!r}"
-    assert path.name == "open" or status != 200 or _needs_none(request), "an answer without the token"
+    assert path.name != "closed" or status != 200 or _needs_none(request), "an answer without the token"
     if status >= 400 and b"application/json" in head and not request.startswith(b"HEAD"):
         reason = json.loads(body[: int(re.search(rb"content-length: (\d+)", head)[1])])["error"]  # pyright: ignore
         raise Answered(reason)
@@ -122,10 +130,22 @@ def _needs_none(request: bytes) -> bool:
     return TOKEN.encode() in request or re.match(rb"(GET|HEAD) /(health|page\.js|page\.css)?[ ?]", request) is not None
 
 
-def _request(rng: random.Random, folder: str) -> bytes:
+def _of_words(base: Path) -> Path:
+    """The run, as one whose streams are made of a text `said` and of the readings `imu`."""
+    run = shutil.copytree(base / "run", base / "run-of-words", dirs_exist_ok=True)
+    facts = json.loads((run / "model.json").read_text())
+    spec = {
+        "rgb": {"extractor": "text", "source": "said", "hashed": 5},
+        "sound": {"extractor": "series", "source": "imu"},
+    }
+    (run / "model.json").write_text(json.dumps(facts | {"extract": {"features": spec}}))
+    return run
+
+
+def _request(rng: random.Random, folder: str, words: bool) -> bytes:
     """One that the server would take, with up to three of its fields others."""
     path = rng.choice(["/predict"] * 4 + ["/explain", "/", "/page.js", "/card", "/health", "/metrics", "/openapi.json"])
-    kind, body = _body(rng, folder)
+    kind, body = _body(rng, folder, words)
     method = "POST" if path in ("/predict", "/explain") else rng.choice(["GET", "HEAD", "OPTIONS"])
     fields = {"host": "localhost", "content-type": kind, "content-length": str(len(body))}
     for _ in range(rng.choice((0, 0, 1, 3))):
@@ -137,8 +157,13 @@ def _request(rng: random.Random, folder: str) -> bytes:
     return "\r\n".join([*lines, "connection: close", "", ""]).encode("utf-8", "replace") + body
 
 
-def _body(rng: random.Random, folder: str) -> tuple[str, bytes]:
+def _body(rng: random.Random, folder: str, words: bool) -> tuple[str, bytes]:
     """A content type and a body of it."""
+    if words and rng.random() < 0.3:
+        odd = rng.choice([None, 3, [], {}, "x" * 90_000, "\ud800", *[_text(rng, folder)] * 4])
+        texts = rng.choice([{"said": odd}, {"said": odd, "rgb": odd}, {_text(rng, folder): odd}, odd])
+        features = rng.choice([{}, {"sound": [[0.5] * 4] * 3}, {"said": odd}])
+        return "application/json", json.dumps({"texts": texts, "features": features}).encode()
     if rng.random() < 0.4:
         features: object = {name: [[0.5] * width] * 3 for name, width in runs.WIDTHS.items()}
         for _ in range(rng.choice((0, 1, 2))):
@@ -148,13 +173,29 @@ def _body(rng: random.Random, folder: str) -> tuple[str, bytes]:
             )
         return "application/json", json.dumps(rng.choice([features, {"features": features}])).encode()
     parts = b""
-    for field, content, name in rng.sample(_files(), rng.choice((1, 1, 2))):
+    for field, content, name in rng.sample(_words(folder) if words else _files(), rng.choice((1, 1, 2))):
         if rng.random() < 0.3:
             content = mutated(rng, content)
         field, name = (_text(rng, folder) if rng.random() < 0.2 else given for given in (field, name))
-        parts += f'--b\r\ncontent-disposition: form-data; name="{field}"; filename="{name}"\r\n\r\n'.encode()
+        named = f'; filename="{name}"' if name else ""  # without one it is a field of text
+        parts += f'--b\r\ncontent-disposition: form-data; name="{field}"{named}\r\n\r\n'.encode()
         parts += content + b"\r\n"
     return "multipart/form-data; boundary=b", parts + b"--b--\r\n"
+
+
+def _words(folder: str) -> list[tuple[str, bytes, str]]:
+    """As `_files`, of the model that reads words and readings."""
+    said = {"segments": [{"text": "a lovely day", "start": 0, "end": 2.5}, {"words": [{"word": "x", "start": 3}]}]}
+    return [
+        ("said", b"a lovely day", ""),
+        ("said", f"{folder}/secret.txt".encode(), ""),
+        ("rgb", "caf\u00e9 \u202e".encode(), "a.txt"),
+        ("said", b"1\n00:00:01,000 --> 00:00:02,000\n<i>lovely</i>\n", "a.srt"),
+        ("said", json.dumps(said).encode(), "a.json"),
+        ("said", b"word,start,end\na,0,1\nday,1,2\n", "a.csv"),
+        ("imu", b"x,y,z,w\n" + b"0.5,1.5,2.5,3.5\n" * 5, "b.csv"),
+        ("file", b"x,y,z,w\n" + b"0.5,1.5,2.5,3.5\n" * 5, "c.csv"),
+    ]
 
 
 def _files() -> list[tuple[str, bytes, str]]:
@@ -172,5 +213,5 @@ def _files() -> list[tuple[str, bytes, str]]:
 
 
 def _text(rng: random.Random, folder: str) -> str:
-    secret = f"{folder}/secret.{rng.choice(['wav', 'npy'])}"
+    secret = f"{folder}/secret.{rng.choice(['wav', 'npy', 'txt'])}"
     return rng.choice([secret, f"file://{secret}", f"../../../../../..{secret}", f"rgb.npy#{secret}", *TEXTS])

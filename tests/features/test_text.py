@@ -139,6 +139,14 @@ def test_a_text_without_times_has_no_parts(tmp_path: Path, table: str) -> None:
         ("a.json", b"{", "a.json: is not JSON"),
         ("a.json", b'{"words": ["x"]}', "a.json: expected objects with word, start and end, got another value"),
         ("a.json", b'{"label": 1}', "a.json: an object has no word, start and end"),
+        ("a.json", b"[" * 100_000, "a.json: is not JSON (maximum recursion depth exceeded"),
+        ("a.json", b"[" * 900 + b"]" * 900, "a.json: "),
+        ("a.json", b'[{"word": "x", "start": %s}]' % (b"9" * 400), "a.json: start of a word is no number"),
+        ("a.json", b'[{"word": "x", "start": %s}]' % (b"9" * 5000), "a.json: is not JSON (Exceeds the limit"),
+        ("a.json", b'[{"word": "x", "end": NaN}]', "a.json: end of a word is nan, expected seconds"),
+        ("a.json", b'[{"word": "x", "end": 1e999}]', "a.json: end of a word is inf, expected seconds"),
+        ("a.json", b'[{"word": {"word": "x"}}]', "a.json: a word is no text"),
+        ("a.csv", b"word\n" + b"x" * 200_000, "a.csv: is not CSV (field larger than field limit"),
     ],
 )
 def test_a_broken_text_says_what(tmp_path: Path, table: str, name: str, content: bytes, message: str) -> None:

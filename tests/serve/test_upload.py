@@ -71,6 +71,16 @@ def test_types_that_are_not_read_are_refused(tmp_path: Path, name: str) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_transcript_goes_in_the_field_of_a_text(tmp_path: Path) -> None:
+    (found,) = take(tmp_path, form(("said", "Talk.JSON", b"[]")))
+    assert (found.path.name, found.shown) == ("0.json", "Talk.JSON")
+    other = refusal(tmp_path, form(("file", "a.json", b"[]")))
+    assert (other.status, other.reason) == (
+        415,
+        "a.json: a .json is a transcript, which field 'file' does not take; send it as said",
+    )
+
+
 def test_a_recording_without_a_suffix_gets_that_of_its_type() -> None:
     assert suffix_of("blob", "video/webm;codecs=vp8") == ".webm"
 

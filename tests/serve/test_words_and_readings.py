@@ -69,6 +69,8 @@ def test_text_and_readings_are_read_as_predict_reads_them(tmp_path: Path, predic
         assert {name: x.tolist() for name, x in found.features.items()} == {
             name: x.tolist() for name, x in expected.items()
         }
+    words = json.dumps({"segments": [{"text": SAID, "start": 0.0, "end": 2.0}]})  # as Whisper writes
+    assert ask(tmp_path, predictor, run, said=("s.json", words)).features["rgb"].tolist() == expected["rgb"].tolist()
     assert ask(tmp_path, predictor, run, said=("s.srt", f"1\n00:00:01,000 --> 00:00:02,000\n{SAID}\n")).features
 
 
@@ -90,6 +92,13 @@ WRONG = {
     "no text at all": ({JSON: ("b.json", '{"texts": {}}')}, "the JSON must be"),
     "signs": ({JSON: ("b.json", '{"texts": {"said": "?!"}}')}, "the text: has no words, only signs"),
     "a list": ({JSON: ("b.json", '{"texts": ["said"]}')}, "the JSON must be"),
+    "no transcript": (
+        {"said": ("my.json", '{"path": "/etc/passwd"}')},
+        "my.json: an object has no word, start and end",
+    ),
+    "no JSON": ({"said": ("my.json", "{")}, "my.json: is not JSON"),
+    "a deep one": ({"said": ("my.json", "[" * 100_000)}, "my.json: is not JSON (maximum recursion depth"),
+    "no time": ({"said": ("my.json", '[{"word": "x", "start": 1e999}]')}, "my.json: start of a word is inf"),
     "too long": ({"imu": ("a.csv", "x,y,z,w\n" + "1,2,3,4\n" * 5000)}, "has 5000 tokens; the limit is 4096"),
 }
 

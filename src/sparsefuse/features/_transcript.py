@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from sparsefuse.errors import unknown
 from sparsefuse.files.skipped import Unusable
+from sparsefuse.shown import said
 
 _CLOCK = r"(?:(\d+):)?(\d{1,2}):(\d{2})[.,](\d{3})"
 _CUE = re.compile(rf"\s*{_CLOCK}\s*-->\s*{_CLOCK}")
@@ -100,18 +101,23 @@ def _clock(parts: tuple[str | None, ...]) -> float:
 def _read_csv(path: Path, text: str) -> Iterator[_Word]:
     """Columns word, start, end (seconds); the times may be missing."""
     reader = csv.DictReader(text.splitlines())
-    if "word" not in (reader.fieldnames or []):
-        raise Unusable(f"{path}: {unknown('column', 'word', reader.fieldnames or [])}; expected word, start, end")
-    for row in reader:
-        yield _word(path, row)
+    try:
+        if "word" not in (reader.fieldnames or []):
+            raise Unusable(f"{path}: {unknown('column', 'word', reader.fieldnames or [])}; expected word, start, end")
+        for row in reader:
+            yield _word(path, row)
+    except csv.Error as error:
+        raise Unusable(f"{path}: is not CSV ({error})") from error
 
 
 def _read_json(path: Path, text: str) -> Iterator[_Word]:
     """A list of {"word", "start", "end"}, also below "words", and below "segments" as Whisper writes them."""
     try:
         yield from _read_json_value(path, json.loads(text))
-    except json.JSONDecodeError as error:
-        raise Unusable(f"{path}: is not JSON ({error})") from error
+    except Unusable:
+        raise
+    except (ValueError, RecursionError) as error:  # numbers of thousands of digits are no JSONDecodeError
+        raise Unusable(f"{path}: is not JSON ({said(error)})") from error
 
 
 def _read_json_value(path: Path, value: Any) -> Iterator[_Word]:
@@ -138,9 +144,14 @@ def _word(path: Path, row: dict[str, Any]) -> _Word:
     times: list[float | None] = []
     for name in ("start", "end"):
         try:
-            times.append(None if row.get(name) in (None, "") else float(row[name]))
-        except (TypeError, ValueError) as error:
+            time = None if row.get(name) in (None, "") else float(row[name])
+        except (TypeError, ValueError, OverflowError) as error:
             raise Unusable(f"{path}: {name} of a word is no number, expected seconds") from error
+        if time is not None and not math.isfinite(time):
+            raise Unusable(f"{path}: {name} of a word is {time}, expected seconds")
+        times.append(time)
+    if isinstance(row["word"], dict | list):
+        raise Unusable(f"{path}: a word is no text")
     return _Word(str(row["word"] or "").strip(), *times)
 
 

@@ -119,7 +119,7 @@ def _modality(name: str, predictor: Predictor) -> Modality:
     return Modality(width, spec["extractor"], spec["source"], source_of(spec["extractor"]))
 
 
-_KINDS = {"text": "the text, or a file of it (.txt, .srt, .vtt, .csv),", "series": "a file of readings (.csv)"}
+_KINDS = {"text": "the text, or a file of it (.txt, .srt, .vtt, .csv, .json),", "series": "a file of readings (.csv)"}
 """what a modality is extracted from -> what is sent of it"""
 
 

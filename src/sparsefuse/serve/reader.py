@@ -23,7 +23,7 @@ from sparsefuse.files.skipped import Unusable
 from sparsefuse.media.open import import_av
 from sparsefuse.runs.folder import RunFolder
 from sparsefuse.runs.records import ModelFacts
-from sparsefuse.serve.upload import FILE, JSON, Received
+from sparsefuse.serve.upload import FILE, JSON, TRANSCRIPT, Received
 from sparsefuse.shown import shown
 
 if TYPE_CHECKING:
@@ -201,7 +201,7 @@ def _check_media(
 
     for file in files:
         plain = file.path.suffix in TEXTS | TABLES and not fed.get(file.field, set()) & set(predictor.of_media)
-        if file.field == JSON or file.path.suffix == ".npy" or plain:
+        if file.field == JSON or file.path.suffix in (".npy", TRANSCRIPT) or plain:
             continue
         seconds = duration(file.path)
         if seconds > max_seconds:

@@ -16,6 +16,8 @@ FILE = "file"
 JSON = "json"
 """The field that stands for a body of JSON."""
 SUFFIXES = MEDIA | TABLES | {".npy"}
+TRANSCRIPT = ".json"
+"""type of file, as Whisper writes them, that only the field of a text takes"""
 _HOW = (
     'send a form (curl -F file=@clip.mp4), or JSON: {"features": {modality: rows of numbers}, "texts": {column: text}}'
 )
@@ -122,10 +124,18 @@ class _Form:
         if text and not self._fields[field]:
             raise Refusal(422, f"field {field!r} holds text, expected a file: curl -F {field}=@clip.mp4")
         name = _text(options.get(b"filename", b""))
-        suffix = ".txt" if text else suffix_of(name, _text(self._headers.get(b"content-type", b"")), self._suffixes)
+        suffix = ".txt" if text else self._suffix(field, name)
         path = self._folder / f"{len(self.received)}{suffix}"
         self._file = path.open("wb")
         self.received.append(Received(field, path, shown(name) or field))
+
+    def _suffix(self, field: str, name: str) -> str:
+        takes = self._suffixes | {TRANSCRIPT} if self._fields[field] else self._suffixes
+        if name.lower().endswith(TRANSCRIPT) and not self._fields[field] and TRANSCRIPT not in self._suffixes:
+            texts = [name for name, text in self._fields.items() if text]
+            hint = f"; send it as {' or '.join(texts)}" if texts else ", and this model reads none"
+            raise Refusal(415, f"{shown(name)}: a .json is a transcript, which field {field!r} does not take{hint}")
+        return suffix_of(name, _text(self._headers.get(b"content-type", b"")), takes)
 
     def data(self, data: bytes, start: int, end: int) -> None:
         assert self._file is not None, "a part's data follows its headers"
