@@ -1,5 +1,6 @@
 """The report: numbers by hand, hostile names, killed runs, and a page that needs no network."""
 
+import base64
 import csv
 import io
 import json
@@ -10,6 +11,7 @@ import sys
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
+from matplotlib.image import imread
 from rich.console import Console
 
 from sparsefuse.report import charts
@@ -515,3 +517,13 @@ def test_labels_of_a_confusion_matrix_are_as_large_for_many_classes(tmp_path):
 
     assert label_pixels(3) == pytest.approx(label_pixels(30), rel=0.01)
     assert label_pixels(3) == pytest.approx(10.8, rel=0.01)
+
+
+def test_a_tenth_of_a_class_is_seen_on_a_dark_page_too():
+    """Its cell is a fourth opaque; figures have the page's ink where that is read better than white."""
+    figure = charts.confusion(np.array([[0.9, 0.1], [0.3, 0.7]]), ["x", "y"])
+    image = base64.b64decode(re.search(r"data:image/png;base64,\s*([^\"]+)", figure)[1])
+    opaque = np.sort(np.unique(imread(io.BytesIO(image))[..., 3]))
+    np.testing.assert_allclose(opaque, [0.1**0.6, 0.3**0.6, 0.7**0.6, 0.9**0.6], atol=0.01)
+    colours = {text: style for style, text in re.findall(r"<text style=\"([^\"]*)\"[^>]*>(\d+)</text>", figure)}
+    assert [("--ink" in colours[text]) for text in ("10", "30", "70", "90")] == [True, True, True, False]

@@ -27,6 +27,10 @@ _VARIABLES = {_INK: "--ink", _SOFT: "--soft", _LINE: "--line", _PAGE: "--page"} 
 }
 # A heat map is a raster image and cannot use a variable: one blue that is visible on white and on black.
 _HEAT = (0.22, 0.45, 0.72)
+_FAINT = 0.6
+"""Opacity is the share to this power: at its own value, a tenth could not be seen on a dark page."""
+_ON_HEAT = 0.8
+"""Shares above it are opaque enough for white figures; below it, the page's ink is read better, dark or light."""
 
 
 class Look(NamedTuple):
@@ -187,13 +191,13 @@ def confusion(shares: np.ndarray, classes: list[str]) -> Any:
     side = max(4.1, 1.6 + 0.26 * num_classes) if num_classes <= 40 else 4.1
     figure, (axes,) = _figure(side, side - 0.2, 1)
     heat = np.empty((*shares.shape, 4))
-    heat[..., :3], heat[..., 3] = _HEAT, shares.clip(0, 1)
+    heat[..., :3], heat[..., 3] = _HEAT, shares.clip(0, 1) ** _FAINT
     axes.imshow(heat, interpolation="nearest")
     axes.grid(False)
     if num_classes <= 12:
         for (row, column), share in np.ndenumerate(shares):
             if share >= 0.005:
-                colour = "white" if share > 0.5 else _INK
+                colour = "white" if share > _ON_HEAT else _INK
                 axes.text(column, row, f"{100 * share:.0f}", ha="center", va="center", color=colour, fontsize=8)
     if num_classes <= 40:
         names = [name if len(name) <= 18 else f"{name[:17]}…" for name in classes]
