@@ -16,14 +16,14 @@ def distill(
     out: Path = Path("runs/distilled"),
     resume: bool = False,
 ) -> None:
-    """Trains a model on what other runs say, beside the labels. Without --config its settings are the first run's.
+    """Trains a model on other runs' predictions as well as labels. Without --config its settings are the first run's.
 
     Args:
         teachers: run folders with the same classes, whose calibrated logits are averaged
-        gmacs: most multiply-adds per clip, in units of 1e9; options become cheaper until the model is within
+        gmacs: most multiply-adds per clip, in units of 1e9; options are made cheaper until the model fits
         unlabelled: a manifest of further training clips without labels
         out: the run folder
-        resume: continue a run that was stopped, to the same weights
+        resume: continue a run that was stopped; the weights become the same
     """
     from sparsefuse.distill.student import distill
     from sparsefuse.runs.folder import RunFolder
@@ -40,7 +40,7 @@ def distill(
 def ensemble(
     runs: list[Path], out: Path = Path("runs/ensemble"), name: str = "ensemble", trust_code: bool = False
 ) -> None:
-    """Joins finished runs in one, which predicts by their mean. The mean is of calibrated logits.
+    """Combines runs into one that averages their predictions. It averages calibrated logits.
 
     Args:
         runs: run folders with the same classes, two or more; method, options, seed and modalities may differ
@@ -79,8 +79,8 @@ def finetune(
         epochs: most passes over the clips; held-out clips decide how many
         lr: learning rate; the default depends on `weights`
         rank: rank of the low-rank adapters
-        no_replay: do not rehearse the old clips that the run stores
-        new_classes: allow new classes, of two clips or more
+        no_replay: do not train on the old clips that the run stores
+        new_classes: allow new classes, with two clips or more each
         test: a manifest of clips that are not trained on, to score the model on before and after
         seed: seed of the order of clips and of the folds
         device: cpu, cuda, cuda:1 ...; auto = cuda if there is one, else cpu

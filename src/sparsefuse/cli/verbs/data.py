@@ -14,7 +14,7 @@ def demo(
     task: Literal["class", "segment"] = "class",
     scenes: int = 800,
 ) -> None:
-    """Shows the usual steps in a few minutes, on clips it renders. Extract, compare, report, predict one fresh clip.
+    """Shows the usual steps in a few minutes, on clips it renders. Extract, compare, report, predict a new clip.
 
     Args:
         out: folder for clips, features, runs and the report; those of segment go into its folder segment

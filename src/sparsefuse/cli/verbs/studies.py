@@ -26,8 +26,8 @@ def compare(
         seeds: one run per method and seed
         out: folder for the run folders, compare.csv, compare.md and report.html
         modalities: each = further rows of every method on each modality alone; leave-one-out = on all but one
-        no_baseline: without the rows of statistics and scikit-learn, of all modalities and of each (extra baseline)
-        untested: do not use the test split, while options are chosen; the table is of the validation split
+        no_baseline: leave out the rows of simple baselines: statistics of the streams and scikit-learn
+        untested: leave the test split unused while you choose options; scores are of the validation split
         jobs: runs at a time; 0 = one per core, or one at a time on a GPU
         engine: local = processes of this machine; ray = tasks of a Ray cluster that sees the same files
     """
@@ -55,7 +55,7 @@ def ablate(
         values: its values, as avg,max,attn
         seeds: one run per value and seed
         out: folder for the run folders, ablate.csv, ablate.md and report.html
-        untested: do not use the test split, while options are chosen; the table is of the validation split
+        untested: leave the test split unused while you choose options; scores are of the validation split
         jobs: runs at a time; 0 = one per core, or one at a time on a GPU
         engine: local = processes of this machine; ray = tasks of a Ray cluster that sees the same files
     """
@@ -111,7 +111,7 @@ def budget(
         params: most trainable parameters
         methods: names or .py files to choose from; with --method auto, all but unimodal
         trials: candidates to train; those over the budget do not count
-        epochs: passes over the training split per trial; as in training if not given
+        epochs: passes over the training split per trial; --train.epochs if not given
         seeds: seeds that the finalists are trained with, beside the one of the trials (--seed); with test groups, each
             draws other validation clips
         finalists: how many of the best trials are trained with all seeds; of several methods, always the best of each
@@ -153,7 +153,7 @@ def search_views(
 
     Args:
         gmacs: most multiply-adds per clip, in units of 1e9
-        price: weight in the loss of the expected attention cost, relative to the cost of self-attention per modality
+        price: weight in the loss of the expected attention cost, relative to the cost of self-attention in one modality
         seeds: one run per choice of views and seed
         draws: random choices of views to compare with
         out: folder for views.yaml (the resulting configuration) and runs/, with views.csv, views.md and report.html

@@ -30,8 +30,8 @@ def fit(
             validation split is kept
         out: the run folder; check.html and report.html, clips/ and features/ are in it too
         label: column of a manifest's labels; without one called label, the only one that may be it is taken
-        features: what to extract, as --features.imu.time ms; or, of whatever the files are, auto = what pretrained
-            encoders make of them, if installed; raw = pixels, spectrograms and words; raw,auto = both
+        features: what to extract: auto = by pretrained encoders where they are installed, else as raw; raw = pixels,
+            spectrograms and words; raw,auto = both; or options of one modality, as --features.imu.time ms
         recipe: settings of training: paper = the SFT paper's; small = for a few hundred clips, with noise and hidden
             streams; large = for tens of thousands (docs/data.md says what each sets); auto = paper, and of method auto
             also the one for so many clips
@@ -39,8 +39,8 @@ def fit(
             then the model to use
         epochs: passes over the training clips; 0 = those of the recipe small, else 40 for less than 500 clips, or 20
         seed: seed of the weights and of the order of clips
-        gmacs: most multiply-adds of a clip, in 1e9; auto leaves out what costs more
-        time_limit: most time for auto, with that of earlier calls: 90s, 20m, 1.5h; the best model until then is kept
+        gmacs: limit on multiply-adds per clip, in units of 1e9; auto skips methods that cost more
+        time_limit: limit on time for auto, including earlier calls: 90s, 20m, 1.5h; the best model so far is kept
         jobs: processes that extract, or runs at a time; 0 = one per core
     """
     from sparsefuse.experiments.fit import fit
@@ -65,9 +65,9 @@ def train(
 
     Args:
         out: the run folder
-        resume: continue a run that was stopped, to the same weights; with more --train.epochs, a finished one too
-        gmacs: with --method auto: most multiply-adds of a clip, in 1e9; what costs more is left out
-        time_limit: with --method auto: most time, that of earlier calls too: 90s, 20m, 1.5h; the best by then is kept
+        resume: continue a run that was stopped; its weights become the same. With more --train.epochs, a finished one
+        gmacs: with --method auto: limit on multiply-adds per clip, in units of 1e9; methods that cost more are skipped
+        time_limit: with --method auto: limit on time, including earlier calls: 90s, 20m, 1.5h; the best so far is kept
         jobs: with --method auto: runs at a time; 0 = one per core, or one at a time on a GPU
         refit: with --method auto: train the chosen one once more, on the clips that validated too, in OUT-refit
     """

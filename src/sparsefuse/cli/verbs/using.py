@@ -137,7 +137,7 @@ def serve(
 ) -> None:
     """Serves a model over HTTP, with a web page. POST /predict takes clips, / is the page. Ctrl-C ends it.
 
-    Others than this machine need the token in the environment variable SPARSEFUSE_TOKEN, unless --open.
+    Clients on other machines need the token in the environment variable SPARSEFUSE_TOKEN, unless --open.
 
     Args:
         run: the run folder of the model
@@ -147,15 +147,15 @@ def serve(
         max_seconds: longest media file, in seconds
         concurrency: clips processed at a time; four times as many may wait, more get status 503
         timeout: seconds from the first byte of a request to its answer
-        batch: most clips in one batch of the model
+        batch: largest batch of the model, in clips
         wait_ms: milliseconds for which the first clip of a batch waits for others
         no_page: leave out the web page
         host_name: names by which clients may reach it, besides localhost and its address
-        allow_origin: origins of other pages whose scripts may ask it, such as https://example.org
-        behind_proxy: believe X-Forwarded-For, -Host, -Proto and -Prefix, which a proxy in front sets
+        allow_origin: origins of other web pages that may call it, such as https://example.org
+        behind_proxy: trust X-Forwarded-For, -Host, -Proto and -Prefix, which a proxy in front sets
         base_path: path under which a proxy shows it, such as /models/birds
-        open: let others in without a token
-        allow_urls: let the extractors fetch what they name from the hub; else it must be in the cache
+        open: let other machines in without a token
+        allow_urls: let extractors download their models from the hub; without it they must be in the cache
         device: where batches are predicted: cpu, cuda, cuda:1 ...; auto = cuda if there is one, else cpu
         trust_code: allow a run whose method or extractor is a .py file
     """
