@@ -310,7 +310,7 @@ def test_the_page_says_how_many_runs_and_folds_there_are(tmp_path):
     page = page_of(tmp_path)
     assert "6 runs (3 seeds \N{MULTIPLICATION SIGN} 2 folds)" in page
     assert "mean over seeds and folds" in page
-    assert "A seed scores the mean over 2 folds" in page
+    assert "The score of a seed is the mean over 2 folds" in page
     assert "one clip is worth" not in page  # of which fold?
     (tmp_path / "2-1" / "result.json").unlink()
     assert "5 runs (3 seeds, 2 folds)" in page_of(tmp_path)

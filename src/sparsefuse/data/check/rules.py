@@ -252,7 +252,7 @@ RULES = {
     "absent": Rule(
         "warning",
         "Every class is in every split.",
-        "collect more clips, or divide by data.split.by=stratified",
+        "collect more clips, about 10 of each class; or divide by data.split.by=stratified",
         "Classes are missing from {n} split[s]",
     ),
     "uneven": Rule(
