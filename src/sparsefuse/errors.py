@@ -2,6 +2,7 @@
 
 import difflib
 from collections.abc import Iterable
+from pathlib import Path
 
 from sparsefuse.shown import shown
 
@@ -14,6 +15,13 @@ def nearest(kind: str, name: str, available: Iterable[str]) -> str:
     near = difflib.get_close_matches(name, sorted(available), n=3, cutoff=0.5)
     hint = f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
     return f"unknown {kind} {shown(name, LONGEST)!r}{hint}"
+
+
+def near_file(path: Path) -> str:
+    """`; did you mean runs/first?`: the file or folder beside the path whose name is most like its own; or empty."""
+    names = [item.name for item in path.parent.iterdir()] if path.parent.is_dir() else []
+    like = difflib.get_close_matches(path.name, names, n=1)
+    return f"; did you mean {shown(str(path.with_name(like[0])), LONGEST)}?" if like and path.name else ""
 
 
 def unknown(kind: str, name: str, available: Iterable[str]) -> str:

@@ -121,6 +121,11 @@ def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
         FileNotFoundError, match=r"is not a run folder: it has no model\.json; expected what `sparsefuse"
     ):
         RunFolder(tmp_path).read(ModelFacts)
+    (tmp_path / "mine").mkdir()
+    with pytest.raises(FileNotFoundError, match=r"^run folder .*/mien not found; did you mean .*/mine\?$"):
+        RunFolder(tmp_path / "mien").read(ModelFacts)
+    with pytest.raises(FileNotFoundError, match=r"^run folder .*/elsewhere not found$"):
+        RunFolder(tmp_path / "elsewhere").read(ModelFacts)
 
 
 def test_epochs_after_a_checkpoint_go_and_a_line_cut_by_a_kill_too(tmp_path: Path) -> None:

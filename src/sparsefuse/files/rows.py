@@ -2,7 +2,6 @@
 
 import codecs
 import csv
-import difflib
 import io
 import json
 import os
@@ -12,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence, Set
 from pathlib import Path
 from typing import NamedTuple
 
-from sparsefuse.errors import unknown
+from sparsefuse.errors import near_file, unknown
 from sparsefuse.files.declared import check_bytes
 from sparsefuse.files.references import FILES, MEDIA, suffix
 from sparsefuse.files.whole import write_text
@@ -303,8 +302,7 @@ def _neighbour(path: Path) -> str:
     """A hint with the files of the folder."""
     if not path.parent.is_dir():
         return f"; the folder {path.parent} does not exist either"
-    names = [p.name for p in path.parent.iterdir()]
-    if like := difflib.get_close_matches(path.name, names, n=1):
-        return f"; did you mean {path.with_name(like[0])}?"
+    if like := near_file(path):
+        return like
     near = sorted(p.name for p in path.parent.iterdir() if p.suffix.lower() in SUFFIXES)
     return f"; {path.parent} holds {', '.join(near[:5])}" if near else f"; {path.parent} holds no CSV or JSONL file"

@@ -31,6 +31,7 @@ from sparsefuse.config import AnyTask, Config, check_ranges
 from sparsefuse.config_pixels import PIXEL_TASKS
 from sparsefuse.data.fingerprint import Fingerprint, difference
 from sparsefuse.data.labels import Labels
+from sparsefuse.errors import near_file
 from sparsefuse.files.located import located, relative
 from sparsefuse.files.skipped import Skip, write_skipped
 from sparsefuse.files.typed import from_json, parse, read, write
@@ -70,9 +71,12 @@ class RunFolder:
 
     def read(self, kind: type[T]) -> T:
         """Reads its file. Raises FileNotFoundError if it is not there."""
+        if not self.path.exists():
+            raise FileNotFoundError(f"run folder {self.path} not found{near_file(self.path)}")
         if not self.has(kind):
             raise FileNotFoundError(
-                f"{self.path} is not a run folder: it has no {NAMES[kind]}; expected what `sparsefuse train` wrote"
+                f"{self.path} is not a run folder: it has no {NAMES[kind]}; expected what `sparsefuse train` or `fit` "
+                "wrote"
             )
         if kind is ModelFacts and (task := self._of_pictures()):
             raise ValueError(f"{self.path} is a run of task {task}, on pictures; expected one on clips")
