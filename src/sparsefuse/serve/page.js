@@ -39,8 +39,10 @@ function showCard() {
   const rest = classes.length - MOST_CLASSES;
   const named = `${classes.slice(0, MOST_CLASSES).join(", ")}${rest > 0 ? ` and ${rest} more` : ""}`;
   const says = classes.length ? `Says which of ${named} a clip shows` : "Gives a number for a clip";
-  const what = classes.length > 3 ? `${classes.length} classes` : classes.join(" or ") || "A number";
-  at("name").textContent = `${what} from ${Object.keys(card.modalities).join(" and ")}`;
+  const few = `${classes.slice(0, -1).join(", ")}${classes.length > 1 ? " or " : ""}${classes.slice(-1)}`;
+  const what = classes.length > 3 ? `${classes.length} classes` : few || "A number";
+  const name = `${what} from ${Object.keys(card.modalities).join(" and ")}`;
+  at("name").textContent = name[0].toUpperCase() + name.slice(1);
   document.title = `${at("name").textContent}: sparsefuse`;
   at("what").textContent = `${says}, from its ${Object.keys(card.modalities).join(" and ")}.`;
   const facts = { Method: card.method, Score: card.score || "not scored" };
