@@ -296,3 +296,10 @@ def test_the_command_writes_page_and_picture(
 def test_a_manifest_in_the_place_of_a_clip_is_an_error_with_the_right_flags(run: Path) -> None:
     with pytest.raises(ValueError, match=r"is a table, not a media file; .*--manifest .*manifest\.csv --id ID"):
         explain_clip(run, run.parent / "data/manifest.csv")
+
+
+def test_the_nearest_file_is_named_for_one_that_is_not_there(run: Path) -> None:
+    with pytest.raises(
+        FileNotFoundError, match=r"mainfest\.csv: there is no such file; did you mean .*/manifest\.csv\?"
+    ):
+        explain_clip(run, run.parent / "data/mainfest.csv")

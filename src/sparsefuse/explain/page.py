@@ -9,11 +9,13 @@ from typing import NamedTuple
 
 from sparsefuse.config import Config
 from sparsefuse.data.manifest import JOIN
+from sparsefuse.errors import near_file
 from sparsefuse.explain.explanation import Explanation, explain
 from sparsefuse.explain.footage import Footage, footage
 from sparsefuse.explain.pictures import draw
 from sparsefuse.explain.sentence import mattered
 from sparsefuse.files.allowed import check_named
+from sparsefuse.files.references import split_ref
 from sparsefuse.files.rows import SUFFIXES, numbered, read_table
 from sparsefuse.files.skipped import Unusable
 from sparsefuse.files.whole import write_text
@@ -48,9 +50,12 @@ def explain_clip(
     device: str = "cpu",
     trust_code: bool = False,
 ) -> ExplainedClip:
-    """Explains a media file, or the clip of a manifest that has the id. Raises ValueError for none or both."""
+    """Explains a media file, or the clip of a manifest that has the id. Raises ValueError for none or both,
+    FileNotFoundError for a file that is not there."""
     if (clip is None) == (manifest is None) or (manifest is None) != (id is None):
         raise ValueError("give either a media file, or --manifest FILE and --id ID")
+    if clip is not None and not (clip.exists() or Path(split_ref(str(clip))[0]).exists()):
+        raise FileNotFoundError(f"{clip}: there is no such file{near_file(clip)}")
     predictor = load(run, device=device, trust_code=trust_code)
     if manifest is not None and id is not None:
         name, chosen = id, _of_manifest(manifest, id, predictor)

@@ -1,6 +1,5 @@
 """The clips that files on a command line stand for: paths in; names, and clips for a predictor, out."""
 
-import difflib
 import io
 import json
 import logging
@@ -13,6 +12,7 @@ from pathlib import Path
 from sparsefuse.data.arrays import load as load_array
 from sparsefuse.data.formats._media import walk
 from sparsefuse.data.formats.folders import COLUMNS
+from sparsefuse.errors import near_file
 from sparsefuse.features import source_of
 from sparsefuse.files.references import AUDIO, FEATURES, FILES, IMAGES, MEDIA, TABLES, TEXTS, VIDEO, split_ref, suffix
 from sparsefuse.files.rows import SUFFIXES, check_ids, numbered, read_table
@@ -41,7 +41,7 @@ def named(files: Sequence[Path], predictor: Predictor) -> Iterator[tuple[str, Cl
         elif path.is_dir():
             yield from ((name, clip, None) for name, clip in _in_folder(path, predictor))
         elif not (path.exists() or is_url(str(path)) or Path(split_ref(str(path))[0]).exists()):
-            yield str(path), Unusable(f"there is no such file{_near(path)}"), None
+            yield str(path), Unusable(f"there is no such file{near_file(path)}"), None
         elif path.suffix.lower() in SUFFIXES and not is_readings(path, predictor):
             yield from ((name, clip, path.parent) for name, clip in _rows(path, predictor))
         else:
@@ -110,12 +110,6 @@ def _arrays(path: Path, predictor: Predictor) -> Clip:
             load_array(f"{path}#{name}", Path())
             arrays[name] = Path(f"{path}#{name}")
     return arrays or path
-
-
-def _near(path: Path) -> str:
-    names = [each.name for each in path.parent.iterdir()] if path.parent.is_dir() else []
-    near = difflib.get_close_matches(path.name, names, n=1)
-    return f"; did you mean {path.with_name(near[0])}?" if near else ""
 
 
 def _rows(path: Path, predictor: Predictor) -> Iterator[tuple[str, Clip]]:

@@ -106,10 +106,8 @@ def explain(
     from sparsefuse.explain.page import explain_clip, page_name, write_page, write_picture
 
     explained = explain_clip(run, clip, manifest=manifest, id=id, device=device, trust_code=trust_code)
-    print(
-        explained.explanation.prediction.label,
-        *(f"{name} {share:.2f}" for name, share in explained.explanation.shares.items()),
-    )
+    shares = (f"{name} {100 * share:.0f} %" for name, share in explained.explanation.shares.items())
+    print(f"{explained.explanation.prediction.label}  (attention: {', '.join(shares)})")
     if png:
         print(write_picture(explained, png))
     print(write_page(explained, out or run / "explain" / page_name(explained)))
