@@ -110,6 +110,14 @@ def test_unknown_option_suggests_the_nearest():
         sparsefuse.build("sft", features=FEATURES, num_classes=10, kep=3)
 
 
+@pytest.mark.parametrize("value", ["x", None, -1, True, float("nan"), float("inf"), [1], {"rgb": 1}])
+@pytest.mark.parametrize("option", ["dim", "unimodal_depth", "drop"])
+def test_what_is_no_number_is_an_error_that_names_the_option(option, value):
+    """A depth of -1 was no layer, in silence; a text was a traceback."""
+    with pytest.raises(ValueError, match=rf"{option} of sft is .*; expected a (whole )?number, 0 or more"):
+        sparsefuse.methods.build("sft", {"rgb": 4, "sound": 3}, 2, **{"dim": 8, "num_heads": 2, option: value})
+
+
 def test_a_wrong_word_for_an_option_suggests_the_nearest():
     with pytest.raises(ValueError, match="unknown attention pattern 'stridd'; did you mean 'strided'"):
         sparsefuse.build("sft", features=FEATURES, num_classes=10, sparse="stridd")

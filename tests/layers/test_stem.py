@@ -179,6 +179,8 @@ def test_convolutions_start_with_outputs_that_differ_from_token_to_token():
 @pytest.mark.parametrize(
     ("given", "message"),
     [
+        ("conv", "stem is 'conv'; expected options by modality"),
+        ({"a": "conv"}, "stem of 'a' is 'conv'; expected its options, as in"),
         ({"b": {}}, "unknown modality 'b'"),
         ({"a": {"kin": "conv"}}, "unknown key 'kin'; did you mean 'kind'"),
         ({"a": {"kind": "cov"}}, "unknown kind 'cov'; did you mean 'conv'"),

@@ -424,9 +424,9 @@ def test_the_loss_of_the_average_trains_only_its_weights():
     ("options", "message"),
     [
         ({"threshold": 1.5}, r"threshold is compared with scores, which are from 0 to 1; got 1\.5"),
-        ({"threshold": float("nan")}, "threshold is compared with scores"),
-        ({"score_penalty": -1.0}, r"score_penalty must be a number from 0 up; got -1\.0"),
-        ({"channel_penalty": -0.1, "channel_threshold": 0.1}, "channel_penalty must be a number from 0 up"),
+        ({"threshold": float("nan")}, "threshold of tokenfusion is nan; expected a number, 0 or more"),
+        ({"score_penalty": -1.0}, r"score_penalty of tokenfusion is -1\.0; expected a number, 0 or more"),
+        ({"channel_penalty": -0.1, "channel_threshold": 0.1}, "channel_penalty of tokenfusion is -0.1"),
         ({"channel_penalty": 0.1}, "needs channel_threshold"),
         ({"channel_threshold": -0.1}, "channel_threshold must be a number from 0 up"),
         ({"channel_threshold": 0.1, "shared": "all"}, "take shared='all_but_norm'"),

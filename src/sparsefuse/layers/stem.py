@@ -71,9 +71,13 @@ class Stem(nn.Module):
 def stems(options: Stems | None, features: Mapping[str, int]) -> dict[str, Stem]:
     """The stems of modalities that have one. Raises ValueError for unknown names and for frames of another size."""
     keys, made = [field.name for field in fields(StemOptions)], {}
+    if not isinstance(options or {}, Mapping):
+        raise ValueError(f"stem is {options!r:.60}; expected options by modality, as in {{'rgb': {{'kind': 'conv'}}}}")
     for name, given in (options or {}).items():
         if name not in features:
             raise ValueError(f"stem: {unknown('modality', name, features)}")
+        if not isinstance(given, Mapping):
+            raise ValueError(f"stem of {name!r} is {given!r:.60}; expected its options, as in {{'kind': 'conv'}}")
         for key in given:
             if key not in keys:
                 raise ValueError(f"stem of {name!r}: {unknown('key', key, keys)}")

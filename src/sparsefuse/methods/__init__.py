@@ -1,9 +1,11 @@
 """The fusion methods, one file each, found by file name: adding a method is adding a file that defines `build`."""
 
 import inspect
+import math
 import pkgutil
 from collections.abc import Collection, Mapping, Sequence
 from importlib import import_module, util
+from numbers import Integral, Real
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -59,6 +61,7 @@ def build(
     for name in options:
         if name not in known and method != BASELINE:
             raise ValueError(unknown(f"option of {method}", name, known))
+    _check_numbers(method, options)
     read = _read(options.pop("modalities", None), features)
     of_others = features.keys() - read.keys()
     options = {name: _without(of_others, features, value) for name, value in options.items()}
@@ -76,6 +79,21 @@ def build(
     if of_others:
         model.features = {name: features[name] for name in sorted(features)}
     return model
+
+
+def _check_numbers(method: str, options: Mapping[str, Any]) -> None:
+    """Raises ValueError for a text, or a number below 0, where `build` takes a number: a depth of -1 is no layer."""
+    kinds = inspect.signature(find(method).build).parameters
+    for name, value in options.items():
+        kind = kinds[name].annotation if name in kinds else None
+        if kind not in (int, float):
+            continue
+        whole = kind is int
+        size: Any = value
+        wrong = isinstance(value, bool) or not isinstance(value, Integral if whole else Real)
+        if wrong or not 0 <= size < math.inf:
+            expected = "a whole number, 0 or more" if whole else "a number, 0 or more"
+            raise ValueError(f"{name} of {method} is {value!r:.60}; expected {expected}")
 
 
 def _read(names: Sequence[str] | None, features: Mapping[str, int]) -> dict[str, int]:
