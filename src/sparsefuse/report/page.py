@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+import re
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
@@ -353,10 +354,14 @@ def _per_class(groups: dict[str, list[Run]], classes: list[str]) -> Mapping[str,
 def _exchanged(groups: dict[str, list[Run]]) -> Mapping[str, object]:
     """The share of tokens that every layer replaced, mean over runs, of the methods that have such layers."""
     each = {name: [run.result.exchanged or {} for run in group] for name, group in groups.items()}
-    named = {layer for shares in each.values() for share in shares for layer in share}
-    layers = sorted(named, key=lambda layer: (int(layer) if layer.isdecimal() else 0, layer))
+    layers = sorted({layer for shares in each.values() for share in shares for layer in share}, key=_counted)
     means = {name: [mean(s.get(layer) for s in shares) for layer in layers] for name, shares in each.items()}
     return {"layers": layers, "table": [(n, s) for n, s in means.items() if any(x is not None for x in s)]}
+
+
+def _counted(layer: str) -> list[str | int]:
+    """Puts layer 10 after 9, and depth@1.10 after depth@1.9."""
+    return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", layer)]
 
 
 def _pictures(groups: dict[str, list[Run]]) -> "Section | None":

@@ -15,12 +15,13 @@ from sparsefuse.config import Config
 from sparsefuse.data.pixels.load import load_scenes
 from sparsefuse.inference.pixels.predictor import PixelPredictor
 from sparsefuse.methods import pixels
-from sparsefuse.report.page import render
+from sparsefuse.report.page import render, write_report
 from sparsefuse.report.pixels.answers import shown_scenes
 from sparsefuse.report.pixels.palette import palette
 from sparsefuse.report.pixels.section import SCENES, WRONG, section
 from sparsefuse.runs.folder import RunFolder
 from sparsefuse.runs.pixel_facts import PixelFacts
+from sparsefuse.training.train import train
 
 
 @pytest.fixture(scope="module")
@@ -102,3 +103,15 @@ def test_runs_of_other_scenes_are_left_out(data, tmp_path):
     one, other = (run(tmp_path / name, data, "segment", "unimodal") for name in ("one", "other"))
     other.write(replace(other.read(PixelFacts), clips={}))
     assert list(shown_scenes({"one": one, "other": other}, 1)[0].answers) == ["one"]
+
+
+def test_a_report_of_trained_runs_is_one_page_with_all_of_it(data, tmp_path):
+    for method in ("tokenfusion", "unimodal"):
+        config = Config.load(data / "segment.yaml", method=method, options={"all": {"size": SIZE["segment"]._asdict()}},
+                             train={"epochs": 1, "batch_size": 4, "warmup_epochs": 0})  # fmt: skip
+        train(config, tmp_path / "runs" / method, measured=False)
+    page = write_report(tmp_path / "runs").read_text()
+    assert page.count("<img") == 4 * (3 + 4 + 2)
+    assert "IoU on the test split" in page
+    assert "depth@1.1" in page
+    assert "Confusion matrices" in page

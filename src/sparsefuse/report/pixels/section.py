@@ -15,6 +15,7 @@ from sparsefuse.runs.pixel_facts import PixelFacts
 SCENES = 4
 BROAD = 160
 """most pixels of a side of a picture"""
+EXCHANGED = "Exchanged: where layers replaced a stream's token by another stream's, darker where more of them did."
 WRONG = (200, 30, 30)
 """where a class is not the true one"""
 WORST = 0.5
@@ -61,7 +62,8 @@ def section(folders: Mapping[str, RunFolder], count: int = SCENES) -> Section | 
     draw = _Labels(facts) if facts.task == "segment" else _Picture(facts)
     lines = [(scene.id, [_given(scene, facts, draw), *(_said(scene, name, draw) for name in scene.answers)])
              for scene in scenes]  # fmt: skip
-    return Section(lines, draw.legend(scenes), draw.note)
+    exchanged = any(answer.exchanged for scene in scenes for answer in scene.answers.values())
+    return Section(lines, draw.legend(scenes), f"{draw.note} {EXCHANGED}" if exchanged else draw.note)
 
 
 def _given(scene: Shown, facts: PixelFacts, draw: "_Labels | _Picture") -> Line:
@@ -84,10 +86,7 @@ class _Labels:
     """Segmentation."""
 
     truth = "true classes"
-    note = (
-        "Errs: pixels of another class than the true one, in red. Exchanged: where layers replaced a stream's token by "
-        "another stream's, darker where more of them did."
-    )
+    note = "Errs: pixels of another class than the true one, in red."
 
     def __init__(self, facts: PixelFacts):
         self.classes = facts.classes
@@ -124,10 +123,7 @@ class _Picture:
     """Translation."""
 
     truth = "target"
-    note = (
-        f"Errs: absolute error, mean over channels, of values from -1 to 1: white 0, darkest {WORST:g} or more. "
-        "Exchanged: where layers replaced a stream's token by another stream's, darker where more of them did."
-    )
+    note = f"Errs: absolute error, mean over channels, of values from -1 to 1: white 0, darkest {WORST:g} or more."
 
     def __init__(self, facts: PixelFacts):
         kind = facts.target.kind

@@ -10,6 +10,7 @@ function element(name, attributes = {}, ...children) {
   return made;
 }
 
+const listed = (names) => [names.slice(0, -1).join(", "), ...names.slice(-1)].filter(Boolean).join(" and ");
 const percent = (share) => `${(100 * share).toFixed(1)}\u2009%`;
 const picture = (png, alt) => element("img", { src: `data:image/png;base64,${png}`, alt });
 
@@ -34,10 +35,10 @@ function showCard() {
   const streams = Object.keys(card.streams);
   const classes = Object.keys(card.classes);
   const makes = card.target ? `A ${card.target} picture` : `${classes.length} classes of pixels`;
-  at("name").textContent = `${makes} from ${streams.join(" and ")}`;
+  at("name").textContent = `${makes} from ${listed(streams)}`;
   document.title = `${at("name").textContent}: sparsefuse`;
   at("what").textContent = card.target
-    ? `Makes the picture that ${streams.join(" and ")} of one scene foretell.`
+    ? `Makes the ${card.target} picture of a scene from its ${listed(streams)}.`
     : `Says of each pixel of a scene which of ${classes.slice(0, 8).join(", ")}${classes.length > 8 ? ` and ${classes.length - 8} more` : ""} it shows.`;
   const seen = `${card.size[0]} x ${card.size[1]} (rows x columns)`;
   const facts = { Method: card.method, Score: card.score || "not scored" };
