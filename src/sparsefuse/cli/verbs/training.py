@@ -78,10 +78,7 @@ def train(
     if config.method == "auto":
         train_auto(config, out, resume=resume, gmacs=gmacs, time_limit=time_limit, jobs=jobs, refit=refit)
     elif gmacs is not None or time_limit or refit:
-        raise ValueError(
-            "--gmacs, --time-limit and --refit are of a choice among methods; they need --method auto, not "
-            f"{config.method}"
-        )
+        raise ValueError(f"--gmacs, --time-limit and --refit: they need --method auto, not {config.method}")
     else:
         train(config, out, resume=resume)
     if RunFolder(out).finished:
