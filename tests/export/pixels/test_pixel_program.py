@@ -9,6 +9,7 @@ import torch
 from pixel_runs import predictor_of, run_of, scene
 from sparsefuse.config_pixels import PictureStream
 from sparsefuse.export.artefact import export
+from sparsefuse.export.pixels import artefact
 from sparsefuse.export.pixels.artefact import export_pixels
 from sparsefuse.export.pixels.program import PixelProgram
 from sparsefuse.export.pixels.scenes import ParityScene, arguments, noise
@@ -74,6 +75,16 @@ def test_what_is_for_clips_alone_is_refused(options, tmp_path):
     with pytest.raises(ValueError, match="is for clips"):
         export(run, **options)
     assert not (run / "export").exists()
+
+
+def test_what_the_exporter_cannot_do_is_said(tmp_path, monkeypatch):
+    def fail(program, path):
+        raise RuntimeError("an optimisation failed\nmore")
+
+    monkeypatch.setattr(artefact, "write_onnx", fail)
+    run = run_of(tmp_path / "run", predictor_of())
+    with pytest.raises(ValueError, match=r"concat cannot be exported for any size yet: .*an optimisation failed$"):
+        export(run)
 
 
 @pytest.mark.slow

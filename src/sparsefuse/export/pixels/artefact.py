@@ -20,7 +20,7 @@ from sparsefuse.export.runner import Runner, open_file
 from sparsefuse.extras import versions
 from sparsefuse.files.whole import replacing
 from sparsefuse.inference.pixels.predictor import PixelPredictor
-from sparsefuse.shown import counted
+from sparsefuse.shown import counted, said
 
 log = logging.getLogger(__name__)
 
@@ -69,7 +69,11 @@ def export_pixels(
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "model.onnx"
         log.info("writing the graph of %s for any batch and any size, which takes a minute or more ...", run)
-        write_onnx(program, file)
+        try:
+            write_onnx(program, file)
+        except RuntimeError as error:  # an optimisation of the exporter's, as with sft
+            why = said(error).strip().splitlines()[0][:200]
+            raise ValueError(f"{predictor.facts.method} cannot be exported for any size yet: {why}") from error
         card = _card(predictor, program, parts, file, out.name, tolerance)
         if card.failures and not force:
             raise ValueError(f"{out} not written: {'; '.join(card.failures)}; --force writes it anyway")
