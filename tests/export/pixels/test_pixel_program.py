@@ -88,10 +88,10 @@ def test_what_the_exporter_cannot_do_is_said(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("task", ["segment", "translate"])
-def test_a_file_says_what_the_run_says(task, tmp_path):
+@pytest.mark.parametrize(("task", "method"), [("segment", "tokenfusion"), ("segment", "sft"), ("translate", "unimodal")])
+def test_a_file_says_what_the_run_says(task, method, tmp_path):
     onnxruntime = pytest.importorskip("onnxruntime")
-    predictor = predictor_of(task, "tokenfusion" if task == "segment" else "unimodal")
+    predictor = predictor_of(task, method)
     run = run_of(tmp_path / "run", predictor)
     with pytest.raises(ValueError, match=r"end in \.onnx"):
         export_pixels(run, predictor, out=tmp_path / "model.pt2", tolerance=1e-4)

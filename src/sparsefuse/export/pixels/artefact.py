@@ -71,7 +71,7 @@ def export_pixels(
         log.info("writing the graph of %s for any batch and any size, which takes a minute or more ...", run)
         try:
             write_onnx(program, file)
-        except RuntimeError as error:  # an optimisation of the exporter's, as with sft
+        except RuntimeError as error:  # an optimisation of the exporter's
             why = said(error).strip().splitlines()[0][:200]
             raise ValueError(f"{predictor.facts.method} cannot be exported for any size yet: {why}") from error
         card = _card(predictor, program, parts, file, out.name, tolerance)

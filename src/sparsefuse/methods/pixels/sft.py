@@ -67,10 +67,10 @@ class Fuse(nn.Module):
         fused = before
         for block in self.blocks:
             fused = block(fused)
-        changes = (fused.x - before.x).chunk(len(self.names), 1)
-        for name, tokens, change in zip(self.names, pooled, changes, strict=True):
+        changes = (fused.x - before.x).unflatten(1, (len(self.names), -1))
+        for i, (name, tokens) in enumerate(zip(self.names, pooled, strict=True)):
             x, mask = streams[name]
-            grid = Field(change.reshape(tokens.x.shape), tokens.mask)
+            grid = Field(changes[:, i].reshape(tokens.x.shape), tokens.mask)
             streams[name] = Field(x + enlarged(grid, self.window, *mask.shape[1:]), mask)
         return state._replace(streams=streams)
 
