@@ -82,7 +82,7 @@ def test_compare_and_ablate_give_the_table_of_all_runs_below_their_folder(yaml_f
     assert [line[0] for line in untested.lines] == ["late, drop=0.0"]
     assert untested.head[2] == "Valid Top-1 %"
     (failed,) = untested.failed
-    assert "late-drop-no-seed0: TypeError" in failed
+    assert "late-drop-no-seed0: ValueError: drop of late is 'no'" in failed
     assert f"failed: {failed}" in str(untested).splitlines()
 
 

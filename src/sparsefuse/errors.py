@@ -21,7 +21,7 @@ def near_file(path: Path) -> str:
     """`; did you mean runs/first?`: the file or folder beside the path whose name is most like its own; or empty."""
     names = [item.name for item in path.parent.iterdir()] if path.parent.is_dir() else []
     like = difflib.get_close_matches(path.name, names, n=1)
-    return f"; did you mean {shown(str(path.with_name(like[0])), LONGEST)}?" if like and path.name else ""
+    return f"; did you mean {path.with_name(shown(like[0], LONGEST))}?" if like and path.name else ""
 
 
 def unknown(kind: str, name: str, available: Iterable[str]) -> str:

@@ -50,4 +50,8 @@ def test_options_of_method_data_and_pixels_are_varied(manifest: Path, tmp_path: 
 def test_subsets_of_streams_are_those_of_the_data(manifest: Path) -> None:
     config = tiny_pixels.config(manifest)
     variants = methods_of(config, ["late"], Path(), ["each"])
-    assert [variant.of(config, 0).data.modalities for variant in variants] == [["rgb", "depth"], ["depth"], ["rgb"]]
+    assert [variant.of(config, 0).options["late"].get("modalities") for variant in variants] == [
+        None,
+        ["depth"],
+        ["rgb"],
+    ]

@@ -428,9 +428,12 @@ def test_what_is_no_run_folder_is_an_error_that_says_so(run: Path, tmp_path: Pat
     if missing != "folder":
         shutil.copytree(run, copy)
         (copy / missing).unlink()
-    with pytest.raises(
-        FileNotFoundError, match="not a run folder" if missing != "model.safetensors" else "no checkpoint"
-    ):
+    reason = {
+        "folder": "run folder .* not found",
+        "model.json": "not a run folder",
+        "model.safetensors": "no checkpoint",
+    }
+    with pytest.raises(FileNotFoundError, match=reason[missing]):
         load(copy)
 
 

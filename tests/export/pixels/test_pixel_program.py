@@ -88,7 +88,9 @@ def test_what_the_exporter_cannot_do_is_said(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("task", "method"), [("segment", "tokenfusion"), ("segment", "sft"), ("translate", "unimodal")])
+@pytest.mark.parametrize(
+    ("task", "method"), [("segment", "tokenfusion"), ("segment", "sft"), ("translate", "unimodal")]
+)
 def test_a_file_says_what_the_run_says(task, method, tmp_path):
     onnxruntime = pytest.importorskip("onnxruntime")
     predictor = predictor_of(task, method)
