@@ -178,7 +178,8 @@ def test_a_disk_that_is_full_leaves_whole_files_and_the_run_goes_on_later(
 
         def full(source: Path, target: Path) -> None:
             nonlocal left
-            left -= 1
+            if tmp_path / "data" not in Path(target).parents:  # once features are old, what is known of them is kept
+                left -= 1
             if left < 0:
                 content = Path(source).read_bytes()
                 Path(source).write_bytes(content[: len(content) // 2])

@@ -178,7 +178,7 @@ def test_a_search_that_ended_trains_nothing_again(made: Made, out: Path, monkeyp
     def fit(*_: object) -> None:
         raise AssertionError("nothing is left to train")
 
-    monkeypatch.setattr("sparsefuse.training.train._Run.fit", fit)
+    monkeypatch.setattr("sparsefuse.training.epochs.fit", fit)
     made.search(out)
     assert [(out / name).read_text() for name in files] == before
 

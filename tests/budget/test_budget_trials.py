@@ -112,16 +112,16 @@ FAILS = candidate(0.5, method="mine.py", drop=2.0)
 
 def trained(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The names of the folders that are trained in from now on."""
-    from sparsefuse.training import train
+    from sparsefuse.training import epochs
 
     names: list[str] = []
-    real = train._Run.fit
+    real = epochs.fit
 
-    def fit(self, *args):
-        names.append(self.out.name)
-        return real(self, *args)
+    def fit(run, *args, **options):
+        names.append(run.folder.path.name)
+        return real(run, *args, **options)
 
-    monkeypatch.setattr(train._Run, "fit", fit)
+    monkeypatch.setattr(epochs, "fit", fit)
     return names
 
 
