@@ -230,6 +230,7 @@ def test_another_search_in_the_same_folder_is_an_error(made: Made, out: Path, ch
         made.search(out, **changed)
 
 
+@pytest.mark.slow
 def test_other_clips_in_the_same_folder_are_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made = Made(tmp_path)
     monkeypatch.setattr("sparsefuse.budget.search.Trials.run", lambda *_: [])

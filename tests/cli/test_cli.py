@@ -588,6 +588,7 @@ def test_missing_data_quotes_the_recipe_of_the_yaml(tmp_path: Path, monkeypatch:
     assert len(str(call(monkeypatch, "train", "x.yaml")).splitlines()) == 1
 
 
+@pytest.mark.slow
 def test_a_reader_that_wants_no_more_is_no_error() -> None:
     command = [sys.executable, "-m", "sparsefuse", "cost", "--shapes", "mosei", "--methods", "late", "--json"]
     reading, writing = os.pipe()

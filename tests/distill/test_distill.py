@@ -32,6 +32,7 @@ def cost(run: Path) -> float:
     return RunFolder(run).read(Result).cost.gmacs
 
 
+@pytest.mark.slow
 def test_a_student_is_within_the_budget(folder: Path, tmp_path: Path) -> None:
     whole = distill([folder / "concat"], tmp_path / "whole", measured=False)
     small = distill([folder / "concat"], tmp_path / "small", gmacs=cost(whole) / 2, measured=False)
@@ -88,6 +89,7 @@ def test_a_run_says_who_taught_it(folder: Path, tmp_path: Path) -> None:
     assert taught(mine) in write_report(run).read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("made_up_costs")
 def test_every_verb_with_a_configuration_takes_teachers(folder: Path, tmp_path: Path, monkeypatch) -> None:
     """`--distill RUN,RUN` is `distill.teachers`: a search with it distils every trial."""

@@ -17,6 +17,7 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Config:
     return tiny.config(tiny.write_set(tmp_path_factory.mktemp("set"), (16, 6, 6)), epochs=1)
 
 
+@pytest.mark.slow
 def test_a_comparison_has_the_baseline_on_all_modalities_and_on_each(config: Config, tmp_path: Path) -> None:
     split = Split(k=2, by="stratified", fractions=(0.8, 0.2, 0.0))
     folds = tiny.with_data(config, split=split)

@@ -38,6 +38,7 @@ def test_a_comparison_without_methods_is_of_all(manifest: Path, tmp_path: Path, 
     assert len((tmp_path / "compare.csv").read_text().splitlines()) == 9
 
 
+@pytest.mark.slow
 def test_options_of_method_data_and_pixels_are_varied(manifest: Path, tmp_path: Path) -> None:
     config = tiny_pixels.config(manifest, "late", train={"epochs": 1, "batch_size": 4})
     (off, on) = values_of(config, "pixels.flip", [0.0, 0.5])

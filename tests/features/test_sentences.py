@@ -72,6 +72,7 @@ def test_check_says_what_each_column_is_taken_for(tmp_path: Path) -> None:
     assert found.message == "column 'imu': a.csv has a column 'time (s)', which is taken as a feature"
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("made_up_costs")
 def test_sentences_train_and_predict(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -137,6 +137,7 @@ def test_a_member_that_has_seen_the_test_clips_leaves_the_ensemble_without_a_sco
     assert evaluate(found)["seen"] == 4
 
 
+@pytest.mark.slow
 def test_an_ensemble_of_ensembles_may_be_as_modest_as_their_product(runs: Path, tmp_path: Path) -> None:
     """Each is calibrated on its own, by up to 100: a member counts by the product, .5 x 80 and 3 x 80."""
     inner = ensemble([runs / "late", runs / "sound"], tmp_path / "inner", measured=False)

@@ -28,6 +28,7 @@ def extract(path):
 """
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("made_up_costs")
 def test_eval_and_predict_find_data_and_code_from_elsewhere(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -108,6 +108,7 @@ def test_json_and_strangers_are_refused(client, tmp_path):
     assert client.post("/predict", headers={"origin": "https://example.org"}).status_code == 403
 
 
+@pytest.mark.slow
 def test_a_token_is_demanded(tmp_path):
     service = SceneService(run_of(tmp_path / "run", predictor_of()), LIMITS, tmp_path)
     with listening(service, Access(token="secret"), application=scene_application) as client:

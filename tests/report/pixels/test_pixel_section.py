@@ -105,6 +105,7 @@ def test_runs_of_other_scenes_are_left_out(data, tmp_path):
     assert list(shown_scenes({"one": one, "other": other}, 1)[0].answers) == ["one"]
 
 
+@pytest.mark.slow
 def test_a_report_of_trained_runs_is_one_page_with_all_of_it(data, tmp_path):
     for method in ("tokenfusion", "unimodal"):
         config = Config.load(data / "segment.yaml", method=method, options={"all": {"size": SIZE["segment"]._asdict()}},
