@@ -225,3 +225,9 @@ def test_numbers_have_no_list():
 def test_tasks_of_pictures_have_no_labels_of_clips(task):
     with pytest.raises(ValueError, match=rf"^data\.task is {task}, which is of pictures"):
         task_of(task, ["a"], ["label"])
+
+
+def test_labels_that_are_pictures_name_the_task_of_pixels():
+    with pytest.raises(ValueError, match=r"^labels are files of pictures \(such as 'label/1\.png'\): .*task=segment"):
+        guess_task(["label/1.png", "label/2.PNG", ""])
+    assert guess_task(["cat.png", "dog"]) == "class"

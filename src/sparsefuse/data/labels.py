@@ -13,6 +13,7 @@ from sparsefuse.config import Task
 from sparsefuse.config_pixels import PixelTask
 from sparsefuse.data.manifest import JOIN
 from sparsefuse.errors import unknown
+from sparsefuse.files.references import IMAGES, suffix
 from sparsefuse.files.skipped import Unusable
 
 if TYPE_CHECKING:
@@ -190,6 +191,11 @@ def task_of(given: Literal[Task, PixelTask, "auto"], labels: Iterable[str], colu
 def guess_task(labels: Iterable[str]) -> Task:
     """Any | means several labels; numbers with a fraction mean regression; everything else is a class. Logs which."""
     texts = [text for text in labels if text]
+    if texts and all(suffix(text) in IMAGES for text in texts):
+        raise ValueError(
+            f"labels are files of pictures (such as {texts[0]!r:.60}): for a class per pixel set data.task=segment, "
+            "for a picture from pictures translate (sparsefuse train; docs/segment.md)"
+        )
     if any("|" in text for text in texts):
         log.info("multilabel classification, as labels hold |; for one class per clip set data.task=class")
         return "multilabel"
