@@ -113,7 +113,7 @@ class TradeOff(NamedTuple):
     points: list[Point]
     """a point without a name stays small"""
     ylabel: str
-    xlabel: str = "GMACs per clip (one multiply-add = 1), log scale"
+    xlabel: str = "GMACs per sample (one multiply-add = 1), log scale"
     higher_is_better: bool = True
     limit: float | None = None
     """drawn as a line"""
