@@ -32,6 +32,7 @@ def test_methods_and_options_are_those_on_pixels() -> None:
         ("data", "resample", {"rgb": 8}, "data.resample is .* set pixels.height and pixels.width"),
         ("data", "noise", 0.1, "data.noise is 0.1, .* set pixels.streams"),
         ("data", "mirror", 0.5, "data.mirror is 0.5, .* set pixels.flip"),
+        ("train", "cache", "gpu", "train.cache is gpu, .* up to data.cache_mb"),
         ("train", "mixup", "input", "train.mixup is input, .* there is no mixup of pictures"),
         ("train", "mixup_alpha", 0.2, "train.mixup_alpha is 0.2, but there is no mixup"),
         ("pixels", "scale", [2.0, 1.0], r"pixels.scale is \[2.0, 1.0\]; expected two factors"),

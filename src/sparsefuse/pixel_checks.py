@@ -26,6 +26,7 @@ _CLIPS_ONLY = {
     "data.windows": "large pictures are answered for in tiles",
     "data.resample": "set pixels.height and pixels.width",
     "features": "the manifest names the pictures",
+    "train.cache": "pictures are kept in memory, up to data.cache_mb",
     "train.pretrained": "there are no pretrained weights of these models",
     "train.mixup": "there is no mixup of pictures",
     "train.mixup_warmup": "there is no mixup of pictures",
