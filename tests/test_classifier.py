@@ -20,7 +20,9 @@ from command import call
 from films import write_films
 from sparsefuse import Classifier
 from sparsefuse.config import Config
+from sparsefuse.data.clips import load_clips
 from sparsefuse.explain import Explanation
+from sparsefuse.files.rows import read_table, write_table
 from sparsefuse.files.skipped import Unusable
 from sparsefuse.methods import methods, option_names
 from sparsefuse.runs.folder import RunFolder
@@ -159,12 +161,18 @@ def test_clips_for_validation_are_those(tmp_path: Path) -> None:
 def test_a_group_is_in_one_split(tmp_path: Path) -> None:
     people = [f"p{i // 6}" for i in range(36)]
     clf = quick(epochs=1).fit(frame(36, person=people), group="person")
-    from sparsefuse.data.clips import load_clips
-
     splits = load_clips(RunFolder(clf.run_).read(Config).data, Path()).splits
     train, valid = ({row.group for row in splits[name].rows} for name in ("train", "valid"))
     assert valid
     assert not train & valid
+    manifest = Path(RunFolder(clf.run_).read(Config).data.manifest)
+    table = [
+        {"person" if name == "group" else name: cell for name, cell in row.items()} for row in read_table(manifest).rows
+    ]
+    write_table(manifest.with_name("people.csv"), table)
+    other = quick(epochs=1).fit(manifest.with_name("people.csv"), group="person")
+    again = load_clips(RunFolder(other.run_).read(Config).data, Path()).splits
+    assert {row.group for row in again["valid"].rows} == valid, "of a manifest too"
     run = clf.run_
     assert (run / "result.json").is_file()
     del clf
@@ -238,6 +246,8 @@ def test_a_manifest_is_read_where_it_lies(tmp_path: Path) -> None:
         rgb=lambda x: [str(tmp_path / f) if isinstance(f, str) else None for f in x.rgb],
         sound=lambda x: [str(tmp_path / f) for f in x.sound]))  # fmt: skip
     with pytest.raises(ValueError, match="are columns of a manifest"):
+        quick().fit(manifest, WORDS)
+    with pytest.raises(ValueError, match=r"manifest\.csv: group: unknown column 'person'"):
         quick().fit(manifest, group="person")
 
 

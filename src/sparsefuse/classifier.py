@@ -28,7 +28,7 @@ from sparsefuse.data.columns import (
 )
 from sparsefuse.data.given import column_of, digest_of, gathered, is_cell, is_file, is_share, labelled, manifest_of
 from sparsefuse.data.labels import parts
-from sparsefuse.data.manifest import JOIN, label_columns
+from sparsefuse.data.manifest import GROUP, JOIN, group_column, label_columns
 from sparsefuse.data.targets import Targets, array, targets_of
 from sparsefuse.errors import nearest, unknown
 from sparsefuse.features.extract import extract
@@ -52,7 +52,9 @@ VALID = 0.15
 _DATA = "data"
 _OWN = ("method", "gmacs", "time_limit", "verbose")
 _SETTINGS = {"seed": "", "features": "", "recipe": ""}
-_SETTINGS |= {field.name: "data" for field in dataclasses.fields(Data) if field.name not in ("manifest", "label")}
+_SETTINGS |= {
+    field.name: "data" for field in dataclasses.fields(Data) if field.name not in ("manifest", "label", "group")
+}
 _SETTINGS |= {field.name: "train" for field in dataclasses.fields(Train)}
 """argument -> the section of the configuration that has it"""
 
@@ -144,7 +146,7 @@ class Classifier:
         names = label.split(JOIN) if isinstance(label, str) else list(label)
         share = VALID if valid is None or not is_share(valid) else float(valid)
         self._data = (folder / _DATA).absolute()
-        read = self._of_disk if isinstance(X, str | Path) else self._of_memory
+        read = self._of_disk if (of_disk := isinstance(X, str | Path)) else self._of_memory
         manifest, targets = read(X, y, names, valid, group)
         table = read_table(manifest)
         if self._given("features") or any(table.holds(name, MEDIA) for name in table.columns):
@@ -152,7 +154,8 @@ class Classifier:
             features, shown = self._given("features"), self.verbose
             manifest = extract(manifest, place / "features", features=features, jobs=jobs, progress=shown).manifest
         split = Split(fractions=(1 - share, share, 0.0))
-        self.run_ = self._trained(self._config(manifest, targets.label, split), folder, jobs)
+        columns = {"label": targets.label, "group": group or GROUP if of_disk else GROUP}
+        self.run_ = self._trained(self._config(manifest, columns, split), folder, jobs)
         self._load(targets)
         return self
 
@@ -288,7 +291,7 @@ class Classifier:
 
     def _of_memory(self, given: Any, y: Any, names: list[str], valid: Any, group: str | None) -> tuple[Path, Targets]:
         """The manifest of clips in memory, written, and their labels."""
-        columns, labels = gathered(given, y, names, valid)
+        columns, labels = gathered(given, y, names, valid, [group] if group else [])
         if group is not None:
             columns["group"] = column_of(columns, group)
         targets = Targets(labels)
@@ -300,16 +303,16 @@ class Classifier:
         self, given: str | Path, y: Any, names: list[str], valid: Any, group: str | None
     ) -> tuple[Path, Targets]:
         """The manifest that is there, or of a folder with a folder per class."""
-        if y is not None or group not in (None, "group") or not is_share(valid):
+        if y is not None or not is_share(valid):
             raise ValueError(
-                f"{given}: labels, groups and validation clips are columns of a manifest (label, group, split); y, "
-                "group and clips for valid go with data in memory"
+                f"{given}: labels and validation clips are columns of a manifest (label, split); y, and clips for "
+                "valid, go with data in memory"
             )
-        manifest = manifest_of(given, self._data)
-        names = label_columns(
-            manifest, read_table(manifest), JOIN.join(names), "label", self._given("modalities") or ()
-        )
-        self._fitted_to(given, self._streams(columns_of(manifest), set(names)))
+        manifest, streams = manifest_of(given, self._data), self._given("modalities") or ()
+        table = read_table(manifest)
+        apart = group_column(manifest, table, group or GROUP, streams, "group")
+        names = label_columns(manifest, table, JOIN.join(names), "label", [*streams, apart])
+        self._fitted_to(given, self._streams(columns_of(manifest), {*names, apart}))
         return manifest, Targets({name: [] for name in names})
 
     def _streams(self, columns: Columns, others: Collection[str | None]) -> Streams:
@@ -327,13 +330,13 @@ class Classifier:
             names = [str(name) for name in given.columns] if flat is not None else self._columns
             self.feature_names_in_ = np.array(names, dtype=object)
 
-    def _config(self, manifest: Path, label: str, split: Split) -> Config:
+    def _config(self, manifest: Path, columns: Mapping[str, str], split: Split) -> Config:
         """The configuration of a run."""
         method = "sft" if self.method == AUTO else self.method
         sections: dict[str, dict[str, Any]] = {"train": {}, "data": {}, "": {}, "options": {}}
         for name in self._options:
             sections[_SETTINGS.get(name, "options")][name] = getattr(self, name)
-        data = {"split": split, **sections["data"], "manifest": manifest, "label": label}
+        data = {"split": split, **sections["data"], "manifest": manifest, **columns}
         options = {"all" if self.method == AUTO else method: sections["options"]}
         return Config.load(method=method, options=options, data=data, train=sections["train"], **sections[""])
 

@@ -23,7 +23,7 @@ class Split:
 
     by: Literal["auto", "given", "stratified", "group"] = "auto"
     """given: the manifest's `split` column; stratified: every class in proportion; group: no group in two splits;
-    auto: given if there is a `split` column, else group if there is a `group` column, else stratified"""
+    auto: given if there is a `split` column, else group if there is the column data.group, else stratified"""
     fractions: tuple[float, float, float] = (0.7, 0.1, 0.2)
     """shares of train, valid and test"""
     test_groups: list[str] = field(default_factory=list)
@@ -32,8 +32,9 @@ class Split:
     """lists of groups; `compare` makes each list the test split in turn and averages over them, unless test_groups
     choose one"""
     k: int = 0
-    """k-fold cross-validation: k parts with every class in proportion, of whole groups if there is a `group` column and
-    `by` is not stratified; `compare` makes each the test split in turn. 0 = off; a `split` column is then ignored"""
+    """k-fold cross-validation: k parts with every class in proportion, of whole groups if there is the column
+    data.group and `by` is not stratified; `compare` makes each the test split in turn. 0 = off; a `split` column is
+    then ignored"""
     fold: int | None = None
     """which of the k parts is the test split, from 0, for verbs that need one; `fractions` divide the rest"""
     train_share: float = 1.0
@@ -135,6 +136,9 @@ class Data:
     task: Literal["auto", "class", "multilabel", "heads", "regression", "segment", "translate"] = "auto"
     """one class; several classes separated by |; one class in each of several columns; a number; a class per pixel; a
     picture from pictures. auto: read from the labels (a number is a class if whole)"""
+    group: str = "group"
+    """the column of what must stay within one split when splits are drawn: a person, a film that clips were cut from;
+    a manifest without a column `group` has none"""
     separator: str = "|"
     """what separates several classes in a label, such as a comma; of a list ['a', 'b'] brackets and quotes go too"""
     classes: dict[str, str] = field(default_factory=dict)

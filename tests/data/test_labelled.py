@@ -81,7 +81,7 @@ def test_check_says_what_it_was_taken_for(tmp_path: Path) -> None:
 
     columns = check(Config.load(written(tmp_path, text)).data, Path()).columns
     assert columns["activity"] == "label"
-    assert columns["person"] == "ignored; call it 'group', and each one's clips stay within one split"
+    assert columns["person"] == "ignored; data.group=person keeps each one's clips within one split"
 
 
 def test_a_frame_gives_its_only_column(caplog: pytest.LogCaptureFixture) -> None:

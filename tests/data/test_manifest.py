@@ -40,6 +40,29 @@ def test_another_label_column_leaves_the_first_alone(tmp_path):
     assert read_manifest(path, label=None).rows == [Row("1", {"rgb": "a.npy"}, "")]
 
 
+def test_groups_are_in_the_column_that_is_named_in_any_case(tmp_path):
+    path = write(tmp_path / "m.csv", "id,rgb,kind,Person,group\n1,a.npy,x,ann,g\n2,b.npy,y,nan,g\n3,c.npy,x,bob,g\n")
+    assert [row.group for row in read_manifest(path, label="kind").rows] == ["g", "g", "g"]
+    manifest = read_manifest(path, label="kind", group="person")
+    assert ([row.group for row in manifest.rows], manifest.group) == (["ann", "", "bob"], "Person")
+    assert read_manifest(path, group="person").labels == ("kind",), "what keeps clips apart is no label"
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"group": "persn"}, r"m\.csv: data\.group: unknown column 'persn'; did you mean 'person'"),
+        ({"group": "rgb"}, r"m\.csv: data\.group is rgb, a column of files; rename it 'group', which is never one"),
+        ({"group": "kind", "label": "kind"}, "column 'kind' is both data.label and data.group; they must be two"),
+        ({"group": "kind", "label": "person", "modalities": ["rgb", "kind"]}, "data.group is kind, a column of files"),
+    ],
+)
+def test_a_column_of_groups_that_cannot_be_one_is_refused(tmp_path, given, said):
+    path = write(tmp_path / "m.csv", "id,rgb,kind,person\n1,a.npy,x,ann\n2,b.npy,y,bob\n")
+    with pytest.raises(ValueError, match=said):
+        read_manifest(path, **given)
+
+
 @pytest.mark.parametrize("label", ["Label", "label", "LABEL"])
 def test_a_label_column_is_found_in_any_case(tmp_path, label):
     path = write(tmp_path / "m.csv", "ID,rgb,Label,Split\n1,a.npy,x,Train\n")

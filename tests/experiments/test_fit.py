@@ -11,9 +11,10 @@ import sparsefuse
 import tiny
 from command import call
 from sparsefuse.config import Split
+from sparsefuse.data.clips import load_clips
 from sparsefuse.experiments import candidates
 from sparsefuse.experiments import fit as module
-from sparsefuse.files.rows import read_table
+from sparsefuse.files.rows import read_table, write_table
 from sparsefuse.runs import next_steps
 from sparsefuse.runs.folder import RunFolder
 from sparsefuse.runs.records import Choice, ModelFacts, Result
@@ -74,6 +75,28 @@ def test_a_folder_of_sensor_files_becomes_a_model_and_commands_that_work(
         sparsefuse.fit("walks", epochs=2, out=run, jobs=1)
     (walks / "run" / "0.csv").unlink()  # other clips are another model, not the old one in silence
     assert "runs/w was started with other clips" in str(call(monkeypatch, *arguments))
+
+
+def test_a_column_of_people_keeps_each_in_one_split(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """And is no label, no stream; without the option a hint names it."""
+    manifest = tiny.write_set(tmp_path)
+    rows = [row | {"site": f"the site {i // 3}"} for i, row in enumerate(read_table(manifest).rows)]
+    rows = [{name: cell for name, cell in row.items() if name != "split"} for row in rows]
+    write_table(manifest, rows)
+    configs = []
+    monkeypatch.setattr(module, "train", lambda config, *_, **__: configs.append(config) or stopped())
+    with pytest.raises(KeyboardInterrupt):
+        sparsefuse.fit(manifest, group="site", out=tmp_path / "run", jobs=1)
+    (config,) = configs
+    assert (config.data.group, config.data.label, config.features) == ("site", "label", {})
+    splits = [{row.group for row in part.rows} for part in load_clips(config.data, Path()).splits.values()]
+    assert len(set().union(*splits)) == sum(map(len, splits)) == len({row["site"] for row in rows})
+    write_table(manifest, [{"person" if name == "site" else name: c for name, c in row.items()} for row in rows])
+    with pytest.raises(KeyboardInterrupt):
+        sparsefuse.fit(manifest, out=tmp_path / "other", jobs=1)
+    assert "clips of one person may be in two splits; --group person keeps them in one" in caplog.text
 
 
 @pytest.mark.slow

@@ -65,7 +65,11 @@ class Clips(NamedTuple):
 def load_clips(data: Data, root: Path) -> Clips:
     """Reads the manifest, splits it and checks every file; `data`'s paths are relative to `root`."""
     manifest = read_manifest(
-        root / data.manifest, label=data.label, separator=data.separator, modalities=data.modalities
+        root / data.manifest,
+        label=data.label,
+        separator=data.separator,
+        modalities=data.modalities,
+        group=data.group,
     )
     task = task_of(data.task, (row.label for row in manifest.rows), manifest.labels)
     rows = split_rows(manifest, data.split, task)

@@ -1,7 +1,7 @@
 """Clips as a caller of `Classifier` gives them, in any of its forms: columns with their labels, or a manifest, out."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +16,12 @@ from sparsefuse.files.references import FILES, TABLES, suffix
 from sparsefuse.shown import counted
 
 
-def gathered(given: Any, y: Any, names: list[str], valid: Any) -> tuple[Columns, dict[str, list[Any]]]:
-    """All clips and all labels; with clips for validation, these too, and a column `split`."""
-    columns, labels = labelled(given, y, names)
+def gathered(
+    given: Any, y: Any, names: list[str], valid: Any, others: Collection[str] = ()
+) -> tuple[Columns, dict[str, list[Any]]]:
+    """All clips and all labels; with clips for validation, these too, and a column `split`. `others` are columns that
+    hold no labels."""
+    columns, labels = labelled(given, y, names, others)
     if is_share(valid):
         return columns, labels
     theirs, answers = valid if isinstance(valid, tuple) else (valid, None)
@@ -34,7 +37,9 @@ def gathered(given: Any, y: Any, names: list[str], valid: Any) -> tuple[Columns,
     return columns, labels
 
 
-def labelled(given: Any, y: Any, names: list[str]) -> tuple[Columns, dict[str, list[Any]]]:
+def labelled(
+    given: Any, y: Any, names: list[str], others: Collection[str] = ()
+) -> tuple[Columns, dict[str, list[Any]]]:
     """The clips' columns without the labels, and the labels: `y`, or the columns of these names."""
     columns = columns_of(given)
     if y is None and axes_of(given):
@@ -42,7 +47,7 @@ def labelled(given: Any, y: Any, names: list[str]) -> tuple[Columns, dict[str, l
             "Classifier requires y to be passed, but the target y is None: arrays have no column of labels"
         )
     if y is None:
-        names = _found(columns, names)
+        names = _found(columns, names, others)
         return columns, {name: column_of(columns, name, "; name it by label=, or give y") for name in names}
     labels, count = targets_of(y), len(next(iter(columns.values())))
     for name, column in labels.items():
@@ -55,11 +60,11 @@ def labelled(given: Any, y: Any, names: list[str]) -> tuple[Columns, dict[str, l
     return columns, labels
 
 
-def _found(columns: Columns, names: list[str]) -> list[str]:
+def _found(columns: Columns, names: list[str], others: Collection[str]) -> list[str]:
     """The names, or that of the only column that may be the label, if nobody named another."""
     if names != [USUAL] or USUAL in columns:
         return names
-    left = {name: cells for name, cells in columns.items() if not is_stream(cells)}
+    left = {name: cells for name, cells in columns.items() if name not in others and not is_stream(cells)}
     return [only_label(left, "", "label=") or USUAL]
 
 

@@ -35,10 +35,10 @@ def only_label(columns: Mapping[str, Iterable[object]], where: str, flag: str) -
     return "".join(found)
 
 
-def unused_people(columns: Sequence[str]) -> str:
-    """The column that says who is in a clip, where nothing keeps a person's clips within one split; empty if there is
-    none."""
-    divided = {"group", "split"} & set(columns)
+def unused_people(columns: Sequence[str], group: str) -> str:
+    """The column that says who is in a clip, where no column `group` or `split` keeps a person's clips within one
+    split; empty if there is none."""
+    divided = {group, "split"} & set(columns)
     return next((name for name in columns if name.lower() in PEOPLE and not divided), "")
 
 

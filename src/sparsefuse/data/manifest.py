@@ -23,6 +23,8 @@ _SPLIT_WORDS = {
     "learn": "train",
     "testing": "test",
 }
+GROUP = "group"
+"""the usual name of the column of what must not be in two splits"""
 MODALITIES = 256
 """more columns of files are not taken for modalities"""
 JOIN = "+"
@@ -54,6 +56,8 @@ class Manifest(NamedTuple):
     modalities: tuple[str, ...]
     labels: tuple[str, ...] = ("label",)
     """the columns that its rows' labels were joined of"""
+    group: str = ""
+    """the column of its rows' groups, if there is one"""
 
     @property
     def root(self) -> Path:
@@ -62,39 +66,49 @@ class Manifest(NamedTuple):
 
 
 def read_manifest(
-    path: str | Path, *, label: str | None = "label", separator: str = "|", modalities: Sequence[str] = ()
+    path: str | Path,
+    *,
+    label: str | None = "label",
+    separator: str = "|",
+    modalities: Sequence[str] = (),
+    group: str = GROUP,
 ) -> Manifest:
     """Reads a manifest; `label=None` reads no labels, `verb+noun` joins those of two columns. Several classes stand
-    between `separator`. Without `modalities`, the columns of files are the modalities.
+    between `separator`. Without `modalities`, the columns of files are the modalities. `group` is the column of what
+    must not be in two splits, which may be absent only under its usual name.
 
     Raises FileNotFoundError, or ValueError for a table that cannot be a manifest (with line and nearest match).
     """
     path = Path(path)
     table = numbered(read_table(path))
     check_ids(path, table)
-    labels = label_columns(path, table, label, streams=modalities) if label is not None else []
-    used = _chosen(path, table, labels, modalities) if modalities else _guessed(path, table, labels)
+    group = group_column(path, table, group, modalities)
+    labels = label_columns(path, table, label, others=[*modalities, group]) if label is not None else []
+    if group in labels:
+        raise ValueError(f"{path}: column {group!r} is both data.label and data.group; they must be two columns")
+    others = [*(labels or ["label"]), group]
+    used = _chosen(path, table, others, modalities) if modalities else _guessed(path, table, others)
     if separator != "|":
         _separated(path, table, labels, separator)
     _blank(path, table, labels)
     rows = []
     for place, line in enumerate(table.lines):
-        rows.append(_row(path, line, table.rows[place], labels, used))
+        rows.append(_row(path, line, table.rows[place], labels, used, group))
         table.rows[place] = {}  # millions of rows and their samples take too much beside each other
     check_named(path, ((row.id, *cell) for row in rows for cell in row.files.items()))
-    return Manifest(path, rows, tuple(used), tuple(labels))
+    return Manifest(path, rows, tuple(used), tuple(labels), group)
 
 
 def label_columns(
-    path: Path, table: Table, label: str, option: str = "data.label", streams: Collection[str] = ()
+    path: Path, table: Table, label: str, option: str = "data.label", others: Collection[str] = ()
 ) -> list[str]:
     """One column, or several joined by +, in any case; a column may have + in its own name. Without a column `label`,
-    the only one that may hold labels (see `only_label`), which none of the `streams` does.
+    the only one that may hold labels (see `only_label`), which none of the `others` does.
 
     Raises ValueError for another one; `option` is where the caller was given the name.
     """
     if label == USUAL and not any(column.lower() == USUAL for column in table.columns):
-        left = [name for name in table.columns if not (name in streams or table.holds(name, FILES))]
+        left = [name for name in table.columns if not (name in others or table.holds(name, FILES))]
         columns = {name: [row[name] for row in table.rows] for name in left if not table.is_text(name)}
         label = only_label(columns, f"{path}: ", _FLAGS.get(option, option)) or label
     names = [label] if label in table.columns else [name.strip() for name in label.split(JOIN)]
@@ -110,16 +124,32 @@ def label_columns(
     return names
 
 
-def _chosen(path: Path, table: Table, labels: Sequence[str], modalities: Sequence[str]) -> list[str]:
-    available = [name for name in table.columns if name not in ("id", "split", "group", *(labels or ["label"]))]
+def group_column(
+    path: Path, table: Table, group: str, streams: Collection[str] = (), option: str = "data.group"
+) -> str:
+    """The column, in any case; empty if it is the usual one and not there.
+
+    Raises ValueError for another one that is absent, or one that holds files: `option` is where the caller was given
+    its name."""
+    written = {column.lower(): column for column in table.columns}
+    name = group if group in table.columns else written.get(group.lower(), "")
+    if not name and group != GROUP:
+        raise ValueError(f"{path}: {option}: {unknown('column', group, table.columns)}")
+    if name and (name in streams or table.holds(name, FILES)):
+        raise ValueError(f"{path}: {option} is {name}, a column of files; rename it {GROUP!r}, which is never one")
+    return name
+
+
+def _chosen(path: Path, table: Table, others: Sequence[str], modalities: Sequence[str]) -> list[str]:
+    available = [name for name in table.columns if name not in ("id", "split", GROUP, *others)]
     for name in modalities:
         if name not in available:
             raise ValueError(f"{path}: {unknown('modality', name, available)}; modalities are columns of the manifest")
     return sorted(set(modalities))
 
 
-def _guessed(path: Path, table: Table, labels: Sequence[str]) -> list[str]:
-    names = [name for name in table.columns if name not in labels and table.holds(name, FILES)]
+def _guessed(path: Path, table: Table, others: Sequence[str]) -> list[str]:
+    names = [name for name in table.columns if name not in others and table.holds(name, FILES)]
     if not names and (text := next(filter(table.is_text, table.columns), None)):
         raise ValueError(
             f"{path}: column {text!r} holds sentences, not features; `sparsefuse extract` makes features of them, and "
@@ -159,7 +189,9 @@ def _blank(path: Path, table: Table, labels: Sequence[str]) -> None:
         log.warning("%s: labels that say %s are read as empty; if that is a class, rename it", path, found)
 
 
-def _row(path: Path, line: int, cells: dict[str, str], labels: Sequence[str], modalities: Sequence[str]) -> Row:
+def _row(
+    path: Path, line: int, cells: dict[str, str], labels: Sequence[str], modalities: Sequence[str], group: str
+) -> Row:
     split = cells.get("split", "").lower()
     split = _SPLIT_WORDS.get(split, split)
     if split and split not in SPLITS:
@@ -169,4 +201,6 @@ def _row(path: Path, line: int, cells: dict[str, str], labels: Sequence[str], mo
             raise ValueError(f"{path}, line {line}: {name} is {cells[name]!r:.60}; {JOIN} separates labels; rename it")
     named = [cells[name] for name in labels]
     files = {name: cells[name] for name in modalities if cells[name]}
-    return Row(cells["id"], files, JOIN.join(named) if any(named) else "", split, cells.get("group", ""))
+    together = cells.get(group, "")
+    together = "" if together.lower() in BLANK else together
+    return Row(cells["id"], files, JOIN.join(named) if any(named) else "", split, together)

@@ -12,7 +12,7 @@ from sparsefuse.data.check.screen import summary
 from sparsefuse.data.clips import load_clips
 from sparsefuse.data.formats import prepare
 from sparsefuse.data.labelled import unused_people
-from sparsefuse.data.manifest import JOIN, label_columns
+from sparsefuse.data.manifest import GROUP, JOIN, group_column, label_columns
 from sparsefuse.experiments.auto import auto
 from sparsefuse.experiments.clock import Clock
 from sparsefuse.experiments.refit import refit as train_again
@@ -44,6 +44,7 @@ def fit(
     method: str = "sft",
     out: str | Path = "runs/fit",
     label: str = "label",
+    group: str = GROUP,
     features: Mapping[str, Mapping[str, Any]] | Usual = "auto",
     recipe: Recipe = "auto",
     refit: bool = False,
@@ -57,9 +58,10 @@ def fit(
 
     `source`: a folder per class, or a manifest of media, readings, text or features. The files decide what is extracted
     (`default_features`), unless `features` says; "auto" takes pretrained encoders that are installed, "raw" does not,
-    and a rerun takes what the run began with. `method` auto tries several (see `auto`) and keeps the best on the
-    validation split, which alone is tested: of those that cost `gmacs` a clip at most, within `time_limit` (seconds, or
-    20m, 1.5h), extraction and earlier calls included. `recipe`: how training and augmentation are set; with less than
+    and a rerun takes what the run began with. `group`: the manifest's column of what must stay within one split, as a
+    person. `method` auto tries several (see `auto`) and keeps the best on the validation split, which alone is
+    tested: of those that cost `gmacs` a clip at most, within `time_limit` (seconds, or 20m, 1.5h), extraction and
+    earlier calls included. `recipe`: how training and augmentation are set; with less than
     500 clips, batches are of 8 all the same. `epochs` 0: the recipe's, or 40 of few clips, 20 of many. `refit`: the
     scored model is trained once more, on the clips that validated it, too; then OUT-refit is returned. `jobs`:
     processes that extract, or runs at a time; 0 = one per core.
@@ -71,17 +73,25 @@ def fit(
     clock = Clock.begin(out / "clock.json", time_limit)
     manifest = prepare("folders", source, out / "clips") if source.is_dir() else source
     table = read_table(manifest)
-    label = JOIN.join(label_columns(manifest, table, label, "--label"))
-    if person := unused_people(table.columns):
-        log.warning("clips of one %s may be in two splits; rename the column 'group', and each stays in one", person)
+    apart = group_column(manifest, table, group, option="--group")
+    labels = label_columns(manifest, table, label, "--label", others=[apart])
+    label = JOIN.join(labels)
+    if person := unused_people(table.columns, apart):
+        log.warning("clips of one %s may be in two splits; --group %s keeps them in one", person, person)
     if features == "auto" and RunFolder(out).started:
         features = RunFolder(out).read(Config).features
     if isinstance(features, str) or not features:
         wanted = features if isinstance(features, str) else "auto"
-        features = default_features(table, manifest.parent, wanted, tables=True, label=label)
+        features = default_features(table, manifest.parent, wanted, tables=True, others=[*labels, apart])
     usual = {"epochs": 40, "batch_size": 8} if len(table.rows) < FEW else {}
     config = Config.load(
-        data={"manifest": str(manifest), "label": label, "max_length": LONGEST, "leaks": "warn"},  # `check` says them
+        data={
+            "manifest": str(manifest),
+            "label": label,
+            "group": apart or group,
+            "max_length": LONGEST,
+            "leaks": "warn",  # `check` says them
+        },
         method="sft" if method == "auto" else method,
         features={name: dict(spec) for name, spec in features.items()},
         train={**usual, **SETTINGS.get(recipe, {}).get("train", {}), **({"epochs": epochs} if epochs else {})},

@@ -118,7 +118,11 @@ def modalities_of(config: Config, root: Path) -> tuple[str, ...]:
     if data.task in PIXEL_TASKS:
         return read_rows(data, root).modalities
     listing = read_manifest(
-        root / data.manifest, label=data.label, separator=data.separator, modalities=data.modalities
+        root / data.manifest,
+        label=data.label,
+        separator=data.separator,
+        modalities=data.modalities,
+        group=data.group,
     )
     return listing.modalities
 

@@ -2,7 +2,7 @@
 
 import logging
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, get_args
@@ -33,14 +33,14 @@ _ENCODERS = {
 
 
 def default_features(
-    table: Table, root: Path, usual: Usual = "raw", *, tables: bool = False, label: str = "label"
+    table: Table, root: Path, usual: Usual = "raw", *, tables: bool = False, others: Collection[str] = ("label",)
 ) -> dict[str, dict[str, Any]]:
     """Entries of `features` for a manifest: `raw`; with `auto` those of encoders in their place, where they are
-    installed; with `raw,auto` both. Raises ValueError for another name, ImportError for `raw,auto` if none is
-    installed."""
+    installed; with `raw,auto` both. Sentences in the columns `others` are no stream. Raises ValueError for another
+    name, ImportError for `raw,auto` if none is installed."""
     if usual not in get_args(Usual):
         raise ValueError(unknown("features", str(usual), get_args(Usual)))
-    raw = _raw(table, root, tables=tables, label=label)
+    raw = _raw(table, root, tables=tables, others=others)
     if usual == "raw":
         return raw
     encoded = {name: _encoded(name, spec) for name, spec in raw.items()}
@@ -70,9 +70,9 @@ def _encoded(name: str, spec: dict[str, Any]) -> dict[str, Any]:
     return {"extractor": extractor, "source": spec["source"], "model": model}
 
 
-def _raw(table: Table, root: Path, *, tables: bool, label: str) -> dict[str, dict[str, Any]]:
+def _raw(table: Table, root: Path, *, tables: bool, others: Collection[str]) -> dict[str, dict[str, Any]]:
     """Films and pictures give frames, ten a second; sound a spectrogram, that of films if there is no other; text its
-    words, hashed, be they in files or in the cells themselves (not in those of `label`). With `tables`, .csv files are
+    words, hashed, be they in files or in the cells themselves (not in those of `others`). With `tables`, .csv files are
     a sensor's readings, in windows where it is known how fast they come, and a column called time is none; without,
     they are features. Columns of features are left alone."""
     chosen: dict[str, dict[str, Any]] = {}
@@ -87,7 +87,7 @@ def _raw(table: Table, root: Path, *, tables: bool, label: str) -> dict[str, dic
             chosen[_name(column)] = {"extractor": "text", "source": column}
         elif tables and table.holds(column, TABLES):
             chosen[_name(column)] = {"extractor": "series", "source": column, **_readings(table, column, root)}
-        elif column != label and table.is_text(column):
+        elif column not in others and table.is_text(column):
             chosen[_name(column)] = {"extractor": "text", "source": column}
     if films and not sounds and "audio" not in table.columns:
         chosen["audio"] = {"extractor": "spectrogram", "source": films[-1]}

@@ -14,7 +14,7 @@ from sparsefuse.config_pixels import PIXEL_TASKS
 from sparsefuse.data.batches import LengthBuckets
 from sparsefuse.data.dataset import ClipDataset
 from sparsefuse.data.fingerprint import difference, fingerprints
-from sparsefuse.data.manifest import Row, read_manifest
+from sparsefuse.data.manifest import GROUP, Row, read_manifest
 from sparsefuse.data.prepare import prepare
 from sparsefuse.data.split import split_rows
 from sparsefuse.inference.pixels.evaluate import evaluate_pixels
@@ -95,7 +95,13 @@ def open_run(
     predictor = load(run, device=device, trust_code=trust_code)
     data = RunFolder(run).read(Config).data
     path = manifest or Path(data.manifest)
-    listing = read_manifest(path, label=data.label, separator=data.separator, modalities=list(predictor.model.features))
+    listing = read_manifest(
+        path,
+        label=data.label,
+        separator=data.separator,
+        modalities=list(predictor.model.features),
+        group=GROUP if manifest else data.group,  # of another manifest, which is not divided, none is needed
+    )
     rows: dict[str, list[Row]] = {"all": listing.rows}
     if manifest is None:
         rows = {split: split_rows(listing, data.split, predictor.labels.task)[split]}

@@ -130,7 +130,11 @@ def facts(config: Config, plan: dict[str, list[Entry]], clip: ClipFacts) -> dict
 def check_classes(data: Data, root: Path) -> None:
     """Raises ValueError unless clips have one class each, all with training clips; warns of untested classes."""
     manifest = read_manifest(
-        root / data.manifest, label=data.label, separator=data.separator, modalities=data.modalities
+        root / data.manifest,
+        label=data.label,
+        separator=data.separator,
+        modalities=data.modalities,
+        group=data.group,
     )
     task = task_of(data.task, (row.label for row in manifest.rows), manifest.labels)
     if task != "class":

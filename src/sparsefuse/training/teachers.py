@@ -103,7 +103,9 @@ def lesson(config: Config, clips: Clips, student: FusionModel) -> Lesson:
             "be the same"
         )
     features, path = joined.facts.features, Path(data.manifest)
-    listing = read_manifest(path, label=data.label, separator=data.separator, modalities=list(features))
+    listing = read_manifest(
+        path, label=data.label, separator=data.separator, modalities=list(features), group=data.group
+    )
     ids = {split: {row.id for row in part.rows} for split, part in clips.splits.items()}
     by_split = {split: [row for row in listing.rows if row.id in ids[split]] for split in ids}
     own = {split: _found(rows, path, labels, features) for split, rows in by_split.items() if rows}

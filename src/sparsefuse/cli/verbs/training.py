@@ -13,6 +13,7 @@ def fit(
     method: str = "sft",
     out: Path = Path("runs/fit"),
     label: str = "label",
+    group: str = "group",
     features: dict[str, dict[str, Any]] | Usual = "auto",
     recipe: Recipe = "auto",
     refit: bool = False,
@@ -30,6 +31,7 @@ def fit(
             validation split is kept
         out: the run folder; check.html and report.html, clips/ and features/ are in it too
         label: column of a manifest's labels; without one called label, the only one that may be it is taken
+        group: column of a manifest that keeps clips in one split: all of a person, or of a film they were cut from
         features: what to extract: auto = by pretrained encoders where they are installed, else as raw; raw = pixels,
             spectrograms and words; raw,auto = both; or options of one modality, as --features.imu.time ms
         recipe: settings of training: paper = the SFT paper's; small = for a few hundred clips, with noise and hidden
@@ -47,7 +49,8 @@ def fit(
 
     training: dict[str, Any] = {"recipe": recipe, "refit": refit, "epochs": epochs, "seed": seed}
     choice: dict[str, Any] = {"gmacs": gmacs, "time_limit": time_limit, "jobs": jobs}
-    run = fit(source, method=method, out=out, label=label, features=features, **training, **choice)
+    columns: dict[str, Any] = {"label": label, "group": group}
+    run = fit(source, method=method, out=out, features=features, **columns, **training, **choice)
     manifest = out / "clips" / "manifest.csv" if source.is_dir() else source
     print_next(run, manifest)
 

@@ -58,7 +58,11 @@ def export_features(data: Data, root: Path, out: Path, format: Format) -> Bundle
         raise FileExistsError(f"{out} exists and is not empty; choose another folder, or remove it")
     writer = importlib.import_module(f"sparsefuse.data.bundle.{format}")
     manifest = read_manifest(
-        root / data.manifest, label=data.label, separator=data.separator, modalities=data.modalities
+        root / data.manifest,
+        label=data.label,
+        separator=data.separator,
+        modalities=data.modalities,
+        group=data.group,
     )
     task = task_of(data.task, (row.label for row in manifest.rows), manifest.labels)
     splits = split_rows(manifest, data.split, task)

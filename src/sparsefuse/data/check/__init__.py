@@ -28,7 +28,7 @@ from sparsefuse.data.classes import read_class_lists
 from sparsefuse.data.contents import Fault, Span
 from sparsefuse.data.labels import task_of
 from sparsefuse.data.lengths import WHOLE, Lengths
-from sparsefuse.data.manifest import Manifest, Row, read_manifest
+from sparsefuse.data.manifest import JOIN, Manifest, Row, read_manifest
 from sparsefuse.data.prepare import Prepared, prepare
 from sparsefuse.data.split import split_rows
 from sparsefuse.data.stems import Proposal, made_by, stems_for
@@ -60,10 +60,12 @@ def check(
         modalities = data.modalities
         if not modalities and any(map(tables.get, table.columns)):  # sensors' files may have any suffix
             modalities = [name for name in table.columns if tables.get(name) or table.holds(name, FILES)]
-        texts = [name for name in _texts(table, data.label) if not tables.get(name)]
+        texts = [name for name in _texts(table, data) if not tables.get(name)]
         if not modalities and texts:
             modalities = [*(name for name in table.columns if table.holds(name, FILES)), *texts]
-        manifest = read_manifest(path, label=data.label, separator=data.separator, modalities=modalities)
+        manifest = read_manifest(
+            path, label=data.label, separator=data.separator, modalities=modalities, group=data.group
+        )
     except ValueError as error:
         return Report(str(path), num_rows, problems=[broken("manifest", str(error))])
     segments = read_segments(table)
@@ -115,11 +117,12 @@ def check(
     )
 
 
-def _texts(table: Table, label: str) -> list[str]:
+def _texts(table: Table, data: Data) -> list[str]:
     """Columns of sentences, where there are no features yet: beside these they are notes."""
     if any(table.holds(name, FEATURES - TABLES) for name in table.columns):
         return []
-    return [name for name in table.columns if table.is_text(name) and name not in (label, *label.split("+"))]
+    others = (data.label, *data.label.split(JOIN), data.group)
+    return [name for name in table.columns if table.is_text(name) and name not in others]
 
 
 def _prepared(

@@ -25,7 +25,9 @@ def _taken_for(column: str, table: Table, manifest: Manifest, files: Files) -> s
     usual = kinds.most_common(1)[0][0] if kinds else ""
     if column in manifest.labels:
         return "label"
-    if column in ("id", "split", "group", "start", "end"):
+    if column == manifest.group:
+        return "group"
+    if column in ("id", "split", "start", "end"):
         return column
     if column in files.tables:
         return f"readings ({usual})"
@@ -35,8 +37,8 @@ def _taken_for(column: str, table: Table, manifest: Manifest, files: Files) -> s
         return next((f"{kind} ({usual})" for kind, of in _MEDIA.items() if usual in of), f"media ({usual})")
     if column in files.unread:
         return "sentences" if table.is_text(column) else f"files of an extractor ({usual})"
-    if column == unused_people(table.columns):
-        return "ignored; call it 'group', and each one's clips stay within one split"
+    if column == unused_people(table.columns, manifest.group):
+        return f"ignored; data.group={column} keeps each one's clips within one split"
     near = difflib.get_close_matches(column, set(_KNOWN) - set(table.columns), n=1)
     return f"ignored{f'; did you mean {near[0]!r}?' if near else ''}"
 

@@ -197,5 +197,6 @@ def _taken_for(columns: Sequence[str], opened: Opened) -> dict[str, str]:
         elif stream:
             taken[column] = f"pictures ({kind}{unit})"
         else:
-            taken[column] = column if column in ("id", "split", "group") else "ignored"
+            own = {opened.manifest.group: "group", "id": "id", "split": "split"}
+            taken[column] = own.get(column, "ignored")
     return taken

@@ -26,8 +26,8 @@ def read_rows(data: Data, root: Path) -> Manifest:
     path = root / data.manifest
     table = numbered(read_table(path))
     label = _label(path, table, data)
-    streams = data.modalities or _streams(path, table, label)
-    manifest = read_manifest(path, label=label, modalities=streams)
+    streams = data.modalities or _streams(path, table, [label, data.group])
+    manifest = read_manifest(path, label=label, modalities=streams, group=data.group)
     check_named(path, ((row.id, label, row.label) for row in manifest.rows if row.label))
     return manifest
 
@@ -48,8 +48,8 @@ def _label(path: Path, table: Table, data: Data) -> str:
     return label_columns(path, table, name)[0]
 
 
-def _streams(path: Path, table: Table, label: str) -> Sequence[str]:
-    others = [name for name in table.columns if name not in (label, *TARGETS)]
+def _streams(path: Path, table: Table, no_streams: Sequence[str]) -> Sequence[str]:
+    others = [name for name in table.columns if name not in (*no_streams, *TARGETS)]
     streams = [name for name in others if table.holds(name, PICTURES)]
     if not streams:
         raise ValueError(
