@@ -106,41 +106,41 @@ def test_scores_are_those_of_a_slow_loop():
         each = [slow_average_precision(found, known, label, threshold) for label in (0, 1)]
         assert min(each) > 0.1
         assert max(each) < 0.95
-        assert [result[f"ap_{name}_{c}"] for c in CLASSES[:2]] == pytest.approx(each, abs=1e-6)
-        assert result[f"map_{name}"] == pytest.approx(sum(each) / 2, abs=1e-6)
-        assert f"ap_{name}_lamp" not in result
+        assert [result[f"ap{name}_{c}"] for c in CLASSES[:2]] == pytest.approx(each, abs=1e-6)
+        assert result[f"map{name}"] == pytest.approx(sum(each) / 2, abs=1e-6)
+        assert f"ap{name}_lamp" not in result
 
 
 CUBE = torch.tensor([0.0, 0, 0, 1, 1, 1, 0])
 FAR = torch.tensor([9.0, 0, 0, 1, 1, 1, 0])
 
 
-def map_25(found, known):
+def map25(found, known):
     scores = DetectionScores(CLASSES)
     scores.update(boxes(found), boxes(known))
-    return scores.compute()["map_25"]
+    return scores.compute()["map25"]
 
 
 def test_scores_by_hand():
     truth = [(CUBE, 0, 1.0), (FAR, 0, 1.0)]
     both = [(CUBE, 0, 0.9), (FAR, 0, 0.8)]
-    assert map_25([both], [truth]) == 1
-    assert map_25([both[:1]], [truth]) == 0.5
-    assert map_25([[]], [truth]) == 0
-    assert map_25([[(CUBE, 1, 0.9)]], [truth]) == 0  # another class
+    assert map25([both], [truth]) == 1
+    assert map25([both[:1]], [truth]) == 0.5
+    assert map25([[]], [truth]) == 0
+    assert map25([[(CUBE, 1, 0.9)]], [truth]) == 0  # another class
     # the same box twice is wrong the second time: precision 1, 1/2, 2/3 at recall 1/2, 1/2, 1
-    assert map_25([[both[0], (CUBE, 0, 0.85), both[1]]], [truth]) == pytest.approx(0.5 + 0.5 * 2 / 3)
+    assert map25([[both[0], (CUBE, 0, 0.85), both[1]]], [truth]) == pytest.approx(0.5 + 0.5 * 2 / 3)
     # scored for every class: the wrong class is only behind
-    assert map_25([[*both, (CUBE, 1, 0.1), (FAR, 1, 0.1)]], [truth]) == 1
+    assert map25([[*both, (CUBE, 1, 0.1), (FAR, 1, 0.1)]], [truth]) == 1
     # classes count alike, however many boxes they have
-    assert map_25([both], [[*truth, (CUBE, 1, 1.0)]]) == 0.5
+    assert map25([both], [[*truth, (CUBE, 1, 1.0)]]) == 0.5
 
 
 def test_a_box_turned_by_an_eighth_is_not_the_same_box():
     long = torch.tensor([0.0, 0, 0, 4, 0.4, 1, 0])
     turned = torch.tensor([0.0, 0, 0, 4, 0.4, 1, math.pi / 2])
-    assert map_25([[(turned, 0, 1.0)]], [[(long, 0, 1.0)]]) == 0
+    assert map25([[(turned, 0, 1.0)]], [[(long, 0, 1.0)]]) == 0
 
 
 def test_nothing_known_is_no_score():
-    assert math.isnan(map_25([[(CUBE, 0, 1.0)]], [[]]))
+    assert math.isnan(map25([[(CUBE, 0, 1.0)]], [[]]))

@@ -1,6 +1,6 @@
 """Scores of boxes in space: average precision as PASCAL VOC counts it (Everingham et al. 2010), with oriented overlap.
 
-    boxes found and boxes known, scene by scene -> map_25, map_50, and ap_25_<class>, ap_50_<class>
+    boxes found and boxes known, scene by scene -> map25, map50, and ap25_<class>, ap50_<class>
 
 Of a class all boxes found are taken by score, over all scenes. One counts if the known box of its class and scene that
 it overlaps most, by more than the threshold, was not found before. Precision is made never to rise with recall, from
@@ -60,8 +60,8 @@ class DetectionScores:
         for threshold in self.thresholds:
             name = f"{round(100 * threshold)}"
             each = {c: self._average_precision(i, threshold) for i, c in enumerate(self.classes) if self._known[i]}
-            scores[f"map_{name}"] = sum(each.values()) / len(each) if each else float("nan")
-            scores |= {f"ap_{name}_{c}": value for c, value in each.items()}
+            scores[f"map{name}"] = sum(each.values()) / len(each) if each else float("nan")
+            scores |= {f"ap{name}_{c}": value for c, value in each.items()}
         return scores
 
     def _average_precision(self, label: int, threshold: float) -> float:

@@ -71,6 +71,10 @@ METRICS = {
     "macc": Metric("mAcc"),
     "pix_acc": Metric("Pixel accuracy"),
     "iou": Metric("IoU"),
+    "map25": Metric("mAP@.25"),
+    "map50": Metric("mAP@.5"),
+    "ap25": Metric("AP@.25"),
+    "ap50": Metric("AP@.5"),
     "mae": Metric("MAE", share=False, higher_is_better=False),
     "mse": Metric("MSE", share=False, higher_is_better=False),
     "psnr": Metric("PSNR", share=False),
@@ -80,11 +84,11 @@ METRICS = {
 UNITS = {"gmacs": "GMACs", "parameters": "parameters", "memory_mb": "MB", "latency_ms": "ms"}
 """Those of the costs that a budget limits."""
 MAIN_METRIC = {"class": "top1", "multilabel": "map", "heads": "top1", "regression": "mae"}
-MAIN_METRIC |= {"segment": "miou", "translate": "mae"}
+MAIN_METRIC |= {"segment": "miou", "translate": "mae", "detect": "map25"}
 
 
 def metric(name: str) -> Metric:
-    """How a metric is shown, that of one head, stream or class too (`top1_verb`, `miou_depth`, `iou_wall`)."""
+    """How a metric is shown, that of one head, stream or class too (`top1_verb`, `miou_depth`, `ap25_crate`)."""
     if name in METRICS:
         return METRICS[name]
     main = next((known for known in METRICS if name.startswith(f"{known}_")), "")

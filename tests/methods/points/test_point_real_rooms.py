@@ -60,4 +60,4 @@ def test_two_real_rooms_are_learned_by_heart(method):
     with torch.no_grad():
         outputs = model.eval()(cloud, pictures, cameras)
     scores.update(model.boxes(outputs, every_class=True), known)
-    assert scores.compute()["map_25"] >= 0.95
+    assert scores.compute()["map25"] >= 0.95

@@ -158,5 +158,5 @@ def test_two_scenes_are_learned_by_heart(method):
         outputs = model.eval()(points, x, cameras)
     scores = DetectionScores(("red", "green"))
     scores.update(model.boxes(outputs, every_class=True), boxes)
-    assert scores.compute()["map_25"] > 0.99
+    assert scores.compute()["map25"] > 0.99
     assert math.isfinite(loss.item())
