@@ -44,6 +44,7 @@ ORDER = [
     *(
         "features",
         "methods",
+        "scene_checks",
         "pixel_checks",
         "config_checks",
         "cost",

@@ -1,13 +1,10 @@
 """Checks the configuration of a task on pixels before any file is read: its numbers, its method, and what it may not
 set."""
 
-from collections.abc import Iterable
-from typing import Any
-
 from sparsefuse.config import Config
 from sparsefuse.config_pixels import PIXEL_TASKS, PictureStream, Pixels
-from sparsefuse.errors import unknown
-from sparsefuse.methods.pixels import methods, option_names
+from sparsefuse.methods import pixels as pixels_methods
+from sparsefuse.scene_checks import check_classes, check_foreign, check_methods, check_size
 
 _CLIPS_ONLY = {
     "data.separator": "a pixel has one class",
@@ -49,31 +46,11 @@ def check_pixels(config: Config) -> None:
                 f"pixels is set, data.task is {task}; it is for {' and '.join(PIXEL_TASKS)}: set data.task"
             )
         return
-    _check_foreign(config)
+    check_foreign(config, _CLIPS_ONLY, "pictures")
     _check_numbers(pixels)
     _check_task(task, pixels)
-    _check_method(config)
-
-
-def _check_foreign(config: Config) -> None:
-    usual = Config()
-    for place, instead in _CLIPS_ONLY.items():
-        if _at(config, place) != _at(usual, place):
-            by = "" if config.recipe in ("auto", "paper") else f" (recipe {config.recipe} may have set it)"
-            raise ValueError(
-                f"{place} is {_at(config, place)!s:.60}{by}, which has no meaning for data.task="
-                f"{config.data.task}: {instead}"
-            )
-    alpha = config.train.mixup_alpha
-    if alpha not in (0, usual.train.mixup_alpha):
-        raise ValueError(f"train.mixup_alpha is {alpha:g}, but there is no mixup of pictures; leave it out")
-
-
-def _at(config: Config, place: str) -> Any:
-    value: Any = config
-    for name in place.split("."):
-        value = getattr(value, name)
-    return value
+    check_methods(config, pixels_methods, "on pixels")
+    _check_options(config)
 
 
 def _check_numbers(pixels: Pixels) -> None:
@@ -83,13 +60,7 @@ def _check_numbers(pixels: Pixels) -> None:
     for name in _SHARES:
         if not 0 <= getattr(pixels, name) <= 1:
             raise ValueError(f"pixels.{name} is {getattr(pixels, name):g}; expected a probability, 0 to 1")
-    for name in ("height", "width"):
-        if not 0 <= getattr(pixels, name) <= 100_000:
-            raise ValueError(f"pixels.{name} is {getattr(pixels, name)}; expected pixels, 100,000 at most")
-    if bool(pixels.height) != bool(pixels.width):
-        raise ValueError(
-            f"pixels.height is {pixels.height} and pixels.width {pixels.width}; set both, or neither (0 = as they are)"
-        )
+    check_size("pixels", pixels.height, pixels.width)
     if not 0 <= pixels.adversarial < 1e6 or not 0 < pixels.adversarial_lr < 1e6:
         raise ValueError(
             f"pixels.adversarial is {pixels.adversarial:g}, its rate {pixels.adversarial_lr:g}; expected 0 or "
@@ -121,11 +92,7 @@ def _check_task(task: str, pixels: Pixels) -> None:
             )
         if pixels.adversarial:
             raise ValueError(f"pixels.adversarial is {pixels.adversarial:g}, data.task is segment; it is for translate")
-        twice = sorted({name for name in pixels.classes if pixels.classes.count(name) > 1})
-        if twice or not all(pixels.classes):
-            raise ValueError(
-                f"pixels.classes names {twice[0]!r:.60} twice" if twice else "pixels.classes has an empty name"
-            )
+        check_classes("pixels", pixels.classes)
         if 0 <= pixels.ignore < len(pixels.classes):
             raise ValueError(
                 f"pixels.ignore is {pixels.ignore}, the number of class {pixels.classes[pixels.ignore]!r:.60}; set it "
@@ -137,23 +104,8 @@ def _check_task(task: str, pixels: Pixels) -> None:
         raise ValueError("pixels.target has brightness, contrast or noise; a target stays as it is")
 
 
-def _check_method(config: Config) -> None:
-    """The method, and names under `options`: methods on pixels, or `all`; below them the options of that method."""
-    every = {method: option_names(method) for method in methods()}
-    if config.method not in every:
-        raise ValueError(f"data.task is {config.data.task}: {unknown('method on pixels', config.method, every)}")
+def _check_options(config: Config) -> None:
+    """The task is an option of every method, but not the configuration's."""
     for method, options in config.options.items():
-        if method == "all":
-            _check_names("option of all methods on pixels:", options, {n for names in every.values() for n in names})
-        elif method in every:
-            _check_names(f"option of {method} on pixels", options, every[method])
-        else:
-            raise ValueError(f"options: {unknown('method on pixels', method, ['all', *every])}")
         if "task" in options:
             raise ValueError(f"options.{method}.task is {options['task']!r:.60}: it is as data.task says; leave it out")
-
-
-def _check_names(kind: str, names: Iterable[str], available: Iterable[str]) -> None:
-    for name in names:
-        if name not in available:
-            raise ValueError(unknown(kind, name, available))
