@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 from sparsefuse.config_pixels import Pixels, PixelTask
+from sparsefuse.config_points import Points, PointTask
 from sparsefuse.recipe import SETTINGS, Recipe
 
 Task = Literal["class", "multilabel", "heads", "regression"]
 """what is predicted of a clip"""
-AnyTask = Literal[Task, PixelTask]
+AnyTask = Literal[Task, PixelTask, PointTask]
 """the same, or of a scene"""
 Usual = Literal["raw", "auto", "raw,auto"]
 """what is extracted where nobody says which features: pixels, spectrograms and words; what pretrained encoders that are
@@ -133,9 +134,9 @@ class Data:
     label: str = "label"
     """the column that holds the label, or several joined by +, whose labels are all to be predicted: verb+noun. If
     there is no column `label`, the only one that may hold labels is taken"""
-    task: Literal["auto", "class", "multilabel", "heads", "regression", "segment", "translate"] = "auto"
+    task: Literal["auto", "class", "multilabel", "heads", "regression", "segment", "translate", "detect"] = "auto"
     """one class; several classes separated by |; one class in each of several columns; a number; a class per pixel; a
-    picture from pictures. auto: read from the labels (a number is a class if whole)"""
+    picture from pictures; boxes in space. auto: read from the labels (a number is a class if whole)"""
     group: str = "group"
     """the column of what must stay within one split when splits are drawn: a person, a film that clips were cut from;
     a manifest without a column `group` has none"""
@@ -302,6 +303,8 @@ class Config:
     the latter as NAME_encoder"""
     pixels: Pixels = field(default_factory=Pixels)
     """for data.task segment and translate"""
+    points: Points = field(default_factory=Points)
+    """for data.task detect"""
     train: Train = field(default_factory=Train)
     recipe: Recipe = "auto"
     """what is not set is as in the SFT paper, or as suits small sets (hundreds of clips) or large ones; docs/data.md

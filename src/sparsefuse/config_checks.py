@@ -6,11 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 from sparsefuse.config import Config, ConfigLike, check_ranges
 from sparsefuse.config_pixels import PIXEL_TASKS
+from sparsefuse.config_points import POINT_TASKS
 from sparsefuse.errors import unknown
 from sparsefuse.features import PLACE, build
 from sparsefuse.files.typed import plain
 from sparsefuse.methods import BASELINE, methods, option_names
 from sparsefuse.pixel_checks import check_pixels
+from sparsefuse.point_checks import check_points
 from sparsefuse.recipe import SETTINGS
 
 if TYPE_CHECKING:
@@ -42,6 +44,7 @@ def check_config(config: Config) -> None:
         raise ValueError("no manifest given: --data.manifest FILE, or a YAML with data: {manifest: ...}")
     check_ranges(config)
     check_pixels(config)
+    check_points(config)
     if config.train.warmup_epochs and config.train.warmup_epochs >= config.train.epochs:
         raise ValueError(
             f"train.warmup_epochs is {config.train.warmup_epochs} of {config.train.epochs} epochs: the rate would not "
@@ -69,7 +72,7 @@ def check_config(config: Config) -> None:
     split = config.data.split
     if split.k and (split.folds or split.test_groups or split.by == "given"):
         raise ValueError(f"data.split.k is {split.k}, so folds are drawn; leave out folds, test_groups and by=given")
-    if config.data.task not in PIXEL_TASKS:
+    if config.data.task not in (*PIXEL_TASKS, *POINT_TASKS):
         _check_options(config)
     for modality, spec in _specs(config).items():
         _check_features(modality, spec)
