@@ -12,7 +12,7 @@ from sparsefuse.data.check.ids import bad_ids, some
 from sparsefuse.data.check.leaks import same_groups
 from sparsefuse.data.check.report import Report, Size, Spread, in_order
 from sparsefuse.data.check.rules import Problem, broken
-from sparsefuse.data.pixels.dataset import Kept
+from sparsefuse.data.kept import Kept
 from sparsefuse.data.pixels.leaks import same_pictures
 from sparsefuse.data.pixels.load import Opened, check_present, coarse, open_scenes
 from sparsefuse.data.pixels.read import channels_of

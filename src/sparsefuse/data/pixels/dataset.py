@@ -7,31 +7,12 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from sparsefuse.config_pixels import PictureStream
+from sparsefuse.data.kept import Kept
 from sparsefuse.data.manifest import Row
 from sparsefuse.data.pixels.read import normalised
 from sparsefuse.data.pixels.sample import Loaded, Loads, Reader
 from sparsefuse.data.pixels.scenes import Scene
 from sparsefuse.files.skipped import Unusable
-
-
-class Kept:
-    """Samples that stay in memory, as they were read: the first ones, while there is room."""
-
-    def __init__(self, megabytes: int) -> None:
-        self._room = megabytes * 2**20
-        self._loads: dict[str, Loads] = {}
-
-    def add(self, id: str, loads: Loads) -> None:
-        """Keeps a sample's pictures, if there is room. An epoch visits each once, so a later one replaces none."""
-        parts = [part for part in (*loads.streams.values(), loads.target) if isinstance(part, Loaded)]
-        size = sum(part.x.nbytes for part in parts)
-        if size <= self._room:
-            self._room -= size
-            self._loads[id] = loads
-
-    def get(self, id: str) -> Loads | None:
-        """What is kept of a sample."""
-        return self._loads.get(id)
 
 
 class SceneFiles(Dataset[Scene]):
@@ -43,7 +24,7 @@ class SceneFiles(Dataset[Scene]):
         reader: Reader,
         stats: Mapping[str, tuple[Tensor, Tensor]],
         target_stats: tuple[Tensor, Tensor],
-        kept: Kept,
+        kept: Kept[Loads],
     ) -> None:
         self.rows = list(rows)
         self.ids: Sequence[str] = [row.id for row in rows]

@@ -17,8 +17,9 @@ from sparsefuse.config import Config
 from sparsefuse.config_pixels import CHANNELS, PictureStream, Pixels
 from sparsefuse.data.clips import lost_before, tell_problems
 from sparsefuse.data.fingerprint import Fingerprint
+from sparsefuse.data.kept import Kept
 from sparsefuse.data.manifest import Manifest, Row
-from sparsefuse.data.pixels.dataset import Kept, SceneFiles
+from sparsefuse.data.pixels.dataset import SceneFiles
 from sparsefuse.data.pixels.leaks import same_pictures
 from sparsefuse.data.pixels.read import channels_of, common, read_raw
 from sparsefuse.data.pixels.sample import Reader

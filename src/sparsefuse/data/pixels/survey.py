@@ -7,9 +7,9 @@ from typing import NamedTuple
 import torch
 
 from sparsefuse.config_pixels import PictureStream, Pixels
+from sparsefuse.data.kept import Kept
 from sparsefuse.data.manifest import Row
-from sparsefuse.data.pixels.dataset import Kept
-from sparsefuse.data.pixels.sample import Loaded, Reader, measured
+from sparsefuse.data.pixels.sample import Loaded, Loads, Reader, measured
 from sparsefuse.data.prepare import Losses, watched
 from sparsefuse.data.reading import THREADS
 from sparsefuse.data.stats import Moments
@@ -45,7 +45,7 @@ class Found(NamedTuple):
     """of a label picture: number -> pixels"""
 
 
-def survey(splits: Mapping[str, Sequence[Row]], reader: Reader, kept: Kept) -> dict[str, list[Found]]:
+def survey(splits: Mapping[str, Sequence[Row]], reader: Reader, kept: Kept[Loads]) -> dict[str, list[Found]]:
     """Reads every row, those of training first, and keeps what there is room for."""
     found: dict[str, list[Found]] = {split: [] for split in splits}
     tasks = [(split, row) for split, rows in splits.items() for row in rows]
@@ -56,9 +56,10 @@ def survey(splits: Mapping[str, Sequence[Row]], reader: Reader, kept: Kept) -> d
     return found
 
 
-def _look(row: Row, reader: Reader, kept: Kept) -> Found:
+def _look(row: Row, reader: Reader, kept: Kept[Loads]) -> Found:
     loads = reader.read(row)
-    kept.add(row.id, loads)
+    parts = [part for part in (*loads.streams.values(), loads.target) if isinstance(part, Loaded)]
+    kept.add(row.id, loads, sum(part.x.nbytes for part in parts))
     streams = {name: _facts(loaded, reader.streams[name]) for name, loaded in loads.streams.items()}
     target, numbers = _facts(loads.target, reader.target), dict[int, int]()
     if reader.target is None and isinstance(loads.target, Loaded):

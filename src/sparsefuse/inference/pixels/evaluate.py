@@ -10,7 +10,8 @@ from torch import Tensor
 
 from sparsefuse.config import Config
 from sparsefuse.data.fingerprint import difference
-from sparsefuse.data.pixels.dataset import Kept, SceneFiles
+from sparsefuse.data.kept import Kept
+from sparsefuse.data.pixels.dataset import SceneFiles
 from sparsefuse.data.pixels.load import load_scenes, open_scenes
 from sparsefuse.data.pixels.scenes import SceneDataset
 from sparsefuse.data.pixels.survey import survey, usable
