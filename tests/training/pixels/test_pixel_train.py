@@ -12,7 +12,7 @@ from sparsefuse.runs.folder import RunFolder
 from sparsefuse.runs.pixel_facts import PixelFacts
 from sparsefuse.runs.pixel_weights import load_pixel_model
 from sparsefuse.runs.records import Result
-from sparsefuse.training.pixels.train import _Run
+from sparsefuse.training.pixels.train import PixelRun
 from sparsefuse.training.train import train
 
 
@@ -82,13 +82,13 @@ def test_a_run_that_was_killed_within_an_epoch_is_continued_exactly(
     config = tiny_pixels.config(manifest, method, task=task, **changes)
     one = train(config, tmp_path / "one", measured=False, shown=False)
 
-    def save(self, at, save=_Run.save):
+    def save(self, at, save=PixelRun.save):
         save(self, at)
         if (at.epoch, at.batch) == (1, 2):
             raise Killed
 
     with monkeypatch.context() as patch:
-        patch.setattr(_Run, "save", save)
+        patch.setattr(PixelRun, "save", save)
         with pytest.raises(Killed):
             train(config, tmp_path / "other", measured=False, shown=False)
     other = train(config, tmp_path / "other", measured=False, shown=False, resume=True)
