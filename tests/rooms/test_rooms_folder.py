@@ -90,7 +90,7 @@ def test_configurations_load_and_name_what_is_there(folder):
         assert config.data.label == target
         row = rows_of(folder / "manifest.csv")[0]
         assert {*config.data.modalities, target} <= row.keys()
-        assert config.options == {"all": {"size": "tiny"}}
+        assert config.options["all"] == {"size": "tiny"}
         assert config.train.mixup_alpha == 0
     assert Config.load(folder / "segment.yaml").pixels.classes == list(CLASSES)
 

@@ -7,9 +7,6 @@ from sparsefuse.rooms.settings import Settings
 from sparsefuse.shown import shown
 
 TRAIN = """\
-method: sft
-options:
-  all: {size: tiny}
 train:
   epochs: 16
   batch_size: 16
@@ -47,6 +44,10 @@ pixels:
     rgb: {{kind: color, brightness: 0.2, contrast: 0.2}}
   classes: [{", ".join(CLASSES)}]
   flip: 0.5
+method: sft
+options:
+  all: {{size: tiny}}
+  tokenfusion: {{shared: none, loss: mean}} # so small an encoder cannot read colour and depth alike
 {TRAIN}"""
 
 
@@ -65,4 +66,7 @@ data:
 pixels:
   target: {{kind: color}}
   flip: 0.5
+method: sft
+options:
+  all: {{size: tiny}}
 {TRAIN}"""
