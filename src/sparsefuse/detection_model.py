@@ -16,7 +16,7 @@ from sparsefuse.layers.points.losses import Weights, box_losses, flat_losses, fo
 from sparsefuse.layers.points.nms import suppress
 from sparsefuse.layers.points.nouns import Boxes, Camera, Cloud
 from sparsefuse.layers.points.picture import FlatBoxes, FlatHead, PictureTokens
-from sparsefuse.layers.points.state import Exchanged, SceneState
+from sparsefuse.layers.points.state import Exchanged, SceneState, Views
 from sparsefuse.layers.points.targets import flat_targets, owners, wanted
 from sparsefuse.layers.points.views import views_of
 from sparsefuse.layers.points.vote import Votes
@@ -90,6 +90,10 @@ class DetectionModel(nn.Module):
         views = None
         if self.reads_pictures:
             views = views_of(pictures, cameras, self.frames)
+        return self.read(cloud, views)
+
+    def read(self, cloud: Cloud, views: Views | None) -> Outputs:
+        """The same of pictures that are known to be there."""
         cloud = cloud.zeroed()
         if self.paint is not None:
             cloud = self.paint(cloud, views)

@@ -5,6 +5,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from sparsefuse.layers.ops.tracing import exporting
 from sparsefuse.layers.points.sampling import gather
 
 AT_A_TIME = 1 << 23
@@ -23,6 +24,8 @@ class Balls(NamedTuple):
 @torch.no_grad()
 def ball_query(xyz: Tensor, mask: Tensor, centres: Tensor, centre_mask: Tensor, radius: float, most: int) -> Balls:
     """The first `most` real points xyz (B, N, 3) nearer than `radius` to each real centre (B, K, 3)."""
+    if exporting():
+        return _dense(xyz, mask, centres, centre_mask, radius, most)
     scenes, count = centres.shape[:2]
     numbers = torch.zeros(scenes, count, most, dtype=torch.long, device=xyz.device)
     held = torch.zeros(scenes, count, most, dtype=torch.bool, device=xyz.device)
@@ -42,12 +45,20 @@ def ball_query(xyz: Tensor, mask: Tensor, centres: Tensor, centre_mask: Tensor, 
     return Balls(numbers, held)
 
 
+def _dense(xyz: Tensor, mask: Tensor, centres: Tensor, centre_mask: Tensor, radius: float, most: int) -> Balls:
+    """The same without a step that depends on values, all distances at once."""
+    near = (squares_apart(centres, xyz) < radius**2) & mask[:, None] & centre_mask[..., None]  # (B, K, N)
+    later = torch.arange(xyz.shape[1], 0, -1, dtype=torch.int32, device=xyz.device)  # the first is the largest
+    ranks = torch.where(near, later, 0).topk(min(most, xyz.shape[1]), dim=2).values
+    return Balls(torch.where(ranks > 0, xyz.shape[1] - ranks, 0).long(), ranks > 0)
+
+
 def interpolate(values: Tensor, known: Tensor, known_mask: Tensor, xyz: Tensor) -> Tensor:
     """Values (B, K, D) of real points `known` (B, K, 3) at other points (B, N, 3): means of the three nearest, weighted
     by the inverse of how far they are. 0 where a scene has no point that is known."""
     apart = squares_apart(xyz, known).masked_fill(~known_mask[:, None], torch.inf)
     near, numbers = apart.topk(min(3, known.shape[1]), dim=2, largest=False)  # (B, N, 3)
-    weight = 1 / (near.sqrt() + 1e-8)  # 0 of what is infinitely far
+    weight = 1 / near.clamp_min(1e-16).sqrt()  # 0 of what is infinitely far; exporters drop a sum with 1e-8
     weight = weight / weight.sum(2, keepdim=True).clamp_min(1e-8)
     return (gather(values, numbers) * weight[..., None]).sum(2)
 

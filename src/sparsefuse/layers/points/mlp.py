@@ -3,7 +3,10 @@
 from collections.abc import Sequence
 from itertools import pairwise
 
+import torch
 from torch import Tensor, nn
+
+from sparsefuse.layers.ops.tracing import exporting
 
 
 class PointMlp(nn.Module):
@@ -22,6 +25,8 @@ class PointMlp(nn.Module):
                 nn.init.zeros_(linear.bias)  # pyright: ignore[reportArgumentType]
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        if exporting():  # how many are real must not shape the graph
+            return torch.where(mask[..., None], self.rows(x.flatten(0, -2)).unflatten(0, mask.shape), 0.0)
         return unpacked(self.rows(x[mask]), mask)
 
     def rows(self, rows: Tensor) -> Tensor:

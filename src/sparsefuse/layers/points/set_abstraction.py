@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from sparsefuse.layers.points.grouping import ball_query, interpolate
+from sparsefuse.layers.ops.tracing import exporting
+from sparsefuse.layers.points.grouping import Balls, ball_query, interpolate
 from sparsefuse.layers.points.mlp import PointMlp, unpacked
 from sparsefuse.layers.points.nouns import Cloud
 from sparsefuse.layers.points.sampling import Sample, gather
@@ -25,11 +26,21 @@ class SetAbstraction(nn.Module):
     def forward(self, cloud: Cloud, chosen: Sample) -> Cloud:
         centres = torch.where(chosen.mask[..., None], gather(cloud.xyz, chosen.numbers), 0.0)  # (B, K, 3)
         balls = ball_query(cloud.xyz, cloud.mask, centres, chosen.mask, self.radius, self.most)
+        if exporting():
+            return self._dense(cloud, centres, chosen, balls)
         scene, centre, _ = balls.mask.nonzero(as_tuple=True)  # (R) pairs of a centre and a neighbour
         point = balls.numbers[balls.mask]
         place = (cloud.xyz[scene, point] - centres[scene, centre]) / self.radius
         rows = self.mlp.rows(torch.cat([place, cloud.x[scene, point]], 1))
         x = unpacked(rows, balls.mask, fill=-torch.inf).amax(2)  # (B, K, D)
+        return Cloud(centres, torch.where(chosen.mask[..., None], x, 0.0), chosen.mask)
+
+    def _dense(self, cloud: Cloud, centres: Tensor, chosen: Sample, balls: Balls) -> Cloud:
+        """The same of all places of all balls: how many are taken must not shape a graph."""
+        place = (gather(cloud.xyz, balls.numbers) - centres[:, :, None]) / self.radius  # (B, K, S, 3)
+        pairs = torch.cat([place, gather(cloud.x, balls.numbers)], 3)
+        x = self.mlp.rows(pairs.flatten(0, 2)).unflatten(0, balls.mask.shape)
+        x = torch.where(balls.mask[..., None], x, -torch.inf).amax(2)
         return Cloud(centres, torch.where(chosen.mask[..., None], x, 0.0), chosen.mask)
 
 
