@@ -363,6 +363,9 @@ def test_a_wrong_value_names_the_argument() -> None:
         quick(epochs="many").fit(clips(9))
     with pytest.raises(ValueError, match="unknown task 'clas'; did you mean 'class'"):
         quick(task="clas").fit(clips(9))
+    for task in ("segment", "translate", "detect"):
+        with pytest.raises(ValueError, match=f"task='{task}' is not for a Classifier, which predicts labels of whole"):
+            quick(task=task).fit(clips(9))
 
 
 def test_one_clip_is_predicted_as_a_list_of_it_is(fitted: Classifier) -> None:

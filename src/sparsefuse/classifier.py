@@ -9,11 +9,11 @@ import tempfile
 import weakref
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, cast, get_args
 
 import numpy as np
 
-from sparsefuse.config import Config, Data, Split, Train
+from sparsefuse.config import AnyTask, Config, Data, Split, Task, Train
 from sparsefuse.data.columns import (
     ROW,
     STREAM,
@@ -441,7 +441,12 @@ class Classifier:
                     raise ValueError(nearest("argument", name, known))
 
     def _check_method(self) -> None:
-        """Raises ValueError for a method that is not there, or that lacks an option."""
+        """Raises ValueError for a method that is not there, or that lacks an option, and for tasks of scenes."""
+        if (task := self._given("task")) in get_args(AnyTask) and task not in get_args(Task):
+            raise ValueError(
+                f"task={task!r} is not for a Classifier, which predicts labels of whole clips; give its manifest to "
+                "sparsefuse.train (docs/pixels.md, docs/detect.md)"
+            )
         options = [name for name in self._options if name not in _SETTINGS]
         available = {name for method in self._methods() for name in option_names(method)}
         for name in options:
