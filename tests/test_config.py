@@ -44,6 +44,13 @@ def test_a_manifest_is_a_configuration_too(tmp_path: Path) -> None:
     assert Config.load("clips.csv", method="late") == Config(data=Data(manifest="clips.csv"), method="late")
 
 
+def test_a_mapping_is_a_configuration_too() -> None:
+    found = Config.load({"data": {"manifest": Path("clips.csv")}, "train": {"lr": 0.5}}, train={"epochs": 3})
+    assert found == Config(data=Data(manifest="clips.csv"), train=Train(lr=0.5, epochs=3))
+    with pytest.raises(ValueError, match="is a list; expected a file, a mapping or a sparsefuse"):
+        Config.load(["clips.csv"])  # pyright: ignore[reportArgumentType]
+
+
 def test_nested_records_and_tuples_keep_their_types() -> None:
     data = {"split": {"fractions": (0.6, 0.2, 0.2)}, "spec_augment": {"sound": {"freq": 3}}}
     found = Config.load(data=data).data

@@ -317,7 +317,8 @@ class Config:
 
     @classmethod
     def load(cls, source: "ConfigLike" = None, **changes: object) -> "Config":
-        """The configuration in a YAML file (its paths are relative to its folder), or of a manifest, any other file.
+        """The configuration in a YAML file (its paths are relative to its folder), of a manifest, which any other file
+        is taken for, or in a mapping, as {"data": {"manifest": "clips.csv"}, "method": "late"}.
 
         `changes` are fields of `Config`; a mapping changes what it names and leaves the rest:
         `Config.load("clips.yaml", method="late", train={"epochs": 3})`. What neither sets is as the `recipe` says; a
@@ -333,8 +334,13 @@ class Config:
             tree = plain(source)
             if changes.get("recipe", source.recipe) != source.recipe:
                 tree = differing(tree, plain(cls.load(recipe=source.recipe)))
-        elif source is not None:
+        elif isinstance(source, Mapping):
+            tree = plain(source)
+        elif isinstance(source, str | Path):
             tree, place = _tree_of(Path(source)), str(source)
+        elif source is not None:
+            kind = type(source).__name__
+            raise ValueError(f"the configuration is a {kind}; expected a file, a mapping or a sparsefuse.Config")
         sections = {part.name: getattr(part.type, "__dataclass_fields__", {}) for part in fields(cls)}
         for name in changes.keys() - sections.keys():
             if inner := next((section for section, names in sections.items() if name in names), None):
@@ -342,7 +348,7 @@ class Config:
         return from_json(cls, with_recipe(merged(tree, plain(changes))), place)
 
 
-ConfigLike = Config | str | Path | None
+ConfigLike = Config | Mapping[str, object] | str | Path | None
 """what `Config.load` takes"""
 
 

@@ -57,7 +57,7 @@ class PixelModel(nn.Module):
             else:
                 x = some.x.new_zeros(*some.x.shape[:3], self.streams[name])
                 streams[name] = Field(x, torch.zeros_like(some.mask))
-        state = PixelState(streams, zero_penalty(some.x), {}, {})
+        state = PixelState(streams, zero_penalty(some.x), {}, {}, {})
         for depth, layer in enumerate(self.layers):
             if probe is not None:
                 probe(depth, state)

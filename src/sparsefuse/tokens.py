@@ -90,6 +90,8 @@ class PixelState(NamedTuple):
     """what the streams share that has no grid: `bottleneck`"""
     exchanged: dict[str, Field]
     """(B, H, W, 1) of 1 where a token was replaced, its mask where one could be; by `name@stage.block`"""
+    channels: dict[str, Tensor]
+    """() the share of the channels that are a stream's to give up that it did; by `name@stage.block`"""
 
     def shares(self) -> dict[str, Tensor]:
         """() the share of tokens that each layer replaced in each stream, of those that had a donor."""

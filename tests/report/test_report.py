@@ -258,6 +258,14 @@ def test_the_share_of_tokens_exchanged_is_shown_by_layer(tmp_path):
     assert "Tokens exchanged" not in page_of(tmp_path / "other")
 
 
+def test_the_share_of_channels_exchanged_is_shown_by_layer(tmp_path):
+    write_run(tmp_path / "tokenfusion", exchanged={"rgb@1.1": 0.2}, channels={"rgb@1.2": 0.25, "rgb@1.10": 0.5})
+    section = page_of(tmp_path).split("<h2>Channels exchanged</h2>")[1].split("</section>")[0]
+    assert '<th scope="col">rgb@1.2</th><th scope="col">rgb@1.10</th>' in section
+    assert "<td>25.0</td><td>50.0</td>" in section
+    assert "20.0" not in section
+
+
 def test_many_classes_are_drawn_without_their_names(tmp_path):
     classes = [f"class {c}" for c in range(120)]
     write_run(tmp_path, classes=classes)

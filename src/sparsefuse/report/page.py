@@ -201,7 +201,8 @@ def _page(folder: Path, runs: list[Run], rows: list[Row]) -> Mapping[str, object
         "learning": _learning(groups, rows[0].main),
         "confusions": _confusions_of(groups, heads) if heads else confusions(groups, classes),
         "per_class": _per_class(groups, classes), "devices": devices(run.folder for run in runs),
-        "pictures": _pictures(groups), "exchanged": _exchanged(groups), "skipped": _skipped(runs), "lost": losses(runs),
+        "pictures": _pictures(groups), "skipped": _skipped(runs), "lost": losses(runs),
+        "exchanged": {what: _exchanged(groups, what) for what in ("exchanged", "channels")},
         "taught": [f"{run.name}, seed {run.result.seed}: {said}" for run in finished if (said := taught(run.result))],
         "num_skipped": {name: [run.result.skipped for run in group] for name, group in groups.items()},
         "unfinished": [(run.folder.relative_to(folder), run.name, len(run.epochs)) for run in runs if not run.outcome],
@@ -351,9 +352,9 @@ def _per_class(groups: dict[str, list[Run]], classes: list[str]) -> Mapping[str,
     return {"title": title, "names": list(means), "table": table}
 
 
-def _exchanged(groups: dict[str, list[Run]]) -> Mapping[str, object]:
-    """The share of tokens that every layer replaced, mean over runs, of the methods that have such layers."""
-    each = {name: [run.result.exchanged or {} for run in group] for name, group in groups.items()}
+def _exchanged(groups: dict[str, list[Run]], what: str) -> Mapping[str, object]:
+    """The share of tokens, or of channels, that every layer replaced, mean over runs, of methods with such layers."""
+    each = {name: [getattr(run.result, what) or {} for run in group] for name, group in groups.items()}
     layers = sorted({layer for shares in each.values() for share in shares for layer in share}, key=_counted)
     means = {name: [mean(s.get(layer) for s in shares) for layer in layers] for name, shares in each.items()}
     return {"layers": layers, "table": [(n, s) for n, s in means.items() if any(x is not None for x in s)]}

@@ -377,6 +377,8 @@ class Result:
     exchanged: Mapping[str, float] | None = None
     """layer, from 1, or stream@stage.block -> share of the tokens of validation (else test) clips that it replaced by
     another modality's"""
+    channels: Mapping[str, float] | None = None
+    """stream@stage.block -> share of the channels that are the stream's to give up that were replaced"""
 
     def scores(self, split: str) -> Scores:
         """Those of test or valid."""

@@ -49,9 +49,10 @@ from sparsefuse.training.followers import OnEpoch, need_tensorboard
 from sparsefuse.training.loss import Loss
 from sparsefuse.training.on_device import Drawn, on_device
 from sparsefuse.training.opened import opened
-from sparsefuse.training.pixels.train import train_pixels
+from sparsefuse.training.pixels.train import PixelRun
 from sparsefuse.training.position import Learner, Position, average, update_mean
 from sparsefuse.training.progress import EpochProgress
+from sparsefuse.training.scenes import train_scenes
 from sparsefuse.training.schedule import Schedule, new_optimizer
 from sparsefuse.training.setup import write_setup
 from sparsefuse.training.teachers import Lesson, lesson, read_cls, teachers_of
@@ -97,8 +98,8 @@ def train(
         config = replace(config, train=replace(config.train, **UNTRAINED))
     config = _rooted(config, root)
     if config.data.task in PIXEL_TASKS:
-        return train_pixels(
-            config, out, resume=resume, name=name, measured=measured, costs=costs, tested=tested, shown=shown,
+        return train_scenes(
+            PixelRun, config, out, resume=resume, name=name, measured=measured, costs=costs, tested=tested, shown=shown,
             stop=stop, on_epoch=on_epoch,
         )  # fmt: skip
     if config.train.log == "tensorboard":

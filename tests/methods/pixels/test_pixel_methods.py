@@ -54,7 +54,7 @@ def test_a_stream_that_is_missing_leaves_the_bottleneck_to_the_others():
 
     def after(depth, rgb):
         streams = {"depth": Field(x, depth), "rgb": Field(2 * x, rgb)}
-        return layer(PixelState(streams, torch.zeros(()), {"bottleneck": bottleneck}, {})).tokens["bottleneck"].x
+        return layer(PixelState(streams, torch.zeros(()), {"bottleneck": bottleneck}, {}, {})).tokens["bottleneck"].x
 
     both, without, alone = after(full, full), after(full, half), after(full, full & False)
     torch.testing.assert_close(without[0], both[0])
@@ -69,7 +69,7 @@ def test_a_stream_that_is_missing_adds_nothing_to_the_joined_pyramid(method):
     x = [torch.randn(1, 2, 3, dim) for dim in SIZE["segment"].dims]
     streams = {f"depth@{i}": Field(x[i - 1], there) for i in (1, 2)}
     streams |= {f"rgb@{i}": Field(9 * x[i - 1], gone) for i in (1, 2)}
-    joined = model.layers[-1](PixelState(streams, torch.zeros(()), {}, {})).streams
+    joined = model.layers[-1](PixelState(streams, torch.zeros(()), {}, {}, {})).streams
     for i in (1, 2):
         expected = x[i - 1]
         if method == "concat":

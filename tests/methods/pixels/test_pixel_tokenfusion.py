@@ -148,6 +148,17 @@ def test_weak_channels_are_exchanged_and_penalised_in_halves_of_their_own():
     torch.testing.assert_close(depth.grad[:4], torch.full((4,), 1 / (8 * 2)))  # a mean over channels, two blocks
 
 
+def test_the_share_of_channels_is_of_those_that_a_stream_may_give_up():
+    model = made(threshold=0.0, channel_threshold=0.5)
+    depth, rgb = (norms.attention.weight for norms in model.layers[1].blocks[0].norms)  # 8 channels, 4 each
+    depth.data[[0, 6]] = rgb.data[[1, 4, 5, 7]] = 0.1
+    channels = model(batch()).state.channels
+    assert {place: float(share) for place, share in channels.items()} == {
+        "depth@1.1": 1 / 4, "rgb@1.1": 3 / 4, "depth@2.1": 0, "rgb@2.1": 0,
+    }  # fmt: skip
+    assert not made().forward(batch()).state.channels
+
+
 @pytest.mark.parametrize(
     ("shared", "streams", "once"),
     [("all", STREAMS, True), ("all_but_norm", STREAMS, False), ("all_but_norm", {"rgb": 3, "depth": 2}, False),

@@ -12,7 +12,7 @@ from sparsefuse.runs.folder import RunFolder
 from sparsefuse.runs.pixel_facts import PixelFacts
 from sparsefuse.runs.pixel_weights import load_pixel_model
 from sparsefuse.runs.records import Result
-from sparsefuse.training.pixels.train import _Run
+from sparsefuse.training.pixels.train import PixelRun
 from sparsefuse.training.train import train
 
 
@@ -47,6 +47,19 @@ def test_a_run_says_what_every_stream_and_their_average_score(manifest: Path, tm
     assert stats.keys() == {"depth", "rgb"}
 
 
+def test_a_run_tells_the_shares_of_channels_beside_those_of_tokens(manifest: Path, tmp_path: Path) -> None:
+    options = {"tokenfusion": {"channel_threshold": 1.0, "channel_penalty": 10.0}}
+    folder = RunFolder(train(tiny_pixels.config(manifest, options=options), tmp_path, measured=False, shown=False))
+    result = folder.read(Result)
+    assert result.channels is not None
+    assert result.channels.keys() == {"rgb@1.1", "rgb@2.1", "depth@1.1", "depth@2.1"}
+    for stream in ("rgb", "depth"):
+        mean = (result.channels[f"{stream}@1.1"] + result.channels[f"{stream}@2.1"]) / 2
+        assert result.test[f"channels_{stream}"] == pytest.approx(mean)
+        assert mean > 0.5  # every factor started at the threshold
+        assert f"valid_channels_{stream}" in folder.epochs()[-1].scores
+
+
 EVERYTHING = {
     "pixels": {"flip": 0.5, "holes": 0.3, "scale": [0.8, 1.5]},
     "data": {"modality_dropout": 0.3},
@@ -69,13 +82,13 @@ def test_a_run_that_was_killed_within_an_epoch_is_continued_exactly(
     config = tiny_pixels.config(manifest, method, task=task, **changes)
     one = train(config, tmp_path / "one", measured=False, shown=False)
 
-    def save(self, at, save=_Run.save):
+    def save(self, at, save=PixelRun.save):
         save(self, at)
         if (at.epoch, at.batch) == (1, 2):
             raise Killed
 
     with monkeypatch.context() as patch:
-        patch.setattr(_Run, "save", save)
+        patch.setattr(PixelRun, "save", save)
         with pytest.raises(Killed):
             train(config, tmp_path / "other", measured=False, shown=False)
     other = train(config, tmp_path / "other", measured=False, shown=False, resume=True)

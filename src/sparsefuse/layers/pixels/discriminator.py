@@ -43,7 +43,7 @@ class Discriminator(nn.Module):
         joined = {
             name: Field(torch.cat([zeroed(fields[name]), made[name]], -1), fields[name].mask) for name in self.names
         }
-        state = PixelState(joined, zero_penalty(made[self.names[0]]), {}, {})
+        state = PixelState(joined, zero_penalty(made[self.names[0]]), {}, {}, {})
         for layer in self.layers:
             state = layer(state)
         return {name: Field(self.judge(x), mask) for name, (x, mask) in state.streams.items() if name in self.names}

@@ -125,20 +125,23 @@ class Exchanging(nn.Module):
         may = [torch.stack(list(places.values())).any(0) for places in takes]
         penalty = self._score_penalty(scores, gone, masks, may)
         read = [norms.attention(own) for own, (_, _, norms) in zip(x, mix.parts(), strict=True)]
+        weak: list[Tensor] = []
         if self.rule.channel_threshold is not None:
             factors = [norms.attention.weight.abs() for _, _, norms in mix.parts()]
             weak = [(f < self.rule.channel_threshold) & part for f, part in zip(factors, self.parts, strict=True)]
             read = exchange_channels(read, masks, weak)
             mean = (torch.stack(factors) * self.parts).sum() / self.parts.sum()
             penalty = penalty + self.rule.channel_penalty * mean / self.rule.num_exchanging
-        streams, exchanged = dict(state.streams), dict(state.exchanged)
+        streams, exchanged, channels = dict(state.streams), dict(state.exchanged), dict(state.channels)
         for i, (name, block, norms) in enumerate(mix.parts()):
             y = read[i] * weight[i][..., None]  # eq. 4
             streams[name] = block(Field(x[i], masks[i]), norms, y)
-            exchanged[f"{at(name, self.number)}.{number + 1}"] = Field(
-                (gone[i] & may[i])[..., None].to(y.dtype), may[i]
-            )
-        return state._replace(streams=streams, exchanged=exchanged, penalty=state.penalty + penalty)
+            place = f"{at(name, self.number)}.{number + 1}"
+            exchanged[place] = Field((gone[i] & may[i])[..., None].to(y.dtype), may[i])
+            if weak:
+                channels[place] = weak[i].sum() / self.parts[i].sum().clamp_min(1)
+        penalty = state.penalty + penalty
+        return state._replace(streams=streams, exchanged=exchanged, channels=channels, penalty=penalty)
 
     def _score_penalty(
         self, scores: list[Tensor], gone: list[Tensor], masks: list[Tensor], may: list[Tensor]

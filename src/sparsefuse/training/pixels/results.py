@@ -92,6 +92,7 @@ def write_result(
         warnings=at.warnings + doubts(folder.epochs(), at.best_epoch),
         confusion=test.confusion if test else None,
         exchanged=(shown.exchanged or None) if shown else None,
+        channels=(shown.channels or None) if shown else None,
     )
     for warning in result.warnings:
         log.warning("%s: %s", folder.path, warning)

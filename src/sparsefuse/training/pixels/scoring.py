@@ -68,11 +68,13 @@ class Scored:
 
     scores: Scores
     """of the answer; `miou_<stream>` of a stream's own prediction, where each has one, and `exchanged_<stream>` the
-    share of its tokens that were replaced"""
+    share of its tokens that were replaced, `channels_<stream>` of the channels that are its to give up"""
     confusion: list[list[int]] | None
     """of the answer; a row per true class"""
     exchanged: dict[str, float] = field(default_factory=dict)
     """stream@stage.block -> share of the tokens that it replaced"""
+    channels: dict[str, float] = field(default_factory=dict)
+    """the same of channels"""
     pictures: list[tuple[str, Scores]] = field(default_factory=list)
     """id -> the answer's scores for it alone"""
 
@@ -110,9 +112,11 @@ def score(
     for name, own in streams.items():
         if (found := own.scores().get(truth.main)) is not None:
             scores[f"{truth.main}_{name}"] = found
-    scores |= {f"exchanged_{name}": share for name, share in exchanges.of_streams().items()}
+    tokens, channels = exchanges.shares(), exchanges.channels
+    scores |= {f"exchanged_{name}": share for name, share in _of_streams(tokens).items()}
+    scores |= {f"channels_{name}": share for name, share in _of_streams(channels).items()}
     confusion = sums.confusion.counts.tolist() if truth.task == "segment" else None
-    return Scored(scores, confusion, exchanges.of_layers(), pictures)
+    return Scored(scores, confusion, tokens, channels, pictures)
 
 
 def without(stream: str) -> Change:
@@ -162,22 +166,28 @@ def _alone(answer: Tensor, batch: SceneBatch, truth: Truth) -> list[Scores]:
 
 
 class _Exchanges:
-    """Counts the tokens that were exchanged, of those that had a donor, by layer and stream."""
+    """Counts the tokens that were exchanged, of those that had a donor, by layer and stream; and keeps the shares of
+    channels, which all batches have alike."""
 
     def __init__(self) -> None:
         self.counts: dict[str, list[float]] = {}
+        self.channels: dict[str, float] = {}
 
     def add(self, state: PixelState) -> None:
         for name, (gone, could) in state.exchanged.items():
             count = self.counts.setdefault(name, [0.0, 0.0])
             count[0] += float(gone.double().sum())
             count[1] += float(could.sum())
+        self.channels = {name: float(share) for name, share in state.channels.items()}
 
-    def of_layers(self) -> dict[str, float]:
+    def shares(self) -> dict[str, float]:
+        """Of tokens."""
         return {name: gone / max(all, 1.0) for name, (gone, all) in self.counts.items()}
 
-    def of_streams(self) -> dict[str, float]:
-        shares: dict[str, list[float]] = {}
-        for name, share in self.of_layers().items():
-            shares.setdefault(name.rpartition("@")[0], []).append(share)
-        return {name: sum(each) / len(each) for name, each in shares.items()}
+
+def _of_streams(layers: dict[str, float]) -> dict[str, float]:
+    """Each stream's mean over its layers."""
+    shares: dict[str, list[float]] = {}
+    for name, share in layers.items():
+        shares.setdefault(name.rpartition("@")[0], []).append(share)
+    return {name: sum(each) / len(each) for name, each in shares.items()}

@@ -1,25 +1,19 @@
-"""Training on pictures: a configuration in, a run folder out. The epochs, schedule and checkpoint are those of clips.
-
-Everything random in a step follows from the seed and the step's number: a resumed run needs no random state.
-"""
+"""Training on pictures: what is drawn, a step, and the scores."""
 
 import contextlib
-import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from pathlib import Path
-from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader
 
 from sparsefuse.config import Config
 from sparsefuse.data.pixels.augment import augment
-from sparsefuse.data.pixels.batches import batches, collate
+from sparsefuse.data.pixels.batches import collate
 from sparsefuse.data.pixels.load import load_scenes
 from sparsefuse.data.pixels.scenes import Scene, SceneBatch, Scenes
 from sparsefuse.methods import pixels
@@ -27,17 +21,15 @@ from sparsefuse.pixel_model import PixelModel
 from sparsefuse.runs.folder import RunFolder
 from sparsefuse.runs.pixel_weights import read_pixel_weights, write_pixel_weights
 from sparsefuse.runs.records import Scores
-from sparsefuse.training import distributed, epochs, extend
+from sparsefuse.training import distributed
 from sparsefuse.training.best import check_best_of, score_of
-from sparsefuse.training.epochs import demand_finite
-from sparsefuse.training.followers import OnEpoch, need_tensorboard
-from sparsefuse.training.opened import opened
 from sparsefuse.training.pixels.judge import Judge
 from sparsefuse.training.pixels.loss import losses
 from sparsefuse.training.pixels.results import cost_of, write_result, write_setup
 from sparsefuse.training.pixels.scoring import Scored, Truth, moved, read_by, score, with_hole, without
-from sparsefuse.training.position import Learner, Position, average, update_mean
+from sparsefuse.training.position import Learner, Position
 from sparsefuse.training.progress import EpochProgress
+from sparsefuse.training.scenes import epoch_of, scored_of, seed_of, update
 from sparsefuse.training.schedule import Schedule, new_optimizer
 
 SCORES = {
@@ -45,52 +37,6 @@ SCORES = {
     "translate": ("loss", "mae", "mse", "psnr", "ssim"),
 }
 """of every split, by task"""
-
-
-def train_pixels(
-    config: Config,
-    out: Path,
-    *,
-    resume: bool = False,
-    name: str = "",
-    measured: bool = True,
-    costs: Mapping[str, float | str] = MappingProxyType({}),
-    tested: bool = True,
-    shown: bool = True,
-    stop: Callable[[Path], bool] | None = None,
-    on_epoch: OnEpoch | None = None,
-) -> Path:
-    """`training.train.train` for tasks on pictures, with a checked configuration whose paths are from here. Raises
-    ValueError under torchrun: it trains in one process."""
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise ValueError(
-            f"data.task is {config.data.task}: pictures are trained on in one process, torchrun started "
-            f"{os.environ['WORLD_SIZE']}; call sparsefuse train by itself"
-        )
-    if config.train.log == "tensorboard":
-        need_tensorboard()
-    rank = distributed.join(config.train.device)
-    with opened(out, config, rank, resume=resume, tested=tested) as (folder, before, ended):
-        if ended:
-            return out
-        scenes = load_scenes(config)
-        options = options_of(config)
-        model = new_model(config, scenes).to(rank.device)
-        cost = cost_of(model, scenes.size, measured=False)  # now: what cannot be counted should not be trained
-        run = _Run(config, scenes, model, rank, folder)
-        if before:
-            extend.extend(folder, config, before)
-        write_setup(folder, config, scenes, options, name or config.method)
-        with EpochProgress(config.train.epochs, shown=shown) as progress:
-            at = epochs.fit(run, progress, resume=resume, stop=stop, on_epoch=on_epoch)
-        if at is None:
-            return out
-        model = run.scored
-        read_pixel_weights(folder, model)
-        test = run.test_scores() if tested and len(scenes.splits["test"]) else None
-        cost = replace(cost_of(model, scenes.size, measured=True) if measured else cost, **costs)
-        write_result(folder, config, scenes, name or config.method, at, cost, run.split_scores("valid"), test)
-    return out
 
 
 def new_model(config: Config, scenes: Scenes) -> PixelModel:
@@ -113,11 +59,14 @@ class _Drawn(NamedTuple):
     seed: int
 
 
-class _Run:
+class PixelRun:
     """The training loop and its state."""
 
-    def __init__(self, config: Config, scenes: Scenes, model: PixelModel, rank: distributed.Rank, folder: RunFolder):
-        self.config, self.scenes, self.model, self.rank, self.folder = config, scenes, model, rank, folder
+    def __init__(self, config: Config, rank: distributed.Rank, folder: RunFolder):
+        self.config, self.rank, self.folder = config, rank, folder
+        self.scenes = scenes = load_scenes(config)
+        self.model = model = new_model(config, scenes).to(rank.device)
+        self.cost = cost_of(model, scenes.size, measured=False)  # now: what cannot be counted should not be trained
         spec = config.train
         self.truth = Truth("segment" if scenes.classes else "translate", scenes.classes, config.pixels.ignore)
         check_best_of(spec.best, SCORES[self.truth.task], self.truth.task, valid=bool(len(scenes.splits["valid"])))
@@ -137,29 +86,16 @@ class _Run:
 
     @property
     def scored(self) -> PixelModel:
-        """The model that is validated, tested and saved: the weights' mean if there is one."""
-        mean = self.learner.mean
-        model = mean.module if mean and mean.n_averaged else self.model
+        """The model that is validated, tested and saved."""
+        model = scored_of(self.learner)
         assert isinstance(model, PixelModel)
         return model
 
     def epoch(self, at: Position, progress: EpochProgress) -> Position:
         """The batches of one epoch that are not done yet."""
-        spec = self.config.train
-        chosen = batches(self.num_samples, spec.batch_size, self.config.seed, at.epoch)
-        loss_sum, start = at.loss_sum, time.monotonic()
-        for drawn in self._draw(at, chosen):
-            loss = float(self._step(at, drawn, len(chosen)).double())
-            loss_sum, now = demand_finite(loss_sum + loss, at.epoch, spec.lr), time.monotonic()
-            at = replace(at, batch=at.batch + 1, loss_sum=loss_sum, seconds=at.seconds + now - start)
-            start = now
-            progress.step(at.epoch, at.batch, len(chosen))
-            if now - self.saved_at > 60 * spec.save_minutes:
-                self.save(at)
-        average(self.learner.mean, self.model, at.epoch, spec)
-        return at
+        return epoch_of(self, at, progress)
 
-    def _draw(self, at: Position, chosen: list[list[int]]) -> Iterator[_Drawn]:
+    def draw(self, at: Position, chosen: list[list[int]]) -> Iterator[_Drawn]:
         """The batches that are not done yet, augmented."""
         config, data = self.config, self.scenes.splits["train"]
         channels = {name: self.model.streams[name] for name in self.model.reads}
@@ -170,7 +106,7 @@ class _Run:
             collate_fn=list,
         )
         for index, samples in enumerate(loader, at.batch):
-            seed = config.seed * 1_000_003 + at.epoch * len(chosen) + index
+            seed = seed_of(config, replace(at, batch=index), len(chosen))
             generator = torch.Generator().manual_seed(seed)
             changed = [self._changed(sample, generator) for sample in samples]
             yield _Drawn(moved(collate(changed, channels, config.pixels.ignore), self.rank.device), seed)
@@ -182,12 +118,11 @@ class _Run:
             return scene
         return augment(scene, self.scenes.streams, self.config.pixels, generator, dropout=hidden)
 
-    def _step(self, at: Position, drawn: _Drawn, count: int) -> Tensor:
+    def step(self, at: Position, drawn: _Drawn, count: int) -> Tensor:
         """One update; `count` batches an epoch. Returns the samples' summed loss, without the judge's."""
         spec, (batch, seed) = self.config.train, drawn
         torch.manual_seed(seed)
         self.model.train()
-        self.learner.optimizer.zero_grad(set_to_none=True)
         with self._precision():
             outputs, state = self.model.training_outputs(batch.fields)
         each = losses(outputs, batch, self.truth.task, self.truth.ignore, spec.label_smoothing)
@@ -197,14 +132,20 @@ class _Run:
             with self._precision():
                 self.judge.learn(outputs, batch, step, count)
                 total = total + self.config.pixels.adversarial * self.judge.verdict(outputs, batch).mean()
-        total.backward()
-        if spec.clip:
-            nn.utils.clip_grad_norm_(self.model.parameters(), spec.clip)
-        self.learner.schedule.before_step(step, count)
-        self.learner.optimizer.step()
-        if self.learner.mean and spec.ema:
-            update_mean(self.learner.mean, self.model, spec.ema)
+        update(self.learner, total, spec, step, count)
         return each.detach().sum()
+
+    def write_setup(self, name: str) -> None:
+        """The files of a run before its first step."""
+        write_setup(self.folder, self.config, self.scenes, options_of(self.config), name)
+
+    def write_result(self, at: Position, name: str, *, tested: bool, measured: bool, costs: Mapping[str, Any]) -> None:
+        """Those after its last, by its best weights."""
+        read_pixel_weights(self.folder, self.scored)
+        test = self.test_scores() if tested and len(self.scenes.splits["test"]) else None
+        cost = cost_of(self.scored, self.scenes.size, measured=True) if measured else self.cost
+        valid = self.split_scores("valid")
+        write_result(self.folder, self.config, self.scenes, name, at, replace(cost, **costs), valid, test)
 
     def split_scores(self, split: str) -> Scored | None:
         """Those of a split, with every class; None without scenes."""
