@@ -5,7 +5,7 @@ the current folder.
 
 config.json         Config        the configuration
 env.json            Environment   versions and machine
-model.json          ModelFacts    what prediction needs besides the weights; PixelFacts of a run on pictures
+model.json          ModelFacts    what prediction needs besides the weights; PixelFacts or PointFacts of a run on scenes
 skipped.jsonl       Skip          a line per clip or modality that was left out
 metrics.jsonl       Epoch         a line per epoch
 model.safetensors                 the weights of the best epoch, and the normalisation (see `weights`)
@@ -15,7 +15,7 @@ choice.json         Choice        what it was chosen among, with `--method auto`
 replay.safetensors                a few old clips (see `training.replay`)
 seen.txt                          hashes of the training and validation clips' features, one a line
 predictions.csv                   the prediction for every test clip
-pictures.csv                      of a run on pictures instead: the scores of every test picture
+pictures.csv                      of a run on scenes instead: the scores of every test scene
 result.json         Result        scores and cost; written last, so its presence means the run is complete
 """
 
@@ -29,6 +29,7 @@ from typing import TypeVar
 
 from sparsefuse.config import AnyTask, Config, check_ranges
 from sparsefuse.config_pixels import PIXEL_TASKS
+from sparsefuse.config_points import POINT_TASKS
 from sparsefuse.data.fingerprint import Fingerprint, difference
 from sparsefuse.data.labels import Labels
 from sparsefuse.errors import near_file
@@ -37,15 +38,17 @@ from sparsefuse.files.skipped import Skip, write_skipped
 from sparsefuse.files.typed import from_json, parse, read, write
 from sparsefuse.files.whole import read_lines, write_text
 from sparsefuse.runs.pixel_facts import PixelFacts
+from sparsefuse.runs.point_facts import PointFacts
 from sparsefuse.runs.records import Calibration, Choice, Environment, Epoch, ModelFacts, Result
 
-Record = Config | Environment | ModelFacts | PixelFacts | Calibration | Choice | Result
+Record = Config | Environment | ModelFacts | PixelFacts | PointFacts | Calibration | Choice | Result
 T = TypeVar("T", bound=Record)
 NAMES: dict[type, str] = {
     Config: "config.json",
     Environment: "env.json",
     ModelFacts: "model.json",
     PixelFacts: "model.json",
+    PointFacts: "model.json",
     Calibration: "calibration.json",
     Choice: "choice.json",
     Result: "result.json",
@@ -53,6 +56,13 @@ NAMES: dict[type, str] = {
 WEIGHTS, CHECKPOINT, REPLAY = "model.safetensors", "last.safetensors", "replay.safetensors"
 EPOCHS, SKIPPED, PREDICTIONS, SEEN = "metrics.jsonl", "skipped.jsonl", "predictions.csv", "seen.txt"
 PICTURES = "pictures.csv"
+_ON: dict[type, str] = {ModelFacts: "clips", PixelFacts: "pictures", PointFacts: "clouds"}
+"""what the models of a run are on, by what describes them"""
+
+
+def _kind_of(task: str) -> type[PixelFacts] | type[PointFacts]:
+    """What describes the model of a task on scenes."""
+    return PixelFacts if task in PIXEL_TASKS else PointFacts
 
 
 @dataclass(frozen=True)
@@ -78,8 +88,10 @@ class RunFolder:
                 f"{self.path} is not a run folder: it has no {NAMES[kind]}; expected what `sparsefuse train` or `fit` "
                 "wrote"
             )
-        if kind is ModelFacts and (task := self._of_pictures()):
-            raise ValueError(f"{self.path} is a run of task {task}, on pictures; expected one on clips")
+        if kind in _ON and (task := self._of_scenes()) and kind is not _kind_of(task):
+            raise ValueError(
+                f"{self.path} is a run of task {task}, on {_ON[_kind_of(task)]}; expected one on {_ON[kind]}"
+            )
         record = with_paths(read(kind, self.file(kind)), partial(located, folder=self.path))
         if isinstance(record, Config):
             try:
@@ -95,13 +107,16 @@ class RunFolder:
     @property
     def task(self) -> AnyTask:
         """What the model of the run predicts, by model.json alone. Raises FileNotFoundError if it is not there."""
-        return self.read(PixelFacts).task if self._of_pictures() else self.read(ModelFacts).labels.task
+        if task := self._of_scenes():
+            return self.read(_kind_of(task)).task
+        return self.read(ModelFacts).labels.task
 
-    def _of_pictures(self) -> str:
-        """The task that model.json names, if it is one on pictures; else empty."""
-        path = self.file(PixelFacts)
+    def _of_scenes(self) -> str:
+        """The task that model.json names, if it is one on scenes; else empty."""
+        path = self.file(ModelFacts)
         tree = parse(path.read_bytes(), str(path)) if path.is_file() else None
-        return next((task for task in PIXEL_TASKS if isinstance(tree, dict) and tree.get("task") == task), "")
+        tasks = (*PIXEL_TASKS, *POINT_TASKS)
+        return next((task for task in tasks if isinstance(tree, dict) and tree.get("task") == task), "")
 
     def write(self, record: Record) -> None:
         """Writes its file atomically."""
@@ -133,7 +148,7 @@ class RunFolder:
 
     @property
     def pictures(self) -> Path:
-        """The scores of the test pictures."""
+        """The scores of the test scenes."""
         return self.path / PICTURES
 
     @property

@@ -98,6 +98,7 @@ def load_clouds(config: Config, root: Path = Path()) -> CloudScenes:
         frames=round(median(len(facts.sizes) for facts in train)),
         size=(round(median(h for h, _ in sizes)), round(median(w for _, w in sizes))) if sizes else (0, 0),
         boxes={name: boxes[name] for name in classes},
+        crowds={one.row.id: facts.boxes.total() for one, facts in facts_of({"train": found["train"]})},
         fingerprints={split: Fingerprint(len(part), _hash(part)) for split, part in found.items()},
         skips=[*lost_before(opened.manifest, opened.manifest.modalities), *losses.skips],
     )

@@ -79,5 +79,7 @@ class CloudScenes(NamedTuple):
     """rows and columns of a usual picture, as it is read; 0, 0 without any"""
     boxes: Mapping[str, int]
     """class -> boxes in training"""
+    crowds: Mapping[str, int]
+    """id of a training scene -> its boxes"""
     fingerprints: dict[str, Fingerprint]
     skips: list[Skip]
