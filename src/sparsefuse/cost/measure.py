@@ -9,11 +9,13 @@ import torch
 
 from sparsefuse.cost.count import count_pixels, random_clips, random_pictures, total
 from sparsefuse.cost.latency import RUNS, Latency, latency
+from sparsefuse.cost.points import SceneSize, count_points, random_rooms
 from sparsefuse.cost.roofline import machine
+from sparsefuse.detection_model import DetectionModel
 from sparsefuse.model import FusionModel
 from sparsefuse.pixel_model import PixelModel
 
-Model = FusionModel | PixelModel
+Model = FusionModel | PixelModel | DetectionModel
 BATCH = 8
 PIXELS = 128 * 128
 """of a picture; of larger ones fewer are in a batch"""
@@ -64,6 +66,17 @@ def measure_pixels(model: PixelModel, rows: int, columns: int, *, runs: int = RU
     return _measured(model, (one, many), size, count_pixels(model, rows, columns), batch, runs)
 
 
+def measure_points(model: DetectionModel, scene: SceneSize, *, runs: int = RUNS) -> Measured:
+    """The same with rooms of that size. A forward pass goes on to boxes, of which those that overlap are taken out."""
+    device = next(model.parameters()).device
+    macs, model = count_points(model, scene).total, copy.deepcopy(model)
+    pixels = scene.frames * scene.rows * scene.columns
+    batch = max(1, min(BATCH, BATCH * PIXELS // max(pixels, 1)))
+    one, many = (random_rooms(model, scene, count, device) for count in (1, batch))
+    size = 4 * ((3 + model.num_channels) * scene.points + 3 * pixels)
+    return _measured(model, (one, many), size, macs, batch, runs)
+
+
 def _measured(model: Model, inputs: tuple[Any, Any], size: int, macs: int, batch: int, runs: int) -> Measured:
     """Of one sample, which is `size` bytes large and costs `macs`, and of a batch."""
     one, many = inputs
@@ -106,7 +119,10 @@ def forward(model: Model, clips: Any) -> None:
     if model.training:
         model.eval()
     with torch.inference_mode():
-        model(clips)
+        if isinstance(model, DetectionModel):
+            model.boxes(model(*clips[:3]))
+        else:
+            model(clips)
 
 
 def train_step(model: Model, clips: Any) -> None:
@@ -114,6 +130,9 @@ def train_step(model: Model, clips: Any) -> None:
     if not model.training:
         model.train()
     model.zero_grad(set_to_none=True)
+    if isinstance(model, DetectionModel):
+        model.losses(model(*clips[:3]), clips.boxes)["loss"].backward()
+        return
     logits, penalty, *_ = model(clips)
     (logits.square().mean() + penalty).backward()
 
