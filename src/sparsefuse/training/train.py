@@ -24,6 +24,7 @@ from sparsefuse.baseline import UNTRAINED
 from sparsefuse.config import Config, ConfigLike
 from sparsefuse.config_checks import check_config, check_one_test_split
 from sparsefuse.config_pixels import PIXEL_TASKS
+from sparsefuse.config_points import POINT_TASKS
 from sparsefuse.cost import count
 from sparsefuse.cost.encoders import encoders_gmacs
 from sparsefuse.data.augment import augment
@@ -50,6 +51,7 @@ from sparsefuse.training.loss import Loss
 from sparsefuse.training.on_device import Drawn, on_device
 from sparsefuse.training.opened import opened
 from sparsefuse.training.pixels.train import PixelRun
+from sparsefuse.training.points.train import PointRun
 from sparsefuse.training.position import Learner, Position, average, update_mean
 from sparsefuse.training.progress import EpochProgress
 from sparsefuse.training.scenes import train_scenes
@@ -97,10 +99,10 @@ def train(
     if config.method == BASELINE:
         config = replace(config, train=replace(config.train, **UNTRAINED))
     config = _rooted(config, root)
-    if config.data.task in PIXEL_TASKS:
+    if config.data.task in (*PIXEL_TASKS, *POINT_TASKS):
         return train_scenes(
-            PixelRun, config, out, resume=resume, name=name, measured=measured, costs=costs, tested=tested, shown=shown,
-            stop=stop, on_epoch=on_epoch,
+            PixelRun if config.data.task in PIXEL_TASKS else PointRun, config, out, resume=resume, name=name,
+            measured=measured, costs=costs, tested=tested, shown=shown, stop=stop, on_epoch=on_epoch,
         )  # fmt: skip
     if config.train.log == "tensorboard":
         need_tensorboard()

@@ -97,7 +97,7 @@ def write_result(
     for warning in result.warnings:
         log.warning("%s: %s", folder.path, warning)
     if test is not None:
-        write_text(folder.pictures, _pictures_csv(test.pictures))
+        write_text(folder.pictures, pictures_csv(test.pictures))
     folder.write(result)
 
 
@@ -114,7 +114,7 @@ def cost_of(model: PixelModel, size: tuple[int, int], *, measured: bool) -> Cost
     return replace(cost, **measure_pixels(model, *size)._asdict()) if measured else cost
 
 
-def _pictures_csv(pictures: Sequence[tuple[str, Scores]]) -> str:
+def pictures_csv(pictures: Sequence[tuple[str, Scores]]) -> str:
     """One line per test picture: its id and scores; empty where it has none."""
     names = list(dict.fromkeys(name for _, scores in pictures for name in scores))
     text = io.StringIO(newline="")

@@ -1,0 +1,1 @@
+"""Training on clouds: a configuration of task detect in, a run folder out."""
