@@ -76,6 +76,28 @@ def test_folders_that_are_no_classes_are_named(tmp_path, caplog, files, error, m
     assert not caplog.messages, "the error has said it"
 
 
+STREAMS = {
+    "pictures": (["rgb/1.png", "rgb/2.png", "Labels/1.png", "Labels/2.png"], r"folders Labels and rgb .* prepare pict"),
+    "below splits": (["train/rgb/1.png", "train/rgb/2.png", "train/depth/1.png", "train/depth/2.png"], "depth and rgb"),
+    "clips": (["video/a.mp4", "video/b.mp4", "audio/a.wav", "audio/b.wav"], "audio and video .* with a column each"),
+}
+
+
+@pytest.mark.parametrize(("files", "message"), STREAMS.values(), ids=STREAMS)
+def test_folders_that_are_streams_are_no_classes(tmp_path, files, message):
+    touch(tmp_path / "in", *files)
+    with pytest.raises(ValueError, match=message):
+        formats.prepare("folders", tmp_path / "in", tmp_path / "out")
+    assert not (tmp_path / "out" / "manifest.csv").exists()
+
+
+def test_other_names_or_other_files_are_classes(tmp_path):
+    touch(tmp_path / "names", "dog/1.png", "dog/2.png", "depth/1.png", "depth/2.png")
+    touch(tmp_path / "files", "rgb/1.png", "rgb/2.png", "depth/3.png", "depth/4.png", "depth/2.png")
+    for name in ("names", "files"):
+        assert len(read_table(formats.prepare("folders", tmp_path / name, tmp_path / "out" / name)).rows) >= 4
+
+
 def test_links_are_followed_once(tmp_path):
     touch(tmp_path / "in", "dog/1.wav", "cat/1.wav")
     touch(tmp_path / "elsewhere", "2.wav")

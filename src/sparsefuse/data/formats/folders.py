@@ -6,9 +6,11 @@ their suffix (.mp4 and .wav, say) are one clip. A .csv is a clip's sensor readin
 """
 
 import logging
+from itertools import combinations
 from pathlib import Path
 
 from sparsefuse.data.formats._media import refer, walk
+from sparsefuse.data.formats._scenes import LABELS
 from sparsefuse.files.references import AUDIO, FEATURES, IMAGES, TABLES, TEXTS, VIDEO
 from sparsefuse.files.rows import write_table
 from sparsefuse.shown import counted
@@ -25,6 +27,8 @@ COLUMNS = {
     "features": FEATURES - TABLES,
 }
 """manifest column -> suffixes of its files"""
+STREAMS = {"rgb", "color", "colour", "depth", "normal", "flow", "thermal", "infrared", "video", "audio", "sound"}
+"""names of folders that are hardly classes where two of them hold files of the same names"""
 
 
 def prepare(source: Path, out: Path) -> Path:
@@ -55,6 +59,7 @@ def prepare(source: Path, out: Path) -> Path:
             clip["split"] = SPLITS[folders.pop(0).lower()]
         clip["label"], clip["group"] = folders[0], "/".join(folders[1:])
     _demand_classes(source, lost, [(clip["label"], clip.get("split", "")) for clip in clips.values()])
+    _refuse_streams(source, clips)
     if lost:
         count = counted(len(lost), "file")
         log.warning("%s left out: no media or feature file, or in no class; such as %s", count, lost[0])
@@ -79,3 +84,22 @@ def _demand_classes(source: Path, lost: list[Path], labels: list[tuple[str, str]
     trained = {label for label, split in labels if split in ("train", "")}
     if untrained := [label for label in classes if label not in trained]:
         raise ValueError(f"folders: {source} has no train clips of {', '.join(untrained[:5])}; they cannot be learned")
+
+
+def _refuse_streams(source: Path, clips: dict[str, dict[str, str]]) -> None:
+    """Raises ValueError if folders look like the streams of the same clips: a classifier would tell rgb from depth."""
+    files: dict[str, set[str]] = {}
+    for id, clip in clips.items():
+        name = clip["label"].lower()
+        if name in LABELS or name.removesuffix("s") in STREAMS:
+            files.setdefault(clip["label"], set()).add(Path(id).name)
+    for a, b in combinations(sorted(files), 2):
+        if len(files[a] & files[b]) > 0.8 * min(len(files[a]), len(files[b])) and len(files[a] | files[b]) > 1:
+            pictures = all("image" in clip for clip in clips.values())
+            way = (
+                "`sparsefuse prepare pictures`, for a class per pixel" if pictures else "a manifest, with a column each"
+            )
+            raise ValueError(
+                f"folders: {source} has folders {a} and {b} with files of the same names, which look like streams of "
+                f"the same clips; a folder here is a class. Use {way}, or rename the folders if they are classes"
+            )
