@@ -31,6 +31,7 @@ ORDER = [
         "media",
         "metrics",
         "pixel_metrics",
+        "pixel_distances",
         "layers",
         "detection_metrics",
         "mixup",
