@@ -18,6 +18,7 @@ ORDER = [
     *(
         "callable_package",
         "screen",
+        "once",
         "shown",
         "errors",
         "extras",
