@@ -21,6 +21,7 @@ ORDER = [
         "once",
         "shown",
         "errors",
+        "options",
         "extras",
         "tokens",
         "files",

@@ -8,6 +8,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from sparsefuse.errors import unknown
+from sparsefuse.options import check_kind, check_kinds
 
 if TYPE_CHECKING:  # listing the methods must not load torch
     from sparsefuse.pixel_model import PixelModel
@@ -45,6 +46,7 @@ def build(method: str, streams: Mapping[str, int], num_classes: int, **options: 
         if name not in known:
             raise ValueError(unknown(f"option of {method}", name, known))
     read = _read(options.pop("modalities", None), streams)
+    check_kinds(find(method).build, options, method)
     model: PixelModel = find(method).build(read, num_classes, **options)
     model.streams = {name: streams[name] for name in sorted(streams)}
     return model
@@ -52,7 +54,8 @@ def build(method: str, streams: Mapping[str, int], num_classes: int, **options: 
 
 def _read(names: Sequence[str] | None, streams: Mapping[str, int]) -> dict[str, int]:
     """The channels of these streams, or of all, by name. Raises ValueError for unknown ones, or none."""
-    if names is not None and (isinstance(names, str) or not names):
+    check_kind(Sequence[str] | None, names, "modalities")
+    if names is not None and not names:
         raise ValueError(f"modalities is {names!r}; expected a list of one or more of {', '.join(streams)}")
     for name in names or ():
         if name not in streams:

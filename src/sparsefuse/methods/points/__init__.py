@@ -7,6 +7,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from sparsefuse.errors import unknown
+from sparsefuse.options import check_kinds
 
 if TYPE_CHECKING:  # listing the methods must not load torch
     from sparsefuse.detection_model import DetectionModel
@@ -35,6 +36,7 @@ def build(method: str, num_channels: int, num_classes: int, **options: Any) -> "
     for name in options:
         if name not in known:
             raise ValueError(unknown(f"option of {method}", name, known))
+    check_kinds(find(method).build, options, method)
     return find(method).build(num_channels, num_classes, **options)
 
 
