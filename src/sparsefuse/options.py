@@ -18,7 +18,7 @@ def check_kinds(build: Callable[..., Any], options: Mapping[str, Any], of: str) 
     0. `of` is whose options they are."""
     parameters = inspect.signature(build).parameters
     for name, value in options.items():
-        if name in parameters:
+        if name in parameters and parameters[name].annotation is not inspect.Parameter.empty:
             check_kind(parameters[name].annotation, value, name, of)
 
 
@@ -91,6 +91,7 @@ def _is_list(kind: Any) -> bool:
 
 
 def _either(kinds: Sequence[Any]) -> str:
+    kinds = [kind for kind in kinds if not (isinstance(kind, type) and issubclass(kind, tuple))]  # no file has such
     names = list(dict.fromkeys(filter(None, map(expected, kinds))))
     return (", or " if any("," in name for name in names) else " or ").join(names)
 
@@ -99,16 +100,17 @@ _NAMES = {int: "a whole number, 0 or more", float: "a number, 0 or more", bool: 
 
 
 def expected(kind: Any) -> str:
-    """What a message says of a kind; empty of None, and of classes that no file has."""
+    """What a message says of a kind; empty of None."""
     inner = get_args(kind)
     if get_origin(kind) in (Union, UnionType):
         return _either(inner)
     if get_origin(kind) is Literal:
         return f"one of {', '.join(map(str, inner))}"
     if _is_mapping(kind):
-        return f"a mapping to {expected(inner[1]) or 'values'}"
+        below = "a mapping" if _is_mapping(inner[1]) else expected(inner[1])
+        return f"a mapping by name{f', each {below}' if below else ''}"
     if _is_list(kind):
         of = [one for one in inner if one is not Ellipsis]
         count = f"{len(of)} values" if get_origin(kind) is tuple and inner[-1] is not Ellipsis else "a list"
         return f"{count}, each {expected(of[0])}" if of and expected(of[0]) else count
-    return _NAMES.get(kind, "")
+    return _NAMES.get(kind, "" if kind is NoneType else getattr(kind, "__name__", ""))

@@ -109,7 +109,7 @@ def test_a_size_of_a_detector_of_the_wrong_kind_is_named(field: str) -> None:
         (int, "x", "k is 'x'; expected a whole number, 0 or more"),
         (int | dict[str, int] | None, {"rgb": "x"}, "k.rgb is 'x'; expected a whole number, 0 or more"),
         (int | dict[str, int] | None, 2.5,
-         "k is 2.5; expected a whole number, 0 or more, or a mapping to a whole number, 0 or more"),
+         "k is 2.5; expected a whole number, 0 or more, or a mapping by name, each a whole number, 0 or more"),
         (Mapping[str, Mapping[str, int]] | None, {"a": {"b": -1}}, "k.a.b is -1; expected a whole number, 0 or more"),
         (Literal["avg", "max"], 3, "k is 3; expected one of avg, max"),
         (Sequence[Sequence[float]], [[1.0], 2], "k[1] is 2; expected a list, each a number, 0 or more"),
