@@ -443,8 +443,8 @@ class Classifier:
                     raise ValueError(nearest("argument", name, known))
 
     def _check_method(self) -> None:
-        """Raises ValueError for a method that is not there, or that lacks an option, for tasks of scenes, and for arguments of
-        another kind that are used before the configuration is made."""
+        """Raises ValueError for a method that is not there, or that lacks an option, for tasks of scenes, and for
+        arguments of another kind that are used before the configuration is made."""
         if (task := self._given("task")) in get_args(AnyTask) and task not in get_args(Task):
             raise ValueError(
                 f"task={task!r} is not for a Classifier, which predicts labels of whole clips; give its manifest to "

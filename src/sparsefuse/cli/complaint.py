@@ -47,10 +47,8 @@ def complaint(message: str, options: Collection[str]) -> str:
         return f"missing: {', '.join(p[-1] if p[-1] in POSITIONAL.get(p[0], ()) else _flag(p[-1]) for p in parts)}"
     if value := re.search(r'key "([\w.]+)":\s+(.+?)(?:Got value|Given value): (.*)$', message, re.DOTALL):
         key, rule, got = value.groups()
-        inner = {
-            field.name: f"data.{section}.NAME.{field.name}" for section, of in NESTED.items() for field in fields(of)
-        }
-        return _wrong_value(key if key in options else inner.get(key, key), rule, got)
+        inside = [section for section, of in NESTED.items() if {*options} <= {field.name for field in fields(of)}]
+        return _wrong_value(f"data.{inside[0]}.NAME.{key}" if inside and options else key, rule, got)
     if name := re.search(r"unrecognized arguments: (\S+)", message):
         return _unexpected(name[1], options)
     if name := re.search(r"does not accept option '([^']+)'|Key '([^']+)'", message):
