@@ -3,6 +3,7 @@
 import inspect
 import pkgutil
 from collections.abc import Collection, Mapping, Sequence
+from functools import cache
 from importlib import import_module, util
 from pathlib import Path
 from types import ModuleType
@@ -22,7 +23,13 @@ _OF_ALL = ("stem", "pos_embed", "modalities")
 
 def methods() -> list[str]:
     """Names of the methods that come with sparsefuse."""
-    return sorted(module.name for module in pkgutil.iter_modules(__path__) if not module.ispkg)
+    return list(_files())
+
+
+@cache
+def _files() -> tuple[str, ...]:
+    """Read once: a model asks for them several times while it is built."""
+    return tuple(sorted(module.name for module in pkgutil.iter_modules(__path__) if not module.ispkg))
 
 
 def fusions() -> list[str]:

@@ -2,6 +2,7 @@
 
 import inspect
 import pkgutil
+from functools import cache
 from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,13 @@ if TYPE_CHECKING:  # listing the methods must not load torch
 
 def methods() -> list[str]:
     """Names of the methods of detection."""
-    return sorted(module.name for module in pkgutil.iter_modules(__path__))
+    return list(_files())
+
+
+@cache
+def _files() -> tuple[str, ...]:
+    """Read once: a model asks for them several times while it is built."""
+    return tuple(sorted(module.name for module in pkgutil.iter_modules(__path__)))
 
 
 def fusions() -> list[str]:
