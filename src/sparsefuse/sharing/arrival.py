@@ -11,10 +11,13 @@ from sparsefuse.config import Config
 from sparsefuse.features import PLACE, resolve
 from sparsefuse.files import checkpoint
 from sparsefuse.runs.folder import RunFolder
+from sparsefuse.runs.pixel_facts import PixelFacts
+from sparsefuse.runs.pixel_weights import load_pixel_model
 from sparsefuse.runs.records import Calibration, Environment, ModelFacts, Result
 from sparsefuse.runs.weights import load_model
+from sparsefuse.sharing.facts import facts_of
 from sparsefuse.sharing.parcel import CARD
-from sparsefuse.sharing.schema import check_model
+from sparsefuse.sharing.schema import check_model, check_pixel_model
 from sparsefuse.training import replay
 
 
@@ -30,20 +33,28 @@ def check_run(folder: Path, names: list[str]) -> None:
         elif name == CARD:
             _check_text(folder / name)
     try:
-        facts = run.read(ModelFacts)
+        facts = facts_of(run)
         for kind in (Config, Environment, Calibration, Result):
             run.get(kind)
         run.epochs()
-        check_model(facts)
-        for name, spec in facts.extractors.items():
-            options = {key: value for key, value in spec.items() if key not in PLACE}
-            try:
-                resolve(spec["extractor"], options)
-            except ValueError as error:
-                raise ValueError(f"model.json: extract.features.{name}: {error}") from error
-        replay.load(run, load_model(run, facts).model)
+        if isinstance(facts, PixelFacts):
+            check_pixel_model(facts)
+            load_pixel_model(run, facts)
+        else:
+            _check_clips(run, facts)
     except ValueError as error:
         raise ValueError(str(error).replace(f"{folder}{os.sep}", "")) from error  # the temporary folder does not help
+
+
+def _check_clips(run: RunFolder, facts: ModelFacts) -> None:
+    check_model(facts)
+    for name, spec in facts.extractors.items():
+        options = {key: value for key, value in spec.items() if key not in PLACE}
+        try:
+            resolve(spec["extractor"], options)
+        except ValueError as error:
+            raise ValueError(f"model.json: extract.features.{name}: {error}") from error
+    replay.load(run, load_model(run, facts).model)
 
 
 def _check_text(path: Path) -> None:

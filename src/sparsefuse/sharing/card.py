@@ -9,8 +9,12 @@ from sparsefuse.config import Config
 from sparsefuse.data.labels import Labels
 from sparsefuse.features import PLACE
 from sparsefuse.runs.folder import RunFolder
+from sparsefuse.runs.pixel_facts import PixelFacts
 from sparsefuse.runs.records import Change, Environment, ModelFacts, Result
 from sparsefuse.runs.summary import MAIN_METRIC, metric, metric_names, spread
+from sparsefuse.sharing.facts import facts_of
+from sparsefuse.sharing.pixels.said import of_pictures
+from sparsefuse.sharing.said import Said
 from sparsefuse.shown import REASON, counted, markdown
 
 NOT_STATED = "not stated"
@@ -20,26 +24,49 @@ def card(run: Path, *, title: str, source: str, license: str | None, data: str |
     """The card of `run`. `title` is its name; `source` is the argument of `sparsefuse pull`; `data` is a sentence on
     the training data."""
     folder = RunFolder(run)
-    facts, result = folder.read(ModelFacts), folder.get(Result)
+    facts, result = facts_of(folder), folder.get(Result)
+    said = of_pictures(facts, source) if isinstance(facts, PixelFacts) else _of_clips(facts, result, source)
     parts = [
-        _header(facts, license),
+        _header(facts.method, license),
         f"# {markdown(title)}",
-        _what(facts),
-        "## Results\n\n" + _results(folder, result),
-        "## Cost\n\n" + _cost(result, folder.get(Environment)),
-        "## Inputs\n\n" + _inputs(facts),
-        "## Labels\n\n" + _labels(facts.labels),
-        "## Data\n\n" + _data(facts, result, data),
-        "## Use\n\n" + _use(source, facts),
-        "## Intended use and limits\n\n" + _limits(facts, result),
+        said.what,
+        "## Results\n\n" + _results(folder, result, said.sample),
+        "## Cost\n\n" + _cost(result, folder.get(Environment), said),
+        "## Inputs\n\n" + said.inputs,
+        f"## {said.outputs_title}\n\n" + said.outputs,
+        "## Data\n\n" + _data(result, data, said.trained_on),
+        "## Use\n\n" + said.use,
+        "## Intended use and limits\n\n" + _limits(result, said),
         f"## Licence\n\n{markdown(license) if license else NOT_STATED}",
     ]
     return "\n\n".join(parts) + "\n"
 
 
-def _header(facts: ModelFacts, license: str | None) -> str:
+def _of_clips(facts: ModelFacts, result: Result | None, source: str) -> Said:
+    lengths = result.cost.lengths if result else {}
+    tuned = facts.finetuned_from is not None
+    return Said(
+        sample="clip",
+        what=_what(facts),
+        size=f"of typical length ({', '.join(f'{markdown(name)} {count}' for name, count in lengths.items())} tokens)",
+        inputs=_inputs(facts),
+        outputs_title="Labels",
+        outputs=_labels(facts.labels),
+        trained_on="Clips that it was adapted to and tested on" if tuned else "Clips",
+        use=_use(source, facts),
+        limits=[
+            "Meant for clips like those of its data, with the labels above; other clips get one of these labels too.",
+            "The scores hold for the clips they were measured on. Other people, devices and places may differ.",
+        ],
+        origin="It was adapted to one user's clips; the scores of the model it came from do not hold for it."
+        if tuned
+        else "",
+    )
+
+
+def _header(method: str, license: str | None) -> str:
     """The YAML header that the hub reads; strings are written as JSON, which is valid YAML."""
-    lines = ["library_name: sparsefuse", "tags: [sparsefuse, multimodal, " + json.dumps(facts.method) + "]"]
+    lines = ["library_name: sparsefuse", "tags: [sparsefuse, multimodal, " + json.dumps(method) + "]"]
     if license:
         lines.insert(0, f"license: {json.dumps(license)}")
     return "\n".join(["---", *lines, "---"])
@@ -61,11 +88,11 @@ def _what(facts: ModelFacts) -> str:
     return text
 
 
-def _results(folder: RunFolder, result: Result | None) -> str:
+def _results(folder: RunFolder, result: Result | None, sample: str) -> str:
     """Test scores with their deviation over seeds, if runs beside this one differ in the seed only."""
     if result is None:
         return "No scores: the run has none."
-    for split, clips in (("test", "test clips"), ("valid", "validation clips, which chose the weights")):
+    for split, samples in (("test", f"test {sample}s"), ("valid", f"validation {sample}s, which chose the weights")):
         scores = result.scores(split)
         names = [name for name in metric_names(result) if name in scores]
         if not names:
@@ -78,7 +105,7 @@ def _results(folder: RunFolder, result: Result | None) -> str:
             rows.append(
                 f"| {markdown(metric(name).title)} | {_shown(scores[name], name)} | {over} | n = {len(peers)} |"
             )
-        of = f"On {result.splits[split]} {clips}."
+        of = f"On {result.splits[split]} {samples}."
         alone = " One seed: no deviation." if len(peers) == 1 else ""
         main = metric(MAIN_METRIC[result.task]).title
         return "\n".join(rows) + f"\n\n{of} The main metric is {main}.{alone}" + _adapted(result)
@@ -109,11 +136,11 @@ def seeds(folder: RunFolder, result: Result) -> list[Result]:
     return list({**by_seed, result.seed: result}.values())
 
 
-def _cost(result: Result | None, env: Environment | None) -> str:
+def _cost(result: Result | None, env: Environment | None, said: Said) -> str:
     if result is None:
         return "Not measured."
     cost = result.cost
-    rows = ["| | per clip |", "|:--|--:|", f"| multiply-adds | {cost.gmacs:.4g} GMACs |"]
+    rows = [f"| | per {said.sample} |", "|:--|--:|", f"| multiply-adds | {cost.gmacs:.4g} GMACs |"]
     for name, gmacs in sorted(cost.features_gmacs.items()):
         rows.append(f"| besides, the encoder that makes {markdown(name)} | {gmacs:.4g} GMACs |")
     rows.append(f"| parameters | {cost.parameters:,} |")
@@ -123,12 +150,9 @@ def _cost(result: Result | None, env: Environment | None) -> str:
         rows.append("| latency, batch 1 | - |")
     if cost.memory_mb is not None:
         rows.append(f"| peak memory of a training step | {cost.memory_mb:.2f} MB |")
-    lengths = ", ".join(f"{markdown(name)} {count}" for name, count in cost.lengths.items())
     where = f"{env.device}, {env.threads} threads, torch {env.torch}" if env else "a machine that is not stated"
     doubt = f" Latency could not be measured: {markdown(cost.doubt, REASON)}." if cost.doubt else ""
-    return (
-        "\n".join(rows) + f"\n\nA clip of typical length ({lengths} tokens), in float32, on {markdown(where)}.{doubt}"
-    )
+    return "\n".join(rows) + f"\n\nA {said.sample} {said.size}, in float32, on {markdown(where)}.{doubt}"
 
 
 def _inputs(facts: ModelFacts) -> str:
@@ -152,10 +176,9 @@ def _labels(labels: Labels) -> str:
     return f"{len(labels.classes)} classes: {_join(labels.classes)}."
 
 
-def _data(facts: ModelFacts, result: Result | None, data: str | None) -> str:
+def _data(result: Result | None, data: str | None, what: str) -> str:
     counted = ", ".join(f"{name} {count}" for name, count in result.splits.items() if count) if result else ""
     stated = markdown(data, REASON) if data else f"What it was trained on: {NOT_STATED}."
-    what = "Clips that it was adapted to and tested on" if facts.finetuned_from else "Clips"
     return stated + (f"\n\n{what}: {counted}." if counted else "")
 
 
@@ -169,18 +192,12 @@ def _use(source: str, facts: ModelFacts) -> str:
     )
 
 
-def _limits(facts: ModelFacts, result: Result | None) -> str:
-    lines = [
-        "- Meant for clips like those of its data, with the labels above; other clips get one of these labels too.",
-        "- The scores hold for the clips they were measured on. Other people, devices and places may differ.",
-        "- Nothing was measured on fairness, safety or misuse; do not decide about people by it alone.",
+def _limits(result: Result | None, said: Said) -> str:
+    doubts = [
+        f"The choice of its weights is doubtful: {markdown(text)}." for text in (result.warnings if result else [])
     ]
-    lines += [
-        f"- The choice of its weights is doubtful: {markdown(text)}." for text in (result.warnings if result else [])
-    ]
-    if facts.finetuned_from:
-        lines.append("- It was adapted to one user's clips; the scores of the model it came from do not hold for it.")
-    return "\n".join(lines)
+    misuse = "Nothing was measured on fairness, safety or misuse; do not decide about people by it alone."
+    return "\n".join(f"- {line}" for line in [*said.limits, misuse, *doubts, *([said.origin] if said.origin else [])])
 
 
 def _shown(value: float, name: str) -> str:

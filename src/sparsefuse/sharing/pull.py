@@ -10,9 +10,10 @@ from pathlib import Path
 from sparsefuse.config import Config
 from sparsefuse.features import files_of
 from sparsefuse.runs.folder import RunFolder
-from sparsefuse.runs.records import ModelFacts
+from sparsefuse.runs.pixel_facts import PixelFacts
 from sparsefuse.sharing import hub
 from sparsefuse.sharing.arrival import check_run
+from sparsefuse.sharing.facts import facts_of
 from sparsefuse.sharing.parcel import check_needed, plain_files
 from sparsefuse.sharing.place import place
 from sparsefuse.sharing.scrubbed import without_folders
@@ -54,7 +55,9 @@ def pull(source: str, out: Path, *, revision: str | None = None, trust_models: b
 
 
 def _leave_out_models(run: RunFolder) -> None:
-    facts = run.read(ModelFacts)
+    facts = facts_of(run)
+    if isinstance(facts, PixelFacts):  # it reads pictures as they are
+        return
     named = {name: files for name, spec in facts.extractors.items() if (files := files_of(spec))}
     for name, files in named.items():
         shown = ", ".join(f"{option}={file!a}" for option, file in files.items())

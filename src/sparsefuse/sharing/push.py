@@ -7,10 +7,10 @@ from pathlib import Path
 
 from sparsefuse.files.whole import write_text
 from sparsefuse.runs.folder import RunFolder
-from sparsefuse.runs.records import ModelFacts
 from sparsefuse.sharing import hub
 from sparsefuse.sharing.arrival import check_run
 from sparsefuse.sharing.card import card
+from sparsefuse.sharing.facts import facts_of
 from sparsefuse.sharing.parcel import CARD, check_needed, plain_files
 from sparsefuse.sharing.place import PREFIX, place
 from sparsefuse.sharing.scrubbed import check_no_paths, copy_scrubbed
@@ -47,7 +47,7 @@ def push(
         staged = Path(folder) / "run"
         staged.mkdir()
         copy_scrubbed(run, staged, with_replay=with_replay)
-        text = card(run, title=RunFolder(run).read(ModelFacts).name, source=name, license=license, data=data)
+        text = card(run, title=facts_of(RunFolder(run)).name, source=name, license=license, data=data)
         write_text(staged / CARD, text)
         check_no_paths(staged)
         taken, _ = plain_files(staged)

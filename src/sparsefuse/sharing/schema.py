@@ -1,9 +1,10 @@
-"""Further checks of a downloaded model.json (see `runs.records.ModelFacts`): only code that comes with sparsefuse, and
-options within bounds."""
+"""Further checks of a downloaded model.json (see `runs.records.ModelFacts`, `runs.pixel_facts.PixelFacts`): only code
+that comes with sparsefuse, and options within bounds."""
 
 from sparsefuse.errors import unknown
 from sparsefuse.features import extractors
-from sparsefuse.methods import BASELINE, methods
+from sparsefuse.methods import BASELINE, methods, pixels
+from sparsefuse.runs.pixel_facts import PixelFacts
 from sparsefuse.runs.records import ModelFacts
 
 MOST = 65_536
@@ -33,6 +34,15 @@ def check_model(facts: ModelFacts) -> None:
     for name, spec in facts.extractors.items():
         _check_code(spec["extractor"], f"extract.features.{name}.extractor", extractors())
         _check_plain(spec, f"extract.features.{name}", MOST_EXTRACTED)
+
+
+def check_pixel_model(facts: PixelFacts) -> None:
+    """As `check_model`, of a run on pictures."""
+    _check_code(facts.method, "method", pixels.methods())
+    _check_plain(facts.options, "options", MOST)
+    for where, names in (("name", [facts.name]), ("streams", facts.streams), ("classes", facts.classes)):
+        for name in names:
+            _check_plain(name, where, MOST)
 
 
 def _check_code(name: str, where: str, available: list[str]) -> None:

@@ -8,7 +8,8 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from sparsefuse.config import Config
 from sparsefuse.runs.folder import RunFolder, with_paths
-from sparsefuse.runs.records import Calibration, Environment, ModelFacts, Result
+from sparsefuse.runs.records import Calibration, Environment, Result
+from sparsefuse.sharing.facts import facts_of
 
 _ROOTS = r"(home|root|Users|tmp|work|mnt|var|media|data|opt|srv|private|Volumes|content|scratch)"
 _PATH = rf"(?<![\w/.])/{_ROOTS}/[^\s\"']+|\b[A-Za-z]:\\+[^\s\"']+|~/[^\s\"']+"
@@ -21,7 +22,7 @@ def copy_scrubbed(run: Path, to: Path, *, with_replay: bool) -> None:
     Raises ValueError, naming the file, if a path remains.
     """
     old, new = RunFolder(run), RunFolder(to)
-    new.write(with_paths(old.read(ModelFacts), last))
+    new.write(with_paths(facts_of(old), last))
     new.write(without_folders(old.read(Config)))
     if env := old.get(Environment):
         new.write(replace(env, command=None))

@@ -1,0 +1,1 @@
+"""What is shared of runs on pictures."""
