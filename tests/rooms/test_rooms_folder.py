@@ -9,9 +9,12 @@ import numpy as np
 import pytest
 
 from sparsefuse.config import Config
+from sparsefuse.config_checks import check_config
+from sparsefuse.data.points.load import load_clouds
 from sparsefuse.rooms import CLASSES, generate, room
 from sparsefuse.rooms.camera import Camera, to_pixels
 from sparsefuse.rooms.folder import STREAMS, split_of_each
+from sparsefuse.rooms.names import OBJECTS
 
 SIZE = 16
 
@@ -93,6 +96,12 @@ def test_configurations_load_and_name_what_is_there(folder):
         assert config.options["all"] == {"size": "tiny"}
         assert config.train.mixup_alpha == 0
     assert Config.load(folder / "segment.yaml").pixels.classes == list(CLASSES)
+    config = Config.load(folder / "detect.yaml")
+    check_config(config)
+    scenes = load_clouds(config)
+    assert (scenes.frames, scenes.size, scenes.skips) == (2, (SIZE, SIZE), [])
+    assert scenes.classes == [CLASSES[label] for label in OBJECTS]
+    assert config.options["all"] == {"size": "tiny"}
 
 
 def test_splits_are_disjoint_in_their_shares_and_stay_as_a_set_grows():
@@ -134,11 +143,13 @@ def test_a_rerun_makes_what_is_missing_and_nothing_else(tmp_path):
 def test_clouds_are_added_and_stay(tmp_path):
     made(tmp_path, 2)
     assert "cloud" not in rows_of(tmp_path / "manifest.csv")[0]
+    assert not (tmp_path / "detect.yaml").exists()
     made(tmp_path, 2, clouds=True, num_points=50)
     made(tmp_path, 3)
     rows = rows_of(tmp_path / "manifest.csv")
     assert len(rows) == 3
     assert all((tmp_path / row[name]).is_file() for row in rows for name in ("cloud", "boxes"))
+    assert (tmp_path / "detect.yaml").exists()
 
 
 def test_a_configuration_that_was_edited_is_kept(tmp_path):
