@@ -14,6 +14,7 @@ from typing import Any, Literal, NamedTuple
 
 from sparsefuse.config import Config, ConfigLike
 from sparsefuse.config_pixels import PIXEL_TASKS
+from sparsefuse.config_points import POINT_TASKS
 from sparsefuse.experiments.measuring import measure_runs
 from sparsefuse.experiments.progress import GridProgress
 from sparsefuse.experiments.variants import Subsets, Variant, check_once, methods_of, package_of, values_of
@@ -91,7 +92,7 @@ def compare(
 
     config, out = Config.load(config, **fields), Path(out)
     methods, notes = methods or package_of(config).methods(), []
-    if BASELINE in methods or (baseline and config.data.task not in PIXEL_TASKS):
+    if BASELINE in methods or (baseline and config.data.task not in (*PIXEL_TASKS, *POINT_TASKS)):
         try:
             need("sklearn", "baseline", BASELINE if BASELINE in methods else "no row baseline: it")
             methods = list(dict.fromkeys([*methods, BASELINE]))

@@ -6,10 +6,13 @@ from pathlib import Path
 
 from sparsefuse.config import Config
 from sparsefuse.config_pixels import PIXEL_TASKS
+from sparsefuse.config_points import POINT_TASKS
 from sparsefuse.cost import measure as measuring
+from sparsefuse.cost.points import SceneSize
 from sparsefuse.parallel.devices import device_of
 from sparsefuse.runs.folder import NAMES, RunFolder
 from sparsefuse.runs.pixel_weights import load_pixel_model
+from sparsefuse.runs.point_weights import load_point_model
 from sparsefuse.runs.records import ModelFacts, Result
 from sparsefuse.runs.weights import load_model
 
@@ -23,7 +26,7 @@ def remeasure(folder: Path, *, trust_code: bool = False) -> None:
     if not runs:
         raise FileNotFoundError(f"no finished run in {folder}; expected a run folder, or a folder of them")
     for run in runs:
-        if run.task in PIXEL_TASKS:
+        if run.task in (*PIXEL_TASKS, *POINT_TASKS):
             continue
         for model in run.read(ModelFacts).models:
             if model.method.endswith(".py") and not trust_code:
@@ -50,5 +53,8 @@ def _measured(run: RunFolder, device: str) -> measuring.Measured:
     if run.task in PIXEL_TASKS:
         facts, model, *_ = load_pixel_model(run)
         return measuring.measure_pixels(model.to(device), *facts.size)
+    if run.task in POINT_TASKS:
+        facts, model, _ = load_point_model(run)
+        return measuring.measure_points(model.to(device), SceneSize(facts.points, facts.pictures, *facts.size))
     facts, model, _ = load_model(run)
     return measuring.measure(model.to(device), facts.typical)

@@ -13,6 +13,7 @@ import yaml
 from sparsefuse.baseline import UNTRAINED
 from sparsefuse.config import Config
 from sparsefuse.config_pixels import PIXEL_TASKS
+from sparsefuse.config_points import POINT_TASKS
 from sparsefuse.errors import unknown
 
 Subsets = Literal["all", "each", "leave-one-out"]
@@ -33,6 +34,8 @@ class Variant(NamedTuple):
     """fields of `data`"""
     pixels: Mapping[str, object] = MappingProxyType({})
     """fields of `pixels`"""
+    points: Mapping[str, object] = MappingProxyType({})
+    """fields of `points`"""
     recipe: str = ""
     """another recipe; empty = the configuration's"""
 
@@ -43,8 +46,9 @@ class Variant(NamedTuple):
         train = dataclasses.replace(config.train, **self.train)
         data = dataclasses.replace(config.data, **self.data)
         pixels = dataclasses.replace(config.pixels, **self.pixels)
+        points = dataclasses.replace(config.points, **self.points)
         return dataclasses.replace(
-            config, method=self.method, seed=seed, options=options, train=train, data=data, pixels=pixels
+            config, method=self.method, seed=seed, options=options, train=train, data=data, pixels=pixels, points=points
         )
 
 
@@ -69,8 +73,9 @@ def methods_of(config: Config, methods: Sequence[str], root: Path, subsets: Sequ
 
 
 def package_of(config: Config) -> ModuleType:
-    """The methods that there are for the task: those of clips, or those on pixels."""
-    return import_module("sparsefuse.methods" + ".pixels" * (config.data.task in PIXEL_TASKS))
+    """The methods that there are for the task: those of clips, on pixels, or of detection."""
+    kind = ".pixels" * (config.data.task in PIXEL_TASKS) + ".points" * (config.data.task in POINT_TASKS)
+    return import_module("sparsefuse.methods" + kind)
 
 
 def unimodal(config: Config, root: Path) -> list[Variant]:
@@ -95,6 +100,11 @@ def subsets_of(config: Config, method: str, root: Path, subsets: Sequence[Subset
             raise ValueError(unknown("value of modalities", name, get_args(Subsets)))
     if not {"each", "leave-one-out"} & set(subsets):
         return []
+    if config.data.task in POINT_TASKS:
+        raise ValueError(
+            f"modalities={','.join(subsets)}: a scene has its cloud and pictures of it; for fewer of these use ablate "
+            "--option points.frames --values 0,1,2, or compare with the method points"
+        )
     configured = {**config.options.get("all", {}), **config.options.get(method, {})}.get("modalities")
     names = configured or modalities_of(config, root)
     if len(names) < 2:
@@ -128,13 +138,16 @@ def modalities_of(config: Config, root: Path) -> tuple[str, ...]:
 
 
 def values_of(config: Config, option: str, values: Sequence[Any]) -> list[Variant]:
-    """One variant per value of one option: the method's (`pool`), or `train.NAME`, `data.NAME`, `data.split.NAME` or
-    `pixels.NAME`.
+    """One variant per value of one option: the method's (`pool`), or `train.NAME`, `data.NAME`, `data.split.NAME`,
+    `pixels.NAME` or `points.NAME`.
 
     Several options that change together are joined by +, as are their values: `unimodal_depth+fusion_depth` at `8+4`.
     Raises ValueError for an unknown option or a repeated value.
     """
-    places = {"train": config.train, "data": config.data, "data.split": config.data.split, "pixels": config.pixels}
+    places = {
+        "train": config.train, "data": config.data, "data.split": config.data.split, "pixels": config.pixels,
+        "points": config.points,
+    }  # fmt: skip
     available = [
         *package_of(config).option_names(config.method),
         *(f"{p}.{f.name}" for p in places for f in dataclasses.fields(places[p])),
@@ -158,14 +171,14 @@ def values_of(config: Config, option: str, values: Sequence[Any]) -> list[Varian
 
 def _changed(config: Config, variant: str, values: Mapping[str, object]) -> Variant:
     """The configuration with options by their dotted names."""
-    options, train, data, split, pixels = {}, {}, {}, {}, {}
-    places = {"": options, "train": train, "data": data, "data.split": split, "pixels": pixels}
+    options, train, data, split, pixels, points = {}, {}, {}, {}, {}, {}
+    places = {"": options, "train": train, "data": data, "data.split": split, "pixels": pixels, "points": points}
     for name, value in values.items():
         part, _, field = name.rpartition(".")
         places[part][field] = _checked(name, value) if part else value
     if split:
         data["split"] = dataclasses.replace(config.data.split, **split)
-    return Variant(variant, config.method, options, train, data, pixels)
+    return Variant(variant, config.method, options, train, data, pixels, points)
 
 
 def _typed(text: str) -> Any:
