@@ -11,6 +11,7 @@ from torch import Tensor
 from sparsefuse import metrics
 from sparsefuse.config import Config
 from sparsefuse.config_pixels import PIXEL_TASKS
+from sparsefuse.config_points import POINT_TASKS
 from sparsefuse.data.batches import LengthBuckets
 from sparsefuse.data.dataset import ClipDataset
 from sparsefuse.data.fingerprint import difference, fingerprints
@@ -18,6 +19,7 @@ from sparsefuse.data.manifest import GROUP, Row, read_manifest
 from sparsefuse.data.prepare import prepare
 from sparsefuse.data.split import split_rows
 from sparsefuse.inference.pixels.evaluate import evaluate_pixels
+from sparsefuse.inference.points.evaluate import evaluate_points
 from sparsefuse.inference.predictor import Predictor, load
 from sparsefuse.runs.calibration import calibrate
 from sparsefuse.runs.folder import RunFolder
@@ -56,10 +58,12 @@ def evaluate(
     `calibrated` fits the run's temperature to these clips and writes it to the run. Raises ValueError if the run's own
     data is not what it was when the run began, or to fit to its test split. `trust_code`: see `predictor.load`.
     """
-    if RunFolder(run).task in PIXEL_TASKS:
+    task = RunFolder(run).task
+    if task in (*PIXEL_TASKS, *POINT_TASKS):
+        what, score = ("pictures", evaluate_pixels) if task in PIXEL_TASKS else ("clouds", evaluate_points)
         if calibrated:
-            raise ValueError(f"a temperature is fitted to clips; {run} reads pictures: leave --calibrate out")
-        return evaluate_pixels(run, split=split, manifest=manifest, device=device)
+            raise ValueError(f"a temperature is fitted to clips; {run} reads {what}: leave --calibrate out")
+        return score(run, split=split, manifest=manifest, device=device)
     if calibrated and manifest is None and split != "valid":
         raise ValueError(
             f"the temperature must not be fitted to the {split} split; give --split valid, or --manifest with new clips"

@@ -3,21 +3,28 @@
 from pathlib import Path
 
 from sparsefuse.config_pixels import PIXEL_TASKS
+from sparsefuse.config_points import POINT_TASKS
 from sparsefuse.inference import predictor
 from sparsefuse.inference.pixels.predictor import PixelPredictor, load_pixels
+from sparsefuse.inference.points.predictor import PointPredictor, load_points
 from sparsefuse.inference.predictor import Predictor
 from sparsefuse.runs.folder import RunFolder
 
 
-def load(run: str | Path, *, device: str = "cpu", trust_code: bool = False) -> Predictor | PixelPredictor:
-    """Loads the best model of a run folder: a `Predictor` of clips, or a `PixelPredictor` of pictures. Raises
-    FileNotFoundError if there is none.
+def load(
+    run: str | Path, *, device: str = "cpu", trust_code: bool = False
+) -> Predictor | PixelPredictor | PointPredictor:
+    """Loads the best model of a run folder: a `Predictor` of clips, a `PixelPredictor` of pictures, or a
+    `PointPredictor` of clouds. Raises FileNotFoundError if there is none.
 
     `device`, of the model and of extractors that are models: cpu, cuda, cuda:1 ...; auto = cuda if there is one, else
     cpu. ValueError for one that is not there.
     A run whose method or extractor is a .py file is refused unless `trust_code`: loading must not execute what came
     with it.
     """
-    if RunFolder(Path(run)).task in PIXEL_TASKS:
+    task = RunFolder(Path(run)).task
+    if task in PIXEL_TASKS:
         return load_pixels(run, device=device)
+    if task in POINT_TASKS:
+        return load_points(run, device=device)
     return predictor.load(run, device=device, trust_code=trust_code)

@@ -4,8 +4,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sparsefuse.config_pixels import PIXEL_TASKS
+from sparsefuse.config_points import POINT_TASKS
 from sparsefuse.inference.clips import Windows, show
 from sparsefuse.inference.pixels.written import show_pixels
+from sparsefuse.inference.points.written import show_boxes
 from sparsefuse.runs.folder import RunFolder
 
 
@@ -22,14 +24,18 @@ def show_any(
     trust_code: bool = False,
     roots: Sequence[Path] | None = None,
 ) -> int:
-    """`clips.show`, or `pixels.written.show_pixels`: returns how many could not be read. `window` and `hop` are of
-    clips, half a window if not given; `out` is of pictures. Raises ValueError for what is of the other."""
-    if RunFolder(run).task in PIXEL_TASKS:
+    """`clips.show`, `pixels.written.show_pixels` or `points.written.show_boxes`: returns how many could not be read.
+    `window` and `hop` are of clips, half a window if not given; `out` is of pictures and clouds. Raises ValueError for
+    what is of the other."""
+    task = RunFolder(run).task
+    if task in (*PIXEL_TASKS, *POINT_TASKS):
+        what = "pictures" if task in PIXEL_TASKS else "clouds"
         if window is not None or hop is not None:
-            raise ValueError(f"--window and --hop are for clips; {run} reads pictures")
-        return show_pixels(run, files, out=out, top=top, as_json=as_json, device=device, roots=roots)
+            raise ValueError(f"--window and --hop are for clips; {run} reads {what}")
+        write = show_pixels if task in PIXEL_TASKS else show_boxes
+        return write(run, files, out=out, top=top, as_json=as_json, device=device, roots=roots)
     if out is not None:
-        raise ValueError(f"--out is for pictures; {run} reads clips, whose labels are printed")
+        raise ValueError(f"--out is for pictures and clouds; {run} reads clips, whose labels are printed")
     if hop is not None and window is None:
         raise ValueError("--hop needs --window, in seconds")
     windows = None if window is None else Windows(window, window / 2 if hop is None else hop)

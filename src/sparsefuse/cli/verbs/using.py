@@ -21,19 +21,21 @@ def predict(
 ) -> None:
     """Predicts the labels of files, or of a manifest's clips. Exit code 1 if a file could not be read.
 
-    Prints a table on a terminal, plain lines into a pipe or a file. A run on pictures writes a picture per scene, too.
+    Prints a table on a terminal, plain lines into a pipe or a file. A run on pictures writes a picture per scene, too;
+    one on clouds a file of boxes and a picture.
 
     Args:
         run: the run folder of the model
         files: media, sensor or feature files, folders of them, manifests, or - for standard input: a path or
             {"sound": path} a line. Of a run on pictures: manifests, folders with rgb/, depth/ ..., {"rgb": path} a
-            line, or rgb=a.png depth=b.png for one scene
-        top: how many classes to print
+            line, or rgb=a.png depth=b.png for one scene. Of a run on clouds: manifests, folders with cloud/ and
+            cameras/, or cloud=a.npz cameras=a.json for one scene
+        top: how many classes, or boxes, to print
         json: print one JSON object a line
         window: seconds; long recordings are predicted window by window, as a timeline
         hop: seconds from window to window; half a window if not given
-        out: folder of the label pictures, or pictures, of a run on pictures; <run>/predicted by default. What is there
-            already is not computed again
+        out: folder of the label pictures, or pictures, of a run on pictures, or of boxes; <run>/predicted by default.
+            Pictures that are there already are not computed again
         offline: fetch no model, and read no file that lies outside the folder of the manifest that names it (of a line
             of standard input, the current one), the run and --roots
         roots: other folders that may be read with --offline

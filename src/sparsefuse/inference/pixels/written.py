@@ -71,7 +71,7 @@ def write_scenes(
     made, taken = RunFolder(run).weights.stat().st_mtime, set[str]()
     chunk: list[tuple[Named, Path]] = []
     for scene in named_scenes(files, predictor):
-        file = out / f"{_file_name(scene.name, taken)}.png"
+        file = out / f"{file_name(scene.name, taken)}.png"
         chunk.append((scene, file))
         if len(chunk) == CHUNK:
             yield from _write(predictor, chunk, made, roots)
@@ -123,7 +123,7 @@ def _is_done(file: Path, scene: Named, made: float) -> bool:
     return file.stat().st_mtime >= max([made, *times])
 
 
-def _file_name(name: str, taken: set[str]) -> str:
+def file_name(name: str, taken: set[str]) -> str:
     """A name that is no path, and that no other scene has."""
     plain = re.sub(r"[^\w.-]+", "_", name).strip(".")[:100]
     if plain != name or plain.lower() in taken:

@@ -6,10 +6,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from sparsefuse.layers.points.boxes import corners
-from sparsefuse.layers.points.nouns import Camera
+from sparsefuse.layers.points.boxes import corners, rows
+from sparsefuse.layers.points.nouns import Boxes, Camera
 from sparsefuse.media.png import Color
-from sparsefuse.report.pixels.palette import hexadecimal
+from sparsefuse.report.pixels.palette import hexadecimal, palette
 
 SIDE = 340
 """pixels of the longer side of a view from above"""
@@ -19,6 +19,8 @@ FINE = 1.5
 """pixels drawn per pixel asked for, so that text is legible on fine screens"""
 TRUE: Color = (20, 20, 20)
 """true boxes, dashed"""
+SURE = 0.3
+"""score from which boxes are drawn"""
 NEAR = 0.05
 """metres: edges are cut there, before the camera"""
 EDGES = ((0, 1), (1, 2), (2, 3), (3, 0), (4, 5), (5, 6), (6, 7), (7, 4), (0, 4), (1, 5), (2, 6), (3, 7))
@@ -36,6 +38,18 @@ class Outline(NamedTuple):
     text: str = ""
     """such as `drum 0.87`"""
     dashed: bool = False
+
+
+def outlines_of(boxes: Boxes, names: Sequence[str], least: float = SURE) -> list[Outline]:
+    """The boxes of a scene, (1, M), with this score and more; the most certain last, above the others."""
+    colors = palette(len(names))
+    parts = rows(boxes)[0].numpy(), boxes.label[0].tolist(), boxes.score[0].tolist(), boxes.mask[0].tolist()
+    found = [
+        (score, Outline(row, colors[label], f"{names[label]} {score:.2f}"))
+        for row, label, score, real in zip(*parts, strict=True)
+        if real and score >= least
+    ]
+    return [outline for _, outline in sorted(found, key=lambda pair: pair[0])]
 
 
 def from_above(

@@ -1,0 +1,1 @@
+"""A run on clouds and scenes in; boxes, files of them, and scores out."""
