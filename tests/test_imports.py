@@ -18,10 +18,8 @@ ORDER = [
     *(
         "callable_package",
         "screen",
-        "once",
         "shown",
         "errors",
-        "options",
         "extras",
         "tokens",
         "files",
@@ -33,7 +31,6 @@ ORDER = [
         "media",
         "metrics",
         "pixel_metrics",
-        "pixel_distances",
         "layers",
         "detection_metrics",
         "mixup",

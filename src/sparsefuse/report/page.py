@@ -14,6 +14,7 @@ import numpy as np
 
 from sparsefuse.config import Train
 from sparsefuse.config_pixels import PIXEL_TASKS
+from sparsefuse.config_points import POINT_TASKS
 from sparsefuse.data.manifest import JOIN
 from sparsefuse.files.whole import write_text
 from sparsefuse.report import charts
@@ -22,6 +23,7 @@ from sparsefuse.report.findings import findings
 from sparsefuse.report.table import Table
 from sparsefuse.runs.folder import RunFolder
 from sparsefuse.runs.summary import (
+    MAIN_METRIC,
     METRICS,
     Row,
     Run,
@@ -129,15 +131,21 @@ def table_cells(rows: list[Row]) -> tuple[list[str], list[list[str]]]:
     units = [f"{valid}{metric(m).title}{' %' if metric(m).share else ''}" for m in metrics]
     encoded = any(row.features_gmacs for row in rows)
     costs = ["GMACs", f"{_TIMES} {rows[0].reference}", *["Features GMACs"] * encoded, "Parameters", "Memory MB"]
-    titles = ["Method", "n", *units, *costs, "Latency ms"]
+    boxes = rows[0].main == MAIN_METRIC["detect"]
+    titles = ["Method", "n", *units, *costs, *["Seconds per 100"] * boxes, "Latency ms"]
     lines = []
     for row in rows:
         relative = _NONE if row.relative is None else f"{significant(row.relative, 2)}{_TIMES}"
         parameters = _NONE if row.parameters is None else f"{row.parameters:,.0f}"
         lines.append([row.name, str(row.n), *(_stat(m, row.metrics.get(m)) for m in metrics), significant(row.gmacs),
                       relative, *[significant(row.features_gmacs)] * encoded, parameters, significant(row.memory_mb),
-                      significant(row.latency_ms)])  # fmt: skip
+                      *[significant(_per_hundred(row))] * boxes, significant(row.latency_ms)])  # fmt: skip
     return titles, lines
+
+
+def _per_hundred(row: Row) -> float | None:
+    """Seconds of a hundred scenes, as papers on detection count."""
+    return None if row.latency_ms is None else row.latency_ms / 10
 
 
 def percent(stat: Stat | None) -> str:
@@ -202,7 +210,6 @@ def _page(folder: Path, runs: list[Run], rows: list[Row]) -> Mapping[str, object
         "confusions": _confusions_of(groups, heads) if heads else confusions(groups, classes),
         "per_class": _per_class(groups, classes), "devices": devices(run.folder for run in runs),
         "pictures": _pictures(groups), "skipped": _skipped(runs), "lost": losses(runs),
-        "distances": _distances(runs),
         "exchanged": {what: _exchanged(groups, what) for what in ("exchanged", "channels")},
         "taught": [f"{run.name}, seed {run.result.seed}: {said}" for run in finished if (said := taught(run.result))],
         "num_skipped": {name: [run.result.skipped for run in group] for name, group in groups.items()},
@@ -342,6 +349,8 @@ def _per_class(groups: dict[str, list[Run]], classes: list[str]) -> Mapping[str,
     finished = [run for group in groups.values() for run in group]
     if all(run.result.task == "segment" and run.result.confusion for run in finished):
         title, values = "IoU", lambda run: _iou(_placed(run, run.result.confusion, classes, np.nan))
+    elif all(run.result.task in POINT_TASKS for run in finished):
+        title, values = "average precision at overlap .25", lambda run: _placed(run, _of_boxes(run), classes, np.nan)
     elif all(run.result.per_class_ap for run in finished):
         title, values = "average precision", lambda run: _placed(run, run.result.per_class_ap, classes, np.nan)
     elif all(run.result.confusion for run in finished):
@@ -351,6 +360,11 @@ def _per_class(groups: dict[str, list[Run]], classes: list[str]) -> Mapping[str,
     means = {name: _mean_where_known(np.array([values(run) for run in group])) for name, group in groups.items()}
     table = [(label, [float(means[name][c]) for name in means]) for c, label in enumerate(classes)]
     return {"title": title, "names": list(means), "table": table}
+
+
+def _of_boxes(run: Run) -> list[float]:
+    """Average precision by class; NaN of one that no test scene has."""
+    return [run.result.test.get(f"ap25_{name}", math.nan) for name in run.result.classes]
 
 
 def _exchanged(groups: dict[str, list[Run]], what: str) -> Mapping[str, object]:
@@ -367,25 +381,15 @@ def _counted(layer: str) -> list[str | int]:
 
 
 def _pictures(groups: dict[str, list[Run]]) -> "Section | None":
-    """What the first run of each method says of a few scenes, if it reads pictures."""
-    of_pixels = {
-        name: RunFolder(group[0].folder) for name, group in groups.items() if group[0].result.task in PIXEL_TASKS
-    }
-    if not of_pixels:
+    """What the first run of each method says of a few scenes, if it is of pictures or clouds."""
+    task = next(iter(groups.values()))[0].result.task  # a page is of one
+    if task in PIXEL_TASKS:
+        from sparsefuse.report.pixels.section import section  # it loads torch
+    elif task in POINT_TASKS:
+        from sparsefuse.report.points.section import section
+    else:
         return None
-    from sparsefuse.report.pixels.section import section  # it loads torch
-
-    return section(of_pixels)
-
-
-def _distances(runs: list[Run]) -> str:
-    """What kernel and Fréchet distance of translations are of; empty for other tasks."""
-    made = [run.result for run in runs if run.outcome and run.result.task == "translate"]
-    if not made:
-        return ""
-    from sparsefuse.report.pixels.distances import note  # it loads torch
-
-    return note(made)
+    return section({name: RunFolder(group[0].folder) for name, group in groups.items()})
 
 
 def _mean_where_known(values: np.ndarray) -> np.ndarray:
