@@ -27,7 +27,7 @@ from sparsefuse.runs.records import Result
 from sparsefuse.shown import markdown_table
 
 VOID = 255
-METHODS = ["unimodal", "early", "concat", "sft"]
+METHODS = ["unimodal", "early", "sft"]
 CONFIG: dict[str, Any] = {
     "data": {"task": "segment", "modalities": ["depth", "rgb"], "modality_dropout": 0.2},
     "pixels": {
@@ -43,7 +43,7 @@ CONFIG: dict[str, Any] = {
     },
     "options": {"all": {"size": "tiny"}},
     "train": {
-        "epochs": 80, "batch_size": 6, "lr": 2e-3, "schedule": "cosine", "warmup_epochs": 2, "weight_decay": 0.01,
+        "epochs": 50, "batch_size": 6, "lr": 2e-3, "schedule": "cosine", "warmup_epochs": 2, "weight_decay": 0.01,
         "clip": 1.0, "mixup_alpha": 0,
     },
 }  # fmt: skip
