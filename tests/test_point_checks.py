@@ -30,6 +30,7 @@ def test_methods_and_options_are_those_of_detection() -> None:
         ("data", "label", "box", "data.label is box, .* points.boxes"),
         ("data", "rotate", 30.0, "data.rotate is 30.0, .* set points.rotate"),
         ("train", "label_smoothing", 0.1, "train.label_smoothing is 0.1, .* its losses are as published"),
+        ("train", "precision", "bfloat16", "train.precision is bfloat16, .* need float32"),
         ("train", "mixup_alpha", 0.2, "train.mixup_alpha is 0.2, but there is no mixup of scenes"),
         ("pixels", "flip", 0.5, "pixels is set, data.task is detect"),
         ("points", "scale", [1.2, 1.0], r"points.scale is \[1.2, 1.0\]; expected two factors"),

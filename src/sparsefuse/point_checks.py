@@ -31,6 +31,7 @@ _CLIPS_ONLY = {
     "features": "the manifest names the files",
     "train.cache": "scenes are kept in memory, up to data.cache_mb",
     "train.pretrained": "there are no pretrained weights of these models",
+    "train.precision": "places in metres need float32",
     "train.mixup": "there is no mixup of scenes",
     "train.mixup_warmup": "there is no mixup of scenes",
     "train.label_smoothing": "its losses are as published",

@@ -1,6 +1,5 @@
 """Training on clouds: what is drawn, a step, and the scores."""
 
-import contextlib
 import logging
 import time
 from collections.abc import Iterator, Mapping
@@ -114,8 +113,7 @@ class PointRun:
         batch, seed = drawn
         torch.manual_seed(seed)
         self.model.train()
-        with self._precision():
-            outputs = self.model(batch.cloud, batch.pictures, batch.cameras)
+        outputs = self.model(batch.cloud, batch.pictures, batch.cameras)
         loss = self.model.losses(outputs, batch.boxes)["loss"]
         update(self.learner, loss, self.config.train, at.epoch * count + at.batch, count)
         return loss.detach() * len(batch.ids)
@@ -146,14 +144,10 @@ class PointRun:
         return self._score("valid").scores if len(self.scenes.splits["valid"]) else {}
 
     def _score(self, split: str, change: Any = None, *, each: bool = False) -> Scored:
-        with self._precision():
-            return score(
-                self.scored, self.scenes.splits[split], self.scenes.classes, self.config.points.num_points,
-                self.config.train.batch_size, change=change, each=each,
-            )  # fmt: skip
-
-    def _precision(self) -> contextlib.AbstractContextManager[Any]:
-        return torch.autocast(self.rank.device.type, torch.bfloat16, enabled=self.config.train.precision == "bfloat16")
+        return score(
+            self.scored, self.scenes.splits[split], self.scenes.classes, self.config.points.num_points,
+            self.config.train.batch_size, change=change, each=each,
+        )  # fmt: skip
 
     def save(self, at: Position) -> None:
         """Writes the checkpoint to resume from."""
