@@ -83,7 +83,7 @@ def file_under(runs: Path, name: str) -> None:
     commands = " and ".join(sorted({f"`{run.env.command}`" for run in found if run.env}))
     minutes = sum(run.result.seconds for run in found) / 60
     text = f"# {name}\n\n{runs_table(rows).markdown()}\n"
-    text += f"Clips: {sizes}. Commands: {commands}. Commit: {commits}. Training took {minutes:.0f} core minutes.\n"
+    text += f"Clips: {sizes}. Commands: {commands}. Commit: {commits}. Training took {minutes:.0f} minutes in all.\n"
     write_text(Path(f"{place}.md"), text)
 
 

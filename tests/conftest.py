@@ -13,6 +13,7 @@ from sparsefuse import extras
 from sparsefuse.cost import measure
 from sparsefuse.files import whole
 from sparsefuse.layers import ops
+from sparsefuse.once import log_once
 
 os.environ["TORCH_FAKE_TENSOR_DISPATCH_CACHE"] = "0"  # read by torch._dynamo; it hardly hits, and doubles torch.export
 os.environ["OMP_NUM_THREADS"] = "1"  # for the processes that tests start
@@ -83,6 +84,12 @@ def _skip_not(report: pytest.TestReport | pytest.CollectReport, path: Path) -> N
     if os.environ.get("NO_SKIPS") and report.skipped and not hasattr(report, "wasxfail") and WHOLE & set(path.parts):
         report.outcome = "failed"
         report.longrepr = f"{path}: skipped, though NO_SKIPS is set: {report.longrepr}"
+
+
+@pytest.fixture(autouse=True)
+def _nothing_logged() -> None:
+    """Every test is a command of its own."""
+    log_once.cache_clear()
 
 
 @pytest.fixture(autouse=True)

@@ -119,13 +119,13 @@ def test_what_is_no_number_is_an_error_that_names_the_option(option, value):
 
 
 def test_a_wrong_word_for_an_option_suggests_the_nearest():
-    with pytest.raises(ValueError, match="unknown attention pattern 'stridd'; did you mean 'strided'"):
+    with pytest.raises(ValueError, match="unknown sparse 'stridd'; did you mean 'strided'"):
         sparsefuse.build("sft", features=FEATURES, num_classes=10, sparse="stridd")
     with pytest.raises(ValueError, match="did you mean 'symmetric'"):
         sparsefuse.build("mbt", features=FEATURES, num_classes=10, update="symetric")
     with pytest.raises(ValueError, match="unknown modality 'spectogram'; did you mean 'spectrogram'"):
         sparsefuse.build("unimodal", features=FEATURES, num_classes=10, modality="spectogram")
-    with pytest.raises(ValueError, match="unknown pooling 'atn'; did you mean 'attn'"):
+    with pytest.raises(ValueError, match="unknown pool 'atn'; did you mean 'attn'"):
         sparsefuse.build("sft", features=FEATURES, num_classes=10, pool="atn")
 
 

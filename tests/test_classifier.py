@@ -465,3 +465,20 @@ def test_a_fitted_one_can_be_copied_and_sent_to_another_process(fitted: Classifi
         assert other.run_ != fitted.run_
         np.testing.assert_array_equal(other.predict_proba(test), expected)
         assert other.save(tmp_path / other.run_.name).is_dir()
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"keep": {"rgb": "x"}}, "keep.rgb of sft is 'x'; expected a whole number, 0 or more"),
+        ({"modalities": 2.5}, "modalities is 2.5; expected a list, each a text"),
+        ({"features": 3}, "features is 3; expected one of raw, auto, raw,auto"),
+        ({"features": {"rgb": 3}}, "features.rgb is 3; expected a mapping by name"),
+        ({"features": {"rgb": {"extractor": 3}}}, "features.rgb.extractor is 3; expected a text"),
+        ({"method": "auto", "gmacs": "x"}, "gmacs is 'x'; expected a number, 0 or more"),
+        ({"stem": []}, r"stem is \[\]; expected options by modality"),
+    ],
+)
+def test_an_argument_of_the_wrong_kind_is_named(given: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Classifier(**{"method": "sft", "epochs": 1, **given}).fit(clips(12))

@@ -18,8 +18,10 @@ ORDER = [
     *(
         "callable_package",
         "screen",
+        "once",
         "shown",
         "errors",
+        "options",
         "extras",
         "tokens",
         "files",
@@ -31,6 +33,7 @@ ORDER = [
         "media",
         "metrics",
         "pixel_metrics",
+        "pixel_distances",
         "layers",
         "detection_metrics",
         "mixup",

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, cast, get_args
 
 import numpy as np
 
-from sparsefuse.config import AnyTask, Config, Data, Split, Task, Train
+from sparsefuse.config import AnyTask, Config, Data, Split, Task, Train, Usual
 from sparsefuse.data.columns import (
     ROW,
     STREAM,
@@ -31,11 +31,13 @@ from sparsefuse.data.labels import parts
 from sparsefuse.data.manifest import GROUP, JOIN, group_column, label_columns
 from sparsefuse.data.targets import Targets, array, targets_of
 from sparsefuse.errors import nearest, unknown
+from sparsefuse.features import check_specs
 from sparsefuse.features.extract import extract
 from sparsefuse.files.references import FILES, MEDIA, suffix
 from sparsefuse.files.rows import SUFFIXES, read_table
 from sparsefuse.files.skipped import Unusable
 from sparsefuse.methods import methods, option_names
+from sparsefuse.options import check_kind
 from sparsefuse.shown import counted, shown
 
 if TYPE_CHECKING:
@@ -441,12 +443,19 @@ class Classifier:
                     raise ValueError(nearest("argument", name, known))
 
     def _check_method(self) -> None:
-        """Raises ValueError for a method that is not there, or that lacks an option, and for tasks of scenes."""
+        """Raises ValueError for a method that is not there, or that lacks an option, for tasks of scenes, and for
+        arguments of another kind that are used before the configuration is made."""
         if (task := self._given("task")) in get_args(AnyTask) and task not in get_args(Task):
             raise ValueError(
                 f"task={task!r} is not for a Classifier, which predicts labels of whole clips; give its manifest to "
                 "sparsefuse.train (docs/pixels.md, docs/detect.md)"
             )
+        check_kind(Sequence[str] | None, self._given("modalities"), "modalities")
+        check_kind(float | None, self.gmacs, "gmacs")
+        if isinstance(features := self._given("features"), Mapping):
+            check_specs(features)
+        elif features:
+            check_kind(Usual, features, "features")
         options = [name for name in self._options if name not in _SETTINGS]
         available = {name for method in self._methods() for name in option_names(method)}
         for name in options:

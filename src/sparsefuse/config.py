@@ -23,8 +23,9 @@ class Split:
     """How clips are divided into train, valid and test."""
 
     by: Literal["auto", "given", "stratified", "group"] = "auto"
-    """given: the manifest's `split` column; stratified: every class in proportion; group: no group in two splits;
-    auto: given if there is a `split` column, else group if there is the column data.group, else stratified"""
+    """given: the manifest's `split` column; stratified: every class in proportion, with at least one clip of it in each
+    split if it has three; group: no group in two splits, and every class in each split if groups allow it; auto: given
+    if there is a `split` column, else group if there is the column data.group, else stratified"""
     fractions: tuple[float, float, float] = (0.7, 0.1, 0.2)
     """shares of train, valid and test"""
     test_groups: list[str] = field(default_factory=list)

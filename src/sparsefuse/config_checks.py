@@ -8,7 +8,7 @@ from sparsefuse.config import Config, ConfigLike, check_ranges
 from sparsefuse.config_pixels import PIXEL_TASKS
 from sparsefuse.config_points import POINT_TASKS
 from sparsefuse.errors import unknown
-from sparsefuse.features import PLACE, build
+from sparsefuse.features import PLACE, build, check_specs
 from sparsefuse.files.typed import plain
 from sparsefuse.methods import BASELINE, methods, option_names
 from sparsefuse.pixel_checks import check_pixels
@@ -116,7 +116,10 @@ def _check_names(kind: str, names: Iterable[str], available: Iterable[str]) -> N
 
 
 def _specs(config: Config) -> dict[str, dict[str, Any]]:
-    return {} if isinstance(config.features, str) else config.features
+    if isinstance(config.features, str):
+        return {}
+    check_specs(config.features)
+    return config.features
 
 
 def _check_features(modality: str, spec: Mapping[str, Any]) -> None:

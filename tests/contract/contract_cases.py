@@ -5,6 +5,7 @@ A new file in `sparsefuse/methods/` is picked up by itself.
 
 import torch
 
+from kept_models import kept
 from sparsefuse.methods import build, find, methods
 from sparsefuse.tokens import Tokens
 
@@ -83,9 +84,14 @@ def case_id(case):
 
 
 def model_of(case, *, features=FEATURES, lengths=None, seed=0):
+    """One model for all tests that ask for the same, until one changes its weights."""
     name, options = case
-    torch.manual_seed(seed)
-    return build(name, features, CLASSES, lengths=lengths, **options).eval()
+
+    def made():
+        torch.manual_seed(seed)
+        return build(name, features, CLASSES, lengths=lengths, **options)
+
+    return kept(repr((name, options, features, lengths, seed)), made)
 
 
 def modality_free(case):

@@ -10,7 +10,6 @@ import pytest
 from sparsefuse import Classifier
 from sparsefuse.data.check import check
 from sparsefuse.data.given import labelled
-from sparsefuse.data.labelled import _say
 from sparsefuse.data.manifest import read_manifest
 
 ONLY = """id,rgb,activity,person,timestamp,note,words,start,end,split
@@ -18,11 +17,6 @@ ONLY = """id,rgb,activity,person,timestamp,note,words,start,end,split
 2,b.npy,sing,ann,20,,i did not like it,1,2,train
 3,c.npy,clap,bob,30,,never again for me,2,3,valid
 """
-
-
-@pytest.fixture(autouse=True)
-def nothing_said() -> None:
-    _say.cache_clear()
 
 
 def written(folder: Path, text: str) -> Path:

@@ -39,17 +39,17 @@ def test_a_share_of_the_training_clips_is_of_every_class_and_within_larger_share
 
 
 def test_a_share_that_every_label_exceeds_says_how_many_stay(caplog):
-    whole = manifest([f"c{i}" for i in range(10) for _ in range(5)])  # 3 or 4 of each to train on
+    whole = manifest([f"c{i}" for i in range(10) for _ in range(5)])  # 3 of each to train on
     with caplog.at_level(logging.WARNING):
         kept = split_rows(whole, Split(train_share=0.1), "class")["train"]
     assert len(kept) == 10
-    assert "every label keeps one clip: 10 of 35 stay" in caplog.text
+    assert "every label keeps one clip: 10 of 30 stay" in caplog.text
 
 
 def test_rounding_does_not_empty_a_split():
-    """4 samples a class would round to 3, 0, 1 in each: valid gets its 4 of 40 all the same."""
-    divided = split_rows(manifest([f"c{i}" for i in range(10) for _ in range(4)]), Split(), "class")
-    assert {name: len(rows) for name, rows in divided.items()} == {"train": 28, "valid": 4, "test": 8}
+    """2 samples a class would round to 1 or 2, 0, 0 or 1 in each: valid gets its 2 of 20 all the same."""
+    divided = split_rows(manifest([f"c{i}" for i in range(10) for _ in range(2)]), Split(), "class")
+    assert {name: len(rows) for name, rows in divided.items()} == {"train": 14, "valid": 2, "test": 4}
     assert {row.label for row in divided["train"]} == {f"c{i}" for i in range(10)}
 
 
@@ -221,10 +221,11 @@ def test_rare_pairs_are_divided_by_their_rarest_class():
     """40 nouns come once with each of ten verbs: every pair is alone, and all the same training sees each noun."""
     labels = [f"v{verb}+n{noun}" for verb in range(10) for noun in range(40)]
     divided = split_rows(manifest(labels), Split(), "heads")
-    assert {name: len(rows) for name, rows in divided.items()} == {"train": 280, "valid": 40, "test": 80}
+    assert len(divided["valid"]) == 40
+    assert len(divided["test"]) in (80, 81)  # one more, if a verb was not in it by chance
     nouns = Counter(row.label.split("+")[1] for row in divided["train"])
     assert len(nouns) == 40
-    assert set(nouns.values()) == {7}
+    assert sorted(nouns.values())[1:] == [7] * 39
 
 
 def test_only_a_class_of_one_clip_is_named_among_rare_pairs(caplog):

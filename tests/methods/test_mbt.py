@@ -72,7 +72,7 @@ def test_shared_encoders_have_one_block_per_layer():
     ("options", "message"),
     [
         ({"fusion": "vanila"}, "unknown fusion 'vanila'; did you mean 'vanilla'"),
-        ({"update": "symetric"}, "unknown bottleneck update 'symetric'; did you mean 'symmetric'"),
+        ({"update": "symetric"}, "unknown update 'symetric'; did you mean 'symmetric'"),
         ({"num_bottlenecks": 0}, "num_bottlenecks must be 1 or more; got 0"),
         ({"loss": "every"}, "unknown loss 'every'"),
     ],

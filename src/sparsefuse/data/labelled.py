@@ -2,10 +2,10 @@
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
-from functools import lru_cache
 
 from sparsefuse.errors import LONGEST
 from sparsefuse.files.rows import BLANK, time_columns
+from sparsefuse.once import log_once
 from sparsefuse.shown import shown
 
 log = logging.getLogger(__name__)
@@ -31,7 +31,8 @@ def only_label(columns: Mapping[str, Iterable[object]], where: str, flag: str) -
             f"{_typed(flag, names[0])}"
         )
     if found:
-        _say(f"{where}labels are in column {names[0]!r}, the only one left; for another: {_typed(flag, 'NAME')}")
+        other = _typed(flag, "NAME")
+        log_once(log, f"{where}labels are in column {names[0]!r}, the only one left; for another: {other}")
     return "".join(found)
 
 
@@ -44,12 +45,6 @@ def unused_people(columns: Sequence[str], group: str) -> str:
 
 def _typed(flag: str, name: str) -> str:
     return f'{flag}"{name}"' if flag.endswith("=") else f"{flag} {name}"
-
-
-@lru_cache
-def _say(text: str) -> None:
-    """Once, however often a command reads the manifest."""
-    log.info("%s", text)
 
 
 def _may_be(name: str, cells: Sequence[str]) -> bool:

@@ -15,6 +15,7 @@ from sparsefuse.data.manifest import JOIN
 from sparsefuse.errors import unknown
 from sparsefuse.files.references import IMAGES, suffix
 from sparsefuse.files.skipped import Unusable
+from sparsefuse.once import log_once
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -197,7 +198,7 @@ def guess_task(labels: Iterable[str]) -> Task:
             "for a picture from pictures translate (sparsefuse train; docs/segment.md)"
         )
     if any("|" in text for text in texts):
-        log.info("multilabel classification, as labels hold |; for one class per clip set data.task=class")
+        log_once(log, "multilabel classification, as labels hold |; for one class per clip set data.task=class")
         return "multilabel"
     fractions = [text for text in texts if (number := _number(text)) is not None and number != int(number)]
     words = [text for text in texts if _number(text) is None]
@@ -212,20 +213,15 @@ def guess_task(labels: Iterable[str]) -> Task:
             "set data.task to regression or class"
         )
     if fractions:
-        log.info("regression, as labels are numbers with fractions; for classes set data.task=class")
+        log_once(log, "regression, as labels are numbers with fractions; for classes set data.task=class")
         return "regression"
     if not words and len(set(texts)) > max(10, len(texts) / 2):
         raise ValueError(
             f"labels are {len(set(texts))} whole numbers in {len(texts)} rows (such as {texts[0]:.60}); set data.task "
             "to regression or class"
         )
-    if texts and not words:
-        log.info(
-            "classification with %d classes, as labels are whole numbers; for regression set data.task=regression",
-            len(set(texts)),
-        )
-    else:
-        log.info("classification with %d classes", len(set(texts)))
+    why = ", as labels are whole numbers; for regression set data.task=regression" if texts and not words else ""
+    log_once(log, f"classification with {len(set(texts))} classes{why}")
     return "class"
 
 

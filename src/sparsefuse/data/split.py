@@ -5,11 +5,13 @@ import zlib
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Literal
 
 import numpy as np
 
 from sparsefuse.config import Split
+from sparsefuse.data.cover import cover_by_clips, cover_by_groups
 from sparsefuse.data.folds import folds
 from sparsefuse.data.labels import parts
 from sparsefuse.data.manifest import JOIN, SPLITS, Manifest, Row
@@ -19,6 +21,8 @@ from sparsefuse.shown import counted
 
 log = logging.getLogger(__name__)
 
+FEWEST = 3
+"""clips of a class that suffice for one in each split"""
 JUDGES = 2
 """Groups that validate, where there are enough: one person alone may be the odd one, and would choose the epoch."""
 
@@ -126,7 +130,25 @@ def _stratified(rows: Sequence[Row], shares: dict[str, float], task: Task, seed:
     if single and task != "regression":
         shown = ", ".join(single[:10]) + (", ..." if len(single) > 10 else "")
         log.warning("%d classes have a single sample, which goes to train: %s", len(single), shown)
-    return divided
+    return _covered(divided, shares, task)
+
+
+def _covered(divided: dict[str, list[Row]], shares: dict[str, float], task: Task) -> dict[str, list[Row]]:
+    """Every class of FEWEST clips in every split. Of heads, with many rare classes, those that a split has a clip of
+    in proportion: a third of all clips would validate otherwise."""
+    smallest = min(share for share in shares.values() if share)
+    fewest = 1 / smallest if task == "heads" else FEWEST
+    drawn = {name: rows for name, rows in divided.items() if name in SPLITS and shares[name]}
+    if task == "regression" or len(drawn) < 2:
+        return divided
+    return divided | cover_by_clips(drawn, partial(_classes, task), lambda count: count >= fewest)
+
+
+def _classes(task: Task, row: Row) -> list[str]:
+    """The classes of a row; of several heads each by its place, as `take+*`."""
+    if task == "heads":
+        return _each_head(row.label) if row.label else []
+    return parts(row.label) if task == "multilabel" else [row.label] if row.label else []
 
 
 def _counts(size: int, shares: dict[str, float], owed: dict[str, float]) -> dict[str, int]:
@@ -154,7 +176,7 @@ def _strata(rows: Sequence[Row], task: Task) -> dict[str, list[Row]]:
         return strata
     if task == "heads":
         return _by_heads(rows)
-    names = {row.id: parts(row.label) if task == "multilabel" else [row.label] for row in rows}
+    names = {row.id: _classes(task, row) for row in rows}
     frequency = Counter(name for classes in names.values() for name in classes)
     for row in rows:
         strata[min(names[row.id], key=lambda name: (frequency[name], name), default="")].append(row)
@@ -214,7 +236,10 @@ def _by_group(manifest: Manifest, split: Split, shares: dict[str, float], task: 
     drawn = remaining.pop("valid") if by == "stratified" else 0.0
     if drawn:
         remaining["train"] += drawn
-    divided = {"test": test, **_greedy({n: groups[n] for n in sorted(groups)}, remaining, split)}
+    divided = _greedy({n: groups[n] for n in sorted(groups)}, remaining, split)
+    if task != "regression":
+        divided = cover_by_groups(divided, partial(_classes, task))
+    divided = {"test": test, **divided}
     if drawn:
         inner = {"train": 1 - drawn / remaining["train"], "valid": drawn / remaining["train"]}
         clips = divided["train"]

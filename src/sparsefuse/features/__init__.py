@@ -43,6 +43,7 @@ from sparsefuse.features._options import wrong_option
 from sparsefuse.features._packaged import PACKAGED
 from sparsefuse.files.skipped import Unusable
 from sparsefuse.media import File, FileRequest, Request
+from sparsefuse.options import check_kind
 
 _RUN = "extract"  # extract.py is the run over a manifest, not an extractor
 _PART = ("start", "end")
@@ -104,6 +105,14 @@ def features(maker: Extractor, decoded: Any, source: str) -> np.ndarray:
         if source in str(error):
             raise
         raise Unusable(f"{source}: {error}") from error
+
+
+def check_specs(features: Mapping[str, Mapping[str, Any]]) -> None:
+    """Raises ValueError unless these are mappings, whose extractors and sources have names."""
+    check_kind(Mapping[str, Mapping[str, Any]], features, "features")
+    for modality, entry in features.items():
+        for name in ("extractor", "source"):
+            check_kind(str, entry.get(name, ""), f"features.{modality}.{name}")
 
 
 def build(name: str, options: Mapping[str, Any]) -> Extractor:

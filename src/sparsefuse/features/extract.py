@@ -12,7 +12,7 @@ from typing import Any, Literal, NamedTuple
 from sparsefuse.config import Usual
 from sparsefuse.errors import unknown
 from sparsefuse.extras import versions
-from sparsefuse.features import PLACE, build, fingerprint, resolve, source_of, with_files
+from sparsefuse.features import PLACE, build, check_specs, fingerprint, resolve, source_of, with_files
 from sparsefuse.features._default import default_features
 from sparsefuse.features._plan import Plan, Spec, parts_of
 from sparsefuse.features._run import Reasons, run
@@ -141,6 +141,7 @@ def _usual(table: Table, root: Path, usual: Usual) -> dict[str, dict[str, Any]]:
 
 def _specs(table: Table, features: Mapping[str, Mapping[str, Any]], manifest: Path) -> list[Spec]:
     specs = []
+    check_specs(features)
     for modality, entry in features.items():
         options = dict(entry)
         if not re.fullmatch(r"[A-Za-z0-9_-]+", modality):

@@ -71,7 +71,7 @@ class Stem(nn.Module):
 def stems(options: Stems | None, features: Mapping[str, int]) -> dict[str, Stem]:
     """The stems of modalities that have one. Raises ValueError for unknown names and for frames of another size."""
     keys, made = [field.name for field in fields(StemOptions)], {}
-    if not isinstance(options or {}, Mapping):
+    if options is not None and not isinstance(options, Mapping):
         raise ValueError(f"stem is {options!r:.60}; expected options by modality, as in {{'rgb': {{'kind': 'conv'}}}}")
     for name, given in (options or {}).items():
         if name not in features:

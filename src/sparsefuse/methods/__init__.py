@@ -1,17 +1,17 @@
 """The fusion methods, one file each, found by file name: adding a method is adding a file that defines `build`."""
 
 import inspect
-import math
 import pkgutil
 from collections.abc import Collection, Mapping, Sequence
+from functools import cache
 from importlib import import_module, util
-from numbers import Integral, Real
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from sparsefuse.callable_package import make_callable
 from sparsefuse.errors import unknown
+from sparsefuse.options import check_kind, check_kinds
 
 if TYPE_CHECKING:  # listing the methods must not load torch
     from sparsefuse.model import FusionModel
@@ -23,7 +23,13 @@ _OF_ALL = ("stem", "pos_embed", "modalities")
 
 def methods() -> list[str]:
     """Names of the methods that come with sparsefuse."""
-    return sorted(module.name for module in pkgutil.iter_modules(__path__) if not module.ispkg)
+    return list(_files())
+
+
+@cache
+def _files() -> tuple[str, ...]:
+    """Read once: a model asks for them several times while it is built."""
+    return tuple(sorted(module.name for module in pkgutil.iter_modules(__path__) if not module.ispkg))
 
 
 def fusions() -> list[str]:
@@ -61,7 +67,7 @@ def build(
     for name in options:
         if name not in known and method != BASELINE:
             raise ValueError(unknown(f"option of {method}", name, known))
-    _check_numbers(method, options)
+    check_kinds(find(method).build, options, method)
     read = _read(options.pop("modalities", None), features)
     of_others = features.keys() - read.keys()
     options = {name: _without(of_others, features, value) for name, value in options.items()}
@@ -81,26 +87,12 @@ def build(
     return model
 
 
-def _check_numbers(method: str, options: Mapping[str, Any]) -> None:
-    """Raises ValueError for a text, or a number below 0, where `build` takes a number: a depth of -1 is no layer."""
-    kinds = inspect.signature(find(method).build).parameters
-    for name, value in options.items():
-        kind = kinds[name].annotation if name in kinds else None
-        if kind not in (int, float):
-            continue
-        whole = kind is int
-        size: Any = value
-        wrong = isinstance(value, bool) or not isinstance(value, Integral if whole else Real)
-        if wrong or not 0 <= size < math.inf:
-            expected = "a whole number, 0 or more" if whole else "a number, 0 or more"
-            raise ValueError(f"{name} of {method} is {value!r:.60}; expected {expected}")
-
-
 def _read(names: Sequence[str] | None, features: Mapping[str, int]) -> dict[str, int]:
     """The features of these modalities, or of all. Raises ValueError for unknown ones, or none."""
     if names is None:
         return dict(features)
-    if isinstance(names, str) or not names:
+    check_kind(Sequence[str], names, "modalities")
+    if not names:
         raise ValueError(f"modalities is {names!r}; expected a list of one or more of {', '.join(features)}")
     for name in names:
         if name not in features:
@@ -115,6 +107,7 @@ def _pos_embed(given: Any) -> Mapping[str, Any]:
     for key in given:
         if key not in ("kind", "scale"):
             raise ValueError(f"pos_embed: {unknown('key', key, ('kind', 'scale'))}")
+    check_kind(float, given.get("scale", 1.0), "pos_embed.scale")
     return given
 
 

@@ -210,6 +210,7 @@ def _page(folder: Path, runs: list[Run], rows: list[Row]) -> Mapping[str, object
         "confusions": _confusions_of(groups, heads) if heads else confusions(groups, classes),
         "per_class": _per_class(groups, classes), "devices": devices(run.folder for run in runs),
         "pictures": _pictures(groups), "skipped": _skipped(runs), "lost": losses(runs),
+        "distances": _distances(runs),
         "exchanged": {what: _exchanged(groups, what) for what in ("exchanged", "channels")},
         "taught": [f"{run.name}, seed {run.result.seed}: {said}" for run in finished if (said := taught(run.result))],
         "num_skipped": {name: [run.result.skipped for run in group] for name, group in groups.items()},
@@ -390,6 +391,16 @@ def _pictures(groups: dict[str, list[Run]]) -> "Section | None":
     else:
         return None
     return section({name: RunFolder(group[0].folder) for name, group in groups.items()})
+
+
+def _distances(runs: list[Run]) -> str:
+    """What kernel and Fréchet distance of translations are of; empty for other tasks."""
+    made = [run.result for run in runs if run.outcome and run.result.task == "translate"]
+    if not made:
+        return ""
+    from sparsefuse.report.pixels.distances import note  # it loads torch
+
+    return note(made)
 
 
 def _mean_where_known(values: np.ndarray) -> np.ndarray:

@@ -79,6 +79,8 @@ METRICS = {
     "mse": Metric("MSE", share=False, higher_is_better=False),
     "psnr": Metric("PSNR", share=False),
     "ssim": Metric("SSIM", share=False),
+    "kernel": Metric("Kernel distance", share=False, higher_is_better=False),
+    "frechet": Metric("Fréchet distance", share=False, higher_is_better=False),
     "corr": Metric("Correlation", share=False),
 }
 UNITS = {"gmacs": "GMACs", "parameters": "parameters", "memory_mb": "MB", "latency_ms": "ms"}
@@ -88,7 +90,8 @@ MAIN_METRIC |= {"segment": "miou", "translate": "mae", "detect": "map25"}
 
 
 def metric(name: str) -> Metric:
-    """How a metric is shown, that of one head, stream or class too (`top1_verb`, `miou_depth`, `ap25_crate`)."""
+    """How a metric is shown, that of one head, stream, class or network too (`top1_verb`, `miou_depth`, `ap25_crate`,
+    `kernel_vgg`)."""
     if name in METRICS:
         return METRICS[name]
     main = next((known for known in METRICS if name.startswith(f"{known}_")), "")
@@ -97,7 +100,8 @@ def metric(name: str) -> Metric:
 
 def metric_names(result: Result) -> list[str]:
     """The metrics that a run may have, in the order in which they are shown."""
-    return [*METRICS, *(f"{name}_{head}" for head in result.heads or {} for name in ("top1", "top5"))]
+    seen = [name for name in {**result.test, **result.valid} if name.startswith(("kernel_", "frechet_"))]
+    return [*METRICS, *(f"{name}_{head}" for head in result.heads or {} for name in ("top1", "top5")), *seen]
 
 
 class Row(NamedTuple):

@@ -133,7 +133,10 @@ def test_bad_input_is_an_error_that_says_so(batch, says):
         (lambda: build("late", {"rgb": 3}, 0), "num_classes must be 1 or more; got 0"),
         (lambda: build("unimodal", {"rgb": 3}, 2, stream="rbg"), "unknown stream 'rbg'; did you mean 'rgb'"),
         (lambda: build("mbt", {"rgb": 3}, 2, num_bottlenecks=0), "num_bottlenecks must be 1 or more"),
-        (lambda: build("sft", {"rgb": 3}, 2, unimodal_depth=-1), "unimodal_depth must be 0 or more"),
+        (
+            lambda: build("sft", {"rgb": 3}, 2, unimodal_depth=-1),
+            "unimodal_depth of sft is -1; expected",
+        ),
         (lambda: build("late", {"rgb": 3}, 2, task="translate", size=SIZE["segment"]), "needs strides of 2"),
     ],
 )

@@ -5,6 +5,7 @@ from typing import Any, Literal, NamedTuple
 
 from sparsefuse.errors import unknown
 from sparsefuse.layers.options import check_choice
+from sparsefuse.options import check_kind
 
 Task = Literal["segment", "translate"]
 MOST_DEPTH = 1000
@@ -57,6 +58,8 @@ def size_of(task: Task, size: str | Size | Mapping[str, Any]) -> Size:
                 raise ValueError(unknown("field of size", name, Size._fields))
         if lacking := [name for name in Size._fields if name not in size and name not in Size._field_defaults]:
             raise ValueError(f"size lacks {', '.join(lacking)}; got {dict(size)}")
+        for name, value in size.items():
+            check_kind(Size.__annotations__[name], value, f"size.{name}")
         fields: dict[str, Any] = {name: _tuples(value) for name, value in size.items()}
         size = Size(**fields)
     stages = {len(part) for part in size[:5]}

@@ -1,11 +1,15 @@
 """The sizes of detectors by name."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from sparsefuse.errors import unknown
 from sparsefuse.layers.points.backbone import PUBLISHED, Level
 from sparsefuse.layers.points.picture import PictureSize
+from sparsefuse.options import check_kind
+
+_LEVEL = tuple[int, float, int, Sequence[int]]
+"""a `Level` as a file has it"""
 
 
 class Size(NamedTuple):
@@ -53,13 +57,21 @@ def size_of(size: str | Size | Mapping[str, Any]) -> Size:
         if size not in SIZES:
             raise ValueError(unknown("size of detect", size, SIZES))
         return SIZES[size]
+    check_kind(str, size.get("like", "small"), "size.like")
     base = size_of(size.get("like", "small"))
     for name in size:
         if name not in (*Size._fields, "like"):
             raise ValueError(unknown("field of size", name, (*Size._fields, "like")))
     changed = {name: value for name, value in size.items() if name != "like"}
+    for name, value in changed.items():
+        kind = {"levels": Sequence[_LEVEL], "picture": Mapping[str, Any]}.get(name, Size.__annotations__[name])
+        check_kind(kind, value, f"size.{name}")
     if "levels" in changed:
         changed["levels"] = tuple(Level(n, r, m, tuple(w)) for n, r, m, w in changed["levels"])
     if "picture" in changed:
+        for name, value in changed["picture"].items():
+            if name not in PictureSize._fields:
+                raise ValueError(unknown("field of size.picture", name, PictureSize._fields))
+            check_kind(PictureSize.__annotations__[name], value, f"size.picture.{name}")
         changed["picture"] = base.picture._replace(**changed["picture"])
     return base._replace(**changed)

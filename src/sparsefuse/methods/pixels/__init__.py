@@ -3,11 +3,13 @@
 import inspect
 import pkgutil
 from collections.abc import Mapping, Sequence
+from functools import cache
 from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from sparsefuse.errors import unknown
+from sparsefuse.options import check_kind, check_kinds
 
 if TYPE_CHECKING:  # listing the methods must not load torch
     from sparsefuse.pixel_model import PixelModel
@@ -15,7 +17,13 @@ if TYPE_CHECKING:  # listing the methods must not load torch
 
 def methods() -> list[str]:
     """Names of the methods on pixels."""
-    return sorted(module.name for module in pkgutil.iter_modules(__path__))
+    return list(_files())
+
+
+@cache
+def _files() -> tuple[str, ...]:
+    """Read once: a model asks for them several times while it is built."""
+    return tuple(sorted(module.name for module in pkgutil.iter_modules(__path__)))
 
 
 def fusions() -> list[str]:
@@ -45,6 +53,7 @@ def build(method: str, streams: Mapping[str, int], num_classes: int, **options: 
         if name not in known:
             raise ValueError(unknown(f"option of {method}", name, known))
     read = _read(options.pop("modalities", None), streams)
+    check_kinds(find(method).build, options, method)
     model: PixelModel = find(method).build(read, num_classes, **options)
     model.streams = {name: streams[name] for name in sorted(streams)}
     return model
@@ -52,7 +61,8 @@ def build(method: str, streams: Mapping[str, int], num_classes: int, **options: 
 
 def _read(names: Sequence[str] | None, streams: Mapping[str, int]) -> dict[str, int]:
     """The channels of these streams, or of all, by name. Raises ValueError for unknown ones, or none."""
-    if names is not None and (isinstance(names, str) or not names):
+    check_kind(Sequence[str] | None, names, "modalities")
+    if names is not None and not names:
         raise ValueError(f"modalities is {names!r}; expected a list of one or more of {', '.join(streams)}")
     for name in names or ():
         if name not in streams:

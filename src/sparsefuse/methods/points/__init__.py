@@ -2,11 +2,13 @@
 
 import inspect
 import pkgutil
+from functools import cache
 from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from sparsefuse.errors import unknown
+from sparsefuse.options import check_kinds
 
 if TYPE_CHECKING:  # listing the methods must not load torch
     from sparsefuse.detection_model import DetectionModel
@@ -14,7 +16,13 @@ if TYPE_CHECKING:  # listing the methods must not load torch
 
 def methods() -> list[str]:
     """Names of the methods of detection."""
-    return sorted(module.name for module in pkgutil.iter_modules(__path__))
+    return list(_files())
+
+
+@cache
+def _files() -> tuple[str, ...]:
+    """Read once: a model asks for them several times while it is built."""
+    return tuple(sorted(module.name for module in pkgutil.iter_modules(__path__)))
 
 
 def fusions() -> list[str]:
@@ -35,6 +43,7 @@ def build(method: str, num_channels: int, num_classes: int, **options: Any) -> "
     for name in options:
         if name not in known:
             raise ValueError(unknown(f"option of {method}", name, known))
+    check_kinds(find(method).build, options, method)
     return find(method).build(num_channels, num_classes, **options)
 
 

@@ -15,6 +15,7 @@ from sparsefuse.pixel_metrics import Confusion, PictureErrors
 from sparsefuse.pixel_model import PixelModel
 from sparsefuse.runs.records import Scores
 from sparsefuse.tokens import Field, PixelState
+from sparsefuse.training.pixels.distances import Distances
 from sparsefuse.training.pixels.loss import loss_of
 
 Change = Callable[[int, Scene], Scene]
@@ -88,9 +89,11 @@ def score(
     *,
     change: Change | None = None,
     each: bool = False,
+    distances: Distances | None = None,
 ) -> Scored:
     """The scores of a split, one batch in memory at a time. `change` is made to each scene first; `each`: those of
-    every picture and class, too. Raises ValueError for labels that no class has."""
+    every picture and class, too; `distances`: those that a network sees. Raises ValueError for labels that no class
+    has."""
     model.eval()
     sums, streams, exchanges = truth.sums(), dict[str, Sums](), _Exchanges()
     loss, pictures = 0.0, []
@@ -100,6 +103,8 @@ def score(
         answer = model.head(state, *size).float()
         loss += float(loss_of(answer, batch, truth.task, truth.ignore).double().sum())
         sums.add(answer, batch.target, batch.mask)
+        if distances:
+            distances.add(answer, batch.target, batch.mask)
         if each:
             pictures += list(zip(batch.ids, _alone(answer, batch, truth), strict=True))
         if model.head.weight is not None:
@@ -108,7 +113,7 @@ def score(
                 there = branches.weights[:, i] > 0
                 made = branches.logits[there, i].float()
                 streams.setdefault(name, truth.sums()).add(made, batch.target[there], batch.mask[there])
-    scores = {"loss": loss / len(scenes), **sums.scores(classes=each)}
+    scores = {"loss": loss / len(scenes), **sums.scores(classes=each), **(distances.scores() if distances else {})}
     for name, own in streams.items():
         if (found := own.scores().get(truth.main)) is not None:
             scores[f"{truth.main}_{name}"] = found

@@ -23,6 +23,7 @@ from sparsefuse.runs.pixel_weights import read_pixel_weights, write_pixel_weight
 from sparsefuse.runs.records import Scores
 from sparsefuse.training import distributed
 from sparsefuse.training.best import check_best_of, score_of
+from sparsefuse.training.pixels.distances import Distances, distances_of
 from sparsefuse.training.pixels.judge import Judge
 from sparsefuse.training.pixels.loss import losses
 from sparsefuse.training.pixels.results import cost_of, write_result, write_setup
@@ -153,7 +154,8 @@ class PixelRun:
 
     def test_scores(self) -> Scored:
         """Those of the test split; also without each stream, and with holes."""
-        found, main = self._score("test", each=True), self.truth.main
+        far = distances_of(self.scenes.outputs, self.rank.device) if self.truth.task == "translate" else None
+        found, main = self._score("test", each=True, distances=far), self.truth.main
         scores = dict(found.scores)
         if len(self.model.reads) > 1:
             for name in self.model.reads:
@@ -164,11 +166,13 @@ class PixelRun:
     def valid_scores(self) -> Scores:
         return self._score("valid").scores if len(self.scenes.splits["valid"]) else {}
 
-    def _score(self, split: str, change: Any = None, *, each: bool = False) -> Scored:
+    def _score(
+        self, split: str, change: Any = None, *, each: bool = False, distances: Distances | None = None
+    ) -> Scored:
         with self._precision():
             return score(
                 self.scored, self.scenes.splits[split], self.truth, self.config.train.batch_size,
-                change=change, each=each,
+                change=change, each=each, distances=distances,
             )  # fmt: skip
 
     def _precision(self) -> contextlib.AbstractContextManager[Any]:
