@@ -23,9 +23,14 @@ _TO_DISK = whole.to_disk
 torch.set_num_threads(1)  # for what is made once for a whole file, before the first test
 
 FIRST = [
+    "walk",
     "demo",
+    "contract_compile",
     "contract_export",
+    "pixel_program",
     "contract_onnx",
+    "triton_compiles",
+    "point_real_rooms",
     "artefact",
     "ray",
     "budget",
