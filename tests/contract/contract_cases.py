@@ -101,6 +101,13 @@ def modality_free(case):
     return name, {k: 3 if isinstance(v, dict) else v for k, v in options.items()}
 
 
+def shallow(case):
+    """The case with one layer of a kind, and without options that name modalities of FEATURES: layers of a kind compile
+    and export alike."""
+    name, options = modality_free(case)
+    return name, {k: min(v, 1) if k.endswith("depth") else v for k, v in options.items()}
+
+
 def clips(counts, *, features=FEATURES, seed=1, extra=0):
     """Ragged padded batch: `counts[name]` gives each sample's real length, 0 where the modality is missing.
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from contract_cases import BASE, CLASSES, FEATURES, LONGEST, case_id, modality_free, model_of
+from contract_cases import BASE, CLASSES, FEATURES, LONGEST, case_id, model_of, shallow
 
 from sparsefuse.data.labels import Labels
 from sparsefuse.data.lengths import WHOLE
@@ -31,7 +31,7 @@ BATCHES = {
 @pytest.mark.parametrize("base", [*BASE, CAUSAL], ids=case_id)
 def test_an_onnx_file_gives_the_same_logits(base, tmp_path):
     features = {"rgb": FEATURES["rgb"], "sound": FEATURES["sound"]}
-    model = model_of(modality_free(base), features=features, lengths={name: LONGEST[name] for name in features})
+    model = model_of(shallow(base), features=features, lengths={name: LONGEST[name] for name in features})
     predictor = Predictor(model, Labels("class", tuple("abc"[:CLASSES])), None, {}, WHOLE)
     program = Program(predictor).eval()
     write_onnx(program, tmp_path / "model.onnx")
