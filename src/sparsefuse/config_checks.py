@@ -29,12 +29,15 @@ def check(config: ConfigLike = None, *, root: str | Path = "", jobs: int = 0, **
     """
     from sparsefuse.data.check import check as check_data
     from sparsefuse.data.check.pixels import check_pictures
+    from sparsefuse.data.check.points import check_clouds
     from sparsefuse.features._tables import table_readers
 
     config = Config.load(config, **fields)
     check_config(config)
     if config.data.task in PIXEL_TASKS:
         return check_pictures(config, Path(root))
+    if config.data.task in POINT_TASKS:
+        return check_clouds(config, Path(root))
     return check_data(config.data, Path(root), jobs=jobs, tables=table_readers(_specs(config)))
 
 

@@ -243,6 +243,24 @@ RULES = {
         "set pixels.streams, {depth: {unit: 0.001}}: the metres of one step",
         "The depth of {n} stream[s] seems to be in another unit",
     ),
+    "metres": Rule(
+        "warning",
+        "Half of all clouds are from 0.5 to 200 m across.",
+        "multiply points, boxes and poses by the metres of one step: 0.001 for millimetres",
+        "The clouds seem to be in another unit than metres",
+    ),
+    "outside": Rule(
+        "warning",
+        "Every box holds points of its cloud, in it or within 5 cm.",
+        "look whether boxes and cloud have one origin, one unit and one direction of yaw",
+        "Boxes of {n} scene[s] hold no point",
+    ),
+    "camera": Rule(
+        "warning",
+        "Every camera sees points of its cloud in its picture.",
+        "look whether its pose is camera to world, and its K that of the picture as it is",
+        "Cameras of {n} scene[s] see nothing of the cloud",
+    ),
     "split": Rule(
         "warning",
         "Train, valid and test have rows.",
