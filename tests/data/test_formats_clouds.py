@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,11 @@ import scipy.linalg
 import torch
 
 from pngs import write_png
+from sparsefuse.config import Config
+from sparsefuse.config_checks import check_config
 from sparsefuse.data import formats
+from sparsefuse.data.formats.sunrgbd3d import CLASSES
+from sparsefuse.data.points.load import load_clouds
 from sparsefuse.files.rows import read_table
 from sparsefuse.layers.points.nouns import Camera
 from sparsefuse.media.still import read_still
@@ -93,6 +98,10 @@ def test_boxes_of_sunrgbd_are_whole_and_turn_counter_clockwise(tmp_path):
     trainval(tmp_path / "in")
     scenes = read(formats.prepare("sunrgbd3d", tmp_path / "in", tmp_path / "out"))
     assert {id: scene["split"] for id, scene in scenes.items()} == {"000001": "test", "005051": "train"}
+    config = Config.load(tmp_path / "out/detect.yaml")
+    check_config(config)
+    config = replace(config, data=replace(config.data, leaks="warn"))  # both scenes are the same
+    assert load_clouds(config).boxes == {name: int(name in ("bed", "night_stand")) for name in CLASSES}
     for scene in scenes.values():
         assert_boxes(scene["boxes"], BOXES)
         np.testing.assert_allclose(scene["xyz"], points()[:, :3], atol=1e-6)

@@ -3,7 +3,7 @@
 import json
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -109,14 +109,15 @@ def read_numbers(path: Path, count: int | None = None) -> list[list[float]]:
 
 
 def finish_clouds(
-    name: str, out: Path, rows: list[dict[str, str]], skips: list[Skip], *, classes: Sequence[str]
+    name: str, out: Path, rows: list[dict[str, str]], skips: list[Skip], *, points: Mapping[str, Any]
 ) -> Path:
-    """Writes the manifest, skipped.jsonl and detect.yaml; returns the manifest."""
+    """Writes the manifest, skipped.jsonl and detect.yaml; returns the manifest. `points`: of the configuration."""
     import yaml
 
     rows = [{column: cell for column, cell in row.items() if any(each[column] for each in rows)} for row in rows]
     manifest = finish(out, [], rows, skips, f"the scenes of {name}")
-    tree = {"data": {"manifest": manifest.name, "task": "detect"}, "points": {"classes": list(classes)}}
+    data = {"manifest": manifest.name, "task": "detect"}
+    tree = {"data": data, "points": {**points, "channels": ["height"], "flip": 0.5}, "method": "tokenfusion"}
     head = f"# Made by `sparsefuse prepare {name}`. sparsefuse train detect.yaml --out runs/{name}\n"
     write_text(out / "detect.yaml", head + yaml.safe_dump(tree, sort_keys=False, allow_unicode=True))
     log.info("%s: train on %s", name, out / "detect.yaml")

@@ -28,6 +28,8 @@ CLASSES = {
     36: "bathtub", 39: "garbagebin",
 }  # fmt: skip
 """number among the 40 classes of NYU -> name"""
+POINTS = {"classes": list(CLASSES.values()), "num_points": 50_000, "height": 480, "width": 640, "rotate": 5}
+"""of the configuration, as published, but for the size of pictures"""
 SPLITS = {"train": "train", "val": "test"}
 """The authors compare on val, so nothing may be chosen on it."""
 ALIGNMENT = "axisAlignment = "
@@ -63,7 +65,7 @@ def prepare(source: Path, out: Path, *, frames: int = 10, points: int = 50_000) 
     blind = sum(not row["cameras"] for row in rows)
     if blind and frames:
         log.warning("scannet: %d of %d rooms have no pictures in posed_images or scannet_frames_25k", blind, len(rows))
-    return finish_clouds("scannet", out, rows, skips, classes=list(CLASSES.values()))
+    return finish_clouds("scannet", out, rows, skips, points=POINTS)
 
 
 def _places(source: Path) -> list[Path]:

@@ -24,6 +24,15 @@ from sparsefuse.files.skipped import Skip, Unusable, one_file
 log = logging.getLogger(__name__)
 
 CLASSES = ("bed", "table", "sofa", "chair", "toilet", "desk", "dresser", "night_stand", "bookshelf", "bathtub")
+POINTS = {
+    "classes": list(CLASSES),
+    "num_points": 20_000,
+    "height": 530,
+    "width": 730,
+    "rotate": 30,
+    "scale": [0.85, 1.15],
+}
+"""of the configuration, as published; pictures have three sizes"""
 SPLITS = {"train": "train", "val": "test"}
 """The authors compare on val, so nothing may be chosen on it."""
 _AXES = np.array([[1, 0, 0], [0, 0, -1], [0, 1, 0]])
@@ -55,7 +64,7 @@ def prepare(source: Path, out: Path, *, boxes: Literal["v1", "v2"] = "v1", point
         rows.append({"id": id, "split": SPLITS[split], "rgb": refer(shots[0].picture, out) if shots else "", **cells})
     if blind:
         log.warning("sunrgbd3d: %d of %d scenes have no picture or calibration in %s", blind, len(rows), folder)
-    return finish_clouds("sunrgbd3d", out, rows, skips, classes=CLASSES)
+    return finish_clouds("sunrgbd3d", out, rows, skips, points=POINTS)
 
 
 Scene = tuple[str, str, Path, Path]
