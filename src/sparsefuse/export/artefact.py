@@ -3,11 +3,12 @@
 import logging
 import tempfile
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from torch import Tensor
 
 from sparsefuse.config_pixels import PIXEL_TASKS
+from sparsefuse.config_points import POINT_TASKS
 from sparsefuse.cost import count
 from sparsefuse.export import clips as sources
 from sparsefuse.export.card import PACKAGES, ExportCard, machine, write_card
@@ -16,12 +17,14 @@ from sparsefuse.export.int8 import quantise
 from sparsefuse.export.onnx import OPSET, RUNTIME, need_onnx, write_onnx
 from sparsefuse.export.parity import BATCH, Parity, ScoreChange, exported_logits, parity, score, trained_logits
 from sparsefuse.export.pixels.artefact import PixelExported, export_pixels
+from sparsefuse.export.points.artefact import PointExported, export_points
 from sparsefuse.export.program import Program
 from sparsefuse.export.runner import Latency, Runner, latency, open_file
 from sparsefuse.export.traced import write_pt2
 from sparsefuse.extras import versions
 from sparsefuse.files.whole import replacing
 from sparsefuse.inference.pixels.predictor import load_pixels
+from sparsefuse.inference.points.predictor import load_points
 from sparsefuse.inference.predictor import Predictor, load
 from sparsefuse.runs.folder import RunFolder
 from sparsefuse.runs.records import ModelFacts
@@ -58,7 +61,7 @@ def export(
     test: bool = False,
     force: bool = False,
     trust_code: bool = False,
-) -> Exported | PixelExported:
+) -> Exported | PixelExported | PointExported:
     """Writes the model of a run as one file (`<run>/export/model.<format>`), with its card beside it, .json and .md.
 
     `int8`: weights as 8-bit integers (ONNX only). `with_features`: include the extractor spectrogram, so that the
@@ -66,13 +69,16 @@ def export(
     validation split (with `test`, on the test split too) or on a manifest. Raises ValueError, and writes nothing, if
     logits differ by more than `tolerance` or int8 loses more than `INT8_LOSS`, unless `force`.
     """
-    if RunFolder(Path(run)).task in PIXEL_TASKS:
-        _check_pixels(format, int8=int8, with_features=with_features)
+    task = RunFolder(Path(run)).task
+    if task in (*PIXEL_TASKS, *POINT_TASKS):
+        what = "pictures" if task in PIXEL_TASKS else "clouds"
+        _check_scenes(what, format, int8=int8, with_features=with_features)
         file = Path(out) if out else Path(run) / "export" / "model.onnx"
-        clips = None if manifest is None else Path(manifest)
-        return export_pixels(
-            Path(run), load_pixels(run), out=file, tolerance=tolerance, manifest=clips, test=test, force=force
-        )
+        scenes = None if manifest is None else Path(manifest)
+        how: dict[str, Any] = {"tolerance": tolerance, "manifest": scenes, "test": test, "force": force}
+        if task in PIXEL_TASKS:
+            return export_pixels(Path(run), load_pixels(run), out=file, **how)
+        return export_points(Path(run), load_points(run), out=file, **how)
     if int8 and format != "onnx":
         raise ValueError("int8 is for ONNX: give --format onnx, or leave --int8 out")
     if format == "onnx":
@@ -137,11 +143,11 @@ def export(
     return Exported(out, card)
 
 
-def _check_pixels(format: Format, *, int8: bool, with_features: bool) -> None:
-    """Raises ValueError for what a run on pictures is not exported as."""
+def _check_scenes(of: str, format: Format, *, int8: bool, with_features: bool) -> None:
+    """Raises ValueError for what a run on pictures or clouds is not exported as."""
     for given, what in ((format != "onnx", f"--format {format}"), (int8, "--int8"), (with_features, "--with-features")):
         if given:
-            raise ValueError(f"{what} is for clips; a run on pictures is exported as ONNX in float32: leave it out")
+            raise ValueError(f"{what} is for clips; a run on {of} is exported as ONNX in float32: leave it out")
 
 
 class _Checked(NamedTuple):

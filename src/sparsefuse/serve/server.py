@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sparsefuse.config_pixels import PIXEL_TASKS
+from sparsefuse.config_points import POINT_TASKS
 from sparsefuse.extras import need
 from sparsefuse.runs.folder import RunFolder
 from sparsefuse.serve.access import TOKEN, Access, is_loopback
@@ -56,6 +57,11 @@ def serve(
         raise ValueError(
             f"--host {host} lets others reach the model: set the environment variable {TOKEN} to a secret, which "
             "clients send as `Authorization: Bearer SECRET`, or give --open to serve anyone"
+        )
+    if RunFolder(run).task in POINT_TASKS:
+        raise ValueError(
+            f"{run} reads clouds, which are not served over HTTP: pipe scenes as lines of JSON to `sparsefuse predict "
+            f"{run} -`, or load it in Python with sparsefuse.load"
         )
     with _listening(host, port) as listener, _own_folder() as folder:
         _log.info("loading %s ...", run)
