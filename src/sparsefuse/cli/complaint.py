@@ -2,8 +2,10 @@
 
 import re
 from collections.abc import Collection
+from dataclasses import fields
 
 from sparsefuse.cli.verbs import POSITIONAL, VERBS
+from sparsefuse.config import Axes, Picture, SpecAugment
 from sparsefuse.errors import unknown
 from sparsefuse.shown import shown
 
@@ -17,6 +19,8 @@ EXPECTED = {
     "dict": "name=value pairs separated by commas",
     "path": "a path",
 }
+NESTED = {"spec_augment": SpecAugment, "pictures": Picture, "axes": Axes}
+"""fields of `data` that have a mapping of these"""
 OTHER_NAMES = {
     "learning_rate": "train.lr",
     "max_epochs": "train.epochs",
@@ -42,7 +46,9 @@ def complaint(message: str, options: Collection[str]) -> str:
         parts = (argument.split(".", 1) for argument in missing[1].split(", "))
         return f"missing: {', '.join(p[-1] if p[-1] in POSITIONAL.get(p[0], ()) else _flag(p[-1]) for p in parts)}"
     if value := re.search(r'key "([\w.]+)":\s+(.+?)(?:Got value|Given value): (.*)$', message, re.DOTALL):
-        return _wrong_value(*value.groups())
+        key, rule, got = value.groups()
+        inside = [section for section, of in NESTED.items() if {*options} <= {field.name for field in fields(of)}]
+        return _wrong_value(f"data.{inside[0]}.NAME.{key}" if inside and options else key, rule, got)
     if name := re.search(r"unrecognized arguments: (\S+)", message):
         return _unexpected(name[1], options)
     if name := re.search(r"does not accept option '([^']+)'|Key '([^']+)'", message):
@@ -51,6 +57,15 @@ def complaint(message: str, options: Collection[str]) -> str:
 
 
 def _wrong_value(key: str, rule: str, value: str) -> str:
+    if given := re.search(r"Given value: (.*)$", value):  # of a value that may be of several kinds, the last line
+        value = given[1]
+        if "dict[" in rule and value.startswith("{"):
+            return f"{_flag(key)} needs options below each name; got {shown(value, 60)!r}"
+    value = value.partition("\n")[0]
+    if "valid subclass" in rule:
+        return f"{_flag(key)} needs options below each name; got {shown(value, 60)!r}"
+    if count := re.search(r"tuple with (\d+) elements", rule):
+        return f"{_flag(key)} needs {count[1]} values separated by commas; got {shown(value, 60)!r}"
     if choices := re.search(r"typing\.Literal\[(.+?)\]", rule):
         return unknown(_flag(key), value, re.findall(r"'([^']+)'", choices[1]))
     kinds = [kind for kind in re.findall(r"<class '(?:\w+\.)*(\w+)'>", rule) if kind != "NoneType"]

@@ -18,6 +18,7 @@ from sparsefuse.data.pixels.survey import survey, usable
 from sparsefuse.data.prepare import Losses
 from sparsefuse.inference.pixels.predictor import PixelPredictor, load_pixels
 from sparsefuse.runs.folder import RunFolder
+from sparsefuse.training.pixels.distances import distances_of
 from sparsefuse.training.pixels.scoring import Truth, score
 
 log = logging.getLogger(__name__)
@@ -41,7 +42,8 @@ def evaluate_pixels(
     listed = _of_run(run, predictor, split) if manifest is None else _of_manifest(run, predictor, manifest)
     facts = predictor.facts
     truth = Truth(facts.task, list(facts.classes), facts.ignore)
-    scores = score(predictor.model, listed.scenes, truth, batch_size, each=True).scores
+    far = distances_of(facts.outputs, predictor.device) if facts.task == "translate" else None
+    scores = score(predictor.model, listed.scenes, truth, batch_size, each=True, distances=far).scores
     return {**scores, "scenes": len(listed.scenes), "skipped": listed.skipped}
 
 
