@@ -81,7 +81,7 @@ def test_strict_stops_at_the_first_loss_and_names_it(tmp_path: Path) -> None:
 def test_a_duplicate_id_is_an_error_that_names_both_lines(tmp_path: Path) -> None:
     manifest = tiny.write_set(tmp_path / "data")
     tiny.edit(manifest, train5={"id": "train2"})
-    with pytest.raises(ValueError, match="id 'train2' stands on lines 4 and 7"):
+    with pytest.raises(ValueError, match="id 'train2' is on lines 4 and 7"):
         train(tiny.config(manifest), tmp_path / "run", root=Path(), measured=False)
 
 

@@ -283,7 +283,7 @@ def test_a_stream_may_be_missing_from_a_clip_but_not_from_the_table(fitted: Clas
     test["rgb"][1] = None
     assert fitted.predict(test).shape == (3,)
     del test["rgb"]
-    with pytest.raises(ValueError, match="X lacks what the model was fitted to: unknown column 'rgb'"):
+    with pytest.raises(ValueError, match="X lacks a column that the model was fitted to: unknown column 'rgb'"):
         fitted.predict(test)
 
 

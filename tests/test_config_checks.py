@@ -38,7 +38,9 @@ def test_unknown_options_are_errors_with_the_nearest_match(options: dict[str, An
 
 def test_two_means_of_the_weights_are_an_error() -> None:
     both = dataclasses.replace(GOOD, train=Train(ema=0.9, swa=0.25))
-    with pytest.raises(ValueError, match=r"train.ema is 0.9 and train.swa 0.25: two means of the weights; set one"):
+    with pytest.raises(
+        ValueError, match=r"train.ema is 0.9 and train.swa 0.25: only one average of the weights can be kept"
+    ):
         check_config(both)
 
 

@@ -29,8 +29,8 @@ def test_env_says_what_is_installed_and_how_to_get_the_rest(monkeypatch: pytest.
     assert call(monkeypatch, "env") == 0
     said = dict(line.strip().split("  ", 1) for line in capsys.readouterr().out.splitlines())
     assert said["packages"] == "torch 2.6.0, PyYAML 6.0"
-    assert said["extra search"] == "optuna 5.1"
-    assert said["extra ray"] == "ray 2.5, no-one missing: pip install 'sparsefuse[ray]'"
+    assert said["extra search"] == "installed: optuna 5.1"
+    assert said["extra ray"] == "not installed, lacks no-one: pip install 'sparsefuse[ray]'"
     assert [name for name in said if name.startswith("extra")] == ["extra search", "extra ray"]
 
 

@@ -85,7 +85,7 @@ def test_a_configuration_that_is_written_is_read_as_the_same(tmp_path: Path) -> 
 
 
 def test_a_recipe_without_its_settings_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"recipe is small, but all that it sets is as without it.*Config\.load"):
+    with pytest.raises(ValueError, match=r"recipe is small, but it changes nothing.*Config\.load"):
         check_config(Config(Data("m.csv"), recipe="small"))
     check_config(Config(Data("m.csv"), recipe="small", train=Train(ema=SMALL["train"]["ema"])))
 

@@ -18,14 +18,20 @@ import threading
 import time
 import wave
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from fuzzing import runs
 from fuzzing._bytes import mutated
 
+if TYPE_CHECKING:
+    from sparsefuse.serve.admission import Admission
+
 STARTS_OTHERS = True
 TOKEN = "x" * 20
+TIMEOUT = 15
+"""seconds for a prediction, and for an explanation after it"""
 WORDS = "words"
 """the server of text and readings"""
 SECRET = "sparsefuse-fuzz-secret"
@@ -53,7 +59,7 @@ class Answered(Exception):
 
 EXPECTED = (Answered,)
 _server: dict[str, int] = {}
-_folder: list[Path] = []
+_admissions: list[tuple[Path, "Admission"]] = []
 
 
 def prepare() -> None:
@@ -68,14 +74,14 @@ def prepare() -> None:
     for kind, access in kinds.items():
         folder = Path(tempfile.mkdtemp(prefix="sparsefuse-fuzzed-serve-"))
         run = _of_words(runs.base()) if kind == WORDS else runs.base() / "run"
-        service = Service(run, ServeLimits(max_mb=1, max_seconds=5, concurrency=1, timeout=15), folder)
+        service = Service(run, ServeLimits(max_mb=1, max_seconds=5, concurrency=1, timeout=TIMEOUT), folder)
         listener = socket.create_server(("127.0.0.1", 0))
         server = server_of(application(service, access, page=True), service, "")
         threading.Thread(target=lambda s=server, at=listener: asyncio.run(s.serve([at])), daemon=True).start()
         while not server.started:
             time.sleep(0.05)
         _server[kind] = listener.getsockname()[1]
-        _folder.append(folder)
+        _admissions.append((folder, service.admission))
 
 
 def make(rng: random.Random, folder: Path) -> Path:
@@ -109,11 +115,14 @@ def attempt(path: Path) -> None:
             pass
     answer = answer.removeprefix(b"HTTP/1.1 100 Continue\r\n\r\n")
     assert SECRET.encode() not in answer, "a file was read that the client only named"
-    for folder in _folder:
-        until = time.monotonic() + 5
-        while left := list(folder.iterdir()):
-            assert time.monotonic() < until, f"files are left: {left}"
+    for folder, admission in _admissions:
+        until = (
+            time.monotonic() + 2 * TIMEOUT + 5
+        )  # a clip is predicted and then explained, whether the client stays or not
+        while admission.busy:
+            assert time.monotonic() < until, f"the server is busy with a request that ended: {list(folder.iterdir())}"
             time.sleep(0.01)
+        assert not list(folder.iterdir()), f"files are left: {list(folder.iterdir())}"
     if not answer:
         return  # its headers never ended
     head, _, body = answer.partition(b"\r\n\r\n")

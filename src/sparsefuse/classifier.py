@@ -240,7 +240,7 @@ class Classifier:
         if path.exists() and any(path.iterdir()):
             raise FileExistsError(f"{path} is not empty; give a new folder")
         if not self.run_.is_dir():
-            raise FileNotFoundError(f"{self.run_} is gone; fit again, with out= to keep it")
+            raise FileNotFoundError(f"{self.run_} no longer exists; fit again, with out= to keep it")
         shutil.copytree(self.run_, path, dirs_exist_ok=True, ignore=shutil.ignore_patterns(_DATA, "others", ".*"))
         config = RunFolder(path).read(Config)
         if self._data in Path(config.data.manifest).parents and self._data.is_dir():
@@ -418,7 +418,7 @@ class Classifier:
         for name in model.modalities:
             source = extract.get(name, {}).get("source", name)
             if not {name, source} & {*columns, *streams.cells}:
-                raise ValueError(f"X lacks what the model was fitted to: {unknown('column', source, columns)}")
+                raise ValueError(f"X lacks a column that the model was fitted to: {unknown('column', source, columns)}")
         for name, arrays in streams.arrays.items():
             width = next(x.shape[1] for x in arrays if x is not None)
             if width != model.features[name]:

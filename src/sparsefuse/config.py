@@ -45,7 +45,8 @@ class Split:
     """with a group split, validation clips are group: of two whole groups or more; stratified: of the training groups;
     auto: group if two groups remain to train, else stratified"""
     refit: Literal["none", "valid", "all"] = "none"
-    """clips that train too, once they have chosen: valid, or all, those of the test as well. None validate then"""
+    """clips that train too, once everything is chosen: valid = those of validation, all = those of the test as well;
+    none validate then"""
     seed: int = 0
     """seed of the division; independent of the training seed"""
 
@@ -142,13 +143,13 @@ class Data:
     """the column of what must stay within one split when splits are drawn: a person, a film that clips were cut from;
     a manifest without a column `group` has none"""
     separator: str = "|"
-    """what separates several classes in a label, such as a comma; of a list ['a', 'b'] brackets and quotes go too"""
+    """what separates several classes in a label, such as a comma; the signs of a list ['a', 'b'] are removed"""
     classes: dict[str, str] = field(default_factory=dict)
     """label column -> CSV with the columns id and key that lists its classes, relative as the manifest is: {verb:
     verbs.csv}. Without it they are those of the training clips"""
     split: Split = field(default_factory=Split)
     leaks: Literal["stop", "warn"] = "stop"
-    """if clips of two splits have the same file or contents, training stops before it begins, or only says so"""
+    """if clips of two splits have the same file or contents: stop before training, or only warn"""
     normalise: bool = True
     """zero mean and unit variance per feature, measured on the training split"""
     modality_dropout: float = 0.0
@@ -219,8 +220,8 @@ class Train:
     ema: float = 0.0
     """share that a running mean of the weights keeps at every step; the mean is what is scored and saved. 0 = off"""
     swa: float = 0.0
-    """stochastic weight averaging: share of the epochs, the last ones, at whose ends the weights are taken into a mean,
-    which from then on is scored and saved. 0 = off; not with ema"""
+    """stochastic weight averaging: share of the epochs, counted from the end, after each of which the weights are
+    averaged; the average is what is scored and saved. 0 = off; not with ema"""
     mixup_alpha: float = 0.3
     """strength of the multimodal manifold mixup, Beta(alpha, alpha); 0 = off"""
     mixup: Literal["manifold", "every_layer", "input"] = "manifold"
@@ -232,13 +233,13 @@ class Train:
     """share of the target spread over all classes (not with multilabel and regression)"""
     best: str = "loss"
     """score of the validation split that chooses the epoch whose weights are kept: loss (without validation clips, the
-    training loss) or any that metrics.jsonl has: top1, macro_f1, map, mae, top1_verb; last: the last epoch's are"""
+    training loss) or any that metrics.jsonl has: top1, macro_f1, map, mae, top1_verb; last: the last epoch is kept"""
     best_over: int = 1
-    """epochs whose scores `best` compares as their mean, the last of which is kept: where few clips or one person
-    validate, a single epoch's score is good by chance"""
+    """`best` compares means over this many epochs, and keeps the last of them: where few clips or one person validate,
+    a single epoch's score may be good by chance"""
     balance: Literal["none", "weights", "sampler"] = "none"
-    """for rare classes. weights: the loss of a clip counts as its class is rare (scikit-learn's balanced); sampler: an
-    epoch draws as many clips as there are, with replacement, every class alike. Not with regression"""
+    """for rare classes. weights: the rarer its class, the more a clip's loss counts (scikit-learn's balanced); sampler:
+    an epoch draws as many clips as there are, with replacement, every class alike. Not with regression"""
     precision: Literal["float32", "bfloat16"] = "float32"
     """bfloat16 runs the model under autocast; weights stay float32"""
     device: str = "auto"
@@ -265,13 +266,13 @@ class Distill:
     teachers: list[str] = field(default_factory=list)
     """run folders with the same classes, whose calibrated logits are averaged; empty = none"""
     temperature: float = 2.0
-    """divides the logits of both before they are compared; of no use with regression"""
+    """divides the logits of both before they are compared; without effect in regression"""
     weight: float = 0.5
     """share of a clip's loss that is the distance from the teachers; the rest is that from its label"""
     features: float = 0.0
     """weight of the distance between the CLS tokens that the heads read; for one teacher as wide as the model"""
     unlabelled: str = ""
-    """a manifest of further training clips, of which only the teachers' answers are learned"""
+    """a manifest of more training clips, without labels, which are learned from the teachers' answers alone"""
 
 
 @dataclass(frozen=True)
@@ -308,8 +309,9 @@ class Config:
     """for data.task detect"""
     train: Train = field(default_factory=Train)
     recipe: Recipe = "auto"
-    """what is not set is as in the SFT paper, or as suits small sets (hundreds of clips) or large ones; docs/data.md
-    says what each sets. auto: the paper's, and with --method auto also the one for so many clips"""
+    """settings of what is not set otherwise: paper = the SFT paper's; small = for hundreds of clips; large = for tens
+    of thousands (docs/data.md says what each sets); auto = paper, and with --method auto also the one for so many
+    clips"""
     seed: int = 0
     """seed of the weights, the order of samples, dropout and mixup"""
     distill: Distill = field(default_factory=Distill)

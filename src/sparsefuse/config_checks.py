@@ -50,19 +50,19 @@ def check_config(config: Config) -> None:
     check_points(config)
     if config.train.warmup_epochs and config.train.warmup_epochs >= config.train.epochs:
         raise ValueError(
-            f"train.warmup_epochs is {config.train.warmup_epochs} of {config.train.epochs} epochs: the rate would not "
-            "be reached; give fewer"
+            f"train.warmup_epochs is {config.train.warmup_epochs} of {config.train.epochs} epochs: training "
+            "would end before warm-up does; give fewer"
         )
     if config.train.ema and config.train.swa:
         raise ValueError(
-            f"train.ema is {config.train.ema:g} and train.swa {config.train.swa:g}: two means of the weights; set one "
-            "of them to 0"
+            f"train.ema is {config.train.ema:g} and train.swa {config.train.swa:g}: only one average of the weights "
+            "can be kept; set one of them to 0"
         )
     ours, usual = plain(config), plain(Config())
     settings = [(part, name) for part, names in SETTINGS[config.recipe].items() for name in names]
     if settings and all(ours[part][name] == usual[part][name] for part, name in settings):
         raise ValueError(
-            f"recipe is {config.recipe}, but all that it sets is as without it: Config(...) sets every field itself; "
+            f"recipe is {config.recipe}, but it changes nothing, as Config(...) sets every field itself; "
             f"use Config.load(recipe={config.recipe!r}, ...)"
         )
     if not config.data.separator or (config.data.separator != "|" and config.data.task not in ("auto", "multilabel")):
@@ -80,7 +80,7 @@ def check_config(config: Config) -> None:
     for modality, spec in _specs(config).items():
         _check_features(modality, spec)
     if config.distill.unlabelled and not config.distill.teachers:
-        raise ValueError("distill.unlabelled needs teachers, who say what is in its clips: set distill.teachers")
+        raise ValueError("distill.unlabelled needs teachers to label its clips: set distill.teachers")
 
 
 def check_one_test_split(config: Config) -> None:

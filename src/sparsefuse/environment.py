@@ -36,9 +36,10 @@ def _packages() -> dict[str, str]:
     texts = {}
     for extra, packages in wanted.items():
         found = versions(packages)
-        texts[f"extra {extra}" if extra else "packages"] = ", ".join(
-            f"{package} {found.get(package, 'missing')}" for package in packages
-        )
-        if extra and len(found) < len(packages):
-            texts[f"extra {extra}"] += f": {install_command(extra)}"
+        missing = [package for package in packages if package not in found]
+        text = ", ".join(f"{package} {found.get(package, 'missing')}" for package in packages)
+        if extra:
+            lacks = f"not installed, lacks {', '.join(missing)}: {install_command(extra)}"
+            text = lacks if missing else f"installed: {text}"
+        texts[f"extra {extra}" if extra else "packages"] = text
     return texts

@@ -348,7 +348,7 @@ def test_a_finalist_that_measures_over_the_budget_gives_way_to_the_next(
     ends = Finals(made.config, BudgetLimits(latency_ms=5.0), Goal("top1"), [1], tmp_path, Path())
     clips = load_clips(made.config.data, Path())
     assert ends.choose([finalist(3), finalist(4)], clips).trial.number == 4
-    assert "sft 003 measures 6 of 5 ms now, over the budget; the next best is taken" in caplog.text
+    assert "sft 003 measures 6 of 5 ms now, over the budget; trying the next best" in caplog.text
     assert json.loads((tmp_path / "chosen.json").read_text())["cost"]["latency_ms"] == 4.0
     assert ends.choose([finalist(3), finalist(4)], clips).trial.number == 4, "decided once"
 
@@ -356,7 +356,9 @@ def test_a_finalist_that_measures_over_the_budget_gives_way_to_the_next(
 def test_no_finalist_within_the_budget_is_an_error(made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(finals, "measure", lambda *_: Measured(1.0, 6.0, 0, 0, 0, 0, 0, 8))
     ends = Finals(made.config, BudgetLimits(latency_ms=5.0), Goal("top1"), [1], tmp_path, Path())
-    with pytest.raises(ValueError, match="no finalist measures within the budget any more: sft 003 measures 6 of 5 ms"):
+    with pytest.raises(
+        ValueError, match="measured again, no finalist is within the budget: sft 003 measures 6 of 5 ms"
+    ):
         ends.choose([finalist(3)], load_clips(made.config.data, Path()))
 
 

@@ -99,7 +99,7 @@ def test_table_and_card_show_it_beside_the_model_s_own(runs: Path) -> None:
     place = table.head.index("Features GMACs")
     assert {row[0]: row[place] for row in table.lines} == {"late": f"{gmacs:.2f}", "unimodal": "\N{EN DASH}"}
     text = card(runs / "runs/both", title="t", source="s", license=None, data=None)
-    assert f"| besides, the encoder that makes rgb | {gmacs:.4g} GMACs |" in text
+    assert f"| plus the encoder that makes rgb | {gmacs:.4g} GMACs |" in text
 
 
 def costs(run: Path) -> Mapping[str, float]:

@@ -63,7 +63,7 @@ def refused(tmp_path, archive, message):
 def test_a_member_that_leads_out_is_refused_and_nothing_stays(tmp_path, end, name):
     name = name.replace("ABSOLUTE", str(tmp_path / "absolute"))
     archive = pack(tmp_path / f"set{end}", {"good": b"1", name: b"2"})
-    refused(tmp_path, archive, r"leads out of the folder; nothing was unpacked")
+    refused(tmp_path, archive, r"points outside the folder; nothing was unpacked")
 
 
 @pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.FIFOTYPE])

@@ -26,7 +26,7 @@ def test_keys_have_ids_in_the_order_of_the_list(tmp_path):
     ("text", "message"),
     [
         ("id,name\n0,take\n1,put\n", "no 'key' column"),
-        ("id,key\n0,take\n0,put\n", "id '0' stands on lines 2 and 3"),
+        ("id,key\n0,take\n0,put\n", "id '0' is on lines 2 and 3"),
         ("id,key\n0,take\n1,take\n", "line 3: the key 'take' has the id 0 already"),
         ("id,key\n0,1\n1,put\n", "line 2: '1' is a key here and the id of 'put'"),
         ("id,key\n0,take\n1,put+on\n", "line 3: the key is 'put+on'"),

@@ -88,7 +88,10 @@ WRONG = {
         "'rgb' of clip 1: 1 of 6 values are NaN .* token 1, fe",
     ),
     "text in numbers": ({"rgb": [A, np.array([["a"]])]}, "'rgb' of clip 1 holds <U1 values, expected numbers"),
-    "ragged": ({"rgb": [A, [[1], [1, 2]]]}, "'rgb' of clip 1 is no array of numbers: its rows have different lengths"),
+    "ragged": (
+        {"rgb": [A, [[1], [1, 2]]]},
+        "'rgb' of clip 1 is not an array of numbers: its rows have different lengths",
+    ),
     "empty": (
         {"rgb": [A, np.ones((0, 3))]},
         r"'rgb' of clip 1 has 0 token\(s\), 3 feature\(s\)",

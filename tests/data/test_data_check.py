@@ -324,7 +324,7 @@ def test_a_film_that_holds_the_decoder_up_costs_itself(monkeypatch, tmp_path):
     looked = files.Files([Row(name, {"video": f"{name}.mp4"}, "x") for name in ("one", "two")], ["video"])
     looked.read(tmp_path, jobs=2)
     assert looked.of_media == {
-        "one.mp4": Fault("unreadable", "one.mp4: probing it took longer than 1 s, the time-out"),
+        "one.mp4": Fault("unreadable", "one.mp4: probing it timed out after 1 s"),
         "two.mp4": Probe(1, None, None),
     }
 
@@ -362,23 +362,23 @@ def test_every_bad_id_is_named_at_once(tmp_path):
     problems = media(tmp_path, table).problems
     assert [p.message for p in problems] == [
         "line 5: the id is empty; every row needs one",
-        "id 'a' stands on lines 2, 4, 7; ids are unique",
-        "id 'b' stands on lines 3, 6; ids are unique",
+        "id 'a' is on lines 2, 4, 7; ids are unique",
+        "id 'b' is on lines 3, 6; ids are unique",
     ]
 
 
 def test_classes_that_look_the_same_are_shown_by_their_code_points(clips):
     table = [row | {"label": ["caf\u00e9", "cafe\u0301"][i % 2]} for i, row in enumerate(rows())]
     (problem,) = of_kind(found(clips, table), "alike")
-    assert problem.message == r"2 classes may be one: 'cafe\u0301', 'caf\xe9'"
+    assert problem.message == r"2 classes may be the same: 'cafe\u0301', 'caf\xe9'"
 
 
 def test_groups_that_differ_in_writing_alone_may_be_one(clips):
     table = [row | {"group": ["P1", "p1", "P 1", "07", "7", ""][i % 6]} for i, row in enumerate(rows())]
     report = found(clips, table, split=Split(by="stratified"))
     assert [problem.message for problem in of_kind(report, "alike")] == [
-        "2 groups may be one: '07', '7'",
-        "3 groups may be one: 'P 1', 'P1', 'p1'",
+        "2 groups may be the same: '07', '7'",
+        "3 groups may be the same: 'P 1', 'P1', 'p1'",
     ]
 
 

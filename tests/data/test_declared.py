@@ -207,5 +207,5 @@ def test_a_member_with_a_name_of_megabytes_is_refused(tmp_path, kind):
         info.type, info.size = kind, 2 * MEGABYTE
         archive.addfile(info, io.BytesIO(bytes(2 * MEGABYTE)))
         archive.addfile(tarfile.TarInfo("y"))
-    with pytest.raises(ValueError, match="a member with 2,097,152 bytes of remarks"):
+    with pytest.raises(ValueError, match="a member with 2,097,152 bytes of comments"):
         unpack(tmp_path / "a.tar.gz", tmp_path / "out")

@@ -253,7 +253,7 @@ def test_runs_that_are_cut_and_go_on_are_those_that_were_not(tmp_path: Path, now
     assert ([cell.name for cell in cut], failed) == (["late"], {})
     result = cut[0].run.read(Result)
     assert (result.epochs, len(cut[0].run.epochs())) == (1, 1)
-    assert "it ended after 1 of 2 epochs: there was no more time" in result.warnings
+    assert "it ended after 1 of 2 epochs: the time limit was reached" in result.warnings
     kept, _ = Halving("top1", Clock.begin(tmp_path / "clock.json"), 1).run(cells, [1.0, 2.0])
     assert {cell.name for cell in kept} == {"late", "concat"}
     whole = run_cell(cells[0]._replace(folder=tmp_path / "whole"))

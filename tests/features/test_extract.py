@@ -314,7 +314,7 @@ def test_features_that_are_not_usable_are_skipped(clips: Path, tmp_path: Path, c
 @pytest.mark.parametrize(
     ("rows", "features", "message"),
     [
-        (["id,video", "a,x.mp4", "b,y.mp4", "a,z.mp4"], None, "id 'a' stands on lines 2 and 4; ids are unique"),
+        (["id,video", "a,x.mp4", "b,y.mp4", "a,z.mp4"], None, "id 'a' is on lines 2 and 4; ids are unique"),
         (["id,video", ",x.mp4"], None, "line 2: the id is empty"),
         (["id,video"], None, "no rows"),
         (["id,video", "a,x.mp4,extra"], None, "line 2: 3 cells, the header has 2"),

@@ -98,7 +98,7 @@ def test_names_that_differ_in_case_alone_stay_as_they_are(tmp_path):
     ("name", "text", "message"),
     [
         ("m.csv", " \n", "the table is empty"),
-        ("m.csv", "id,a,a\n1,2,3\n", "line 1: column 'a' stands twice in the header"),
+        ("m.csv", "id,a,a\n1,2,3\n", "line 1: column 'a' appears twice in the header"),
         ("m.csv", ",id\nx,a\n", "line 1: column 1 has no name"),
         ("m.csv", "id,\na,0\n", "line 1: column 2 has no name"),
         ("m.csv", "id;a\n1;2\n3\n", "line 3: 1 cells, the header has 2; put cells that hold a ';' in"),
@@ -107,7 +107,7 @@ def test_names_that_differ_in_case_alone_stay_as_they_are(tmp_path):
         ("m.csv", "id,a\n1,2\n\n3\n", "line 4: 1 cells, the header has 2"),
         ("m.csv", 'id,a\n1,2\n3,"x\n4,5\n', "line 3: not CSV (unexpected end of data); is a double quote open?"),
         ("m.jsonl", '{"id": 1}\n{"id": \n', "line 2: not JSON"),
-        ("m.jsonl", '{"id": 1, "label": "x", "label": "y"}\n', "line 1: not JSON ('label' stands twice in an object)"),
+        ("m.jsonl", '{"id": 1, "label": "x", "label": "y"}\n', "line 1: not JSON ('label' appears twice in an object)"),
         ("m.jsonl", '{"id": 1}\n\n[1, 2]\n', "line 3: expected one object {...} a line, got another value"),
     ],
 )
@@ -120,7 +120,7 @@ def test_what_is_no_table_is_named_with_its_line(tmp_path, name, text, message):
 
 def test_ids_are_the_same_when_only_blanks_differ(tmp_path):
     path = write(tmp_path / "m.jsonl", '{"id": "a"}\n{"id": "a\\n"}\n')
-    with pytest.raises(ValueError, match="id 'a' stands on lines 1 and 2; ids are unique"):
+    with pytest.raises(ValueError, match="id 'a' is on lines 1 and 2; ids are unique"):
         check_ids(path, read_table(path))
 
 
@@ -180,7 +180,7 @@ def test_a_table_of_hardly_anything_but_empty_cells_is_refused(tmp_path, name, t
 def test_long_cells_do_not_make_long_errors(tmp_path):
     path = tmp_path / "m.csv"
     path.write_text(f"id,label\n{'x' * 9000},1\n{'x' * 9000},2\n")
-    with pytest.raises(ValueError, match="stands on lines 2 and 3") as error:
+    with pytest.raises(ValueError, match="is on lines 2 and 3") as error:
         check_ids(path, read_table(path))
     assert len(str(error.value)) < 400
 

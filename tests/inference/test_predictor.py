@@ -150,7 +150,7 @@ def test_a_missing_modality_is_named_and_the_rest_predicts(run: Path) -> None:
         (torch.ones((3, 5), dtype=torch.complex64), "holds complex64 values"),
         (np.full((3, 5), 1e300), "infinite"),
         (np.ma.masked_less(np.arange(15.0).reshape(3, 5), 2), "rgb: MaskedArray holds masked values"),
-        ([[1.0, 2.0], [3.0]], "rgb: list is no array of numbers"),
+        ([[1.0, 2.0], [3.0]], "rgb: list is not an array of numbers"),
         (None, "rgb: NoneType holds object values"),
     ],
 )

@@ -14,7 +14,7 @@ from sparsefuse.experiments.grid import compare
 from sparsefuse.files import checkpoint, whole
 from sparsefuse.training.train import train
 
-AGAIN = "the test split was scored after 2 epochs already, and then again"
+AGAIN = "the test split was already scored after 2 epochs, and then again"
 
 
 @pytest.fixture
@@ -135,7 +135,7 @@ def test_what_cannot_be_extended_is_left_as_it_is(config: Config, tmp_path: Path
         run_of(to(config, 4), run)
     assert {path.name: path.read_bytes() for path in run.iterdir()} == before
     (run / "last.safetensors").unlink()
-    with pytest.raises(FileNotFoundError, match=r"has ended after 2 epochs and last\.safetensors.* is not there"):
+    with pytest.raises(FileNotFoundError, match=r"has finished its 2 epochs, and last\.safetensors.* is not there"):
         run_of(to(config, 4), run)
     assert (run / "result.json").exists()
 

@@ -87,9 +87,9 @@ class Finals(NamedTuple):
                 write(record, Chosen(finalist.trial.number, costs, measured.doubt))
                 return finalist
             over.append(f"{finalist.trial.name} measures {self.limits.say(costs)}")
-            log.warning("%s now, over the budget; the next best is taken", over[-1])
+            log.warning("%s now, over the budget; trying the next best", over[-1])
         raise ValueError(
-            f"no finalist measures within the budget any more: {'; '.join(over)}. "
+            f"measured again, no finalist is within the budget: {'; '.join(over)}. "
             "Run it again on a quiet machine, or with more --finalists in another folder"
         )
 

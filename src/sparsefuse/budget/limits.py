@@ -114,7 +114,7 @@ class Prices:
             found = forward_latency(model, clips.typical)
             costs["latency_ms"] = found.fastest_ms if found.doubt else found.median_ms
             if found.doubt:
-                log.warning("latency of a candidate: the fastest run in place of the median, as %s", found.doubt)
+                log.warning("candidates are compared by their fastest run, not the median: %s", found.doubt)
         return costs
 
 

@@ -18,7 +18,9 @@ def write_page(folder: str | Path, out: str | Path | None = None) -> Path:
     folder = Path(folder)
     out = Path(out) if out else folder / "report.html"
     if not (folder / "chosen.yaml").is_file():
-        raise ValueError(f"{folder}: this search has not ended; run its `sparsefuse budget` command again to resume it")
+        raise ValueError(
+            f"{folder}: this search has not finished; run its `sparsefuse budget` command again to resume it"
+        )
     settings = read_json(folder / "search.json")["budget"]
     limits = {name: limit for name, limit in settings["limits"].items() if limit is not None}
     trials, front, finalists = (_read(folder / f"{name}.csv") for name in ("trials", "front", "finalists"))

@@ -52,9 +52,11 @@ def main() -> None:
     except (ValueError, FileExistsError, ImportError) as error:
         raise SystemExit(f"error: {_text(error)}") from error
     except OSError as error:
-        raise SystemExit(f"error: {_text(error)}; files written so far are complete, a rerun continues") from error
+        raise SystemExit(
+            f"error: {_text(error)}; files written so far are complete; run it again to continue"
+        ) from error
     except KeyboardInterrupt:
-        raise SystemExit("stopped; a rerun (for train: with --resume) continues") from None
+        raise SystemExit("stopped; run it again to continue (train: with --resume)") from None
 
 
 def _limit(arguments: dict[str, Any]) -> None:
@@ -142,7 +144,7 @@ def _parser(argv: list[str]) -> "_Parser":
 def _add_arguments(parser: "_Parser", name: str, verb: Callable[..., None]) -> None:
     """One argument per parameter of the verb's function; the help is its entry in the docstring."""
     if name in WITH_CONFIG:
-        where = "YAML, one per data set; may also stand first, without --config"
+        where = "YAML file of a data set; may also be given first, without --config"
         parser.add_argument("--config", action=ActionConfigFile, help=where)
         parser.add_class_arguments(Config, None)
         _list_methods(parser, _AUTO.get(name, ""))
@@ -163,9 +165,7 @@ def _add_arguments(parser: "_Parser", name: str, verb: Callable[..., None]) -> N
                 more["metavar"] = "PATH,..."
             parser.add_argument(f"--{argument}", type=parameter.annotation, required=required, help=text, **more)
     if name in LIMITED:
-        text = (
-            "fetch no URL and no model, and read no file outside the folder of the manifest that names it and --roots"
-        )
+        text = "fetch nothing from the network, and read only files in the manifest's folder and in --roots"
         parser.add_argument("--offline", action="store_true", help=text)
         text = "other folders that may be read with --offline"
         parser.add_argument("--roots", type=list[Path], default=[], metavar="PATH,...", help=text)

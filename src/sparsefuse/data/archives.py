@@ -125,7 +125,7 @@ class _Info(tarfile.TarInfo):
 
     def _proc_member(self, archive: tarfile.TarFile) -> Any:  # tarfile's own, called for each member
         if self.type in _REMARKS and self.size > _REMARK:
-            raise tarfile.ReadError(f"a member with {self.size:,} bytes of remarks")
+            raise tarfile.ReadError(f"a member with {self.size:,} bytes of comments")
         return super()._proc_member(archive)  # pyright: ignore[reportAttributeAccessIssue]
 
 
@@ -148,7 +148,7 @@ def _inside(path: Path, name: str) -> PurePosixPath:
     """The member's path in the folder; \\ separates folders too."""
     place = PurePosixPath(name.replace("\\", "/"))
     if place.is_absolute() or ".." in place.parts or not place.parts or ":" in place.parts[0] or "\0" in name:
-        raise ValueError(f"{path}: member {shown(name)!r} leads out of the folder; nothing was unpacked")
+        raise ValueError(f"{path}: member {shown(name)!r} points outside the folder; nothing was unpacked")
     return place
 
 

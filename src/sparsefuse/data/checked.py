@@ -56,7 +56,7 @@ class Checked:
             try:
                 self._files, self._stats = _read(self.path)
             except (ValueError, TypeError, KeyError, AttributeError, OSError, RecursionError) as error:
-                log.info("%s is not used (%s): all files are read", self.path, said(error))
+                log.info("%s is ignored (%s), so all files are read again", self.path, said(error))
 
     def shape(self, ref: str) -> Shape | None:
         """The array's, if its file is as it was."""

@@ -151,5 +151,5 @@ def tell_problems(problems: Iterable[Problem], leaks: Literal["stop", "warn"]) -
     for kind, found in kinds.items():
         text = f"{kind}: {found[0].message}{f', and {len(found) - 1} more' if len(found) > 1 else ''}"
         if found[0].severity == "error" and leaks == "stop":
-            raise ValueError(f"{text}; {RULES[kind].fix}, or set data.leaks=warn (sparsefuse check names all)")
-        log.warning("%s; sparsefuse check names all", text)
+            raise ValueError(f"{text}; {RULES[kind].fix}, or set data.leaks=warn (sparsefuse check lists all)")
+        log.warning("%s; sparsefuse check lists all", text)

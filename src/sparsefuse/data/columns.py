@@ -251,7 +251,7 @@ def _array(where: str, cell: Any) -> np.ndarray:
     try:
         values = _numpy(cell)
     except ValueError as error:
-        raise ValueError(f"{where} is no array of numbers: its rows have different lengths") from error
+        raise ValueError(f"{where} is not an array of numbers: its rows have different lengths") from error
     if values.dtype.kind == "c":
         raise ValueError(f"{where} holds complex numbers. Complex data not supported")
     if values.dtype.kind == "O":

@@ -69,11 +69,13 @@ def _proposal(tokens: int, features: int, made: Mapping[str, Any]) -> Proposal:
         stem = {"kind": "conv", "height": height, "filters": _FILTERS}
         stem |= {key: n for key, n in (("width", width), ("channels", channels), ("planes", planes)) if n > 1}
         kept = tokens if width > 1 else math.ceil(tokens / _STRIDE**_DEPTH)
-        return Proposal(stem, kept, "pixels are neighbours" if width > 1 else "bins and moments are neighbours")
+        return Proposal(
+            stem, kept, "neighbouring pixels are related" if width > 1 else "neighbouring bins and moments are related"
+        )
     if features > NARROW:
-        return Proposal({}, tokens, f"a token of {features} features says enough by itself")
+        return Proposal({}, tokens, f"a token of {features} features needs none")
     if tokens <= LONG:
-        return Proposal({}, tokens, f"{tokens} tokens are few")
+        return Proposal({}, tokens, f"{tokens} tokens are few, so it needs none")
     rate = _rate(made)
     hop = max(2, round(WINDOW / 2 * rate if rate else tokens / LONG))
     seen = f"{2 * hop / rate:.2g} s" if rate else f"{2 * hop} tokens"

@@ -124,8 +124,8 @@ def judged_by_own(train: Sequence[Row], valid: Sequence[Row]) -> str:
     if not shared:
         return ""
     return (
-        f"validation clips are of groups that train, too ({', '.join(sorted(shared)[:3])}): what knows these best is "
-        "chosen, which may not be what is best on new ones; set split.by=group and split.valid_by=group"
+        f"validation clips come from groups that also train ({', '.join(sorted(shared)[:3])}), so the one chosen may "
+        "not be the best for new groups; set split.by=group and split.valid_by=group"
     )
 
 

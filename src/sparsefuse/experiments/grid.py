@@ -160,7 +160,8 @@ def _with(on_epoch: OnEpoch | None, cells: list[Cell]) -> list[Cell]:
         pickle.dumps(on_epoch)
     except (pickle.PicklingError, AttributeError, TypeError) as error:
         raise ValueError(
-            f"on_epoch goes to other processes, so it must be a function of a module, no lambda or inner one ({error})"
+            "on_epoch is sent to other processes, so it must be a module-level function, not a lambda or a nested one "
+            f"({error})"
         ) from error
     return [cell._replace(on_epoch=on_epoch) for cell in cells]
 
@@ -183,7 +184,7 @@ def run(cells: Sequence[Cell], *, jobs: int = 0, engine: Engine = "local") -> li
         cells = [cell._replace(folder=cell.folder.resolve(), root=cell.root.resolve()) for cell in cells]
     open_cells = [cell for cell in cells if not cell.ended]
     if len(open_cells) < len(cells):
-        log.info("%d of %d cells are finished already", len(cells) - len(open_cells), len(cells))
+        log.info("%d of %d runs are finished already", len(cells) - len(open_cells), len(cells))
     failed, shown = [], set[str]()
     progress = GridProgress({cell.folder: cell.config.train.epochs for cell in cells})
     with progress, closing(_engine(engine)(run_cell, open_cells, jobs, waiting=progress.update)) as ended:

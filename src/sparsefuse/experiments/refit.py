@@ -37,7 +37,7 @@ def refit(
         data=replace(config.data, split=split),
         train=replace(config.train, epochs=epochs, best="last", best_over=1),
     )
-    log.info("trained again with the clips that validated: %d epochs -> %s", epochs, out)
+    log.info("trained again, with the validation clips too: %d epochs -> %s", epochs, out)
     name = f"{runs[0].read(ModelFacts).name}, refit"
     train(wanted, out, resume=True, name=name, measured=measured, costs=costs, shown=False)
     if calibration := runs[0].get(Calibration):

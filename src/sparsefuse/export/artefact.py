@@ -98,7 +98,7 @@ def export(
         splits = {name: sources.of_run(run, name, predictor, program.inputs, trust_code=trust_code) for name in names}
     with tempfile.TemporaryDirectory() as folder:
         plain = Path(folder) / f"fp32.{format}"
-        log.info("writing the graph of %s for any batch and any lengths, which takes a minute or more ...", run)
+        log.info("exporting %s for any batch size and length, which takes a minute or more ...", run)
         (write_onnx if format == "onnx" else write_pt2)(program, plain)
         final = plain
         if int8:

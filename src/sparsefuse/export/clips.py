@@ -67,13 +67,17 @@ def of_run(
 ) -> ParityClips:
     """A split of the run's own data; noise if the data is missing, or if the model takes sound: a run has features."""
     if any(spec.kind == "sound" for spec in inputs):
-        log.warning("the run's data are features, the exported model takes sound: checked on noise; for real clips")
+        log.warning(
+            "the run has features, but the exported model takes sound, so it is checked on noise; for real clips"
+        )
         log.warning("give --manifest with media files")
         return noise_clips(run, predictor, inputs)
     try:
         data = open_run(run, split=split, trust_code=trust_code).data
     except FileNotFoundError as error:
-        log.warning("the run's data is not here (%s): checked on noise; for real clips give --manifest", error)
+        log.warning(
+            "the run's data was not found (%s), so it is checked on noise; for real clips give --manifest", error
+        )
         return noise_clips(run, predictor, inputs)
     clips = []
     for row in data.rows:

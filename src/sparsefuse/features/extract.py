@@ -99,14 +99,18 @@ def extract(
     else:
         limits = limits._replace(roots=tuple(map(str, (manifest.parent, *roots))))
     for column in sorted(_media_columns(table) - {spec.source for spec in specs}):
-        _log.warning("column %r holds media that no feature is extracted from; the new manifest leaves it out", column)
+        _log.warning(
+            "column %r holds media, but no features are extracted from it; the new manifest leaves it out", column
+        )
     for column in table.columns:
         if column in _kept_columns(table, specs) and table.holds(column, TABLES):
             hint = f"if they are readings, make features of them with source: {column}"
             _log.warning("column %r holds .csv files, kept as features: all their columns; %s", column, hint)
     if unread := unread_times(table):
         names = ", ".join(map(repr, unread))
-        _log.warning("columns %s cut no clip out of its file: parts are `start` and `end`, in seconds; rename", names)
+        _log.warning(
+            "columns %s do not cut clips out of files; columns `start` and `end`, in seconds, do: rename them", names
+        )
     with in_use(out):
         plan = Plan(table, parts, specs, manifest.parent, out, limits)
         reasons = run(plan, jobs=jobs, engine=engine, timeout=timeout, strict=strict, progress=progress, device=device)
@@ -194,7 +198,7 @@ def _check_device(specs: list[Spec], device: str) -> None:
         for name in own if device == "auto" else [device]:
             device_of(name)
     if device != "auto" and not own:
-        _log.warning("no extractor is a model that runs on a device; %s is not used", device)
+        _log.warning("no extractor runs a model on a device; %s is not used", device)
 
 
 def _check_urls(table: Table, specs: list[Spec]) -> None:

@@ -58,7 +58,7 @@ def _locked(folder: Path) -> int:
             if isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EAGAIN):
                 with open(file, encoding="utf-8", errors="replace") as opened:
                     raise FileExistsError(f"{folder} is in use by {_holder(opened.read(10_000))}") from error
-            _log.warning("%s cannot be locked here (%s): let no second process fill it", folder, error)
+            _log.warning("%s cannot be locked here (%s): do not let another process write to it", folder, error)
         with suppress(FileNotFoundError):
             if os.path.samestat(os.fstat(file), path.stat()):
                 break

@@ -104,7 +104,7 @@ def read_table(path: str | Path) -> Table:
     if not start:
         raise ValueError(f"{path}: the table is empty; expected a header and one row per sample")
     if start == "[":
-        raise ValueError(f"{path}: a list in JSON; write one object a line (pandas: orient='records', lines=True)")
+        raise ValueError(f"{path}: is a JSON list; write one object per line (pandas: orient='records', lines=True)")
     jsonl = start == "{" or path.suffix.lower() in _JSONL
     return _as_meant(path.parent, _read_jsonl(path, text) if jsonl else _read_csv(path, text))
 
@@ -129,7 +129,7 @@ def check_ids(path: Path, table: Table) -> None:
             raise ValueError(f"{path}, line {line}: the id is empty; every row needs one")
         if row["id"] in first_lines:
             raise ValueError(
-                f"{path}: id {row['id']!r:.60} stands on lines {first_lines[row['id']]} and {line}; ids are unique"
+                f"{path}: id {row['id']!r:.60} is on lines {first_lines[row['id']]} and {line}; ids are unique"
             )
         first_lines[row["id"]] = line
 
@@ -199,10 +199,10 @@ def _read_csv(path: Path, text: str) -> Table:
             _check_rows(path, len(rows), len(columns))
     for place in unnamed:
         if place in filled and not (place == 0 and place in indices):
-            raise ValueError(f"{path}, line {header}: column {place + 1} has no name; name it or take it out")
+            raise ValueError(f"{path}, line {header}: column {place + 1} has no name; name it or remove it")
     twice = [name for name, count in Counter(named.values()).items() if count > 1]
     if twice:
-        raise ValueError(f"{path}, line {header}: column {twice[0]!r:.60} stands twice in the header; rename one")
+        raise ValueError(f"{path}, line {header}: column {twice[0]!r:.60} appears twice in the header; rename one")
     return Table(list(named.values()), rows, lines)
 
 
@@ -259,7 +259,7 @@ def _once(pairs: list[tuple[str, object]]) -> dict[str, object]:
     value = dict(pairs)
     if len(value) < len(pairs):
         twice = next(name for name, count in Counter(name for name, _ in pairs).items() if count > 1)
-        raise ValueError(f"{twice!r:.40} stands twice in an object")
+        raise ValueError(f"{twice!r:.40} appears twice in an object")
     return value
 
 

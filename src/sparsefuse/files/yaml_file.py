@@ -28,7 +28,7 @@ def read_yaml(path: Path, kind: type) -> dict[str, Any]:
     except RecursionError as error:
         raise ValueError(f"{path}: more than {DEEPEST} levels") from error
     except (yaml.YAMLError, ValueError) as error:
-        raise ValueError(f"{path}: no YAML of a configuration ({' '.join(str(error).split()):.300})") from error
+        raise ValueError(f"{path}: not a YAML configuration ({' '.join(str(error).split()):.300})") from error
     if not isinstance(tree, dict):
         raise ValueError(f"{path}: holds no fields, expected lines such as `method: sft`")
     _check_sections(kind, tree, str(path))
@@ -52,9 +52,7 @@ def _check_once(node: Any) -> None:
         if name is not None and isinstance(name.value, str):
             line = name.start_mark.line + 1
             if name.value in lines and name.value != "<<":
-                raise ValueError(
-                    f"{name.value!r:.60} stands on lines {lines[name.value]} and {line}; put both into one"
-                )
+                raise ValueError(f"{name.value!r:.60} is on lines {lines[name.value]} and {line}; merge them")
             lines[name.value] = line
         _check_once(inner)
 

@@ -162,7 +162,7 @@ def seen_clips(run: RunFolder, clips: Sequence[Collection[str]]) -> Tensor:
     on; warns if there are some, or if the run cannot tell."""
     known = run.seen()
     if known is None:
-        log.warning("%s does not say which clips it was trained on; scores of these are not of new clips", run.path)
+        log.warning("%s does not say which clips it was trained on; some of these clips may be among them", run.path)
         return torch.zeros(len(clips), dtype=torch.bool)
     seen = torch.tensor([not known.isdisjoint(hashes) for hashes in clips], dtype=torch.bool)
     if seen.any():

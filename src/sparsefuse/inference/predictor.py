@@ -354,7 +354,7 @@ def _numbers(name: str, stream: np.ndarray | Tensor) -> Tensor:
     try:
         values = np.asanyarray(stream)
     except (TypeError, ValueError, RuntimeError) as error:
-        raise Unusable(f"{name}: {type(stream).__name__} is no array of numbers ({said(error)})") from error
+        raise Unusable(f"{name}: {type(stream).__name__} is not an array of numbers ({said(error)})") from error
     if values.dtype.kind not in "fiub" or np.ma.is_masked(values):
         what = "masked values" if np.ma.is_masked(values) else f"{values.dtype} values"
         raise Unusable(f"{name}: {type(stream).__name__} holds {what}, expected numbers (tokens, features)")

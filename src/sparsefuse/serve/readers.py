@@ -136,6 +136,7 @@ class _ReaderProcess:
             why = f"crashed the decoder (exit code {self.process.exitcode})"
         self.broken = True
         self.process.kill()
+        self.process.join(1)  # or it may write into the request's folder while that is removed
         names = ", ".join(file.shown for file in task.files)
         _log.warning("%s of %s %s; the process is replaced", task.work, names, why)
         return RefusedClip(f"{names}: {'explaining' if task.work == 'explain' else 'reading'} it {why}", late=late)

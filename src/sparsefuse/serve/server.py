@@ -70,10 +70,11 @@ def serve(
         else:
             service = Service(run, limits, folder, device=device, trust_code=trust_code)
         if not is_loopback(host):
-            who = "anyone who can reach this machine can use the model, and" if not access.token else "the token and"
+            who = (
+                "anyone who can reach this machine can use the model, and" if not access.token else "the token and all"
+            )
             _log.warning(
-                "listening on %s: %s what is sent can be read on the way, for there is no encryption; put a proxy "
-                "with HTTPS in front",
+                "listening on %s: %s traffic is not encrypted; put a proxy with HTTPS in front",
                 host,
                 who,
             )

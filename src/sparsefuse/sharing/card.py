@@ -142,7 +142,7 @@ def _cost(result: Result | None, env: Environment | None, said: Said) -> str:
     cost = result.cost
     rows = [f"| | per {said.sample} |", "|:--|--:|", f"| multiply-adds | {cost.gmacs:.4g} GMACs |"]
     for name, gmacs in sorted(cost.features_gmacs.items()):
-        rows.append(f"| besides, the encoder that makes {markdown(name)} | {gmacs:.4g} GMACs |")
+        rows.append(f"| plus the encoder that makes {markdown(name)} | {gmacs:.4g} GMACs |")
     rows.append(f"| parameters | {cost.parameters:,} |")
     if cost.latency_ms is not None:
         rows.append(f"| latency, batch 1 | {cost.latency_ms:.2f} ms |")
@@ -196,7 +196,7 @@ def _limits(result: Result | None, said: Said) -> str:
     doubts = [
         f"The choice of its weights is doubtful: {markdown(text)}." for text in (result.warnings if result else [])
     ]
-    misuse = "Nothing was measured on fairness, safety or misuse; do not decide about people by it alone."
+    misuse = "Nothing was measured on fairness, safety or misuse; do not base decisions about people on it alone."
     return "\n".join(f"- {line}" for line in [*said.limits, misuse, *doubts, *([said.origin] if said.origin else [])])
 
 

@@ -99,6 +99,6 @@ def _restored(run: Trains) -> Position:
     at, lines = run.learner.restore(path), len(run.folder.epochs())
     if lines < at.epoch:
         raise ValueError(
-            f"{path} is after {at.epoch} epochs, metrics.jsonl has {lines}; copy both again, or start anew"
+            f"{path} is after {at.epoch} epochs, metrics.jsonl has {lines}; copy both again, or start again"
         )
     return at

@@ -20,7 +20,7 @@ def planned(folder: RunFolder, config: Config) -> int:
         return 0
     if folder.finished and not folder.checkpoint.exists():
         raise FileNotFoundError(
-            f"{folder.path} has ended after {before} epochs and {folder.checkpoint.name}, to go on from, is not "
+            f"{folder.path} has finished its {before} epochs, and {folder.checkpoint.name}, to continue from, is not "
             "there (a run that was shared or adapted has none); train again in another folder"
         )
     return before
@@ -37,7 +37,7 @@ def extend(folder: RunFolder, config: Config, before: int) -> None:
     result, spec = folder.get(Result), config.train
     caveats = []
     if result and result.test:
-        caveats.append(f"the test split was scored after {result.epochs} epochs already, and then again")
+        caveats.append(f"the test split was already scored after {result.epochs} epochs, and then again")
     if spec.schedule == "cosine" and folder.num_epochs:
         rate = spec.lr * share(folder.num_epochs, steps=1, spec=spec)
         caveats.append(
@@ -45,7 +45,7 @@ def extend(folder: RunFolder, config: Config, before: int) -> None:
         )
     if spec.swa:
         caveats.append(f"the mean of the last weights was planned for {before} epochs; in some it may have been scored")
-    log.info("%s goes on after %d epochs, to %d", folder.path, folder.num_epochs, spec.epochs)
+    log.info("%s continues after epoch %d, to epoch %d", folder.path, folder.num_epochs, spec.epochs)
     _keep(folder, caveats, new_mean=bool(spec.swa))
     for file in (
         folder.file(Result),
@@ -60,7 +60,7 @@ def end(folder: RunFolder, config: Config) -> Config:
     that, it gets its results."""
     done = folder.num_epochs
     if done < config.train.epochs:
-        _keep(folder, [f"it ended after {done} of {config.train.epochs} epochs: there was no more time"])
+        _keep(folder, [f"it ended after {done} of {config.train.epochs} epochs: the time limit was reached"])
     ended = with_epochs(config, done)
     folder.write_located(ended)
     return ended

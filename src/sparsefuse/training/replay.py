@@ -71,7 +71,7 @@ def load(folder: RunFolder, model: FusionModel) -> Replay | None:
     depth = states.fusion_depth(model)
     if saved.facts.get("depth") != depth or saved.facts.get("below") != fingerprint(model, depth):
         raise ValueError(
-            f"{folder.replay} was computed by other weights than those of {folder.path}; compute it again where the "
+            f"{folder.replay} was computed with other weights than those of {folder.path}; compute it again where the "
             f"training clips are (sparsefuse remember {folder.path}), or remove it"
         )
     labels = folder.read(ModelFacts).labels

@@ -120,7 +120,7 @@ def lesson(config: Config, clips: Clips, student: FusionModel) -> Lesson:
         found = found.plus(more)
     lost = len(ids["train"] - {row.id for row in found.rows})
     if lost:
-        log.warning("the teachers can say nothing of %d training clips, which have their labels alone", lost)
+        log.warning("the teachers cannot read %d training clips, which are learned from their labels alone", lost)
     facts = [[row.id, sorted((name, found.hashes[ref]) for name, ref in row.files.items())] for row in found.rows]
     key = hashlib.sha256(json.dumps([[_print(Path(run)) for run in spec.teachers], facts]).encode()).hexdigest()
     device = next(student.parameters()).device
@@ -214,7 +214,7 @@ def _answers(path: Path, model: FusionModel, found: _Found, labels: Labels) -> d
     names = {name for row in found.rows for name in row.files}
     dataset = ClipDataset(found.rows, labels, Path(), modalities=sorted(names), cache_mb=0)
     batches = LengthBuckets(found.sizes, BATCH, seed=0, shuffle=False).epoch(0)
-    log.info("the teachers look at %d clips ...", len(dataset))
+    log.info("computing the teachers' answers for %d clips ...", len(dataset))
     with _heard(model) as cls:
         logits = multiclip.predict(model, dataset, WHOLE, labels.num_outputs, batches=batches)
     order = torch.tensor([place for batch in batches for place in batch]).argsort()

@@ -20,7 +20,7 @@ def distill(
 
     Args:
         teachers: run folders with the same classes, whose calibrated logits are averaged
-        gmacs: most multiply-adds per clip, in units of 1e9; options are made cheaper until the model fits
+        gmacs: limit on multiply-adds per clip, in units of 1e9; options are made cheaper until the model fits
         unlabelled: a manifest of further training clips without labels
         out: the run folder
         resume: continue a run that was stopped; the weights become the same
@@ -75,13 +75,14 @@ def finetune(
         run: the run folder of the model
         clips: a CSV or JSONL manifest of features or media with their labels; two clips per class are enough
         out: the new run folder
-    weights: what is trained: the head alone; fusion layers and head; the same by low-rank adapters (LoRA); everything
-        epochs: most passes over the clips; held-out clips decide how many
+        weights: what is trained: the head alone; fusion layers and head; the same by low-rank adapters (LoRA);
+            everything
+        epochs: most passes over the clips; held-out clips decide how many are used
         lr: learning rate; the default depends on `weights`
         rank: rank of the low-rank adapters
         no_replay: do not train on the old clips that the run stores
         new_classes: allow new classes, with two clips or more each
-        test: a manifest of clips that are not trained on, to score the model on before and after
+        test: a manifest of clips that are not trained on; the model is scored on them before and after
         seed: seed of the order of clips and of the folds
         device: cpu, cuda, cuda:1 ...; auto = cuda if there is one, else cpu
         trust_code: allow a run whose method or extractor is a .py file

@@ -35,7 +35,7 @@ def demo(
 
 
 def prepare(data_set: str, source: Path, out: Path, options: dict[str, Any] = {}) -> None:  # noqa: B006
-    """Turns a data set, as it is distributed, into a manifest. Features that it has are written beside it.
+    """Makes a manifest of a data set in the layout it is distributed in. Features in it are written beside it.
 
     Args:
         data_set: name of a recipe, see below; `sparsefuse prepare NAME --help` has its layout and options
@@ -65,7 +65,7 @@ def generate(
     lengths: dict[str, int] = {"left": 32, "right": 64},  # noqa: B006
     seed: int = 0,
 ) -> None:
-    """Generates synthetic features of two modalities. Their redundancy and complementarity are given.
+    """Generates synthetic features of two modalities. You set how redundant and how complementary they are.
 
     Args:
         out: folder for the features, manifest.csv and truth.json
@@ -95,16 +95,16 @@ def generate_rooms(
     fractions: tuple[float, float, float] = (0.75, 0.1, 0.15),
     jobs: int = 0,
 ) -> None:
-    """Generates pictures of rooms with known truth. To label pixels, to translate and to detect; also `generate rooms`.
+    """Generates pictures of rooms with known truth. To label pixels, translate and detect; also `generate rooms`.
 
     Args:
         out: folder for the pictures, manifest.csv, segment.yaml and translate.yaml; a rerun makes only what is missing
         scenes: how many; more scenes of the same seed begin with the same ones
         size: rows and columns of a picture
-        seed: seed of the set: no two have a scene in common
+        seed: seed of the set; sets of different seeds share no scene
         clouds: write clouds of points, boxes and cameras too
-        frames: pictures of a scene, from as many places, of which its cloud is made; the first is in the manifest
-        points: of a cloud
+        frames: pictures per scene, each from another place, that its cloud is made of; the first is in the manifest
+        points: points per cloud
         fractions: shares of train, valid and test
         jobs: processes; 0 = one per core
     """
@@ -132,8 +132,8 @@ def extract(
     """Makes features of the media files that a manifest names. Writes a new manifest, which names the features.
 
     Args:
-        manifest: CSV or JSONL with id, one column per media or feature file, and labels; `start` and `end` (seconds)
-            name the part of its film that a clip is
+        manifest: CSV or JSONL with id, one column per media or feature file, and labels; columns `start` and `end`
+            (seconds) cut clips out of longer files
         out: folder for the features; a rerun makes only what is missing
         jobs: processes; 0 = one per core; 1 = this process alone, without time-out or crash protection
         strict: stop at the first clip that cannot be used
@@ -144,7 +144,7 @@ def extract(
         max_minutes: longest film, or part of one, that is read
         max_gb: largest file that is read
         max_frames_gb: most memory for the frames of one clip
-        offline: fetch no URL and no model, and read no file outside the manifest's folder and --roots
+        offline: fetch nothing from the network, and read only files in the manifest's folder and in --roots
         roots: other folders that may be read with --offline
     """
     from sparsefuse.features.extract import extract
@@ -172,7 +172,7 @@ def check(
     from sparsefuse.report.check_page import write_page
 
     if report and report.suffix.lower() not in (".html", ".htm"):
-        raise ValueError(f"report is {report}, expected the name of a page, such as {report.stem}.html")
+        raise ValueError(f"report is {report}, expected a file name such as {report.stem}.html")
     findings = check(config, jobs=jobs)
     show(findings)
     if json:

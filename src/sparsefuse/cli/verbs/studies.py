@@ -102,21 +102,21 @@ def budget(
     out: Path = Path("runs/budget"),
     jobs: int = 0,
 ) -> None:
-    """Finds the best options for a budget of cost, and trains them. Gives the Pareto front, too.
+    """Finds and trains the best model within a compute budget. Gives the Pareto front, too.
 
     Args:
-        gmacs: most multiply-adds per clip, in units of 1e9; at least one of these four limits is needed
-        latency_ms: longest time for one clip on this machine (median), in milliseconds
-        memory_mb: most memory for activations of a training step, per clip, in MB
-        params: most trainable parameters
+        gmacs: limit on multiply-adds per clip, in units of 1e9; at least one of these four limits is needed
+        latency_ms: limit on the time for one clip on this machine (median), in milliseconds
+        memory_mb: limit on the memory for activations of a training step, per clip, in MB
+        params: limit on trainable parameters
         methods: names or .py files to choose from; with --method auto, all but unimodal
         trials: candidates to train; those over the budget do not count
         epochs: passes over the training split per trial; --train.epochs if not given
         seeds: seeds that the finalists are trained with, beside the one of the trials (--seed); with test groups, each
             draws other validation clips
         finalists: how many of the best trials are trained with all seeds; of several methods, always the best of each
-        refit: train the chosen model once more, on the clips that validated too (with folds, on all), for the epochs
-            that they found
+        refit: train the chosen model once more, on the validation clips too (with folds, on all), for as many epochs
+            as they found best
         modalities: search which ones a model reads, too; each = all or any alone, leave-one-out = all or all but one
         out: folder for the search; a rerun continues it
         jobs: runs at a time; 0 = one per core, or one at a time on a GPU
@@ -149,10 +149,10 @@ def search_views(
     out: Path = Path("runs/views"),
     jobs: int = 0,
 ) -> None:
-    """Finds which modalities each head of LoCoMT should attend to. Under a budget, beside others of the same cost.
+    """Finds which modalities each head of LoCoMT should attend to. Compares them with other choices of the same cost.
 
     Args:
-        gmacs: most multiply-adds per clip, in units of 1e9
+        gmacs: limit on multiply-adds per clip, in units of 1e9
         price: weight in the loss of the expected attention cost, relative to the cost of self-attention in one modality
         seeds: one run per choice of views and seed
         draws: random choices of views to compare with

@@ -31,14 +31,14 @@ def fit(
             validation split is kept
         out: the run folder; check.html and report.html, clips/ and features/ are in it too
         label: column of a manifest's labels; without one called label, the only one that may be it is taken
-        group: column of a manifest that keeps clips in one split: all of a person, or of a film they were cut from
+        group: column of a manifest that keeps clips in one split: all of one person, or all cut from one film
         features: what to extract: auto = by pretrained encoders where they are installed, else as raw; raw = pixels,
             spectrograms and words; raw,auto = both; or options of one modality, as --features.imu.time ms
         recipe: settings of training: paper = the SFT paper's; small = for a few hundred clips, with noise and hidden
             streams; large = for tens of thousands (docs/data.md says what each sets); auto = paper, and of method auto
             also the one for so many clips
-        refit: train the scored model once more, on the clips that validated it too, into OUT-refit: that is
-            then the model to use
+        refit: train the scored model once more, on the validation clips too, into OUT-refit, which is then the model
+            to use
         epochs: passes over the training clips; 0 = those of the recipe small, else 40 for less than 500 clips, or 20
         seed: seed of the weights and of the order of clips
         gmacs: limit on multiply-adds per clip, in units of 1e9; auto skips methods that cost more
@@ -72,7 +72,7 @@ def train(
         gmacs: with --method auto: limit on multiply-adds per clip, in units of 1e9; methods that cost more are skipped
         time_limit: with --method auto: limit on time, including earlier calls: 90s, 20m, 1.5h; the best so far is kept
         jobs: with --method auto: runs at a time; 0 = one per core, or one at a time on a GPU
-        refit: with --method auto: train the chosen one once more, on the clips that validated too, in OUT-refit
+        refit: with --method auto: train the chosen one once more, on the validation clips too, in OUT-refit
     """
     from sparsefuse.experiments.auto import beside, train_auto
     from sparsefuse.runs.folder import RunFolder

@@ -36,8 +36,8 @@ def predict(
         hop: seconds from window to window; half a window if not given
         out: folder of the label pictures, or pictures, of a run on pictures, or of boxes; <run>/predicted by default.
             Pictures that are there already are not computed again
-        offline: fetch no model, and read no file that lies outside the folder of the manifest that names it (of a line
-            of standard input, the current one), the run and --roots
+        offline: fetch no model, and read only files in the folder of the manifest that names them (for a line of
+            standard input, the current folder), in the run and in --roots
         roots: other folders that may be read with --offline
         device: cpu, cuda, cuda:1 ...; auto = cuda if there is one, else cpu
         trust_code: allow a run whose method or extractor is a .py file
@@ -62,7 +62,7 @@ def export(
     force: bool = False,
     trust_code: bool = False,
 ) -> None:
-    """Writes a model as a file that runs without this library. Checked against it, with a card beside it.
+    """Writes a model as a file that runs without this library. Checks it against the run, and writes a card beside it.
 
     Args:
         run: the run folder of the model

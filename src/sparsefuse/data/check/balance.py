@@ -45,7 +45,9 @@ def odd_classes(labels: Labels) -> list[Problem]:
         problems += odd_names("classes", classes)
         lists = listed(classes) if labels.task != "multilabel" else []
         if lists:
-            problems.append(broken("several", f"{len(lists)} classes may be several each: {some(map(repr, lists), 3)}"))
+            problems.append(
+                broken("several", f"{len(lists)} classes look like lists of several: {some(map(repr, lists), 3)}")
+            )
     return problems
 
 
@@ -55,7 +57,7 @@ def odd_names(what: str, names: Iterable[str]) -> list[Problem]:
     for same in alike(names):
         on_screen = len({unicodedata.normalize("NFC", name) for name in same}) < len(same)
         shown = some(map(ascii if on_screen else repr, same))
-        problems.append(broken("alike", f"{len(same)} {what} may be one: {shown}"))
+        problems.append(broken("alike", f"{len(same)} {what} may be the same: {shown}"))
     return problems
 
 

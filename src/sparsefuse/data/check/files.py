@@ -124,7 +124,7 @@ class Files:
                 for ref, content in watched(results, "reading features", len(refs)):
                     self.of_features[ref] = self._kept(content, where[ref]) if content else _crash(ref)
         refs = list(dict.fromkeys(ref for _, _, ref in self.cells(self.media) if not is_remote(ref)))
-        late = Fault("unreadable", f"probing it took longer than {SECONDS:g} s, the time-out")
+        late = Fault("unreadable", f"probing it timed out after {SECONDS:g} s")
         with closing(each(partial(media_contents, root=root), refs, jobs, timeout=SECONDS, late=late)) as results:
             for ref, content in watched(results, "probing media", len(refs)):
                 self.of_media[ref] = _named(ref, late) if content is late else content or _crash(ref)

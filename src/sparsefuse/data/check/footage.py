@@ -96,7 +96,7 @@ def _looks(probe: Probe) -> list[tuple[str, str]]:
         )
     elif probe.frozen and picture:
         messages.append(
-            ("frozen", f"stands still: {picture.looked_at} frames differ by {picture.change:g} of 255 at most")
+            ("frozen", f"does not move: {picture.looked_at} frames differ by {picture.change:g} of 255 at most")
         )
     if picture and sound and picture.seconds and sound.seconds and picture.rate:
         short, long = sorted((picture.seconds, sound.seconds))

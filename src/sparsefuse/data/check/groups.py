@@ -26,7 +26,7 @@ def odd_groups(splits: Mapping[str, Sequence[Row]], files: Files) -> list[Proble
     """A group that validates alone, and groups whose streams have other means or deviations than those of the rest."""
     problems = []
     if judge := lone_judge(splits):
-        problems.append(broken("one-group", f"{judge} alone validates, and so chooses the checkpoint"))
+        problems.append(broken("one-group", f"{judge} alone validates, so it alone chooses the checkpoint"))
     groups = groups_of(splits)
     for (name, _), moments in files.moments.items():
         for far in _apart({group: sums for group, sums in moments.items() if group and sums.clips >= CLIPS}):

@@ -15,7 +15,7 @@ def bad_ids(table: Table) -> list[Problem]:
     problems = [broken("id", f"line {line}: the id is empty; every row needs one") for line in lines.pop("", [])]
     for name, numbers in lines.items():
         if len(numbers) > 1:
-            problems.append(broken("id", f"id {name!r} stands on lines {some(numbers)}; ids are unique", name))
+            problems.append(broken("id", f"id {name!r} is on lines {some(numbers)}; ids are unique", name))
     return problems
 
 

@@ -27,14 +27,14 @@ RULES = {
         "error",
         "The manifest is a UTF-8 table with an id, a label and a column of files, as many cells in every row as in "
         "the header, and known splits.",
-        "correct the line that is named; nothing else can be checked before",
+        "correct the line that is named; nothing else can be checked until then",
         "The manifest cannot be read as a table with an id, a label and a column of files",
     ),
     "id": Rule(
         "error",
-        "Every row has an id of its own.",
-        "rename or take out the rows that are named",
-        "{n} id[s] [is/are] empty or stand[s/] on several rows",
+        "Every row has its own id.",
+        "rename or remove the rows that are named",
+        "{n} id[s] [is/are] empty or used by several rows",
     ),
     "unusable": Rule(
         "error",
@@ -116,21 +116,21 @@ RULES = {
     ),
     "group-apart": Rule(
         "warning",
-        "No group lies apart: its streams' means and deviations are not twice as far from those of the median group as "
-        "is usual, and 5 scaled MADs more.",
-        "look at how it was recorded (side, unit, device); let it train, or validate beside others",
-        "{n} group[s] lie[s/] apart from the others",
+        "No group differs from the others: the means and deviations of its streams are not twice as far from those of "
+        "the median group as is usual, and 5 scaled MADs more.",
+        "look at how it was recorded (side, unit, device); let it train, or validate together with others",
+        "{n} group[s] differ[s/] from the others",
     ),
     "duplicate": Rule(
         "warning",
         "No two clips of a split have the same contents.",
-        "take out all but one",
+        "remove all but one",
         "The same contents are in several clips of a split, {n} time[s]",
     ),
     "constant": Rule(
         "warning",
         "Every feature changes within the set.",
-        "take the columns out where the features are made",
+        "remove the columns where the features are made",
         "Features of {n} [modality/modalities] never change",
     ),
     "rising": Rule(
@@ -186,7 +186,7 @@ RULES = {
         "Tokens per second, a clip's lengths in different modalities, frames per second and samples per second go "
         "together: none is 1.5 times the median or more and 5 scaled MADs off it (on a log scale).",
         "make the features again with one rate; convert the media",
-        "{n} clip[s] [has/have] rates or lengths that do not go together",
+        "{n} clip[s] [has/have] rates or lengths that do not match",
     ),
     "streams": Rule(
         "warning",
@@ -282,7 +282,7 @@ RULES = {
     "alike": Rule(
         "warning",
         "No two classes, or groups, differ only in case, spaces, the encoding of accents, or how a number is written.",
-        "write it in one way",
+        "spell it in one way",
         "Names differ only in case, spaces, accents or how a number is written, in {n} way[s]",
     ),
     "several": Rule(

@@ -42,7 +42,7 @@ def media(folder: Path) -> dict[str, dict[str, Path]]:
                 here.setdefault(column, path)
     if twice:
         count = counted(len(twice), "file")
-        log.warning("%s left out for having the name of another one, such as %s", count, twice[0])
+        log.warning("%s left out because another one has the same name, such as %s", count, twice[0])
     return clips
 
 

@@ -216,7 +216,7 @@ def _pixels(picture: Picture, stream: PictureStream, name: str) -> Tensor:
     try:
         values = np.asanyarray(picture)
     except (TypeError, ValueError) as error:
-        raise Unusable(f"{name}: {type(picture).__name__} is no array of numbers ({said(error)})") from error
+        raise Unusable(f"{name}: {type(picture).__name__} is not an array of numbers ({said(error)})") from error
     if np.ma.is_masked(values):
         raise Unusable(f"{name}: has masked values; give {stream.invalid:g} where nothing was measured")
     return as_picture(raw(np.asarray(values), name), stream, name)
