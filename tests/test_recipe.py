@@ -97,11 +97,11 @@ def test_every_recipe_holds_for_a_single_epoch(recipe: str) -> None:
 
 def test_a_classifier_takes_one() -> None:
     classifier = sparsefuse.Classifier(recipe="small", noise=0.1)
-    config = classifier._config(Path("m.csv"), "label", Config().data.split)
+    config = classifier._config(Path("m.csv"), {"label": "label"}, Config().data.split)
     assert config.recipe == "small"
     assert (config.data.noise, config.train.ema) == (0.1, SMALL["train"]["ema"])
     with pytest.raises(ValueError, match="unknown recipe 'big'"):
-        sparsefuse.Classifier(recipe="big")._config(Path("m.csv"), "label", Config().data.split)
+        sparsefuse.Classifier(recipe="big")._config(Path("m.csv"), {"label": "label"}, Config().data.split)
 
 
 def test_the_docs_say_what_each_recipe_sets() -> None:

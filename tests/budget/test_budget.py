@@ -153,7 +153,7 @@ def test_the_page_names_the_front_the_limits_and_the_chosen_model(out: Path, tmp
 
 def test_the_page_of_a_search_that_has_not_ended_says_how_to_end_it(tmp_path: Path) -> None:
     (tmp_path / "search.json").write_text("{}")
-    with pytest.raises(ValueError, match="has not ended; run its `sparsefuse budget` command again"):
+    with pytest.raises(ValueError, match="has not finished; run its `sparsefuse budget` command again"):
         write_page(tmp_path)
 
 
@@ -331,7 +331,7 @@ def test_over_folds_the_mean_of_their_validation_clips_is_searched_and_the_end_t
     epochs = [result_of(run)["best_epoch"] for run in (out / "finalists").glob(f"sft-{best:03d}-fold?-seed?")]
     assert len(epochs) == 4
     assert whole["epochs"] == whole["best_epoch"] == round(sum(epochs) / 4)
-    assert "refit: trained once more" in again.page.read_text()
+    assert "Refit: trained once more" in again.page.read_text()
 
 
 def finalist(number: int, gmacs: float = 1e-5) -> Finalist:

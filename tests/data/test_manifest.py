@@ -153,7 +153,7 @@ def test_a_byte_order_mark_and_quoted_commas_are_read(tmp_path):
         ("id,rgb,label\n1,a.npy,x\n2,b.npy,y\n1,c.npy,z\n", "'1' is on lines 2 and 4"),
         ("id,rgb,label\n,a.npy,x\n", "line 2: the id is empty"),
         ("id,rgb,label\n1,a.npy,x,9\n", "line 2: 4 cells, the header has 3"),
-        ("id,rgb,rgb,label\n1,a.npy,b.npy,x\n", "'rgb' stands twice"),
+        ("id,rgb,rgb,label\n1,a.npy,b.npy,x\n", "'rgb' appears twice"),
         ("id,rgb,label,split\n1,a.npy,x,trian\n", "line 2: unknown split 'trian'; did you mean 'train'"),
         ("id,words,label\n1,hello,x\n", "no column holds files"),
     ],

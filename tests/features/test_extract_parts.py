@@ -60,7 +60,10 @@ def test_rows_may_name_parts_of_one_film(films: Path, tmp_path: Path) -> None:
 def test_columns_that_look_like_parts_and_cut_nothing_are_named(films: Path, tmp_path: Path, caplog) -> None:
     """EPIC-Kitchens and others call them so; every row had the whole film, in silence."""
     run(films, tmp_path / "out", ["id,video,start_time,stop_time", "x,a.mp4,1,2"], {"picture": PICTURE})
-    assert "columns 'start_time', 'stop_time' cut no clip out of its file: parts are `start` and `end`" in caplog.text
+    assert (
+        "columns 'start_time', 'stop_time' do not cut clips out of files; columns `start` and `end`, in seconds, do"
+        in caplog.text
+    )
 
 
 def test_a_part_after_the_end_is_skipped_with_its_reason(films: Path, tmp_path: Path) -> None:

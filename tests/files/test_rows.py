@@ -102,7 +102,7 @@ def test_names_that_differ_in_case_alone_stay_as_they_are(tmp_path):
         ("m.csv", ",id\nx,a\n", "line 1: column 1 has no name"),
         ("m.csv", "id,\na,0\n", "line 1: column 2 has no name"),
         ("m.csv", "id;a\n1;2\n3\n", "line 3: 1 cells, the header has 2; put cells that hold a ';' in"),
-        ("m.json", '[{"id": 1}]', "a list in JSON; write one object a line"),
+        ("m.json", '[{"id": 1}]', "is a JSON list; write one object per line"),
         ("m.csv", "i\0d\0", "holds zero bytes, so it is no text in UTF-8"),
         ("m.csv", "id,a\n1,2\n\n3\n", "line 4: 1 cells, the header has 2"),
         ("m.csv", 'id,a\n1,2\n3,"x\n4,5\n', "line 3: not CSV (unexpected end of data); is a double quote open?"),

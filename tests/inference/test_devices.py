@@ -103,7 +103,7 @@ def test_extract_says_when_nothing_runs_on_the_device(tmp_path: Path, caplog: py
     (tmp_path / "films.csv").write_text("id,video,label\na,a.mp4,x\n")
     features = {"rgb": {"extractor": str(tmp_path / "mean.py")}}
     extract(tmp_path / "films.csv", tmp_path / "out", features=features, jobs=1, progress=False, device="cpu")
-    assert "no extractor is a model that runs on a device; cpu is not used" in caplog.text
+    assert "no extractor runs a model on a device; cpu is not used" in caplog.text
 
 
 def test_extractors_of_a_run_follow_its_device(run: Path, tmp_path: Path) -> None:

@@ -101,7 +101,7 @@ def test_whole_numbers_have_whole_bins() -> None:
 
 def test_a_page_needs_the_name_of_a_page(tmp_path: Path) -> None:
     config = Config(data=Data(manifest=str(tiny.write_set(tmp_path))))
-    with pytest.raises(ValueError, match=r"report is data\.pdf, expected the name of a page, such as data\.html"):
+    with pytest.raises(ValueError, match=r"report is data\.pdf, expected a file name such as data\.html"):
         verb(config, report=Path("data.pdf"))
 
 

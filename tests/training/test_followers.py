@@ -51,7 +51,7 @@ def note(epoch: Epoch, run: Path) -> None:
 
 
 def test_compare_calls_a_function_of_a_module_and_refuses_others(config: Config, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="on_epoch is sent to other processes, so it must be a function of a module"):
+    with pytest.raises(ValueError, match="on_epoch is sent to other processes, so it must be a module-level function"):
         compare(config, ["late"], [0], tmp_path / "runs", baseline=False, jobs=1, on_epoch=lambda epoch, run: None)
     assert not (tmp_path / "runs").exists()
     compare(config, ["late"], [0, 1], tmp_path / "runs", baseline=False, jobs=1, on_epoch=note)

@@ -106,7 +106,7 @@ def test_clips_of_other_weights_are_refused(run: Path, opened: Opened, tmp_path:
     found = checkpoint.load(other / "model.safetensors")
     name = "model/embed.project.0.bias"
     checkpoint.save(other / "model.safetensors", {**found.tensors, name: found.tensors[name] + 1}, found.facts)
-    with pytest.raises(ValueError, match=r"computed by other weights .*sparsefuse remember"):
+    with pytest.raises(ValueError, match=r"computed with other weights .*sparsefuse remember"):
         replay.load(RunFolder(other), open_run(other, split="train").predictor.model)
 
 
