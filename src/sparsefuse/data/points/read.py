@@ -1,6 +1,6 @@
 """Reads the files of a scene in space: a cloud, its boxes, and the cameras of its pictures.
 
-cloud     .npz with xyz (N, 3) in metres, and rgb (N, 3) where colours are known; or .npy (N, 3) or (N, 6)
+cloud     .npz with xyz (N, 3) in metres, and rgb (N, 3) where colours are known; .npy (N, 3) or (N, 6); or .ply
 boxes     .json, a list of {"class": "crate", "centre": [x, y, z], "size": [x, y, z], "yaw": radians}
 cameras   .json, a list of {"picture": file, "size": [rows, columns], "K": 3 x 3, "pose": 4 x 4, camera to world}
 """
@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sparsefuse.data.arrays import load
+from sparsefuse.data.points.ply import read_ply
 from sparsefuse.files.allowed import allowed, lies_below
 from sparsefuse.files.references import suffix
 from sparsefuse.files.skipped import Unusable, one_file
@@ -59,6 +60,11 @@ def read_cloud(ref: str, root: Path, *, color: bool) -> Points:
     if suffix(ref) == ".npz" and ((root / ref).is_file() or "#" not in ref):
         xyz = load(f"{ref}#xyz", root)
         return as_points(xyz, load(f"{ref}#rgb", root) if color else None, ref, color=color)
+    if suffix(ref) == ".ply":
+        if not (root / ref).is_file():
+            raise Unusable(f"{ref}: file not found in {root}")
+        xyz, rgb = read_ply(root / ref, ref)
+        return as_points(xyz, rgb if color else None, ref, color=color)
     values = load(ref, root)
     more = values[:, 3:6] if color and values.ndim == 2 and values.shape[1] >= 6 else None
     return as_points(values[:, :3] if values.ndim == 2 else values, more, ref, color=color)
