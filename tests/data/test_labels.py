@@ -222,9 +222,9 @@ def test_numbers_have_no_list():
         Labels.from_rows(["0.5", "1.5"], columns=("a",), lists={"a": {"x": "0", "y": "1"}})
 
 
-@pytest.mark.parametrize("task", ["segment", "translate"])
+@pytest.mark.parametrize("task", ["segment", "translate", "detect"])
 def test_tasks_of_pictures_have_no_labels_of_clips(task):
-    with pytest.raises(ValueError, match=rf"^data\.task is {task}, which is of pictures"):
+    with pytest.raises(ValueError, match=rf"^data\.task is {task}, which is of scenes"):
         task_of(task, ["a"], ["label"])
 
 

@@ -9,8 +9,7 @@ from functools import cached_property
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal
 
-from sparsefuse.config import Task
-from sparsefuse.config_pixels import PixelTask
+from sparsefuse.config import AnyTask, Task
 from sparsefuse.data.manifest import JOIN
 from sparsefuse.errors import unknown
 from sparsefuse.files.references import IMAGES, suffix
@@ -167,13 +166,13 @@ class Labels:
         return known
 
 
-def task_of(given: Literal[Task, PixelTask, "auto"], labels: Iterable[str], columns: Sequence[str]) -> Task:
+def task_of(given: Literal[AnyTask, "auto"], labels: Iterable[str], columns: Sequence[str]) -> Task:
     """The task that was given, or the one that labels joined of these columns show: several columns are heads.
 
-    Raises ValueError if task and number of columns do not go together, or the task is one of pictures.
+    Raises ValueError if task and number of columns do not go together, or the task is one of scenes.
     """
-    if given == "segment" or given == "translate":
-        raise ValueError(f"data.task is {given}, which is of pictures; expected a task of clips")
+    if given == "segment" or given == "translate" or given == "detect":
+        raise ValueError(f"data.task is {given}, which is of scenes; expected a task of clips")
     if len(columns) > 1:
         if given not in ("auto", "heads"):
             raise ValueError(
