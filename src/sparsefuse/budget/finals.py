@@ -12,10 +12,10 @@ from typing import NamedTuple
 
 from sparsefuse.budget.front import Finalist, order
 from sparsefuse.budget.limits import BudgetLimits
+from sparsefuse.budget.sized import Samples, model_of, size_of
 from sparsefuse.budget.trials import Goal, Trial
 from sparsefuse.config import Config
-from sparsefuse.cost.measure import measure
-from sparsefuse.data.clips import Clips
+from sparsefuse.cost.measure import measure_as as measure
 from sparsefuse.experiments.grid import Cell, grid, run
 from sparsefuse.experiments.refit import refit
 from sparsefuse.experiments.variants import Variant
@@ -23,7 +23,7 @@ from sparsefuse.files.typed import read, write
 from sparsefuse.parallel.devices import device_of
 from sparsefuse.runs.records import Result
 from sparsefuse.shown import counted
-from sparsefuse.training.train import new_model, train
+from sparsefuse.training.train import train
 
 log = logging.getLogger(__name__)
 
@@ -66,7 +66,7 @@ class Finals(NamedTuple):
             raise ValueError("\n".join([f"no finalist finished; {counted(len(failed), 'run')} failed:", *failed]))
         return sorted(finalists, key=lambda f: order(f.stat.mean, f.trial, self.limits, self.goal))
 
-    def choose(self, finalists: Sequence[Finalist], clips: Clips) -> Finalist:
+    def choose(self, finalists: Sequence[Finalist], data: Samples) -> Finalist:
         """The best whose costs, measured again on the quiet machine, are within the budget; written to chosen.json.
 
         Raises ValueError if none does, or if a latency that has a limit cannot be trusted.
@@ -77,8 +77,8 @@ class Finals(NamedTuple):
         over = []
         for finalist in finalists:
             config = self._cells([finalist.trial])[0].config
-            model = new_model(config, clips).to(device_of(config.train.device))
-            measured = measure(model, clips.typical)
+            model = model_of(data, config.method, finalist.trial.candidate.options).to(device_of(config.train.device))
+            measured = measure(model, size_of(data))
             if "latency_ms" in self.limits.given and measured.latency_ms is None:
                 raise ValueError(f"no latency can be measured: {measured.doubt}; run it again on a quiet machine")
             numbers = {name: value for name, value in measured._asdict().items() if isinstance(value, int | float)}

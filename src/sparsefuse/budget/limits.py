@@ -7,12 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from sparsefuse.cost import count
+from sparsefuse.budget.sized import Samples, gmacs_of, model_of, size_of
 from sparsefuse.cost.measure import forward_latency, memory_mb
-from sparsefuse.data.clips import Clips
 from sparsefuse.files.typed import from_json, to_json
 from sparsefuse.files.whole import read_lines, write_text
-from sparsefuse.methods import build
 from sparsefuse.runs.summary import UNITS
 
 log = logging.getLogger(__name__)
@@ -72,15 +70,15 @@ class Priced:
 
 
 class Prices:
-    """What models cost on clips of median length; each is computed once and recorded in `path`, a JSONL file.
+    """What models cost on samples of median size; each is computed once and recorded in `path`, a JSONL file.
 
     Parameters and multiply-adds are counted. Memory and latency are measured, but only where there is a limit on them
     and the counted costs are within theirs. A resumed search reads its earlier measurements, so that it
     makes the same decisions.
     """
 
-    def __init__(self, limits: BudgetLimits, clips: Clips, device: str, path: Path):
-        self.limits, self.clips, self.device, self.path = limits, clips, device, path
+    def __init__(self, limits: BudgetLimits, data: Samples, device: str, path: Path):
+        self.limits, self.data, self.device, self.path = limits, data, device, path
         lines = read_lines(path)  # without a line that a kill cut off
         write_text(path, "".join(json.dumps(line) + "\n" for line in lines))
         priced = (from_json(Priced, line, str(path)) for line in lines)
@@ -102,16 +100,16 @@ class Prices:
         return self.costs[key]
 
     def _price(self, method: str, options: Mapping[str, object], all_costs: bool) -> dict[str, float]:
-        clips, wanted = self.clips, self.limits.given
-        model = build(method, clips.features, clips.labels.num_outputs, lengths=clips.longest, **options)
+        wanted, size = self.limits.given, size_of(self.data)
+        model = model_of(self.data, method, options)
         costs: dict[str, float] = {"parameters": sum(p.numel() for p in model.parameters())}
         if all_costs or self.limits.kept(costs):
-            costs["gmacs"] = count.total(model, clips.typical) / 1e9
+            costs["gmacs"] = gmacs_of(model, self.data)
         model = model.to(self.device)
         if "memory_mb" in wanted and (all_costs or self.limits.kept(costs)):
-            costs["memory_mb"] = memory_mb(model, clips.typical)
+            costs["memory_mb"] = memory_mb(model, size)
         if "latency_ms" in wanted and (all_costs or self.limits.kept(costs)):
-            found = forward_latency(model, clips.typical)
+            found = forward_latency(model, size)
             costs["latency_ms"] = found.fastest_ms if found.doubt else found.median_ms
             if found.doubt:
                 log.warning("candidates are compared by their fastest run, not the median: %s", found.doubt)

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sparsefuse.budget.limits import Prices
-from sparsefuse.budget.space import Choice, Point, Range, Space, space_of
+from sparsefuse.budget.sized import AnySpace, searched
+from sparsefuse.budget.space import Choice, Point, Range
 from sparsefuse.experiments.variants import Subsets
 from sparsefuse.extras import need
 
@@ -40,8 +41,8 @@ class Proposals:
     from it would diverge.)
     """
 
-    def __init__(self, spaces: Mapping[str, Space], starts: Sequence[tuple[str, Point]], prices: Prices, *, seed: int,
-                 higher_is_better: bool):  # fmt: skip
+    def __init__(self, spaces: Mapping[str, AnySpace], starts: Sequence[tuple[str, Point]], prices: Prices, *,
+                 seed: int, higher_is_better: bool):  # fmt: skip
         optuna = _optuna()
         self.spaces, self.prices = spaces, prices
         directions = ["maximize" if higher_is_better else "minimize", *["minimize"] * len(prices.limits.given)]
@@ -103,17 +104,17 @@ class Proposals:
 
 def affordable(
     methods: Mapping[str, Mapping[str, object]], prices: Prices, subsets: Sequence[Subsets] = ()
-) -> tuple[dict[str, Space], list[tuple[str, Point]]]:
+) -> tuple[dict[str, AnySpace], list[tuple[str, Point]]]:
     """The spaces of the methods (name -> configured options) that the budget allows, and starting points in each.
 
     The starting points are the configured options, or the nearest on the path to the cheapest that are within budget,
     and those half way from there to the cheapest. A method that cannot meet the budget is left out, with a warning.
-    `subsets`: see `space_of`. Raises ValueError, with the lowest cost that was found, if none can.
+    `subsets`: see `searched`. Raises ValueError, with the lowest cost that was found, if none can.
     """
     spaces, starts, dear = {}, [], []
     for method, configured in methods.items():
         prices.of(method, configured)  # the error of options that cannot be built names what is configured
-        space = space_of(method, configured, prices.clips.typical, subsets)
+        space = searched(prices.data, method, configured, subsets)
         patterns = _cheapest(method, space, prices)
         path = [space.toward_cheap(step / STEPS, patterns) for step in range(STEPS + 1)]
         costs = (prices.of(method, space.options(point)) for point in path)
@@ -131,7 +132,7 @@ def affordable(
     return spaces, starts
 
 
-def _cheapest(method: str, space: Space, prices: Prices) -> Point:
+def _cheapest(method: str, space: AnySpace, prices: Prices) -> Point:
     """The cheapest value on each axis of choices, with the other axes at their cheapest."""
     choices = {name: axis for name, axis in space.axes.items() if isinstance(axis, Choice)}
     patterns: Point = {name: axis.start for name, axis in choices.items()}

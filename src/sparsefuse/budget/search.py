@@ -27,21 +27,24 @@ from sparsefuse.budget.front import (
 from sparsefuse.budget.limits import BudgetLimits, Prices
 from sparsefuse.budget.page import write_page
 from sparsefuse.budget.proposals import Proposals, affordable
+from sparsefuse.budget.sized import Samples, main_metric
 from sparsefuse.budget.trials import Goal, Trials
 from sparsefuse.config import Config, ConfigLike
 from sparsefuse.config_checks import check_config
-from sparsefuse.data.clips import Clips, load_clips
+from sparsefuse.config_pixels import PIXEL_TASKS
+from sparsefuse.data.clips import load_clips
 from sparsefuse.data.fingerprint import Fingerprint
+from sparsefuse.data.pixels.load import load_scenes
 from sparsefuse.errors import unknown
 from sparsefuse.experiments.grid import usual_jobs
 from sparsefuse.experiments.variants import Subsets, check_once
 from sparsefuse.files.typed import from_json
 from sparsefuse.files.whole import read_json, write_json, write_text
-from sparsefuse.methods import fusions
+from sparsefuse.methods import fusions, pixels
 from sparsefuse.parallel.devices import device_of
 from sparsefuse.report.table import Table
 from sparsefuse.runs.folder import check_same_clips, check_same_settings
-from sparsefuse.runs.summary import MAIN_METRIC, METRICS
+from sparsefuse.runs.summary import METRICS
 from sparsefuse.training.train import options_of
 
 ROUND = 4
@@ -109,8 +112,9 @@ def budget(
     """
     config, out, root = Config.load(config, **fields), Path(out), Path(root)
     limits = BudgetLimits(gmacs, params, memory_mb, latency_ms)
+    on_pixels = config.data.task in PIXEL_TASKS
     if config.method == "auto" and not methods:
-        methods = fusions()
+        methods = pixels.fusions() if on_pixels else fusions()
     methods = list(methods) or [config.method]
     config = dataclasses.replace(config, method=methods[0])
     _check(config, limits, methods, seeds, modalities, trials=trials, finalists=finalists)
@@ -119,7 +123,8 @@ def budget(
     full = dataclasses.replace(config, data=dataclasses.replace(config.data, split=split))
     short = dataclasses.replace(full, train=dataclasses.replace(config.train, epochs=epochs or config.train.epochs))
     check_config(short)
-    clips = load_clips(dataclasses.replace(config.data, split=split.each_fold()[0]), root)
+    data = dataclasses.replace(config.data, split=split.each_fold()[0])
+    clips = load_scenes(dataclasses.replace(config, data=data), root) if on_pixels else load_clips(data, root)
     if not len(clips.splits["valid"]):
         raise ValueError("the validation split is empty, and the search chooses by it; see data.split.fractions")
     jobs = jobs or usual_jobs(config.train.device)
@@ -128,7 +133,7 @@ def budget(
     settings |= {} if list(modalities) == ["all"] else {"modalities": list(modalities)}
     together = _begin(out, {**asdict(full), "budget": settings}, clips, max(jobs, ROUND))
 
-    goal = Goal(MAIN_METRIC[clips.labels.task])
+    goal = Goal(main_metric(clips))
     prices = Prices(limits, clips, device_of(config.train.device), out / "candidates.jsonl")
     configured = {method: options_of(dataclasses.replace(config, method=method)) for method in methods}
     spaces, starts = affordable(configured, prices, modalities)
@@ -177,7 +182,7 @@ def _check(
         check_config(dataclasses.replace(config, method=method))
 
 
-def _begin(out: Path, settings: Mapping[str, object], clips: Clips, together: int) -> int:
+def _begin(out: Path, settings: Mapping[str, object], clips: Samples, together: int) -> int:
     """Writes the settings to search.json; returns the trials per round, those of the first call if it is resumed."""
     path = out / "search.json"
     if not path.exists():

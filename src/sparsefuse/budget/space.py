@@ -78,10 +78,15 @@ class Space(NamedTuple):
 
     def toward_cheap(self, t: float, patterns: Point) -> Point:
         """The configured point at t = 0, the cheapest at t = 1; patterns change to `patterns` half way."""
-        return {
-            name: axis.toward_cheap(t) if isinstance(axis, Range) else (axis.start if t < 0.5 else patterns[name])
-            for name, axis in self.axes.items()
-        }
+        return toward_cheap(self.axes, t, patterns)
+
+
+def toward_cheap(axes: Mapping[str, Range | Choice], t: float, patterns: Point) -> Point:
+    """See `Space.toward_cheap`."""
+    return {
+        name: axis.toward_cheap(t) if isinstance(axis, Range) else (axis.start if t < 0.5 else patterns[name])
+        for name, axis in axes.items()
+    }
 
 
 def space_of(
@@ -95,7 +100,7 @@ def space_of(
     by_stride = configured.get("stride") is not None and configured.get("keep") is None
     tokens = "keep" if "keep" in parameters and not by_stride else "stride"
     axes = dict(_axes({name: p.annotation for name, p in parameters.items()}, start, lengths, tokens, tied))
-    read = _subsets(configured.get(READ) or list(lengths), subsets)
+    read = subsets_of(configured.get(READ) or list(lengths), subsets)
     if method != "unimodal" and len(read) > 1:  # that reads one, which is another option
         axes[READ] = Choice(read, read[0])
     searched = {axis.partition(".")[0] for axis in axes} | ({"dim"} if tied else set())
@@ -103,7 +108,7 @@ def space_of(
     return Space(axes, fixed, start["dim"] // start["num_heads"] if tied else 0)
 
 
-def _subsets(names: Sequence[str], subsets: Sequence[Subsets]) -> tuple[str, ...]:
+def subsets_of(names: Sequence[str], subsets: Sequence[Subsets]) -> tuple[str, ...]:
     """All modalities, and those lists of them that are asked for, as JSON; each once."""
     lists = [list(names)]
     if "each" in subsets:

@@ -16,6 +16,8 @@ from sparsefuse.model import FusionModel
 from sparsefuse.pixel_model import PixelModel
 
 Model = FusionModel | PixelModel | DetectionModel
+SampleSize = Mapping[str, int] | tuple[int, int]
+"""tokens per modality of a clip; rows and columns of pictures"""
 BATCH = 8
 PIXELS = 128 * 128
 """of a picture; of larger ones fewer are in a batch"""
@@ -46,6 +48,15 @@ class Measured(NamedTuple):
     """cores that other programs kept busy meanwhile; None where the system does not say"""
     doubt: str = ""
     """why a time cannot be trusted; empty if all can"""
+
+
+def measure_as(model: FusionModel | PixelModel, size: SampleSize) -> Measured:
+    """`measure` or `measure_pixels`, whichever the model is of."""
+    if isinstance(model, PixelModel):
+        assert isinstance(size, tuple), size
+        return measure_pixels(model, *size)
+    assert not isinstance(size, tuple), size
+    return measure(model, size)
 
 
 def measure(model: FusionModel, lengths: Mapping[str, int], *, batch: int = BATCH, runs: int = RUNS) -> Measured:
@@ -101,17 +112,24 @@ def _measured(model: Model, inputs: tuple[Any, Any], size: int, macs: int, batch
     )
 
 
-def forward_latency(model: FusionModel, lengths: Mapping[str, int], runs: int = RUNS) -> Latency:
+def forward_latency(model: FusionModel | PixelModel, size: SampleSize, runs: int = RUNS) -> Latency:
     """The time of a forward pass at batch 1."""
-    device = next(model.parameters()).device
-    clip = random_clips(model, lengths, 1, device)
-    return _latency(lambda: forward(model, clip), device, runs)
+    sample, device = _random(model, size, 1), next(model.parameters()).device
+    return _latency(lambda: forward(model, sample), device, runs)
 
 
-def memory_mb(model: FusionModel, lengths: Mapping[str, int], *, batch: int = BATCH) -> float:
-    """Peak activation memory of a training step per clip, in MB (1e6 bytes)."""
+def memory_mb(model: FusionModel | PixelModel, size: SampleSize, *, batch: int = BATCH) -> float:
+    """Peak activation memory of a training step per sample, in MB (1e6 bytes)."""
+    return peak_bytes(model, _random(model, size, batch), next(model.parameters()).device) / batch / 1e6
+
+
+def _random(model: FusionModel | PixelModel, size: SampleSize, batch: int) -> Any:
     device = next(model.parameters()).device
-    return peak_bytes(model, random_clips(model, lengths, batch, device), device) / batch / 1e6
+    if isinstance(model, PixelModel):
+        assert isinstance(size, tuple), size
+        return random_pictures(model, *size, batch, device)
+    assert not isinstance(size, tuple), size
+    return random_clips(model, size, batch, device)
 
 
 def forward(model: Model, clips: Any) -> None:

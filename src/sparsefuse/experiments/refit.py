@@ -9,7 +9,7 @@ from types import MappingProxyType
 
 from sparsefuse.config import Config
 from sparsefuse.runs.folder import RunFolder
-from sparsefuse.runs.records import Calibration, ModelFacts, Result
+from sparsefuse.runs.records import Calibration, Result
 from sparsefuse.training.train import train
 
 log = logging.getLogger(__name__)
@@ -38,7 +38,7 @@ def refit(
         train=replace(config.train, epochs=epochs, best="last", best_over=1),
     )
     log.info("trained again, with the validation clips too: %d epochs -> %s", epochs, out)
-    name = f"{runs[0].read(ModelFacts).name}, refit"
+    name = f"{results[0].name}, refit"
     train(wanted, out, resume=True, name=name, measured=measured, costs=costs, shown=False)
     if calibration := runs[0].get(Calibration):
         RunFolder(out).write(calibration)

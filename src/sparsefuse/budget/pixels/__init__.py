@@ -1,0 +1,1 @@
+"""What is searched of methods on pixels."""
