@@ -145,11 +145,25 @@ def lost_before(manifest: Manifest, features: Collection[str]) -> list[Skip]:
 
 def tell_problems(problems: Iterable[Problem], leaks: Literal["stop", "warn"]) -> None:
     """Logs a line for each kind of problem; with "stop", raises ValueError for those that `check` calls errors."""
-    kinds: dict[str, list[Problem]] = {}
-    for problem in problems:
-        kinds.setdefault(problem.kind, []).append(problem)
-    for kind, found in kinds.items():
-        text = f"{kind}: {found[0].message}{f', and {len(found) - 1} more' if len(found) > 1 else ''}"
+    for kind, found in _by_kind(problems).items():
+        text = _text_of(kind, found)
         if found[0].severity == "error" and leaks == "stop":
             raise ValueError(f"{text}; {RULES[kind].fix}, or set data.leaks=warn (sparsefuse check lists all)")
         log.warning("%s; sparsefuse check lists all", text)
+
+
+def leaks_in(problems: Iterable[Problem]) -> list[str]:
+    """A line for each kind of what is in two splits, so that the scores of a run on it are too good."""
+    kinds = _by_kind(problem for problem in problems if problem.kind.startswith("leak-"))
+    return [f"scores may be too good: {_text_of(kind, found)}" for kind, found in kinds.items()]
+
+
+def _by_kind(problems: Iterable[Problem]) -> dict[str, list[Problem]]:
+    kinds: dict[str, list[Problem]] = {}
+    for problem in problems:
+        kinds.setdefault(problem.kind, []).append(problem)
+    return kinds
+
+
+def _text_of(kind: str, found: list[Problem]) -> str:
+    return f"{kind}: {found[0].message}{f', and {len(found) - 1} more' if len(found) > 1 else ''}"

@@ -29,7 +29,7 @@ from sparsefuse.cost import count
 from sparsefuse.cost.encoders import encoders_gmacs
 from sparsefuse.data.augment import augment
 from sparsefuse.data.batches import LengthBuckets, collate
-from sparsefuse.data.clips import Clips, load_clips, tell_problems
+from sparsefuse.data.clips import Clips, leaks_in, load_clips, tell_problems
 from sparsefuse.data.split import lone_judge
 from sparsefuse.layers.exchange import ExchangeCount
 from sparsefuse.methods import BASELINE, build, option_names
@@ -375,7 +375,7 @@ class _Run:
             clips=clips.fingerprints,
             skipped=len(clips.skips),
             cost=cost,
-            warnings=at.warnings + ["one group alone validates"] * bool(lone_judge(rows)),
+            warnings=[*at.warnings, *["one group alone validates"] * bool(lone_judge(rows)), *leaks_in(clips.problems)],
             teachers=teachers_of(self.config, clips),
             heads=self.heads or None,
             exchanged=(shown.exchanged or None) if shown else None,

@@ -179,7 +179,10 @@ def test_the_same_picture_in_two_splits_stops_training(tmp_path):
     (tmp_path / rows[9]["rgb"]).write_bytes((tmp_path / rows[0]["rgb"]).read_bytes())
     with pytest.raises(ValueError, match=r"leak-content: rgb: 2 samples \(s00, s09\) have the same contents"):
         load_scenes(config(tmp_path, rows))
-    assert len(load_scenes(config(tmp_path, rows, data={"leaks": "warn"})).splits["test"]) == 2
+    scenes = load_scenes(config(tmp_path, rows, data={"leaks": "warn"}))
+    assert len(scenes.splits["test"]) == 2
+    (leak,) = scenes.leaks
+    assert leak.startswith("scores may be too good: leak-content: rgb: 2 samples (s00, s09) have the same contents")
 
 
 def test_fingerprints_are_of_contents(tmp_path):

@@ -176,6 +176,8 @@ def test_clouds_in_two_splits_stop_a_run(manifest: Path) -> None:
     (manifest.parent / "cloud/test0.npz").write_bytes((manifest.parent / "cloud/train0.npz").read_bytes())
     with pytest.raises(ValueError, match=r"data.leaks=warn"):
         load_clouds(tiny_points.config(manifest))
+    (leak,) = load_clouds(tiny_points.config(manifest, data={"leaks": "warn"})).leaks
+    assert leak.startswith("scores may be too good: leak-content: cloud: 2 samples")
 
 
 def test_columns_that_there_are_not_are_named(manifest: Path) -> None:

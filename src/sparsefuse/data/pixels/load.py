@@ -15,7 +15,7 @@ from torch import Tensor
 
 from sparsefuse.config import Config
 from sparsefuse.config_pixels import CHANNELS, PictureStream, Pixels
-from sparsefuse.data.clips import lost_before, tell_problems
+from sparsefuse.data.clips import leaks_in, lost_before, tell_problems
 from sparsefuse.data.fingerprint import Fingerprint
 from sparsefuse.data.kept import Kept
 from sparsefuse.data.manifest import Manifest, Row
@@ -55,7 +55,8 @@ def load_scenes(config: Config, root: Path = Path()) -> Scenes:
     )
     if not found["train"]:
         raise ValueError(f"no usable training sample; {losses.first()}")
-    tell_problems(same_pictures(found), config.data.leaks)
+    problems = same_pictures(found)
+    tell_problems(problems, config.data.leaks)
     reader, train = opened.reader, found["train"]
     for name in reader.streams:
         check_present(name, train, losses.skips)
@@ -73,6 +74,7 @@ def load_scenes(config: Config, root: Path = Path()) -> Scenes:
         size=reader.size or _typical(train),
         fingerprints={split: Fingerprint(len(part), _hash(part)) for split, part in found.items()},
         skips=[*lost_before(opened.manifest, reader.streams), *losses.skips],
+        leaks=leaks_in(problems),
         target_stats=target_stats,
     )
 

@@ -67,5 +67,7 @@ class Scenes(NamedTuple):
     """rows and columns: medians of the training split"""
     fingerprints: dict[str, Fingerprint]
     skips: list[Skip]
+    leaks: Sequence[str] = ()
+    """what is in two splits, where data.leaks lets it pass"""
     target_stats: tuple[Tensor, Tensor] = (torch.zeros(0), torch.ones(0))
     """(C,) in translation: a target is the picture as it is read (of depth, metres), less the first, over the second"""

@@ -16,7 +16,7 @@ from sparsefuse.config import Config
 from sparsefuse.config_points import Points
 from sparsefuse.data.check.leaks import same_features
 from sparsefuse.data.check.rules import Problem
-from sparsefuse.data.clips import lost_before, tell_problems
+from sparsefuse.data.clips import leaks_in, lost_before, tell_problems
 from sparsefuse.data.fingerprint import Fingerprint
 from sparsefuse.data.kept import Kept
 from sparsefuse.data.manifest import Manifest, Row
@@ -79,7 +79,8 @@ def load_clouds(config: Config, root: Path = Path()) -> CloudScenes:
     found, classes = usable(survey(opened.rows, opened.reader, kept), points, losses)
     if not found["train"]:
         raise ValueError(f"no usable training scene; {losses.first()}")
-    tell_problems(same_clouds(found, points.cloud), config.data.leaks)
+    problems = same_clouds(found, points.cloud)
+    tell_problems(problems, config.data.leaks)
     train = [one.facts for one in found["train"] if isinstance(one.facts, Facts)]
     boxes = sum((facts.boxes for facts in train), Counter[str]())
     if not boxes:
@@ -100,6 +101,7 @@ def load_clouds(config: Config, root: Path = Path()) -> CloudScenes:
         crowds={one.row.id: facts.boxes.total() for one, facts in facts_of({"train": found["train"]})},
         fingerprints={split: Fingerprint(len(part), _hash(part)) for split, part in found.items()},
         skips=[*lost_before(opened.manifest, opened.manifest.modalities), *losses.skips],
+        leaks=leaks_in(problems),
     )
 
 

@@ -83,3 +83,5 @@ class CloudScenes(NamedTuple):
     """id of a training scene -> its boxes"""
     fingerprints: dict[str, Fingerprint]
     skips: list[Skip]
+    leaks: Sequence[str] = ()
+    """what is in two splits, where data.leaks lets it pass"""

@@ -89,7 +89,7 @@ def write_result(
         clips=scenes.fingerprints,
         skipped=len(scenes.skips),
         cost=cost,
-        warnings=at.warnings + doubts(folder.epochs(), at.best_epoch),
+        warnings=[*at.warnings, *doubts(folder.epochs(), at.best_epoch), *scenes.leaks],
         confusion=test.confusion if test else None,
         exchanged=(shown.exchanged or None) if shown else None,
         channels=(shown.channels or None) if shown else None,

@@ -79,7 +79,7 @@ def write_result(
         clips=scenes.fingerprints,
         skipped=len(scenes.skips),
         cost=cost,
-        warnings=at.warnings + doubts(folder.epochs(), at.best_epoch),
+        warnings=[*at.warnings, *doubts(folder.epochs(), at.best_epoch), *scenes.leaks],
         exchanged=(shown.exchanged or None) if shown else None,
     )
     for warning in result.warnings:
