@@ -171,6 +171,18 @@ def test_the_chosen_options_train_from_the_command_line_to_the_same_model(
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("made_up_costs")
+def test_a_manifest_may_be_relative_to_the_current_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The chosen run lies less deep than the finalist that it is a copy of."""
+    config = tiny.config(tiny.write_set(tmp_path / "data"), epochs=1)
+    monkeypatch.chdir(tmp_path)
+    config = dataclasses.replace(config, data=dataclasses.replace(config.data, manifest="data/manifest.csv"))
+    found = budget(config, ["sft"], params=10**6, trials=1, epochs=1, seeds=[1], finalists=1, out="search", jobs=1)
+    assert RunFolder(found.chosen).read(Config).data.manifest == "data/manifest.csv"
+    assert RunFolder(found.chosen).tested
+
+
+@pytest.mark.slow
 def test_a_search_that_ended_trains_nothing_again(made: Made, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     files = ("trials.csv", "front.csv", "front.md", "chosen.yaml", "chosen/result.json")
     before = [(out / name).read_text() for name in files]

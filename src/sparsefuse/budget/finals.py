@@ -21,7 +21,8 @@ from sparsefuse.experiments.refit import refit
 from sparsefuse.experiments.variants import Variant
 from sparsefuse.files.typed import read, write
 from sparsefuse.parallel.devices import device_of
-from sparsefuse.runs.records import Result
+from sparsefuse.runs.folder import RunFolder
+from sparsefuse.runs.records import ModelFacts, Result
 from sparsefuse.shown import counted
 from sparsefuse.training.train import train
 
@@ -103,10 +104,13 @@ class Finals(NamedTuple):
         for fold, cell in enumerate(cells):
             folder = place / f"fold{fold}" if len(cells) > 1 else place
             if not folder.exists():
-                half = self.out / ".chosen"
+                half = folder.with_name(f".{folder.name}")
                 shutil.rmtree(half, ignore_errors=True)  # left by a killed search
                 shutil.copytree(cell.folder, half, ignore=shutil.ignore_patterns(cell.run.file(Result).name))
-                folder.parent.mkdir(exist_ok=True)
+                for kind in filter(
+                    cell.run.has, (Config, ModelFacts)
+                ):  # their paths lead from a folder as deep as theirs
+                    RunFolder(half).write_located(cell.run.read(kind))
                 os.replace(half, folder)
             name = cell.name
             train(cell.config, folder, root=cell.root, resume=True, name=name, measured=False, costs=costs, shown=False)
