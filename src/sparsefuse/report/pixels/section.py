@@ -51,6 +51,8 @@ class Section(NamedTuple):
     """id -> its lines"""
     legend: list[Legend]
     note: str
+    wide: bool = False
+    """whether pictures are drawings, with text and lines, in place of pixels"""
 
 
 def section(folders: Mapping[str, RunFolder], count: int = SCENES) -> Section | None:

@@ -19,8 +19,8 @@ SIDE = 300
 OVERLAP = 0.25
 """from which a box is found"""
 NOTE = (
-    f"Dashed: true boxes. Found: true boxes that one of their class with score {SURE:g} or more overlaps by more than "
-    f"{OVERLAP:g}; these are drawn, with class and score. Pictures are shown for methods that read none, too."
+    f"Dashed: true boxes; else what a method says with score {SURE:g} or more. Found: true boxes that such a one of "
+    f"their class overlaps by more than {OVERLAP:g}. Pictures are shown for methods that read none, too."
 )
 
 
@@ -32,7 +32,7 @@ def section(folders: Mapping[str, RunFolder], count: int = SCENES) -> Section | 
     names = next(iter(folders.values())).read(PointFacts).classes
     lines = [(scene.id, [_given(scene, names), *(_said(scene, name, names) for name in scene.answers)])
              for scene in scenes]  # fmt: skip
-    return Section(lines, _legend(scenes, names), NOTE)
+    return Section(lines, _legend(scenes, names), NOTE, wide=True)
 
 
 def _given(scene: Shown, names: list[str]) -> Line:
