@@ -7,6 +7,7 @@ from pathlib import Path
 
 from sparsefuse.config import Config
 from sparsefuse.config_pixels import PIXEL_TASKS
+from sparsefuse.config_points import POINT_TASKS
 from sparsefuse.files.references import FILES, split_ref, suffix
 from sparsefuse.files.rows import Table, numbered, read_table
 from sparsefuse.runs.folder import RunFolder
@@ -15,12 +16,12 @@ from sparsefuse.runs.records import ModelFacts
 
 def next_steps(run: Path, manifest: Path | None = None) -> list[str]:
     """Three commands: predict, and serve, export or explain, whichever the installed packages let work; two of a run on
-    pictures.
+    pictures or clouds.
 
     `manifest` lists the files that features were made from; without it, the run's own manifest is the example.
     """
     path = manifest or Path(RunFolder(run).read(Config).data.manifest)
-    if RunFolder(run).task in PIXEL_TASKS:
+    if RunFolder(run).task in (*PIXEL_TASKS, *POINT_TASKS):
         return [shlex.join(["sparsefuse", *map(str, more)]) for more in (["predict", run, path], ["eval", run])]
     facts = RunFolder(run).read(ModelFacts)
     table = numbered(read_table(path))

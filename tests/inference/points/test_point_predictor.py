@@ -17,6 +17,7 @@ from sparsefuse.inference.points.predictor import PointPredictor
 from sparsefuse.inference.show import show_any
 from sparsefuse.layers.points.nouns import Camera, Cloud
 from sparsefuse.media.still import read_still
+from sparsefuse.runs.next_steps import next_steps
 
 
 def same(a, b):
@@ -151,3 +152,9 @@ def test_load_gives_what_detects(tmp_path):
     predictor = sparsefuse.load(run_of(tmp_path / "run", predictor_of()))
     assert isinstance(predictor, PointPredictor)
     assert same(predictor.predict({"cloud": cloud()}), predictor_of().predict({"cloud": cloud()}))
+
+
+def test_what_comes_after_training_is_named(tmp_path):
+    run = run_of(tmp_path / "run", predictor_of())
+    scenes = tmp_path / "manifest.csv"
+    assert next_steps(run, scenes) == [f"sparsefuse predict {run} {scenes}", f"sparsefuse eval {run}"]
