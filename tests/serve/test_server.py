@@ -21,6 +21,7 @@ import pytest
 import served
 
 import tiny
+from sparsefuse.serve import readers
 from sparsefuse.serve.access import Access
 from sparsefuse.serve.limits import ServeLimits
 from sparsefuse.serve.server import serve
@@ -84,6 +85,12 @@ def test_a_port_that_is_taken_is_said_at_once(run: Path) -> None:
         taken.listen()
         with pytest.raises(ValueError, match=rf"cannot listen on 127.0.0.1 port {port}: .*; choose another"):
             serve(run, port=port, **HERE)
+
+
+def test_a_machine_too_busy_to_start_is_one_line(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(readers, "START", 0.0)
+    with pytest.raises(ValueError, match="did not start within 0 s; end what keeps this machine busy"):
+        serve(run, port=0, **HERE)
 
 
 def test_limits_that_let_nothing_through_are_refused() -> None:

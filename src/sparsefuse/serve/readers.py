@@ -20,6 +20,10 @@ Serve = Callable[[Connection, Rules], None]
 _log = logging.getLogger(__name__)
 
 
+class NotStarted(Exception):
+    """A reading process that is not ready, and why."""
+
+
 class Readers:
     """A fixed number of processes that read one clip at a time each."""
 
@@ -33,7 +37,7 @@ class Readers:
         self._closed = False
 
     async def start(self) -> None:
-        """Returns when all of them are ready. Raises RuntimeError when one does not start."""
+        """Returns when all of them are ready. Raises NotStarted when one does not start."""
         self._loop = asyncio.get_running_loop()
         await asyncio.gather(*(self._loop.run_in_executor(self._threads, reader.wait_ready) for reader in self._all))
         for reader in self._all:
@@ -77,7 +81,7 @@ class Readers:
         while not self._closed:
             try:
                 await self._loop.run_in_executor(self._threads, reader.start_again)
-            except RuntimeError:
+            except NotStarted:
                 _log.exception("the next try is in %g s", PAUSE)
                 await asyncio.sleep(PAUSE)
             else:
@@ -112,10 +116,13 @@ class _ReaderProcess:
     def wait_ready(self) -> None:
         try:
             if not self._connection.poll(START):
-                raise RuntimeError(f"a reading process did not start within {START:g} s")
+                raise NotStarted(
+                    f"a process that reads clips did not start within {START:g} s; end what keeps this machine busy, "
+                    "or give fewer of them with --concurrency"
+                )
             self._connection.recv()
         except (EOFError, OSError) as error:
-            raise RuntimeError("a reading process died while it started; its error is above") from error
+            raise NotStarted("a process that reads clips died while it started; its error is above") from error
 
     def start_again(self) -> None:
         self._numbers.restart()

@@ -24,6 +24,7 @@ from sparsefuse.serve.guard import App, Message, Receive, Scope, Send
 from sparsefuse.serve.limits import ServeLimits
 from sparsefuse.serve.pixels.app import scene_application
 from sparsefuse.serve.pixels.service import SceneService
+from sparsefuse.serve.readers import NotStarted
 from sparsefuse.serve.refusal import ClientGone
 from sparsefuse.serve.service import Service
 
@@ -50,8 +51,8 @@ def serve(
 ) -> None:
     """Serves until SIGINT or SIGTERM; requests in progress are finished first. `open_to_all`: others need no token.
 
-    Raises ValueError when it cannot listen at this address, or would serve others without a token, and the errors of
-    `predictor.load`.
+    Raises ValueError when it cannot listen at this address, would serve others without a token, or cannot start the
+    processes that read clips, and the errors of `predictor.load`.
     """
     if not (is_loopback(host) or access.token or open_to_all):
         raise ValueError(
@@ -87,7 +88,10 @@ def serve(
             app = scene_application(service, access, page=page)
         else:
             app = application(service, access, page=page)
-        asyncio.run(server_of(app, service, started).serve([listener]))
+        try:
+            asyncio.run(server_of(app, service, started).serve([listener]))
+        except NotStarted as error:
+            raise ValueError(str(error)) from error
 
 
 @contextmanager
