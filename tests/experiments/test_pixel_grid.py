@@ -39,6 +39,13 @@ def test_a_comparison_without_methods_is_of_all(manifest: Path, tmp_path: Path, 
 
 
 @pytest.mark.slow
+def test_streams_are_varied_by_the_methods_option(manifest: Path, tmp_path: Path) -> None:
+    """Runs whose data.modalities differ were trained before the table refused to hold them."""
+    with pytest.raises(ValueError, match=r"vary `modalities`, an option of every method on pixels"):
+        ablate(tiny_pixels.config(manifest), "data.modalities", [["rgb"], ["depth"]], seeds=[0], out=tmp_path)
+    assert not any(tmp_path.glob("*/config.json"))
+
+
 def test_options_of_method_data_and_pixels_are_varied(manifest: Path, tmp_path: Path) -> None:
     config = tiny_pixels.config(manifest, "late", train={"epochs": 1, "batch_size": 4})
     (off, on) = values_of(config, "pixels.flip", [0.0, 0.5])

@@ -128,6 +128,11 @@ def ablate(
     together are joined by +, as are their values. Writes ablate.csv, ablate.md and report.html into `out`.
     """
     config, out = Config.load(config, **fields), Path(out)
+    if "data.modalities" in option.split("+") and config.data.task in PIXEL_TASKS:
+        raise ValueError(
+            "data.modalities decides which pictures count as a run's data, and no table holds runs on other data; vary "
+            "`modalities`, an option of every method on pixels (--option modalities)"
+        )
     cells = grid(config, values_of(config, option, values), seeds, out, root=Path(root), tested=tested)
     return write_tables(out, out / "ablate", run(_with(on_epoch, cells), jobs=jobs, engine=engine))
 
