@@ -11,6 +11,7 @@ from command import call
         ([], "no command given; try `sparsefuse demo`, or choose one of those that --help lists"),
         (["trian"], "unknown command 'trian'; did you mean 'train'?"),
         (["train", "--learning_rate", "3"], "unknown option '--learning-rate'; did you mean '--train.lr'?"),
+        (["fit", "--lr", "3"], "unknown option '--lr'; `sparsefuse train` has '--train.lr'"),
         (["train", "--train.learning-rate", "3"], "unknown option '--train.learning_rate'; did you mean '--train.lr'?"),
         (["train", "--lr", "3"], "unknown option '--lr'; did you mean '--train.lr'?"),
         (["train", "--train.batchsize", "3"], "unknown option '--train.batchsize'; did you mean '--train.batch_size'?"),

@@ -108,7 +108,7 @@ def test_one_seed_has_no_deviation(tmp_path):
     assert row.metrics["top1"].std is None
     assert "±" not in runs_table([row]).markdown()
     assert "±" not in page_of(tmp_path)
-    assert "one seed each, so no spread can be given" in page_of(tmp_path)
+    assert "one seed, so no spread can be given" in page_of(tmp_path)
 
 
 def test_best_comes_first_and_cost_is_relative_to_sft(experiment):

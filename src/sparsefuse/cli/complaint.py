@@ -23,6 +23,7 @@ NESTED = {"spec_augment": SpecAugment, "pictures": Picture, "axes": Axes}
 """fields of `data` that have a mapping of these"""
 OTHER_NAMES = {
     "learning_rate": "train.lr",
+    "lr": "train.lr",
     "max_epochs": "train.epochs",
     "num_epochs": "train.epochs",
     "bs": "train.batch_size",
@@ -80,6 +81,8 @@ def _unexpected(argument: str, options: Collection[str]) -> str:
     known = OTHER_NAMES.get(name.rpartition(".")[2].replace("-", "_"), "")
     if known in options:
         return f"unknown option {shown(_flag(name), 60)!r}; did you mean {_flag(known)!r}?"
+    if known.startswith("train."):
+        return f"unknown option {shown(_flag(name), 60)!r}; `sparsefuse train` has {_flag(known)!r}"
     return _without_list(unknown("option", _flag(name), map(_flag, options)))
 
 

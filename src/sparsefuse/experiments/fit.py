@@ -13,12 +13,14 @@ from sparsefuse.data.clips import load_clips
 from sparsefuse.data.formats import prepare
 from sparsefuse.data.labelled import unused_people
 from sparsefuse.data.manifest import GROUP, JOIN, group_column, label_columns
+from sparsefuse.errors import near_file, unknown
 from sparsefuse.experiments.auto import auto
 from sparsefuse.experiments.clock import Clock
 from sparsefuse.experiments.refit import refit as train_again
 from sparsefuse.features._default import default_features
 from sparsefuse.features.extract import extract
 from sparsefuse.files.rows import read_table
+from sparsefuse.methods import BASELINE, methods
 from sparsefuse.recipe import SETTINGS, Recipe
 from sparsefuse.report import check_page
 from sparsefuse.report.page import write_report
@@ -70,6 +72,10 @@ def fit(
     source, out = Path(source), Path(out)
     if method != "auto" and (gmacs is not None or time_limit):
         raise ValueError(f"gmacs and time_limit choose among methods; they need method auto, not {method}")
+    if method not in (known := ["auto", BASELINE, *methods()]) and not method.endswith(".py"):
+        raise ValueError(unknown("method", method, known))
+    if not source.exists():
+        raise FileNotFoundError(f"{source} not found{near_file(source)}; expected a folder per class, or a manifest")
     clock = Clock.begin(out / "clock.json", time_limit)
     manifest = prepare("folders", source, out / "clips") if source.is_dir() else source
     table = read_table(manifest)

@@ -66,7 +66,7 @@ def _encoded(name: str, spec: dict[str, Any]) -> dict[str, Any]:
         text = "%s: %s; a pretrained encoder, %s, is used once it is installed: %s"
         log.info(text, name, spec["extractor"], model, "; ".join(lacks))
         return spec
-    log.info("%s: pretrained encoder %s, as it is installed; --features raw is without", name, model)
+    log.info("%s: features of the pretrained encoder %s, which is installed; --features raw does without", name, model)
     return {"extractor": extractor, "source": spec["source"], "model": model}
 
 
@@ -110,7 +110,7 @@ def _readings(table: Table, column: str, root: Path) -> dict[str, Any]:
     times = time_columns(names)
     if not times:
         return {}
-    text = "column %r: %r is taken as the time, not as a reading; to use it: --features.%s.time %r"
+    text = "column %r: %r is taken for the time, so it is no reading; if it is the clock, say so: --features.%s.time %r"
     readings = {"columns": [name for name in names if name not in times]}
     unit, rate = _clock(file, times[0])
     if rate < _FAST:

@@ -35,8 +35,8 @@ def fit(
         features: what to extract: auto = by pretrained encoders where they are installed, else as raw; raw = pixels,
             spectrograms and words; raw,auto = both; or options of one modality, as --features.imu.time ms
         recipe: settings of training: paper = the SFT paper's; small = for a few hundred clips, with noise and hidden
-            streams; large = for tens of thousands (docs/data.md says what each sets); auto = paper, and of method auto
-            also the one for so many clips
+            streams; large = for tens of thousands (docs/data.md says what each sets); auto = paper; with method
+            auto, the one for that number of clips is tried too
         refit: train the scored model once more, on the validation clips too, into OUT-refit, which is then the model
             to use
         epochs: passes over the training clips; 0 = those of the recipe small, else 40 for less than 500 clips, or 20

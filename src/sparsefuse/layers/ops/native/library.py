@@ -69,7 +69,7 @@ def _loaded() -> _Loaded:
         path = _path(instructions)
         return _Loaded(_open(path), Status(instructions, str(path)))
     except (OSError, NotBuilt) as error:
-        log.warning("PyTorch's operations run instead of C++, which is faster: %s", error)
+        log.warning("the C++ operations are not available, so PyTorch's slower ones are used: %s", error)
         return _Loaded(None, Status(None, str(error)))
 
 
