@@ -139,8 +139,7 @@ class Classifier:
         `valid` are the clips that choose the best epoch: data like `X`, or (X, y); or the share that is drawn for it,
         0.15 if there is no column `split`; 0 = none. No clip is held back for a test, unless the column says so. `out`
         is the run folder, which a second call continues; without it, it is temporary, and gone with this object.
-        `jobs`: processes that extract features, and that train for "auto"; 0 = one per core, which in a script needs
-        `if __name__ == "__main__":`.
+        `jobs`: processes that extract features, and that train for "auto"; 0 = one per core.
         Raises ValueError or TypeError, saying what and where, for data that cannot be used.
         """
         self._check_method()

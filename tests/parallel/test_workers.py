@@ -106,11 +106,24 @@ def test_workers_do_not_outlive_a_killed_parent(tmp_path: Path) -> None:
     assert not worker.exists() or "zombie" in (worker / "status").read_text()
 
 
-def test_a_script_without_a_main_guard_is_told_so(tmp_path: Path) -> None:
-    (tmp_path / "script.py").write_text("from sparsefuse.parallel.workers import each\nlist(each(abs, [1], 2))\n")
-    ended = subprocess.run([sys.executable, str(tmp_path / "script.py")], capture_output=True, text=True, check=False)
+def run_script(folder: Path, *lines: str) -> subprocess.CompletedProcess[str]:
+    text = "\n".join(["from sparsefuse.parallel.workers import each", *lines])
+    (folder / "script.py").write_text(text)
+    return subprocess.run([sys.executable, str(folder / "script.py")], capture_output=True, text=True, check=False)
+
+
+def test_a_script_needs_no_main_guard_and_runs_once(tmp_path: Path) -> None:
+    ended = run_script(tmp_path, "print('begins')", "print(sorted(each(abs, [1, -2], 2)), __file__, __spec__)")
+    assert (ended.stdout, ended.stderr) == (f"begins\n[(-2, 2), (1, 1)] {tmp_path / 'script.py'} None\n", "")
+
+
+def test_a_script_whose_own_function_is_called_needs_a_main_guard(tmp_path: Path) -> None:
+    own = "def own(task):\n    return -task\n"
+    ended = run_script(tmp_path, own, "list(each(own, [1], 2))")
     assert ended.returncode == 1
-    assert "__main__" in ended.stderr.splitlines()[-1]
+    assert "`if __name__ == '__main__':`" in ended.stderr.splitlines()[-1]
+    ended = run_script(tmp_path, own, "if __name__ == '__main__':", "    print(list(each(own, [1], 2)))")
+    assert (ended.stdout, ended.stderr) == ("[(1, -1)]\n", "")
 
 
 def hang_at_three(number: int) -> int:

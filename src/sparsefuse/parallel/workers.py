@@ -9,9 +9,10 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Generator, Iterable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, nullcontext, suppress
 from multiprocessing import get_context, parent_process
 from multiprocessing.connection import Connection, wait
+from multiprocessing.reduction import ForkingPickler
 from typing import Any, Generic, TypeVar
 
 from sparsefuse.parallel.cores import cores, share_cores
@@ -100,7 +101,7 @@ class _Pool(Generic[Task, Result]):
             if task is _NOTHING:
                 return
             if not idle:
-                idle = [_Worker(self._setup)]
+                idle = [_Worker(self._setup, task)]
                 self._workers += idle
             idle[0].give(task, self._timeout)
 
@@ -113,7 +114,8 @@ class _Pool(Generic[Task, Result]):
             if worker.begun:
                 return None
             raise RuntimeError(
-                "worker processes cannot start: a script calls this under `if __name__ == '__main__':`, or use jobs=1"
+                "worker processes cannot start: they call a function of the script, which must then call this under "
+                "`if __name__ == '__main__':`; or use jobs=1"
             ) from error
         if kind == "begun":
             worker.begun, worker.deadline = True, time.monotonic() + self._timeout
@@ -132,15 +134,34 @@ _Setup = tuple[Callable[[Any], Any], Callable[[], None] | None]  # work, begin
 _NOTHING: Any = object()
 
 
+def _names_script(values: object) -> bool:
+    """Whether a function or class among them is of the script that Python was called with, or of a notebook."""
+    return b"__main__" in ForkingPickler.dumps(values).tobytes()
+
+
+@contextmanager
+def _script_hidden() -> Iterator[None]:
+    """Processes that start meanwhile do not run the script, which else needs `if __name__ == "__main__":`."""
+    names = vars(sys.modules["__main__"])
+    before = {name: names[name] for name in ("__spec__", "__file__") if name in names}
+    names["__spec__"] = None
+    names.pop("__file__", None)
+    try:
+        yield
+    finally:
+        names.update(before)
+
+
 class _Worker:
     """One process, and the task it has."""
 
-    def __init__(self, setup: _Setup) -> None:
+    def __init__(self, setup: _Setup, task: Any) -> None:
         # Spawned, not forked: a fork of a process that has used threads (torch, FFmpeg) can hang.
         context = get_context("spawn")
         self.pipe, theirs = context.Pipe()
         self.process = context.Process(target=_serve, args=(theirs,))
-        self.process.start()
+        with nullcontext() if _names_script((setup, task)) else _script_hidden():
+            self.process.start()
         atexit.register(self.process.terminate)  # else Python waits for it if the generator is not closed
         theirs.close()
         self.task, self.deadline, self.begun = _NOTHING, math.inf, False
