@@ -91,9 +91,21 @@ def slim(model: Any) -> Any:
         node.name = f"{EXACT}{i:x}" if exact else f"{i:x}"
         node.doc_string = ""
         del node.metadata_props[:]
-        node.input[:] = [short[name] for name in node.input]
-        node.output[:] = [short[name] for name in node.output]
+        _rename(node, short)
     return model
+
+
+def _rename(node: Any, short: "_Names") -> None:
+    """Of what a node takes and gives, also inside loops, which read values from outside."""
+    node.input[:] = [short[name] for name in node.input]
+    node.output[:] = [short[name] for name in node.output]
+    for graph in (part.g for part in node.attribute if part.HasField("g")):
+        del graph.value_info[:]
+        for value in (*graph.input, *graph.output, *graph.initializer):
+            value.name = short[value.name]
+        for inner in graph.node:
+            del inner.metadata_props[:]
+            _rename(inner, short)
 
 
 _FRONT = "sparsefuse.export.sound.Wave"
