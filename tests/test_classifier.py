@@ -334,6 +334,7 @@ def test_another_width_is_an_error(fitted: Classifier) -> None:
     [
         ("kep", "unknown argument 'kep'; did you mean 'keep'"),
         ("epoch", "unknown argument 'epoch'; did you mean 'epochs'"),
+        ("learning_rate", "unknown argument 'learning_rate'; did you mean 'lr'"),
         ("manifest", "unknown argument 'manifest'"),
     ],
 )

@@ -8,11 +8,26 @@ from sparsefuse.shown import shown
 
 LONGEST = 60
 """characters of a name in an error, and as many names: either may come from a file"""
+OTHER_NAMES = {
+    "learning_rate": "train.lr",
+    "lr": "train.lr",
+    "max_epochs": "train.epochs",
+    "num_epochs": "train.epochs",
+    "bs": "train.batch_size",
+    "num_workers": "train.workers",
+    "gpu": "train.device",
+    "model": "method",
+    "output": "out",
+    "output_dir": "out",
+    "checkpoint": "run",
+}
+"""What other tools call an option."""
 
 
 def nearest(kind: str, name: str, available: Iterable[str]) -> str:
-    """As `unknown`, of names too many to list: the three that are nearest."""
-    near = difflib.get_close_matches(name, sorted(available), n=3, cutoff=0.5)
+    """As `unknown`, of names too many to list: the one that other tools' name means, or the three that are nearest."""
+    available, usual = set(available), OTHER_NAMES.get(name, "").rpartition(".")[2]
+    near = [usual] if usual in available else difflib.get_close_matches(name, sorted(available), n=3, cutoff=0.5)
     hint = f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
     return f"unknown {kind} {shown(name, LONGEST)!r}{hint}"
 

@@ -6,7 +6,7 @@ from dataclasses import fields
 
 from sparsefuse.cli.verbs import POSITIONAL, VERBS
 from sparsefuse.config import Axes, Picture, SpecAugment
-from sparsefuse.errors import unknown
+from sparsefuse.errors import OTHER_NAMES, unknown
 from sparsefuse.shown import shown
 
 EXPECTED = {
@@ -21,20 +21,6 @@ EXPECTED = {
 }
 NESTED = {"spec_augment": SpecAugment, "pictures": Picture, "axes": Axes}
 """fields of `data` that have a mapping of these"""
-OTHER_NAMES = {
-    "learning_rate": "train.lr",
-    "lr": "train.lr",
-    "max_epochs": "train.epochs",
-    "num_epochs": "train.epochs",
-    "bs": "train.batch_size",
-    "num_workers": "train.workers",
-    "gpu": "train.device",
-    "model": "method",
-    "output": "out",
-    "output_dir": "out",
-    "checkpoint": "run",
-}
-"""What other tools call an option."""
 
 
 def complaint(message: str, options: Collection[str]) -> str:
