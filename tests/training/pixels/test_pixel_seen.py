@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import tiny_pixels
-from sparsefuse.features import seen
+from sparsefuse.features import _seen as seen
 from sparsefuse.features._packaged import PACKAGED
 from sparsefuse.inference.evaluate import evaluate
 from sparsefuse.pixel_distances import frechet_distance, kernel_distance

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from sparsefuse.features.seen import MODE, NET, SIZE, how_to_get
+from sparsefuse.features._seen import MODE, NET, SIZE, how_to_get
 from sparsefuse.pixel_distances import NUM_SUBSETS, SUBSET
 from sparsefuse.runs.records import Result
 

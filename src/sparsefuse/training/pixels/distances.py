@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sparsefuse.features.seen import NET, Seen, how_to_get
+from sparsefuse.features._seen import NET, Seen, how_to_get
 from sparsefuse.pixel_distances import frechet_distance, kernel_distance
 from sparsefuse.runs.records import Scores
 
