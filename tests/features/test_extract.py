@@ -318,7 +318,7 @@ def test_features_that_are_not_usable_are_skipped(clips: Path, tmp_path: Path, c
         (["id,video", ",x.mp4"], None, "line 2: the id is empty"),
         (["id,video"], None, "no rows"),
         (["id,video", "a,x.mp4,extra"], None, "line 2: 3 cells, the header has 2"),
-        (["id,video,video", "a,x.mp4,y"], None, "column 'video' stands twice"),
+        (["id,video,video", "a,x.mp4,y"], None, "column 'video' appears twice"),
         (["id,video", "a,x.npy"], None, "nothing to extract"),
         (["id,wrist", "a,x.csv"], None, "readings: --features.imu.extractor series --features.imu.source wrist; else"),
         (["id,film", "a,x.mp4"], {"p": {"extractor": "frames", "source": "flim"}}, "'flim'; did you mean 'film'"),

@@ -223,12 +223,12 @@ def test_views_may_name_a_pair_in_any_order_and_names_may_hold_a_plus():
     [
         ({"views": {"self": 3, "a+b": 1}}, r"must sum to num_heads=5; got 4 \(self: 3, a\+b: 1\)"),
         ({"views": {"self": 3, "a+d": 2}}, r"unknown view 'a\+d'; did you mean 'a\+b'"),
-        ({"views": {"self": 6, "a+b": -1}}, r"view 'a\+b' must have 0 heads or more, a whole number; got -1"),
+        ({"views": {"self": 6, "a+b": -1}}, r"views\.a\+b of locomt is -1; expected a whole number, 0 or more"),
         ({"views": [{"self": 5}]}, "views must have one entry per fusion layer, 4; got 1"),
         ({"views": "spraed"}, "unknown views 'spraed'; did you mean 'spread'"),
         ({"view_price": -1.0}, "view_price of locomt is -1.0; expected a number, 0 or more"),
         ({"views": "learnd"}, "unknown views 'learnd'; did you mean 'learned'"),
-        ({"views": {"self": 2.5, "a+b": 2.5}}, "must have 0 heads or more, a whole number; got 2.5"),
+        ({"views": {"self": 2.5, "a+b": 2.5}}, r"views\.self of locomt is 2\.5; expected a whole number, 0 or more"),
         ({"views": {"self": 5}, "cross": 1.5}, r"cross must be a share of the heads, in \[0, 1\]; got 1.5"),
     ],
 )

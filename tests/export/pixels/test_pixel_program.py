@@ -77,6 +77,7 @@ def test_what_is_for_clips_alone_is_refused(options, tmp_path):
     assert not (run / "export").exists()
 
 
+@pytest.mark.slow
 def test_what_the_exporter_cannot_do_is_said(tmp_path, monkeypatch):
     def fail(program, path):
         raise RuntimeError("an optimisation failed\nmore")

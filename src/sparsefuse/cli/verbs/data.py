@@ -35,7 +35,7 @@ def demo(
 
 
 def prepare(data_set: str, source: Path, out: Path, options: dict[str, Any] = {}) -> None:  # noqa: B006
-    """Makes a manifest of a data set in the layout it is distributed in. Features in it are written beside it.
+    """Makes a manifest of a data set in the layout it comes in. Features in it are written beside it.
 
     Args:
         data_set: name of a recipe, see below; `sparsefuse prepare NAME --help` has its layout and options
