@@ -45,6 +45,10 @@ def test_scores_are_those_of_training(task, data, tmp_path):
     everything = evaluate(run, manifest=data / "manifest.csv")
     assert everything["scenes"] == 12
     assert everything[main] != pytest.approx(found[main], abs=1e-6)
+    first, *lines = (data / "manifest.csv").read_text().splitlines()
+    alone = data / f"{task}-test.csv"
+    alone.write_text("\n".join([first, *(line for line in lines if ",test," in line)]))
+    assert evaluate(run, manifest=alone)[main] == pytest.approx(found[main], abs=1e-6), "no row need be of training"
     with pytest.raises(ValueError, match="leave --calibrate out"):
         evaluate(run, calibrated=True)
 

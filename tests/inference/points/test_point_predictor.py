@@ -146,6 +146,8 @@ def test_eval_scores_a_manifest(tmp_path):
     assert scores["scenes"] == 2
     assert 0 <= scores["map25"] <= 1
     assert {"ap25_crate", "ap25_drum", "map50", "loss"} <= scores.keys()
+    manifest.write_text(manifest.read_text().replace(",train,", ",test,"))
+    assert evaluate(run, manifest=manifest) == scores, "no row need be of training"
 
 
 def test_load_gives_what_detects(tmp_path):

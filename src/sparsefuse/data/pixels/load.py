@@ -91,10 +91,10 @@ class Opened(NamedTuple):
     reader: Reader
 
 
-def open_scenes(config: Config, root: Path) -> Opened:
+def open_scenes(config: Config, root: Path, *, divided: bool = True) -> Opened:
     """Reads the manifest, and a few training pictures of every stream whose kind or unit nobody stated.
 
-    Raises FileNotFoundError or ValueError.
+    Not `divided`, all rows are in `train`, whatever split they name. Raises FileNotFoundError or ValueError.
     """
     pixels = config.pixels
     if bool(pixels.height) != bool(pixels.width):
@@ -105,7 +105,7 @@ def open_scenes(config: Config, root: Path) -> Opened:
     for name in pixels.streams:
         if name not in manifest.modalities:
             raise ValueError(f"pixels.streams: {unknown('stream', name, manifest.modalities)}")
-    rows = split_pictures(manifest, config.data.split)
+    rows = split_pictures(manifest, config.data.split) if divided else {"train": list(manifest.rows)}
     streams = {}
     for name in manifest.modalities:
         refs = [row.files[name] for row in rows["train"] if name in row.files]

@@ -105,10 +105,13 @@ def load_clouds(config: Config, root: Path = Path()) -> CloudScenes:
     )
 
 
-def open_clouds(config: Config, root: Path) -> Opened:
-    """Reads the manifest and divides its rows. Raises FileNotFoundError or ValueError."""
+def open_clouds(config: Config, root: Path, *, divided: bool = True) -> Opened:
+    """Reads the manifest and divides its rows; not `divided`, all are in `train`.
+
+    Raises FileNotFoundError or ValueError.
+    """
     manifest = read_rows(config.data, config.points, root)
-    rows = split_scenes(manifest, config.data.split)
+    rows = split_scenes(manifest, config.data.split) if divided else {"train": list(manifest.rows)}
     return Opened(manifest, rows, Reader(manifest.root, config.points))
 
 

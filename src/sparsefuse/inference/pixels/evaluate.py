@@ -11,6 +11,7 @@ from torch import Tensor
 from sparsefuse.config import Config
 from sparsefuse.data.fingerprint import difference
 from sparsefuse.data.kept import Kept
+from sparsefuse.data.manifest import GROUP
 from sparsefuse.data.pixels.dataset import SceneFiles
 from sparsefuse.data.pixels.load import load_scenes, open_scenes
 from sparsefuse.data.pixels.scenes import SceneDataset
@@ -62,13 +63,13 @@ def _of_run(run: Path, predictor: PixelPredictor, split: str) -> _Listed:
 def _of_manifest(run: Path, predictor: PixelPredictor, manifest: Path) -> _Listed:
     """All rows, whatever their split."""
     facts, config = predictor.facts, RunFolder(run).read(Config)
-    data = replace(config.data, manifest=str(manifest), modalities=list(facts.streams))
+    data = replace(config.data, manifest=str(manifest), modalities=list(facts.streams), group=GROUP)
     config = replace(config, data=data, pixels=replace(config.pixels, classes=list(facts.classes)))
-    opened = open_scenes(config, Path())
+    opened = open_scenes(config, Path(), divided=False)
     target = facts.target if facts.task == "translate" else None
     reader = replace(opened.reader, streams=dict(facts.streams), target=target)
     kept, losses = Kept(config.data.cache_mb), Losses(config.data.strict)
-    rows = {"all": [row for part in opened.rows.values() for row in part], "train": []}
+    rows = {"all": opened.rows["train"], "train": []}
     found, _ = usable(survey(rows, reader, kept), config.pixels, losses, labels=target is None)
     if not found["all"]:
         raise ValueError(f"{manifest}: no usable scene; {losses.first()}")

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from sparsefuse.config import Config
 from sparsefuse.data.fingerprint import difference
 from sparsefuse.data.kept import Kept
+from sparsefuse.data.manifest import GROUP
 from sparsefuse.data.points.dataset import CloudFiles
 from sparsefuse.data.points.load import load_clouds, open_clouds, survey, usable
 from sparsefuse.data.points.sample import Loaded
@@ -57,10 +58,10 @@ def _of_manifest(run: Path, predictor: PointPredictor, manifest: Path) -> _Liste
     """All rows, whatever their split."""
     facts, config = predictor.facts, RunFolder(run).read(Config)
     points = replace(config.points, classes=facts.classes, channels=facts.channels)
-    config = replace(config, data=replace(config.data, manifest=str(manifest)), points=points)
-    opened = open_clouds(config, Path())
+    config = replace(config, data=replace(config.data, manifest=str(manifest), group=GROUP), points=points)
+    opened = open_clouds(config, Path(), divided=False)
     kept, losses = Kept[Loaded](config.data.cache_mb), Losses(config.data.strict)
-    rows = {"all": [row for part in opened.rows.values() for row in part], "train": []}
+    rows = {"all": opened.rows["train"], "train": []}
     found, _ = usable(survey(rows, opened.reader, kept), points, losses)
     if not found["all"]:
         raise ValueError(f"{manifest}: no usable scene; {losses.first()}")
