@@ -67,6 +67,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--methods", nargs="+", default=METHODS)
     parser.add_argument("--epochs", type=int, default=CONFIG["train"]["epochs"])
+    parser.add_argument("--trained", action="store_true", help="score the runs that are there, and train none")
     given = parser.parse_args()
     manifest, halved = prepare(given.source, given.runs / "pictures")
     config = {
@@ -74,7 +75,8 @@ def main() -> None:
         "data": {**CONFIG["data"], "manifest": str(manifest)},
         "train": {**CONFIG["train"], "epochs": given.epochs},
     }
-    sparsefuse.compare(config, given.methods, list(range(given.seeds)), given.runs / "compared")
+    if not given.trained:
+        sparsefuse.compare(config, given.methods, list(range(given.seeds)), given.runs / "compared")
     runs = list(scored(given.runs / "compared", halved))
     lines = [(run.name, run.seed, *(f"{score:.4f}" for score in run.scores.values()), run.gmacs) for run in runs]
     place = given.out / f"cpu-torch{'.'.join(torch.__version__.split('+')[0].split('.')[:2])}-float32"

@@ -82,7 +82,8 @@ def file_under(runs: Path, name: str) -> None:
     sizes = ", ".join(f"{split} {count}" for split, count in found[0].result.splits.items())
     commands = " and ".join(sorted({f"`{run.env.command}`" for run in found if run.env}))
     minutes = sum(run.result.seconds for run in found) / 60
-    text = f"# {name}\n\n{runs_table(rows).markdown()}\n"
+    table = runs_table(rows).markdown().replace(str(runs), f"runs/{runs.name}")  # wherever they lay
+    text = f"# {name}\n\n{table}\n"
     text += f"Clips: {sizes}. Commands: {commands}. Commit: {commits}. Training took {minutes:.0f} minutes in all.\n"
     write_text(Path(f"{place}.md"), text)
 
