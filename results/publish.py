@@ -77,13 +77,13 @@ def file_under(runs: Path, name: str) -> None:
     place = RESULTS / name / f"{device}-torch{version}-{config.train.precision}"
     place.parent.mkdir(parents=True, exist_ok=True)
     rows = summarise(found)
-    write_text(Path(f"{place}.csv"), runs_table(rows).csv())
+    table, here = runs_table(rows), f"runs/{runs.name}"  # wherever they lay
+    write_text(Path(f"{place}.csv"), table.csv().replace(str(runs), here))
     commits = ", ".join(sorted({run.env.commit for run in found if run.env}))
     sizes = ", ".join(f"{split} {count}" for split, count in found[0].result.splits.items())
     commands = " and ".join(sorted({f"`{run.env.command}`" for run in found if run.env}))
     minutes = sum(run.result.seconds for run in found) / 60
-    table = runs_table(rows).markdown().replace(str(runs), f"runs/{runs.name}")  # wherever they lay
-    text = f"# {name}\n\n{table}\n"
+    text = f"# {name}\n\n{table.markdown().replace(str(runs), here)}\n"
     text += f"Clips: {sizes}. Commands: {commands}. Commit: {commits}. Training took {minutes:.0f} minutes in all.\n"
     write_text(Path(f"{place}.md"), text)
 
