@@ -14,6 +14,7 @@ OTHER_NAMES = {
     "max_epochs": "train.epochs",
     "num_epochs": "train.epochs",
     "bs": "train.batch_size",
+    "batch_size": "train.batch_size",
     "num_workers": "train.workers",
     "gpu": "train.device",
     "model": "method",

@@ -48,7 +48,7 @@ def test_a_folder_of_sensor_files_becomes_a_model_and_commands_that_work(
     arguments = ("fit", "walks", "--epochs", 4, "--out", "runs/w", "--jobs", 1)
     with monkeypatch.context() as patch:
         patch.setattr(module, "train", stopped)
-        assert "a rerun" in str(call(monkeypatch, *arguments))
+        assert "run it again" in str(call(monkeypatch, *arguments))
     made = [path.stat().st_mtime_ns for path in Path("runs/w/features/series").glob("*.safetensors")]
     capsys.readouterr()
     assert call(monkeypatch, *arguments) == 0
@@ -73,6 +73,9 @@ def test_a_folder_of_sensor_files_becomes_a_model_and_commands_that_work(
     assert RunFolder(Path(run)).checkpoint.stat().st_mtime_ns == ended
     with pytest.raises(ValueError, match=r"was started with train\.epochs=4, not 2"):
         sparsefuse.fit("walks", epochs=2, out=run, jobs=1)
+    for path in (walks / "run").iterdir():  # of which some train or validate
+        path.write_text(path.read_text() + path.read_text().splitlines()[-1] + "\n")
+    assert "runs/w was started with other contents of these clips" in str(call(monkeypatch, *arguments))
     (walks / "run" / "0.csv").unlink()  # other clips are another model, not the old one in silence
     assert "runs/w was started with other clips" in str(call(monkeypatch, *arguments))
 
@@ -192,7 +195,7 @@ def test_a_recipe_sets_what_is_not_said(
     for epochs in ([], ["--epochs", 7]):
         assert "stopped" in str(call(monkeypatch, "fit", "walks", "--recipe", "small", "--jobs", 1, *epochs))
     assert [(c.recipe, c.train.epochs, c.train.batch_size) for c in asked] == [("small", 60, 8), ("small", 7, 8)]
-    assert (asked[0].data.noise, asked[0].data.max_length, asked[0].train.ema) == (0.2, 3000, 0.98)
+    assert (asked[0].data.noise, asked[0].data.max_length, asked[0].train.ema) == (0.2, 0, 0.98)
     assert call(monkeypatch, "fit", "walks", "--recipe", "smal") == 2
     assert "unknown --recipe 'smal'; did you mean 'small'?" in capsys.readouterr().err
     with pytest.raises(ValueError, match="recipe"):

@@ -95,7 +95,6 @@ def fit(
             "manifest": str(manifest),
             "label": label,
             "group": apart or group,
-            "max_length": LONGEST,
             "leaks": "warn",  # `check` says them
         },
         method="sft" if method == "auto" else method,
@@ -104,7 +103,11 @@ def fit(
         recipe=recipe,
         seed=seed,
     )
-    _say("check", _checked(config, out, jobs))
+    checked, longest = _checked(config, out, jobs)
+    _say("check", checked)
+    if longest > LONGEST:  # else exported models would pad whatever comes to it
+        log.warning("the longest stream has about %d tokens; the first %d of each are used", longest, LONGEST)
+        config = replace(config, data=replace(config.data, max_length=LONGEST))
     if features:
         extracted = extract(manifest, out / "features", features=features, jobs=jobs)
         made = ", ".join(f"{name} ({_maker(spec)} of {spec['source']})" for name, spec in features.items())
@@ -120,6 +123,7 @@ def fit(
     if RunFolder(out).finished:  # training would leave it as it is
         clips = load_clips(config.data, Path())
         RunFolder(out).check_same_clips(clips.fingerprints, clips.labels)
+        RunFolder(out).check_same_contents(clips.seen)
     _say("train", f"{name or config.method}, {counted(config.train.epochs, 'epoch')} -> {out}")
     train(config, out, resume=True, name=name)
     result = RunFolder(out).read(Result)
@@ -137,8 +141,9 @@ def _maker(spec: Mapping[str, Any]) -> str:
     return f"{spec['extractor']} {spec['model']}" if spec.get("model") else spec["extractor"]
 
 
-def _checked(config: Config, out: Path, jobs: int) -> str:
-    """What `check` found, in a line. Raises ValueError if nothing can be trained on."""
+def _checked(config: Config, out: Path, jobs: int) -> tuple[str, float]:
+    """What `check` found, in a line, and the tokens of the longest stream. Raises ValueError if nothing can be trained
+    on."""
     report = check(config, jobs=jobs)
     for kind, problems in report.by_kind().items():
         if kind in ("manifest", "id", "unusable"):
@@ -148,11 +153,9 @@ def _checked(config: Config, out: Path, jobs: int) -> str:
             log.warning("%s: %s: %s%s", problems[0].severity, kind, problems[0].message, more)
     tokens = [size.tokens.max for size in report.modalities.values()]
     tokens += [100 * footage.seconds.max for footage in report.media.values() if footage.sounds]
-    if max(tokens, default=0) > LONGEST:
-        log.warning("the longest stream has about %d tokens; the first %d of each are used", max(tokens), LONGEST)
     splits = ", ".join(f"{split} {sum(counts.values())}" for split, counts in report.balance.items())
     page = check_page.write_page(report, out / "check.html")
-    return f"{counted(report.rows, 'clip')} ({splits}), {summary(report)} -> {page}"
+    return f"{counted(report.rows, 'clip')} ({splits}), {summary(report)} -> {page}", max(tokens, default=0)
 
 
 def _scores(result: Result) -> str:

@@ -21,7 +21,7 @@ result.json         Result        scores and cost; written last, so its presence
 
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -40,6 +40,7 @@ from sparsefuse.files.whole import read_lines, write_text
 from sparsefuse.runs.pixel_facts import PixelFacts
 from sparsefuse.runs.point_facts import PointFacts
 from sparsefuse.runs.records import Calibration, Choice, Environment, Epoch, ModelFacts, Result
+from sparsefuse.shown import counted
 
 Record = Config | Environment | ModelFacts | PixelFacts | PointFacts | Calibration | Choice | Result
 T = TypeVar("T", bound=Record)
@@ -231,6 +232,16 @@ class RunFolder:
             raise ValueError(
                 f"{self.path} was started with other classes: a list that data.classes names changed since; restore "
                 "it, give another folder, or remove this one"
+            )
+
+    def check_same_contents(self, hashes: Collection[str]) -> None:
+        """Raises ValueError if training and validation clips of the same ids hold something else than those of the run;
+        a run that was shared does not know."""
+        known = self.seen()
+        if known is not None and (changed := len(known ^ set(hashes))):
+            raise ValueError(
+                f"{self.path} was started with other contents of these clips: {counted(changed, 'file')} of features "
+                "changed since; restore them, give another folder, or remove this one"
             )
 
 

@@ -33,6 +33,7 @@ def write_setup(folder: RunFolder, config: Config, clips: Clips, options: Mappin
     Raises ValueError, before it writes, if the run was started with other clips.
     """
     folder.check_same_clips(clips.fingerprints, clips.labels)
+    folder.check_same_contents(clips.seen)
     folder.check_same_lesson(lesson)
     extracted = clips.splits["train"].root / "features.json"
     facts = ModelFacts(
