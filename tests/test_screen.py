@@ -5,6 +5,7 @@ from importlib.machinery import ModuleSpec
 from pathlib import Path
 
 import pytest
+from rich.table import Table
 
 import sparsefuse
 import tiny
@@ -61,3 +62,14 @@ def test_a_long_run_prints_a_few_lines_and_a_bar_none(capsys: pytest.CaptureFixt
     assert [line.split()[1] for line in lines()] == ["1", *map(str, range(4, 41, 4))]
     monkeypatch.setattr("sys.stderr.isatty", lambda: True)
     assert lines() == []
+
+
+def test_a_table_in_a_file_is_not_cut(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)
+    table = Table(*(f"{'x' * 30}{i}" for i in range(6)))
+    table.add_row(*(f"{'y' * 30}{i}" for i in range(6)))
+    screen.table_console().print(table)
+    head = capsys.readouterr().out.splitlines()[1]
+    assert all(f"{'x' * 30}{i}" in head for i in range(6))
+    monkeypatch.setenv("COLUMNS", "100")
+    assert screen.table_console().width == 100, "whoever says how wide it is, is heard"

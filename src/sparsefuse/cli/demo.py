@@ -4,8 +4,6 @@ import logging
 import time
 from pathlib import Path
 
-from rich.console import Console
-
 from sparsefuse.config import Config, Data, Train
 from sparsefuse.data.demo import CLASSES, fresh_clip, render
 from sparsefuse.experiments.grid import grid
@@ -15,6 +13,7 @@ from sparsefuse.features.extract import extract
 from sparsefuse.files.whole import read_json, write_json
 from sparsefuse.inference.predictor import load
 from sparsefuse.report.page import write_tables
+from sparsefuse.screen import table_console
 
 FEATURES = {
     "picture": {"extractor": "frames", "source": "video", "size": [16, 16], "difference": True},
@@ -27,7 +26,7 @@ METHODS = ("concat", "late", "unimodal", "sft")  # the long runs first, so that 
 
 def run(out: Path, *, clips: int, epochs: int, seed: int) -> None:
     """All stages below the folder `out`; a rerun skips what exists. Raises ValueError if that is of another demo."""
-    console, start = Console(), time.monotonic()
+    console, start = table_console(), time.monotonic()
     logging.getLogger().setLevel(logging.WARNING)
     console.print(f"[bold]1. Clips[/bold]  {clips} short films with sound -> {out / 'clips'}")
     manifest = _clips(out, clips=clips, seed=seed)

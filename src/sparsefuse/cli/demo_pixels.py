@@ -5,7 +5,6 @@ import time
 from pathlib import Path
 
 import numpy as np
-from rich.console import Console
 
 from sparsefuse.config import Config
 from sparsefuse.experiments.grid import grid
@@ -17,6 +16,7 @@ from sparsefuse.inference.pixels.predictor import load_pixels
 from sparsefuse.media.png import write_png
 from sparsefuse.report.page import write_tables
 from sparsefuse.rooms import Room, generate, room
+from sparsefuse.screen import table_console
 
 METHODS = ("sft", "early", "unimodal")  # the longest first, so that no core waits for it
 SIZE = 64
@@ -24,7 +24,7 @@ SIZE = 64
 
 def run(out: Path, *, scenes: int, epochs: int, seed: int) -> None:
     """All stages below the folder `out`; a rerun skips what exists. Raises ValueError if that is of another demo."""
-    console, start = Console(), time.monotonic()
+    console, start = table_console(), time.monotonic()
     logging.getLogger().setLevel(logging.WARNING)
     console.print(f"[bold]1. Rooms[/bold]  {scenes} pictures with depth and labels -> {out / 'rooms'}")
     generate(out / "rooms", scenes, SIZE, seed)

@@ -83,9 +83,9 @@ def profiles(sources: Sequence[Path], *, memory_mb: int, as_json: bool, trust_co
     if as_json:
         print(json.dumps([row._asdict() for row in rows], indent=2, ensure_ascii=False))
         return
-    from rich.console import Console
+    from sparsefuse.screen import table_console
 
-    Console().print(table(rows, memory_mb))
+    table_console().print(table(rows, memory_mb))
     print(
         "ms: median at batch 1, ± half its 10-90 % range. MB: peak above the runtime alone. GMACs: a proxy for energy."
     )

@@ -107,11 +107,12 @@ def _text(name: str, result: ClipResult, top: int, labels: Labels) -> str:
 
 def _show_tables(results: Iterable[tuple[str, ClipResult]], top: int, labels: Labels) -> int:
     """Prints timelines as tables of their own, predictions as one; returns how many clips could not be read."""
-    from rich.console import Console
     from rich.markup import escape
     from rich.table import Column, Table
 
-    console, rows = Console(), []
+    from sparsefuse.screen import table_console
+
+    console, rows = table_console(), []
     with console.status("reading clips") as status:
         for name, result in results:
             if isinstance(result, Timeline):

@@ -12,10 +12,10 @@ if TYPE_CHECKING:
 
 def print_table(table: "Table", place: Path) -> None:
     """A table on the screen, and the files it was written to. Exit code 1 if a run failed."""
-    from rich.console import Console
+    from sparsefuse.screen import table_console
 
     if table.lines:
-        Console().print(replace(table, failed=[]))  # they end the command, below
+        table_console().print(replace(table, failed=[]))  # they end the command, below
         print(f"{place}.csv  {place}.md  {place.with_name('report.html')}")
     stop_if(table.failed)
 
@@ -29,17 +29,16 @@ def stop_if(failed: list[str]) -> None:
 def print_run(out: Path) -> None:
     """One run's row, on the screen; before it, with validation scores, what it was chosen among, of which it alone was
     tested."""
-    from rich.console import Console
-
     from sparsefuse.report.choice import table_of_choice
     from sparsefuse.report.page import read_runs, runs_table, summarise
+    from sparsefuse.screen import table_console
 
     runs = read_runs(out)
     own = [run for run in runs if run.folder == out] or runs  # or those of its folds
     for run in own:
         if run.choice:
-            Console().print(table_of_choice(run.choice))
-    Console().print(runs_table(summarise(own)))
+            table_console().print(table_of_choice(run.choice))
+    table_console().print(runs_table(summarise(own)))
 
 
 def print_next(run: Path, manifest: Path | None = None) -> None:

@@ -121,9 +121,8 @@ def budget(
         out: folder for the search; a rerun continues it
         jobs: runs at a time; 0 = one per core, or one at a time on a GPU
     """
-    from rich.console import Console
-
     from sparsefuse.budget.search import budget
+    from sparsefuse.screen import table_console
 
     limits = {"gmacs": gmacs, "latency_ms": latency_ms, "memory_mb": memory_mb, "params": params}
     effort: dict[str, Any] = {
@@ -135,7 +134,7 @@ def budget(
         "modalities": modalities,
     }
     result = budget(config, methods, out=out, jobs=jobs, **limits, **effort)
-    Console().print(result.front, result.finalists, sep="\n")
+    table_console().print(result.front, result.finalists, sep="\n")
     print_run(result.chosen)
     print(*filter(None, [out / "front.csv", result.page, result.yaml, result.chosen, result.refit]), sep="  ")
 
