@@ -1,5 +1,6 @@
 """One call from files to a model, and the commands it ends with."""
 
+import re
 import shlex
 from pathlib import Path
 from unittest import mock
@@ -100,6 +101,7 @@ def test_a_column_of_people_keeps_each_in_one_split(
     with pytest.raises(KeyboardInterrupt):
         sparsefuse.fit(manifest, out=tmp_path / "other", jobs=1)
     assert "clips of one person may be in two splits; --group person keeps them in one" in caplog.text
+    assert re.search(r"\d+ clips? for valid and \d+ clips? for test: one is worth \d+ points", caplog.text)
 
 
 @pytest.mark.slow

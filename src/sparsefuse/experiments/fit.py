@@ -8,6 +8,7 @@ from typing import Any
 
 from sparsefuse.config import Config, Usual
 from sparsefuse.config_checks import check
+from sparsefuse.data.check.rules import RULES
 from sparsefuse.data.check.screen import summary
 from sparsefuse.data.clips import load_clips
 from sparsefuse.data.formats import prepare
@@ -36,6 +37,8 @@ REFIT = "-refit"
 """ends the folder's name of the model that learned from the validation clips, too"""
 FEW = 500
 """Clips; with less, training takes smaller steps, more often."""
+TELLING = 20
+"""Clips of a split; with less, one is worth more than five points."""
 LONGEST = 3000
 """Tokens of a stream that are used: 30 s of sound. On a laptop, more would take long."""
 
@@ -150,9 +153,18 @@ def _checked(config: Config, out: Path, jobs: int) -> tuple[str, float]:
             raise ValueError(problems[0].message)
         if problems[0].severity != "note":
             more = f", and {len(problems) - 1} more" if len(problems) > 1 else ""
-            log.warning("%s: %s: %s%s", problems[0].severity, kind, problems[0].message, more)
+            fix = RULES[kind].fix
+            log.warning("%s: %s: %s%s; to fix it: %s", problems[0].severity, kind, problems[0].message, more, fix)
     tokens = [size.tokens.max for size in report.modalities.values()]
     tokens += [100 * footage.seconds.max for footage in report.media.values() if footage.sounds]
+    few = {split: sum(counts.values()) for split, counts in report.balance.items() if split in ("valid", "test")}
+    if 0 < (least := min(few.values(), default=0)) < TELLING:
+        log.warning(
+            "%s: one is worth %.0f points of its score, so models that differ by a few clips are alike; more clips "
+            "say more, or folds (data.split.k)",
+            " and ".join(f"{counted(count, 'clip')} for {split}" for split, count in few.items()),
+            100 / least,
+        )
     splits = ", ".join(f"{split} {sum(counts.values())}" for split, counts in report.balance.items())
     page = check_page.write_page(report, out / "check.html")
     return f"{counted(report.rows, 'clip')} ({splits}), {summary(report)} -> {page}", max(tokens, default=0)
