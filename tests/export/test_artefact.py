@@ -171,7 +171,7 @@ def test_without_the_data_made_clips_are_used_and_int8_is_not_judged(run: Path, 
     (moved / "config.json").write_text(json.dumps(config))
     card = export(moved, out=tmp_path / "m.onnx").card
     assert (card.real_clips, card.clips_from, card.scores) == (False, "16 clips of noise", {})
-    assert "the run's data is not here" in caplog.text
+    assert "the run's data was not found" in caplog.text
     with pytest.raises(ValueError, match="int8 cannot be judged without labelled clips; give --manifest"):
         export(moved, out=tmp_path / "q.onnx", int8=True)
     manifest = run.parent / "data" / "manifest.csv"

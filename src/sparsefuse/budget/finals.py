@@ -15,6 +15,7 @@ from sparsefuse.budget.limits import BudgetLimits
 from sparsefuse.budget.sized import Samples, model_of, size_of
 from sparsefuse.budget.trials import Goal, Trial
 from sparsefuse.config import Config
+from sparsefuse.config_pixels import PIXEL_TASKS
 from sparsefuse.cost.measure import measure_as as measure
 from sparsefuse.experiments.grid import Cell, grid, run
 from sparsefuse.experiments.refit import refit
@@ -107,10 +108,10 @@ class Finals(NamedTuple):
                 half = folder.with_name(f".{folder.name}")
                 shutil.rmtree(half, ignore_errors=True)  # left by a killed search
                 shutil.copytree(cell.folder, half, ignore=shutil.ignore_patterns(cell.run.file(Result).name))
-                for kind in filter(
-                    cell.run.has, (Config, ModelFacts)
-                ):  # their paths lead from a folder as deep as theirs
-                    RunFolder(half).write_located(cell.run.read(kind))
+                of_clips = cell.run.task not in PIXEL_TASKS
+                for kind in (Config, ModelFacts) if of_clips else (Config,):  # whose paths lead from folders as deep
+                    if cell.run.has(kind):
+                        RunFolder(half).write_located(cell.run.read(kind))
                 os.replace(half, folder)
             name = cell.name
             train(cell.config, folder, root=cell.root, resume=True, name=name, measured=False, costs=costs, shown=False)
