@@ -103,7 +103,7 @@ def test_auto_takes_the_encoders_that_are_installed_and_says_what_others_there_a
     words = {"extractor": "text", "source": "said", "model": "all-minilm-l6-v2"}
     readings = {"extractor": "series", "source": "imu"}
     assert chosen == {"film": encoded, "said": words, "imu": readings, "audio": sound}
-    assert "film: pretrained encoder efficientnet-lite0, as it is installed" in caplog.text
+    assert "film: features of the pretrained encoder efficientnet-lite0, which is installed" in caplog.text
     assert "audio: spectrogram; a pretrained encoder, aisfx, is used once it is installed: pip install" in caplog.text
     assert default_features(table, tmp_path, "raw", tables=True)["film"]["extractor"] == "frames"
     both = default_features(table, tmp_path, "raw,auto", tables=True)
