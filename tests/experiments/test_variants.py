@@ -9,7 +9,8 @@ import tiny
 from sparsefuse.config import Config
 from sparsefuse.data.clips import load_clips
 from sparsefuse.experiments.variants import Variant, methods_of, values_of
-from sparsefuse.training.train import new_model, options_of
+from sparsefuse.training.options import options_of
+from sparsefuse.training.train import new_model
 
 
 @pytest.fixture

@@ -17,7 +17,8 @@ from sparsefuse.files import checkpoint
 from sparsefuse.inference.evaluate import evaluate, open_run
 from sparsefuse.inference.predictor import load
 from sparsefuse.training import multiclip
-from sparsefuse.training.train import _Run, new_model, options_of, train
+from sparsefuse.training.options import options_of
+from sparsefuse.training.train import _Run, new_model, train
 
 
 @pytest.fixture

@@ -45,8 +45,7 @@ from sparsefuse.parallel.devices import device_of
 from sparsefuse.report.table import Table
 from sparsefuse.runs.folder import check_same_clips, check_same_settings
 from sparsefuse.runs.summary import METRICS
-from sparsefuse.training.pixels.train import options_of as pixel_options_of
-from sparsefuse.training.train import options_of
+from sparsefuse.training.options import options_of
 
 ROUND = 4
 """trials per round, unless there are more jobs"""
@@ -136,8 +135,7 @@ def budget(
 
     goal = Goal(main_metric(clips))
     prices = Prices(limits, clips, device_of(config.train.device), out / "candidates.jsonl")
-    of_method = pixel_options_of if on_pixels else options_of
-    configured = {method: of_method(dataclasses.replace(config, method=method)) for method in methods}
+    configured = {method: options_of(dataclasses.replace(config, method=method)) for method in methods}
     spaces, starts = affordable(configured, prices, modalities)
     proposals = Proposals(spaces, starts, prices, seed=config.seed, higher_is_better=goal.sign > 0)
     done = Trials(short, limits, goal, out / "trials", root, trials, jobs, together).run(proposals)

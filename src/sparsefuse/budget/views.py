@@ -42,7 +42,7 @@ from sparsefuse.report.page import write_tables
 from sparsefuse.report.table import Table
 from sparsefuse.runs.folder import check_same_settings
 from sparsefuse.runs.weights import load_model
-from sparsefuse.training.train import options_of
+from sparsefuse.training.options import options_of
 
 log = logging.getLogger(__name__)
 

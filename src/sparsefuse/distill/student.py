@@ -13,7 +13,8 @@ from sparsefuse.config_checks import check_config, check_one_test_split
 from sparsefuse.data.clips import load_clips
 from sparsefuse.distill.settings import student_config
 from sparsefuse.parallel.devices import device_of
-from sparsefuse.training.train import options_of, train
+from sparsefuse.training.options import options_of
+from sparsefuse.training.train import train
 
 log = logging.getLogger(__name__)
 

@@ -27,7 +27,7 @@ from sparsefuse.study.page import write_page
 from sparsefuse.study.plan import EXPERIMENTS, ClipFacts, Entry, entries
 from sparsefuse.study.results import Results
 from sparsefuse.study.tables import tables
-from sparsefuse.training.train import options_of
+from sparsefuse.training.options import options_of
 
 log = logging.getLogger(__name__)
 

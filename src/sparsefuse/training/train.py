@@ -32,7 +32,7 @@ from sparsefuse.data.batches import LengthBuckets, collate
 from sparsefuse.data.clips import Clips, leaks_in, load_clips, tell_problems
 from sparsefuse.data.split import lone_judge
 from sparsefuse.layers.exchange import ExchangeCount
-from sparsefuse.methods import BASELINE, build, option_names
+from sparsefuse.methods import BASELINE, build
 from sparsefuse.model import FusionModel
 from sparsefuse.runs.calibration import calibrate
 from sparsefuse.runs.folder import RunFolder
@@ -50,6 +50,7 @@ from sparsefuse.training.followers import OnEpoch, need_tensorboard
 from sparsefuse.training.loss import Loss
 from sparsefuse.training.on_device import Drawn, on_device
 from sparsefuse.training.opened import opened
+from sparsefuse.training.options import options_of
 from sparsefuse.training.pixels.train import PixelRun
 from sparsefuse.training.points.train import PointRun
 from sparsefuse.training.position import Learner, Position, average, update_mean
@@ -176,12 +177,6 @@ def new_model(config: Config, clips: Clips) -> FusionModel:
     if config.train.pretrained:
         pretrained.start(model, config.train.pretrained)
     return model
-
-
-def options_of(config: Config) -> dict[str, Any]:
-    """The options for this run's method: those under its name, and those of `all` that it has."""
-    shared = {k: v for k, v in config.options.get("all", {}).items() if k in option_names(config.method)}
-    return {**shared, **config.options.get(config.method, {})}
 
 
 class _Run:

@@ -23,6 +23,7 @@ from sparsefuse.runs.pixel_weights import read_pixel_weights, write_pixel_weight
 from sparsefuse.runs.records import Scores
 from sparsefuse.training import distributed
 from sparsefuse.training.best import check_best_of, score_of
+from sparsefuse.training.options import options_of
 from sparsefuse.training.pixels.distances import Distances, distances_of
 from sparsefuse.training.pixels.judge import Judge
 from sparsefuse.training.pixels.loss import losses
@@ -44,13 +45,6 @@ def new_model(config: Config, scenes: Scenes) -> PixelModel:
     """The model of a configuration, with weights initialised from its seed."""
     torch.manual_seed(config.seed)
     return pixels.build(config.method, scenes.channels, scenes.outputs, task=config.data.task, **options_of(config))
-
-
-def options_of(config: Config) -> dict[str, Any]:
-    """The options for this run's method: those under its name, and those of `all` that it has."""
-    known = pixels.option_names(config.method)
-    shared = {name: value for name, value in config.options.get("all", {}).items() if name in known}
-    return {**shared, **config.options.get(config.method, {})}
 
 
 class _Drawn(NamedTuple):

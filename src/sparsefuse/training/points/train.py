@@ -24,6 +24,7 @@ from sparsefuse.runs.point_weights import read_point_weights, write_point_weight
 from sparsefuse.runs.records import Scores
 from sparsefuse.training import distributed
 from sparsefuse.training.best import check_best_of, score_of
+from sparsefuse.training.options import options_of
 from sparsefuse.training.points.results import cost_of, scene_size, write_result, write_setup
 from sparsefuse.training.points.scoring import Scored, moved, score
 from sparsefuse.training.position import Learner, Position
@@ -41,13 +42,6 @@ def new_model(config: Config, scenes: CloudScenes) -> DetectionModel:
     """The model of a configuration, with weights initialised from its seed."""
     torch.manual_seed(config.seed)
     return points.build(config.method, scenes.num_channels, len(scenes.classes), **options_of(config))
-
-
-def options_of(config: Config) -> dict[str, Any]:
-    """The options for this run's method: those under its name, and those of `all` that it has."""
-    known = points.option_names(config.method)
-    shared = {name: value for name, value in config.options.get("all", {}).items() if name in known}
-    return {**shared, **config.options.get(config.method, {})}
 
 
 class _Drawn(NamedTuple):
