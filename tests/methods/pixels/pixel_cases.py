@@ -22,6 +22,7 @@ VARIANTS = {
         {"shared": "none", "target_share": None},
         {"shared": "all", "loss": "mean"},
         {"channel_threshold": 1.5, "channel_penalty": 0.1},
+        {"channel_threshold": 1.0, "channel_penalty": 0.1, "channel_target_share": 0.4},
     ],
     "unimodal": [{"stream": "normal"}],
     "late": [{"shared": "all"}, {"shared": "all_but_norm", "loss": "mean"}],

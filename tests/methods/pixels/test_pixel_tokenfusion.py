@@ -159,6 +159,41 @@ def test_the_share_of_channels_is_of_those_that_a_stream_may_give_up():
     assert not made().forward(batch()).state.channels
 
 
+def test_a_target_share_penalises_the_smallest_channels_of_each_half():
+    model = made(threshold=0.0, channel_threshold=0.5, channel_penalty=1.0, channel_target_share=0.5, score_penalty=0.0)
+    norms = [module.norms for stage in (1, 4) for module in model.layers[stage].blocks]
+    expected, total = {}, 0.0
+    for number, block in enumerate(norms):
+        for i, norm in enumerate(block):
+            weight = norm.attention.weight
+            half = range(len(weight))[len(weight) // 2 * i : len(weight) // 2 * (i + 1)]
+            smallest = sorted(half, key=lambda c: abs(weight[c].item()))[: len(half) // 2]
+            total += sum(abs(weight[c].item()) for c in smallest) / len(weight)
+            expected[number, i] = [c in smallest for c in range(len(weight))]
+    penalty = model.training_outputs(batch())[1].penalty
+    torch.testing.assert_close(penalty.item(), total / 2)  # of two blocks
+    penalty.backward()
+    for (number, i), penalised in expected.items():
+        assert norms[number][i].attention.weight.grad.ne(0).tolist() == penalised
+
+
+@pytest.mark.parametrize("target", [0.0, 0.25, None])
+def test_as_many_channels_go_as_the_target_says(target):
+    """AdamW draws what is penalised across the threshold, and what the noise of a task moves stays."""
+    model = build("tokenfusion", STREAMS, 3, size=SIZE["segment"], threshold=0.0, channel_threshold=0.7,
+                  channel_penalty=50.0, channel_target_share=target, score_penalty=0.0)  # fmt: skip
+    weights = [norm.attention.weight for stage in (1, 4) for norm in model.layers[stage].blocks[0].norms]
+    optimizer = torch.optim.AdamW(weights, 1e-2, weight_decay=0.0)
+    generator, small = torch.Generator().manual_seed(0), whole(1, size=(8, 8), streams=STREAMS)
+    for _ in range(60):
+        optimizer.zero_grad()
+        pull = sum((weight * torch.randn(len(weight), generator=generator)).sum() for weight in weights)
+        (model.training_outputs(small)[1].penalty + pull).backward()
+        optimizer.step()
+    shares = [float(share) for share in model(small).state.channels.values()]
+    assert shares == [1.0 if target is None else target] * 4
+
+
 @pytest.mark.parametrize(
     ("shared", "streams", "once"),
     [("all", STREAMS, True), ("all_but_norm", STREAMS, False), ("all_but_norm", {"rgb": 3, "depth": 2}, False),
@@ -180,6 +215,9 @@ def test_what_is_shared(shared, streams, once):
         ({"target_share": 1.1}, "target_share must be from 0 to 1; got 1.1"),
         ({"score_penalty": -1}, "score_penalty of tokenfusion is -1; expected a number"),
         ({"channel_penalty": 0.1}, "channel_penalty=0.1 needs channel_threshold, as in 0.02; got none"),
+        ({"channel_target_share": -0.1}, "channel_target_share of tokenfusion is -0.1; expected a num"),
+        ({"channel_target_share": 1.1, "channel_threshold": 0.1, "channel_penalty": 1}, "from 0 to 1; got 1.1"),
+        ({"channel_threshold": 0.1, "channel_target_share": 0.3}, "channel_target_share=0.3 needs channel_penalty, as"),
         ({"channel_threshold": 0.1, "shared": "all"}, "take shared='all_but_norm'"),
         ({"shared": "norm"}, "unknown shared 'norm'"),
         ({"loss": "sum"}, "unknown loss 'sum'"),

@@ -18,6 +18,8 @@ multiplies and replaces what attention gives, and never trains the weights of th
 
 `channel_threshold` exchanges channels by the factors of the norm before attention (supplement, eq. 1); as in CEN, each
 stream gives up channels of a part of its own, where alone they are penalised, for the mean of the others.
+Unlike the paper, which penalises all factors of the part, `channel_target_share` penalises as many as that, the
+smallest: AdamW moves what one penalty pulls at alike, so that all of them cross the threshold or none does.
 """
 
 import math
@@ -47,6 +49,7 @@ class Rule(NamedTuple):
     score_penalty: float
     channel_threshold: float | None
     channel_penalty: float
+    channel_target_share: float | None
     num_exchanging: int
     """blocks of the model that exchange: penalties are means over them"""
 
@@ -64,6 +67,7 @@ def build(
     target_share: float | None = 0.1,
     channel_threshold: float | None = None,
     channel_penalty: float = 0.0,
+    channel_target_share: float | None = None,
     loss: Loss = "each",
     group_seed: int = 0,
 ) -> PixelModel:
@@ -71,17 +75,21 @@ def build(
 
     shared: what streams share, all, none or all_but_norm. loss: of every stream's prediction, and of their average as
     far as its weights go; or of the average alone (mean). `channel_threshold`: channels whose factor is smaller take
-    the others'; `channel_penalty` times the mean factor joins the loss. With three streams or more `group_seed` divides
-    the places of each among its donors (eq. 7). Raises ValueError for options that are unknown, out of range or
-    contradict each other.
+    the others'; `channel_penalty` times the mean factor joins the loss, or, with `channel_target_share`, the part in it
+    of that share of a stream's factors which are smallest. With three streams or more `group_seed` divides the places
+    of each among its donors (eq. 7). Raises ValueError for options that are unknown, out of range or contradict each
+    other.
     """
     check_choice("choice of shared", shared, Shared)
-    _check_numbers(threshold, score_penalty, target_share, channel_threshold, channel_penalty, shared)
+    _check_shares(threshold=threshold, target_share=target_share, channel_target_share=channel_target_share)
+    check_penalties(score_penalty, channel_threshold, channel_penalty, shared)
+    if channel_target_share is not None and not channel_penalty:
+        raise ValueError(f"channel_target_share={channel_target_share} needs channel_penalty, as in 0.1; got 0")
     whole, names = size_of(task, size), tuple(streams)
     fusing = len(names) > 1
     every = task == "segment"
     rule = Rule(
-        threshold, target_share, score_penalty, channel_threshold, channel_penalty,
+        threshold, target_share, score_penalty, channel_threshold, channel_penalty, channel_target_share,
         sum(whole.depths) if every else len(whole.depths),
     )  # fmt: skip
 
@@ -108,6 +116,7 @@ class Exchanging(nn.Module):
         parts = torch.stack(parts_of_channels(stage.dim, len(self.names)))
         self.register_buffer("parts", parts, persistent=False)
         self.parts: Tensor
+        self.sizes = parts.sum(1).tolist()
 
     def forward(self, state: PixelState) -> PixelState:
         for i, block in enumerate(self.blocks):
@@ -130,8 +139,7 @@ class Exchanging(nn.Module):
             factors = [norms.attention.weight.abs() for _, _, norms in mix.parts()]
             weak = [(f < self.rule.channel_threshold) & part for f, part in zip(factors, self.parts, strict=True)]
             read = exchange_channels(read, masks, weak)
-            mean = (torch.stack(factors) * self.parts).sum() / self.parts.sum()
-            penalty = penalty + self.rule.channel_penalty * mean / self.rule.num_exchanging
+            penalty = penalty + self._channel_penalty(factors)
         streams, exchanged, channels = dict(state.streams), dict(state.exchanged), dict(state.channels)
         for i, (name, block, norms) in enumerate(mix.parts()):
             y = read[i] * weight[i][..., None]  # eq. 4
@@ -160,6 +168,17 @@ class Exchanging(nn.Module):
             parts.append((share - target * may[i].any()) ** 2)
         return self.rule.score_penalty * torch.stack(parts).mean() / self.rule.num_exchanging
 
+    def _channel_penalty(self, factors: list[Tensor]) -> Tensor:
+        """() this block's part: the sum of what is penalised, by the number of all that could be."""
+        target, sums = self.rule.channel_target_share, []
+        for factor, part, size in zip(factors, self.parts, self.sizes, strict=True):
+            if target is None:
+                sums.append((factor * part).sum())
+                continue
+            ranked = factor.masked_fill(~part, math.inf).sort(stable=True).values  # of equals, the first
+            sums.append(ranked[: round(target * size)].sum())
+        return self.rule.channel_penalty * torch.stack(sums).sum() / sum(self.sizes) / self.rule.num_exchanging
+
 
 def _mean(values: Tensor, mask: Tensor) -> Tensor:
     """() over what is under the mask; 0 if nothing is."""
@@ -170,9 +189,7 @@ def _logit(p: float) -> float:
     return math.log(p / (1 - p)) if 0 < p < 1 else math.copysign(math.inf, p - 0.5)
 
 
-def _check_numbers(threshold: float, score_penalty: float, target_share: float | None,
-                   channel_threshold: float | None, channel_penalty: float, shared: Shared) -> None:  # fmt: skip
-    for option, value in (("threshold", threshold), ("target_share", target_share)):
+def _check_shares(**shares: float | None) -> None:
+    for option, value in shares.items():
         if value is not None and not 0 <= value <= 1:
             raise ValueError(f"{option} must be from 0 to 1; got {value}")
-    check_penalties(score_penalty, channel_threshold, channel_penalty, shared)
