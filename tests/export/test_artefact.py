@@ -104,6 +104,22 @@ def test_the_card_has_no_time_that_cannot_be_trusted(file: Path) -> None:
     assert f"\n{line}, one thread, " in page(replace(card, latency=busy))
 
 
+def test_the_card_says_who_makes_what_the_file_wants(file: Path) -> None:
+    card = read(ExportCard, file.with_suffix(".json"))
+    encoder = {"extractor": "encoder", "source": "video", "model": "efficientnet-lite0", "rate": 4.0}
+    first = replace(card.inputs[0], name="rgb", width=1280, kind="features", extract=encoder)
+    text = page(
+        replace(card, inputs=[first, *card.inputs[1:]], features_gmacs={"rgb": 1.5}, bytes=250, fp32_bytes=1000)
+    )
+    line = "features of video by the extractor encoder efficientnet-lite0, not normalised"
+    assert f"| rgb | (batch, tokens, 1280) float32 | {line} |" in text
+    assert "\nNot in this file: the encoder that makes rgb, 1.5 GMACs a clip.\n" in text
+    assert f"\n{card.method} for classification, as onnx, float32, 0 kB. " in text
+    other = replace(card, inputs=[replace(first, extract=None)], task="heads")
+    assert "features as they were in training, not normalised" in page(other)
+    assert " for classification by several types of label, as onnx" in page(other)
+
+
 def test_no_name_makes_anything_but_text_of_the_card(file: Path) -> None:
     evil, shown = "<img src=//x>|[a](http://x)\n# b", r"\<img src=//x\>\|[a\](http\://x) # b"
     card = read(ExportCard, file.with_suffix(".json"))

@@ -27,7 +27,7 @@ from sparsefuse.inference.pixels.predictor import load_pixels
 from sparsefuse.inference.points.predictor import load_points
 from sparsefuse.inference.predictor import Predictor, load
 from sparsefuse.runs.folder import RunFolder
-from sparsefuse.runs.records import ModelFacts
+from sparsefuse.runs.records import ModelFacts, Result
 from sparsefuse.shown import counted
 
 log = logging.getLogger(__name__)
@@ -136,6 +136,7 @@ def export(
             int8=checked.int8,
             opset=OPSET if format == "onnx" else None,
             runtime=RUNTIME if format == "onnx" else None,
+            features_gmacs=result.cost.features_gmacs if (result := RunFolder(run).get(Result)) else {},
         )
         with replacing(out) as temporary:
             temporary.write_bytes(final.read_bytes())

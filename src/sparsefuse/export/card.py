@@ -2,7 +2,7 @@
 
 import platform
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from sparsefuse.config import Task
@@ -14,6 +14,12 @@ from sparsefuse.files.whole import write_text
 from sparsefuse.shown import REASON, counted, markdown, markdown_table
 
 PACKAGES = ("sparsefuse", "torch", "onnx", "onnxscript", "onnxruntime")
+TASKS: Mapping[Task, str] = {
+    "class": "classification",
+    "multilabel": "classification with several labels a clip",
+    "heads": "classification by several types of label",
+    "regression": "regression",
+}
 
 
 @dataclass(frozen=True)
@@ -51,6 +57,8 @@ class ExportCard:
     """of ONNX"""
     runtime: str | None = None
     """the oldest ONNX Runtime that runs the file"""
+    features_gmacs: Mapping[str, float] = field(default_factory=dict)
+    """of the encoders that make a clip's features, which are not in the file: modality -> multiply-adds / 1e9"""
 
 
 def machine() -> str:
@@ -68,13 +76,13 @@ def page(card: ExportCard) -> str:
     """The card for people."""
     size = f"{card.bytes / 1e3:.0f} kB"
     if card.int8:
-        size += f", {card.bytes / card.fp32_bytes:.2f} of float32's"
+        size += f" ({100 * card.bytes / card.fp32_bytes:.0f} % of the size in float32)"
     labels = f", of {', '.join(map(markdown, card.labels))}" if card.labels else ""
     latency = card.latency
     lines = [
         f"# {markdown(card.file)}",
         "",
-        f"{markdown(card.method)} as {card.format}, {card.precision}, {size}. Task: {card.task}. "
+        f"{markdown(card.method)} for {TASKS[card.task]}, as {card.format}, {card.precision}, {size}. "
         + (f"Temperature {card.temperature:.3g}." if card.calibrated else "Not calibrated."),
         "",
         markdown_table(
@@ -97,6 +105,10 @@ def page(card: ExportCard) -> str:
         "",
         f"{_latency_line(latency)}, one thread, {card.machine}.",
         f"{card.gmacs:.4f} GMACs for a typical clip, from features to logits.",
+        *(
+            f"Not in this file: the encoder that makes {markdown(name)}, {gmacs:.4g} GMACs a clip."
+            for name, gmacs in sorted(card.features_gmacs.items())
+        ),
         "",
         "Made with " + ", ".join(f"{name} {number}" for name, number in card.versions.items()) + ".",
     ]
@@ -108,9 +120,17 @@ def _input_lines(spec: Input) -> list[tuple[str, str, str]]:
     if spec.kind == "sound":
         shape, what = "(batch, samples) float32", f"sound from -1 to 1, {spec.rate} samples a second"
     else:
-        shape, what = f"(batch, tokens, {spec.width}) float32", "features as extracted, not normalised"
+        shape, what = f"(batch, tokens, {spec.width}) float32", f"{_made(spec.extract)}, not normalised"
     length = (spec.length, "(batch,) int64", "length without padding; 0 = the clip lacks it")
     return [(spec.name, shape, what + sees), length]
+
+
+def _made(extract: Mapping[str, object] | None) -> str:
+    """Who makes the features; every option of it is in the card for programs."""
+    if extract is None:
+        return "features as they were in training"
+    model = f" {extract['model']}" if extract.get("model") else ""
+    return markdown(f"features of {extract['source']} by the extractor {extract['extractor']}{model}")
 
 
 def _parity_line(what: str, parity: Parity) -> str:

@@ -16,6 +16,7 @@ WHAT: dict[Kind, str] = {
     "depth": "metres; 0 where nothing was measured",
     "normal": "unit vectors",
 }
+_TASKS: dict[PixelTask, str] = {"segment": "segmentation", "translate": "translation"}
 
 
 @dataclass(frozen=True)
@@ -97,7 +98,8 @@ def page(card: PixelCard) -> str:
     return "\n".join([
         f"# {markdown(card.file)}",
         "",
-        f"{markdown(card.method)} as {card.format}, {card.precision}, {card.bytes / 1e3:.0f} kB. Task: {card.task}.",
+        f"{markdown(card.method)} for {_TASKS[card.task]}, as {card.format}, {card.precision}, "
+        f"{card.bytes / 1e3:.0f} kB.",
         "",
         markdown_table(lines, ["---"] * 3),
         f"Batch, rows and columns may be any, alike in all inputs. {seen}",

@@ -60,7 +60,7 @@ def page(card: PointCard) -> str:
     return "\n".join([
         f"# {markdown(card.file)}",
         "",
-        f"{markdown(card.method)} as {card.format}, {card.precision}, {card.bytes / 1e3:.0f} kB. Task: {card.task}.",
+        f"{markdown(card.method)} for detection, as {card.format}, {card.precision}, {card.bytes / 1e3:.0f} kB.",
         "",
         markdown_table(lines, ["---"] * 3),
         "All sizes are fixed: sampling and grouping are of so many points. Of a larger cloud, draw points at random; a",
