@@ -127,14 +127,15 @@ class Classifier:
         X: Any,
         y: Any = None,
         *,
-        label: str | Sequence[str] = "label",
+        label: str | Sequence[str] | None = None,
         valid: Any = None,
         group: str | None = None,
         out: str | Path | None = None,
         jobs: int = 1,
     ) -> "Classifier":
-        """Trains on the clips `X`, whose labels are `y` or the column `label`; a column `group` (a person, a film) is
-        kept within one split.
+        """Trains on the clips `X`, whose labels are `y` or the column `label`: without a name the one called "label",
+        or the only one that may hold labels, which a warning names. A column `group` (a person, a film) is kept within
+        one split.
 
         `valid` are the clips that choose the best epoch: data like `X`, or (X, y); or the share that is drawn for it,
         0.15 if there is no column `split`; 0 = none. No clip is held back for a test, unless the column says so. `out`
@@ -144,7 +145,7 @@ class Classifier:
         """
         self._check_method()
         folder = Path(out) if out else self._temporary()
-        names = label.split(JOIN) if isinstance(label, str) else list(label)
+        names = label.split(JOIN) if isinstance(label, str) else None if label is None else list(label)
         share = VALID if valid is None or not is_share(valid) else float(valid)
         self._data = (folder / _DATA).absolute()
         read = self._of_disk if (of_disk := isinstance(X, str | Path)) else self._of_memory
@@ -196,7 +197,7 @@ class Classifier:
         """The share of clips of which all labels are predicted; for regression R^2."""
         found = self.predict(X)
         given = columns_of(manifest_of(X, self._data)) if isinstance(X, str | Path) else X
-        truth = Targets(labelled(given, y, list(self._targets.names))[1])
+        truth = Targets(labelled(given, y, list(self._targets.names), hint="; or give the labels as y")[1])
         if self._labels.task == "regression":
             (values,) = truth.texts.values()
             true, said = np.array(values, dtype=float), found.astype(float)
@@ -290,7 +291,9 @@ class Classifier:
     def _labels(self) -> "Labels":
         return self._predictor.labels
 
-    def _of_memory(self, given: Any, y: Any, names: list[str], valid: Any, group: str | None) -> tuple[Path, Targets]:
+    def _of_memory(
+        self, given: Any, y: Any, names: list[str] | None, valid: Any, group: str | None
+    ) -> tuple[Path, Targets]:
         """The manifest of clips in memory, written, and their labels."""
         columns, labels = gathered(given, y, names, valid, [group] if group else [])
         if group is not None:
@@ -301,7 +304,7 @@ class Classifier:
         return write_manifest(self._data / digest_of(streams, marks), streams, marks), targets
 
     def _of_disk(
-        self, given: str | Path, y: Any, names: list[str], valid: Any, group: str | None
+        self, given: str | Path, y: Any, names: list[str] | None, valid: Any, group: str | None
     ) -> tuple[Path, Targets]:
         """The manifest that is there, or of a folder with a folder per class."""
         if y is not None or not is_share(valid):
@@ -312,7 +315,8 @@ class Classifier:
         manifest, streams = manifest_of(given, self._data), self._given("modalities") or ()
         table = read_table(manifest)
         apart = group_column(manifest, table, group or GROUP, streams, "group")
-        names = label_columns(manifest, table, JOIN.join(names), "label", [*streams, apart])
+        label = JOIN.join(names) if names else None
+        names = label_columns(manifest, table, label, "label", [*streams, apart])
         self._fitted_to(given, self._streams(columns_of(manifest), {*names, apart}))
         return manifest, Targets({name: [] for name in names})
 

@@ -5,6 +5,6 @@ from functools import lru_cache
 
 
 @lru_cache
-def log_once(log: logging.Logger, text: str) -> None:
+def log_once(log: logging.Logger, text: str, level: int = logging.INFO) -> None:
     """Logs the text, unless this process has: a command reads its manifest at every stage."""
-    log.info("%s", text)
+    log.log(level, "%s", text)

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+import sparsefuse
 from sparsefuse import Classifier
 from sparsefuse.data.check import check
 from sparsefuse.data.given import labelled
@@ -81,15 +82,36 @@ def test_check_says_what_it_was_taken_for(tmp_path: Path) -> None:
 def test_a_frame_gives_its_only_column(caplog: pytest.LogCaptureFixture) -> None:
     arrays = [np.ones((2, 3))] * 4
     frame = pd.DataFrame({"x": arrays, "mood": ["a", "b", None, "a"], "person": list("aabb")})
-    with caplog.at_level(logging.INFO):
-        columns, labels = labelled(frame, None, ["label"])
+    with caplog.at_level(logging.WARNING):  # what a script shows
+        columns, labels = labelled(frame, None, None)
     assert list(labels) == ["mood"]
     assert "labels are in column 'mood', the only one left; for another: label=\"NAME\"" in caplog.messages
     assert set(columns) == {"x", "mood", "person"}
     with pytest.raises(
         ValueError, match=r"^no column 'label'; these may be it: mood, place\. Say which: label=\"mood\""
     ):
-        labelled(frame.assign(place=list("xxyy")), None, ["label"])
+        labelled(frame.assign(place=list("xxyy")), None, None)
+
+
+def test_no_other_column_stands_for_one_that_was_named(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"x": [np.ones((2, 3))] * 4, "labels": list("abba")})
+    with pytest.raises(
+        ValueError, match=r"^unknown column 'label'; did you mean 'labels'\? available: labels, x; name"
+    ):
+        labelled(frame, None, ["label"])
+    with pytest.raises(
+        ValueError, match=r"^unknown column 'label'; did you mean 'labels'\? available: labels, x; name"
+    ):
+        Classifier().fit(frame, label="label")
+    whole = frame.rename(columns={"labels": "label"})
+    with pytest.raises(ValueError, match=r"^valid: unknown column 'label'; did you mean 'labels'.*or \(X, y\)$"):
+        Classifier().fit(whole, valid=frame)
+    table = written(tmp_path, ONLY)
+    for fit in (Classifier().fit, sparsefuse.fit):
+        with pytest.raises(
+            ValueError, match=r"m\.csv: no label column: unknown column 'label'.* activity, .*name it in"
+        ):
+            fit(table, label="label")
 
 
 @pytest.mark.slow
@@ -99,6 +121,8 @@ def test_a_classifier_learns_and_scores_it(tmp_path: Path) -> None:
     data = {"x": arrays, "mood": ["ab"[i % 2] for i in range(20)]}
     clf = Classifier("late", dim=8, num_heads=2, epochs=4, lr=0.02, device="cpu").fit(data)
     assert clf.score(data) > 0.9
+    with pytest.raises(ValueError, match=r"^unknown column 'mood'.*; or give the labels as y$"):
+        clf.score({"x": arrays, "kind": data["mood"]})
     for i, x in enumerate(arrays):
         np.save(tmp_path / f"{i}.npy", x)
     rows = "".join(f"{i}.npy,{'ab'[i % 2]}\n" for i in range(20))

@@ -17,7 +17,7 @@ from sparsefuse.shown import counted
 
 
 def gathered(
-    given: Any, y: Any, names: list[str], valid: Any, others: Collection[str] = ()
+    given: Any, y: Any, names: list[str] | None, valid: Any, others: Collection[str] = ()
 ) -> tuple[Columns, dict[str, list[Any]]]:
     """All clips and all labels; with clips for validation, these too, and a column `split`. `others` are columns that
     hold no labels."""
@@ -25,7 +25,10 @@ def gathered(
     if is_share(valid):
         return columns, labels
     theirs, answers = valid if isinstance(valid, tuple) else (valid, None)
-    more, their = labelled(theirs, answers, list(labels) if y is None else names)
+    try:
+        more, their = labelled(theirs, answers, list(labels), hint="; give clips like those of X, or (X, y)")
+    except ValueError as error:
+        raise ValueError(f"valid: {error}") from error
     for part, other in ((columns, more), (labels, their)):
         for name in part:
             if name not in other:
@@ -38,17 +41,22 @@ def gathered(
 
 
 def labelled(
-    given: Any, y: Any, names: list[str], others: Collection[str] = ()
+    given: Any,
+    y: Any,
+    names: list[str] | None,
+    others: Collection[str] = (),
+    hint: str = "; name it by label=, or give y",
 ) -> tuple[Columns, dict[str, list[Any]]]:
-    """The clips' columns without the labels, and the labels: `y`, or the columns of these names."""
+    """The clips' columns without the labels, and the labels: `y`, or the columns of these names; of None the column
+    `label`, or the only one that may be it. Raises ValueError, ending with the `hint`, for a name that is not there."""
     columns = columns_of(given)
     if y is None and axes_of(given):
         raise ValueError(
             "Classifier requires y to be passed, but the target y is None: arrays have no column of labels"
         )
     if y is None:
-        names = _found(columns, names, others)
-        return columns, {name: column_of(columns, name, "; name it by label=, or give y") for name in names}
+        names = [_found(columns, others)] if names is None else names
+        return columns, {name: column_of(columns, name, hint) for name in names}
     labels, count = targets_of(y), len(next(iter(columns.values())))
     for name, column in labels.items():
         if len(column) != count:
@@ -60,12 +68,12 @@ def labelled(
     return columns, labels
 
 
-def _found(columns: Columns, names: list[str], others: Collection[str]) -> list[str]:
-    """The names, or that of the only column that may be the label, if nobody named another."""
-    if names != [USUAL] or USUAL in columns:
-        return names
+def _found(columns: Columns, others: Collection[str]) -> str:
+    """The usual name, or without such a column that of the only one that may be the label."""
+    if USUAL in columns:
+        return USUAL
     left = {name: cells for name, cells in columns.items() if name not in others and not is_stream(cells)}
-    return [only_label(left, "", "label=") or USUAL]
+    return only_label(left, "", "label=") or USUAL
 
 
 def manifest_of(given: str | Path, folder: Path) -> Path:

@@ -21,7 +21,8 @@ _NAMED = 8
 
 def only_label(columns: Mapping[str, Iterable[object]], where: str, flag: str) -> str:
     """The one of the columns that may hold labels, which a log line says; empty if none may. `flag` names another, and
-    ends as what is before its name is typed. Raises ValueError if several may, with their names."""
+    ends as what is before its name is typed: of a keyword of Python the line is a warning, as scripts show no others.
+    Raises ValueError if several may, with their names."""
     found = [name for name, cells in columns.items() if _may_be(name, [str(cell).strip() for cell in cells])]
     names = [shown(name, LONGEST) for name in found[:_NAMED]]
     if len(found) > 1:
@@ -32,7 +33,8 @@ def only_label(columns: Mapping[str, Iterable[object]], where: str, flag: str) -
         )
     if found:
         other = _typed(flag, "NAME")
-        log_once(log, f"{where}labels are in column {names[0]!r}, the only one left; for another: {other}")
+        text = f"{where}labels are in column {names[0]!r}, the only one left; for another: {other}"
+        log_once(log, text, logging.WARNING if flag.endswith("=") else logging.INFO)
     return "".join(found)
 
 

@@ -83,7 +83,8 @@ def read_manifest(
     table = numbered(read_table(path))
     check_ids(path, table)
     group = group_column(path, table, group, modalities)
-    labels = label_columns(path, table, label, others=[*modalities, group]) if label is not None else []
+    named = None if label == USUAL else label
+    labels = label_columns(path, table, named, others=[*modalities, group]) if label is not None else []
     if group in labels:
         raise ValueError(f"{path}: column {group!r} is both data.label and data.group; they must be two columns")
     others = [*(labels or ["label"]), group]
@@ -100,17 +101,18 @@ def read_manifest(
 
 
 def label_columns(
-    path: Path, table: Table, label: str, option: str = "data.label", others: Collection[str] = ()
+    path: Path, table: Table, label: str | None, option: str = "data.label", others: Collection[str] = ()
 ) -> list[str]:
-    """One column, or several joined by +, in any case; a column may have + in its own name. Without a column `label`,
-    the only one that may hold labels (see `only_label`), which none of the `others` does.
+    """One column, or several joined by +, in any case; a column may have + in its own name. If nobody named one (None),
+    `label`, or else the only one that may hold labels (see `only_label`), which none of the `others` does.
 
-    Raises ValueError for another one; `option` is where the caller was given the name.
+    Raises ValueError for a name that is not there; `option` is where the caller was given it.
     """
-    if label == USUAL and not any(column.lower() == USUAL for column in table.columns):
+    if label is None and not any(column.lower() == USUAL for column in table.columns):
         left = [name for name in table.columns if not (name in others or table.holds(name, FILES))]
         columns = {name: [row[name] for row in table.rows] for name in left if not table.is_text(name)}
-        label = only_label(columns, f"{path}: ", _FLAGS.get(option, option)) or label
+        label = only_label(columns, f"{path}: ", _FLAGS.get(option, option))
+    label = label or USUAL
     names = [label] if label in table.columns else [name.strip() for name in label.split(JOIN)]
     written = {column.lower(): column for column in table.columns}
     names = [name if name in table.columns else written.get(name.lower(), name) for name in names]

@@ -48,7 +48,7 @@ def fit(
     *,
     method: str = "sft",
     out: str | Path = "runs/fit",
-    label: str = "label",
+    label: str | None = None,
     group: str = GROUP,
     features: Mapping[str, Mapping[str, Any]] | Usual = "auto",
     recipe: Recipe = "auto",
@@ -63,13 +63,14 @@ def fit(
 
     `source`: a folder per class, or a manifest of media, readings, text or features. The files decide what is extracted
     (`default_features`), unless `features` says; "auto" takes pretrained encoders that are installed, "raw" does not,
-    and a rerun takes what the run began with. `group`: the manifest's column of what must stay within one split, as a
-    person. `method` auto tries several (see `auto`) and keeps the best on the validation split, which alone is
-    tested: of those that cost `gmacs` a clip at most, within `time_limit` (seconds, or 20m, 1.5h), extraction and
-    earlier calls included. `recipe`: how training and augmentation are set; with less than
-    500 clips, batches are of 8 all the same. `epochs` 0: the recipe's, or 40 of few clips, 20 of many. `refit`: the
-    scored model is trained once more, on the clips that validated it, too; then OUT-refit is returned. `jobs`:
-    processes that extract, or runs at a time; 0 = one per core.
+    and a rerun takes what the run began with. `label`: the manifest's column of labels, by default `label`, or the only
+    one that may be it. `group`: that of what must stay within one split, as a person. `method` auto tries several
+    (see `auto`) and keeps the best on the validation split, which alone is tested: of those that cost `gmacs` a
+    clip at most, within `time_limit` (seconds, or 20m, 1.5h), extraction and earlier calls included. `recipe`: how
+    training and augmentation are set; with less than 500 clips, batches are of 8 all the same. `epochs` 0: the
+    recipe's, or 40 of few clips, 20 of many. `refit`: the scored model is trained once more, on the clips that
+    validated it, too; then OUT-refit is returned. `jobs`: processes that extract, or runs at a time; 0 = one per
+    core.
     Raises ValueError or FileNotFoundError for a source that cannot be used, or if `out` holds another run.
     """
     source, out = Path(source), Path(out)

@@ -12,7 +12,7 @@ def fit(
     source: Path,
     method: str = "sft",
     out: Path = Path("runs/fit"),
-    label: str = "label",
+    label: str | None = None,
     group: str = "group",
     features: dict[str, dict[str, Any]] | Usual = "auto",
     recipe: Recipe = "auto",
@@ -30,7 +30,7 @@ def fit(
         method: a fusion method, or auto: several are tried, the poor ones for few epochs, and the best on the
             validation split is kept
         out: the run folder; check.html and report.html, clips/ and features/ are in it too
-        label: column of a manifest's labels; without one called label, the only one that may be it is taken
+        label: column of a manifest's labels; by default the one called label, or the only one that may be it
         group: column of a manifest that keeps clips in one split: all of one person, or all cut from one film
         features: what to extract: auto = by pretrained encoders where they are installed, else as raw; raw = pixels,
             spectrograms and words; raw,auto = both; or options of one modality, as --features.imu.time ms

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sparsefuse.config import Data, Split
+from sparsefuse.data.labelled import USUAL
 from sparsefuse.data.manifest import JOIN, Manifest, Row, label_columns, read_manifest
 from sparsefuse.data.pixels.read import PICTURES
 from sparsefuse.data.split import split_rows
@@ -45,7 +46,7 @@ def _label(path: Path, table: Table, data: Data) -> str:
         name = "target"
     if name not in table.columns and JOIN in name:
         raise ValueError(f"{path}: data.label is {name}, which joins columns; {data.task} has one column of pictures")
-    return label_columns(path, table, name)[0]
+    return label_columns(path, table, None if name == USUAL else name)[0]
 
 
 def _streams(path: Path, table: Table, no_streams: Sequence[str]) -> Sequence[str]:
