@@ -17,6 +17,7 @@ from jsonargparse import ActionConfigFile, ArgumentParser, set_parsing_settings 
 
 from sparsefuse.cli.argv import on_top, spelled_out
 from sparsefuse.cli.complaint import complaint
+from sparsefuse.cli.help import HelpFormatter
 from sparsefuse.cli.verbs import GRIDS, GROUPS, GUIDES, LIMITED, MANY, POSITIONAL, VERBS, WITH_CONFIG
 from sparsefuse.config import Config, read_tree, with_recipe
 from sparsefuse.files.lock import in_use
@@ -196,12 +197,11 @@ class _Parser(ArgumentParser):
     """text below the options in --help"""
 
     def __init__(self, *args: Any, **kwargs: Any):
-        super().__init__(*args, **kwargs)
+        super().__init__(*args, formatter_class=HelpFormatter, **kwargs)
         self.allow_abbrev = False  # of a prefix, nobody says what it was taken for
 
     def format_help(self, *args: Any, **kwargs: Any) -> str:
-        text = re.sub(r" ?<class(\s+)'Path'>", r"\1path", super().format_help(*args, **kwargs))
-        text = text.replace("list[Path]", "paths").replace(" (required)\n", "\n")
+        text = super().format_help(*args, **kwargs).replace(" (required)\n", "\n")
         # options as they are typed; fields of the configuration are written as in a YAML
         text = re.sub(r"(?<![\w-])--\w+(?![\w.])", lambda flag: flag[0].replace("_", "-"), text)
         return text + (f"\n{self.guide}\n" if self.guide else "")

@@ -83,7 +83,7 @@ def serve(
         name = f"[{host}]" if ":" in host else host
         url = f"http://{name}:{listener.getsockname()[1]}"
         parts = f"page: {url}/, API: {url}/openapi.json" if page else f"API: {url}/openapi.json"
-        started = f"{service.card.name} answers on {url} ({parts}); Ctrl-C ends it"
+        started = f"{run} answers on {url} ({parts}); Ctrl-C ends it"
         if isinstance(service, SceneService):
             app = scene_application(service, access, page=page)
         else:

@@ -39,7 +39,7 @@ def fit(
             auto, the one for that number of clips is tried too
         refit: train the scored model once more, on the validation clips too, into OUT-refit, which is then the model
             to use
-        epochs: passes over the training clips; 0 = those of the recipe small, else 40 for less than 500 clips, or 20
+        epochs: passes over the training clips; 0 = what the recipe sets, else 40 for fewer than 500 clips, or 20
         seed: seed of the weights and of the order of clips
         gmacs: limit on multiply-adds per clip, in units of 1e9; auto skips methods that cost more
         time_limit: limit on time for auto, including earlier calls: 90s, 20m, 1.5h; the best model so far is kept
