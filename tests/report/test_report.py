@@ -150,6 +150,7 @@ def test_a_latency_that_cannot_be_trusted_is_a_dash_with_its_reason_and_what_mea
     assert late["latency_ms"] == ""
     assert late["warnings"].startswith("other programs kept 1.6 of 2 cores busy; measure again")
     assert "no latency of late: other programs kept 1.6 of 2 cores busy" in page_of(folder)
+    assert 'sparsefuse cost <span class="flag">--remeasure</span>' in page_of(folder), "or a line ends at its dashes"
 
 
 def test_the_load_stands_beside_the_latency(tmp_path):

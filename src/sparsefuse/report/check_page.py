@@ -21,6 +21,8 @@ NAMED = 40
 ROWS = 100
 """Problems of one kind on the page; the JSON file holds all."""
 _COLUMNS = 3
+_SMALL = 4.6
+"""Inches of a chart that a phone shows whole."""
 
 
 def write_page(report: Report, out: Path) -> Path:
@@ -38,6 +40,7 @@ def write_page(report: Report, out: Path) -> Path:
             named=NAMED,
             classes=len(_totals(report)),
             balance=charts.svg(partial(_balance, report), salt="balance") if _totals(report) else "",
+            panels=len(report.lengths),
             lengths=charts.svg(partial(_lengths, report), salt="lengths") if report.lengths else "",
         ),
     )
@@ -60,7 +63,7 @@ def _bars(report: Report, classes: list[str], look: Look) -> Any:
     """One bar a class, one part a split."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(7.2, 0.9 + 0.24 * len(classes)), layout="constrained")
+    figure = Figure(figsize=(_SMALL, 0.9 + 0.24 * len(classes)), layout="constrained")
     axes = figure.subplots()
     left = np.zeros(len(classes))
     for i, (split, counts) in enumerate(report.balance.items()):
@@ -79,7 +82,7 @@ def _curve(report: Report, classes: list[str], look: Look) -> Any:
     """Samples of each class, the largest class first, a line per split."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(7.2, 3.4), layout="constrained")
+    figure = Figure(figsize=(_SMALL, 2.8), layout="constrained")
     axes = figure.subplots()
     for i, (split, counts) in enumerate(report.balance.items()):
         values = [counts.get(name, 0) for name in classes]
@@ -102,7 +105,7 @@ def _lengths(report: Report, look: Look) -> Any:
 
     columns = min(_COLUMNS, len(report.lengths))
     rows = -(-len(report.lengths) // columns)
-    figure = Figure(figsize=(7.2, 2.3 * rows), layout="constrained")
+    figure = Figure(figsize=(7.2 if columns > 1 else _SMALL, 2.3 * rows), layout="constrained")
     panels = figure.subplots(rows, columns, squeeze=False).ravel().tolist()
     for axes, (name, histogram) in zip(panels, report.lengths.items(), strict=False):
         axes.set_title(name if len(name) <= 24 else f"{name[:23]}…", loc="left", fontsize=10, color=look.ink)

@@ -120,8 +120,19 @@ def render(template: str, **values: Any) -> str:
 
     pages = Environment(loader=PackageLoader("sparsefuse", "."), autoescape=True, undefined=StrictUndefined,
                         trim_blocks=True, lstrip_blocks=True)  # fmt: skip
-    pages.filters |= {"sig": significant, "dump": lambda value: json.dumps(value, indent=2, ensure_ascii=False)}
+    pages.filters |= {
+        "sig": significant,
+        "flags": _flags,
+        "dump": lambda value: json.dumps(value, indent=2, ensure_ascii=False),
+    }
     return pages.get_template(template).render(values)
+
+
+def _flags(text: str) -> str:
+    """Marked up so that no line ends within `--an-option`, where browsers break at the dashes."""
+    from markupsafe import Markup, escape
+
+    return Markup(re.sub(r"--[\w-]+", r'<span class="flag">\g<0></span>', str(escape(text))))
 
 
 def table_cells(rows: list[Row]) -> tuple[list[str], list[list[str]]]:
