@@ -483,3 +483,42 @@ def test_a_fitted_one_can_be_copied_and_sent_to_another_process(fitted: Classifi
 def test_an_argument_of_the_wrong_kind_is_named(given: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Classifier(**{"method": "sft", "epochs": 1, **given}).fit(clips(12))
+
+
+def test_a_folder_that_is_there_is_overwritten_only_if_it_is_a_run_and_one_asks(tmp_path: Path) -> None:
+    """And what was trained outlives a script that ends with the error."""
+    clf = quick(epochs=1).fit(frame(18))
+    saved = clf.save(tmp_path / "saved")
+    assert clf._remove.atexit
+    with pytest.raises(
+        FileExistsError, match=rf"saved is not empty: it holds a run; .*overwrite=True.*{clf.run_} when"
+    ):
+        clf.save(saved)
+    assert not clf._remove.atexit
+    other = quick(epochs=2).fit(frame(18, seed=1))
+    assert other.save(saved, overwrite=True) == saved
+    assert RunFolder(saved).read(Result).epochs == 2
+    assert len(list((saved / "data").iterdir())) == 1, "the data of the run before are gone"
+    assert not list(saved.glob(".save-*"))
+    before = sorted(tmp_path.rglob("*"))
+    for name in ("notes.txt", "data/films"):
+        (saved / name).mkdir()
+        with pytest.raises(FileExistsError, match=rf"holds more than a run \({name}\); nothing there is deleted"):
+            clf.save(saved, overwrite=True)
+        (saved / name).rmdir()
+    with pytest.raises(FileExistsError, match="is not empty, and no run folder; nothing there is deleted"):
+        clf.save(tmp_path, overwrite=True)
+    with pytest.raises(FileExistsError, match="is a file; give a folder"):
+        clf.save(saved / "config.json", overwrite=True)
+    assert sorted(tmp_path.rglob("*")) == before
+    (tmp_path / "empty").mkdir()
+    assert clf.save(tmp_path / "empty") == tmp_path / "empty"
+    assert clf._remove.atexit, "saved after all"
+
+
+def test_a_saved_run_may_move(tmp_path: Path, monkeypatch, capsys) -> None:
+    kept = quick(epochs=1).fit(frame(18), out=tmp_path / "run")
+    assert kept.save(tmp_path / "run") == tmp_path / "run", "it is there"
+    kept.save(tmp_path / "saved").rename(tmp_path / "moved")
+    assert call(monkeypatch, "eval", tmp_path / "moved", "--split", "valid") == 0
+    assert "clips  3" in capsys.readouterr().out

@@ -38,6 +38,7 @@ from sparsefuse.files.rows import SUFFIXES, read_table
 from sparsefuse.files.skipped import Unusable
 from sparsefuse.methods import methods, option_names
 from sparsefuse.options import check_kind
+from sparsefuse.runs.copied import DATA
 from sparsefuse.shown import counted, shown
 
 if TYPE_CHECKING:
@@ -51,7 +52,6 @@ log = logging.getLogger(__name__)
 AUTO = "auto"
 VALID = 0.15
 """share of the clips that validates, if nobody says which do"""
-_DATA = "data"
 _OWN = ("method", "gmacs", "time_limit", "verbose")
 _SETTINGS = {"seed": "", "features": "", "recipe": ""}
 _SETTINGS |= {
@@ -105,8 +105,7 @@ class Classifier:
         self._check_names()
 
     def _temporary(self) -> Path:
-        """A folder that lives as long as this object, or until the next one."""
-        vars(self).pop("_remove", lambda: None)()
+        """A folder that lives as long as this object, or until the next `fit`."""
         folder = Path(tempfile.mkdtemp(prefix="sparsefuse-"))
         self._remove = weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
         return folder
@@ -144,10 +143,11 @@ class Classifier:
         Raises ValueError or TypeError, saying what and where, for data that cannot be used.
         """
         self._check_method()
+        vars(self).pop("_remove", lambda: None)()
         folder = Path(out) if out else self._temporary()
         names = label.split(JOIN) if isinstance(label, str) else None if label is None else list(label)
         share = VALID if valid is None or not is_share(valid) else float(valid)
-        self._data = (folder / _DATA).absolute()
+        self._data = (folder / DATA).absolute()
         read = self._of_disk if (of_disk := isinstance(X, str | Path)) else self._of_memory
         manifest, targets = read(X, y, names, valid, group)
         table = read_table(manifest)
@@ -230,25 +230,30 @@ class Classifier:
             (one,) = self._clips(row if is_file(row) else [row], Path(texts))
             return explain(self._predictor, one)
 
-    def save(self, path: str | Path) -> Path:
-        """Copies the run folder, for `sparsefuse.load` and every command that takes a run, with the data that `fit`
-        wrote. Raises FileExistsError if there is something."""
-        from sparsefuse.runs.folder import RunFolder
+    def save(self, folder: str | Path, *, overwrite: bool = False) -> Path:
+        """Copies the run folder, for `Classifier.load`, `sparsefuse.load` and every command that takes a run, with the
+        data that `fit` wrote; returns `folder`.
+
+        `overwrite` replaces a run that is in the folder; nothing else is ever deleted. Raises FileExistsError if there
+        is something; a temporary run then stays, where the error says, when the script ends.
+        """
+        from sparsefuse.runs.copied import copy_run
 
         assert self._predictor
-        path = Path(path)
-        if path.exists() and any(path.iterdir()):
-            raise FileExistsError(f"{path} is not empty; give a new folder")
-        if not self.run_.is_dir():
-            raise FileNotFoundError(f"{self.run_} no longer exists; fit again, with out= to keep it")
-        shutil.copytree(self.run_, path, dirs_exist_ok=True, ignore=shutil.ignore_patterns(_DATA, "others", ".*"))
-        config = RunFolder(path).read(Config)
-        if self._data in Path(config.data.manifest).parents and self._data.is_dir():
-            place = Path(config.data.manifest).relative_to(self._data)
-            shutil.copytree(self._data, path / _DATA)
-            data = dataclasses.replace(config.data, manifest=str((path / _DATA / place).resolve()))
-            RunFolder(path).write(dataclasses.replace(config, data=data))
-        return path
+        folder = Path(folder)
+        if folder.resolve() == self.run_.resolve():
+            return folder  # `fit` wrote it there
+        temporary: weakref.finalize | None = vars(self).get("_remove")
+        try:
+            copy_run(self.run_, folder, self._data, overwrite=overwrite)
+        except FileExistsError as error:
+            if temporary is None:
+                raise
+            temporary.atexit = False
+            raise FileExistsError(f"{error}. The trained run stays in {self.run_} when this process ends") from error
+        if temporary is not None:
+            temporary.atexit = True
+        return folder
 
     def __repr__(self) -> str:
         given = [f"{name}={value!r}" for name, value in self.get_params().items() if name in self._options]
