@@ -516,6 +516,89 @@ def test_a_folder_that_is_there_is_overwritten_only_if_it_is_a_run_and_one_asks(
     assert clf._remove.atexit, "saved after all"
 
 
+def matrix_of(count: int) -> np.ndarray:
+    return np.eye(4, dtype=int)[np.arange(count) % 3]
+
+
+KINDS = {
+    "words": lambda i: WORDS[i % 3],
+    "whole numbers": lambda i: [9, 10, 11][i % 3],
+    "of numpy": lambda i: np.int32([9, 10, 11][i % 3]),
+    "booleans": lambda i: i % 2 == 0,
+    "fractions": lambda i: i % 3 + 0.5,
+    "lists": lambda i: [[1], [1, 2], [2, 3]][i % 3],
+    "a matrix": None,
+    "two columns": None,
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_was_saved_is_loaded_as_it_was(kind: str, tmp_path: Path) -> None:
+    data, label = clips(12), KINDS[kind]
+    y = matrix_of(12) if label is None else [label(i) for i in range(12)]
+    if kind == "two columns":
+        y = pd.DataFrame({"verb": ["put", "take"] * 6, "noun": [True, True, False] * 4})
+    del data["label"]
+    clf = quick(epochs=1).fit(data, y, valid=0)
+    again = Classifier.load(clf.save(tmp_path / "run"))
+    new = clips(5, seed=3)
+    assert again.predict(new).dtype == clf.predict(new).dtype
+    assert [*map(type, again.predict(new))] == [*map(type, clf.predict(new))]
+    assert again.predict(new).tolist() == clf.predict(new).tolist()
+    assert again.score(data, y) == clf.score(data, y)
+    assert again.get_params() == clf.get_params()
+    assert again.n_features_in_ == clf.n_features_in_ == 2
+    assert Classifier.load(again.save(tmp_path / "twice")).predict(new).tolist() == clf.predict(new).tolist()
+    if kind != "fractions":
+        for mine, theirs in zip(again.classes_, clf.classes_, strict=True):
+            assert np.array(mine).tolist() == np.array(theirs).tolist()
+            assert np.array(mine).dtype == np.array(theirs).dtype
+        for mine, theirs in zip(again.predict_proba(new), clf.predict_proba(new), strict=True):
+            np.testing.assert_allclose(mine, theirs, atol=1e-6)
+    else:
+        assert not hasattr(again, "classes_")
+
+
+def test_a_run_of_a_command_is_loaded_too(tmp_path: Path) -> None:
+    config = tiny.config(tiny.write_set(tmp_path), "late", lr=0.01)
+    clf = Classifier.load(sparsefuse.train(config, tmp_path / "run", measured=False))
+    assert clf.classes_.tolist() == ["a", "b", "c"]
+    assert clf.score(tmp_path / "manifest.csv") == np.mean(
+        clf.predict(tmp_path / "manifest.csv") == pd.read_csv(tmp_path / "manifest.csv")["label"]
+    )
+    assert clf.get_params()["lr"] == 0.01
+    assert clf.get_params()["dim"] == 10
+    assert clf.method == "late"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"matrix": -1}, "matrix is -1; expected 0 to 1,000,000"),
+        ({"matrix": 3}, "matrix is 3; a class of model.json is no column of it"),
+        ({"labels": {"a": {}, "b": {}}}, "labels are a, b; expected one column"),
+        ({"labels": {"label": {"clap": "os.system"}}}, "unknown type of label 'os.system'"),
+        ({"labels": {"label": {"clap": "int"}}}, "label 'clap' is no int"),
+        ({"options": {"kep": 2}}, "unknown argument 'kep'"),
+        ({"columns": 3}, r"classifier.json.*columns"),
+    ],
+)
+def test_a_file_beside_a_run_that_does_not_fit_it_is_an_error(
+    fitted: Classifier, tmp_path: Path, change: dict[str, Any], message: str
+) -> None:
+    file = fitted.save(tmp_path / "run") / "classifier.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), **change}))
+    with pytest.raises(ValueError, match=message):
+        Classifier.load(tmp_path / "run")
+
+
+def test_what_is_no_run_is_not_loaded(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"run folder .*gone not found"):
+        Classifier.load(tmp_path / "gone")
+    with pytest.raises(FileNotFoundError, match=r"is not a run folder: it has no model\.json"):
+        Classifier.load(tmp_path)
+
+
 def test_a_saved_run_may_move(tmp_path: Path, monkeypatch, capsys) -> None:
     kept = quick(epochs=1).fit(frame(18), out=tmp_path / "run")
     assert kept.save(tmp_path / "run") == tmp_path / "run", "it is there"

@@ -36,9 +36,11 @@ from sparsefuse.features.extract import extract
 from sparsefuse.files.references import FILES, MEDIA, suffix
 from sparsefuse.files.rows import SUFFIXES, read_table
 from sparsefuse.files.skipped import Unusable
+from sparsefuse.files.typed import plain
 from sparsefuse.methods import methods, option_names
 from sparsefuse.options import check_kind
 from sparsefuse.runs.copied import DATA
+from sparsefuse.runs.fitted import Fitted, read_fitted, write_fitted
 from sparsefuse.shown import counted, shown
 
 if TYPE_CHECKING:
@@ -158,8 +160,35 @@ class Classifier:
         split = Split(fractions=(1 - share, share, 0.0))
         columns = {"label": targets.label, "group": group or GROUP if of_disk else GROUP}
         self.run_ = self._trained(self._config(manifest, columns, split), folder, jobs)
-        self._load(targets)
+        write_fitted(self.run_, self._fitted(targets))
+        self._load(targets, getattr(self, "device", "auto"))
         return self
+
+    @classmethod
+    def load(cls, run: str | Path, *, device: str = "auto", trust_code: bool = False) -> "Classifier":
+        """The fitted Classifier of a run folder, as `save`, or `fit` with `out`, left it; of a run that a command
+        trained too, whose labels are texts as in its manifest. `device` and `trust_code` as in `sparsefuse.load`.
+
+        Raises FileNotFoundError if there is no run, ValueError for one on pictures or clouds, or whose files do not
+        fit each other.
+        """
+        from sparsefuse.runs.folder import RunFolder
+        from sparsefuse.runs.records import ModelFacts
+        from sparsefuse.runs.weights import check_trusted
+
+        run = Path(run)
+        if not RunFolder(run).has(ModelFacts) and RunFolder(run / AUTO).has(ModelFacts):
+            run /= AUTO  # where `fit` puts it, beside the candidates
+        check_trusted(RunFolder(run), RunFolder(run).read(ModelFacts), trust_code=trust_code)
+        fitted = read_fitted(run)
+        arguments: dict[str, Any] = {**fitted.options, "method": fitted.method}
+        clf = cls(**arguments)
+        clf.run_, clf._data = run, (run / DATA).absolute()
+        clf._axes, clf._columns, clf.n_features_in_ = fitted.axes, tuple(fitted.columns), fitted.num_features
+        if fitted.names is not None:
+            clf.feature_names_in_ = np.array(fitted.names, dtype=object)
+        clf._load(fitted.targets, device)
+        return clf
 
     def predict(self, X: Any) -> np.ndarray:
         """The label of each clip, as the labels were in `fit`: (n,) values, of several classes lists or texts a|b; of
@@ -196,7 +225,8 @@ class Classifier:
     def score(self, X: Any, y: Any = None) -> float:
         """The share of clips of which all labels are predicted; for regression R^2."""
         found = self.predict(X)
-        given = columns_of(manifest_of(X, self._data)) if isinstance(X, str | Path) else X
+        with tempfile.TemporaryDirectory() as folder:
+            given = columns_of(manifest_of(X, Path(folder))) if isinstance(X, str | Path) else X
         truth = Targets(labelled(given, y, list(self._targets.names), hint="; or give the labels as y")[1])
         if self._labels.task == "regression":
             (values,) = truth.texts.values()
@@ -283,7 +313,7 @@ class Classifier:
             self.run_ = self._temporary()
             for name, content in files.items():
                 (self.run_ / Path(name).name).write_bytes(content)
-            self._load(self._targets)
+            self._load(self._targets, getattr(self, "device", "auto"))
 
     @property
     def _predictor(self) -> "Predictor":
@@ -364,12 +394,19 @@ class Classifier:
             name, config = auto(config, folder, clock=clock, gmacs=self.gmacs, jobs=jobs)
         return train(config, folder, root=Path(), resume=True, name=name, measured=False, shown=self.verbose)
 
-    def _load(self, targets: Targets) -> None:
+    def _fitted(self, targets: Targets) -> Fitted:
+        """What `load` needs beside the run."""
+        options = {name: value for name, value in self.get_params().items() if name != "method"}
+        names = list(self.feature_names_in_) if hasattr(self, "feature_names_in_") else None
+        shape = (list(self._columns), self._axes, self.n_features_in_, names)
+        return Fitted(str(self.method), plain(options), *shape, targets.kinds, targets.matrix, targets.lists)
+
+    def _load(self, targets: Targets, device: str) -> None:
         """Makes the trained model ready."""
         from sparsefuse.inference.predictor import load
 
-        # the code of a method or extractor is the caller's own: it ran in training
-        self.predictor_ = load(self.run_, device=getattr(self, "device", "auto"), trust_code=True)
+        # the code of a method or extractor is the caller's own, which ran in training, or `load` was told to trust it
+        self.predictor_ = load(self.run_, device=device, trust_code=True)
         self._targets = targets
         self.__dict__.pop("classes_", None)
         if (labels := self.predictor_.labels).task != "regression":

@@ -8,7 +8,17 @@ import numpy as np
 from sparsefuse.data.columns import absent
 from sparsefuse.data.labels import Labels, parts
 from sparsefuse.data.manifest import JOIN
+from sparsefuse.errors import unknown
 from sparsefuse.files.rows import BLANK
+
+_KINDS = {kind.__name__: kind for kind in (str, int, float, bool)}
+_KINDS |= {
+    f"numpy.{kind.__name__.rstrip('_')}": kind for kind in (np.str_, np.bool_, np.float16, np.float32, np.float64)
+}
+_KINDS |= {
+    f"numpy.{sign}int{bits}": np.dtype(f"{sign}int{bits}").type for sign in ("", "u") for bits in (8, 16, 32, 64)
+}
+"""types that come back from a file, by their names there"""
 
 
 class Ones(list[int]):
@@ -29,6 +39,22 @@ class Targets:
         """columns of the matrix that the labels were; 0 if they were none"""
         self.lists = any(_is_list(label) for labels in columns.values() for label in labels)
         self.texts = {name: [self._text(name, row, x) for row, x in enumerate(xs)] for name, xs in columns.items()}
+
+    @classmethod
+    def of_kinds(cls, kinds: Mapping[str, Mapping[str, str]], *, matrix: int, lists: bool) -> "Targets":
+        """The inverse of `kinds`, `matrix` and `lists`. Raises ValueError for a text that is no value of its type."""
+        self = cls({name: [] for name in kinds})
+        self.values = {name: {text: _value(text, kind) for text, kind in of.items()} for name, of in kinds.items()}
+        self.matrix, self.lists = matrix, lists
+        return self
+
+    @property
+    def kinds(self) -> dict[str, dict[str, str]]:
+        """Column -> text of a label -> name of its type, for a file; "str" for any but plain types."""
+        return {
+            name: {text: _kind(value) if _kind(value) in _KINDS else "str" for text, value in known.items()}
+            for name, known in self.values.items()
+        }
 
     @property
     def label(self) -> str:
@@ -111,6 +137,21 @@ def array(values: Sequence[Any]) -> np.ndarray:
     for place, value in enumerate(values):
         found[place] = value
     return found
+
+
+def _kind(value: Any) -> str:
+    name = type(value).__name__
+    return f"numpy.{name.rstrip('_')}" if isinstance(value, np.generic) else name
+
+
+def _value(text: str, kind: str) -> Any:
+    if kind not in _KINDS:
+        raise ValueError(unknown("type of label", kind, _KINDS))
+    make = _KINDS[kind]
+    try:
+        return make(text == "True" if make in (bool, np.bool_) else text)
+    except (ValueError, OverflowError) as error:
+        raise ValueError(f"label {text!r:.60} is no {kind}") from error
 
 
 def _is_list(label: Any) -> bool:

@@ -15,7 +15,8 @@ def load(
     run: str | Path, *, device: str = "cpu", trust_code: bool = False
 ) -> Predictor | PixelPredictor | PointPredictor:
     """Loads the best model of a run folder: a `Predictor` of clips, a `PixelPredictor` of pictures, or a
-    `PointPredictor` of clouds. Raises FileNotFoundError if there is none.
+    `PointPredictor` of clouds, one clip or a list of them in, a prediction each out. `Classifier.load` takes tables and
+    arrays, as scikit-learn's do. Raises FileNotFoundError if there is none.
 
     `device`, of the model and of extractors that are models: cpu, cuda, cuda:1 ...; auto = cuda if there is one, else
     cpu. ValueError for one that is not there.

@@ -218,7 +218,7 @@ class Predictor:
         if not isinstance(clip, Mapping):
             raise ValueError(
                 f"a clip is {type(clip).__name__}; expected the path of a file, or its streams by name: "
-                f"{{{self.columns[0]!r}: features (N, F)}}"
+                f"{{{self.columns[0]!r}: features (N, F)}}; a table goes to Classifier.load(run).predict"
             )
         for name in clip:
             if name not in self.columns:

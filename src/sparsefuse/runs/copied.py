@@ -11,6 +11,7 @@ from pathlib import Path
 
 from sparsefuse.config import Config
 from sparsefuse.files.located import relative
+from sparsefuse.runs.fitted import FITTED
 from sparsefuse.runs.folder import (
     CHECKPOINT,
     EPOCHS,
@@ -29,7 +30,20 @@ from sparsefuse.runs.records import ModelFacts
 DATA = "data"
 """the folder, in a run's, of data that came from memory"""
 _LEFT = (DATA, "others", ".*")
-_OWN = {*NAMES.values(), WEIGHTS, CHECKPOINT, REPLAY, EPOCHS, SKIPPED, PREDICTIONS, SEEN, PICTURES, DATA, "tensorboard"}
+_OWN = {
+    *NAMES.values(),
+    WEIGHTS,
+    CHECKPOINT,
+    REPLAY,
+    EPOCHS,
+    SKIPPED,
+    PREDICTIONS,
+    SEEN,
+    PICTURES,
+    FITTED,
+    DATA,
+    "tensorboard",
+}
 """all that a copy may hold"""
 _OWN_DATA = r"[0-9a-f]{16}|features|manifest\.csv|skipped\.jsonl"
 
