@@ -605,3 +605,18 @@ def test_a_saved_run_may_move(tmp_path: Path, monkeypatch, capsys) -> None:
     kept.save(tmp_path / "saved").rename(tmp_path / "moved")
     assert call(monkeypatch, "eval", tmp_path / "moved", "--split", "valid") == 0
     assert "clips  3" in capsys.readouterr().out
+
+
+def test_progress_is_shown_where_somebody_sees_it(monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    def told(**verbose: Any) -> str:
+        quick(epochs=1, **verbose).fit(clips(12))
+        return capsys.readouterr().err
+
+    assert told() == "", "stderr is no terminal"
+    assert told(verbose=1).startswith("epoch 1 of 1: train loss")
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    monkeypatch.setenv("TERM", "xterm")
+    assert "train loss" in told()
+    assert "1/1" in told()
+    assert told(verbose=0) == ""
+    assert told(verbose=False) == ""

@@ -41,6 +41,7 @@ from sparsefuse.methods import methods, option_names
 from sparsefuse.options import check_kind
 from sparsefuse.runs.copied import DATA
 from sparsefuse.runs.fitted import Fitted, read_fitted, write_fitted
+from sparsefuse.screen import is_watched, silence
 from sparsefuse.shown import counted, shown
 
 if TYPE_CHECKING:
@@ -70,7 +71,10 @@ class Classifier:
     `method` is the name of a fusion method, a .py file that defines `build`, or "auto": each stream alone and several
     fusion methods are tried, the poor ones for few epochs, and the one with the best score on the validation clips
     stays, between equals the cheapest; `gmacs` leaves out those whose cost for a clip is above it, and the best that
-    there is after `time_limit` (seconds, or "20m", "1.5h") is kept. `verbose` shows progress.
+    there is after `time_limit` (seconds, or "20m", "1.5h") is kept.
+
+    `fit` shows its progress, a line with the epoch, the time left and the scores, on a terminal and in a notebook;
+    `verbose=0` never does, `verbose=1` everywhere, in a file as some ten lines.
 
     Options go by their names: `epochs`, `lr`, `batch_size`, `device` and all other fields of `config.Train`;
     `modalities`, `task`, `split`, `crop` and all others of `config.Data`, but for the manifest and its label; `seed`;
@@ -98,7 +102,7 @@ class Classifier:
         *,
         gmacs: float | None = None,
         time_limit: str | float | None = None,
-        verbose: bool = False,
+        verbose: bool | int | None = None,
         **options: Any,
     ) -> None:
         self.method, self.gmacs, self.time_limit, self.verbose = method, gmacs, time_limit, verbose
@@ -146,7 +150,13 @@ class Classifier:
         """
         self._check_method()
         vars(self).pop("_remove", lambda: None)()
-        folder = Path(out) if out else self._temporary()
+        with silence(not self._shown):
+            return self._fit(X, y, label, valid, group, Path(out) if out else self._temporary(), jobs)
+
+    def _fit(
+        self, X: Any, y: Any, label: str | Sequence[str] | None, valid: Any, group: str | None, folder: Path, jobs: int
+    ) -> "Classifier":
+        """As `fit`, in this folder."""
         names = label.split(JOIN) if isinstance(label, str) else None if label is None else list(label)
         share = VALID if valid is None or not is_share(valid) else float(valid)
         self._data = (folder / DATA).absolute()
@@ -155,8 +165,10 @@ class Classifier:
         table = read_table(manifest)
         if self._given("features") or any(table.holds(name, MEDIA) for name in table.columns):
             place = manifest.parent if self._data in manifest.parents else self._data
-            features, shown = self._given("features"), self.verbose
-            manifest = extract(manifest, place / "features", features=features, jobs=jobs, progress=shown).manifest
+            features = self._given("features")
+            manifest = extract(
+                manifest, place / "features", features=features, jobs=jobs, progress=self._shown
+            ).manifest
         split = Split(fractions=(1 - share, share, 0.0))
         columns = {"label": targets.label, "group": group or GROUP if of_disk else GROUP}
         self.run_ = self._trained(self._config(manifest, columns, split), folder, jobs)
@@ -323,6 +335,11 @@ class Classifier:
         return self.predictor_
 
     @property
+    def _shown(self) -> bool:
+        """Whether progress is shown."""
+        return is_watched() if self.verbose is None else bool(self.verbose)
+
+    @property
     def _labels(self) -> "Labels":
         return self._predictor.labels
 
@@ -392,7 +409,7 @@ class Classifier:
             folder = folder / AUTO
             clock = Clock.begin(folder / "clock.json", self.time_limit)
             name, config = auto(config, folder, clock=clock, gmacs=self.gmacs, jobs=jobs)
-        return train(config, folder, root=Path(), resume=True, name=name, measured=False, shown=self.verbose)
+        return train(config, folder, root=Path(), resume=True, name=name, measured=False, shown=self._shown)
 
     def _fitted(self, targets: Targets) -> Fitted:
         """What `load` needs beside the run."""
@@ -417,9 +434,13 @@ class Classifier:
 
     def _predictions(self, given: Any) -> "list[Prediction]":
         """One for each clip. Raises Unusable, naming the clip, for the first that there is none for."""
+        from sparsefuse.data.prepare import watched
+
         predictor = self._predictor
         with tempfile.TemporaryDirectory() as texts:
-            results = list(predictor.results(self._clips(given, Path(texts))))
+            clips = self._clips(given, Path(texts))
+            with silence(not self._shown):
+                results = list(watched(predictor.results(clips), "predicting", total=len(clips)))
         found, lacking = [], []
         for place, result in enumerate(results):
             if isinstance(result, Unusable):

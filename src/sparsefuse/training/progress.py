@@ -20,7 +20,7 @@ class EpochProgress:
     def __init__(self, epochs: int, *, shown: bool):
         self.shown, self.every, self.epochs = shown, max(1, epochs // LINES), epochs
         console = progress_console()
-        self.live = shown and (sys.stderr.isatty() or console.is_jupyter)
+        self.live = shown and not console.quiet and (sys.stderr.isatty() or console.is_jupyter)
         columns = (
             TextColumn("epoch"),
             MofNCompleteColumn(),
