@@ -394,10 +394,10 @@ def test_a_misspelt_argument_gets_the_nearest_three() -> None:
 
 def test_no_option_of_a_method_has_the_name_of_a_setting() -> None:
     """Else an argument would mean two things; `modalities` are those that are read, for either."""
-    from sparsefuse.classifier import _OWN, _SETTINGS
+    from sparsefuse.arguments import OWN, SETTINGS
 
     for method in methods():
-        assert not {*option_names(method)} & ({*_SETTINGS, *_OWN} - {"modalities"})
+        assert not {*option_names(method)} & ({*SETTINGS, *OWN} - {"modalities"})
 
 
 @pytest.mark.slow

@@ -68,6 +68,7 @@ ORDER = [
         "distill",
         "finetune",
         "serve",
+        "arguments",
         "classifier",
         "cli",
         "__main__",

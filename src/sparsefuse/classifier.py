@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, cast, get_args
 
 import numpy as np
 
-from sparsefuse.config import AnyTask, Config, Data, Split, Task, Train, Usual
+from sparsefuse.arguments import OWN, SETTINGS
+from sparsefuse.config import AnyTask, Config, Split, Task, Usual
 from sparsefuse.data.columns import (
     ROW,
     STREAM,
@@ -55,13 +56,6 @@ log = logging.getLogger(__name__)
 AUTO = "auto"
 VALID = 0.15
 """share of the clips that validates, if nobody says which do"""
-_OWN = ("method", "gmacs", "time_limit", "verbose")
-_SETTINGS = {"seed": "", "features": "", "recipe": ""}
-_SETTINGS |= {
-    field.name: "data" for field in dataclasses.fields(Data) if field.name not in ("manifest", "label", "group")
-}
-_SETTINGS |= {field.name: "train" for field in dataclasses.fields(Train)}
-"""argument -> the section of the configuration that has it"""
 
 
 class Classifier:
@@ -118,11 +112,11 @@ class Classifier:
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """The arguments it was made with."""
-        return {name: getattr(self, name) for name in (*_OWN, *self._options)}
+        return {name: getattr(self, name) for name in (*OWN, *self._options)}
 
     def set_params(self, **params: Any) -> "Classifier":
         """Changes arguments by name. Raises ValueError for an unknown one."""
-        self._options = tuple(dict.fromkeys([*self._options, *(name for name in params if name not in _OWN)]))
+        self._options = tuple(dict.fromkeys([*self._options, *(name for name in params if name not in OWN)]))
         vars(self).update(params)
         self._check_names()
         return self
@@ -392,7 +386,7 @@ class Classifier:
         method = "sft" if self.method == AUTO else self.method
         sections: dict[str, dict[str, Any]] = {"train": {}, "data": {}, "": {}, "options": {}}
         for name in self._options:
-            sections[_SETTINGS.get(name, "options")][name] = getattr(self, name)
+            sections[SETTINGS.get(name, "options")][name] = getattr(self, name)
         data = {"split": split, **sections["data"], "manifest": manifest, **columns}
         options = {"all" if self.method == AUTO else method: sections["options"]}
         return Config.load(method=method, options=options, data=data, train=sections["train"], **sections[""])
@@ -501,9 +495,9 @@ class Classifier:
 
     def _check_names(self) -> None:
         """Raises ValueError, with the nearest match, for an argument that is no setting and no method's option."""
-        options = [name for name in self._options if name not in _SETTINGS]
+        options = [name for name in self._options if name not in SETTINGS]
         if options and not str(self.method).endswith(".py"):
-            known = {name for method in methods() for name in option_names(method)} | _SETTINGS.keys()
+            known = {name for method in methods() for name in option_names(method)} | SETTINGS.keys()
             for name in options:
                 if name not in known:
                     raise ValueError(nearest("argument", name, known))
@@ -522,11 +516,11 @@ class Classifier:
             check_specs(features)
         elif features:
             check_kind(Usual, features, "features")
-        options = [name for name in self._options if name not in _SETTINGS]
+        options = [name for name in self._options if name not in SETTINGS]
         available = {name for method in self._methods() for name in option_names(method)}
         for name in options:
             if name not in available:
-                raise ValueError(nearest(f"option of {self.method}", name, available | _SETTINGS.keys()))
+                raise ValueError(nearest(f"option of {self.method}", name, available | SETTINGS.keys()))
         for name in ("gmacs", "time_limit"):
             if getattr(self, name) is not None and self.method != AUTO:
                 given = f"{name}={getattr(self, name)}"
