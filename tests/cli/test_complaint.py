@@ -15,7 +15,7 @@ from command import call
         (["train", "--train.learning-rate", "3"], "unknown option '--train.learning_rate'; did you mean '--train.lr'?"),
         (["train", "--lr", "3"], "unknown option '--lr'; did you mean '--train.lr'?"),
         (["train", "--train.batchsize", "3"], "unknown option '--train.batchsize'; did you mean '--train.batch_size'?"),
-        (["predict", "a", "b", "--trust_cod"], "unknown option '--trust-cod'; did you mean '--trust-code'?"),
+        (["serve", "a", "--trust_cod"], "unknown option '--trust-cod'; did you mean '--trust-code'?"),
         (["train", "--train.epochs", "three"], "--train.epochs needs a whole number; got 'three'"),
         (["train", "--train.lr", "fast"], "--train.lr needs a number; got 'fast'"),
         (["predict", "a", "b", "--window", "x"], "--window needs a number; got 'x'"),

@@ -151,6 +151,20 @@ def test_files_of_a_folder_that_differ_in_their_suffix_are_one_clip(tmp_path: Pa
     assert found == {str(tmp_path / "a"): whole, str(tmp_path / "b.csv"): tmp_path / "b.csv"}
 
 
+def test_pairs_are_the_modalities_of_one_clip(run: Path, capsys) -> None:
+    rgb, sound = (run.parent / f"data/features/test0-{name}.npy" for name in ("rgb", "sound"))
+    files = [Path(f"rgb={rgb}"), Path(f"sound={sound}"), Path("rgb=none.npy"), rgb]
+    assert show(run, files, top=1, as_json=True, trust_code=False) == 1
+    both, lost, alone = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    expected = load(run).predict_one({"rgb": rgb, "sound": sound})
+    assert both["probabilities"] == pytest.approx(expected.probabilities, abs=1e-5)
+    assert (both["clip"], both["missing"]) == (str(rgb), {})
+    assert "none.npy" in lost["error"]
+    assert alone["clip"] == str(rgb)
+    with pytest.raises(ValueError, match=r"sounds=.*: unknown stream 'sounds'; did you mean 'sound'\?"):
+        show(run, [Path(f"sounds={sound}")], top=1, as_json=True, trust_code=False)
+
+
 def test_one_file_may_hold_an_array_for_each_modality_and_features_may_be_csv(
     run: Path, tmp_path: Path, capsys
 ) -> None:

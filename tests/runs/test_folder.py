@@ -15,6 +15,7 @@ from sparsefuse.data.fingerprint import Fingerprint
 from sparsefuse.data.labels import Labels
 from sparsefuse.files.skipped import Skip
 from sparsefuse.runs.folder import RunFolder, check_same_settings
+from sparsefuse.runs.parts import parts_of
 from sparsefuse.runs.records import (
     Calibration,
     Change,
@@ -307,3 +308,9 @@ def test_a_run_is_tested_if_its_test_split_is_scored_or_empty(tmp_path: Path, te
     folder.write(dataclasses.replace(RESULT, test=test, splits={"train": 6, "test": clips}))
     assert folder.finished
     assert folder.tested == tested
+
+
+def test_a_clip_is_given_by_its_modalities_or_what_they_are_made_from(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    folder.write(MODEL)
+    assert parts_of(folder) == ("rgb", "sound", "video")

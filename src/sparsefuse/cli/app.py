@@ -7,7 +7,7 @@ import logging
 import os
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from itertools import takewhile
 from pathlib import Path
@@ -18,6 +18,7 @@ from jsonargparse import ActionConfigFile, ArgumentParser, set_parsing_settings 
 from sparsefuse.cli.argv import on_top, spelled_out
 from sparsefuse.cli.complaint import complaint
 from sparsefuse.cli.help import HelpFormatter
+from sparsefuse.cli.streams import as_pairs, streams_of
 from sparsefuse.cli.verbs import GRIDS, GROUPS, GUIDES, LIMITED, MANY, POSITIONAL, VERBS, WITH_CONFIG
 from sparsefuse.config import Config, read_tree, with_recipe
 from sparsefuse.files.lock import in_use
@@ -100,7 +101,8 @@ def _parsed(argv: list[str]) -> tuple[str, dict[str, Any]]:
         tree = read_tree(Path(argv[place])) if argv[place] else _student(argv[place + 1 :]) if taught else {}
         recipe = argv[-argv[::-1].index("--recipe")] if "--recipe" in argv[:-1] else tree.get("recipe", "auto")
         argv[place] = json.dumps(with_recipe(tree | {"recipe": recipe}), default=str)
-    parser = _parser(argv)
+    streams = streams_of(argv)
+    argv, parser = as_pairs(argv, streams), _parser(argv, streams)
     argv = on_top(argv, lambda rest: vars(parser.parse_args(rest)[rest[0]]))
     namespace = parser.instantiate(parser.parse_args(argv))
     verb = namespace.verb
@@ -120,8 +122,8 @@ def _student(argv: list[str]) -> dict[str, Any]:
     return student_fields(argv[0]) if argv else {}
 
 
-def _parser(argv: list[str]) -> "_Parser":
-    """The parser; only the verb in `argv` gets its options, which keeps every call quick."""
+def _parser(argv: list[str], streams: Sequence[str] = ()) -> "_Parser":
+    """The parser; only the verb in `argv` gets its options, which keeps every call quick, and `streams` as others."""
     set_parsing_settings(docstring_parse_attribute_docstrings=True)
     from sparsefuse import __version__
 
@@ -137,6 +139,7 @@ def _parser(argv: list[str]) -> "_Parser":
         sub = _Parser(description=first_line, usage=f"sparsefuse {name} {places} [options]".replace("  ", " "))
         if name == called:
             _add_arguments(sub, name, verb)
+            sub.streams = streams
             sub.guide = GUIDES[name](argv[1]) if name in GUIDES and len(argv) > 1 else ""
         verbs.add_subcommand(name, sub)
     return parser
@@ -195,6 +198,8 @@ class _Parser(ArgumentParser):
 
     guide = ""
     """text below the options in --help"""
+    streams: Sequence[str] = ()
+    """of the run that is called, which are options too"""
 
     def __init__(self, *args: Any, **kwargs: Any):
         super().__init__(*args, formatter_class=HelpFormatter, **kwargs)
@@ -208,6 +213,7 @@ class _Parser(ArgumentParser):
 
     def error(self, message: str, *args: Any, **kwargs: Any) -> NoReturn:
         options = {a.dest for p in self._every_parser() for a in p._actions if a.dest not in ("help", "verb")}
+        options |= {name for p in self._every_parser() if isinstance(p, _Parser) for name in p.streams}
         missing = re.search(r"arguments are required: ([\w-]+)\.", message)
         help_of = " ".join([self.prog.replace(" [options]", ""), *([missing[1]] if missing else [])])
         sys.stderr.write(f"error: {complaint(message, options):.800}\nhelp:  {help_of} --help\n")

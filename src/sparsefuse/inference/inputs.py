@@ -17,6 +17,7 @@ from sparsefuse.features import source_of
 from sparsefuse.files.references import AUDIO, FEATURES, FILES, IMAGES, MEDIA, TABLES, TEXTS, VIDEO, split_ref, suffix
 from sparsefuse.files.rows import SUFFIXES, check_ids, numbered, read_table
 from sparsefuse.files.skipped import Unusable
+from sparsefuse.inference.pairs import with_pairs
 from sparsefuse.inference.predictor import Clip, Predictor
 from sparsefuse.media.fetch import is_url
 from sparsefuse.shown import counted, shown
@@ -29,14 +30,19 @@ _READ = {"video": VIDEO | IMAGES, "audio": AUDIO | VIDEO, "text": TEXTS, "series
 
 def named_clips(files: Sequence[Path], predictor: Predictor) -> Iterator[tuple[str, Clip | Unusable]]:
     """(name, clip) of every file. A folder stands for its files, those that differ in their suffix alone are one clip;
-    a manifest for its rows, of which the predictor's columns are read; - for the lines of standard input."""
+    a manifest for its rows, of which the predictor's columns are read; rgb=a.mp4, several in a row, for one clip; - for
+    the lines of standard input."""
     return ((name, clip) for name, clip, _ in named(files, predictor))
 
 
 def named(files: Sequence[Path], predictor: Predictor) -> Iterator[tuple[str, Clip | Unusable, Path | None]]:
-    """(name, clip, folder of what named it) of every clip; None if that is the caller."""
-    for path in files:
-        if str(path) == "-":
+    """(name, clip, folder of what named it) of every clip; None if that is the caller. Raises ValueError for a file
+    with a name that is no modality."""
+    for path in with_pairs(files, predictor.columns):
+        if isinstance(path, dict):
+            streams = {name: predictor.stream(name, file, Path()) for name, (file,) in path.items()}
+            yield next(iter(path.values()))[0], streams, None
+        elif str(path) == "-":
             yield from ((name, clip, Path()) for name, clip in _lines(predictor))
         elif path.is_dir():
             yield from ((name, clip, None) for name, clip in _in_folder(path, predictor))

@@ -106,6 +106,12 @@ class RunFolder:
         return self.read(kind) if self.has(kind) else None
 
     @property
+    def describes(self) -> type[ModelFacts] | type[PixelFacts] | type[PointFacts]:
+        """What model.json holds."""
+        task = self._of_scenes()
+        return _kind_of(task) if task else ModelFacts
+
+    @property
     def task(self) -> AnyTask:
         """What the model of the run predicts, by model.json alone. Raises FileNotFoundError if it is not there."""
         if task := self._of_scenes():

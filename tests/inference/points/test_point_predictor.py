@@ -116,14 +116,14 @@ def test_predict_writes_boxes_and_pictures(tmp_path, capsys):
     assert "b.npz" in (run / "predicted/skipped.jsonl").read_text()
 
 
-@pytest.mark.parametrize("how", ["folder", "parts", "cloud", "lines"])
+@pytest.mark.parametrize("how", ["folder", "parts", "backwards", "cloud", "lines"])
 def test_scenes_may_be_named_in_several_ways(tmp_path, capsys, monkeypatch, how):
     run, data = run_of(tmp_path / "run", predictor_of()), tmp_path / "data"
     scenes_in(data, ("a",))
     parts = {"cloud": str(data / "cloud/a.npz"), "cameras": str(data / "cameras/a.json")}
     monkeypatch.setattr(sys, "stdin", io.StringIO(json.dumps(parts) + "\nnonsense\n"))
     pairs = [f"{part}={file}" for part, file in parts.items()]
-    files = {"folder": [data], "parts": pairs, "cloud": [parts["cloud"]], "lines": ["-"]}[how]
+    files = {"folder": [data], "parts": pairs, "backwards": pairs[::-1], "cloud": [parts["cloud"]], "lines": ["-"]}[how]
     lost = show_any(run, [Path(file) for file in files], top=3, as_json=True, out=tmp_path / "out")
     assert lost == (how == "lines")
     found = json.loads(capsys.readouterr().out.splitlines()[0])

@@ -27,9 +27,9 @@ def predict(
     Args:
         run: the run folder of the model
         files: media, sensor or feature files, folders of them, manifests, or - for standard input: a path or
-            {"sound": path} a line. Of a run on pictures: manifests, folders with rgb/, depth/ ..., {"rgb": path} a
-            line, or rgb=a.png depth=b.png for one scene. Of a run on clouds: manifests, folders with cloud/ and
-            cameras/, or cloud=a.npz cameras=a.json for one scene
+            {"sound": path} a line. Of a run on pictures: manifests, folders with rgb/, depth/ ..., or {"rgb": path} a
+            line. Of a run on clouds: manifests, or folders with cloud/ and cameras/. One clip or scene of several
+            files: --rgb a.png --depth b.png, called as the streams are; rgb=a.png depth=b.png is the same
         top: how many classes, or boxes, to print
         json: print one JSON object a line
         window: seconds; long recordings are predicted window by window, as a timeline

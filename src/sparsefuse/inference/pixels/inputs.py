@@ -10,6 +10,7 @@ from sparsefuse.data.pixels.read import PICTURES
 from sparsefuse.files.references import suffix
 from sparsefuse.files.rows import SUFFIXES, check_ids, numbered, read_table
 from sparsefuse.files.skipped import Unusable
+from sparsefuse.inference.pairs import with_pairs
 from sparsefuse.inference.pixels.predictor import PixelPredictor
 from sparsefuse.shown import shown
 
@@ -31,19 +32,11 @@ def named_scenes(files: Sequence[Path], predictor: PixelPredictor) -> Iterator[N
 
     Raises FileNotFoundError or ValueError for anything else.
     """
-    single: dict[str, Path] = {}
-    for path in files:
-        stream, is_pair, picture = str(path).partition("=")
-        if is_pair and stream in predictor.model.streams and not path.exists():
-            if stream in single:
-                yield Named(_name(single), single, None)
-                single = {}
-            single[stream] = Path(picture)
-            continue
-        if single:
-            yield Named(_name(single), single, None)
-            single = {}
-        if str(path) == "-":
+    for path in with_pairs(files, predictor.model.streams):
+        if isinstance(path, dict):
+            pictures = {stream: Path(picture) for stream, (picture,) in path.items()}
+            yield Named(next(iter(pictures.values())).stem, pictures, None)
+        elif str(path) == "-":
             yield from _lines()
         elif path.is_dir():
             yield from _folder(path, predictor)
@@ -53,12 +46,6 @@ def named_scenes(files: Sequence[Path], predictor: PixelPredictor) -> Iterator[N
             yield Named(path.stem, {predictor.streams[0]: path}, None)
         else:
             raise _unknown(path, predictor)
-    if single:
-        yield Named(_name(single), single, None)
-
-
-def _name(pictures: Mapping[str, Path]) -> str:
-    return next(iter(pictures.values())).stem
 
 
 def _unknown(path: Path, predictor: PixelPredictor) -> Exception:

@@ -10,7 +10,8 @@ from sparsefuse.config_points import Points
 from sparsefuse.files.references import suffix
 from sparsefuse.files.rows import SUFFIXES, check_ids, numbered, read_table
 from sparsefuse.files.skipped import Unusable
-from sparsefuse.inference.points.predictor import PARTS
+from sparsefuse.inference.pairs import with_pairs
+from sparsefuse.runs.parts import OF_CLOUDS
 from sparsefuse.shown import shown
 
 CLOUDS = (".npz", ".npy", ".ply", ".mat")
@@ -30,29 +31,17 @@ class Named(NamedTuple):
 
 def named_scenes(files: Sequence[Path], points: Points) -> Iterator[Named]:
     """A manifest stands for its rows, of which the columns in `points` are read; a folder for its cloud/ with cameras/
-    of the same names; cloud=a.npz, with cameras=a.json and rgb=a.png after it, for one scene; a cloud for itself; - for
-    lines of JSON on standard input, {"cloud": path, "cameras": path}.
+    of the same names; cloud=a.npz, with cameras=a.json and any number of rgb=a.png, for one scene; a cloud for itself;
+    - for lines of JSON on standard input, {"cloud": path, "cameras": path}.
 
     Raises FileNotFoundError or ValueError for anything else.
     """
-    single: dict[str, Any] = {}
-    for path in files:
-        part, is_pair, file = str(path).partition("=")
-        if is_pair and part in PARTS and not path.exists():
-            if part == "cloud" and single:
-                yield _single(single)
-                single = {}
-            if part == "rgb":
-                single.setdefault("rgb", []).append(Path(file))
-            else:
-                single[part] = Path(file)
-            continue
-        if single:
-            yield _single(single)
-            single = {}
-        yield from _of(path, points)
-    if single:
-        yield _single(single)
+    for path in with_pairs(files, OF_CLOUDS, several=("rgb",)):
+        if isinstance(path, dict):
+            rgb = {"rgb": [*map(Path, path.pop("rgb"))]} if "rgb" in path else {}
+            yield _single({part: Path(file) for part, (file,) in path.items()} | rgb)
+        else:
+            yield from _of(path, points)
 
 
 def _of(path: Path, points: Points) -> Iterator[Named]:

@@ -25,6 +25,7 @@ from sparsefuse.inference.points.detections import Detections, View
 from sparsefuse.layers.points.nouns import Boxes
 from sparsefuse.parallel.devices import device_of
 from sparsefuse.runs.folder import RunFolder
+from sparsefuse.runs.parts import OF_CLOUDS
 from sparsefuse.runs.point_facts import PointFacts
 from sparsefuse.runs.point_weights import PointStats, load_point_model
 from sparsefuse.shown import said
@@ -33,7 +34,6 @@ Scene = Mapping[str, Any]
 """cloud: a file, or an array (N, 3), or (N, 6) with red, green and blue; cameras: a file, or a list of what it holds;
 rgb: pictures, files or arrays, in the order of the cameras, in place of those that these name; root: the folder that
 names in a file of cameras are relative to, else its own folder or the one above. All but the cloud may be left out."""
-PARTS = ("cloud", "cameras", "rgb", "root")
 
 
 def load_points(run: str | Path, *, device: str = "cpu") -> "PointPredictor":
@@ -92,8 +92,8 @@ class PointPredictor:
         if not isinstance(scene, Mapping):
             raise ValueError(f"a scene is {type(scene).__name__}; expected {{'cloud': path or array}}")
         for name in scene:
-            if name not in PARTS:
-                raise ValueError(unknown("part of a scene", name, PARTS))
+            if name not in OF_CLOUDS:
+                raise ValueError(unknown("part of a scene", name, OF_CLOUDS))
         if "cloud" not in scene:
             raise Unusable("cloud: not given")
         cloud, colors = self._cloud(scene["cloud"])
