@@ -1,4 +1,4 @@
-"""Streams of a run as flags of `predict`."""
+"""Streams of a run as flags of `predict`, and arguments in the wrong order."""
 
 import json
 from pathlib import Path
@@ -75,3 +75,17 @@ def test_the_streams_of_a_run(run, tmp_path) -> None:
     assert streams_of(["predict"]) == streams_of(["eval", "run", "--x"]) == streams_of(["predict", "run", "a"]) == ()
     clouds = point_runs.run_of(tmp_path / "clouds", point_runs.predictor_of())
     assert parts_of(RunFolder(clouds)) == ("cloud", "cameras", "rgb", "root")
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        (["predict", "new.mp4", "RUN"], "predict RUN new.mp4"),
+        (["predict", "new.mp4", "my own.mp4", "RUN", "--top", "2"], "predict RUN new.mp4 'my own.mp4'"),
+        (["explain", "new.mp4", "RUN"], "explain RUN new.mp4"),
+        (["finetune", "new.csv", "RUN", "--out", "runs/mine"], "finetune RUN new.csv"),
+    ],
+)
+def test_arguments_in_the_wrong_order_are_said_in_the_right_one(run, monkeypatch, typed, meant) -> None:
+    said = str(call(monkeypatch, *(run if word == "RUN" else word for word in typed))).replace(str(run), "RUN")
+    assert said == f"error: {typed[1]} is not a run folder, but RUN is; did you mean: sparsefuse {meant}"

@@ -18,6 +18,7 @@ from jsonargparse import ActionConfigFile, ArgumentParser, set_parsing_settings 
 from sparsefuse.cli.argv import on_top, spelled_out
 from sparsefuse.cli.complaint import complaint
 from sparsefuse.cli.help import HelpFormatter
+from sparsefuse.cli.order import check_order
 from sparsefuse.cli.streams import as_pairs, streams_of
 from sparsefuse.cli.verbs import GRIDS, GROUPS, GUIDES, LIMITED, MANY, POSITIONAL, VERBS, WITH_CONFIG
 from sparsefuse.config import Config, read_tree, with_recipe
@@ -41,6 +42,7 @@ def main() -> None:
     try:
         argv = spelled_out(sys.argv[1:], WITH_CONFIG)
         verb, arguments = _parsed([*argv])
+        check_order(verb, arguments)
         if verb in LIMITED:
             _limit(arguments)
         with in_use(arguments["out"]) if verb in GRIDS else nullcontext():
