@@ -7,6 +7,7 @@ import numpy as np
 
 from sparsefuse.files.declared import OPTION, beyond
 from sparsefuse.files.skipped import Unusable, one_file
+from sparsefuse.media.netpbm import MAGIC, read_netpbm
 from sparsefuse.media.open import check_on_disk, import_av
 from sparsefuse.media.orientation import orientation
 
@@ -23,8 +24,6 @@ _CODECS = {
     b"MM\0*": "tiff",
     b"RIFF": "webp",
     b"BM": "bmp",
-    b"P5": "pgm",
-    b"P6": "ppm",
 }
 """first bytes -> decoder: the name of a file may lie"""
 _GRAY = {"gray": "u1", "ya8": "u1", "gray16le": "<u2", "gray16be": ">u2", "ya16le": "<u2", "ya16be": ">u2"}
@@ -43,6 +42,8 @@ class Still(NamedTuple):
     """(256, 3) uint8 red, green, blue of each number"""
     exact: bool = True
     """whether values are as they were written; JPEG and lossy WebP change them"""
+    most: int = 0
+    """the largest value it could hold; 0 = all of its bits"""
 
 
 def read_still(path: Path) -> Still:
@@ -52,6 +53,9 @@ def read_still(path: Path) -> Still:
     if size > LARGEST:
         raise Unusable(f"{path}: has {size / 1e9:.3g} GB, a picture has {LARGEST / 1e9:.3g} at most")
     content = path.read_bytes()
+    if content[:2] in MAGIC:
+        values, most = read_netpbm(content, path)
+        return Still(values, most.bit_length(), most=most)
     codec = next((name for begin, name in _CODECS.items() if content.startswith(begin)), None)
     if codec is None:
         raise Unusable(f"{path}: is no picture that is known here; expected {', '.join(sorted(STILLS))}")

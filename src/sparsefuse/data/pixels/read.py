@@ -152,10 +152,15 @@ def _shares(still: Still, name: str) -> Tensor:
             )
         return x
     low, high = int(values.min()), int(values.max())
-    most = 1 if values.dtype.kind == "b" else 2**still.bits - 1 if still.bits <= 16 else 255
+    most = 1 if values.dtype.kind == "b" else _most(still) if values.dtype.kind == "u" and still.bits <= 16 else 255
     if low < 0 or high > most:
         raise Unusable(f"{name}: holds values from {low} to {high}, expected 0 to {most}")
     return torch.from_numpy(values.astype(np.float32) / np.float32(most))
+
+
+def _most(still: Still) -> int:
+    """The largest value that it could hold."""
+    return still.most or 2**still.bits - 1
 
 
 def _depth(still: Still, stream: PictureStream, name: str) -> Tensor:
@@ -189,7 +194,7 @@ def _normal(still: Still, stream: PictureStream, name: str) -> Tensor:
     if values.dtype.kind == "f":
         x = _finite(values, name)
     elif values.dtype.kind == "u" and still.bits <= 16:
-        x = torch.from_numpy(values.astype(np.float32) / np.float32((2**still.bits - 1) / 2) - 1)
+        x = torch.from_numpy(values.astype(np.float32) / np.float32(_most(still) / 2) - 1)
     else:
         raise Unusable(f"{name}: holds {values.dtype}, expected normals as 8 or 16 bits, or floats from -1 to 1")
     return unit(x)
