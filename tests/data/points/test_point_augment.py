@@ -22,13 +22,21 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> CloudScene:
     return load_clouds(tiny_points.config(manifest)).splits["train"][0]
 
 
+NONE = torch.zeros(0, dtype=torch.bool)
+
+
 def seeded(seed: int) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
 @pytest.mark.parametrize(
     "change",
-    [flipped, lambda s: turned(s, 0.7), lambda s: scaled(s, 1.3), lambda s: turned(flipped(scaled(s, 0.8)), -2)],
+    [
+        flipped,
+        lambda s: turned(s, 0.7),
+        lambda s: scaled(s, 1.3, NONE),
+        lambda s: turned(flipped(scaled(s, 0.8, NONE)), -2),
+    ],
 )
 def test_points_stay_in_their_boxes_and_on_their_pixels(scene: CloudScene, change) -> None:
     done = change(scene)
@@ -52,7 +60,15 @@ def test_a_box_turns_with_its_scene_by_hand(scene: CloudScene) -> None:
     one = scene._replace(boxes=torch.tensor([[1.0, 2, 3, 4, 5, 6, 0.3]]), labels=torch.tensor([0]))
     assert turned(one, math.pi / 2).boxes[0].tolist() == pytest.approx([-2, 1, 3, 4, 5, 6, 0.3 + math.pi / 2], abs=1e-5)
     assert flipped(one).boxes[0].tolist() == pytest.approx([-1, 2, 3, 4, 5, 6, math.pi - 0.3], abs=1e-5)
-    assert scaled(one, 2).boxes[0].tolist() == pytest.approx([2, 4, 6, 8, 10, 12, 0.3], abs=1e-5)
+    assert scaled(one, 2, NONE).boxes[0].tolist() == pytest.approx([2, 4, 6, 8, 10, 12, 0.3], abs=1e-5)
+
+
+def test_heights_grow_with_their_points_and_colours_do_not(scene: CloudScene) -> None:
+    one = scene._replace(x=torch.cat([torch.full((len(scene.xyz), 3), 0.5), scene.xyz[:, 2:]], 1))  # the floor is at 0
+    grown = augment(one, Points(scale=(2.0, 2.0), channels=["color", "height"]), seeded(0))
+    assert torch.equal(grown.xyz, 2 * one.xyz)
+    assert torch.equal(grown.x[:, 3], 2 * one.xyz[:, 2])
+    assert torch.equal(grown.x[:, :3], one.x[:, :3])
 
 
 def test_changes_never_compound(scene: CloudScene) -> None:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from sparsefuse.config_points import Points
+from sparsefuse.data.points.sample import lengths_in
 from sparsefuse.data.points.scenes import CloudScene
 
 
@@ -33,7 +34,7 @@ def augment(scene: CloudScene, points: Points, generator: torch.Generator, *, dr
     if points.rotate:
         scene = turned(scene, math.radians(_draw(generator, -points.rotate, points.rotate)))
     if points.scale != (1.0, 1.0):
-        scene = scaled(scene, _draw(generator, *points.scale))
+        scene = scaled(scene, _draw(generator, *points.scale), lengths_in(points.channels))
     if points.jitter:
         noise = torch.randn(scene.xyz.shape, generator=generator)
         scene = scene._replace(xyz=scene.xyz + points.jitter * noise)
@@ -58,11 +59,11 @@ def turned(scene: CloudScene, angle: float) -> CloudScene:
     return _moved(scene._replace(boxes=boxes), turn)
 
 
-def scaled(scene: CloudScene, factor: float) -> CloudScene:
-    """All lengths from 0 times the factor."""
+def scaled(scene: CloudScene, factor: float, lengths: Tensor) -> CloudScene:
+    """All lengths from 0 times the factor. `lengths` (F) bool: which of the points' channels are some."""
     scale = torch.diag(torch.tensor([factor, factor, factor, 1.0]))
     boxes = scene.boxes * torch.tensor([factor] * 6 + [1.0])
-    return _moved(scene._replace(boxes=boxes), scale)
+    return _moved(scene._replace(boxes=boxes, x=torch.where(lengths, scene.x * factor, scene.x)), scale)
 
 
 def without_pictures(scene: CloudScene) -> CloudScene:

@@ -27,6 +27,7 @@ from sparsefuse.files.skipped import Unusable, one_file
 from sparsefuse.layers.points.nouns import Camera
 
 COLOR = PictureStream("color")
+_WIDTHS: dict[Channel, int] = {"height": 1, "color": 3}
 LOW = 0.01
 """share of the points below which the floor is (as VoteNet takes it)"""
 
@@ -137,4 +138,9 @@ def channels_of(cloud: Read, channels: list[Channel]) -> Tensor:
 
 def num_channels(channels: list[Channel]) -> int:
     """F."""
-    return sum({"height": 1, "color": 3}[name] for name in channels)
+    return sum(_WIDTHS[name] for name in channels)
+
+
+def lengths_in(channels: list[Channel]) -> Tensor:
+    """(F) bool: which of the channels are metres, and grow with the scene."""
+    return torch.tensor([name == "height" for name in channels for _ in range(_WIDTHS[name])], dtype=torch.bool)
