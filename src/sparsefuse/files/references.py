@@ -12,6 +12,8 @@ IMAGES = frozenset({".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp"})
 TEXTS = frozenset({".txt", ".srt", ".vtt"})
 MEDIA = VIDEO | AUDIO | IMAGES | TEXTS
 """Files that features are extracted from."""
+SCENES = frozenset({".tif", ".tiff", ".pgm", ".ppm", ".ply", ".json"})
+"""Files of scenes, of pictures or points, besides those above."""
 REFUSED = frozenset({".pkl", ".pickle", ".p", ".pt", ".pth", ".joblib"})
 """Pickles, which can run code when opened."""
 FILES = FEATURES | MEDIA | REFUSED
@@ -23,7 +25,7 @@ def split_ref(ref: str) -> tuple[str, str]:
     Files and folders may have a # in their names: the key begins after the first suffix of a known kind.
     """
     for end in [*(match.start() for match in re.finditer("#", ref)), len(ref)]:
-        if _suffix(ref[:end]) in FILES:
+        if _suffix(ref[:end]) in FILES | SCENES:
             return ref[:end], ref[end + 1 :]
     name, _, key = ref.partition("#")
     return name, key
