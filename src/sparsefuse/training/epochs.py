@@ -65,6 +65,11 @@ def fit(
         valid = run.valid_scores()
         loss = demand_finite(valid.get("loss", train_loss), epoch, spec.lr)
         name = score_of(spec.best)
+        if valid and name not in valid:
+            raise ValueError(
+                f"train.best is {name}, and what is known of the validation split gives no such score; it gives "
+                f"{', '.join(valid):.200}: choose one of these, such as loss"
+            )
         recent = [*at.recent, loss if name == "loss" else valid[name]][-spec.best_over :]
         at, score = replace(at, recent=recent), fmean(recent)
         if not at.best_epoch or better(spec.best, score, at.best_score):

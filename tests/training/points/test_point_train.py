@@ -68,6 +68,16 @@ def test_points_alone_have_no_scores_of_pictures(manifest: Path, tmp_path: Path)
     assert folder.read(PointFacts).frames == 0
 
 
+def test_test_scenes_without_boxes_have_no_precision_and_end_no_run(tmp_path: Path) -> None:
+    manifest = tiny_points.write_clouds(tmp_path, (4, 1, 1))
+    for name in ("test0", "valid0"):
+        (tmp_path / f"boxes/{name}.json").write_text("[]")
+    result = run(manifest, tmp_path / "run", train={"epochs": 1}).read(Result)
+    assert result.test.keys() == {"loss"}
+    with pytest.raises(ValueError, match=r"train\.best is map25, .* no such score; it gives loss"):
+        run(manifest, tmp_path / "other", train={"epochs": 1, "best": "map25"})
+
+
 EVERYTHING = {
     "points": {"flip": 0.5, "rotate": 30.0, "scale": [0.9, 1.1], "jitter": 0.01, "channels": ["height"]},
     "data": {"modality_dropout": 0.3},

@@ -151,6 +151,8 @@ class PixelRun:
         far = distances_of(self.scenes.outputs, self.rank.device) if self.truth.task == "translate" else None
         found, main = self._score("test", each=True, distances=far), self.truth.main
         scores = dict(found.scores)
+        if main not in scores:  # nothing is known of any pixel
+            return found
         if len(self.model.reads) > 1:
             for name in self.model.reads:
                 scores[f"{main}_without_{name}"] = self._score("test", without(name)).scores[main]

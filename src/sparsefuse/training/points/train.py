@@ -128,7 +128,7 @@ class PointRun:
         """Those of the test split; also with fewer pictures, where the method reads any."""
         found = self._score("test", each=True)
         scores = dict(found.scores)
-        if self.model.reads_pictures:
+        if self.model.reads_pictures and "map25" in scores:  # some test scene has a box
             for frames in range(self.scenes.frames):
                 name = f"map25_with_{frames}" if frames else "map25_without_pictures"
                 scores[name] = self._score("test", partial(with_frames, count=frames)).scores["map25"]
