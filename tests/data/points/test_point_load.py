@@ -11,6 +11,7 @@ import tiny_points
 from pngs import write_png
 from sparsefuse.data.points.batches import collate
 from sparsefuse.data.points.load import load_clouds
+from sparsefuse.data.points.read import as_cameras
 from sparsefuse.files.skipped import Unusable
 
 
@@ -81,6 +82,8 @@ def test_frames_are_the_first_pictures(manifest: Path) -> None:
         ([{"class": "crate", "centre": [0, 2], "size": [1, 1, 1]}], r"has centre \[0, 2\], expected 3 finite numbers"),
         ([{"class": "crate", "centre": [0, 2, float("nan")], "size": [1, 1, 1]}], "expected 3 finite numbers"),
         ([{"class": "crate", "centre": [0, 2, 0], "size": [1, 1, 1], "yaw": "left"}], "has yaw left, expected radians"),
+        ([{"class": "crate", "centre": [0, 2, 0], "size": [1, 1, 1], "yaw": 90}], "has yaw 90, expected radians"),
+        ([{"class": "crate", "centre": [0, 2, 0], "size": [1, 1, 1], "yaw": 10**400}], "expected radians"),
         ([{"class": "", "centre": [0, 2, 0], "size": [1, 1, 1]}], "box 1 has class , expected a name"),
         ([{"class": "lamp", "centre": [0, 2, 0], "size": [1, 1, 1]}], "unknown class of a box 'lamp'.*points.classes"),
         ({"class": "crate"}, "holds an object, expected a list of boxes"),
@@ -102,6 +105,7 @@ def test_boxes_that_cannot_be_are_named_and_the_rest_goes_on(manifest: Path, cha
         ({"xyz": np.zeros((0, 3))}, "has no point"),
         ({"xyz": np.array([[0, 1, np.nan], [0, 1, 2]])}, "of 2 points 1 are NaN or infinite"),
         ({"xyz": np.full((4, 3), 1e30)}, "expected metres"),
+        ({"xyz": np.full((4, 3), 500_000.01)}, "take one place of the scene off points, boxes and poses"),
         ({"xyz": np.zeros((9, 2))}, r"xyz has shape \(9, 2\), expected \(points, 3\)"),
         ({"points": np.zeros((9, 3))}, "xyz"),
         (None, "file not found"),
@@ -146,6 +150,27 @@ def test_a_picture_that_cannot_be_used_costs_that_picture_alone(manifest: Path) 
     assert "expected rows of focal lengths" in reasons["train3"]
     assert "expected camera to world" in reasons["train4"]
     assert "is not JSON" in reasons["train5"]
+
+
+@pytest.mark.parametrize(
+    ("change_to", "message"),
+    [
+        ({"K": [[1e300, 0, 8], [0, 1e300, 8], [0, 0, 1]]}, "expected rows of focal lengths"),
+        ({"pose": [[-1.0, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]}, "whose turn mirrors"),
+        ({"pose": [[1.0, 0, 0, 500_000], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]}, "expected metres"),
+    ],
+)
+def test_cameras_that_no_picture_has_are_named(change_to: dict, message: str) -> None:
+    usual = {"picture": "a.png", "size": [16, 16], "K": tiny_points.K.tolist(), "pose": tiny_points.pose(0).tolist()}
+    assert len(as_cameras([usual])) == 1
+    with pytest.raises(Unusable, match=f"camera 1 .*{message}"):
+        as_cameras([usual | change_to])
+
+
+def test_a_mark_of_byte_order_is_no_part_of_json(manifest: Path) -> None:
+    path = manifest.parent / "boxes/train0.json"
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    assert not load_clouds(tiny_points.config(manifest)).skips
 
 
 def test_a_scene_has_all_its_boxes_however_many(manifest: Path) -> None:

@@ -23,6 +23,10 @@ MOST_BYTES = 64 * 2**20
 """of a JSON file"""
 FAR = 1e5
 """metres from the middle of the world beyond which nothing is"""
+MOST_YAW = 4 * math.pi
+"""more than two turns are rather degrees"""
+MOST_FOCAL = 1e9
+"""pixels in a camera's K"""
 
 
 class Points(NamedTuple):
@@ -87,7 +91,8 @@ def as_points(xyz: np.ndarray, rgb: np.ndarray | None, name: str = "the cloud", 
     if bad.any():
         raise Unusable(f"{name}: of {len(xyz):,} points {int(bad.sum()):,} are NaN or infinite; leave them out")
     if np.abs(xyz).max() > FAR:
-        raise Unusable(f"{name}: has points {np.abs(xyz).max():.3g} from 0; expected metres, {FAR:g} at most")
+        raise Unusable(f"{name}: has points {np.abs(xyz).max():.3g} from 0; expected metres, {FAR:g} at most: take one "
+                       "place of the scene off points, boxes and poses, or float32 loses centimetres")  # fmt: skip
     if not color:
         return Points(xyz, None)
     if rgb is None:
@@ -127,8 +132,10 @@ def _box(value: Any, place: str) -> Box:
     place = f"{place} ({shown(label)})"
     centre, size = (_numbers(value, part, (3,), place) for part in ("centre", "size"))
     yaw = value.get("yaw", 0.0)
-    if isinstance(yaw, bool) or not isinstance(yaw, (int, float)) or not math.isfinite(yaw):
-        raise Unusable(f"{place} has yaw {shown(yaw)}, expected radians")
+    if isinstance(yaw, bool) or not isinstance(yaw, (int, float)) or not abs(yaw) <= MOST_YAW:  # NaN is not, either
+        raise Unusable(
+            f"{place} has yaw {shown(yaw)}, expected radians, {MOST_YAW:.4g} at most; a turn of 90 degrees is 1.5708"
+        )
     if size.min() <= 0:
         raise Unusable(f"{place} has size {size.tolist()}, expected lengths above 0, in metres")
     if max(np.abs(centre).max(), size.max()) > FAR:
@@ -160,11 +167,16 @@ def _camera(value: Any, place: str) -> PictureCamera:
     if size.min() < 1 or size.max() > 100_000 or (size != size.round()).any():
         raise Unusable(f"{place} has size {size.tolist()}, expected rows and columns")
     K, pose = _numbers(value, "K", (3, 3), place), _numbers(value, "pose", (4, 4), place)
-    if abs(np.linalg.det(K)) < 1e-9 or (K[2] != (0, 0, 1)).any():
+    if np.abs(K).max() > MOST_FOCAL or abs(np.linalg.det(K)) < 1e-9 or (K[2] != (0, 0, 1)).any():
         raise Unusable(f"{place} has K {K.tolist()}, expected rows of focal lengths and middle, then 0, 0, 1")
     turn = pose[:3, :3]
     if (pose[3] != (0, 0, 0, 1)).any() or np.abs(turn @ turn.T - np.eye(3)).max() > 1e-2:
         raise Unusable(f"{place} has pose {pose.tolist()}, expected camera to world: a turn, a place, then 0, 0, 0, 1")
+    if np.linalg.det(turn) < 0:
+        raise Unusable(f"{place} has pose {pose.tolist()}, whose turn mirrors; expected right, down and forward, of "
+                       "which one points the other way")  # fmt: skip
+    if np.abs(pose[:3, 3]).max() > FAR:
+        raise Unusable(f"{place} stands at {pose[:3, 3].tolist()}, expected metres, {FAR:g} at most")
     return PictureCamera(picture, (int(size[0]), int(size[1])), K.astype(np.float32), pose.astype(np.float32))
 
 
@@ -191,7 +203,7 @@ def _read(ref: str, root: Path) -> Any:
         raise Unusable(f"{ref}: has {path.stat().st_size / 1e6:,.0f} MB, expected {MOST_BYTES / 1e6:,.0f} at most")
     with one_file(ref):
         try:
-            return json.loads(path.read_text(encoding="utf-8"))
+            return json.loads(path.read_text(encoding="utf-8-sig"))
         except (ValueError, RecursionError) as error:
             raise Unusable(f"{ref}: is not JSON ({said(error)})") from error
 
