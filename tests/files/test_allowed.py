@@ -18,6 +18,7 @@ from sparsefuse.features.extract import extract
 from sparsefuse.files.allowed import allow_only, allowed, check_named, lies_below
 from sparsefuse.files.skipped import Unusable
 from sparsefuse.inference.predictor import load
+from sparsefuse.media.fetch import check_allowed
 from sparsefuse.training.train import train
 from tiny import config, write_set
 
@@ -71,6 +72,13 @@ def test_an_absolute_path_is_refused_and_others_are_counted(folder: Path):
     outside = str(folder.parent / "out.npy")
     with pytest.raises(ValueError, match=r"names .*out\.npy \(and 1 more\), which"):
         read_manifest(manifest(folder, outside, "x.npy", "../out.npy"))
+
+
+@pytest.mark.parametrize("name", ["link.npy", "link.npy#k"])
+def test_what_links_lead_to_counts_with_a_key_too(folder: Path, name: str):
+    check_allowed(str(folder / "x.npy#k"), [str(folder)])
+    with pytest.raises(Unusable, match="reads no other folder"):
+        check_allowed(str(folder / name), [str(folder)])
 
 
 def test_a_file_that_is_not_there_costs_its_clip_as_ever(folder: Path):

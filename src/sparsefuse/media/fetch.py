@@ -12,6 +12,7 @@ from typing import Any
 
 from sparsefuse.extras import need
 from sparsefuse.files.allowed import lies_below
+from sparsefuse.files.references import split_ref
 from sparsefuse.files.skipped import Unusable
 from sparsefuse.media.request import MediaLimits
 
@@ -35,7 +36,7 @@ def check_allowed(source: str, roots: Sequence[str] | None) -> None:
         return
     if is_url(source):
         raise Unusable(f"{source[:200]}: is a URL, which --offline does not fetch")
-    if not lies_below(Path(source), roots):
+    if not all(lies_below(Path(file), roots) for file in (source, split_ref(source)[0])):  # a link, with a key or not
         folders = " or ".join(roots)
         raise Unusable(f"{source[:200]}: does not lie in {folders}; --offline reads no other folder, add it by --roots")
 

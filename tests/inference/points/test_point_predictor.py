@@ -75,6 +75,30 @@ def test_a_model_of_points_alone_reads_no_picture():
     assert same(found, predictor.predict({"cloud": values[:, :3]}))
 
 
+def test_columns_beside_the_places_may_be_other_than_colors():
+    predictor, values = predictor_of(), cloud()
+    normals = np.concatenate([values[:, :3], values[:, 3:] - 0.9], 1)
+    assert same(predictor.predict({"cloud": normals}), predictor.predict({"cloud": values[:, :3]}))
+    with pytest.raises(Unusable, match="rgb is from"):
+        predictor_of(channels=["color"]).predict({"cloud": normals})
+
+
+@pytest.mark.parametrize("line", [
+    {"cloud": "in/cloud/a.npz", "cameras": "in/cameras/a.json", "root": ".."},
+    {"cloud": "in/cloud/a.npz", "cameras": "in/cameras/a.json", "root": "/", "rgb": ["in/rgb/a.png"]},
+    {"cloud": "in/cloud/a.npz", "cameras": "in/cameras/away.json"},
+])  # fmt: skip
+def test_offline_reads_no_picture_that_lies_elsewhere(tmp_path, monkeypatch, line, capsys):
+    scenes_in(tmp_path / "here/in")
+    (tmp_path / "here/in/cameras/away.json").write_text(json.dumps([camera("../../away.png")]))
+    run = run_of(tmp_path / "run", predictor_of())
+    monkeypatch.chdir(tmp_path / "here")
+    for text, refused in ((line, 1), ({"cloud": "in/cloud/a.npz", "cameras": "in/cameras/a.json"}, 0)):
+        monkeypatch.setattr(sys, "stdin", io.StringIO(json.dumps(text) + "\n"))
+        assert show_any(run, [Path("-")], top=1, as_json=False, roots=[], device="cpu") == refused
+        assert ("--offline reads no other folder" in capsys.readouterr().out) == bool(refused)
+
+
 @pytest.mark.parametrize(
     ("scene", "why"),
     [

@@ -123,7 +123,11 @@ class PointPredictor:
         if not isinstance(cloud, str | Path):
             values = _array(cloud, "cloud")
             wide = values.ndim == 2 and values.shape[1] >= 6
-            read = as_points(values[:, :3] if wide else values, values[:, 3:6] if wide else None, color=color or wide)
+            places, colors = (values[:, :3], values[:, 3:6]) if wide else (values, None)
+            read = as_points(places, colors, color=color)
+            if wide and not color:  # for drawing alone
+                with contextlib.suppress(Unusable):
+                    read = as_points(places, colors, color=True)
         else:
             ref = str(cloud)
             with one_file(ref):
@@ -139,7 +143,7 @@ class PointPredictor:
             lost = [Unusable("rgb: has no cameras, so its pictures show nothing; give cameras")] if given else []
             return Pictures([], [], lost if self.reads_pictures else [])
         if given is None and isinstance(cameras, str | Path):
-            root = Path(scene["root"]) if scene.get("root") else _root_of(Path(cameras))
+            root = Path(scene["root"]) if scene.get("root") else root_of(Path(cameras))
             return self.reader(root).pictures(str(Path(cameras).absolute()))
         found = Pictures([], [], [])
         try:
@@ -181,7 +185,7 @@ def _array(values: Any, name: str) -> np.ndarray:
         raise Unusable(f"{name}: {type(values).__name__} is no array of numbers ({said(error)})") from error
 
 
-def _root_of(cameras: Path) -> Path:
+def root_of(cameras: Path) -> Path:
     """Where the pictures are that a file of cameras names: beside it, or as in generated rooms one folder up."""
     here = cameras.absolute().parent
     try:

@@ -2,17 +2,18 @@
 
 import json
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from sparsefuse.config import Config
+from sparsefuse.data.points.read import read_cameras
 from sparsefuse.files.skipped import Skip, Unusable, write_skipped
 from sparsefuse.files.whole import replacing
 from sparsefuse.inference.pixels.written import file_name
 from sparsefuse.inference.points.detections import LEAST, Detections
 from sparsefuse.inference.points.inputs import Named, named_scenes
-from sparsefuse.inference.points.predictor import PointPredictor, load_points
+from sparsefuse.inference.points.predictor import PointPredictor, load_points, root_of
 from sparsefuse.media.fetch import check_allowed
 from sparsefuse.report.points.drawn import SURE
 from sparsefuse.runs.folder import SKIPPED, RunFolder
@@ -81,16 +82,32 @@ def write_boxes(
 
 
 def _forbidden(named: Named, roots: Sequence[Path] | None) -> Unusable | None:
-    """Why a file that a table names must not be read, with --offline."""
-    if roots is None or named.named_in is None or isinstance(named.scene, Unusable):
+    """Why a file that a table, or a file of cameras, names must not be read, with --offline."""
+    if roots is None or isinstance(named.scene, Unusable):
         return None
-    parts = named.scene
+    parts, below = named.scene, [str(root) for root in (named.named_in, *roots) if root is not None]
     try:
-        for path in (*(parts[part] for part in ("cloud", "cameras") if part in parts), *parts.get("rgb", [])):
-            check_allowed(str(path), [str(root) for root in (named.named_in, *roots)])
+        if named.named_in is not None:
+            own = [Path(parts[part]) for part in ("cloud", "cameras", "root") if parts.get(part)]
+            for path in (*own, *(Path(parts.get("root", "")) / picture for picture in parts.get("rgb", []))):
+                check_allowed(str(path), below)
+        if pictures := _pictures_in(parts):
+            root = Path(parts["root"]) if parts.get("root") else root_of(Path(parts["cameras"]))
+            for picture in pictures:  # who calls names the folder, too
+                check_allowed(str(root / picture), below if named.named_in is not None else [*below, str(root)])
     except Unusable as error:
         return error
     return None
+
+
+def _pictures_in(parts: Mapping[str, Any]) -> list[str]:
+    """Those that a file of cameras names, where no others take their place; none of one that cannot be read."""
+    if parts.get("rgb") is not None or not parts.get("cameras"):
+        return []
+    try:
+        return [camera.picture for camera in read_cameras(str(parts["cameras"]), Path())]
+    except Unusable:
+        return []
 
 
 def _text(written: Written, top: int) -> str:
