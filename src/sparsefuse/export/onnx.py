@@ -31,6 +31,7 @@ def need_onnx() -> None:
 def write_onnx(program: Traceable, path: Path) -> None:
     """Writes the program as one file, weights inside. Raises ImportError without the extra, ValueError if the method
     cannot be traced."""
+    import onnxscript.optimizer
     import torch.onnx
 
     graph = traced(program)
@@ -42,8 +43,11 @@ def write_onnx(program: Traceable, path: Path) -> None:
             output_names=program.output_names,
             opset_version=OPSET,
             verbose=False,
+            optimize=False,
         )
-    assert exported is not None
+        assert exported is not None
+        # its own does the same twice: 15 s of a minute, for a graph that is no faster
+        onnxscript.optimizer.optimize(exported.model, num_iterations=1)
     save(tidied(exported.model_proto, program), path)
 
 
