@@ -189,7 +189,7 @@ def test_a_run_that_is_named_is_kept_and_not_trained_again(tmp_path: Path) -> No
     assert len(list((tmp_path / "run" / "data").iterdir())) == 1, "its data were not written again"
     with pytest.raises(ValueError, match=r"was started with data\.manifest"):
         quick(epochs=1).fit(clips(18, seed=1), out=tmp_path / "run")
-    with pytest.raises(ValueError, match=r"was started with train\.lr=0.02, not 0.01"):
+    with pytest.raises(ValueError, match=r"was started with lr=0.02, not 0.01"):
         quick(epochs=1, lr=0.01).fit(data, out=tmp_path / "run")
 
 
@@ -360,7 +360,7 @@ def test_what_does_not_go_together_is_an_error_of_fit(arguments: dict[str, Any],
 
 
 def test_a_wrong_value_names_the_argument() -> None:
-    with pytest.raises(ValueError, match=r"train.epochs is a text; expected a whole number"):
+    with pytest.raises(ValueError, match=r"^epochs is a text; expected a whole number"):
         quick(epochs="many").fit(clips(9))
     with pytest.raises(ValueError, match="unknown task 'clas'; did you mean 'class'"):
         quick(task="clas").fit(clips(9))
@@ -620,3 +620,46 @@ def test_progress_is_shown_where_somebody_sees_it(monkeypatch: pytest.MonkeyPatc
     assert "1/1" in told()
     assert told(verbose=0) == ""
     assert told(verbose=False) == ""
+
+
+def test_data_in_the_place_of_the_method_are_told_where_they_go(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "films").mkdir()
+    (tmp_path / "sft").mkdir()
+    for make in (Classifier, lambda method: Classifier().set_params(method=method)):
+        with pytest.raises(ValueError, match=r"method is 'films', a folder; .* Classifier\(\)\.fit\('films'\)$"):
+            make("films")
+        with pytest.raises(ValueError, match=r"method is 'clips.csv', the name of a table; .*fit\('clips.csv'\)$"):
+            make("clips.csv")
+        with pytest.raises(TypeError, match=r"method is DataFrame; expected the name .* Classifier\(\)\.fit\(X, y\)$"):
+            make(frame(3))
+        assert make("sft").method == "sft"
+
+
+def test_a_leak_is_told_in_words_of_python_and_may_be_let_pass(caplog: pytest.LogCaptureFixture) -> None:
+    data = {**clips(18), "split": ["train"] * 15 + ["valid"] * 3}
+    data["rgb"][17] = data["rgb"][0]
+    with pytest.raises(ValueError, match=r"^leak-content: rgb: .*use Classifier\(split=\{\"by\": \"group\"\}\), or "
+                       r"take one of them out, or use Classifier\(leaks=\"warn\"\)$"):  # fmt: skip
+        quick(epochs=1).fit(data)
+    clf = quick(epochs=1, leaks="warn").fit(data)
+    assert "leak-content: rgb: 2 samples" in caplog.text
+    assert any("scores may be too good: leak-content" in text for text in RunFolder(clf.run_).read(Result).warnings)
+
+
+@pytest.mark.parametrize(
+    ("configuration", "python"),
+    [
+        ("lower train.lr (now 0.1)", "lower lr (now 0.1)"),
+        ("set data.task=class", 'use Classifier(task="class")'),
+        ("run was started with options.sft.keep=2, not 3", "run was started with keep=2, not 3"),
+        ("configuration: data.leaks: unknown leaks 'wrn'", "leaks: unknown leaks 'wrn'"),
+        ("/home/data.label/train.lr.csv: no clip", "/home/data.label/train.lr.csv: no clip"),
+        ("was started with data.manifest='a'", "was started with data.manifest='a'"),
+        ("data.split.k is 9", "split.k is 9"),
+    ],
+)
+def test_errors_of_a_configuration_are_put_in_words_of_python(configuration: str, python: str) -> None:
+    from sparsefuse.arguments import in_python
+
+    assert in_python(configuration) == python

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, cast, get_args
 
 import numpy as np
 
-from sparsefuse.arguments import OWN, SETTINGS
+from sparsefuse.arguments import AUTO, OWN, SETTINGS, check_is_no_data, words_of_python
 from sparsefuse.config import AnyTask, Config, Split, Task, Usual
 from sparsefuse.data.columns import (
     ROW,
@@ -53,7 +53,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-AUTO = "auto"
 VALID = 0.15
 """share of the clips that validates, if nobody says which do"""
 
@@ -144,7 +143,7 @@ class Classifier:
         """
         self._check_method()
         vars(self).pop("_remove", lambda: None)()
-        with silence(not self._shown):
+        with silence(not self._shown), words_of_python():
             return self._fit(X, y, label, valid, group, Path(out) if out else self._temporary(), jobs)
 
     def _fit(
@@ -494,7 +493,9 @@ class Classifier:
             )
 
     def _check_names(self) -> None:
-        """Raises ValueError, with the nearest match, for an argument that is no setting and no method's option."""
+        """Raises ValueError, with the nearest match, for an argument that is no setting and no method's option, and for
+        data in the place of the method."""
+        check_is_no_data(self.method)
         options = [name for name in self._options if name not in SETTINGS]
         if options and not str(self.method).endswith(".py"):
             known = {name for method in methods() for name in option_names(method)} | SETTINGS.keys()
