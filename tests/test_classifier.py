@@ -229,7 +229,7 @@ def test_sentences_are_a_stream() -> None:
     assert clf.predict(["this is lovely", "awful"]).tolist() == ["good", "bad"]
     assert clf.explain("lovely").prediction.label == "good"
     assert clf.predict("awful").tolist() == ["bad"]
-    with pytest.raises(FileNotFoundError, match=r"manifest .*awful\.csv not found"):
+    with pytest.raises(FileNotFoundError, match=r"there is no file or folder 'awful\.csv'"):
         clf.predict("awful.csv")
     table = pd.DataFrame({"said": said, "rgb": [np.ones((2, 3))] * 30, "label": label})
     mixed = quick(epochs=1).fit(table)
@@ -301,9 +301,9 @@ WRONG = {
     "no label": ({"x": [np.ones((2, 3))], "lable": ["a"]}, {}, "column 'label'; did you mean 'lable'.*by label="),
     "no group": (clips(6) | {"persona": list("aabbcc")}, {"group": "person"}, "'person'; did you mean 'persona'"),
     "no y": (np.ones((4, 2, 3)), {}, "requires y to be passed, but the target y is None"),
-    "y too short": (np.ones((4, 2, 3)), {"y": [1, 2]}, "X has 4 clips, label 2 labels; expected as many"),
-    "nan": ({"x": [np.full((2, 3), np.nan)], "label": ["a"]}, {}, "'x' of clip 0: 6 of 6 values are NaN"),
-    "one class": ({**clips(9), "label": ["a"] * 9}, {}, "all 8 training labels are 'a'; expected at least two classes"),
+    "y too short": (np.ones((4, 2, 3)), {"y": [1, 2]}, "X has 4 clips, but y has 2 labels; expected one label a"),
+    "nan": ({"x": [np.full((2, 3), np.nan)], "label": ["a"]}, {}, "'x' of clip 0: all 6 values are NaN; give None"),
+    "one class": ({**clips(9), "label": ["a"] * 9}, {}, "all 8 training labels are 'a', those of clips held out"),
     "a missing label": ({**clips(2), "label": ["a", None]}, {}, "'label' of clip 1 is missing"),
     "valid lacks a column": (
         clips(6), {"valid": {"rgb": [np.ones((2, 5))], "label": ["clap"]}}, "valid: unknown column 'sound'",
@@ -325,8 +325,24 @@ def test_nothing_works_before_fit(what: str) -> None:
 
 
 def test_another_width_is_an_error(fitted: Classifier) -> None:
-    with pytest.raises(ValueError, match="rgb: X has 4 features, but Classifier is expecting 5 features"):
+    with pytest.raises(ValueError, match=r"rgb: X has 4 features, but Classifier is expecting 5 features .*\(N, 4\)$"):
         fitted.predict({"rgb": [np.ones((2, 4))], "sound": [np.ones((2, 4))]})
+    with pytest.raises(
+        ValueError, match=r"this one \(N, 1\)\. A vector is N tokens of one feature; .* give x\[None\]$"
+    ):
+        fitted.predict({"rgb": [np.ones(5)], "sound": [np.ones((2, 4))]})
+    two = pd.DataFrame({"verb": ["a", "b"], "noun": ["c", "d"]})
+    with pytest.raises(ValueError, match="X has 3 clips, but column 'verb' of y has 2 labels"):
+        quick().fit(clips(3), two)
+
+
+def test_a_path_that_names_no_clips_says_what_is_there(fitted: Classifier, tmp_path: Path) -> None:
+    (tmp_path / "films").mkdir()
+    for use in (quick().fit, fitted.predict, fitted.score):
+        with pytest.raises(FileNotFoundError, match=r"no file or folder '.*film'; did you mean .*films\?; expected a "):
+            use(tmp_path / "film")
+        with pytest.raises(FileNotFoundError, match=r"is the folder of a run, not of clips; .*Classifier\.load\('"):
+            use(fitted.run_)
 
 
 @pytest.mark.parametrize(
@@ -380,7 +396,10 @@ def test_one_clip_is_predicted_as_a_list_of_it_is(fitted: Classifier) -> None:
 
 
 def test_arrays_without_names_are_not_the_columns_of_fit(fitted: Classifier) -> None:
-    with pytest.raises(ValueError, match="X has no names, in fit it had: rgb, sound"):
+    with pytest.raises(
+        ValueError,
+        match=r"X is ndarray without names of streams; fit was given rgb, sound; give a .*\{'rgb': \[...\], 'sound",
+    ):
         fitted.predict(np.ones((3, 5)))
 
 

@@ -457,7 +457,11 @@ class Classifier:
         if isinstance(given, list) and all(map(is_file, given)) and STREAM not in predictor.columns:
             return given
         if axes_of(given) and not self._axes:
-            raise ValueError(f"X has no names, in fit it had: {', '.join(self._columns)}; give a dict of such lists")
+            streams = ", ".join(f"{name!r:.60}: [...]" for name in self._columns)
+            raise ValueError(
+                f"X is {type(given).__name__} without names of streams; fit was given {', '.join(self._columns)}; give "
+                f"a DataFrame with these columns, or {{{streams}}}"
+            )
         if axes_of(given) != self._axes:
             raise ValueError(
                 f"X has {axes_of(given)} axes, {self._axes} in fit. Reshape your data: of an array (N, F), one clip is "
@@ -480,10 +484,11 @@ class Classifier:
                 raise ValueError(f"X lacks a column that the model was fitted to: {unknown('column', source, columns)}")
         for name, arrays in streams.arrays.items():
             width = next(x.shape[1] for x in arrays if x is not None)
-            if width != model.features[name]:
+            if width != (expected := model.features[name]):
+                vector = f". A vector is N tokens of one feature; as one token of its {expected} features, give x[None]"
                 raise ValueError(
-                    f"{name}: X has {width} features, but Classifier is expecting {model.features[name]} features as "
-                    "input"
+                    f"{name}: X has {width} features, but Classifier is expecting {expected} features as input: a clip "
+                    f"is an array (N, {expected}), this one (N, {width}){vector if width == 1 else ''}"
                 )
         names = list(getattr(self, "feature_names_in_", ()))
         if STREAM in streams.arrays and STREAM not in names and names and columns != names:

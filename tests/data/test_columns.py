@@ -85,7 +85,7 @@ WRONG = {
     "widths": ({"rgb": [A, np.ones((2, 4))]}, "'rgb' of clip 1 has 4 features, that of clip 0 3; expected arrays"),
     "nan": (
         {"rgb": [A, np.array([[1, 2, 3], [1, np.nan, 3.0]])]},
-        "'rgb' of clip 1: 1 of 6 values are NaN .* token 1, fe",
+        "'rgb' of clip 1: 1 NaN among 6 values, the first at token 1, fe",
     ),
     "text in numbers": ({"rgb": [A, np.array([["a"]])]}, "'rgb' of clip 1 holds <U1 values, expected numbers"),
     "ragged": (

@@ -272,12 +272,22 @@ def _array(where: str, cell: Any) -> np.ndarray:
         values = values.astype(np.float32)
     bad = ~np.isfinite(values)
     if bad.any():
-        token, feature = divmod(int(bad.argmax()), values.shape[1])
-        raise ValueError(
-            f"{where}: {int(bad.sum())} of {values.size} values are NaN or infinite (inf), the first at token {token}, "
-            f"feature {feature}; fill them, or give None for a stream that a clip lacks"
-        )
+        raise ValueError(f"{where}: {_not_finite(values, bad)}")
     return values
+
+
+def _not_finite(values: np.ndarray, bad: np.ndarray) -> str:
+    """What of an array (N, F) is not finite, and what to do."""
+    kinds = {"NaN": int(np.isnan(values).sum()), "infinite (inf)": int(np.isinf(values).sum())}
+    if values.size in kinds.values():
+        (kind,) = (kind for kind, count in kinds.items() if count)
+        return f"all {values.size} values are {kind}; give None in its place: the clip lacks the stream"
+    token, feature = divmod(int(bad.argmax()), values.shape[1])
+    counts = " and ".join(f"{count} {kind}" for kind, count in kinds.items() if count)
+    return (
+        f"{counts} among {values.size} values, the first at token {token}, feature {feature}; expected finite numbers: "
+        "fill them in, or give None in place of the array where a clip lacks the stream"
+    )
 
 
 def _file(name: str, row: int, cell: Any) -> str | None:

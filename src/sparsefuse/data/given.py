@@ -11,9 +11,12 @@ from sparsefuse.data.columns import Columns, Streams, axes_of, columns_of, is_st
 from sparsefuse.data.formats import folders
 from sparsefuse.data.labelled import USUAL, only_label
 from sparsefuse.data.targets import targets_of
-from sparsefuse.errors import unknown
+from sparsefuse.errors import near_file, unknown
 from sparsefuse.files.references import FILES, TABLES, suffix
 from sparsefuse.shown import counted
+
+PATHS = "a manifest (CSV or JSONL), or a folder with a folder of clips per class"
+"""what a path of data names"""
 
 
 def gathered(
@@ -60,9 +63,10 @@ def labelled(
     labels, count = targets_of(y), len(next(iter(columns.values())))
     for name, column in labels.items():
         if len(column) != count:
+            what = "y has" if len(labels) == 1 else f"column {name!r:.60} of y has"
             raise ValueError(
-                f"X has {counted(count, 'clip')}, {name} {counted(len(column), 'label')}; expected as many "
-                "(inconsistent lengths)"
+                f"X has {counted(count, 'clip')}, but {what} {counted(len(column), 'label')}; expected one label a "
+                "clip (inconsistent lengths)"
             )
         columns.pop(name, None)
     return columns, labels
@@ -77,10 +81,20 @@ def _found(columns: Columns, others: Collection[str]) -> str:
 
 
 def manifest_of(given: str | Path, folder: Path) -> Path:
-    """The manifest at a path: the file, that in the folder, or for a folder per class one that is written."""
+    """The manifest at a path: the file, that in the folder, or for a folder per class one that is written. Raises
+    FileNotFoundError if there is nothing, or a run."""
     path = Path(given).absolute()
+    if not path.exists():
+        raise FileNotFoundError(
+            f"there is no file or folder {str(given)!r}{near_file(Path(given))}; expected {PATHS} (the current folder "
+            f"is {Path.cwd()})"
+        )
     if not path.is_dir():
         return path
+    if (path / "model.json").is_file():
+        raise FileNotFoundError(
+            f"{given} is the folder of a run, not of clips; expected {PATHS}; Classifier.load({str(given)!r}) opens it"
+        )
     inside = path / "manifest.csv"
     return inside if inside.is_file() else folders.prepare(path, folder)
 

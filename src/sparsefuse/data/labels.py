@@ -67,8 +67,8 @@ class Labels:
             if found != "multilabel" and len(classes) < 2:
                 of = f" of {name}" if found == "heads" else ""
                 raise ValueError(
-                    f"all {len(texts)} training labels{of} are {next(iter(classes))!r:.60}; "
-                    "expected at least two classes"
+                    f"all {len(texts)} training labels{of} are {next(iter(classes))!r:.60}, those of clips held out "
+                    "(valid, test) aside; expected at least two classes"
                 )
         return cls(
             found,
