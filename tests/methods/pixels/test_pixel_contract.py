@@ -2,12 +2,27 @@
 
 import pytest
 import torch
-from pixel_cases import BASE, LACKS, OUT, SIZES, STREAMS, VARIED, case_id, logits_of, model_of, pictures, real, whole
+from pixel_cases import (
+    BASE,
+    LACKS,
+    OUT,
+    SIZE,
+    SIZES,
+    STREAMS,
+    VARIED,
+    case_id,
+    logits_of,
+    model_of,
+    pictures,
+    real,
+    whole,
+)
 from safetensors.torch import load, save
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from sparsefuse.cost.count import count_pixels
+from sparsefuse.methods.pixels import build
 from sparsefuse.tokens import Field
 
 # Sums over other numbers of padded places round differently.
@@ -36,6 +51,16 @@ def test_logits_are_as_large_as_the_pictures(case, reads):
     assert penalty.isfinite()
     assert logits.isfinite().all()
     assert all(real(logits, i).std() > 1e-3 for i in samples(reads))
+
+
+def test_a_model_that_is_described_can_be_built_without_memory(case):
+    """As every run folder is, before its weights are read."""
+    name, options = case
+    with torch.device("meta"):
+        described = build(name, STREAMS, OUT, **{"size": SIZE[options["task"]], **options}).state_dict()
+    assert {key: x.shape for key, x in described.items()} == {
+        key: x.shape for key, x in model_of(case).state_dict().items()
+    }
 
 
 def test_padding_does_not_change_logits(case, reads):

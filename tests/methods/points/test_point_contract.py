@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from point_cases import BASE, CHANNELS, POINTS, VARIED, case_id, cloud, known, model_of, pictures, said
+from point_cases import BASE, CHANNELS, CLASSES, POINTS, SIZE, VARIED, case_id, cloud, known, model_of, pictures, said
 from safetensors.torch import load, save
 
 from sparsefuse.cost.count import multiply_adds
@@ -41,6 +41,16 @@ def test_boxes_are_finite_and_as_many_as_proposals(case):
     best = each.score.unflatten(1, (10, 3)).amax(2)
     torch.testing.assert_close(best, found.score)
     assert found.mask[2].sum() <= 9, "a scene of nine points has nine candidates at most"
+
+
+def test_a_model_that_is_described_can_be_built_without_memory(case):
+    """As every run folder is, before its weights are read."""
+    name, options = case
+    with torch.device("meta"):
+        described = build(name, CHANNELS, CLASSES, **{"size": SIZE, **options}).state_dict()
+    assert {key: x.shape for key, x in described.items()} == {
+        key: x.shape for key, x in model_of(case).state_dict().items()
+    }
 
 
 def test_padding_does_not_change_boxes(case):

@@ -64,7 +64,7 @@ def exchange_channels(values: list[Tensor], masks: list[Tensor], weak: list[Tens
     return changed
 
 
-def parts_of_channels(dim: int, num_streams: int) -> list[Tensor]:
-    """(D) bool per stream: the channels that are its to give up, each channel for one stream alone (CEN)."""
-    part = torch.arange(dim) * num_streams // dim
-    return [part == i for i in range(num_streams)]
+def parts_of_channels(dim: int, num_streams: int) -> list[list[bool]]:
+    """Per stream D: which channels are its to give up, each channel for one stream alone (CEN)."""
+    part = [channel * num_streams // dim for channel in range(dim)]
+    return [[place == i for place in part] for i in range(num_streams)]

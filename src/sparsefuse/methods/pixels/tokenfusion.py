@@ -113,10 +113,10 @@ class Exchanging(nn.Module):
         self.blocks = nn.ModuleList(blocks)
         self.scores = nn.ModuleList(Score(stage.dim) for _ in self.names)
         self.places = Places(len(self.names), seed)
-        parts = torch.stack(parts_of_channels(stage.dim, len(self.names)))
-        self.register_buffer("parts", parts, persistent=False)
+        parts = parts_of_channels(stage.dim, len(self.names))
+        self.register_buffer("parts", torch.tensor(parts), persistent=False)
         self.parts: Tensor
-        self.sizes = parts.sum(1).tolist()
+        self.sizes = [sum(part) for part in parts]  # of no tensor: a described model is first built without memory
 
     def forward(self, state: PixelState) -> PixelState:
         for i, block in enumerate(self.blocks):
