@@ -21,7 +21,7 @@ def test_methods_and_options_are_those_on_pixels() -> None:
         check_config(load(options={"late": {"dim": 40}}))
     with pytest.raises(ValueError, match="options: unknown method on pixels 'mult'"):
         check_config(load(options={"mult": {}}))
-    with pytest.raises(ValueError, match=r"options\.all\.task is 'translate': it is as data\.task says"):
+    with pytest.raises(ValueError, match=r"options\.all\.task is 'translate', but data\.task decides it"):
         check_config(load(options={"all": {"task": "translate"}}))
 
 
@@ -40,10 +40,10 @@ def test_methods_and_options_are_those_on_pixels() -> None:
         ("pixels", "height", 64, "pixels.height is 64 and pixels.width 0; set both"),
         ("pixels", "classes", ["a", "b", "a"], "pixels.classes names 'a' twice"),
         ("pixels", "ignore", 0, "pixels.ignore is 0, the number of class 'wall'"),
-        ("pixels", "adversarial", 1.0, "pixels.adversarial is 1, data.task is segment"),
-        ("pixels", "target", {"kind": "normal"}, "pixels.target is set, data.task is segment"),
+        ("pixels", "adversarial", 1.0, "pixels.adversarial is 1, but data.task is segment"),
+        ("pixels", "target", {"kind": "normal"}, "pixels.target is set, but data.task is segment"),
         ("pixels", "streams", {"d": {"unit": -1.0}}, "pixels.streams.d.unit is -1; expected 0 or more"),
-        ("pixels", "streams", {"d": {"contrast": 2.0}}, "pixels.streams.d.contrast is 2; expected a share"),
+        ("pixels", "streams", {"d": {"contrast": 2.0}}, "pixels.streams.d.contrast is 2; expected 0 to 1"),
         ("pixels", "streams", {"d": {"kind": "color", "unit": 0.1}}, "only depth has a unit"),
     ],
 )
@@ -56,14 +56,16 @@ def test_what_pictures_do_not_have_is_refused(section: str, name: str, value: ob
 
 def test_translation_has_no_classes() -> None:
     check_config(load("translate", pixels={"adversarial": 1.0, "target": {"kind": "normal"}}))
-    with pytest.raises(ValueError, match=r"pixels.classes is set, data.task is translate"):
+    with pytest.raises(ValueError, match=r"pixels.classes is set, but data.task is translate"):
         check_config(load("translate", pixels={"classes": ["wall"]}))
-    with pytest.raises(ValueError, match="a target stays as it is"):
+    with pytest.raises(ValueError, match="targets are not changed"):
         check_config(load("translate", pixels={"target": {"noise": 0.5}}))
 
 
 def test_pixels_are_refused_where_clips_are_classified() -> None:
-    with pytest.raises(ValueError, match=r"pixels is set, data.task is auto; it is for segment and translate"):
+    with pytest.raises(
+        ValueError, match=r"pixels is set, but data.task is auto; the section is for segment and translate"
+    ):
         check_config(load("auto", pixels={"flip": 0.5}))
 
 

@@ -32,7 +32,7 @@ def test_methods_and_options_are_those_of_detection() -> None:
         ("train", "label_smoothing", 0.1, "train.label_smoothing is 0.1, .* its losses are as published"),
         ("train", "precision", "bfloat16", "train.precision is bfloat16, .* need float32"),
         ("train", "mixup_alpha", 0.2, "train.mixup_alpha is 0.2, but there is no mixup of scenes"),
-        ("pixels", "flip", 0.5, "pixels is set, data.task is detect"),
+        ("pixels", "flip", 0.5, "pixels is set, but data.task is detect"),
         ("points", "scale", [1.2, 1.0], r"points.scale is \[1.2, 1.0\]; expected two factors"),
         ("points", "flip", 1.5, "points.flip is 1.5; expected a probability"),
         ("points", "rotate", 200.0, "points.rotate is 200; expected degrees"),
@@ -41,7 +41,7 @@ def test_methods_and_options_are_those_of_detection() -> None:
         ("points", "frames", -1, "points.frames is -1; expected 0 to 1,024, or null"),
         ("points", "height", 64, "points.height is 64 and points.width 0; set both"),
         ("points", "classes", ["a", "a"], "points.classes names 'a' twice"),
-        ("points", "boxes", "cloud", "points.cloud is 'cloud', and so is another column"),
+        ("points", "boxes", "cloud", "points.cloud is 'cloud', which names another part too"),
         ("points", "cameras", "", "points.cameras is empty"),
         ("points", "channels", ["color", "color"], "points.channels is .*; expected each once"),
     ],
@@ -52,7 +52,7 @@ def test_what_scenes_do_not_have_is_refused(section: str, name: str, value: obje
 
 
 def test_points_are_of_detection_alone() -> None:
-    with pytest.raises(ValueError, match=r"points is set, data\.task is segment"):
+    with pytest.raises(ValueError, match=r"points is set, but data\.task is segment"):
         check_config(Config.load(data={"manifest": "m.csv", "task": "segment"}, points={"flip": 0.5}))
     with pytest.raises(ValueError, match=r"points.channels.*smell"):
         load(points={"channels": ["smell"]})

@@ -9,18 +9,18 @@ from sparsefuse.scene_checks import check_classes, check_foreign, check_methods,
 _CLIPS_ONLY = {
     "data.separator": "a pixel has one class",
     "data.classes": "name them in pixels.classes",
-    "data.token_dropout": "pictures lose rectangles by pixels.holes",
+    "data.token_dropout": "set pixels.holes, which cuts rectangles out of pictures",
     "data.noise": "set pixels.streams, {rgb: {noise: 0.1}}",
     "data.crop": "set pixels.scale, [1, 1.5]",
     "data.scale": "set contrast in pixels.streams, or pixels.scale",
     "data.mirror": "set pixels.flip",
-    "data.rotate": "it turns points",
-    "data.axes": "it is of points",
+    "data.rotate": "it turns series of points",
+    "data.axes": "it is for series of points",
     "data.time_warp": "pictures have no time",
-    "data.spec_augment": "pictures lose rectangles by pixels.holes",
+    "data.spec_augment": "set pixels.holes, which cuts rectangles out of pictures",
     "data.pictures": "set pixels.scale and pixels.flip, and brightness and contrast in pixels.streams",
     "data.max_length": "set pixels.height and pixels.width",
-    "data.windows": "large pictures are answered for in tiles",
+    "data.windows": "large pictures are predicted in tiles",
     "data.resample": "set pixels.height and pixels.width",
     "features": "the manifest names the pictures",
     "train.cache": "pictures are kept in memory, up to data.cache_mb",
@@ -43,7 +43,7 @@ def check_pixels(config: Config) -> None:
     if task not in PIXEL_TASKS:
         if pixels != Pixels():
             raise ValueError(
-                f"pixels is set, data.task is {task}; it is for {' and '.join(PIXEL_TASKS)}: set data.task"
+                f"pixels is set, but data.task is {task}; the section is for {' and '.join(PIXEL_TASKS)}: set data.task"
             )
         return
     check_foreign(config, _CLIPS_ONLY, "pictures")
@@ -63,8 +63,8 @@ def _check_numbers(pixels: Pixels) -> None:
     check_size("pixels", pixels.height, pixels.width)
     if not 0 <= pixels.adversarial < 1e6 or not 0 < pixels.adversarial_lr < 1e6:
         raise ValueError(
-            f"pixels.adversarial is {pixels.adversarial:g}, its rate {pixels.adversarial_lr:g}; expected 0 or "
-            "more, and above 0"
+            f"pixels.adversarial is {pixels.adversarial:g}, pixels.adversarial_lr {pixels.adversarial_lr:g}; expected "
+            "0 or more, and more than 0"
         )
     for name, stream in {
         **{f"streams.{name}": s for name, s in pixels.streams.items()},
@@ -78,9 +78,9 @@ def _check_stream(place: str, stream: PictureStream) -> None:
         if not 0 <= getattr(stream, name) < 1e6:
             raise ValueError(f"{place}.{name} is {getattr(stream, name):g}; expected 0 or more")
     if not 0 <= stream.contrast <= 1:
-        raise ValueError(f"{place}.contrast is {stream.contrast:g}; expected a share, 0 to 1")
+        raise ValueError(f"{place}.contrast is {stream.contrast:g}; expected 0 to 1")
     if stream.unit and stream.kind not in ("auto", "depth"):
-        raise ValueError(f"{place}.unit is {stream.unit:g}, its kind {stream.kind}; only depth has a unit")
+        raise ValueError(f"{place}.unit is {stream.unit:g}, but its kind is {stream.kind}; only depth has a unit")
 
 
 def _check_task(task: str, pixels: Pixels) -> None:
@@ -88,10 +88,12 @@ def _check_task(task: str, pixels: Pixels) -> None:
     if task == "segment":
         if pixels.target != PictureStream():
             raise ValueError(
-                "pixels.target is set, data.task is segment, which has label pictures; set data.task=translate"
+                "pixels.target is set, but data.task is segment, which has label pictures; set data.task=translate"
             )
         if pixels.adversarial:
-            raise ValueError(f"pixels.adversarial is {pixels.adversarial:g}, data.task is segment; it is for translate")
+            raise ValueError(
+                f"pixels.adversarial is {pixels.adversarial:g}, but data.task is segment; only translate has it"
+            )
         check_classes("pixels", pixels.classes)
         if 0 <= pixels.ignore < len(pixels.classes):
             raise ValueError(
@@ -99,13 +101,17 @@ def _check_task(task: str, pixels: Pixels) -> None:
                 "to one that is no class"
             )
     elif pixels.classes:
-        raise ValueError("pixels.classes is set, data.task is translate, which has no classes; set data.task=segment")
+        raise ValueError(
+            "pixels.classes is set, but data.task is translate, which has no classes; set data.task=segment"
+        )
     if (pixels.target.brightness, pixels.target.contrast, pixels.target.noise) != (0, 0, 0):
-        raise ValueError("pixels.target has brightness, contrast or noise; a target stays as it is")
+        raise ValueError("pixels.target has brightness, contrast or noise, but targets are not changed; leave them out")
 
 
 def _check_options(config: Config) -> None:
     """The task is an option of every method, but not the configuration's."""
     for method, options in config.options.items():
         if "task" in options:
-            raise ValueError(f"options.{method}.task is {options['task']!r:.60}: it is as data.task says; leave it out")
+            raise ValueError(
+                f"options.{method}.task is {options['task']!r:.60}, but data.task decides it; leave it out"
+            )

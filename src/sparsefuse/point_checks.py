@@ -21,9 +21,9 @@ _CLIPS_ONLY = {
     "data.scale": "set points.scale",
     "data.mirror": "set points.flip",
     "data.rotate": "set points.rotate",
-    "data.axes": "points turn as points.rotate says",
+    "data.axes": "set points.rotate",
     "data.time_warp": "a cloud has no time",
-    "data.spec_augment": "a cloud is no spectrogram",
+    "data.spec_augment": "a cloud is not a spectrogram",
     "data.pictures": "set points.height and points.width",
     "data.max_length": "set points.num_points",
     "data.windows": "a scene is read whole",
@@ -31,7 +31,7 @@ _CLIPS_ONLY = {
     "features": "the manifest names the files",
     "train.cache": "scenes are kept in memory, up to data.cache_mb",
     "train.pretrained": "there are no pretrained weights of these models",
-    "train.precision": "places in metres need float32",
+    "train.precision": "positions in metres need float32",
     "train.mixup": "there is no mixup of scenes",
     "train.mixup_warmup": "there is no mixup of scenes",
     "train.label_smoothing": "its losses are as published",
@@ -50,7 +50,7 @@ def check_points(config: Config) -> None:
     if task not in POINT_TASKS:
         if points != Points():
             raise ValueError(
-                f"points is set, data.task is {task}; it is for {' and '.join(POINT_TASKS)}: set data.task"
+                f"points is set, but data.task is {task}; the section is for {' and '.join(POINT_TASKS)}: set data.task"
             )
         return
     check_foreign(config, _CLIPS_ONLY, "scenes")
@@ -83,6 +83,8 @@ def _check_names(points: Points) -> None:
         if not column:
             raise ValueError(f"points.{name} is empty; expected a column of the manifest")
         if list(columns.values()).count(column) > 1:
-            raise ValueError(f"points.{name} is {column!r:.60}, and so is another column; expected one for each")
+            raise ValueError(
+                f"points.{name} is {column!r:.60}, which names another part too; expected a column for each"
+            )
     if len(set(points.channels)) < len(points.channels):
         raise ValueError(f"points.channels is {points.channels}; expected each once")

@@ -43,7 +43,7 @@ def check_size(section: str, height: int, width: int) -> None:
     """Raises ValueError for rows and columns that pictures cannot be resized to."""
     for name, value in (("height", height), ("width", width)):
         if not 0 <= value <= 100_000:
-            raise ValueError(f"{section}.{name} is {value}; expected pixels, 100,000 at most")
+            raise ValueError(f"{section}.{name} is {value}; expected pixels, at most 100,000")
     if bool(height) != bool(width):
         raise ValueError(
             f"{section}.height is {height} and {section}.width {width}; set both, or neither (0 = as they are)"

@@ -24,7 +24,7 @@ def test_a_set_that_keeps_the_rules_has_no_findings(tmp_path):
     assert report.balance == {"train": {"0": 6, "1": 6, "2": 6}, "valid": {"0": 2, "1": 2, "2": 2},
                               "test": {"0": 2, "1": 2, "2": 2}}  # fmt: skip
     assert report.columns == {
-        "id": "id", "split": "split", "rgb": "pictures (color)", "depth": "pictures (depth, a step is 0.001 m)",
+        "id": "id", "split": "split", "rgb": "pictures (color)", "depth": "pictures (depth, in steps of 0.001 m)",
         "label": "label pictures",
     }  # fmt: skip
     assert {name: (size.samples, size.tokens.median, size.features) for name, size in report.modalities.items()} == {
@@ -50,8 +50,8 @@ def test_every_fault_has_its_rule(tmp_path):
         "missing", "unreadable", "mismatch", "label", "leak-file", "flat", "gaps", "absent", "alike",
     }  # fmt: skip
     assert kinds["missing"].startswith("sample s00: rgb/00.png: missing")
-    assert kinds["mismatch"].startswith("sample s01: depth is 9 x 4, its label 6 x 8")
-    assert "8 bits a pixel" in kinds["unreadable"]
+    assert kinds["mismatch"].startswith("sample s01: depth is 9 x 4, but its label is 6 x 8")
+    assert "8 bits per pixel" in kinds["unreadable"]
     labels = [problem.message for problem in report.problems if problem.kind == "label"]
     assert [message[:10] for message in labels] == ["sample s03", "sample s04", "sample s06"]
     flat = [problem.message for problem in report.problems if problem.kind == "flat"]
@@ -73,7 +73,7 @@ def test_a_unit_that_cannot_be_is_named(tmp_path, factor, unit, word):
         row["depth"] = f"{row['id']}.npy"
     report = check(config(tmp_path, rows, pixels={"streams": {"depth": {"unit": unit}}}))
     assert list(found(report)) == ["unit"]
-    assert f"are these {word}, read as" in found(report)["unit"]
+    assert f"were {word} read as" in found(report)["unit"]
 
 
 def test_findings_read_as_the_page_has_them(tmp_path):
@@ -116,6 +116,6 @@ def test_the_page_shows_pictures(tmp_path):
     write_png(tmp_path / rows[1]["depth"], np.ones((9, 4), np.uint16))
     report = check(config(tmp_path, rows))
     text = write_page(report, tmp_path / "page.html").read_text(encoding="utf-8")
-    assert "depth is 9 x 4, its label 6 x 8" in text
+    assert "depth is 9 x 4, but its label is 6 x 8" in text
     assert RULES["mismatch"].found(1) in html.unescape(text)
     assert re.search(r"Pixels, fewest.*Channels", text)

@@ -81,10 +81,10 @@ def test_a_missing_or_odd_file_costs_one_stream_and_a_label_the_sample(tmp_path)
     assert found["s00"][0] == "rgb"
     assert found["s00"][1].startswith("rgb/00.png: missing")
     assert found["s01"] == (
-        "depth", "depth is 6 x 11, its label 6 x 8 (depth/01.png); crop one as the other is",
+        "depth", "depth is 6 x 11, but its label is 6 x 8 (depth/01.png); crop both alike",
     )  # fmt: skip
     assert found["s02"][0] == "depth"
-    assert "8 bits a pixel, too few for depth" in found["s02"][1]
+    assert "8 bits per pixel, too few for depth" in found["s02"][1]
     assert found["s03"][0] == ""
     assert "label/03.png: is in colour" in found["s03"][1]
     assert found["s04"][1] == "label/04.png: every pixel is 255, the number that is ignored (pixels.ignore)"
@@ -109,7 +109,9 @@ def test_a_stream_that_no_sample_has_is_an_error(tmp_path):
     rows = write_scenes(tmp_path)
     for i, row in enumerate(rows):
         write_png(tmp_path / row["depth"], np.full((3, 4), i, np.uint16))
-    with pytest.raises(ValueError, match=r"no training sample has a usable 'depth': depth is 3 x 4, its label 6 x 8"):
+    with pytest.raises(
+        ValueError, match=r"no training sample has a usable 'depth': depth is 3 x 4, but its label is 6 x 8"
+    ):
         load_scenes(config(tmp_path, rows))
 
 
@@ -157,12 +159,12 @@ def test_depth_that_was_made_8_bits_is_not_read_as_gray_in_silence(tmp_path, cap
     for i, row in enumerate(rows):
         write_png(tmp_path / row["depth"], np.arange(i, i + 48, dtype=np.uint8).reshape(6, 8))
     assert load_scenes(config(tmp_path, rows)).streams["depth"].kind == "gray"
-    assert "depth: holds pictures of 8 bits, so it is read as gray" in caplog.text
+    assert "depth: its pictures have 8 bits, so they are read as gray" in caplog.text
     assert [problem.kind for problem in check(config(tmp_path, rows)).problems] == ["unit"]
     caplog.clear()
     load_scenes(config(tmp_path, rows, pixels={"streams": {"depth": {"kind": "gray"}}}))
     assert not caplog.text
-    with pytest.raises(ValueError, match=r"no training sample has a usable 'depth': .* has 8 bits a pixel"):
+    with pytest.raises(ValueError, match=r"no training sample has a usable 'depth': .* has 8 bits per pixel"):
         load_scenes(config(tmp_path, rows, pixels={"streams": {"depth": {"kind": "depth"}}}))
 
 

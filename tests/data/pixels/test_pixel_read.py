@@ -74,7 +74,7 @@ def test_labels_of_16_bits_keep_all_of_them(tmp_path):
 
 def test_labels_in_colour_are_refused(tmp_path):
     coloured = write_png(tmp_path / "a.png", ramp("uint8", 2, 2, 3, top=255))
-    with pytest.raises(Unusable, match=r"a\.png: is in colour \(3 channels\).* save a number per pixel"):
+    with pytest.raises(Unusable, match=r"a\.png: is in colour \(3 channels\).* save one number per pixel"):
         read_labels(coloured)
     with pytest.raises(Unusable, match="all channels are equal: save one of them"):
         read_labels(write_png(tmp_path / "b.png", np.full((2, 2, 3), 7, np.uint8)))
@@ -122,7 +122,7 @@ def test_metres_are_not_taken_for_millimetres(tmp_path):
 
 def test_depth_of_8_bits_is_refused_unless_its_unit_is_stated(tmp_path):
     path = write_png(tmp_path / "a.png", np.array([[0, 100]], np.uint8))
-    with pytest.raises(Unusable, match="has 8 bits a pixel, too few for depth in millimetres"):
+    with pytest.raises(Unusable, match="has 8 bits per pixel, too few for depth in millimetres"):
         read_picture(path, DEPTH)
     assert read_picture(path, PictureStream(kind="depth", unit=0.05)).tolist() == [[[0, 0], [5, 1]]]
 
@@ -249,7 +249,7 @@ def test_a_photo_that_was_cut_short_is_refused(tmp_path):
 
 def test_a_file_of_another_kind_is_told_from_one_that_is_broken(tmp_path):
     (tmp_path / "a.gif").write_bytes(b"GIF89a")
-    with pytest.raises(Unusable, match=r"a\.gif: unknown file type of pictures '\.gif'.* available: \.bmp, \.h5"):
+    with pytest.raises(Unusable, match=r"a\.gif: unknown picture file type '\.gif'.* available: \.bmp, \.h5"):
         read_picture("a.gif", AUTO, root=tmp_path)
     (tmp_path / "a.tif").write_bytes(b"II*\0\x08\0\0\0" + bytes(60))
     with pytest.raises(Unusable, match=r"a\.tif: cannot be decoded .* save it as \.npy"):

@@ -56,7 +56,7 @@ def test_every_fault_has_its_rule(tmp_path):
     assert "'ball'" in problems["label"]
 
 
-@pytest.mark.parametrize(("factor", "why"), [(1000, "are these millimetres?"), (0.001, "are these kilometres")])
+@pytest.mark.parametrize(("factor", "why"), [(1000, "in millimetres?"), (0.001, "in kilometres")])
 def test_clouds_of_another_unit_are_told(tmp_path, factor, why):
     manifest = scenes_in(tmp_path, NAMES)
     for i, name in enumerate(NAMES):
@@ -66,4 +66,4 @@ def test_clouds_of_another_unit_are_told(tmp_path, factor, why):
 
 def test_a_table_without_the_columns_is_no_manifest(tmp_path):
     (tmp_path / "manifest.csv").write_text("id,cloud\na,a.npz\n")
-    assert "name that of each boxes in points.boxes" in found(checked(tmp_path / "manifest.csv"))["manifest"]
+    assert "points.boxes names the column" in found(checked(tmp_path / "manifest.csv"))["manifest"]

@@ -103,9 +103,9 @@ def test_boxes_that_cannot_be_are_named_and_the_rest_goes_on(manifest: Path, cha
     ("arrays", "message"),
     [
         ({"xyz": np.zeros((0, 3))}, "has no point"),
-        ({"xyz": np.array([[0, 1, np.nan], [0, 1, 2]])}, "of 2 points 1 are NaN or infinite"),
+        ({"xyz": np.array([[0, 1, np.nan], [0, 1, 2]])}, "1 of 2 points are NaN or infinite"),
         ({"xyz": np.full((4, 3), 1e30)}, "expected metres"),
-        ({"xyz": np.full((4, 3), 500_000.01)}, "take one place of the scene off points, boxes and poses"),
+        ({"xyz": np.full((4, 3), 500_000.01)}, "subtract a point of the scene from points, boxes and poses"),
         ({"xyz": np.zeros((9, 2))}, r"xyz has shape \(9, 2\), expected \(points, 3\)"),
         ({"points": np.zeros((9, 3))}, "xyz"),
         (None, "file not found"),
@@ -147,7 +147,7 @@ def test_a_picture_that_cannot_be_used_costs_that_picture_alone(manifest: Path) 
     assert {skip.modality for skip in scenes.skips} == {"cameras"}
     assert "rgb/train0_1.png" in reasons["train0"]
     assert "has 8 x 8 pixels, its camera says 16 x 16" in reasons["train2"]
-    assert "expected rows of focal lengths" in reasons["train3"]
+    assert "expected [[fx, 0, cx]" in reasons["train3"]
     assert "expected camera to world" in reasons["train4"]
     assert "is not JSON" in reasons["train5"]
 
@@ -155,8 +155,8 @@ def test_a_picture_that_cannot_be_used_costs_that_picture_alone(manifest: Path) 
 @pytest.mark.parametrize(
     ("change_to", "message"),
     [
-        ({"K": [[1e300, 0, 8], [0, 1e300, 8], [0, 0, 1]]}, "expected rows of focal lengths"),
-        ({"pose": [[-1.0, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]}, "whose turn mirrors"),
+        ({"K": [[1e300, 0, 8], [0, 1e300, 8], [0, 0, 1]]}, "expected .*fx, 0, cx"),
+        ({"pose": [[-1.0, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]}, "whose rotation mirrors"),
         ({"pose": [[1.0, 0, 0, 500_000], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]}, "expected metres"),
     ],
 )

@@ -127,7 +127,7 @@ def test_an_output_that_is_not_finite_is_none():
         ("a.png", ValueError, "a scene is str"),
         ({"rgb": np.full((4, 4, 3), np.nan, np.float32)}, Unusable, "rgb: 48 of 48 values are NaN"),
         ({"rgb": np.ma.masked_less(np.zeros((4, 4)), 1)}, Unusable, "masked"),
-        ({"rgb": [["a"]]}, Unusable, "no numbers"),
+        ({"rgb": [["a"]]}, Unusable, "not numbers"),
         ({}, Unusable, "depth: not given; rgb: not given"),
     ],
 )

@@ -75,8 +75,8 @@ def test_nothing_is_done_twice_but_what_changed(run, folder, tmp_path, capsys):
     capsys.readouterr()
     show_pixels(run, [folder], out=out, top=1, as_json=False)
     zero, one = capsys.readouterr().out.splitlines()
-    assert "was there" in zero
-    assert "was there" not in one
+    assert "already there" in zero
+    assert "already there" not in one
     assert (out / "room0.png").stat().st_mtime_ns == first["room0.png"]
 
 

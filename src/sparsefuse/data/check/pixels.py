@@ -152,8 +152,8 @@ def _units(found: Mapping[str, Sequence[Found]], streams: Mapping[str, PictureSt
             if of == name and isinstance(facts, Facts) and facts.moments is not None
         ]
         if stream.kind == "depth" and means and not NEAR <= (usual := median(means)) <= FAR:
-            fix = "are these millimetres, read as metres?" if usual > FAR else "are these metres, read as millimetres?"
-            problems.append(broken("unit", f"{name}: half of the pictures lie beyond {usual:.4g} m on average; {fix}"))
+            fix = "were millimetres read as metres?" if usual > FAR else "were metres read as millimetres?"
+            problems.append(broken("unit", f"{name}: the pictures' mean depth has a median of {usual:.4g} m; {fix}"))
     return problems
 
 
@@ -191,7 +191,7 @@ def _taken_for(columns: Sequence[str], opened: Opened) -> dict[str, str]:
     for column in columns:
         stream = reader.target if column in opened.manifest.labels else reader.streams.get(column)
         kind = stream.kind if stream else ""
-        unit = f", a step is {stream.unit:g} m" if stream and kind == "depth" else ""
+        unit = f", in steps of {stream.unit:g} m" if stream and kind == "depth" else ""
         if column in opened.manifest.labels:
             taken[column] = f"target pictures ({kind}{unit})" if stream else "label pictures"
         elif stream:

@@ -119,8 +119,8 @@ def _geometry(found: Mapping[str, Sequence[Found]], opened: Opened, kept: Kept[L
             what = f"camera {some(list(map(str, blind)))} of {len(scene.cameras)} sees no point of the cloud"
             problems.append(broken("camera", f"sample {row.id}: {what}", row.id))
     if widths and not NARROW <= (usual := median(widths)) <= WIDE:
-        fix = "are these millimetres?" if usual > WIDE else "are these kilometres, or shares of the room?"
-        problems.append(broken("metres", f"half of the clouds are about {usual:.4g} m across; {fix}"))
+        fix = "are they in millimetres?" if usual > WIDE else "are they in kilometres, or in fractions of the room?"
+        problems.append(broken("metres", f"the median cloud is {usual:.4g} m across; {fix}"))
     return problems
 
 

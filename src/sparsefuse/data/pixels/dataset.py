@@ -54,5 +54,5 @@ def as_target(x: Tensor, stream: PictureStream, stats: tuple[Tensor, Tensor]) ->
 def _usable(loaded: Loaded | Unusable, row: Row) -> Loaded:
     """What was usable when the run began."""
     if isinstance(loaded, Unusable):
-        raise Unusable(f"sample {row.id}: {loaded}; it could be read before")
+        raise Unusable(f"sample {row.id}: {loaded}; it was readable before")
     return loaded

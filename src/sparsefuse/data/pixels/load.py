@@ -122,8 +122,8 @@ def open_scenes(config: Config, root: Path, *, divided: bool = True) -> Opened:
 def coarse(pixels: Pixels, streams: Mapping[str, PictureStream]) -> list[str]:
     """A text for each stream that is called depth, but holds gray pictures of 8 bits, and nobody said that it does."""
     return [
-        f"{name}: holds pictures of 8 bits, so it is read as gray and not as depth; were they 16 bits before? "
-        f"else state what they are: pixels.streams, {{{name}: {{kind: gray}}}}, or kind: depth with its unit"
+        f"{name}: its pictures have 8 bits, so they are read as gray, not as depth; were they 16-bit once? If not, "
+        f"say what they are: pixels.streams, {{{name}: {{kind: gray}}}}, or kind: depth with its unit"
         for name, stream in streams.items()
         if stream.kind == "gray" and "depth" in name.lower() and pixels.streams.get(name, AUTO).kind == "auto"
     ]

@@ -50,7 +50,7 @@ def read_raw(path: str | Path, root: Path = Path()) -> Still:
     """The numbers as they are stored. Raises Unusable."""
     kind = suffix(str(path))
     if kind not in PICTURES | REFUSED:
-        raise Unusable(f"{path}: {unknown('file type of pictures', kind, PICTURES)}")
+        raise Unusable(f"{path}: {unknown('picture file type', kind, PICTURES)}")
     if kind not in STILLS:
         return raw(load(str(path), root), str(path))
     try:
@@ -65,7 +65,7 @@ def read_raw(path: str | Path, root: Path = Path()) -> Still:
 def raw(values: np.ndarray, name: str) -> Still:
     """An array (H, W) or (H, W, C) in place of a picture; `name` begins the message of errors."""
     if values.dtype.kind not in "fiub":
-        raise Unusable(f"{name}: holds values that are no numbers; expected a picture")
+        raise Unusable(f"{name}: holds values that are not numbers; expected a picture")
     if values.ndim == 2:
         values = values[..., None]
     if values.ndim != 3 or 0 in values.shape or values.shape[2] > 4:
@@ -99,14 +99,16 @@ def as_labels(still: Still, name: str = "the label picture") -> Tensor:
     values = still.values
     if values.shape[2] != 1:
         same = (values == values[..., :1]).all()
-        hint = "all channels are equal: save one of them" if same else "save a number per pixel, gray or with a palette"
-        raise Unusable(f"{name}: is in colour ({values.shape[2]} channels), expected a class per pixel; {hint}")
+        hint = (
+            "all channels are equal: save one of them" if same else "save one number per pixel, gray or with a palette"
+        )
+        raise Unusable(f"{name}: is in colour ({values.shape[2]} channels), expected one class per pixel; {hint}")
     if not still.exact:
         raise Unusable(f"{name}: is a JPEG or lossy WebP, which changes numbers; save label pictures as PNG")
     if values.dtype.kind == "f" and not (np.isfinite(values).all() and (values == np.round(values)).all()):
-        raise Unusable(f"{name}: holds fractions or NaN, expected whole numbers, a class per pixel")
+        raise Unusable(f"{name}: holds fractions or NaN, expected whole numbers, one class per pixel")
     if np.abs(values.astype(np.float64)).max() > 2**31:
-        raise Unusable(f"{name}: holds numbers beyond 2,147,483,648, expected a class per pixel")
+        raise Unusable(f"{name}: holds numbers beyond 2,147,483,648, expected one class per pixel")
     return torch.from_numpy(values[..., 0].astype(np.int64))
 
 
@@ -147,8 +149,8 @@ def _shares(still: Still, name: str) -> Tensor:
         x = _finite(values, name)
         if x.min() < 0 or x.max() > 1:
             raise Unusable(
-                f"{name}: holds values from {x.min():.4g} to {x.max():.4g}, expected 0 to 1; of depth or normals say "
-                "so in pixels.streams (kind: depth), and save colours of 0 to 255 as uint8"
+                f"{name}: holds values from {x.min():.4g} to {x.max():.4g}, expected 0 to 1; if it is depth or "
+                "normals, say so in pixels.streams (kind: depth); save colours from 0 to 255 as uint8"
             )
         return x
     low, high = int(values.min()), int(values.max())
@@ -166,13 +168,13 @@ def _most(still: Still) -> int:
 def _depth(still: Still, stream: PictureStream, name: str) -> Tensor:
     if still.palette is not None or still.values.shape[2] != 1:
         what = "a palette of colours" if still.palette is not None else f"{still.values.shape[2]} channels"
-        raise Unusable(f"{name}: has {what}, expected depth, one number per pixel (16 bits gray, or floats)")
+        raise Unusable(f"{name}: has {what}, expected depth, one number per pixel (16-bit gray, or floats)")
     if not still.exact or still.values.dtype.kind == "b":
-        raise Unusable(f"{name}: is too coarse for depth; save depth as PNG with 16 bits, or as .npy")
+        raise Unusable(f"{name}: is too coarse for depth; save depth as a 16-bit PNG, or as .npy")
     if still.values.dtype.kind != "f" and still.bits <= 8 and stream.unit == MILLIMETRE:
         raise Unusable(
-            f"{name}: has {still.bits} bits a pixel, too few for depth in millimetres; was it 16 bits before? else "
-            "state the unit, in metres, in pixels.streams"
+            f"{name}: has {still.bits} bits per pixel, too few for depth in millimetres; was it 16-bit once? If not, "
+            "set its unit, in metres, in pixels.streams"
         )
     raw = still.values[..., 0].astype(np.float64)
     metres = raw * stream.unit
@@ -181,22 +183,22 @@ def _depth(still: Still, stream: PictureStream, name: str) -> Tensor:
     usual = float(np.median(metres[measured])) if measured.any() else TINY
     if still.values.dtype.kind == "f" and stream.unit == MILLIMETRE and usual < TINY:
         raise Unusable(
-            f"{name}: holds fractions, half of them above {usual / stream.unit:.3g}, a step is a millimetre; are these "
-            "metres? then give millimetres as whole numbers, or set the unit to 1"
+            f"{name}: holds fractions, half of them above {usual / stream.unit:.3g}, but its unit is the millimetre; "
+            "are these metres? Then set the unit to 1, or save whole millimetres"
         )
     return torch.from_numpy(np.stack([np.where(measured, metres, 0), measured], -1).astype(np.float32))
 
 
 def _normal(still: Still, stream: PictureStream, name: str) -> Tensor:
     if still.palette is not None or still.values.shape[2] < 3:
-        raise Unusable(f"{name}: has one channel, expected normals: x, y, z as three")
+        raise Unusable(f"{name}: has too few channels, expected normals in three: x, y, z")
     values = still.values[..., :3]
     if values.dtype.kind == "f":
         x = _finite(values, name)
     elif values.dtype.kind == "u" and still.bits <= 16:
         x = torch.from_numpy(values.astype(np.float32) / np.float32(_most(still) / 2) - 1)
     else:
-        raise Unusable(f"{name}: holds {values.dtype}, expected normals as 8 or 16 bits, or floats from -1 to 1")
+        raise Unusable(f"{name}: holds {values.dtype}, expected normals in 8 or 16 bits, or floats from -1 to 1")
     return unit(x)
 
 

@@ -85,7 +85,7 @@ class Reader:
                 still = read_raw(ref, self.root)
                 if name in self.guessed and resolved(still, replace(stream, unit=0.0)).unit != stream.unit:
                     held = "fractions" if still.values.dtype.kind == "f" else "whole numbers"
-                    hint = f"state in pixels.streams.{name}.unit how many metres a step is, and use one for all"
+                    hint = f"set pixels.streams.{name}.unit, in metres, and save all in that unit"
                     return Unusable(f"{ref}: holds {held}, unlike most pictures of {name}; {hint}")
                 x = as_picture(still, stream, ref)
                 height, width = x.shape[:2]
@@ -100,16 +100,18 @@ class Reader:
         if found.size == target.size or alike:
             return found
         fix = (
-            "their shapes differ, too, so the two do not show the same" if self.size else _fix(found.size, target.size)
+            "their proportions differ too, so they do not show the same view"
+            if self.size
+            else _fix(found.size, target.size)
         )
         what = "label" if self.target is None else "target"
-        return OtherSize(f"{name} is {h} x {w}, its {what} {height} x {width} ({row.files[name]}); {fix}")
+        return OtherSize(f"{name} is {h} x {w}, but its {what} is {height} x {width} ({row.files[name]}); {fix}")
 
 
 def _fix(one: tuple[int, int], other: tuple[int, int]) -> str:
     if abs(one[0] * other[1] - other[0] * one[1]) <= max(*one, *other):
-        return "set pixels.height and pixels.width, and all are resized"
-    return "crop one as the other is"
+        return "set pixels.height and pixels.width to resize all"
+    return "crop both alike"
 
 
 def measured(x: Tensor, stream: PictureStream) -> Tensor:

@@ -133,7 +133,7 @@ def _numbered(train: Sequence[Found], ignore: int) -> list[str]:
         worst = next(one for one in train if last in one.numbers)
         raise ValueError(
             f"sample {worst.row.id}: {worst.row.label} holds the number {last:,}, more than {MOST_CLASSES:,} classes: "
-            "are these instances? name the classes in pixels.classes, or set pixels.ignore to the number that is none"
+            "are these instances? Name the classes in pixels.classes, or set pixels.ignore to the number of no class"
         )
     return [str(number) for number in range(last + 1)]
 

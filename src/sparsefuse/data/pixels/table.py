@@ -45,7 +45,9 @@ def _label(path: Path, table: Table, data: Data) -> str:
     if data.task == "translate" and name == "label" and name not in table.columns and "target" in table.columns:
         name = "target"
     if name not in table.columns and JOIN in name:
-        raise ValueError(f"{path}: data.label is {name}, which joins columns; {data.task} has one column of pictures")
+        raise ValueError(
+            f"{path}: data.label is {name}, which joins columns, but {data.task} takes one column of pictures"
+        )
     return label_columns(path, table, None if name == USUAL else name)[0]
 
 

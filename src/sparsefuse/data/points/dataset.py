@@ -38,7 +38,7 @@ class CloudFiles(Dataset[CloudScene]):
         row = self.rows[index]
         loaded = self.kept.get(row.id) or self.reader.read(row)
         if isinstance(loaded, Unusable):
-            raise Unusable(f"sample {row.id}: {loaded}; it could be read before")
+            raise Unusable(f"sample {row.id}: {loaded}; it was readable before")
         boxes, labels = as_rows(loaded.boxes, self.numbers)
         pictures = normalised(loaded.pictures, self.stats)
         return CloudScene(row.id, loaded.xyz, loaded.x, pictures, together(loaded.cameras), boxes, labels)

@@ -162,7 +162,7 @@ def _is_known(one: Found, classes: Sequence[str], losses: Losses) -> bool:
     assert isinstance(one.facts, Facts), one
     for name in one.facts.boxes:
         if name not in classes:
-            losses.add(one.row, "", f"{one.row.label}: {unknown('class of a box', name, classes)}; name all in "
+            losses.add(one.row, "", f"{one.row.label}: {unknown('class of a box', name, classes)}; list all in "
                        "points.classes")  # fmt: skip
             return False
     return True

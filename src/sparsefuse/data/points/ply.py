@@ -36,14 +36,14 @@ def read_ply(path: Path, name: str) -> tuple[np.ndarray, np.ndarray | None]:
             points = _text(file, header, name)
         else:
             if header.points * header.fields.itemsize > held:
-                raise Unusable(f"{name}: declares {header.points:,} points and holds fewer; was it cut short?")
+                raise Unusable(f"{name}: declares {header.points:,} points but holds fewer; was it cut short?")
             points = np.fromfile(file, header.fields, header.points)
     return _columns(points, ("x", "y", "z"), name), _colors(points, name)
 
 
 def _header(file: BinaryIO, name: str) -> _Header:
     if file.readline(_LETTERS).strip() != b"ply":
-        raise Unusable(f"{name}: is no PLY file, its first line is not `ply`")
+        raise Unusable(f"{name}: is not a PLY file: its first line is not `ply`")
     format, elements = "", list[tuple[str, int, list[tuple[str, str]]]]()
     for _ in range(_LINES):
         words = file.readline(_LETTERS).decode("ascii", "replace").split()
@@ -61,11 +61,12 @@ def _header(file: BinaryIO, name: str) -> _Header:
         raise Unusable(f"{name}: has format {shown(format) or 'none'}, expected {', '.join(_ORDERS)}")
     if not elements or elements[0][0] != "vertex":
         first = shown(elements[0][0]) if elements else "none"
-        raise Unusable(f"{name}: its first element is {first}, expected vertex, which are the points")
+        raise Unusable(f"{name}: its first element is {first}, expected vertex, the points")
     _, count, properties = elements[0]
     names = [field for field, _ in properties]
     if any(kind not in _TYPES for _, kind in properties) or len(set(names)) < len(names) or not names:
-        raise Unusable(f"{name}: its points have properties {shown(properties)}, expected a number each")
+        found = ", ".join(f"{kind} {field}" for field, kind in properties)
+        raise Unusable(f"{name}: its points have properties {shown(found) or 'none'}, expected each once, a number")
     return _Header(format, count, np.dtype([(field, _ORDERS[format] + _TYPES[kind]) for field, kind in properties]))
 
 
@@ -74,12 +75,14 @@ def _text(file: BinaryIO, header: _Header, name: str) -> np.ndarray:
     for _ in range(header.points):
         line = file.readline(_LETTERS)
         if not line:
-            raise Unusable(f"{name}: declares {header.points:,} points and holds {len(rows):,}; was it cut short?")
+            raise Unusable(f"{name}: declares {header.points:,} points but holds {len(rows):,}; was it cut short?")
         rows.append(line)
     try:
         return np.array([tuple(map(float, row.split())) for row in rows], header.fields)
     except (ValueError, TypeError, OverflowError) as error:
-        raise Unusable(f"{name}: has points of other than {len(header.fields.names or ())} numbers each") from error
+        raise Unusable(
+            f"{name}: has points without the {len(header.fields.names or ())} numbers that its header declares"
+        ) from error
 
 
 def _columns(points: np.ndarray, names: tuple[str, ...], name: str) -> np.ndarray:

@@ -80,25 +80,25 @@ def as_points(xyz: np.ndarray, rgb: np.ndarray | None, name: str = "the cloud", 
         if values is None:
             continue
         if values.dtype.kind not in "fiu":
-            raise Unusable(f"{name}: {part} holds no numbers, expected those of points")
+            raise Unusable(f"{name}: {part} does not hold numbers, expected points")
         if values.ndim != 2 or values.shape[1] != 3:
             raise Unusable(f"{name}: {part} has shape {values.shape}, expected (points, 3)")
     if not len(xyz):
-        raise Unusable(f"{name}: has no point; expected one or more")
+        raise Unusable(f"{name}: has no points; expected at least one")
     with np.errstate(over="ignore"):
         xyz = np.ascontiguousarray(xyz, np.float32)
     bad = ~np.isfinite(xyz).all(1)
     if bad.any():
-        raise Unusable(f"{name}: of {len(xyz):,} points {int(bad.sum()):,} are NaN or infinite; leave them out")
+        raise Unusable(f"{name}: {int(bad.sum()):,} of {len(xyz):,} points are NaN or infinite; remove them")
     if np.abs(xyz).max() > FAR:
-        raise Unusable(f"{name}: has points {np.abs(xyz).max():.3g} from 0; expected metres, {FAR:g} at most: take one "
-                       "place of the scene off points, boxes and poses, or float32 loses centimetres")  # fmt: skip
+        raise Unusable(f"{name}: has points {np.abs(xyz).max():.3g} from the origin; expected metres, at most {FAR:g}: "
+                       "subtract a point of the scene from points, boxes and poses, or float32 loses cm")  # fmt: skip
     if not color:
         return Points(xyz, None)
     if rgb is None:
         raise Unusable(f"{name}: has no colours, which points.channels asks for; save them as rgb, or leave out color")
     if len(rgb) != len(xyz):
-        raise Unusable(f"{name}: has {len(rgb):,} colours of {len(xyz):,} points; expected as many")
+        raise Unusable(f"{name}: has {len(rgb):,} colours for {len(xyz):,} points; expected one each")
     return Points(xyz, _shares(rgb, name))
 
 
@@ -107,7 +107,9 @@ def _shares(rgb: np.ndarray, name: str) -> np.ndarray:
     most = 1.0 if rgb.dtype.kind == "f" else 255.0
     low, high = float(rgb.min()), float(rgb.max())
     if not 0 <= low <= high <= most:  # NaN is no number of them
-        raise Unusable(f"{name}: rgb is from {low:.4g} to {high:.4g}; expected whole numbers to 255, or shares to 1")
+        raise Unusable(
+            f"{name}: rgb goes from {low:.4g} to {high:.4g}; expected whole numbers up to 255, or fractions up to 1"
+        )
     return (rgb / most).astype(np.float32)
 
 
@@ -140,7 +142,7 @@ def _box(value: Any, place: str) -> Box:
         raise Unusable(f"{place} has size {size.tolist()}, expected lengths above 0, in metres")
     if max(np.abs(centre).max(), size.max()) > FAR:
         raise Unusable(
-            f"{place} has centre {centre.tolist()} and size {size.tolist()}, expected metres, {FAR:g} at most"
+            f"{place} has centre {centre.tolist()} and size {size.tolist()}, expected metres, at most {FAR:g}"
         )
     return Box(label.strip(), (*centre.tolist(), *size.tolist(), float(yaw)))
 
@@ -162,21 +164,23 @@ def _camera(value: Any, place: str) -> PictureCamera:
         raise Unusable(f"{place} is {_kind(value)}, expected picture, size, K and pose")
     picture = value.get("picture")
     if not isinstance(picture, str) or not picture:
-        raise Unusable(f"{place} names picture {shown(picture)}, expected a file")
+        raise Unusable(f"{place} names the picture {shown(picture)}, expected a file")
     size = _numbers(value, "size", (2,), place)
     if size.min() < 1 or size.max() > 100_000 or (size != size.round()).any():
         raise Unusable(f"{place} has size {size.tolist()}, expected rows and columns")
     K, pose = _numbers(value, "K", (3, 3), place), _numbers(value, "pose", (4, 4), place)
     if np.abs(K).max() > MOST_FOCAL or abs(np.linalg.det(K)) < 1e-9 or (K[2] != (0, 0, 1)).any():
-        raise Unusable(f"{place} has K {K.tolist()}, expected rows of focal lengths and middle, then 0, 0, 1")
+        raise Unusable(f"{place} has K {K.tolist()}, expected [[fx, 0, cx], [0, fy, cy], [0, 0, 1]]")
     turn = pose[:3, :3]
     if (pose[3] != (0, 0, 0, 1)).any() or np.abs(turn @ turn.T - np.eye(3)).max() > 1e-2:
-        raise Unusable(f"{place} has pose {pose.tolist()}, expected camera to world: a turn, a place, then 0, 0, 0, 1")
+        raise Unusable(
+            f"{place} has pose {pose.tolist()}, expected camera to world: rotation and position, then 0, 0, 0, 1"
+        )
     if np.linalg.det(turn) < 0:
-        raise Unusable(f"{place} has pose {pose.tolist()}, whose turn mirrors; expected right, down and forward, of "
-                       "which one points the other way")  # fmt: skip
+        raise Unusable(f"{place} has pose {pose.tolist()}, whose rotation mirrors; expected right, down and "
+                       "forward, of which one points the other way")  # fmt: skip
     if np.abs(pose[:3, 3]).max() > FAR:
-        raise Unusable(f"{place} stands at {pose[:3, 3].tolist()}, expected metres, {FAR:g} at most")
+        raise Unusable(f"{place} stands at {pose[:3, 3].tolist()}, expected metres, at most {FAR:g}")
     return PictureCamera(picture, (int(size[0]), int(size[1])), K.astype(np.float32), pose.astype(np.float32))
 
 
@@ -200,7 +204,7 @@ def _read(ref: str, root: Path) -> Any:
     if not path.is_file():
         raise Unusable(f"{ref}: file not found in {root}")
     if path.stat().st_size > MOST_BYTES:
-        raise Unusable(f"{ref}: has {path.stat().st_size / 1e6:,.0f} MB, expected {MOST_BYTES / 1e6:,.0f} at most")
+        raise Unusable(f"{ref}: has {path.stat().st_size / 1e6:,.0f} MB, expected at most {MOST_BYTES / 1e6:,.0f}")
     with one_file(ref):
         try:
             return json.loads(path.read_text(encoding="utf-8-sig"))

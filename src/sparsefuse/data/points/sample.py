@@ -118,8 +118,8 @@ class Reader:
         of another size than the camera says."""
         if tuple(x.shape[:2]) != camera.size:
             said, held = (" x ".join(map(str, size)) for size in (camera.size, x.shape[:2]))
-            raise Unusable(f"{camera.picture}: has {held} pixels, its camera says {said}; the camera must be that of "
-                           "the picture as it is")  # fmt: skip
+            raise Unusable(f"{camera.picture}: has {held} pixels, its camera says {said}; the camera must describe "
+                           "the picture as stored")  # fmt: skip
         whole = Camera(torch.from_numpy(camera.K), torch.from_numpy(camera.pose), torch.tensor(camera.size))
         height, width = self.points.height, self.points.width
         if height:

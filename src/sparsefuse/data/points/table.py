@@ -22,14 +22,12 @@ def read_rows(data: Data, points: Points, root: Path) -> Manifest:
     columns = numbered(read_table(path)).columns
     for name, column in (("cloud", points.cloud), ("boxes", points.boxes)):
         if column not in columns:
-            raise ValueError(f"{path}: {unknown('column', column, columns)}; name that of each {name} in points.{name}")
+            raise ValueError(f"{path}: {unknown('column', column, columns)}; points.{name} names the column")
     names = [points.cloud]
     if points.cameras in columns:
         names.append(points.cameras)
     elif points.cameras != Points().cameras:
-        raise ValueError(
-            f"{path}: {unknown('column', points.cameras, columns)}; name that of cameras in points.cameras"
-        )
+        raise ValueError(f"{path}: {unknown('column', points.cameras, columns)}; points.cameras names the column")
     manifest = read_manifest(path, label=points.boxes, modalities=names, group=data.group)
     check_named(path, ((row.id, points.boxes, row.label) for row in manifest.rows if row.label))
     return manifest

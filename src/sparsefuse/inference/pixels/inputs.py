@@ -66,7 +66,7 @@ def _folder(folder: Path, predictor: PixelPredictor) -> Iterator[Named]:
                 scenes.setdefault(path.stem, {})[stream] = path
     if not scenes:
         raise FileNotFoundError(
-            f"{folder} has no pictures in a folder of the name of a stream; expected "
+            f"{folder} has no pictures in folders called as the streams; expected "
             f"{', '.join(f'{folder / name}/0001.png' for name in predictor.streams)}"
         )
     yield from (Named(name, scenes[name], None) for name in sorted(scenes))

@@ -118,7 +118,9 @@ class PixelPredictor:
         """The pictures of a scene as the model sees them. Raises Unusable and ValueError; see `predict`."""
         if not isinstance(scene, Mapping):
             what = type(scene).__name__
-            raise ValueError(f"a scene is {what}; expected a picture by stream: {{{self.streams[0]!r}: path or array}}")
+            raise ValueError(
+                f"a scene is {what}; expected a picture per stream: {{{self.streams[0]!r}: path or array}}"
+            )
         for name in scene:
             if name not in self.model.streams:
                 raise ValueError(unknown("stream", name, self.model.streams))
@@ -139,7 +141,7 @@ class PixelPredictor:
         """The same of pictures (H, W, F) that were read. Raises Unusable for sizes that differ."""
         if len({x.shape[:2] for x in fields.values()}) > 1:
             sizes = ", ".join(f"{name} {x.shape[0]} x {x.shape[1]}" for name, x in fields.items())
-            raise Unusable(f"pictures of one scene have one size; got {sizes} (rows x columns)")
+            raise Unusable(f"the pictures of a scene must have one size; got {sizes} (rows x columns)")
         size = _size(fields)
         if self.resize:
             fields = {name: resized(x, self.facts.streams[name].kind, *self.resize) for name, x in fields.items()}

@@ -150,7 +150,7 @@ def _text(written: Written, top: int) -> str:
     if isinstance(result, Unusable):
         return f"{name}: cannot be read: {result}"
     if result is None:
-        return f"{name}: {written.file}  (was there)"
+        return f"{name}: {written.file}  (already there)"
     shares = "".join(f"  {shown(label)} {100 * share:.1f} %" for label, share in list(result.shares.items())[:top])
     lines = [f"{name}: {written.file}{shares}"]
     return "\n".join(lines + [f"  without {stream}: {why}" for stream, why in result.missing.items()])

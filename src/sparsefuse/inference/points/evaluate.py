@@ -46,7 +46,7 @@ def _of_run(run: Path, predictor: PointPredictor, split: str) -> _Listed:
     scenes = load_clouds(RunFolder(run).read(Config))
     if changed := difference(predictor.facts.clips, scenes.fingerprints):
         raise ValueError(
-            f"the data of {run} is not what it was trained with ({changed}), so that training scenes may be scored as "
+            f"the data of {run} is not what it was trained with ({changed}), so training scenes may be scored as "
             "new; restore the manifest and its files, or score new scenes with --manifest"
         )
     if not len(scenes.splits[split]):

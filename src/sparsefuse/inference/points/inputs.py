@@ -56,12 +56,12 @@ def _of(path: Path, points: Points) -> Iterator[Named]:
     elif not path.exists():
         raise FileNotFoundError(f"{path}: there is no such file; {HINT}")
     else:
-        raise ValueError(f"{path}: is no cloud that is known here; {HINT}")
+        raise ValueError(f"{path}: is not a known kind of cloud; {HINT}")
 
 
 def _single(scene: dict[str, Any]) -> Named:
     if "cloud" not in scene:
-        raise ValueError(f"{' '.join(f'{part}=...' for part in scene)}: a scene has a cloud; {HINT}")
+        raise ValueError(f"{' '.join(f'{part}=...' for part in scene)}: a scene needs a cloud; {HINT}")
     return Named(scene["cloud"].stem, scene, None)
 
 

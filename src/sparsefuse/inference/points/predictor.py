@@ -114,7 +114,7 @@ class PointPredictor:
             cameras = type(batch.cameras)(*(part.to(self.device) for part in batch.cameras))
         found = self.model.boxes(self.model(cloud, pictures, cameras))
         if not all(bool(part.isfinite().all()) for part in (found.centre, found.size, found.yaw, found.score)):
-            raise Unusable("the model's boxes are not finite: its weights, or what it reads, are broken")
+            raise Unusable("the model's boxes are not finite: its weights or its input are broken")
         return Detections(_best_first(found), tuple(self.facts.classes), view, missing)
 
     def _cloud(self, cloud: Any) -> tuple[Read, np.ndarray | None]:
@@ -140,7 +140,7 @@ class PointPredictor:
     def _pictures(self, scene: Scene) -> Pictures:
         cameras, given = scene.get("cameras"), scene.get("rgb")
         if not self.reads_pictures or cameras is None or (isinstance(cameras, str | Path) and not str(cameras)):
-            lost = [Unusable("rgb: has no cameras, so its pictures show nothing; give cameras")] if given else []
+            lost = [Unusable("rgb: has no cameras, which say what the pictures show; give cameras")] if given else []
             return Pictures([], [], lost if self.reads_pictures else [])
         if given is None and isinstance(cameras, str | Path):
             root = Path(scene["root"]) if scene.get("root") else root_of(Path(cameras))
@@ -153,7 +153,7 @@ class PointPredictor:
             return found._replace(lost=[error])
         rgb = [camera.picture for camera in known] if given is None else list(given)
         if len(rgb) != len(known):
-            return found._replace(lost=[Unusable(f"rgb: has {len(rgb)} pictures of {len(known)} cameras")])
+            return found._replace(lost=[Unusable(f"rgb: has {len(rgb)} pictures for {len(known)} cameras")])
         reader, root = self.reader(Path()), Path(scene.get("root") or "")
         for camera, picture in list(zip(known, rgb, strict=True))[: self.facts.frames]:
             try:
@@ -182,7 +182,7 @@ def _array(values: Any, name: str) -> np.ndarray:
     try:
         return np.asarray(values)
     except (TypeError, ValueError) as error:
-        raise Unusable(f"{name}: {type(values).__name__} is no array of numbers ({said(error)})") from error
+        raise Unusable(f"{name}: {type(values).__name__} is not an array of numbers ({said(error)})") from error
 
 
 def root_of(cameras: Path) -> Path:
