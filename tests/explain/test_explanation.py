@@ -18,7 +18,6 @@ from sparsefuse.explain.explanation import Explanation
 from sparsefuse.explain.footage import Footage, footage
 from sparsefuse.explain.page import ExplainedClip, explain_clip, page_name, write_page
 from sparsefuse.explain.pictures import draw
-from sparsefuse.explain.sentence import mattered
 from sparsefuse.inference.predictor import Predictor, load
 from sparsefuse.media import write_clip
 from sparsefuse.methods import build
@@ -212,7 +211,7 @@ def test_the_page_says_the_true_label_and_what_mattered(run: Path, tmp_path: Pat
     assert "Its true label is <strong>b</strong>" in page
     verdict = "right" if found.explanation.prediction.label == "b" else "wrong"
     assert f"<strong>b</strong>: {verdict}." in page
-    assert mattered(found.explanation, 0) in unescape(page)
+    assert found.explanation.sentence() in unescape(page)
     page = write_page(found._replace(truth=""), tmp_path / "page.html").read_text()
     assert "true label" not in page
 

@@ -11,6 +11,7 @@ from sparsefuse.data.labels import Labels
 from sparsefuse.explain.occlusion import Occlusion, occlusion
 from sparsefuse.explain.pooled import Pooled, exchanged, pooled
 from sparsefuse.explain.rollout import Rollout, rollout
+from sparsefuse.explain.sentence import mattered
 from sparsefuse.inference.predictor import Clip, Prediction, Predictor, load
 from sparsefuse.model import FusionModel
 from sparsefuse.runs.members import members_of
@@ -43,6 +44,11 @@ class Explanation(NamedTuple):
     """per layer that swaps tokens (TokenFusion): (N,) bool per modality"""
     notes: tuple[str, ...]
     """where the trace differs from the model's computation"""
+
+    def sentence(self, seconds: float = 0.0) -> str:
+        """What mattered, and whether it stands out from noise; places are in percent of the clip, or in the seconds of
+        one that lasts so long."""
+        return mattered(self.occlusion, self.answer if self.prediction.probabilities else "", seconds)
 
 
 def explain(

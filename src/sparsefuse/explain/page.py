@@ -13,7 +13,6 @@ from sparsefuse.errors import near_file
 from sparsefuse.explain.explanation import Explanation, explain
 from sparsefuse.explain.footage import Footage, footage
 from sparsefuse.explain.pictures import draw
-from sparsefuse.explain.sentence import mattered
 from sparsefuse.files.allowed import check_named
 from sparsefuse.files.references import split_ref
 from sparsefuse.files.rows import SUFFIXES, numbered, read_table
@@ -92,7 +91,7 @@ def write_page(explained: ExplainedClip, out: Path) -> Path:
             method=method,
             explanation=explanation,
             truth=truth,
-            mattered=mattered(explanation, film.seconds),
+            mattered=explanation.sentence(film.seconds),
             ranked=ranked[:MOST_CLASSES],
             answer=explanation.answer,
             figure=figure,
