@@ -150,11 +150,18 @@ class Classifier:
         self, X: Any, y: Any, label: str | Sequence[str] | None, valid: Any, group: str | None, folder: Path, jobs: int
     ) -> "Classifier":
         """As `fit`, in this folder."""
+        from sparsefuse.runs.folder import RunFolder
+        from sparsefuse.training.extend import check_continues
+
         names = label.split(JOIN) if isinstance(label, str) else None if label is None else list(label)
         share = VALID if valid is None or not is_share(valid) else float(valid)
         self._data = (folder / DATA).absolute()
         read = self._of_disk if (of_disk := isinstance(X, str | Path)) else self._of_memory
         manifest, targets = read(X, y, names, valid, group)
+        split = Split(fractions=(1 - share, share, 0.0))
+        columns = {"label": targets.label, "group": group or GROUP if of_disk else GROUP}
+        if self.method != AUTO:
+            check_continues(RunFolder(folder), self._config(manifest, columns, split))
         table = read_table(manifest)
         if self._given("features") or any(table.holds(name, MEDIA) for name in table.columns):
             place = manifest.parent if self._data in manifest.parents else self._data
@@ -162,8 +169,6 @@ class Classifier:
             manifest = extract(
                 manifest, place / "features", features=features, jobs=jobs, progress=self._shown
             ).manifest
-        split = Split(fractions=(1 - share, share, 0.0))
-        columns = {"label": targets.label, "group": group or GROUP if of_disk else GROUP}
         self.run_ = self._trained(self._config(manifest, columns, split), folder, jobs)
         write_fitted(self.run_, self._fitted(targets))
         self._load(targets, getattr(self, "device", "auto"))

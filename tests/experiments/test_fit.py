@@ -72,8 +72,12 @@ def test_a_folder_of_sensor_files_becomes_a_model_and_commands_that_work(
     monkeypatch.setattr(module, "default_features", stopped)  # whatever was installed since
     assert sparsefuse.fit("walks", epochs=4, out=run, jobs=1) == Path(run)
     assert RunFolder(Path(run)).checkpoint.stat().st_mtime_ns == ended
-    with pytest.raises(ValueError, match=r"was started with train\.epochs=4, not 2"):
-        sparsefuse.fit("walks", epochs=2, out=run, jobs=1)
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "check", stopped)  # nothing is read before it complains
+        with pytest.raises(ValueError, match=r"was started with train\.epochs=4, not 2"):
+            sparsefuse.fit("walks", epochs=2, out=run, jobs=1)
+        with pytest.raises(ValueError, match=r"was started with method='sft', not 'late'"):
+            sparsefuse.fit("walks", method="late", epochs=4, out=run, jobs=1)
     for path in (walks / "run").iterdir():  # of which some train or validate
         path.write_text(path.read_text() + path.read_text().splitlines()[-1] + "\n")
     assert "runs/w was started with other contents of these clips" in str(call(monkeypatch, *arguments))

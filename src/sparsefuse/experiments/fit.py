@@ -29,6 +29,7 @@ from sparsefuse.runs.folder import RunFolder
 from sparsefuse.runs.records import Result
 from sparsefuse.runs.summary import MAIN_METRIC, METRICS
 from sparsefuse.shown import counted
+from sparsefuse.training.extend import check_continues
 from sparsefuse.training.train import train
 
 log = logging.getLogger(__name__)
@@ -107,6 +108,8 @@ def fit(
         recipe=recipe,
         seed=seed,
     )
+    if method not in ("auto", BASELINE):  # whose settings training chooses
+        check_continues(RunFolder(out), config)
     checked, longest = _checked(config, out, jobs)
     _say("check", checked)
     if longest > LONGEST:  # else exported models would pad whatever comes to it

@@ -31,6 +31,16 @@ def with_epochs(config: Config, epochs: int) -> Config:
     return replace(config, train=replace(config.train, epochs=epochs))
 
 
+def check_continues(folder: RunFolder, config: Config) -> None:
+    """Raises ValueError, before data are read or extracted, if the run was started with other settings than those of
+    `config`, but for its manifest and longest stream, which come of the data."""
+    if folder.started:
+        began = folder.read(Config).data
+        data = replace(config.data, manifest=began.manifest, max_length=began.max_length)
+        before = planned(folder, config)
+        folder.check_same(replace(with_epochs(config, before) if before else config, data=data))
+
+
 def extend(folder: RunFolder, config: Config, before: int) -> None:
     """Makes a run of `before` epochs an unfinished one of more. What sets it apart from one that was planned so goes
     into its checkpoint, and from there into its result."""
