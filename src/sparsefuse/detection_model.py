@@ -16,7 +16,7 @@ from sparsefuse.layers.points.losses import Weights, box_losses, flat_losses, fo
 from sparsefuse.layers.points.nms import suppress
 from sparsefuse.layers.points.nouns import Boxes, Camera, Cloud
 from sparsefuse.layers.points.picture import FlatBoxes, FlatHead, PictureTokens
-from sparsefuse.layers.points.state import Exchanged, SceneState, Views
+from sparsefuse.layers.points.state import BoxPredictions, Exchanged, SceneState, Views
 from sparsefuse.layers.points.targets import flat_targets, owners, wanted
 from sparsefuse.layers.points.views import views_of
 from sparsefuse.layers.points.vote import Votes
@@ -35,6 +35,25 @@ class Outputs(NamedTuple):
     """what pictures alone say, where a model asks them"""
     votes: Votes | None
     """what pictures say of the candidates' classes, where a model asks them"""
+
+    def of_scene(self, number: int) -> "Outputs":
+        """What is said of one scene of the batch, as a batch of one."""
+        state, one = self.state, slice(number, number + 1)
+        views, flat, here = state.views, self.flat, None
+        if views is not None:
+            here = views.scene == number
+            views = views.of_scene(number) if here.any() else None
+        state = SceneState(
+            Cloud(*(part[one] for part in state.seeds)),
+            state.keys[one],
+            Cloud(*(part[one] for part in state.candidates)),
+            tuple(BoxPredictions(*(part[one] for part in said)) for said in state.predictions),
+            views,
+            tuple(Exchanged(*(part[one] for part in exchanged)) for exchanged in state.exchanges),
+        )
+        flat = FlatBoxes(*(part[here] for part in flat)) if flat is not None and views is not None else None
+        votes = None if self.votes is None else Votes(*(part[one] for part in self.votes))
+        return Outputs(state, self.sampling[one], self.numbers[one], flat, votes)
 
     def shares(self) -> dict[str, float]:
         """The share of seeds that each exchange replaced, of those that could be."""

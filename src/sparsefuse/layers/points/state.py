@@ -51,6 +51,17 @@ class Views(NamedTuple):
     patch: int
     """pixels of a patch, along each side"""
 
+    def of_scene(self, number: int) -> "Views":
+        """The pictures of one scene of the batch, as of a batch of one."""
+        here = self.scene == number
+        camera, tokens = (
+            Camera(*(part[here] for part in self.camera)),
+            Tokens(self.tokens.x[here], self.tokens.mask[here]),
+        )
+        return self._replace(
+            pictures=self.pictures[here], scene=self.scene[here] - number, camera=camera, tokens=tokens
+        )
+
 
 class Exchanged(NamedTuple):
     """What a layer replaced."""

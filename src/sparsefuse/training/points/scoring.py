@@ -23,7 +23,7 @@ class Scored:
     """Of one split."""
 
     scores: Scores
-    """loss, map25, map50; with every class ap25_<class>, ap50_<class>; `exchanged_<layer>`"""
+    """loss, the mean over scenes, map25, map50; with every class ap25_<class>, ap50_<class>; `exchanged_<layer>`"""
     exchanged: dict[str, float] = field(default_factory=dict)
     """layer, from 1 -> share of the seeds that some picture shows which it replaced"""
     scenes: list[tuple[str, Scores]] = field(default_factory=list)
@@ -47,7 +47,9 @@ def score(
     whole, alone, exchanges, loss = DetectionScores(classes), list[tuple[str, Scores]](), _Exchanges(), 0.0
     for batch in _batches(model, scenes, num_points, batch_size, change):
         outputs = model(batch.cloud, batch.pictures, batch.cameras)
-        loss += float(model.losses(outputs, batch.boxes)["loss"].double()) * len(batch.ids)
+        for i in range(len(batch.ids)):  # one by one: the loss of a batch depends on what is in it
+            known = Boxes(*(part[i : i + 1] for part in batch.boxes))
+            loss += float(model.losses(outputs.of_scene(i), known)["loss"].double())
         exchanges.add(outputs.state.exchanges)
         found = model.boxes(outputs, every_class=True)
         whole.update(found, batch.boxes)
