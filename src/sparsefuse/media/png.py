@@ -36,6 +36,20 @@ def png_of(pixels: np.ndarray, palette: Sequence[Color] | None = None) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + b"".join(_chunk(*chunk) for chunk in chunks)
 
 
+def noted(png: bytes, note: str) -> bytes:
+    """The same file with a note that no viewer shows, at its end."""
+    assert png.endswith(_END), "a PNG ends with IEND"
+    return png[: -len(_END)] + _note(note) + _END
+
+
+def has_note(path: Path, note: str) -> bool:
+    """Whether a file is a picture with this note."""
+    end = _note(note) + _END
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - len(end)))
+        return file.read() == end
+
+
 def write_png(path: str | Path, pixels: np.ndarray, palette: Sequence[Color] | None = None) -> None:
     """Writes `png_of` the pixels, whole."""
     content = png_of(pixels, palette)
@@ -62,5 +76,12 @@ def _kind(pixels: np.ndarray, palette: Sequence[Color] | None) -> tuple[int, int
     return _PALETTE, 8
 
 
+def _note(note: str) -> bytes:
+    return _chunk(b"tEXt", b"Comment\0" + note.encode("latin-1"))
+
+
 def _chunk(name: bytes, content: bytes) -> bytes:
     return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+
+
+_END = _chunk(b"IEND", b"")

@@ -80,6 +80,29 @@ def test_nothing_is_done_twice_but_what_changed(run, folder, tmp_path, capsys):
     assert (out / "room0.png").stat().st_mtime_ns == first["room0.png"]
 
 
+def test_another_scene_of_the_same_name_is_not_taken_for_done(run, folder, tmp_path, capsys):
+    """Nor one with another stream, or other numbers under a key, even if its files are older than the answer."""
+    out, other, keyed = tmp_path / "out", tmp_path / "other/rgb/room0.png", tmp_path / "room0.npz"
+    write_png(other, scene(seed=7)["rgb"])
+    np.savez(keyed, rgb=scene(seed=8)["rgb"])
+    whole = {"rgb": folder / "rgb/room0.png", "depth": folder / "depth/room0.png"}
+    for seed in (8, 9):
+        np.savez(keyed, rgb=scene(seed=seed)["rgb"])
+        os.utime(keyed, (seed, seed))
+        os.utime(other, (1, 1))
+        for paths, pictures in (
+            ({"rgb": whole["rgb"]}, {"rgb": scene()["rgb"]}),
+            (whole, scene()),
+            ({"rgb": other}, {"rgb": scene(seed=7)["rgb"]}),
+            ({"rgb": Path(f"{keyed}#rgb")}, {"rgb": scene(seed=seed)["rgb"]}),
+        ):
+            show_pixels(run, [Path(f"{name}={path}") for name, path in paths.items()], out=out, top=1, as_json=False)
+            assert "was there" not in capsys.readouterr().out
+            (file,) = out.glob("*room0*.png")
+            expected = predictor_of().predict(pictures).labels
+            np.testing.assert_array_equal(labels_of(file), np.array(palette(3), np.uint8)[expected])
+
+
 def test_pairs_are_one_scene_and_a_table_may_not_name_what_lies_elsewhere(run, folder, tmp_path, capsys):
     pairs = [f"rgb={folder}/rgb/room0.png", f"depth={folder}/depth/room0.png", f"rgb={folder}/rgb/room1.png"]
     names = [one.name for one in named_scenes([*map(Path, pairs)], predictor_of())]

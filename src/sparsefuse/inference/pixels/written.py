@@ -1,21 +1,24 @@
 """`sparsefuse predict` of a run on pictures: scenes in; a label picture or a picture each, and a legend, out."""
 
+import contextlib
 import csv
 import hashlib
 import io
 import json
 import logging
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from sparsefuse.files.references import split_ref
 from sparsefuse.files.skipped import Skip, Unusable, write_skipped
 from sparsefuse.files.whole import replacing, write_text
 from sparsefuse.inference.pixels.inputs import Named, named_scenes
 from sparsefuse.inference.pixels.prediction import PixelPrediction
 from sparsefuse.inference.pixels.predictor import CHUNK, PixelPredictor, load_pixels
 from sparsefuse.media.fetch import check_allowed
+from sparsefuse.media.png import has_note, noted
 from sparsefuse.report.pixels.palette import hexadecimal, palette
 from sparsefuse.runs.folder import SKIPPED, RunFolder
 from sparsefuse.shown import shown
@@ -23,6 +26,10 @@ from sparsefuse.shown import shown
 log = logging.getLogger(__name__)
 
 LEGEND = "classes.csv"
+
+
+State = tuple[int, int] | None
+"""of a file: its size and when it was written"""
 
 
 class Written(NamedTuple):
@@ -45,7 +52,7 @@ def show_pixels(
     roots: Sequence[Path] | None = None,
 ) -> int:
     """Prints a line per scene, and writes its PNG to `out`, <run>/predicted by default; returns how many scenes could
-    not be read. These are in skipped.jsonl there, too. A PNG that is newer than the run and its pictures stays.
+    not be read. These are in skipped.jsonl there, too. A PNG that was made of the same weights and pictures stays.
 
     `roots` as in `inference.clips.show`. Raises FileNotFoundError and ValueError for files that are no scenes.
     """
@@ -68,23 +75,23 @@ def write_scenes(
     predictor: PixelPredictor, run: Path, files: Sequence[Path], out: Path, roots: Sequence[Path] | None = None
 ) -> Iterator[Written]:
     """Writes a PNG per scene as it is computed."""
-    made, taken = RunFolder(run).weights.stat().st_mtime, set[str]()
+    weights, taken = _state(RunFolder(run).weights), set[str]()
     chunk: list[tuple[Named, Path]] = []
     for scene in named_scenes(files, predictor):
         file = out / f"{file_name(scene.name, taken)}.png"
         chunk.append((scene, file))
         if len(chunk) == CHUNK:
-            yield from _write(predictor, chunk, made, roots)
+            yield from _write(predictor, chunk, weights, roots)
             chunk = []
-    yield from _write(predictor, chunk, made, roots)
+    yield from _write(predictor, chunk, weights, roots)
 
 
 def _write(
-    predictor: PixelPredictor, chunk: Sequence[tuple[Named, Path]], made: float, roots: Sequence[Path] | None
+    predictor: PixelPredictor, chunk: Sequence[tuple[Named, Path]], weights: State, roots: Sequence[Path] | None
 ) -> Iterator[Written]:
     """Those of one chunk, in their order."""
     refused: dict[int, Unusable] = {}
-    wanted = []
+    wanted, notes = [], dict[int, str]()
     for i, (scene, file) in enumerate(chunk):
         if isinstance(scene.pictures, Unusable):
             refused[i] = scene.pictures
@@ -92,14 +99,16 @@ def _write(
             refused[i] = why
         elif unknown := [name for name in scene.pictures if name not in predictor.model.streams]:
             refused[i] = Unusable(f"no stream is called {shown(unknown[0])}; expected {', '.join(predictor.streams)}")
-        elif not _is_done(file, scene, made):
-            wanted.append(i)
+        else:
+            notes[i] = _note(scene.pictures, weights)  # before they are read
+            if not (file.is_file() and has_note(file, notes[i])):
+                wanted.append(i)
     results = dict(zip(wanted, predictor.results(chunk[i][0].pictures for i in wanted), strict=True))
     for i, (scene, file) in enumerate(chunk):
         result = refused.get(i) or results.get(i)
         if isinstance(result, PixelPrediction):
             with replacing(file, durable=False) as temporary:
-                temporary.write_bytes(result.png())
+                temporary.write_bytes(noted(result.png(), notes[i]))
         yield Written(scene.name, None if isinstance(result, Unusable) else file, result)
 
 
@@ -115,12 +124,18 @@ def _forbidden(scene: Named, roots: Sequence[Path] | None) -> Unusable | None:
     return None
 
 
-def _is_done(file: Path, scene: Named, made: float) -> bool:
-    """Whether a former call wrote the file, of these weights and pictures."""
-    if not file.is_file() or isinstance(scene.pictures, Unusable):
-        return False
-    times = [path.stat().st_mtime for path in scene.pictures.values() if path.is_file()]
-    return file.stat().st_mtime >= max([made, *times])
+def _note(pictures: Mapping[str, Path], weights: State) -> str:
+    """What a prediction is made of, as its file notes it: another scene of the same name has another note."""
+    of = [(stream, str(path.absolute()), _state(path)) for stream, path in sorted(pictures.items())]
+    return f"made of {hashlib.sha256(json.dumps([weights, of]).encode()).hexdigest()}"
+
+
+def _state(path: Path) -> State:
+    """The size and time of a file, also of one named with a key in it; None if there is none."""
+    for file in (path, Path(split_ref(str(path))[0])):
+        with contextlib.suppress(OSError, ValueError):  # no such file, or a name that none can have
+            return file.stat().st_size, file.stat().st_mtime_ns
+    return None
 
 
 def file_name(name: str, taken: set[str]) -> str:
