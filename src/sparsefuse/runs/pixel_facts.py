@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from sparsefuse.config_pixels import CHANNELS, PictureStream, PixelTask
@@ -46,6 +46,13 @@ class PixelFacts:
     """split -> fingerprint of its scenes"""
     depths: tuple[float, float] = (0.0, 1.0)
     """nearest and farthest metres of the training targets, which are -1 and 1 for the model, in translation to depth"""
+    guessed: list[str] = field(default_factory=list)
+    """streams of depth whose unit nobody stated: a file's own numbers say it"""
+
+    def stream(self, name: str) -> PictureStream:
+        """How a new picture of a stream is read: in training all were of one unit; of a new one, whole numbers are
+        millimetres and fractions metres, where nobody stated another."""
+        return replace(self.streams[name], unit=0.0) if name in self.guessed else self.streams[name]
 
     @property
     def target_scale(self) -> tuple[float, float]:

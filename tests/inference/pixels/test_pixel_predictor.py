@@ -1,5 +1,7 @@
 """A run on pictures answers for files and arrays of any size, alone or together, and says what it could not read."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -7,7 +9,7 @@ import torch
 from pixel_runs import CLASSES, STATS, predictor_of, run_of, scene
 from sparsefuse.config_pixels import PictureStream
 from sparsefuse.files.skipped import Unusable
-from sparsefuse.inference.pixels.predictor import load_pixels
+from sparsefuse.inference.pixels.predictor import PixelPredictor, load_pixels
 from sparsefuse.media.png import write_png
 
 
@@ -91,6 +93,18 @@ def test_classes_in_a_larger_size_are_those_of_logits_in_that_size():
         logits.movedim(2, 0)[None], (30, 44), mode="bilinear", align_corners=False, antialias=True
     )
     np.testing.assert_array_equal(predictor._said(logits, (30, 44)), larger[0].argmax(0))
+
+
+@pytest.mark.parametrize("unit", [0.001, 1.0])
+def test_depth_whose_unit_nobody_stated_is_what_a_new_file_says(unit, tmp_path):
+    """Whole numbers are millimetres and fractions metres, whichever of them the run learned from."""
+    one, pictures = predictor_of(), scene()
+    streams = {**one.facts.streams, "depth": PictureStream("depth", unit=unit)}
+    guessing = PixelPredictor(one.model, replace(one.facts, streams=streams, guessed=["depth"]), one.stats)
+    expected = one.predict(pictures).labels
+    write_png(tmp_path / "depth.png", pictures["depth"])
+    for depth in (pictures["depth"], pictures["depth"] / 1000, tmp_path / "depth.png"):
+        assert np.array_equal(guessing.predict({**pictures, "depth": depth}).labels, expected)
 
 
 @pytest.mark.parametrize(("kind", "shape"), [("color", (32, 40, 3)), ("gray", (32, 40, 1)), ("depth", (32, 40, 1))])

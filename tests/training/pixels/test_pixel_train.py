@@ -120,6 +120,7 @@ def test_a_translation_has_the_scores_of_pictures(manifest: Path, tmp_path: Path
     assert result.test["loss"] == pytest.approx(result.test["mae"], rel=1e-5)  # pictures of one size
     assert facts.task == "translate"
     assert facts.outputs == 3
+    assert facts.guessed == ["depth"]
     lines = folder.epochs()
     assert lines[-1].scores["valid_mae"] < lines[0].scores["valid_mae"]
 

@@ -26,8 +26,8 @@ from sparsefuse.shown import said
 from sparsefuse.tokens import Field
 
 Picture = np.ndarray | Tensor | str | Path
-"""A file, or an array (H, W) or (H, W, C): colors as uint8 or from 0 to 1, depth in the unit of the run's files, or in
-metres if it is float."""
+"""A file, or an array (H, W) or (H, W, C): colors as uint8 or from 0 to 1, depth in the unit that the run states;
+where it states none, millimetres as whole numbers, or metres as fractions."""
 Pictures = Mapping[str, Picture]
 """One scene: a picture by stream, all of one size."""
 
@@ -130,7 +130,7 @@ class PixelPredictor:
             try:
                 if name not in scene:
                     raise Unusable("not given")
-                fields[name] = _pixels(scene[name], self.facts.streams[name], name)
+                fields[name] = _pixels(scene[name], self.facts.stream(name), name)
             except Unusable as error:
                 missing[name] = str(error)
         if not fields:

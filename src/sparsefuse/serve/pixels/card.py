@@ -60,7 +60,7 @@ class SceneCard:
             facts.name,
             Path(facts.method).stem,
             facts.task,
-            {name: SceneStream(kind, _what(facts.streams[name].unit, kind)) for name, kind in kinds.items()},
+            {name: SceneStream(kind, _what(facts.stream(name).unit, kind)) for name, kind in kinds.items()},
             dict(zip(facts.classes, colors, strict=True)),
             facts.target.kind if facts.task == "translate" else "",
             facts.size,
@@ -76,7 +76,9 @@ class SceneCard:
 
 
 def _what(unit: float, kind: str) -> str:
-    return f"{WHAT[kind]}; a step is {unit:g} m" if kind == "depth" else WHAT[kind]
+    """`unit`: 0 if a file says it."""
+    step = f"a step is {unit:g} m" if unit else "whole numbers are millimetres, fractions metres"
+    return f"{WHAT[kind]}; {step}" if kind == "depth" else WHAT[kind]
 
 
 def _score(result: Result | None) -> str:

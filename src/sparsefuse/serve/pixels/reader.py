@@ -88,7 +88,7 @@ def _views(predictor: "PixelPredictor", scene: dict, prediction: np.ndarray) -> 
 
     views = {}
     for name in predictor.streams:
-        stream = predictor.facts.streams[name]
+        stream = predictor.facts.stream(name)
         if name in scene and stream.kind != "auto":
             views[name] = seen(read_picture(scene[name], stream).numpy(), stream.kind)
     views["prediction"] = prediction

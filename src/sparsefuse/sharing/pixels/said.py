@@ -38,12 +38,14 @@ def of_pictures(facts: PixelFacts, source: str) -> Said:
 def _read(stream: PictureStream) -> str:
     if stream.kind != "depth":
         return _WHAT[stream.kind]
+    if not stream.unit:
+        return "depth, whole numbers are millimetres, fractions metres"
     return f"depth, one step of a picture is {stream.unit:g} m"
 
 
 def _inputs(facts: PixelFacts) -> str:
     rows = ["| stream | picture |", "|:--|:--|"]
-    rows += [f"| {markdown(name)} | {_read(stream)} |" for name, stream in sorted(facts.streams.items())]
+    rows += [f"| {markdown(name)} | {_read(facts.stream(name))} |" for name in sorted(facts.streams)]
     size = f" All are resized to {facts.height} x {facts.width}." if facts.height else ""
     return (
         "\n".join(rows)

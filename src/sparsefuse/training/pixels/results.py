@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from sparsefuse.config import Config
+from sparsefuse.config_pixels import Pixels
 from sparsefuse.cost.count import count_pixel_model
 from sparsefuse.cost.measure import measure_pixels
 from sparsefuse.data.pixels.scenes import Scenes
@@ -49,6 +50,7 @@ def write_setup(folder: RunFolder, config: Config, scenes: Scenes, options: Mapp
         width=pixels.width,
         clips=scenes.fingerprints,
         depths=_depths(scenes),
+        guessed=[name for name, one in scenes.streams.items() if one.kind == "depth" and not _stated(pixels, name)],
     )
     folder.write_located(config)
     folder.write(environment(config.train.device, config.seed))
@@ -56,6 +58,11 @@ def write_setup(folder: RunFolder, config: Config, scenes: Scenes, options: Mapp
     folder.write(facts)
     if scenes.skips:
         log.warning("%d samples or streams left out; %s names them", len(scenes.skips), folder.skip_list)
+
+
+def _stated(pixels: Pixels, name: str) -> bool:
+    """Whether the configuration has the unit of a stream."""
+    return name in pixels.streams and bool(pixels.streams[name].unit)
 
 
 def _depths(scenes: Scenes) -> tuple[float, float]:
