@@ -9,6 +9,7 @@ from data.shared_data import shared
 from pngs import write_png
 from sparsefuse.config import Config
 from sparsefuse.config_checks import check
+from sparsefuse.data.pixels.augment import augment
 from sparsefuse.data.pixels.batches import collate
 from sparsefuse.data.pixels.load import load_scenes
 from sparsefuse.data.pixels.read import read_labels, read_picture
@@ -250,6 +251,26 @@ def test_normals_are_not_normalised(tmp_path):
     scenes = load_scenes(config(tmp_path, rows, pixels={"streams": {"rgb": {"kind": "normal"}}}))
     assert scenes.stats["rgb"][0].tolist() == [0, 0, 0]
     assert scenes.stats["rgb"][1].tolist() == [1, 1, 1]
+
+
+@pytest.mark.parametrize("scale", [(1.0, 1.0), (0.5, 0.5), (1.5, 1.5)])
+def test_a_target_without_a_normal_is_unknown_there(tmp_path, scale):
+    normals = np.full((8, 8, 3), (127, 127, 255), np.uint8)
+    normals[:, :4] = 127
+    rows = write_scenes(tmp_path, height=8)
+    for row in rows:
+        write_png(tmp_path / row["label"], normals)
+    translate = config(
+        tmp_path, rows, data={"task": "translate"}, pixels={"target": {"kind": "normal"}, "scale": list(scale)}
+    )
+    scenes = load_scenes(translate)
+    scene = augment(scenes.splits["train"][0], scenes.streams, translate.pixels, torch.Generator().manual_seed(0))
+    batch = collate([scene], scenes.channels, 255)
+    assert batch.mask.any()
+    assert not batch.mask.all()
+    torch.testing.assert_close(batch.target[batch.mask].norm(dim=-1), torch.ones(int(batch.mask.sum())))
+    if scale == (1.0, 1.0):
+        assert batch.mask[0].sum(0).tolist() == [0] * 4 + [8] * 4
 
 
 @pytest.mark.slow

@@ -142,6 +142,24 @@ def test_normals_are_unit_vectors_and_gray_is_none(tmp_path):
     torch.testing.assert_close(x[0, [0, 2]].norm(dim=-1), torch.ones(2))
 
 
+def test_black_and_white_are_no_normals(tmp_path):
+    values = np.array([[[0, 0, 0], [255, 255, 255], [127, 127, 255]]], np.uint8)
+    x = read_picture(write_png(tmp_path / "a.png", values), PictureStream(kind="normal"))
+    assert x.any(-1).tolist() == [[False, False, True]]
+
+
+def test_fractions_beyond_1_are_no_normals(tmp_path):
+    np.save(tmp_path / "a.npy", np.full((2, 2, 3), 200, np.float32))
+    with pytest.raises(Unusable, match="from 200 to 200, expected normals from -1 to 1"):
+        read_picture(tmp_path / "a.npy", PictureStream(kind="normal"))
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int16", "int32", "int64"])
+def test_colours_to_255_are_shares_in_any_whole_numbers(tmp_path, dtype):
+    np.save(tmp_path / "a.npy", np.array([[[0, 51, 255]]], dtype))
+    torch.testing.assert_close(read_picture(tmp_path / "a.npy", AUTO), torch.tensor([[[0, 0.2, 1]]]))
+
+
 def test_gray_of_a_colour_is_its_luma_and_a_gray_picture_is_all_three_colours(tmp_path):
     path = write_png(tmp_path / "a.png", np.array([[[255, 0, 0], [0, 255, 0]]], np.uint8))
     torch.testing.assert_close(read_picture(path, PictureStream(kind="gray"))[0, :, 0], torch.tensor([0.299, 0.587]))

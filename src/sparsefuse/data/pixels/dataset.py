@@ -44,10 +44,13 @@ class SceneFiles(Dataset[Scene]):
 
 
 def as_target(x: Tensor, stream: PictureStream, stats: tuple[Tensor, Tensor]) -> Tensor:
-    """(H, W, F) of a picture as it was read -> (H, W, C) from -1 to 1; NaN where no depth was measured."""
+    """(H, W, F) of a picture as it was read -> (H, W, C) from -1 to 1; NaN where no depth was measured, or there is no
+    normal."""
     mean, std = stats
     if stream.kind == "depth":
         return torch.where(x[..., 1:] > 0, (x[..., :1] - mean) / std, torch.nan)
+    if stream.kind == "normal":
+        return torch.where((x != 0).any(-1, keepdim=True), x, torch.nan)
     return (x - mean) / std
 
 

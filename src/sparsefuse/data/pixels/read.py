@@ -30,6 +30,8 @@ LUMA = (0.299, 0.587, 0.114)
 """what red, green and blue add to gray (ITU-R BT.601)"""
 SHORT = 0.1
 """a normal shorter than this is none: the gray 127, 127, 127 means that nothing was measured"""
+LONG = 1.5
+"""so is one of whole numbers that is longer: black and white are no directions"""
 
 
 def read_picture(path: str | Path, stream: PictureStream, *, root: Path = Path()) -> Tensor:
@@ -195,8 +197,14 @@ def _normal(still: Still, stream: PictureStream, name: str) -> Tensor:
     values = still.values[..., :3]
     if values.dtype.kind == "f":
         x = _finite(values, name)
+        if x.abs().max() > 1.01:
+            raise Unusable(
+                f"{name}: holds values from {x.min():.4g} to {x.max():.4g}, expected normals from -1 to 1; save "
+                "those of 0 to 255 as uint8"
+            )
     elif values.dtype.kind == "u" and still.bits <= 16:
         x = torch.from_numpy(values.astype(np.float32) / np.float32(_most(still) / 2) - 1)
+        x = torch.where(x.norm(dim=-1, keepdim=True) > LONG, 0.0, x)
     else:
         raise Unusable(f"{name}: holds {values.dtype}, expected normals in 8 or 16 bits, or floats from -1 to 1")
     return unit(x)

@@ -144,6 +144,8 @@ class _Picture:
         known = np.ones(target.shape[:2], bool)
         if self.kind == "depth":
             known, target = target[..., 1] > 0, target[..., :1]
+        elif self.kind == "normal":
+            known = target.any(2)
         error = np.abs(self._units(answer.values) - target).mean(2) / self.half
         picture = warm(error, WORST)
         picture[~known] = HOLE
@@ -151,7 +153,8 @@ class _Picture:
         return picture, f"{mean:.3f}"
 
     def legend(self, scenes: Sequence[Shown]) -> list[Legend]:
-        return _holes({**self.kinds, "": self.kind})
+        none = [Legend("no normal", hexadecimal(HOLE))] if self.kind == "normal" else []
+        return [*_holes({**self.kinds, "": self.kind}), *none]
 
     def _units(self, values: np.ndarray) -> np.ndarray:
         """From -1 to 1 -> as measured."""
