@@ -72,6 +72,18 @@ def test_samples_without_a_label_or_a_split_are_named(tmp_path):
     }  # fmt: skip
 
 
+def test_a_second_folder_of_labels_gives_no_answer_away(tmp_path, caplog):
+    source = tmp_path / "in"
+    for i, split in enumerate(["train", "train", "val", "test"]):
+        for stream, write in {"rgb": colours, "label": labels, "mask": labels}.items():
+            write(source / split / stream / f"{i}.png")
+    assert list(loaded(formats.prepare("pictures", source, tmp_path / "out")).streams) == ["rgb"]
+    assert "mask is no stream, because of the name" in caplog.text
+    options = {"task": "translate", "label": "rgb"}
+    scenes = loaded(formats.prepare("pictures", source, tmp_path / "made", options), "translate")
+    assert list(scenes.streams) == ["label", "mask"]
+
+
 def test_folders_may_be_translated(tmp_path):
     source = tmp_path / "in"
     for i in range(6):

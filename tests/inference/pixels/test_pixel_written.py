@@ -115,6 +115,14 @@ def test_pairs_are_one_scene_and_a_table_may_not_name_what_lies_elsewhere(run, f
     assert show_pixels(run, [table], out=tmp_path / "out", top=1, as_json=False, roots=[folder]) == 0
 
 
+def test_two_pictures_of_one_name_and_stream_are_not_chosen_between(run, folder, tmp_path, capsys):
+    np.save(folder / "rgb/room0.npy", scene(seed=5)["rgb"])
+    assert show_pixels(run, [folder], out=tmp_path / "out", top=1, as_json=False) == 1
+    zero, one = capsys.readouterr().out.splitlines()
+    assert "room0.png and room0.npy are both its rgb; rename one" in zero
+    assert "room1.png" in one
+
+
 def test_lines_of_standard_input(run, folder, tmp_path, capsys, monkeypatch):
     line = json.dumps({"id": "x", "rgb": str(folder / "rgb" / "room0.png")})
     monkeypatch.setattr(sys, "stdin", io.StringIO(f"{line}\nnothing\n\n[1]\n" + '{"color": "a.png"}\n'))

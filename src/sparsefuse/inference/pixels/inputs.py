@@ -59,17 +59,22 @@ def _unknown(path: Path, predictor: PixelPredictor) -> Exception:
 def _folder(folder: Path, predictor: PixelPredictor) -> Iterator[Named]:
     """Scenes of folder/stream/name.png."""
     scenes: dict[str, dict[str, Path]] = {}
+    twice: dict[str, Unusable] = {}
     for stream in predictor.streams:
         inside = folder / stream
         for path in sorted(inside.iterdir()) if inside.is_dir() else []:
             if path.suffix.lower() in PICTURES and path.is_file():
-                scenes.setdefault(path.stem, {})[stream] = path
+                scene = scenes.setdefault(path.stem, {})
+                if stream in scene:
+                    why = f"{path} and {scene[stream].name} are both its {stream}; rename one"
+                    twice.setdefault(path.stem, Unusable(why))
+                scene[stream] = path
     if not scenes:
         raise FileNotFoundError(
             f"{folder} has no pictures in folders called as the streams; expected "
             f"{', '.join(f'{folder / name}/0001.png' for name in predictor.streams)}"
         )
-    yield from (Named(name, scenes[name], None) for name in sorted(scenes))
+    yield from (Named(name, twice.get(name) or scenes[name], None) for name in sorted(scenes))
 
 
 def _rows(path: Path, predictor: PixelPredictor) -> Iterator[Named]:
