@@ -48,7 +48,7 @@ def test_the_card_names_task_streams_classes_and_scores(trained: Path, tmp_path:
     card = (tmp_path / "shared/README.md").read_text()
     for line in (
         "the streams depth, rgb, by the method concat of sparsefuse, which gives a class to every pixel.",
-        "| depth | depth, one step of a picture is 0.001 m |",
+        "| depth | depth, whole numbers are millimetres, fractions metres |",
         "| rgb | color |",
         "2 classes: 0 0, 1 1.",
         "On 3 test scenes. The main metric is mIoU. One seed: no deviation.",
