@@ -7,12 +7,13 @@ import pytest
 import torch
 
 from pixel_runs import predictor_of, run_of, scene
+from pngs import write_png
 from sparsefuse.config_pixels import PictureStream
 from sparsefuse.export.artefact import export
 from sparsefuse.export.pixels import artefact
 from sparsefuse.export.pixels.artefact import export_pixels
 from sparsefuse.export.pixels.program import PixelProgram
-from sparsefuse.export.pixels.scenes import ParityScene, arguments, noise
+from sparsefuse.export.pixels.scenes import ParityScene, arguments, noise, of_data
 
 
 def given(pictures, *, lost=None):
@@ -45,6 +46,16 @@ def test_a_translation_is_in_its_units(kind):
         (picture,) = program(*given(pictures))
     np.testing.assert_allclose(picture[0], predictor.predict(pictures).picture, atol=1e-5)
     assert program.output_names == ["picture"]
+
+
+def test_scenes_of_a_manifest_need_not_train(tmp_path):
+    for name, pixels in scene().items():
+        write_png(tmp_path / name / "a.png", pixels)
+    write_png(tmp_path / "label/a.png", np.zeros((32, 40), np.uint8))
+    (tmp_path / "m.csv").write_text("id,split,rgb,depth,label\na,test,rgb/a.png,depth/a.png,label/a.png\n")
+    predictor = predictor_of()
+    found = of_data(run_of(tmp_path / "run", predictor), predictor, manifest=tmp_path / "m.csv")
+    assert [one.id for one in found.scenes] == ["a"]
 
 
 def test_depth_that_is_nan_was_not_measured():

@@ -10,7 +10,7 @@ from sparsefuse.config_points import Points
 from sparsefuse.export.artefact import export
 from sparsefuse.export.points.artefact import parity, trained
 from sparsefuse.export.points.program import PointProgram
-from sparsefuse.export.points.scenes import arguments, noise
+from sparsefuse.export.points.scenes import arguments, noise, of_data
 from sparsefuse.runs.folder import RunFolder
 
 METHODS = ("points", "painted", "late", "tokenfusion")
@@ -23,6 +23,13 @@ def test_the_program_finds_what_the_model_finds(method):
     scenes = noise(predictor, program).scenes
     assert len(scenes) == (2 if method == "points" else 3)
     assert parity(predictor, program, lambda given: program(*given), scenes) < 1e-5
+
+
+def test_scenes_of_a_manifest_need_not_train(tmp_path):
+    manifest, predictor = scenes_in(tmp_path), predictor_of("points")
+    manifest.write_text(manifest.read_text().replace(",train,", ",test,"))
+    found = of_data(run_of(tmp_path / "run", predictor), predictor, PointProgram(predictor), manifest=manifest)
+    assert [one.id for one in found.scenes] == ["a", "b"]
 
 
 def test_pictures_that_are_not_shown_change_nothing():

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from sparsefuse.config import Config
 from sparsefuse.config_pixels import PictureStream
+from sparsefuse.data.manifest import GROUP
 from sparsefuse.data.pixels.load import open_scenes
 from sparsefuse.data.pixels.sample import Loaded
 from sparsefuse.export.pixels.program import PictureInput
@@ -48,9 +49,9 @@ def of_data(
     """Scenes of a split of the run's own data, or of all rows of a manifest; none if the data is missing."""
     config = RunFolder(run).read(Config)
     if manifest is not None:
-        config = replace(config, data=replace(config.data, manifest=str(manifest)))
+        config = replace(config, data=replace(config.data, manifest=str(manifest), group=GROUP))
     try:
-        opened = open_scenes(config, Path())
+        opened = open_scenes(config, Path(), divided=manifest is None)
     except FileNotFoundError as error:
         if manifest is not None:
             raise

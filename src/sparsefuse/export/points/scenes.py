@@ -11,6 +11,7 @@ from torch import Tensor
 from sparsefuse.config import Config
 from sparsefuse.cost.points import SceneSize, random_rooms
 from sparsefuse.data.kept import Kept
+from sparsefuse.data.manifest import GROUP
 from sparsefuse.data.points.augment import fixed
 from sparsefuse.data.points.dataset import CloudFiles
 from sparsefuse.data.points.load import open_clouds
@@ -43,9 +44,9 @@ def of_data(
     exported model; none if the data is missing."""
     config = RunFolder(run).read(Config)
     if manifest is not None:
-        config = replace(config, data=replace(config.data, manifest=str(manifest)))
+        config = replace(config, data=replace(config.data, manifest=str(manifest), group=GROUP))
     try:
-        opened = open_clouds(config, Path())
+        opened = open_clouds(config, Path(), divided=manifest is None)
     except FileNotFoundError as error:
         if manifest is not None:
             raise
