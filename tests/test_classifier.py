@@ -310,6 +310,7 @@ WRONG = {
         clips(6), {"valid": {"rgb": [np.ones((2, 5))], "label": ["clap"]}}, "valid: unknown column 'sound'",
     ),
     "too few": (clips(2), {}, "valid would be empty"),
+    "no share": (clips(9), {"valid": 2}, "valid is 2; expected a share of the clips, 0 to below 1, or clips"),
 }  # fmt: skip
 
 
@@ -677,6 +678,8 @@ def test_a_leak_is_told_in_words_of_python_and_may_be_let_pass(caplog: pytest.Lo
         ("/home/data.label/train.lr.csv: no clip", "/home/data.label/train.lr.csv: no clip"),
         ("was started with data.manifest='a'", "was started with data.manifest='a'"),
         ("data.split.k is 9", "split.k is 9"),
+        ("give it clips (data.split.fractions)", "give it clips (valid)"),
+        ("set the share in split.fractions to 0", "set the share in valid to 0"),
     ],
 )
 def test_errors_of_a_configuration_are_put_in_words_of_python(configuration: str, python: str) -> None:

@@ -55,6 +55,7 @@ def words_of_python() -> Iterator[None]:
 def in_python(text: str) -> str:
     """`set data.leaks=warn` of a configuration -> `use Classifier(leaks="warn")`, `train.lr` -> `lr`."""
     text = text.removeprefix("configuration: ").replace(" (sparsefuse check lists all)", "")
+    text = re.sub(r"(?<![\w/.-])(?:data\.)?split\.fractions\b", "valid", text)  # of `fit`, which divides by it
     text = re.sub(rf"\bset {_FIELD}=(\w+)", lambda found: f"use Classifier({_given(*found.groups())})", text)
     text = re.sub(rf"{_FIELD}=([a-z]\w*)", lambda found: _given(*found.groups()), text)
     text = re.sub(r"(?<![\w/.-])options\.\w+\.(?=\w)", "", text)

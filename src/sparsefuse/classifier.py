@@ -155,6 +155,8 @@ class Classifier:
 
         names = label.split(JOIN) if isinstance(label, str) else None if label is None else list(label)
         share = VALID if valid is None or not is_share(valid) else float(valid)
+        if not 0 <= share < 1:
+            raise ValueError(f"valid is {valid}; expected a share of the clips, 0 to below 1, or clips with labels")
         self._data = (folder / DATA).absolute()
         read = self._of_disk if (of_disk := isinstance(X, str | Path)) else self._of_memory
         manifest, targets = read(X, y, names, valid, group)
