@@ -10,12 +10,12 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from sparsefuse.detection_model import DetectionModel
 from sparsefuse.files.whole import write_text
 from sparsefuse.layers.points.decoder import Decode
 from sparsefuse.layers.points.exchange import PointExchange
 from sparsefuse.layers.points.picture import PictureBlocks
 from sparsefuse.methods.points import build, methods
+from sparsefuse.model.points import DetectionModel
 
 OUT = Path("results/detection_sizes.md")
 CLASSES, LAYERS = 10, 6

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from sparsefuse.config import Config, Data
-from sparsefuse.config_pixels import PictureStream
+from sparsefuse.config.pixels import PictureStream
 from sparsefuse.inference.pixels.predictor import PixelPredictor
 from sparsefuse.layers.pixels.sizes import Size
 from sparsefuse.methods import pixels

@@ -7,7 +7,7 @@ import torch
 
 from pngs import write_png
 from sparsefuse.config import Config, Data
-from sparsefuse.config_points import Points
+from sparsefuse.config.points import Points
 from sparsefuse.data.points.sample import num_channels
 from sparsefuse.data.points.scenes import PICTURES
 from sparsefuse.inference.points.predictor import PointPredictor

@@ -10,8 +10,8 @@ import yaml
 from jsonargparse import ArgumentParser
 
 import tiny
+from sparsefuse.checks import check_config
 from sparsefuse.config import Config
-from sparsefuse.config_checks import check_config
 from sparsefuse.experiments.grid import grid
 from sparsefuse.experiments.variants import Variant
 from sparsefuse.files.whole import read_json

@@ -11,9 +11,9 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from sparsefuse.budget.search import budget as budget
+    from sparsefuse.checks import check as check
     from sparsefuse.classifier import Classifier as Classifier
     from sparsefuse.config import Config as Config
-    from sparsefuse.config_checks import check as check
     from sparsefuse.distill.student import distill as distill
     from sparsefuse.experiments.fit import fit as fit
     from sparsefuse.experiments.grid import ablate as ablate
@@ -37,7 +37,7 @@ _HOMES = {
     "backend": "layers.ops",
     "budget": "budget",
     "build": "methods",
-    "check": "config_checks",
+    "check": "checks",
     "compare": "experiments.grid",
     "distill": "distill",
     "ensemble": "inference.ensemble",

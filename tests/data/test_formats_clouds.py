@@ -12,8 +12,8 @@ import scipy.linalg
 import torch
 
 from pngs import write_png
+from sparsefuse.checks import check_config
 from sparsefuse.config import Config
-from sparsefuse.config_checks import check_config
 from sparsefuse.data import formats
 from sparsefuse.data.formats.sunrgbd3d import CLASSES
 from sparsefuse.data.points.load import load_clouds

@@ -8,8 +8,8 @@ import pytest
 import scipy.io
 
 from pngs import write_png
+from sparsefuse.checks import check_config
 from sparsefuse.config import Config
-from sparsefuse.config_checks import check_config
 from sparsefuse.data import formats
 from sparsefuse.data.formats.nyuv2 import CLASSES
 from sparsefuse.data.pixels.load import load_scenes

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from command import call
-from sparsefuse.config_checks import check
+from sparsefuse.checks import check
 from sparsefuse.data.arrays import read_array
 from sparsefuse.experiments import fit as module
 from sparsefuse.features import extractor

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from sparsefuse.config_pixels import PictureStream
+from sparsefuse.config.pixels import PictureStream
 from sparsefuse.data.pixels.read import read_labels, read_picture
 from sparsefuse.files.skipped import Unusable
 from sparsefuse.media.still import read_still

@@ -8,8 +8,8 @@ import av
 import numpy as np
 import pytest
 
+from sparsefuse.checks import check_config
 from sparsefuse.config import Config
-from sparsefuse.config_checks import check_config
 from sparsefuse.data.points.load import load_clouds
 from sparsefuse.rooms import CLASSES, generate, room
 from sparsefuse.rooms.camera import Camera, to_pixels

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from sparsefuse.config_pixels import PictureStream
+from sparsefuse.config.pixels import PictureStream
 from sparsefuse.files.typed import from_json
 from sparsefuse.runs.folder import RunFolder
 from sparsefuse.runs.pixel_facts import PixelFacts

@@ -10,7 +10,7 @@ import torch
 
 import tiny
 from sparsefuse import build
-from sparsefuse.config_checks import check_config
+from sparsefuse.checks import check_config
 from sparsefuse.data.lengths import Lengths
 from sparsefuse.data.sample import Sample
 from sparsefuse.inference import evaluate

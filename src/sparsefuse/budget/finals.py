@@ -15,7 +15,7 @@ from sparsefuse.budget.limits import BudgetLimits
 from sparsefuse.budget.sized import Samples, model_of, size_of
 from sparsefuse.budget.trials import Goal, Trial
 from sparsefuse.config import Config
-from sparsefuse.config_pixels import PIXEL_TASKS
+from sparsefuse.config.pixels import PIXEL_TASKS
 from sparsefuse.cost.measure import measure_as as measure
 from sparsefuse.experiments.grid import Cell, grid, run
 from sparsefuse.experiments.refit import refit

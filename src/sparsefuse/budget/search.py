@@ -29,9 +29,9 @@ from sparsefuse.budget.page import write_page
 from sparsefuse.budget.proposals import Proposals, affordable
 from sparsefuse.budget.sized import Samples, main_metric
 from sparsefuse.budget.trials import Goal, Trials
+from sparsefuse.checks import check_config
 from sparsefuse.config import Config, ConfigLike
-from sparsefuse.config_checks import check_config
-from sparsefuse.config_pixels import PIXEL_TASKS
+from sparsefuse.config.pixels import PIXEL_TASKS
 from sparsefuse.data.clips import load_clips
 from sparsefuse.data.fingerprint import Fingerprint
 from sparsefuse.data.pixels.load import load_scenes

@@ -12,7 +12,7 @@ from sparsefuse.data.pixels.scenes import Scenes
 from sparsefuse.experiments.variants import Subsets
 from sparsefuse.methods import build, pixels
 from sparsefuse.model import FusionModel
-from sparsefuse.pixel_model import PixelModel
+from sparsefuse.model.pixels import PixelModel
 from sparsefuse.runs.summary import MAIN_METRIC
 
 Samples = Clips | Scenes

@@ -19,8 +19,8 @@ import torch
 from torch import Tensor
 
 from sparsefuse.budget.chosen import write_yaml
+from sparsefuse.checks import check_config, check_one_test_split
 from sparsefuse.config import Config
-from sparsefuse.config_checks import check_config, check_one_test_split
 from sparsefuse.cost import count
 from sparsefuse.data.clips import Clips, load_clips
 from sparsefuse.experiments.grid import Cell, grid, run

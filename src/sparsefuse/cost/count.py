@@ -17,7 +17,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from sparsefuse.layers.block import Attention, Mlp
 from sparsefuse.model import FusionModel
-from sparsefuse.pixel_model import PixelModel
+from sparsefuse.model.pixels import PixelModel
 from sparsefuse.tokens import Field, State, Tokens
 
 

@@ -11,9 +11,9 @@ from sparsefuse.cost.count import count_pixels, random_clips, random_pictures, t
 from sparsefuse.cost.latency import RUNS, Latency, latency
 from sparsefuse.cost.points import SceneSize, count_points, random_rooms
 from sparsefuse.cost.roofline import machine
-from sparsefuse.detection_model import DetectionModel
 from sparsefuse.model import FusionModel
-from sparsefuse.pixel_model import PixelModel
+from sparsefuse.model.pixels import PixelModel
+from sparsefuse.model.points import DetectionModel
 
 Model = FusionModel | PixelModel | DetectionModel
 SampleSize = Mapping[str, int] | tuple[int, int]

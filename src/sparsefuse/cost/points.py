@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from sparsefuse.cost.count import CountedCost, multiply_adds
-from sparsefuse.detection_model import DetectionModel
 from sparsefuse.layers.points.nouns import Boxes, Camera, Cloud
+from sparsefuse.model.points import DetectionModel
 
 ROOM = (4.0, 5.0, 2.5)
 """metres; the points lie on its floor and walls, as most of those that are measured"""

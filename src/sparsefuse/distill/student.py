@@ -8,8 +8,8 @@ from pathlib import Path
 
 from sparsefuse.budget.limits import BudgetLimits, Prices
 from sparsefuse.budget.proposals import affordable
+from sparsefuse.checks import check_config, check_one_test_split
 from sparsefuse.config import Config, ConfigLike
-from sparsefuse.config_checks import check_config, check_one_test_split
 from sparsefuse.data.clips import load_clips
 from sparsefuse.distill.settings import student_config
 from sparsefuse.parallel.devices import device_of

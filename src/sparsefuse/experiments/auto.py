@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from sparsefuse.checks import check_one_test_split
 from sparsefuse.config import Config
-from sparsefuse.config_checks import check_one_test_split
 from sparsefuse.cost.count import count
 from sparsefuse.data.clips import Clips, load_clips
 from sparsefuse.data.manifest import Row

@@ -6,8 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from sparsefuse.checks import check
 from sparsefuse.config import Config, Usual
-from sparsefuse.config_checks import check
+from sparsefuse.config.recipe import SETTINGS, Recipe
 from sparsefuse.data.check.rules import RULES
 from sparsefuse.data.check.screen import summary
 from sparsefuse.data.clips import load_clips
@@ -22,7 +23,6 @@ from sparsefuse.features._default import default_features
 from sparsefuse.features.extract import extract
 from sparsefuse.files.rows import read_table
 from sparsefuse.methods import BASELINE, methods
-from sparsefuse.recipe import SETTINGS, Recipe
 from sparsefuse.report import check_page
 from sparsefuse.report.page import write_report
 from sparsefuse.runs.folder import RunFolder

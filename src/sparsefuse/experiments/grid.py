@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from sparsefuse.config import Config, ConfigLike
-from sparsefuse.config_pixels import PIXEL_TASKS
-from sparsefuse.config_points import POINT_TASKS
+from sparsefuse.config.pixels import PIXEL_TASKS
+from sparsefuse.config.points import POINT_TASKS
 from sparsefuse.experiments.measuring import measure_runs
 from sparsefuse.experiments.progress import GridProgress
 from sparsefuse.experiments.variants import Subsets, Variant, check_once, methods_of, package_of, values_of
@@ -87,7 +87,7 @@ def compare(
     Raises ValueError, before anything runs, for an invalid configuration, an unknown method, or another
     configuration than that of a run in `out`.
     """
-    from sparsefuse.config_checks import check_config
+    from sparsefuse.checks import check_config
     from sparsefuse.methods import BASELINE
 
     config, out = Config.load(config, **fields), Path(out)
@@ -141,7 +141,7 @@ def grid(
     config: Config, variants: Sequence[Variant], seeds: Sequence[int], out: Path, *, root: Path, tested: bool = True
 ) -> list[Cell]:
     """The cells of an experiment. Raises ValueError for an invalid configuration, before anything runs."""
-    from sparsefuse.config_checks import check_config
+    from sparsefuse.checks import check_config
 
     places = [re.sub(r"[^\w.-]+", "-", variant.name).strip("-") for variant in variants]
     check_once("variants", places)

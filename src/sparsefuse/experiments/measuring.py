@@ -5,8 +5,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from sparsefuse.config import Config
-from sparsefuse.config_pixels import PIXEL_TASKS
-from sparsefuse.config_points import POINT_TASKS
+from sparsefuse.config.pixels import PIXEL_TASKS
+from sparsefuse.config.points import POINT_TASKS
 from sparsefuse.cost import measure as measuring
 from sparsefuse.cost.points import SceneSize
 from sparsefuse.parallel.devices import device_of

@@ -12,8 +12,8 @@ import yaml
 
 from sparsefuse.baseline import UNTRAINED
 from sparsefuse.config import Config
-from sparsefuse.config_pixels import PIXEL_TASKS
-from sparsefuse.config_points import POINT_TASKS
+from sparsefuse.config.pixels import PIXEL_TASKS
+from sparsefuse.config.points import POINT_TASKS
 from sparsefuse.errors import unknown
 
 Subsets = Literal["all", "each", "leave-one-out"]

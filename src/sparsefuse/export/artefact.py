@@ -7,8 +7,8 @@ from typing import Any, Literal, NamedTuple
 
 from torch import Tensor
 
-from sparsefuse.config_pixels import PIXEL_TASKS
-from sparsefuse.config_points import POINT_TASKS
+from sparsefuse.config.pixels import PIXEL_TASKS
+from sparsefuse.config.points import POINT_TASKS
 from sparsefuse.cost import count
 from sparsefuse.export import clips as sources
 from sparsefuse.export.card import PACKAGES, ExportCard, machine, write_card

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from sparsefuse import metrics
 from sparsefuse.config import Config
-from sparsefuse.config_pixels import PIXEL_TASKS
-from sparsefuse.config_points import POINT_TASKS
+from sparsefuse.config.pixels import PIXEL_TASKS
+from sparsefuse.config.points import POINT_TASKS
 from sparsefuse.data.batches import LengthBuckets
 from sparsefuse.data.dataset import ClipDataset
 from sparsefuse.data.fingerprint import difference, fingerprints

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from sparsefuse.config_pixels import PIXEL_TASKS
-from sparsefuse.config_points import POINT_TASKS
+from sparsefuse.config.pixels import PIXEL_TASKS
+from sparsefuse.config.points import POINT_TASKS
 from sparsefuse.inference import predictor
 from sparsefuse.inference.pixels.predictor import PixelPredictor, load_pixels
 from sparsefuse.inference.points.predictor import PointPredictor, load_points

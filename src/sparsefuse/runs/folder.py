@@ -28,8 +28,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from sparsefuse.config import AnyTask, Config, check_ranges
-from sparsefuse.config_pixels import PIXEL_TASKS
-from sparsefuse.config_points import POINT_TASKS
+from sparsefuse.config.pixels import PIXEL_TASKS
+from sparsefuse.config.points import POINT_TASKS
 from sparsefuse.data.fingerprint import Fingerprint, difference
 from sparsefuse.data.labels import Labels
 from sparsefuse.errors import near_file

@@ -6,8 +6,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from sparsefuse.config import Config
-from sparsefuse.config_pixels import PIXEL_TASKS
-from sparsefuse.config_points import POINT_TASKS
+from sparsefuse.config.pixels import PIXEL_TASKS
+from sparsefuse.config.points import POINT_TASKS
 from sparsefuse.files.references import FILES, split_ref, suffix
 from sparsefuse.files.rows import Table, numbered, read_table
 from sparsefuse.runs.folder import RunFolder

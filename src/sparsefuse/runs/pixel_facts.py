@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from sparsefuse.config_pixels import CHANNELS, PictureStream, PixelTask
+from sparsefuse.config.pixels import CHANNELS, PictureStream, PixelTask
 from sparsefuse.data.fingerprint import Fingerprint
 from sparsefuse.runs.records import MOST_CLASSES, MOST_MODALITIES, check_count
 

@@ -10,7 +10,7 @@ from sparsefuse.cost import count
 from sparsefuse.data.stats import Stats
 from sparsefuse.files import checkpoint
 from sparsefuse.methods import pixels
-from sparsefuse.pixel_model import PixelModel
+from sparsefuse.model.pixels import PixelModel
 from sparsefuse.runs.described import at_most, check_shapes, one_sentence
 from sparsefuse.runs.folder import RunFolder
 from sparsefuse.runs.pixel_facts import PixelFacts

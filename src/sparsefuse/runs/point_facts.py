@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sparsefuse.config_points import Channel, PointTask
+from sparsefuse.config.points import Channel, PointTask
 from sparsefuse.data.fingerprint import Fingerprint
 from sparsefuse.runs.pixel_facts import MOST_SIDE
 from sparsefuse.runs.records import MOST_CLASSES, check_count

@@ -9,9 +9,9 @@ from torch import Tensor
 from sparsefuse.data.points.sample import num_channels
 from sparsefuse.data.points.scenes import PICTURES
 from sparsefuse.data.stats import Stats
-from sparsefuse.detection_model import DetectionModel
 from sparsefuse.files import checkpoint
 from sparsefuse.methods import points
+from sparsefuse.model.points import DetectionModel
 from sparsefuse.runs.described import at_most, check_shapes, one_sentence
 from sparsefuse.runs.folder import RunFolder
 from sparsefuse.runs.point_facts import MOST_BOXES, MOST_POINTS, PointFacts

@@ -1,6 +1,6 @@
 """What model.json of a run that is shared holds."""
 
-from sparsefuse.config_pixels import PIXEL_TASKS
+from sparsefuse.config.pixels import PIXEL_TASKS
 from sparsefuse.runs.folder import RunFolder
 from sparsefuse.runs.pixel_facts import PixelFacts
 from sparsefuse.runs.records import ModelFacts

@@ -9,8 +9,8 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import NamedTuple
 
+from sparsefuse.checks import check_config
 from sparsefuse.config import Config, ConfigLike, Data
-from sparsefuse.config_checks import check_config
 from sparsefuse.data.clips import load_clips
 from sparsefuse.data.labels import task_of
 from sparsefuse.data.manifest import read_manifest

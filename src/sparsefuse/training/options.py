@@ -3,8 +3,8 @@
 from typing import Any
 
 from sparsefuse.config import Config
-from sparsefuse.config_pixels import PIXEL_TASKS
-from sparsefuse.config_points import POINT_TASKS
+from sparsefuse.config.pixels import PIXEL_TASKS
+from sparsefuse.config.points import POINT_TASKS
 from sparsefuse.methods import option_names, pixels, points
 
 

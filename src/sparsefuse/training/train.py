@@ -21,10 +21,10 @@ from torch.utils.data import DataLoader
 
 from sparsefuse import metrics, mixup
 from sparsefuse.baseline import UNTRAINED
+from sparsefuse.checks import check_config, check_one_test_split
 from sparsefuse.config import Config, ConfigLike
-from sparsefuse.config_checks import check_config, check_one_test_split
-from sparsefuse.config_pixels import PIXEL_TASKS
-from sparsefuse.config_points import POINT_TASKS
+from sparsefuse.config.pixels import PIXEL_TASKS
+from sparsefuse.config.points import POINT_TASKS
 from sparsefuse.cost import count
 from sparsefuse.cost.encoders import encoders_gmacs
 from sparsefuse.data.augment import augment

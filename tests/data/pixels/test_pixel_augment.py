@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 import torch
 
-from sparsefuse.config_pixels import PictureStream, Pixels
+from sparsefuse.config.pixels import PictureStream, Pixels
 from sparsefuse.data.pixels.augment import augment
 from sparsefuse.data.pixels.scenes import Scene
 

@@ -9,7 +9,7 @@ import pytest
 
 from data.pixels.scene_files import config, write_scenes
 from pngs import write_png
-from sparsefuse.config_checks import check
+from sparsefuse.checks import check
 from sparsefuse.data.check.rules import RULES
 from sparsefuse.report.check_page import write_page
 

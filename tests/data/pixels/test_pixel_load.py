@@ -7,8 +7,8 @@ import torch
 from data.pixels.scene_files import config, write_scenes
 from data.shared_data import shared
 from pngs import write_png
+from sparsefuse.checks import check
 from sparsefuse.config import Config
-from sparsefuse.config_checks import check
 from sparsefuse.data.pixels.augment import augment
 from sparsefuse.data.pixels.batches import collate
 from sparsefuse.data.pixels.load import load_scenes

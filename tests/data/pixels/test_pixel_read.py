@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from pngs import write_png
-from sparsefuse.config_pixels import PictureStream
+from sparsefuse.config.pixels import PictureStream
 from sparsefuse.data.pixels.read import common, normalised, read_labels, read_picture, read_raw, resolved
 from sparsefuse.files.skipped import Unusable
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import tiny_points
-from sparsefuse.config_points import Points
+from sparsefuse.config.points import Points
 from sparsefuse.data.points.augment import augment, fixed, flipped, sampled, scaled, turned
 from sparsefuse.data.points.batches import collate
 from sparsefuse.data.points.load import load_clouds

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from point_runs import camera, cloud, scenes_in
-from sparsefuse.config_checks import check
+from sparsefuse.checks import check
 
 NAMES = ("a", "b", "c", "d")
 

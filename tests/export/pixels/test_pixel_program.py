@@ -8,7 +8,7 @@ import torch
 
 from pixel_runs import predictor_of, run_of, scene
 from pngs import write_png
-from sparsefuse.config_pixels import PictureStream
+from sparsefuse.config.pixels import PictureStream
 from sparsefuse.export.artefact import export
 from sparsefuse.export.pixels import artefact
 from sparsefuse.export.pixels.artefact import export_pixels

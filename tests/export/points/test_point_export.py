@@ -6,7 +6,7 @@ import pytest
 
 from point_runs import predictor_of, run_of, scenes_in
 from sparsefuse.config import Config, Data
-from sparsefuse.config_points import Points
+from sparsefuse.config.points import Points
 from sparsefuse.export.artefact import export
 from sparsefuse.export.points.artefact import parity, trained
 from sparsefuse.export.points.program import PointProgram

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from pixel_runs import CLASSES, STATS, predictor_of, run_of, scene
-from sparsefuse.config_pixels import PictureStream
+from sparsefuse.config.pixels import PictureStream
 from sparsefuse.files.skipped import Unusable
 from sparsefuse.inference.pixels.predictor import PixelPredictor, load_pixels
 from sparsefuse.media.png import write_png

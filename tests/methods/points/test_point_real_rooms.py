@@ -11,9 +11,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from sparsefuse.detection_metrics import DetectionScores
 from sparsefuse.layers.points.nouns import Boxes, Camera, Cloud
 from sparsefuse.methods.points import build
+from sparsefuse.metrics.points import DetectionScores
 
 ROOMS = Path(__file__).parents[4] / "shared" / "data" / "dense" / "sunrgbd3d"
 STEPS = 240

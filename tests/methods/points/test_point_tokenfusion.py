@@ -6,11 +6,11 @@ import pytest
 import torch
 from point_cases import SIZE, cloud, known, model_of, pictures
 
-from sparsefuse.detection_metrics import DetectionScores
 from sparsefuse.layers.points.exchange import PointExchange
 from sparsefuse.layers.points.nouns import Boxes, Camera, Cloud
 from sparsefuse.layers.points.views import tokens_at
 from sparsefuse.methods.points import build, methods
+from sparsefuse.metrics.points import DetectionScores
 
 CASE = ("tokenfusion", {"threshold": 0.7})
 

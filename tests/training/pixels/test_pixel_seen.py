@@ -9,7 +9,7 @@ import tiny_pixels
 from sparsefuse.features import _seen as seen
 from sparsefuse.features._packaged import PACKAGED
 from sparsefuse.inference.evaluate import evaluate
-from sparsefuse.pixel_distances import frechet_distance, kernel_distance
+from sparsefuse.metrics.distances import frechet_distance, kernel_distance
 from sparsefuse.runs.folder import RunFolder
 from sparsefuse.runs.records import Result
 from sparsefuse.training.pixels import distances as module

@@ -166,7 +166,7 @@ def check(
         jobs: processes that read media files; 0 = one per core
         strict: exit code 1 if there are warnings, too
     """
-    from sparsefuse.config_checks import check
+    from sparsefuse.checks import check
     from sparsefuse.data.check import show
     from sparsefuse.files.whole import write_json
     from sparsefuse.report.check_page import write_page
@@ -190,7 +190,7 @@ def export_features(config: Config, out: Path, format: Literal["npz", "hf"] = "n
         out: folder to write; it must be new or empty
         format: npz = one file per split, and a manifest for training; hf = for datasets.load_from_disk
     """
-    from sparsefuse.config_checks import check_config
+    from sparsefuse.checks import check_config
     from sparsefuse.data.bundle import export_features
 
     check_config(config)

@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from sparsefuse.cli.verbs._tables import print_next, print_run, print_table
 from sparsefuse.config import Config, Usual
-from sparsefuse.recipe import Recipe
+from sparsefuse.config.recipe import Recipe
 
 
 def fit(

@@ -5,7 +5,7 @@ from pathlib import Path
 from statistics import median
 
 from sparsefuse.config import Config
-from sparsefuse.config_pixels import PictureStream
+from sparsefuse.config.pixels import PictureStream
 from sparsefuse.data.check.balance import odd_names
 from sparsefuse.data.check.groups import groups_of
 from sparsefuse.data.check.ids import bad_ids, some

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from sparsefuse.config import Config
-from sparsefuse.config_points import Points
+from sparsefuse.config.points import Points
 from sparsefuse.data.check.balance import odd_names
 from sparsefuse.data.check.groups import groups_of
 from sparsefuse.data.check.ids import bad_ids, some

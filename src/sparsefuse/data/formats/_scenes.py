@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from sparsefuse.config_pixels import PixelTask
+from sparsefuse.config.pixels import PixelTask
 from sparsefuse.data.formats._finish import finish
 from sparsefuse.data.formats._media import refer, walk
 from sparsefuse.files.references import FEATURES

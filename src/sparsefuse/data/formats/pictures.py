@@ -9,7 +9,7 @@ import logging
 from collections.abc import Mapping
 from pathlib import Path
 
-from sparsefuse.config_pixels import PixelTask
+from sparsefuse.config.pixels import PixelTask
 from sparsefuse.data.formats._scenes import (
     LABELS,
     NORMALS,

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from sparsefuse.config_pixels import PictureStream, Pixels
+from sparsefuse.config.pixels import PictureStream, Pixels
 from sparsefuse.data.pixels.read import unit
 from sparsefuse.data.pixels.resize import resized, resized_labels
 from sparsefuse.data.pixels.scenes import Scene

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from sparsefuse.config_pixels import PictureStream
+from sparsefuse.config.pixels import PictureStream
 from sparsefuse.data.kept import Kept
 from sparsefuse.data.manifest import Row
 from sparsefuse.data.pixels.read import normalised

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from sparsefuse.config import Config
-from sparsefuse.config_pixels import CHANNELS, PictureStream, Pixels
+from sparsefuse.config.pixels import CHANNELS, PictureStream, Pixels
 from sparsefuse.data.clips import leaks_in, lost_before, tell_problems
 from sparsefuse.data.fingerprint import Fingerprint
 from sparsefuse.data.kept import Kept

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sparsefuse.config_pixels import CHANNELS, PictureStream
+from sparsefuse.config.pixels import CHANNELS, PictureStream
 from sparsefuse.data.arrays import load
 from sparsefuse.errors import unknown
 from sparsefuse.files.references import REFUSED, suffix

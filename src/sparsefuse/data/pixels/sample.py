@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from sparsefuse.config_pixels import PictureStream
+from sparsefuse.config.pixels import PictureStream
 from sparsefuse.data.contents import hash_of
 from sparsefuse.data.manifest import Row
 from sparsefuse.data.pixels.read import as_labels, as_picture, read_raw, resolved

@@ -6,7 +6,7 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from sparsefuse.config_pixels import PictureStream
+from sparsefuse.config.pixels import PictureStream
 from sparsefuse.data.fingerprint import Fingerprint
 from sparsefuse.files.skipped import Skip
 from sparsefuse.tokens import Field

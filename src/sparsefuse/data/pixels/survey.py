@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import torch
 
-from sparsefuse.config_pixels import PictureStream, Pixels
+from sparsefuse.config.pixels import PictureStream, Pixels
 from sparsefuse.data.kept import Kept
 from sparsefuse.data.manifest import Row
 from sparsefuse.data.pixels.sample import Loaded, Loads, Reader, measured

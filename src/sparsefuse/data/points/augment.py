@@ -8,7 +8,7 @@ import math
 import torch
 from torch import Tensor
 
-from sparsefuse.config_points import Points
+from sparsefuse.config.points import Points
 from sparsefuse.data.points.sample import lengths_in
 from sparsefuse.data.points.scenes import CloudScene
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from sparsefuse.config import Config
-from sparsefuse.config_points import Points
+from sparsefuse.config.points import Points
 from sparsefuse.data.check.leaks import same_features
 from sparsefuse.data.check.rules import Problem
 from sparsefuse.data.clips import leaks_in, lost_before, tell_problems

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sparsefuse.config_pixels import PictureStream
-from sparsefuse.config_points import Channel, Points
+from sparsefuse.config.pixels import PictureStream
+from sparsefuse.config.points import Channel, Points
 from sparsefuse.data.contents import hash_of
 from sparsefuse.data.manifest import Row
 from sparsefuse.data.pixels.read import as_picture, read_raw
@@ -128,7 +128,7 @@ class Reader:
 
 
 def channels_of(cloud: Read, channels: list[Channel]) -> Tensor:
-    """(N, F) of a cloud's points, see `config_points.Points.channels`."""
+    """(N, F) of a cloud's points, see `config.points.Points.channels`."""
     parts = {"color": cloud.rgb}
     if "height" in channels:
         parts["height"] = cloud.xyz[:, 2:] - np.quantile(cloud.xyz[:, 2], LOW).astype(np.float32)

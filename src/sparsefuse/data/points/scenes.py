@@ -8,7 +8,7 @@ from typing import NamedTuple, Protocol
 
 from torch import Tensor
 
-from sparsefuse.config_points import Channel
+from sparsefuse.config.points import Channel
 from sparsefuse.data.fingerprint import Fingerprint
 from sparsefuse.files.skipped import Skip
 from sparsefuse.layers.points.nouns import Boxes, Camera, Cloud

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from sparsefuse.config import Data, Split
-from sparsefuse.config_points import Points
+from sparsefuse.config.points import Points
 from sparsefuse.data.manifest import Manifest, Row, read_manifest
 from sparsefuse.data.pixels.table import split_pictures
 from sparsefuse.errors import unknown

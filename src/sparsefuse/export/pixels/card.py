@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from sparsefuse.config_pixels import Kind, PixelTask
+from sparsefuse.config.pixels import Kind, PixelTask
 from sparsefuse.export.pixels.program import PictureInput
 from sparsefuse.files.typed import write
 from sparsefuse.files.whole import write_text

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sparsefuse.config_pixels import Kind
+from sparsefuse.config.pixels import Kind
 from sparsefuse.data.pixels.read import unit
 from sparsefuse.export.traced import Traceable
 from sparsefuse.inference.pixels.predictor import PixelPredictor

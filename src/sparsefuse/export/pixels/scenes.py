@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from sparsefuse.config import Config
-from sparsefuse.config_pixels import PictureStream
+from sparsefuse.config.pixels import PictureStream
 from sparsefuse.data.manifest import GROUP
 from sparsefuse.data.pixels.load import open_scenes
 from sparsefuse.data.pixels.sample import Loaded

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from sparsefuse.config_pixels import Kind
+from sparsefuse.config.pixels import Kind
 from sparsefuse.media.png import png_of
 from sparsefuse.report.pixels.palette import colored, hexadecimal, palette
 from sparsefuse.report.pixels.shown import data_url, seen, smaller

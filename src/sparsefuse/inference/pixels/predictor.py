@@ -10,15 +10,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from sparsefuse.config_pixels import Kind, PictureStream
+from sparsefuse.config.pixels import Kind, PictureStream
 from sparsefuse.data.pixels.read import as_picture, normalised, raw, read_picture, unit
 from sparsefuse.data.pixels.resize import resized
 from sparsefuse.errors import unknown
 from sparsefuse.files.skipped import Unusable, one_file
 from sparsefuse.inference.pixels.prediction import PixelPrediction, label_type
 from sparsefuse.inference.pixels.tiles import Strip, strips
+from sparsefuse.model.pixels import PixelModel
 from sparsefuse.parallel.devices import device_of
-from sparsefuse.pixel_model import PixelModel
 from sparsefuse.runs.folder import RunFolder
 from sparsefuse.runs.pixel_facts import PixelFacts
 from sparsefuse.runs.pixel_weights import PictureStats, load_pixel_model

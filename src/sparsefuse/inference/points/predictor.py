@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sparsefuse.config_points import Points
+from sparsefuse.config.points import Points
 from sparsefuse.data.pixels.read import as_picture, raw
 from sparsefuse.data.points.augment import fixed
 from sparsefuse.data.points.batches import collate
@@ -18,11 +18,11 @@ from sparsefuse.data.points.read import Points as Read
 from sparsefuse.data.points.read import as_cameras, as_points, read_cameras, read_cloud
 from sparsefuse.data.points.sample import COLOR, Pictures, Reader, channels_of
 from sparsefuse.data.points.scenes import CloudScene
-from sparsefuse.detection_model import DetectionModel
 from sparsefuse.errors import unknown
 from sparsefuse.files.skipped import Unusable, one_file
 from sparsefuse.inference.points.detections import Detections, View
 from sparsefuse.layers.points.nouns import Boxes
+from sparsefuse.model.points import DetectionModel
 from sparsefuse.parallel.devices import device_of
 from sparsefuse.runs.folder import RunFolder
 from sparsefuse.runs.parts import OF_CLOUDS

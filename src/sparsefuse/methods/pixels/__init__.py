@@ -12,7 +12,7 @@ from sparsefuse.errors import unknown
 from sparsefuse.options import check_kind, check_kinds
 
 if TYPE_CHECKING:  # listing the methods must not load torch
-    from sparsefuse.pixel_model import PixelModel
+    from sparsefuse.model.pixels import PixelModel
 
 
 def methods() -> list[str]:

@@ -18,7 +18,7 @@ from sparsefuse.layers.pixels.field import zeroed
 from sparsefuse.layers.pixels.head import PixelHead
 from sparsefuse.layers.pixels.sizes import Size, Task, size_of
 from sparsefuse.layers.pixels.weights import norm
-from sparsefuse.pixel_model import PixelModel
+from sparsefuse.model.pixels import PixelModel
 from sparsefuse.tokens import Field, PixelState
 
 TEST: dict[str, Any] = {}

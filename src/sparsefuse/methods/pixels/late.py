@@ -14,7 +14,7 @@ from sparsefuse.layers.options import check_choice
 from sparsefuse.layers.pixels.encoder import Shared, alone, encoder
 from sparsefuse.layers.pixels.head import Loss, PixelHead
 from sparsefuse.layers.pixels.sizes import Size, Task, size_of
-from sparsefuse.pixel_model import PixelModel
+from sparsefuse.model.pixels import PixelModel
 
 TEST: dict[str, Any] = {}
 

@@ -20,7 +20,7 @@ from sparsefuse.layers.pixels.encoder import Mix, Shared, Stage, encoder
 from sparsefuse.layers.pixels.head import Loss, PixelHead
 from sparsefuse.layers.pixels.sizes import Size, Task, size_of
 from sparsefuse.layers.pixels.weights import linear
-from sparsefuse.pixel_model import PixelModel
+from sparsefuse.model.pixels import PixelModel
 from sparsefuse.tokens import Field, PixelState, Tokens
 
 TEST: dict[str, Any] = {"num_bottlenecks": 2}

@@ -22,7 +22,7 @@ from sparsefuse.layers.pixels.encoder import Mix, Stage, at, encoder
 from sparsefuse.layers.pixels.field import enlarged, mean_of_windows
 from sparsefuse.layers.pixels.head import PixelHead
 from sparsefuse.layers.pixels.sizes import Size, Task, size_of
-from sparsefuse.pixel_model import PixelModel
+from sparsefuse.model.pixels import PixelModel
 from sparsefuse.tokens import Field, PixelState, Tokens
 
 TEST: dict[str, Any] = {}

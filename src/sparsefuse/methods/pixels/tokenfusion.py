@@ -35,7 +35,7 @@ from sparsefuse.layers.pixels.encoder import Mix, Shared, Stage, at, encoder
 from sparsefuse.layers.pixels.exchange import Places, exchange, exchange_channels, parts_of_channels
 from sparsefuse.layers.pixels.head import Loss, PixelHead
 from sparsefuse.layers.pixels.sizes import Size, Task, size_of
-from sparsefuse.pixel_model import PixelModel
+from sparsefuse.model.pixels import PixelModel
 from sparsefuse.tokens import Field, PixelState
 
 TEST: dict[str, Any] = {"threshold": 0.5, "score_penalty": 0.1}

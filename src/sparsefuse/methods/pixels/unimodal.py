@@ -12,7 +12,7 @@ from sparsefuse.errors import unknown
 from sparsefuse.layers.pixels.encoder import alone, encoder
 from sparsefuse.layers.pixels.head import PixelHead
 from sparsefuse.layers.pixels.sizes import Size, Task, size_of
-from sparsefuse.pixel_model import PixelModel
+from sparsefuse.model.pixels import PixelModel
 
 TEST: dict[str, Any] = {}
 

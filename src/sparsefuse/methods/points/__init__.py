@@ -11,7 +11,7 @@ from sparsefuse.errors import unknown
 from sparsefuse.options import check_kinds
 
 if TYPE_CHECKING:  # listing the methods must not load torch
-    from sparsefuse.detection_model import DetectionModel
+    from sparsefuse.model.points import DetectionModel
 
 
 def methods() -> list[str]:

@@ -9,11 +9,11 @@ picture shows has the points' classes.
 
 from typing import Any
 
-from sparsefuse.detection_model import DetectionModel
 from sparsefuse.layers.points.detector import MeanSizes, changed, parts, picture_blocks
 from sparsefuse.layers.points.picture import PictureTokens
 from sparsefuse.layers.points.sizes import Size, size_of
 from sparsefuse.layers.points.vote import Vote
+from sparsefuse.model.points import DetectionModel
 
 TEST: dict[str, Any] = {}
 

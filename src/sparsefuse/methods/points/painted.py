@@ -8,10 +8,10 @@ The features are learned with the rest, where PointPainting takes the scores of 
 
 from typing import Any
 
-from sparsefuse.detection_model import DetectionModel
 from sparsefuse.layers.points.detector import MeanSizes, changed, parts
 from sparsefuse.layers.points.paint import Paint
 from sparsefuse.layers.points.sizes import Size, size_of
+from sparsefuse.model.points import DetectionModel
 
 TEST: dict[str, Any] = {"features": 4}
 

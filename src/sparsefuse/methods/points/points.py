@@ -11,9 +11,9 @@ boxes, or with any number of them, is trained on.
 
 from typing import Any
 
-from sparsefuse.detection_model import DetectionModel
 from sparsefuse.layers.points.detector import MeanSizes, changed, parts
 from sparsefuse.layers.points.sizes import Size, size_of
+from sparsefuse.model.points import DetectionModel
 
 TEST: dict[str, Any] = {}
 

@@ -22,12 +22,12 @@ has DeiT's. The rest as for `points`.
 
 from typing import Any
 
-from sparsefuse.detection_model import DetectionModel, ScorePenalty
 from sparsefuse.layers.exchange import check_penalties
 from sparsefuse.layers.points.detector import MeanSizes, changed, parts, picture_blocks
 from sparsefuse.layers.points.exchange import PointExchange
 from sparsefuse.layers.points.picture import FlatHead, PictureTokens
 from sparsefuse.layers.points.sizes import Size, size_of
+from sparsefuse.model.points import DetectionModel, ScorePenalty
 
 TEST: dict[str, Any] = {"threshold": 0.7}
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from sparsefuse.features._seen import MODE, NET, SIZE, how_to_get
-from sparsefuse.pixel_distances import NUM_SUBSETS, SUBSET
+from sparsefuse.metrics.distances import NUM_SUBSETS, SUBSET
 from sparsefuse.runs.records import Result
 
 

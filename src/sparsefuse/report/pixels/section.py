@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sparsefuse.config_pixels import Kind
+from sparsefuse.config.pixels import Kind
 from sparsefuse.report.pixels.answers import Answer, Shown, shown_scenes
 from sparsefuse.report.pixels.palette import UNKNOWN, colored, hexadecimal, palette
 from sparsefuse.report.pixels.shown import HOLE, data_url, over, seen, smaller, warm

@@ -4,7 +4,7 @@ import base64
 
 import numpy as np
 
-from sparsefuse.config_pixels import Kind
+from sparsefuse.config.pixels import Kind
 from sparsefuse.media.png import png_of
 
 HOLE = (214, 96, 77)

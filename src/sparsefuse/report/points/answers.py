@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from sparsefuse.config import Config
-from sparsefuse.config_points import Channel
+from sparsefuse.config.points import Channel
 from sparsefuse.data.kept import Kept
 from sparsefuse.data.manifest import Row
 from sparsefuse.data.points.augment import fixed

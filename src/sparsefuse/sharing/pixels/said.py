@@ -3,7 +3,7 @@
 import json
 import shlex
 
-from sparsefuse.config_pixels import PictureStream
+from sparsefuse.config.pixels import PictureStream
 from sparsefuse.runs.pixel_facts import PixelFacts
 from sparsefuse.sharing.said import Said
 from sparsefuse.shown import markdown

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from sparsefuse.features._seen import NET, Seen, how_to_get
-from sparsefuse.pixel_distances import frechet_distance, kernel_distance
+from sparsefuse.metrics.distances import frechet_distance, kernel_distance
 from sparsefuse.runs.records import Scores
 
 log = logging.getLogger(__name__)

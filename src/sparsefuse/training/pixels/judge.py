@@ -15,7 +15,7 @@ from sparsefuse.config import Config
 from sparsefuse.data.pixels.scenes import SceneBatch
 from sparsefuse.layers.pixels.discriminator import Discriminator
 from sparsefuse.layers.pixels.field import zeroed
-from sparsefuse.pixel_model import PixelModel
+from sparsefuse.model.pixels import PixelModel
 from sparsefuse.tokens import Field, PixelHeadOutputs
 from sparsefuse.training.position import Learner
 from sparsefuse.training.schedule import Schedule, new_optimizer

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from sparsefuse.config_pixels import PixelTask
+from sparsefuse.config.pixels import PixelTask
 from sparsefuse.data.pixels.scenes import SceneBatch
 from sparsefuse.tokens import PixelHeadOutputs
 

@@ -8,12 +8,12 @@ from dataclasses import replace
 from typing import Any
 
 from sparsefuse.config import Config
-from sparsefuse.config_pixels import Pixels
+from sparsefuse.config.pixels import Pixels
 from sparsefuse.cost.count import count_pixel_model
 from sparsefuse.cost.measure import measure_pixels
 from sparsefuse.data.pixels.scenes import Scenes
 from sparsefuse.files.whole import write_text
-from sparsefuse.pixel_model import PixelModel
+from sparsefuse.model.pixels import PixelModel
 from sparsefuse.runs.folder import RunFolder, check_same_clips
 from sparsefuse.runs.pixel_facts import PixelFacts
 from sparsefuse.runs.records import Cost, Result, Scores

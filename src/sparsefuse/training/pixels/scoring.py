@@ -7,12 +7,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from sparsefuse.config_pixels import PixelTask
+from sparsefuse.config.pixels import PixelTask
 from sparsefuse.data.pixels.augment import holed
 from sparsefuse.data.pixels.batches import collate
 from sparsefuse.data.pixels.scenes import Scene, SceneBatch, SceneDataset
-from sparsefuse.pixel_metrics import Confusion, PictureErrors
-from sparsefuse.pixel_model import PixelModel
+from sparsefuse.metrics.pixels import Confusion, PictureErrors
+from sparsefuse.model.pixels import PixelModel
 from sparsefuse.runs.records import Scores
 from sparsefuse.tokens import Field, PixelState
 from sparsefuse.training.pixels.distances import Distances

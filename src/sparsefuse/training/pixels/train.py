@@ -17,7 +17,7 @@ from sparsefuse.data.pixels.batches import collate
 from sparsefuse.data.pixels.load import load_scenes
 from sparsefuse.data.pixels.scenes import Scene, SceneBatch, Scenes
 from sparsefuse.methods import pixels
-from sparsefuse.pixel_model import PixelModel
+from sparsefuse.model.pixels import PixelModel
 from sparsefuse.runs.folder import RunFolder
 from sparsefuse.runs.pixel_weights import read_pixel_weights, write_pixel_weights
 from sparsefuse.runs.records import Scores

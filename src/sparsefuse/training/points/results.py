@@ -9,8 +9,8 @@ from sparsefuse.config import Config
 from sparsefuse.cost.measure import measure_points
 from sparsefuse.cost.points import SceneSize, count_points
 from sparsefuse.data.points.scenes import CloudScenes
-from sparsefuse.detection_model import DetectionModel
 from sparsefuse.files.whole import write_text
+from sparsefuse.model.points import DetectionModel
 from sparsefuse.runs.folder import RunFolder, check_same_clips
 from sparsefuse.runs.point_facts import PointFacts
 from sparsefuse.runs.records import Cost, Result

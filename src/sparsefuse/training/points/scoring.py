@@ -9,10 +9,10 @@ import torch
 from sparsefuse.data.points.augment import fixed
 from sparsefuse.data.points.batches import collate
 from sparsefuse.data.points.scenes import CloudBatch, CloudDataset, CloudScene
-from sparsefuse.detection_metrics import DetectionScores
-from sparsefuse.detection_model import DetectionModel
 from sparsefuse.layers.points.nouns import Boxes, Camera, Cloud
 from sparsefuse.layers.points.state import Exchanged
+from sparsefuse.metrics.points import DetectionScores
+from sparsefuse.model.points import DetectionModel
 from sparsefuse.runs.records import Scores
 
 Change = Callable[[CloudScene], CloudScene]

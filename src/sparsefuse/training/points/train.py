@@ -17,8 +17,8 @@ from sparsefuse.data.points.augment import augment, sampled, with_frames
 from sparsefuse.data.points.batches import collate
 from sparsefuse.data.points.load import load_clouds
 from sparsefuse.data.points.scenes import CloudBatch, CloudScene, CloudScenes
-from sparsefuse.detection_model import DetectionModel
 from sparsefuse.methods import points
+from sparsefuse.model.points import DetectionModel
 from sparsefuse.runs.folder import RunFolder
 from sparsefuse.runs.point_weights import read_point_weights, write_point_weights
 from sparsefuse.runs.records import Scores

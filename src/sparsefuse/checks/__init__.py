@@ -4,16 +4,16 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sparsefuse.checks.pixels import check_pixels
+from sparsefuse.checks.points import check_points
 from sparsefuse.config import Config, ConfigLike, check_ranges
-from sparsefuse.config_pixels import PIXEL_TASKS
-from sparsefuse.config_points import POINT_TASKS
+from sparsefuse.config.pixels import PIXEL_TASKS
+from sparsefuse.config.points import POINT_TASKS
+from sparsefuse.config.recipe import SETTINGS
 from sparsefuse.errors import unknown
 from sparsefuse.features import PLACE, build, check_specs
 from sparsefuse.files.typed import plain
 from sparsefuse.methods import BASELINE, methods, option_names
-from sparsefuse.pixel_checks import check_pixels
-from sparsefuse.point_checks import check_points
-from sparsefuse.recipe import SETTINGS
 
 if TYPE_CHECKING:
     from sparsefuse.data.check import Report

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 import tiny
+from sparsefuse.checks import check_config
 from sparsefuse.config import Config, Data, Picture, SpecAugment, Split, Train
-from sparsefuse.config_checks import check_config
 from sparsefuse.experiments.grid import compare
 from sparsefuse.training.train import train
 

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
+from sparsefuse.checks import check_config
 from sparsefuse.config import Config
-from sparsefuse.config_checks import check_config
 
 
 def load(**changes: Any) -> Config:

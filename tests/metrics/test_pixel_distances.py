@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy.linalg import sqrtm
 
-from sparsefuse.pixel_distances import frechet_distance, kernel_distance
+from sparsefuse.metrics.distances import frechet_distance, kernel_distance
 
 
 def features(n, *, dim=6, shift=0.0, seed=0):

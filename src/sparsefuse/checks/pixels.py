@@ -1,10 +1,10 @@
 """Checks the configuration of a task on pixels before any file is read: its numbers, its method, and what it may not
 set."""
 
+from sparsefuse.checks.scenes import check_classes, check_foreign, check_methods, check_size
 from sparsefuse.config import Config
-from sparsefuse.config_pixels import PIXEL_TASKS, PictureStream, Pixels
+from sparsefuse.config.pixels import PIXEL_TASKS, PictureStream, Pixels
 from sparsefuse.methods import pixels as pixels_methods
-from sparsefuse.scene_checks import check_classes, check_foreign, check_methods, check_size
 
 _CLIPS_ONLY = {
     "data.separator": "a pixel has one class",

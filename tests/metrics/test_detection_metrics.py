@@ -6,8 +6,8 @@ import pytest
 import torch
 from scipy.spatial import ConvexHull, HalfspaceIntersection
 
-from sparsefuse.detection_metrics import DetectionScores
 from sparsefuse.layers.points.nouns import Boxes
+from sparsefuse.metrics.points import DetectionScores
 
 CLASSES = ("bed", "chair", "lamp")
 

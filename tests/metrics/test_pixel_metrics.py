@@ -8,7 +8,7 @@ from torchmetrics.classification import MulticlassAccuracy, MulticlassConfusionM
 from torchmetrics.image import PeakSignalNoiseRatio, StructuralSimilarityIndexMeasure
 from torchmetrics.regression import MeanAbsoluteError, MeanSquaredError
 
-from sparsefuse.pixel_metrics import Confusion, PictureErrors, segmentation_scores, ssim
+from sparsefuse.metrics.pixels import Confusion, PictureErrors, segmentation_scores, ssim
 
 IGNORE = 255
 

@@ -3,10 +3,10 @@ set."""
 
 import math
 
+from sparsefuse.checks.scenes import check_classes, check_foreign, check_methods, check_size
 from sparsefuse.config import Config
-from sparsefuse.config_points import POINT_TASKS, Points
+from sparsefuse.config.points import POINT_TASKS, Points
 from sparsefuse.methods import points as points_methods
-from sparsefuse.scene_checks import check_classes, check_foreign, check_methods, check_size
 
 MOST_POINTS, MOST_FRAMES = 2**20, 1024
 """that a scene may have read"""

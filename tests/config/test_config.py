@@ -8,7 +8,7 @@ from sparsefuse.cli import app
 from sparsefuse.cli.argv import spelled_out
 from sparsefuse.config import Config, Data, SpecAugment, Split, Train
 
-CONFIGS = sorted((Path(__file__).parents[1] / "configs").rglob("*.yaml"))
+CONFIGS = sorted((Path(__file__).parents[2] / "configs").rglob("*.yaml"))
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: "-".join(path.parts[-2:]))

@@ -11,10 +11,10 @@ import sparsefuse
 import tiny
 from command import call
 from sparsefuse.budget.chosen import write_yaml
+from sparsefuse.checks import check_config
 from sparsefuse.cli import app
 from sparsefuse.config import Config, Data, Train
-from sparsefuse.config_checks import check_config
-from sparsefuse.recipe import SETTINGS
+from sparsefuse.config.recipe import SETTINGS
 
 SMALL = SETTINGS["small"]
 
@@ -105,6 +105,6 @@ def test_a_classifier_takes_one() -> None:
 
 
 def test_the_docs_say_what_each_recipe_sets() -> None:
-    page = (Path(__file__).parents[1] / "docs/data.md").read_text(encoding="utf-8")
+    page = (Path(__file__).parents[2] / "docs/data.md").read_text(encoding="utf-8")
     blocks = [yaml.safe_load(block.partition("```")[0]) for block in page.split("```yaml\n")[1:]]
     assert {name: settings for name, settings in SETTINGS.items() if settings} in blocks

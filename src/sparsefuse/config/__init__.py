@@ -5,9 +5,9 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from sparsefuse.config_pixels import Pixels, PixelTask
-from sparsefuse.config_points import Points, PointTask
-from sparsefuse.recipe import SETTINGS, Recipe
+from sparsefuse.config.pixels import Pixels, PixelTask
+from sparsefuse.config.points import Points, PointTask
+from sparsefuse.config.recipe import SETTINGS, Recipe
 
 Task = Literal["class", "multilabel", "heads", "regression"]
 """what is predicted of a clip"""
