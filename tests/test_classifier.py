@@ -182,9 +182,12 @@ def test_a_group_is_in_one_split(tmp_path: Path) -> None:
 def test_a_run_that_is_named_is_kept_and_not_trained_again(tmp_path: Path, monkeypatch) -> None:
     data = clips(18)
     first = quick(epochs=1).fit(data, out=tmp_path / "run")
-    before = (tmp_path / "run" / "model.safetensors").stat().st_mtime_ns
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "run").glob("*.*")}
     again = quick(epochs=1).fit(data, out=tmp_path / "run")
-    assert (tmp_path / "run" / "model.safetensors").stat().st_mtime_ns == before
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "run").glob("*.*")} == before
+    (tmp_path / "run" / "classifier.json").write_text("{")
+    quick(epochs=1).fit(data, out=tmp_path / "run")
+    assert Classifier.load(tmp_path / "run").classes_.tolist() == WORDS
     np.testing.assert_array_equal(again.predict_proba(data), first.predict_proba(data))
     assert len(list((tmp_path / "run" / "data").iterdir())) == 1, "its data were not written again"
     with pytest.raises(ValueError, match=r"was started with data\.manifest"):

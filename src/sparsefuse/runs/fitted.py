@@ -1,6 +1,7 @@
 """classifier.json: what `Classifier` was fitted to, of which the other files of a run say nothing."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -50,8 +51,12 @@ class Fitted:
 
 
 def write_fitted(run: Path, fitted: Fitted) -> None:
-    """Writes classifier.json, atomically."""
-    write(run / FITTED, fitted)
+    """Writes classifier.json, atomically; one that says the same stays as it is."""
+    path = run / FITTED
+    with suppress(ValueError):  # not readable: it is written anew
+        if path.is_file() and read(Fitted, path) == fitted:
+            return
+    write(path, fitted)
 
 
 def read_fitted(run: Path) -> Fitted:
