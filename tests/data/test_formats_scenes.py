@@ -161,6 +161,7 @@ def test_nyuv2_in_folders_is_renumbered_where_classes_begin_at_1(tmp_path, caplo
         colours(source / "RGB" / f"{i}.png")
         depths(source / "Depth" / f"{i}.png")
         truth[i] = labels(source / "Label" / f"{i}.png", 0, 41)
+        labels(source / "masks" / f"{i}.png", 0, 40)  # no stream
     (source / "train.txt").write_text("".join(f"RGB/{i}.jpg Label/{i}.png\n" for i in range(4)))
     (source / "test.txt").write_text("RGB/4.jpg Label/4.png\n")
     manifest = formats.prepare("nyuv2", source, tmp_path / "out")

@@ -139,6 +139,18 @@ def label_folder(name: str, source: Path, samples: Iterable[Sample], label: str 
     raise FileNotFoundError(f"{name}: {source} has no folder {expected} with pictures; it has {', '.join(there)[:300]}")
 
 
+def without_answers(name: str, samples: Mapping[str, Sample], label: str) -> dict[str, Sample]:
+    """The samples of a segmentation without other folders of labels, which no stream may be."""
+    others = sorted({stream for sample in samples.values() for stream in sample.files if stream in LABELS} - {label})
+    if others:
+        log.warning("%s: %s %s no stream, because of the name; rename what is no label, and prepare again",
+                    name, " and ".join(others), "is" if len(others) == 1 else "are")  # fmt: skip
+    return {
+        id: sample._replace(files={stream: path for stream, path in sample.files.items() if stream not in others})
+        for id, sample in samples.items()
+    }
+
+
 def first(samples: Iterable[Sample], stream: str) -> Path | None:
     """A picture of the stream."""
     return next((sample.files[stream] for sample in samples if stream in sample.files), None)

@@ -14,7 +14,16 @@ from typing import Any, Literal, cast
 import numpy as np
 
 from sparsefuse.data.formats import demand
-from sparsefuse.data.formats._scenes import Sample, finish_scenes, first, folders, label_folder, named, rows_of
+from sparsefuse.data.formats._scenes import (
+    Sample,
+    finish_scenes,
+    first,
+    folders,
+    label_folder,
+    named,
+    rows_of,
+    without_answers,
+)
 from sparsefuse.data.hdf5 import open_hdf5, read_dataset
 from sparsefuse.data.matlab import read_mat
 from sparsefuse.data.pixels.read import read_labels, read_raw
@@ -137,6 +146,7 @@ def _write(
 def _from_folders(source: Path, out: Path, unit: float) -> Path:
     samples = folders("nyuv2", source, out)
     label = label_folder("nyuv2", source, samples.values())
+    samples = without_answers("nyuv2", samples, label)
     numbers, count = _renumbered(samples, label, out)
     rows, skips = rows_of(samples, label, out, fixed=numbers)
     streams: dict[str, dict[str, Any]] = {}

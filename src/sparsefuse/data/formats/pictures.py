@@ -5,22 +5,17 @@ Layout: <stream>/<name>.<suffix>, below train, valid (or val) and test (train/rg
 Suffixes: .png .jpg .tif .webp .bmp .pgm .ppm .npy .npz .h5 .mat
 """
 
-import logging
-from collections.abc import Mapping
 from pathlib import Path
 
 from sparsefuse.config.pixels import PixelTask
 from sparsefuse.data.formats._scenes import (
-    LABELS,
     NORMALS,
-    Sample,
     finish_scenes,
     folders,
     label_folder,
     rows_of,
+    without_answers,
 )
-
-log = logging.getLogger(__name__)
 
 
 def prepare(source: Path, out: Path, *, label: str = "", task: PixelTask = "segment") -> Path:
@@ -34,19 +29,7 @@ def prepare(source: Path, out: Path, *, label: str = "", task: PixelTask = "segm
     samples = folders("pictures", source, out)
     label = label_folder("pictures", source, samples.values(), label)
     if task == "segment":
-        samples = _without_answers(samples, label)
+        samples = without_answers("pictures", samples, label)
     rows, skips = rows_of(samples, label, out)
     more = {"target": {"kind": "normal"}} if task == "translate" and label in NORMALS else {}
     return finish_scenes("pictures", out, rows, skips, label=label, task=task, more=more)
-
-
-def _without_answers(samples: Mapping[str, Sample], label: str) -> dict[str, Sample]:
-    """The samples without other folders of labels."""
-    others = sorted({name for sample in samples.values() for name in sample.files if name in LABELS} - {label})
-    if others:
-        log.warning("pictures: %s %s no stream, because of the name; rename what is no label, and prepare again",
-                    " and ".join(others), "is" if len(others) == 1 else "are")  # fmt: skip
-    return {
-        id: sample._replace(files={name: path for name, path in sample.files.items() if name not in others})
-        for id, sample in samples.items()
-    }
