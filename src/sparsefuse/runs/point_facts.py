@@ -1,7 +1,8 @@
 """What model.json of a run on clouds holds."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from sparsefuse.config.points import Channel, PointTask
@@ -44,6 +45,16 @@ class PointFacts:
     """columns that pictures are resized to; 0 = as they are"""
     clips: Mapping[str, Fingerprint]
     """split -> fingerprint of its scenes"""
+    shown: Mapping[str, str] = field(default_factory=dict)
+    """split -> hash of its pictures and cameras; empty if the run reads none, or does not know"""
+
+    def check_shown(self, shown: Mapping[str, str], out: Path) -> None:
+        """Raises ValueError if the scenes' pictures or cameras are others than those of the run in `out`."""
+        if self.shown and (changed := [split for split, hash in shown.items() if self.shown.get(split) != hash]):
+            raise ValueError(
+                f"{out} was started with other pictures or cameras (of {', '.join(changed)}): their files changed "
+                "since; restore them, give another folder, or remove this one"
+            )
 
     def __post_init__(self) -> None:
         if len(set(self.channels)) < len(self.channels):

@@ -9,6 +9,7 @@ import torch
 
 import tiny_points
 from sparsefuse.files import checkpoint
+from sparsefuse.inference.evaluate import evaluate
 from sparsefuse.runs.folder import RunFolder
 from sparsefuse.runs.point_facts import PointFacts
 from sparsefuse.runs.point_weights import load_point_model
@@ -111,6 +112,20 @@ def test_a_run_that_was_killed_within_an_epoch_is_continued_exactly(
     results = [json.loads((folder.path / "result.json").read_text()) for folder in (one, other)]
     assert [result.pop("seconds") > 0 for result in results] == [True, True]
     assert results[0] == results[1]
+
+
+def test_a_run_knows_its_pictures_and_cameras(tmp_path: Path) -> None:
+    """If it reads any: where the files changed since, it is neither continued nor scored as if they had not."""
+    manifest = tiny_points.write_clouds(tmp_path / "scenes", (4, 1, 1))
+    sees, blind = (run(manifest, tmp_path / name, name, train={"epochs": 1}) for name in ("painted", "points"))
+    expected = {folder.path: evaluate(folder.path)["loss"] for folder in (sees, blind)}
+    path = manifest.parent / "cameras/test0.json"
+    path.write_text(path.read_text().replace("12.0", "13.0"))
+    with pytest.raises(ValueError, match=r"was started with other pictures or cameras \(of test\)"):
+        evaluate(sees.path)
+    with pytest.raises(ValueError, match="other pictures or cameras"):
+        run(manifest, sees.path, "painted", train={"epochs": 2}, resume=True)
+    assert evaluate(blind.path)["loss"] == pytest.approx(expected[blind.path], rel=1e-5)
 
 
 def test_scenes_that_cannot_be_used_are_listed(manifest: Path, tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from sparsefuse.config.points import Points
 from sparsefuse.data.check.leaks import same_features
 from sparsefuse.data.check.rules import Problem
 from sparsefuse.data.clips import leaks_in, lost_before, tell_problems
+from sparsefuse.data.contents import hash_of
 from sparsefuse.data.fingerprint import Fingerprint
 from sparsefuse.data.kept import Kept
 from sparsefuse.data.manifest import Manifest, Row
@@ -48,6 +49,8 @@ class Facts(NamedTuple):
     """of its cloud"""
     truth: str
     """hash of its boxes"""
+    shown: str
+    """hash of its pictures, as they are read, and of their cameras"""
     lost: list[Unusable]
     """pictures that cannot be used"""
 
@@ -100,6 +103,10 @@ def load_clouds(config: Config, root: Path = Path()) -> CloudScenes:
         boxes={name: boxes[name] for name in classes},
         crowds={one.row.id: facts.boxes.total() for one, facts in facts_of({"train": found["train"]})},
         fingerprints={split: Fingerprint(len(part), _hash(part)) for split, part in found.items()},
+        shown={
+            split: _digest(sorted([one.row.id, facts.shown] for one, facts in facts_of({"": part})))
+            for split, part in found.items()
+        },
         skips=[*lost_before(opened.manifest, opened.manifest.modalities), *losses.skips],
         leaks=leaks_in(problems),
     )
@@ -135,7 +142,9 @@ def _look(row: Row, reader: Reader, kept: Kept[Loaded]) -> Found:
     sizes = [(picture.shape[0], picture.shape[1]) for picture in loaded.pictures]
     boxes = Counter(box.label for box in loaded.boxes)
     truth = _digest(loaded.boxes)
-    return Found(row, Facts(len(loaded.xyz), boxes, sizes, moments, loaded.hash, truth, loaded.lost))
+    shown = _digest([[hash_of(picture.numpy()), *(part.tolist() for part in camera)]
+                     for picture, camera in zip(loaded.pictures, loaded.cameras, strict=True)])  # fmt: skip
+    return Found(row, Facts(len(loaded.xyz), boxes, sizes, moments, loaded.hash, truth, shown, loaded.lost))
 
 
 def usable(

@@ -82,6 +82,8 @@ class CloudScenes(NamedTuple):
     crowds: Mapping[str, int]
     """id of a training scene -> its boxes"""
     fingerprints: dict[str, Fingerprint]
+    shown: dict[str, str]
+    """split -> hash of its pictures and cameras, which fingerprints leave out: runs with fewer are compared"""
     skips: list[Skip]
     leaks: Sequence[str] = ()
     """what is in two splits, where data.leaks lets it pass"""

@@ -49,6 +49,8 @@ def _of_run(run: Path, predictor: PointPredictor, split: str) -> _Listed:
             f"the data of {run} is not what it was trained with ({changed}), so training scenes may be scored as "
             "new; restore the manifest and its files, or score new scenes with --manifest"
         )
+    if predictor.reads_pictures:
+        predictor.facts.check_shown({split: scenes.shown[split]}, run)
     if not len(scenes.splits[split]):
         raise ValueError(f"{run} has no {split} scenes; score others with --manifest")
     return _Listed(scenes.splits[split], len(scenes.skips))

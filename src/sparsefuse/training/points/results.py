@@ -23,12 +23,16 @@ from sparsefuse.training.setup import environment
 log = logging.getLogger(__name__)
 
 
-def write_setup(folder: RunFolder, config: Config, scenes: CloudScenes, options: Mapping[str, Any], name: str) -> None:
+def write_setup(
+    folder: RunFolder, config: Config, scenes: CloudScenes, options: Mapping[str, Any], name: str, *, sees: bool
+) -> None:
     """Writes config.json, env.json, model.json and skipped.jsonl. Raises ValueError, before it writes, if the run was
-    started with other scenes or classes."""
+    started with other scenes or classes, or, where it `sees` any, other pictures."""
+    shown = scenes.shown if sees else {}
     before = folder.get(PointFacts)
     if before is not None:
         check_same_clips(before.clips, scenes.fingerprints, folder.path)
+        before.check_shown(shown, folder.path)
         if before.classes != scenes.classes:
             raise ValueError(f"{folder.path} was started with other classes; give another folder")
     points = config.points
@@ -47,6 +51,7 @@ def write_setup(folder: RunFolder, config: Config, scenes: CloudScenes, options:
         height=points.height,
         width=points.width,
         clips=scenes.fingerprints,
+        shown=shown,
     )
     folder.write_located(config)
     folder.write(environment(config.train.device, config.seed))

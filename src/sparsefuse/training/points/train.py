@@ -114,7 +114,8 @@ class PointRun:
 
     def write_setup(self, name: str) -> None:
         """The files of a run before its first step."""
-        write_setup(self.folder, self.config, self.scenes, options_of(self.config), name)
+        sees = self.model.reads_pictures
+        write_setup(self.folder, self.config, self.scenes, options_of(self.config), name, sees=sees)
 
     def write_result(self, at: Position, name: str, *, tested: bool, measured: bool, costs: Mapping[str, Any]) -> None:
         """Those after its last, by its best weights."""
