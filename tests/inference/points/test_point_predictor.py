@@ -79,7 +79,7 @@ def test_columns_beside_the_places_may_be_other_than_colors():
     predictor, values = predictor_of(), cloud()
     normals = np.concatenate([values[:, :3], values[:, 3:] - 0.9], 1)
     assert same(predictor.predict({"cloud": normals}), predictor.predict({"cloud": values[:, :3]}))
-    with pytest.raises(Unusable, match="rgb is from"):
+    with pytest.raises(Unusable, match="the cloud: rgb"):
         predictor_of(channels=["color"]).predict({"cloud": normals})
 
 
