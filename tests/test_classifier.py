@@ -434,6 +434,8 @@ def test_auto_keeps_the_method_that_validates_best(tmp_path: Path, monkeypatch: 
     assert RunFolder(clf.run_).read(Result).name == choice.candidates[0].name
     assert clf.predict(clips(3)).shape == (3,)
     assert not (clf.save(tmp_path / "saved") / "others").exists()
+    for folder in (tmp_path, tmp_path / "saved"):  # where `fit` was told to work, too
+        assert Classifier.load(folder).predict(clips(3)).tolist() == clf.predict(clips(3)).tolist()
     before = {path: path.stat().st_mtime_ns for path in clf.run_.glob("*")}
     again = quick("auto", epochs=2, keep=2).fit(clips(24), out=tmp_path)
     assert {path: path.stat().st_mtime_ns for path in again.run_.glob("*")} == before
