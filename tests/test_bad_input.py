@@ -122,7 +122,7 @@ def test_a_leak_is_said_before_training_that_goes_on_if_it_may(tmp_path: Path, c
     said: list[str] = []
     train(tiny.with_data(tiny.config(manifest), leaks="warn"), tmp_path / "run", root=Path(), measured=False)
     assert "leak-file: rgb: 3 samples (train5, valid0, test3) have the same file features/train5-rgb.npy" in said[0]
-    assert "warning: leak-content: sound: 2 samples (train4, test2)" in said[0]
+    assert "leak-content: sound: 2 samples (train4, test2)" in said[0]
     warnings = RunFolder(tmp_path / "run").read(Result).warnings
     assert "scores may be too good: leak-file: rgb: 3 samples" in "\n".join(warnings), "the report says so too"
     assert "scores may be too good: leak-content: sound: 2 samples (train4, test2)" in "\n".join(warnings)

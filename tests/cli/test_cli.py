@@ -453,6 +453,13 @@ def test_what_is_missing_or_no_choice_is_named_as_it_is_typed(monkeypatch, capsy
     assert capsys.readouterr().err == message
 
 
+def test_a_warning_begins_with_that_word(capsys: pytest.CaptureFixture[str]) -> None:
+    handler = app._Stderr()
+    for level, text in ((logging.INFO, "read"), (logging.WARNING, "one is lost")):
+        handler.handle(logging.makeLogRecord({"levelno": level, "msg": text}))
+    assert capsys.readouterr().err == "read\nwarning: one is lost\n"
+
+
 def test_env_says_which_backend_is_used(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setenv("SPARSEFUSE_BACKEND", "torch")
     assert call(monkeypatch, "env") == 0

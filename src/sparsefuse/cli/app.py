@@ -188,7 +188,11 @@ def _list_methods(parser: "_Parser", more: str) -> None:
 
 
 class _Stderr(logging.StreamHandler):
-    """Writes to the current sys.stderr: a live progress bar replaces it, and prints lines above itself."""
+    """Writes to the current sys.stderr: a live progress bar replaces it, and prints lines above itself. Warnings begin
+    with that word."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return "warning: " * (record.levelno == logging.WARNING) + super().format(record)
 
     def emit(self, record: logging.LogRecord) -> None:
         self.stream = sys.stderr

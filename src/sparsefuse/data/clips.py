@@ -149,7 +149,7 @@ def tell_problems(problems: Iterable[Problem], leaks: Literal["stop", "warn"]) -
         text = _text_of(kind, found)
         if found[0].severity == "error" and leaks == "stop":
             raise ValueError(f"{text}; {RULES[kind].fix}, or set data.leaks=warn (sparsefuse check lists all)")
-        log.warning("warning: %s; sparsefuse check lists all", text)
+        log.warning("%s; sparsefuse check lists all", text)
 
 
 def leaks_in(problems: Iterable[Problem]) -> list[str]:
