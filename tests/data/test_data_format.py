@@ -97,7 +97,7 @@ def write(folder: Path, rows: Rows) -> None:
 
 BROKEN: dict[str, Callable[[Path], Rows | None]] = {}
 SPLIT = {"unusable": Split(by="group")}
-OF_PIXELS = {"mismatch", "flat", "unit", "metres", "outside", "camera"}
+OF_PIXELS = {"mismatch", "flat", "unit", "metres", "outside", "camera", "nowhere"}
 """rules that `data/pixels/test_pixel_check.py` or `data/points/test_point_check.py` breaks"""
 RAW = {"wrist": {"extractor": "series", "source": "wrist", "time": "t"}}
 

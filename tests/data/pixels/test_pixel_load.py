@@ -99,6 +99,12 @@ def test_a_missing_or_odd_file_costs_one_stream_and_a_label_the_sample(tmp_path)
     assert list(scenes.splits["train"][0].fields) == ["depth"]
 
 
+def test_classes_of_pixels_that_may_be_one_are_told(tmp_path, caplog):
+    rows = write_scenes(tmp_path)
+    load_scenes(config(tmp_path, rows, pixels={"classes": ["wall", "floor", "Wall "]}))
+    assert "alike: 2 classes may be the same: 'wall', 'Wall '" in caplog.text
+
+
 def test_strict_stops_at_the_first_loss(tmp_path):
     rows = write_scenes(tmp_path)
     (tmp_path / rows[4]["rgb"]).unlink()

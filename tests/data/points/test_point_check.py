@@ -56,6 +56,16 @@ def test_every_fault_has_its_rule(tmp_path):
     assert "'ball'" in problems["label"]
 
 
+def test_points_that_are_left_out_are_noted(tmp_path):
+    manifest = scenes_in(tmp_path, NAMES)
+    values = cloud()[:, :3]
+    np.savez(tmp_path / "cloud/a.npz", xyz=np.concatenate([values, np.full((20, 3), np.nan)]))
+    report = checked(manifest)
+    assert [problem.message for problem in report.problems if problem.severity == "note"] == [
+        "cloud: 20 of 320 points of 1 scene are NaN or infinite, and left out (a)"
+    ]
+
+
 @pytest.mark.parametrize(("factor", "why"), [(1000, "in millimetres?"), (0.001, "in kilometres")])
 def test_clouds_of_another_unit_are_told(tmp_path, factor, why):
     manifest = scenes_in(tmp_path, NAMES)

@@ -103,7 +103,8 @@ def test_boxes_that_cannot_be_are_named_and_the_rest_goes_on(manifest: Path, cha
     ("arrays", "message"),
     [
         ({"xyz": np.zeros((0, 3))}, "has no point"),
-        ({"xyz": np.array([[0, 1, np.nan], [0, 1, 2]])}, "1 of 2 points are NaN or infinite"),
+        ({"xyz": np.array([[0, 1, np.nan], [np.inf, 1, 2]])}, "all of 2 points are NaN or infinite"),
+        ({"xyz": np.array([[0, 1, 1e39], [0, 1, 2]])}, "expected metres"),
         ({"xyz": np.full((4, 3), 1e30)}, "expected metres"),
         ({"xyz": np.full((4, 3), 500_000.01)}, "subtract a point of the scene from points, boxes and poses"),
         ({"xyz": np.zeros((9, 2))}, r"xyz has shape \(9, 2\), expected \(points, 3\)"),
@@ -122,6 +123,38 @@ def test_clouds_that_cannot_be_used_are_named(manifest: Path, arrays: dict | Non
     with pytest.raises(Unusable, match=message):
         raise Unusable(skip.reason)
     assert len(scenes.splits["train"]) == 5
+
+
+def test_rows_of_a_cloud_that_are_nowhere_are_left_out_and_counted(manifest: Path, caplog) -> None:
+    """With their colours, of which those of the other rows must be colours."""
+    path, channels = manifest.parent / "cloud/train2.npz", {"channels": ["height", "color"]}
+    whole = load_clouds(tiny_points.config(manifest, points=channels)).splits["train"][2]
+    with np.load(path) as cloud:
+        xyz, rgb = (np.repeat(cloud[part], 2, 0) for part in ("xyz", "rgb"))
+    xyz[1::4], xyz[3::4, 0], rgb = np.nan, np.inf, rgb / 255
+    rgb[1::2] = np.nan
+    np.savez(path, xyz=xyz, rgb=rgb)
+    caplog.set_level("INFO")
+    scenes = load_clouds(tiny_points.config(manifest, points=channels))
+    scene = scenes.splits["train"][2]
+    assert torch.equal(scene.xyz, whole.xyz)
+    assert torch.allclose(scene.x, whole.x)
+    assert scenes.skips == []
+    assert "cloud: 90 of 180 points of 1 scene are NaN or infinite, and left out (train2)" in caplog.messages
+    rgb[0] = np.nan
+    np.savez(path, xyz=xyz, rgb=rgb)
+    (skip,) = load_clouds(tiny_points.config(manifest, points=channels)).skips
+    assert "rgb goes from nan to nan" in skip.reason
+
+
+def test_classes_of_boxes_that_may_be_one_are_told(manifest: Path, caplog) -> None:
+    boxes = boxes_of(manifest, "train2")
+    for box, name in zip(boxes, ("Cafe\u0301 table", "caf\u00e9 Table"), strict=True):
+        box["class"] = name
+    change(manifest, "boxes/train2.json", boxes)
+    scenes = load_clouds(tiny_points.config(manifest))
+    assert len(scenes.classes) == 4
+    assert "alike: 2 classes may be the same" in caplog.text
 
 
 def test_colours_that_are_asked_for_and_missing_are_named(manifest: Path) -> None:

@@ -114,6 +114,13 @@ def test_scenes_that_cannot_be_read_say_why(scene, why):
         predictor_of().predict(scene)
 
 
+def test_rows_of_a_cloud_that_are_nowhere_change_no_prediction():
+    values, predictor = cloud(), predictor_of()
+    wide = np.insert(values, [0, 7, len(values)], np.nan, 0)
+    one, other = (predictor.predict({"cloud": each}).to_json() for each in (values, wide))
+    assert one == other
+
+
 def test_unknown_parts_of_a_scene_are_refused():
     with pytest.raises(ValueError, match="did you mean 'cameras'"):
         predictor_of().predict({"cloud": cloud(), "camera": []})

@@ -17,7 +17,7 @@ from sparsefuse.data.check.report import Report, Size, Spread, in_order
 from sparsefuse.data.check.rules import Problem, broken
 from sparsefuse.data.kept import Kept
 from sparsefuse.data.manifest import Row
-from sparsefuse.data.points.load import Found, Opened, facts_of, open_clouds, same_clouds, survey, usable
+from sparsefuse.data.points.load import Found, Opened, facts_of, nowhere, open_clouds, same_clouds, survey, usable
 from sparsefuse.data.points.sample import Loaded, num_channels
 from sparsefuse.data.prepare import Losses
 from sparsefuse.files.references import split_ref
@@ -46,8 +46,8 @@ def check_clouds(config: Config, root: Path) -> Report:
         return Report(str(path), num_rows, problems=[broken("manifest", str(error))])
     points, kept = config.points, Kept[Loaded](config.data.cache_mb)
     found = survey(opened.rows, opened.reader, kept)
-    problems = [*_faults(found, points, opened.manifest.root), *_gaps(found, points), *same_groups(opened.rows)]
-    problems += _geometry(found, opened, kept)
+    problems = [*_faults(found, points, opened.manifest.root), *_gaps(found, points), *nowhere(found, points.cloud)]
+    problems += [*_geometry(found, opened, kept), *same_groups(opened.rows)]
     counts: dict[str, dict[str, int]] = {}
     losses = Losses(strict=False)
     try:

@@ -297,6 +297,12 @@ RULES = {
         "nothing to do: every method takes any subset",
         "{n} [modality is/modalities are] missing from some rows",
     ),
+    "nowhere": Rule(
+        "note",
+        "Every row of a cloud is a point.",
+        "nothing to do: rows that are NaN or infinite are left out, as cameras write them where nothing came back",
+        "Clouds hold rows that are no points",
+    ),
     "sizes": Rule(
         "note",
         "The pictures of a column have one size.",

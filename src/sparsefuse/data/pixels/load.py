@@ -15,6 +15,7 @@ from torch import Tensor
 
 from sparsefuse.config import Config
 from sparsefuse.config.pixels import CHANNELS, PictureStream, Pixels
+from sparsefuse.data.check.balance import odd_names
 from sparsefuse.data.clips import leaks_in, lost_before, tell_problems
 from sparsefuse.data.fingerprint import Fingerprint
 from sparsefuse.data.kept import Kept
@@ -55,7 +56,7 @@ def load_scenes(config: Config, root: Path = Path()) -> Scenes:
     )
     if not found["train"]:
         raise ValueError(f"no usable training sample; {losses.first()}")
-    problems = same_pictures(found)
+    problems = [*same_pictures(found), *odd_names("classes", classes)]
     tell_problems(problems, config.data.leaks)
     reader, train = opened.reader, found["train"]
     for name in reader.streams:

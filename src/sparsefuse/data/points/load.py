@@ -14,8 +14,10 @@ from torch import Tensor
 
 from sparsefuse.config import Config
 from sparsefuse.config.points import Points
+from sparsefuse.data.check.balance import odd_names
+from sparsefuse.data.check.ids import some
 from sparsefuse.data.check.leaks import same_features
-from sparsefuse.data.check.rules import Problem
+from sparsefuse.data.check.rules import Problem, broken
 from sparsefuse.data.clips import leaks_in, lost_before, tell_problems
 from sparsefuse.data.contents import hash_of
 from sparsefuse.data.fingerprint import Fingerprint
@@ -31,6 +33,7 @@ from sparsefuse.data.stats import Measuring, Moments
 from sparsefuse.errors import unknown
 from sparsefuse.files.skipped import Unusable
 from sparsefuse.parallel.ahead import ahead
+from sparsefuse.shown import counted
 
 log = logging.getLogger(__name__)
 
@@ -53,6 +56,8 @@ class Facts(NamedTuple):
     """hash of its pictures, as they are read, and of their cameras"""
     lost: list[Unusable]
     """pictures that cannot be used"""
+    nowhere: int
+    """points left out, see `read.Points`"""
 
 
 class Found(NamedTuple):
@@ -82,7 +87,9 @@ def load_clouds(config: Config, root: Path = Path()) -> CloudScenes:
     found, classes = usable(survey(opened.rows, opened.reader, kept), points, losses)
     if not found["train"]:
         raise ValueError(f"no usable training scene; {losses.first()}")
-    problems = same_clouds(found, points.cloud)
+    problems = [*same_clouds(found, points.cloud), *odd_names("classes", classes)]
+    for problem in nowhere(found, points.cloud):
+        log.info("%s", problem.message)
     tell_problems(problems, config.data.leaks)
     train = [one.facts for one in found["train"] if isinstance(one.facts, Facts)]
     boxes = sum((facts.boxes for facts in train), Counter[str]())
@@ -144,7 +151,8 @@ def _look(row: Row, reader: Reader, kept: Kept[Loaded]) -> Found:
     truth = _digest(loaded.boxes)
     shown = _digest([[hash_of(picture.numpy()), *(part.tolist() for part in camera)]
                      for picture, camera in zip(loaded.pictures, loaded.cameras, strict=True)])  # fmt: skip
-    return Found(row, Facts(len(loaded.xyz), boxes, sizes, moments, loaded.hash, truth, shown, loaded.lost))
+    return Found(row, Facts(len(loaded.xyz), boxes, sizes, moments, loaded.hash, truth, shown, loaded.lost,
+                            loaded.nowhere))  # fmt: skip
 
 
 def usable(
@@ -190,6 +198,17 @@ def same_clouds(found: Mapping[str, Sequence[Found]], cloud: str) -> list[Proble
     rows = {split: [one.row._replace(label="") for one in part] for split, part in found.items()}
     hashes = {one.row.files[cloud]: facts.hash for one, facts in facts_of(found)}
     return same_features(rows, [cloud], hashes)
+
+
+def nowhere(found: Mapping[str, Sequence[Found]], cloud: str) -> list[Problem]:
+    """Points that were left out of clouds."""
+    scenes = [(one.row.id, facts) for one, facts in facts_of(found) if facts.nowhere]
+    if not scenes:
+        return []
+    ids, lost = [name for name, _ in scenes], sum(facts.nowhere for _, facts in scenes)
+    held = lost + sum(facts.points for _, facts in scenes)
+    what = f"{lost:,} of {held:,} points of {counted(len(ids), 'scene')} are NaN or infinite, and left out"
+    return [broken("nowhere", f"{cloud}: {what} ({some(ids)})", *ids)]
 
 
 def _stats(train: Sequence[Facts], *, normalise: bool) -> dict[str, tuple[Tensor, Tensor]]:

@@ -1,6 +1,7 @@
 """Reads the files of a scene in space: a cloud, its boxes, and the cameras of its pictures.
 
-cloud     .npz with xyz (N, 3) in metres, and rgb (N, 3) where colours are known; .npy (N, 3) or (N, 6); or .ply
+cloud     .npz with xyz (N, 3) in metres, and rgb (N, 3) where colours are known; .npy (N, 3) or (N, 6); or .ply;
+          rows that are NaN or infinite are no points
 boxes     .json, a list of {"class": "crate", "centre": [x, y, z], "size": [x, y, z], "yaw": radians}
 cameras   .json, a list of {"picture": file, "size": [rows, columns], "K": 3 x 3, "pose": 4 x 4, camera to world}
 """
@@ -36,6 +37,8 @@ class Points(NamedTuple):
     """(N, 3) float32"""
     rgb: np.ndarray | None
     """(N, 3) float32 from 0 to 1, if asked for"""
+    nowhere: int = 0
+    """rows that are NaN or infinite, as cameras write them where nothing came back; they are left out"""
 
 
 class Box(NamedTuple):
@@ -75,7 +78,7 @@ def read_cloud(ref: str, root: Path, *, color: bool) -> Points:
 
 
 def as_points(xyz: np.ndarray, rgb: np.ndarray | None, name: str = "the cloud", *, color: bool) -> Points:
-    """A cloud of arrays; `name` begins the message of errors. Raises Unusable."""
+    """A cloud of arrays, of its points that are somewhere; `name` begins the message of errors. Raises Unusable."""
     for part, values in (("xyz", xyz), ("rgb", rgb)):
         if values is None:
             continue
@@ -85,21 +88,22 @@ def as_points(xyz: np.ndarray, rgb: np.ndarray | None, name: str = "the cloud", 
             raise Unusable(f"{name}: {part} has shape {values.shape}, expected (points, 3)")
     if not len(xyz):
         raise Unusable(f"{name}: has no points; expected at least one")
-    with np.errstate(over="ignore"):
+    somewhere: np.ndarray = np.isfinite(xyz).all(1)
+    if not somewhere.any():
+        raise Unusable(f"{name}: all of {len(xyz):,} points are NaN or infinite; expected one that is not, at least")
+    nowhere, xyz = int((~somewhere).sum()), xyz[somewhere]
+    with np.errstate(over="ignore"):  # what does not fit float32 is too far away as well
         xyz = np.ascontiguousarray(xyz, np.float32)
-    bad = ~np.isfinite(xyz).all(1)
-    if bad.any():
-        raise Unusable(f"{name}: {int(bad.sum()):,} of {len(xyz):,} points are NaN or infinite; remove them")
     if np.abs(xyz).max() > FAR:
         raise Unusable(f"{name}: has points {np.abs(xyz).max():.3g} from the origin; expected metres, at most {FAR:g}: "
                        "subtract a point of the scene from points, boxes and poses, or float32 loses cm")  # fmt: skip
     if not color:
-        return Points(xyz, None)
+        return Points(xyz, None, nowhere)
     if rgb is None:
         raise Unusable(f"{name}: has no colours, which points.channels asks for; save them as rgb, or leave out color")
-    if len(rgb) != len(xyz):
-        raise Unusable(f"{name}: has {len(rgb):,} colours for {len(xyz):,} points; expected one each")
-    return Points(xyz, _shares(rgb, name))
+    if len(rgb) != len(somewhere):
+        raise Unusable(f"{name}: has {len(rgb):,} colours for {len(somewhere):,} points; expected one each")
+    return Points(xyz, _shares(rgb[somewhere], name), nowhere)
 
 
 def _shares(rgb: np.ndarray, name: str) -> np.ndarray:

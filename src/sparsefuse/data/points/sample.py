@@ -56,6 +56,8 @@ class Loaded(NamedTuple):
     """of the cloud's places, see `contents.hash_of`"""
     lost: list[Unusable]
     """pictures that cannot be used"""
+    nowhere: int
+    """points left out, see `read.Points`"""
 
     @property
     def nbytes(self) -> int:
@@ -89,7 +91,7 @@ class Reader:
         pictures = self.pictures(row.files.get(points.cameras, ""))
         xyz = torch.from_numpy(cloud.xyz)
         return Loaded(xyz, channels_of(cloud, points.channels), pictures.pictures, pictures.cameras, boxes,
-                      hash_of(cloud.xyz), pictures.lost)  # fmt: skip
+                      hash_of(cloud.xyz), pictures.lost, cloud.nowhere)  # fmt: skip
 
     def pictures(self, ref: str) -> Pictures:
         """The first pictures of a file of cameras; none if `ref` is empty."""

@@ -10,7 +10,7 @@ from sparsefuse.data.fingerprint import difference
 from sparsefuse.data.kept import Kept
 from sparsefuse.data.manifest import GROUP
 from sparsefuse.data.points.dataset import CloudFiles
-from sparsefuse.data.points.load import load_clouds, open_clouds, survey, usable
+from sparsefuse.data.points.load import load_clouds, nowhere, open_clouds, survey, usable
 from sparsefuse.data.points.sample import Loaded
 from sparsefuse.data.points.scenes import CloudDataset
 from sparsefuse.data.prepare import Losses
@@ -67,6 +67,8 @@ def _of_manifest(run: Path, predictor: PointPredictor, manifest: Path) -> _Liste
     found, _ = usable(survey(rows, opened.reader, kept), points, losses)
     if not found["all"]:
         raise ValueError(f"{manifest}: no usable scene; {losses.first()}")
+    for problem in nowhere(found, points.cloud):
+        log.info("%s", problem.message)
     if losses.skips:
         first = losses.skips[0]
         log.warning("%d scenes or pictures left out; the first is %s: %s", len(losses.skips), first.id, first.reason)

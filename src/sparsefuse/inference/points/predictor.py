@@ -1,6 +1,7 @@
 """Detection: a run and scenes, a cloud each with any pictures of it, in; boxes out."""
 
 import contextlib
+import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,12 +24,15 @@ from sparsefuse.files.skipped import Unusable, one_file
 from sparsefuse.inference.points.detections import Detections, View
 from sparsefuse.layers.points.nouns import Boxes
 from sparsefuse.model.points import DetectionModel
+from sparsefuse.once import log_once
 from sparsefuse.parallel.devices import device_of
 from sparsefuse.runs.folder import RunFolder
 from sparsefuse.runs.parts import OF_CLOUDS
 from sparsefuse.runs.point_facts import PointFacts
 from sparsefuse.runs.point_weights import PointStats, load_point_model
 from sparsefuse.shown import said
+
+log = logging.getLogger(__name__)
 
 Scene = Mapping[str, Any]
 """cloud: a file, or an array (N, 3), or (N, 6) with red, green and blue; cameras: a file, or a list of what it holds;
@@ -135,6 +139,8 @@ class PointPredictor:
                 if not color:  # for drawing alone
                     with contextlib.suppress(Unusable):
                         read = read_cloud(ref, Path(), color=True)
+        if read.nowhere:
+            log_once(log, "rows of clouds that are NaN or infinite are no points, and left out")
         return read, None if read.rgb is None else (255 * read.rgb).round().astype(np.uint8)
 
     def _pictures(self, scene: Scene) -> Pictures:
