@@ -691,3 +691,46 @@ def test_errors_of_a_configuration_are_put_in_words_of_python(configuration: str
     from sparsefuse.arguments import in_python
 
     assert in_python(configuration) == python
+
+
+def numbers(count: int) -> pd.DataFrame:
+    """Rows of numbers of which `x` shows the class, 0 or 1."""
+    rng, label = np.random.default_rng(0), np.arange(count) % 2
+    values = rng.normal(size=(count, 3)) + np.stack([4 * label - 2, 0 * label, 0 * label], 1)
+    return pd.DataFrame(values, columns=["x", "y", "z"]).assign(label=label, person=np.arange(count) // 4)
+
+
+def test_columns_of_numbers_are_found_by_name() -> None:
+    """Whatever else the table holds: labels, who is in a clip."""
+    table = numbers(40)
+    features = table[["x", "y", "z"]]
+    clf = quick("concat").fit(table, label="label", group="person")
+    assert clf.feature_names_in_.tolist() == ["x", "y", "z"]
+    expected = clf.predict_proba(features)
+    for given in (
+        table,
+        table[["label", "x", "y", "z"]],
+        features.to_dict("list"),
+        {name: list(features[name]) for name in "zyx"},
+        [{name: row[name] for name in "yzx"} for row in features.to_dict("records")],
+    ):
+        assert np.array_equal(clf.predict_proba(given), expected)
+    for given in (features[["y", "x", "z"]], features[["x", "y"]]):
+        with pytest.raises(ValueError, match="feature names should match"):
+            clf.predict(given)
+    alone = quick("concat").fit({name: list(features[name]) for name in "xyz"}, list(table["label"]))
+    rows = features.to_dict("records")
+    assert np.array_equal(alone.predict_proba(rows[0]), alone.predict_proba(rows[:1]))
+    assert np.array_equal(alone.predict_proba({name: rows[0][name] for name in "zxy"}), alone.predict_proba(rows[:1]))
+
+
+def test_labels_that_are_equal_numbers_are_one_class() -> None:
+    table = numbers(40)
+    features, label = table[["x", "y", "z"]], table["label"]
+    clf = quick("concat").fit(features[:30], label[:30], valid=(features[30:], label[30:].astype(float)))
+    assert clf.classes_.tolist() == [0, 1]
+    assert clf.score(features, label) == np.mean(clf.predict(features) == label) > 0.9
+    for same in (label.astype(float), label.astype(bool), label.astype(np.uint8)):
+        assert clf.score(features, same) == clf.score(features, label)
+    mixed = quick("concat").fit(features, [float(one) if i % 3 else one for i, one in enumerate(label.tolist())])
+    assert mixed.classes_.tolist() == [0, 1]

@@ -239,7 +239,8 @@ class Classifier:
         found = self.predict(X)
         with tempfile.TemporaryDirectory() as folder:
             given = columns_of(manifest_of(X, Path(folder))) if isinstance(X, str | Path) else X
-        truth = Targets(labelled(given, y, list(self._targets.names), hint="; or give the labels as y")[1])
+        known = self._targets
+        truth = Targets(labelled(given, y, list(known.names), hint="; or give the labels as y")[1], known)
         if self._labels.task == "regression":
             (values,) = truth.texts.values()
             true, said = np.array(values, dtype=float), found.astype(float)
@@ -383,9 +384,9 @@ class Classifier:
         self._axes, self._columns = axes_of(given), tuple(streams.cells)
         flat = streams.arrays.get(STREAM)
         self.n_features_in_ = len(self._columns) if flat is None or flat[0] is None else flat[0].shape[1]
-        if hasattr(given, "columns"):
-            names = [str(name) for name in given.columns] if flat is not None else self._columns
-            self.feature_names_in_ = np.array(names, dtype=object)
+        vars(self).pop("feature_names_in_", None)
+        if hasattr(given, "columns") or (streams.numbers and not self._axes):
+            self.feature_names_in_ = np.array(streams.numbers or self._columns, dtype=object)
 
     def _config(self, manifest: Path, columns: Mapping[str, str], split: Split) -> Config:
         """The configuration of a run."""
@@ -475,7 +476,10 @@ class Classifier:
                 "X[None]"
             )
         columns = columns_of(manifest_of(given, texts) if isinstance(given, str | Path) else given)
+        names: list[str] = list(getattr(self, "feature_names_in_", ()))
         known = [name for name in columns if name in predictor.columns]
+        if self._columns == (STREAM,) and names:
+            known = _as_fitted(names, list(columns), ordered=hasattr(given, "columns"))
         streams = self._streams({name: columns[name] for name in known} if known else columns, set(self._targets.names))
         self._check_same(streams, list(columns))
         cells = {**streams.cells, **{name: write_texts(texts / name, text) for name, text in streams.texts.items()}}
@@ -497,12 +501,6 @@ class Classifier:
                     f"{name}: X has {width} features, but Classifier is expecting {expected} features as input: a clip "
                     f"is an array (N, {expected}), this one (N, {width}){vector if width == 1 else ''}"
                 )
-        names = list(getattr(self, "feature_names_in_", ()))
-        if STREAM in streams.arrays and STREAM not in names and names and columns != names:
-            raise ValueError(
-                "The feature names should match those that were passed during fit: "
-                f"{', '.join(map(shown, columns))} are not {', '.join(map(shown, names))}"
-            )
 
     def _check_names(self) -> None:
         """Raises ValueError, with the nearest match, for an argument that is no setting and no method's option, and for
@@ -547,6 +545,18 @@ class Classifier:
     def _given(self, name: str) -> Any:
         """An option, if it was given."""
         return getattr(self, name) if name in self._options else None
+
+
+def _as_fitted(names: list[str], columns: list[str], *, ordered: bool) -> list[str]:
+    """The `names` of columns of numbers that a model was fitted to. Raises ValueError if one is not among the columns,
+    or, of a DataFrame, whose columns are `ordered`, stands elsewhere."""
+    there = [name for name in columns if name in names]
+    if len(there) < len(names) or (ordered and there != names):
+        raise ValueError(
+            "The feature names should match those that were passed during fit: "
+            f"{', '.join(map(shown, columns))} are not {', '.join(map(shown, names))}"
+        )
+    return names
 
 
 def _set(label: str) -> list[str]:

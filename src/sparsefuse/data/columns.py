@@ -36,6 +36,8 @@ class Streams(NamedTuple):
     files: dict[str, list[str | None]]
     """absolute, or `scheme://...`"""
     texts: dict[str, list[str | None]]
+    numbers: tuple[str, ...] = ()
+    """the columns of numbers that `x` is made of"""
 
     @property
     def cells(self) -> dict[str, list[Any]]:
@@ -81,7 +83,7 @@ def streams_of(columns: Mapping[str, list[Any]], wanted: Sequence[str] = ()) -> 
     kinds = {name: _kind(cells, name in wanted or len(columns) == 1) for name, cells in columns.items()}
     if kinds and set(kinds.values()) == {"numbers"}:
         rows = [np.asarray(row)[None] for row in zip(*columns.values(), strict=True)]
-        return Streams({STREAM: _arrays(STREAM, rows)}, {}, {})
+        return Streams({STREAM: _arrays(STREAM, rows)}, {}, {}, tuple(columns))
     named: dict[str, list[str]] = {}
     for name, kind in kinds.items():
         named.setdefault(kind, []).append(name)

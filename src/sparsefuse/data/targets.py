@@ -30,10 +30,16 @@ class Ones(list[int]):
 class Targets:
     """The labels of the clips that a model was fitted to: the value that each text stands for, by column."""
 
-    def __init__(self, columns: Mapping[str, Sequence[Any]]):
-        """Raises ValueError, naming the row, for a label that is missing or cannot be told from another one."""
+    def __init__(self, columns: Mapping[str, Sequence[Any]], like: "Targets | None" = None):
+        """Numbers that are equal, as 1, 1.0 and True, are one label, written as the first, or as `like` writes it.
+        Raises ValueError, naming the row, for a label that is missing or cannot be told from another one."""
         self.names = tuple(columns)
         self.values: dict[str, dict[str, Any]] = {name: {} for name in columns}
+        known = [{}] * len(columns) if like is None else like.values.values()
+        self._numbers: dict[str, dict[Any, str]] = {
+            name: {value: text for text, value in of.items() if _is_number(value)}
+            for name, of in zip(columns, known, strict=True)
+        }
         rows = [label for labels in columns.values() for label in labels if isinstance(label, Ones)]
         self.matrix = rows[0].width if rows else 0
         """columns of the matrix that the labels were; 0 if they were none"""
@@ -67,7 +73,10 @@ class Targets:
         for name, span in zip(self.names, labels.groups.values(), strict=True):
             texts = [labels.classes[i].removeprefix(f"{name}:" if labels.heads else "") for i in span]
             found.append(array([self.values[name].get(text, text) for text in texts]))
-        return [np.array(sorted(each, key=lambda x: (str(type(x)), x)), dtype=each.dtype) for each in found]
+        return [
+            np.array(sorted(each, key=lambda x: ("" if _is_number(x) else str(type(x)), x)), dtype=each.dtype)
+            for each in found
+        ]
 
     def text(self, label: Any) -> str:
         """One label, of one column, as a manifest has it."""
@@ -87,15 +96,15 @@ class Targets:
         return known.get(text, text)
 
     def _text(self, name: str, row: int, label: Any) -> str:
-        text = self.text(label)
-        for value in label if _is_list(label) else [label]:
-            written = _written(value)
+        values = list(label) if _is_list(label) else [label]
+        texts = [self._numbers[name].setdefault(v, _written(v)) if _is_number(v) else _written(v) for v in values]
+        for value, written in zip(values, texts, strict=True):
             if absent(value) or written.lower() in BLANK:
                 what = f"is {written!r:.20}, which means no label" if not absent(value) else "is missing (NaN or None)"
                 raise ValueError(f"{name!r:.60} of clip {row} {what}; leave the clip out, or give it a label")
             if (known := self.values[name].setdefault(written, value)) != value:
                 raise ValueError(f"{name!r:.60} has two labels that are written {written!r:.60}: {known!r}, {value!r}")
-        return text
+        return "|".join(texts)
 
 
 def targets_of(y: Any, name: str = "label") -> dict[str, list[Any]]:
@@ -156,6 +165,10 @@ def _value(text: str, kind: str) -> Any:
 
 def _is_list(label: Any) -> bool:
     return isinstance(label, list | tuple | set | frozenset | np.ndarray)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, bool | int | float | np.number | np.bool_)
 
 
 def _written(value: Any) -> str:

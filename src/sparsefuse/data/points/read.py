@@ -88,7 +88,7 @@ def as_points(xyz: np.ndarray, rgb: np.ndarray | None, name: str = "the cloud", 
             raise Unusable(f"{name}: {part} has shape {values.shape}, expected (points, 3)")
     if not len(xyz):
         raise Unusable(f"{name}: has no points; expected at least one")
-    somewhere: np.ndarray = np.isfinite(xyz).all(1)
+    somewhere = np.asarray(np.isfinite(xyz).all(1))
     if not somewhere.any():
         raise Unusable(f"{name}: all of {len(xyz):,} points are NaN or infinite; expected one that is not, at least")
     nowhere, xyz = int((~somewhere).sum()), xyz[somewhere]
