@@ -141,7 +141,13 @@ def write_texts(folder: Path, texts: Sequence[str | None]) -> list[str]:
 def absent(cell: object) -> bool:
     """Whether there is nothing in a cell: None, NaN, pandas' NA, or an empty text."""
     nan = isinstance(cell, float | np.floating) and cell != cell
-    return cell is None or nan or type(cell).__name__ in ("NAType", "NaTType") or (isinstance(cell, str) and not cell)
+    return (
+        cell is None
+        or cell is np.ma.masked
+        or nan
+        or type(cell).__name__ in ("NAType", "NaTType")
+        or (isinstance(cell, str) and not cell)
+    )
 
 
 def _of_manifest(path: Path) -> Columns:
@@ -212,7 +218,11 @@ def _depth(clip: Any) -> int:
 
 
 def _numpy(given: Any) -> np.ndarray:
+    """Masked values, which numpy would take as they lie there, are NaN, or None among what are no numbers."""
     given = given.detach().cpu() if hasattr(given, "detach") else given
+    if np.ma.is_masked(given):
+        numbers = given.dtype.kind in "fiub"
+        given = given.astype(np.float64).filled(np.nan) if numbers else given.astype(object).filled(None)
     return np.asarray(given)
 
 

@@ -114,7 +114,7 @@ def targets_of(y: Any, name: str = "label") -> dict[str, list[Any]]:
     if isinstance(y, Mapping):
         return {str(column): list(labels) for column, labels in y.items()}
     if hasattr(y, "__array__"):
-        return {name: _of_array(np.asarray(y))}
+        return {name: _of_array(np.asanyarray(y) if np.ma.isMaskedArray(y) else np.asarray(y))}
     if isinstance(y, str) or not isinstance(y, Iterable):
         raise ValueError(f"y is {type(y).__name__}; expected a list of labels")
     return {name: list(y)}
@@ -123,6 +123,8 @@ def targets_of(y: Any, name: str = "label") -> dict[str, list[Any]]:
 def _of_array(y: np.ndarray) -> list[Any]:
     if y.ndim == 2 and y.shape[1] > 1 and np.isin(y, (0, 1)).all():
         return [_ones(row) for row in y]
+    if y.ndim == 1 and np.ma.is_masked(y):
+        return list(y)  # in which what is masked is absent
     if y.ndim == 1 or (y.ndim == 2 and y.shape[1] == 1):
         return list(y.reshape(-1))
     raise ValueError(
@@ -164,7 +166,7 @@ def _value(text: str, kind: str) -> Any:
 
 
 def _is_list(label: Any) -> bool:
-    return isinstance(label, list | tuple | set | frozenset | np.ndarray)
+    return isinstance(label, list | tuple | set | frozenset | np.ndarray) and label is not np.ma.masked
 
 
 def _is_number(value: Any) -> bool:
