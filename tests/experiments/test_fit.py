@@ -105,7 +105,8 @@ def test_a_column_of_people_keeps_each_in_one_split(
     with pytest.raises(KeyboardInterrupt):
         sparsefuse.fit(manifest, out=tmp_path / "other", jobs=1)
     assert "clips of one person may be in two splits; --group person keeps them in one" in caplog.text
-    assert re.search(r"\d+ clips? for valid and \d+ clips? for test: one is worth \d+ points", caplog.text)
+    worth = r"\d+ clips? for valid, each worth \d+ points, and \d+ clips? for test, each worth \d+ points, so models"
+    assert re.search(worth, caplog.text)
 
 
 @pytest.mark.slow

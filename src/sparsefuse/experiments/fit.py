@@ -158,16 +158,22 @@ def _checked(config: Config, out: Path, jobs: int) -> tuple[str, float]:
         if problems[0].severity != "note":
             more = f", and {len(problems) - 1} more" if len(problems) > 1 else ""
             fix = RULES[kind].fix
-            log.warning("%s: %s: %s%s; to fix it: %s", problems[0].severity, kind, problems[0].message, more, fix)
+            error = problems[0].severity == "error"  # the clip is left out, the others are used
+            level, word = (logging.ERROR, "error: ") if error else (logging.WARNING, "")
+            log.log(level, "%s%s: %s%s; to fix it: %s", word, kind, problems[0].message, more, fix)
     tokens = [size.tokens.max for size in report.modalities.values()]
     tokens += [100 * footage.seconds.max for footage in report.media.values() if footage.sounds]
     few = {split: sum(counts.values()) for split, counts in report.balance.items() if split in ("valid", "test")}
-    if 0 < (least := min(few.values(), default=0)) < TELLING:
+    if 0 < min(few.values(), default=0) < TELLING:
         log.warning(
-            "%s: one is worth %.0f points of its score, so models that differ by a few clips are alike; more clips "
-            "say more, or folds (data.split.k)",
-            " and ".join(f"{counted(count, 'clip')} for {split}" for split, count in few.items()),
-            100 / least,
+            "%s, so models that differ by a few clips are alike; more clips say more, or folds: sparsefuse compare "
+            "--data.manifest %s --data.split.k 5",
+            ", and ".join(
+                f"{counted(count, 'clip')} for {split}, each worth {100 / count:.0f} points"
+                for split, count in few.items()
+                if count
+            ),
+            out / "features" / "manifest.csv" if config.features else config.data.manifest,
         )
     splits = ", ".join(f"{split} {sum(counts.values())}" for split, counts in report.balance.items())
     page = check_page.write_page(report, out / "check.html")
