@@ -131,3 +131,18 @@ def test_the_real_sounds_are_ten_classes(tmp_path):
     assert (len(manifest.rows), len({row.label for row in manifest.rows})) == (50, 10)
     assert manifest.modalities == ("audio",)
     assert all((manifest.root / row.files["audio"]).is_file() for row in manifest.rows)
+
+
+def test_runs_beside_classes_are_no_classes(tmp_path, caplog):
+    touch(tmp_path / "in", "dog/1.wav", "cat/1.wav", "mine/model.json", "mine/features/dog/1.npy", "begun/clock.json")
+    rows = read_table(formats.prepare("folders", tmp_path / "in", tmp_path / "out")).rows
+    assert [row["id"] for row in rows] == ["cat/1", "dog/1"]
+    assert "2 folders left out, which hold runs and no clips: begun, mine" in caplog.text.replace(
+        "mine, begun", "begun, mine"
+    )
+
+
+def test_the_folder_above_that_of_the_classes_is_told_from_it(tmp_path):
+    touch(tmp_path, "films/dog/1.wav", "films/cat/1.wav", "mine/model.json", "mine/features/dog/1.npy")
+    with pytest.raises(FileNotFoundError, match=rf"found: films; .*; did you mean {tmp_path / 'films'}\?$"):
+        formats.prepare("folders", tmp_path, tmp_path / "out")

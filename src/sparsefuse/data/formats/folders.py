@@ -29,6 +29,8 @@ COLUMNS = {
 """manifest column -> suffixes of its files"""
 STREAMS = {"rgb", "color", "colour", "depth", "normal", "flow", "thermal", "infrared", "video", "audio", "sound"}
 """names of folders that are hardly classes where two of them hold files of the same names"""
+RUN = ("model.json", "clock.json")
+"""files of which a run folder has one: no class, though its features could be clips"""
 
 
 def prepare(source: Path, out: Path) -> Path:
@@ -39,6 +41,7 @@ def prepare(source: Path, out: Path) -> Path:
     """
     tops = [item.name for item in source.iterdir() if item.is_dir() and not item.name.startswith(".")]
     splits = bool(tops) and all(name.lower() in SPLITS for name in tops)
+    runs = [name for name in tops if any((source / name / file).is_file() for file in RUN)]
     inside = source.resolve() in out.resolve().parents
     clips: dict[str, dict[str, str]] = {}
     lost = []
@@ -48,6 +51,8 @@ def prepare(source: Path, out: Path) -> Path:
         column = next((name for name, suffixes in COLUMNS.items() if path.suffix.lower() in suffixes), "")
         if inside and out.resolve() in (path.parent.resolve() / path.name).parents:
             continue  # what an earlier run wrote
+        if place.parts[0] in runs:
+            continue
         if not column or len(folders) <= splits:
             lost.append(path)
             continue
@@ -58,7 +63,9 @@ def prepare(source: Path, out: Path) -> Path:
         if splits:
             clip["split"] = SPLITS[folders.pop(0).lower()]
         clip["label"], clip["group"] = folders[0], "/".join(folders[1:])
-    _demand_classes(source, lost, [(clip["label"], clip.get("split", "")) for clip in clips.values()])
+    if runs:
+        log.warning("%s left out, which hold runs and no clips: %s", counted(len(runs), "folder"), ", ".join(runs))
+    _demand_classes(source, lost, list(clips.values()))
     _refuse_streams(source, clips)
     if lost:
         count = counted(len(lost), "file")
@@ -68,8 +75,8 @@ def prepare(source: Path, out: Path) -> Path:
     return write_table(out / "manifest.csv", rows)
 
 
-def _demand_classes(source: Path, lost: list[Path], labels: list[tuple[str, str]]) -> None:
-    classes = sorted({label for label, _ in labels})
+def _demand_classes(source: Path, lost: list[Path], clips: list[dict[str, str]]) -> None:
+    classes = sorted({clip["label"] for clip in clips})
     if not classes and any(path.suffix.lower() in frozenset().union(*COLUMNS.values()) for path in lost):
         above = source.parent if source.parent.name else source.resolve().parent
         raise FileNotFoundError(
@@ -77,11 +84,13 @@ def _demand_classes(source: Path, lost: list[Path], labels: list[tuple[str, str]
             f"{above}, if its folders are the classes"
         )
     if len(classes) < 2:
+        inner = {clip["group"].partition("/")[0] for clip in clips}
+        below = f"; did you mean {source / classes[0]}?" if len(inner - {""}) > 1 else ""
         raise FileNotFoundError(
             f"folders: {source} has no two folders with clips, a class each; found: {', '.join(classes) or 'none'}; "
-            "expected <class>/<clip>.mp4 or train/<class>/<clip>.mp4"
+            f"expected <class>/<clip>.mp4 or train/<class>/<clip>.mp4{below}"
         )
-    trained = {label for label, split in labels if split in ("train", "")}
+    trained = {clip["label"] for clip in clips if clip.get("split", "") in ("train", "")}
     if untrained := [label for label in classes if label not in trained]:
         raise ValueError(f"folders: {source} has no train clips of {', '.join(untrained[:5])}; they cannot be learned")
 
