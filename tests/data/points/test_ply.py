@@ -56,7 +56,7 @@ def test_points_and_colours_are_read(tmp_path: Path, content: bytes) -> None:
         (header(count="many") + TEXT, "its first element is face"),
         (header(count=0), "has no point"),
         (header() + b"1 2\n3 4\n", "points without the 6 numbers"),
-        (header() + b"nan 2 3 0 0 0\n1 2 3 4 5 6\n", "1 of 2 points are NaN"),
+        (header() + b"nan 2 3 0 0 0\n1 inf 3 4 5 6\n", "all of 2 points are NaN or infinite"),
         (None, "file not found"),
     ],
 )
