@@ -3,6 +3,7 @@
 import copy
 import json
 import logging
+import os
 import pickle
 from pathlib import Path
 from typing import Any
@@ -511,7 +512,9 @@ def test_an_argument_of_the_wrong_kind_is_named(given: dict[str, Any], message: 
         Classifier(**{"method": "sft", "epochs": 1, **given}).fit(clips(12))
 
 
-def test_a_folder_that_is_there_is_overwritten_only_if_it_is_a_run_and_one_asks(tmp_path: Path) -> None:
+def test_a_folder_that_is_there_is_overwritten_only_if_it_is_a_run_and_one_asks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """And what was trained outlives a script that ends with the error."""
     clf = quick(epochs=1).fit(frame(18))
     saved = clf.save(tmp_path / "saved")
@@ -527,6 +530,18 @@ def test_a_folder_that_is_there_is_overwritten_only_if_it_is_a_run_and_one_asks(
     assert len(list((saved / "data").iterdir())) == 1, "the data of the run before are gone"
     assert not list(saved.glob(".save-*"))
     before = sorted(tmp_path.rglob("*"))
+    replace = os.replace
+
+    def full(source: Path, target: Path) -> None:
+        if Path(target) == saved / "model.json" and Path(source).parent.name == "new":
+            raise OSError("the disk is full")
+        replace(source, target)
+
+    with monkeypatch.context() as patched:
+        patched.setattr("os.replace", full)
+        with pytest.raises(OSError, match="disk is full"):
+            clf.save(saved, overwrite=True)
+    assert RunFolder(saved).read(Result).epochs == 2, "the run before is there still"
     for name in ("notes.txt", "data/films"):
         (saved / name).mkdir()
         with pytest.raises(FileExistsError, match=rf"holds more than a run \({name}\); nothing there is deleted"):

@@ -73,16 +73,28 @@ def copy_run(run: Path, out: Path, data: Path, *, overwrite: bool = False) -> Pa
             RunFolder(new).write(config)
             RunFolder(new).write(with_paths(RunFolder(run).read(ModelFacts), partial(relative, folder=out)))
             old.mkdir()
-            for path in [path for path in out.iterdir() if path != Path(beside)]:
-                os.replace(path, old / path.name)
-            for path in list(new.iterdir()):
-                os.replace(path, out / path.name)
+            moves = [(path, old / path.name) for path in out.iterdir() if path != Path(beside)]
+            moves += [(path, out / path.name) for path in new.iterdir()]
+            _move(moves)
     except BaseException:
         if made:
             with suppress(OSError):
                 out.rmdir()
         raise
     return out
+
+
+def _move(moves: list[tuple[Path, Path]]) -> None:
+    """All of them or none."""
+    done = []
+    try:
+        for source, target in moves:
+            os.replace(source, target)
+            done.append((target, source))
+    except BaseException:
+        for source, target in reversed(done):
+            os.replace(source, target)
+        raise
 
 
 def _check_free(out: Path, used: tuple[Path, ...], overwrite: bool) -> None:

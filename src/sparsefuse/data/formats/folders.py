@@ -41,7 +41,7 @@ def prepare(source: Path, out: Path) -> Path:
     """
     tops = [item.name for item in source.iterdir() if item.is_dir() and not item.name.startswith(".")]
     splits = bool(tops) and all(name.lower() in SPLITS for name in tops)
-    runs = [name for name in tops if any((source / name / file).is_file() for file in RUN)]
+    runs = sorted(name for name in tops if any((source / name / file).is_file() for file in RUN))
     inside = source.resolve() in out.resolve().parents
     clips: dict[str, dict[str, str]] = {}
     lost = []
