@@ -46,7 +46,7 @@ def write_onnx(program: Traceable, path: Path) -> None:
             optimize=False,
         )
         assert exported is not None
-        # its own does the same twice: 15 s of a minute, for a graph that is no faster
+        # PyTorch's own call goes through it twice, for a graph that is no faster (benchmarks/onnx_steps.py)
         onnxscript.optimizer.optimize(exported.model, num_iterations=1)
     save(tidied(exported.model_proto, program), path)
 
