@@ -32,8 +32,15 @@ def main() -> None:
     for times in (1, 2):
         with quiet(), tempfile.TemporaryDirectory() as folder:
             start = time.process_time()
-            names = {"input_names": program.input_names, "output_names": program.output_names}
-            made = torch.onnx.export(graph, dynamo=True, opset_version=OPSET, verbose=False, optimize=False, **names)
+            made = torch.onnx.export(
+                graph,
+                dynamo=True,
+                input_names=program.input_names,
+                output_names=program.output_names,
+                opset_version=OPSET,
+                verbose=False,
+                optimize=False,
+            )
             assert made is not None
             exported = time.process_time() - start
             start = time.process_time()
