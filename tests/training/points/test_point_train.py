@@ -39,13 +39,14 @@ def test_a_run_says_what_is_found_of_every_class_and_with_fewer_pictures(manifes
     assert folder.task == result.task == "detect"
     assert result.test.keys() == {
         "loss", "map25", "map50", "ap25_crate", "ap25_drum", "ap50_crate", "ap50_drum", "exchanged_1",
-        "map25_without_pictures", "map25_with_1",
+        "exchanged_objects_1", "map25_without_pictures", "map25_with_1",
     }  # fmt: skip
     assert {name.removeprefix("valid_") for name in folder.epochs()[-1].scores} == {
         "loss",
         "map25",
         "map50",
         "exchanged_1",
+        "exchanged_objects_1",
     }
     assert result.exchanged == {"1": result.valid["exchanged_1"]}
     assert result.classes == ["crate", "drum"]

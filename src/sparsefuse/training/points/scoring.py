@@ -1,7 +1,7 @@
 """The scores of a detector: scenes in; average precisions, the loss, and shares exchanged, out."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -10,7 +10,8 @@ from sparsefuse.data.points.augment import fixed
 from sparsefuse.data.points.batches import collate
 from sparsefuse.data.points.scenes import CloudBatch, CloudDataset, CloudScene
 from sparsefuse.layers.points.nouns import Boxes, Camera, Cloud
-from sparsefuse.layers.points.state import Exchanged
+from sparsefuse.layers.points.state import SceneState
+from sparsefuse.layers.points.targets import owners
 from sparsefuse.metrics.points import DetectionScores
 from sparsefuse.model.points import DetectionModel
 from sparsefuse.runs.records import Scores
@@ -23,7 +24,8 @@ class Scored:
     """Of one split."""
 
     scores: Scores
-    """loss, the mean over scenes, map25, map50; with every class ap25_<class>, ap50_<class>; `exchanged_<layer>`"""
+    """loss, the mean over scenes, map25, map50; with every class ap25_<class>, ap50_<class>; `exchanged_<layer>`, and
+    `exchanged_objects_<layer>`, the same of seeds within true boxes"""
     exchanged: dict[str, float] = field(default_factory=dict)
     """layer, from 1 -> share of the seeds that some picture shows which it replaced"""
     scenes: list[tuple[str, Scores]] = field(default_factory=list)
@@ -44,20 +46,21 @@ def score(
     """The scores of a split, one batch in memory at a time: every candidate is scored for every class. `change` is made
     to each scene first; `each`: those of every class and scene, too."""
     model.eval()
-    whole, alone, exchanges, loss = DetectionScores(classes), list[tuple[str, Scores]](), _Exchanges(), 0.0
+    whole, alone, exchanges, loss = DetectionScores(classes), list[tuple[str, Scores]](), Exchanges(), 0.0
     for batch in _batches(model, scenes, num_points, batch_size, change):
         outputs = model(batch.cloud, batch.pictures, batch.cameras)
         for i in range(len(batch.ids)):  # one by one: the loss of a batch depends on what is in it
             known = Boxes(*(part[i : i + 1] for part in batch.boxes))
             loss += float(model.losses(outputs.of_scene(i), known)["loss"].double())
-        exchanges.add(outputs.state.exchanges)
+        exchanges.add(outputs.state, batch.boxes)
         found = model.boxes(outputs, every_class=True)
         whole.update(found, batch.boxes)
         if each:
             alone += [(id, _alone(classes, found, batch.boxes, i)) for i, id in enumerate(batch.ids)]
     scores = {name: value for name, value in whole.compute().items() if each or name in ("map25", "map50")}
-    layers = exchanges.of_layers()
+    layers = _shares(exchanges.everywhere)
     shares = {f"exchanged_{name}": share for name, share in layers.items()}
+    shares |= {f"exchanged_objects_{name}": share for name, share in _shares(exchanges.objects).items()}
     return Scored({"loss": loss / len(scenes), **_finite(scores), **shares}, layers, alone)
 
 
@@ -93,17 +96,21 @@ def _finite(scores: Scores) -> dict[str, float]:
     return {name: value for name, value in scores.items() if math.isfinite(value)}
 
 
-class _Exchanges:
-    """Counts the seeds that were replaced, of those that could be, by layer."""
+class Exchanges:
+    """Counts the seeds that were replaced, and those that could be, by layer: everywhere, and within true boxes."""
 
     def __init__(self) -> None:
-        self.counts: dict[str, list[float]] = {}
+        self.everywhere: dict[str, list[float]] = {}
+        self.objects: dict[str, list[float]] = {}
 
-    def add(self, exchanges: tuple[Exchanged, ...]) -> None:
-        for layer, (_, replaced, could) in enumerate(exchanges, 1):
-            count = self.counts.setdefault(str(layer), [0.0, 0.0])
-            count[0] += float(replaced.sum())
-            count[1] += float(could.sum())
+    def add(self, state: SceneState, known: Boxes) -> None:
+        within = owners(state.seeds, known, margin=0.0).inside if state.exchanges else state.seeds.mask
+        for layer, (_, replaced, could) in enumerate(state.exchanges, 1):
+            for counts, where in ((self.everywhere, could), (self.objects, could & within)):
+                count = counts.setdefault(str(layer), [0.0, 0.0])
+                count[0] += float((replaced & where).sum())
+                count[1] += float(where.sum())
 
-    def of_layers(self) -> dict[str, float]:
-        return {name: gone / max(all, 1.0) for name, (gone, all) in self.counts.items()}
+
+def _shares(counts: Mapping[str, Sequence[float]]) -> dict[str, float]:
+    return {name: gone / max(all, 1.0) for name, (gone, all) in counts.items()}
