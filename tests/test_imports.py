@@ -57,7 +57,6 @@ ORDER = [
         "distill",
         "finetune",
         "serve",
-        "arguments",
         "classifier",
         "cli",
         "__main__",

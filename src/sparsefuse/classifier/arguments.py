@@ -2,14 +2,12 @@
 
 import dataclasses
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
-from sparsefuse.config import Data, Train
-from sparsefuse.files.rows import SUFFIXES
-from sparsefuse.methods import BASELINE, methods
-from sparsefuse.shown import shown
+from sparsefuse.config import Config, Data, Split, Train
 
 AUTO = "auto"
 """the method that chooses among methods"""
@@ -23,22 +21,18 @@ SETTINGS |= {field.name: "train" for field in dataclasses.fields(Train)}
 """argument -> the section of the configuration that has it"""
 
 
-def check_is_no_data(method: object) -> None:
-    """Raises TypeError or ValueError, saying where they go, for data in the place of the method's name."""
-    if not isinstance(method, str | Path):
-        raise TypeError(
-            f"method is {type(method).__name__}; expected the name of a method, such as 'sft' or 'auto'; data go to "
-            "fit: Classifier().fit(X, y)"
-        )
-    name = str(method)
-    if name in (AUTO, BASELINE, *methods()) or name.endswith(".py"):
-        return
-    if (there := Path(name).exists()) or Path(name).suffix.lower() in SUFFIXES:
-        what = "a folder" if Path(name).is_dir() else "a file" if there else "the name of a table"
-        raise ValueError(
-            f"method is {shown(name)!r}, {what}; expected the name of a method, such as 'sft' or 'auto'; data go to "
-            f"fit: Classifier().fit({shown(name)!r})"
-        )
+def config_of(
+    method: str, given: Mapping[str, Any], manifest: Path, columns: Mapping[str, str], split: Split
+) -> Config:
+    """The configuration of a run on a manifest with these columns, for these options."""
+    sections: dict[str, dict[str, Any]] = {"train": {}, "data": {}, "": {}, "options": {}}
+    for name, value in given.items():
+        sections[SETTINGS.get(name, "options")][name] = value
+    data = {"split": split, **sections["data"], "manifest": manifest, **columns}
+    options = {"all" if method == AUTO else method: sections["options"]}
+    return Config.load(
+        method="sft" if method == AUTO else method, options=options, data=data, train=sections["train"], **sections[""]
+    )
 
 
 @contextmanager

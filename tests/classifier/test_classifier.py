@@ -193,7 +193,9 @@ def test_a_run_that_is_named_is_kept_and_not_trained_again(tmp_path: Path, monke
     assert len(list((tmp_path / "run" / "data").iterdir())) == 1, "its data were not written again"
     with pytest.raises(ValueError, match=r"was started with data\.manifest"):
         quick(epochs=1).fit(clips(18, seed=1), out=tmp_path / "run")
-    monkeypatch.setattr("sparsefuse.classifier.read_table", lambda _: pytest.fail("nothing is read, or extracted"))
+    monkeypatch.setattr(
+        "sparsefuse.classifier.estimator.read_table", lambda _: pytest.fail("nothing is read, or extracted")
+    )
     with pytest.raises(ValueError, match=r"was started with lr=0.02, not 0.01"):
         quick(epochs=1, lr=0.01).fit(data, out=tmp_path / "run")
 
@@ -419,7 +421,7 @@ def test_a_misspelt_argument_gets_the_nearest_three() -> None:
 
 def test_no_option_of_a_method_has_the_name_of_a_setting() -> None:
     """Else an argument would mean two things; `modalities` are those that are read, for either."""
-    from sparsefuse.arguments import OWN, SETTINGS
+    from sparsefuse.classifier.arguments import OWN, SETTINGS
 
     for method in methods():
         assert not {*option_names(method)} & ({*SETTINGS, *OWN} - {"modalities"})
@@ -703,7 +705,7 @@ def test_a_leak_is_told_in_words_of_python_and_may_be_let_pass(caplog: pytest.Lo
     ],
 )
 def test_errors_of_a_configuration_are_put_in_words_of_python(configuration: str, python: str) -> None:
-    from sparsefuse.arguments import in_python
+    from sparsefuse.classifier.arguments import in_python
 
     assert in_python(configuration) == python
 

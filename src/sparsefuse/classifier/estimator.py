@@ -1,57 +1,39 @@
-"""The Python front door: an estimator with scikit-learn's conventions over the same training as the command line's."""
+"""The estimator: data in; a trained run, and predictions with it, out."""
 
 import dataclasses
-import logging
-import os
 import shutil
 import sys
 import tempfile
 import weakref
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast, get_args
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sparsefuse.arguments import AUTO, OWN, SETTINGS, check_is_no_data, words_of_python
-from sparsefuse.config import AnyTask, Config, Split, Task, Usual
-from sparsefuse.data.columns import (
-    ROW,
-    STREAM,
-    Columns,
-    Streams,
-    absent,
-    axes_of,
-    columns_of,
-    streams_of,
-    write_manifest,
-    write_texts,
-)
-from sparsefuse.data.given import column_of, digest_of, gathered, is_cell, is_file, is_share, labelled, manifest_of
-from sparsefuse.data.labels import parts
-from sparsefuse.data.manifest import GROUP, JOIN, group_column, label_columns
-from sparsefuse.data.targets import Targets, array, targets_of
-from sparsefuse.errors import nearest, unknown
-from sparsefuse.features import check_specs
+from sparsefuse.classifier.answers import labels_of, predictions_of, probabilities_of, score_of
+from sparsefuse.classifier.arguments import AUTO, OWN, config_of, words_of_python
+from sparsefuse.classifier.checks import check_method, check_names
+from sparsefuse.classifier.clips import Form, clips_of
+from sparsefuse.classifier.examples import of_disk, of_memory
+from sparsefuse.config import Config, Split
+from sparsefuse.data.columns import STREAM, Streams, axes_of, columns_of
+from sparsefuse.data.given import is_file, is_share, labelled, manifest_of
+from sparsefuse.data.manifest import GROUP, JOIN
+from sparsefuse.data.targets import Targets
 from sparsefuse.features.extract import extract
-from sparsefuse.files.references import FILES, MEDIA, suffix
-from sparsefuse.files.rows import SUFFIXES, read_table
-from sparsefuse.files.skipped import Unusable
+from sparsefuse.files.references import MEDIA
+from sparsefuse.files.rows import read_table
 from sparsefuse.files.typed import plain
-from sparsefuse.methods import methods, option_names
-from sparsefuse.options import check_kind
 from sparsefuse.runs.copied import DATA
 from sparsefuse.runs.fitted import Fitted, read_fitted, write_fitted
 from sparsefuse.screen import is_watched, silence
-from sparsefuse.shown import counted, shown
 
 if TYPE_CHECKING:
     from sparsefuse.data.labels import Labels
     from sparsefuse.explain import Explanation
-    from sparsefuse.inference.predictor import Clip, Prediction, Predictor
+    from sparsefuse.inference.predictor import Prediction, Predictor
     from sparsefuse.runs.records import Cost
-
-log = logging.getLogger(__name__)
 
 VALID = 0.15
 """share of the clips that validates, if nobody says which do"""
@@ -101,7 +83,7 @@ class Classifier:
         self.method, self.gmacs, self.time_limit, self.verbose = method, gmacs, time_limit, verbose
         vars(self).update(options)
         self._options = tuple(options)
-        self._check_names()
+        check_names(self.method, self._options)
 
     def _temporary(self) -> Path:
         """A folder that lives as long as this object, or until the next `fit`."""
@@ -117,7 +99,7 @@ class Classifier:
         """Changes arguments by name. Raises ValueError for an unknown one."""
         self._options = tuple(dict.fromkeys([*self._options, *(name for name in params if name not in OWN)]))
         vars(self).update(params)
-        self._check_names()
+        check_names(self.method, self._options)
         return self
 
     def fit(
@@ -141,7 +123,7 @@ class Classifier:
         `jobs`: processes that extract features, and that train for "auto"; 0 = one per core.
         Raises ValueError or TypeError, saying what and where, for data that cannot be used.
         """
-        self._check_method()
+        check_method(self.method, self._given, gmacs=self.gmacs, time_limit=self.time_limit)
         vars(self).pop("_remove", lambda: None)()
         with silence(not self._shown), words_of_python():
             return self._fit(X, y, label, valid, group, Path(out) if out else self._temporary(), jobs)
@@ -158,20 +140,21 @@ class Classifier:
         if not 0 <= share < 1:
             raise ValueError(f"valid is {valid}; expected a share of the clips, 0 to below 1, or clips with labels")
         self._data = (folder / DATA).absolute()
-        read = self._of_disk if (of_disk := isinstance(X, str | Path)) else self._of_memory
-        manifest, targets = read(X, y, names, valid, group)
+        read, wanted = of_disk if isinstance(X, str | Path) else of_memory, self._given.get("modalities") or ()
+        manifest, targets, streams = read(X, y, names, valid, group, folder=self._data, wanted=wanted)
+        self._fitted_to(X, streams)
         split = Split(fractions=(1 - share, share, 0.0))
-        columns = {"label": targets.label, "group": group or GROUP if of_disk else GROUP}
+        columns = {"label": targets.label, "group": group or GROUP if read is of_disk else GROUP}
         if self.method != AUTO:
-            check_continues(RunFolder(folder), self._config(manifest, columns, split))
+            check_continues(RunFolder(folder), config_of(self.method, self._given, manifest, columns, split))
         table = read_table(manifest)
-        if self._given("features") or any(table.holds(name, MEDIA) for name in table.columns):
+        if self._given.get("features") or any(table.holds(name, MEDIA) for name in table.columns):
             place = manifest.parent if self._data in manifest.parents else self._data
-            features = self._given("features")
+            features = self._given.get("features")
             manifest = extract(
                 manifest, place / "features", features=features, jobs=jobs, progress=self._shown
             ).manifest
-        self.run_ = self._trained(self._config(manifest, columns, split), folder, jobs)
+        self.run_ = self._trained(config_of(self.method, self._given, manifest, columns, split), folder, jobs)
         write_fitted(self.run_, self._fitted(targets))
         self._load(targets, getattr(self, "device", "auto"))
         return self
@@ -207,10 +190,7 @@ class Classifier:
         several columns (n, columns). `X` may also be one clip: a path, a text, a row, or a dict of its streams.
         Raises Unusable, naming the clip, for one of which nothing can be read."""
         labels = self._labels
-        values = [self._targets.value(each.label, labels) for each in self._predictions(X)]
-        if self._targets.matrix:
-            return np.array(values)
-        return np.array(values, dtype=object) if labels.task == "heads" else array(values)
+        return labels_of(self._predictions(X), labels, self._targets)
 
     def predict_proba(self, X: Any) -> Any:
         """(n, C) calibrated probabilities of `classes_`; of several columns a list of such arrays. Raises
@@ -218,21 +198,7 @@ class Classifier:
         labels = self._labels
         if labels.task == "regression":
             raise AttributeError("predict_proba is for classes; the labels are numbers (regression)")
-        shares = np.array([list(each.probabilities.values()) for each in self._predictions(X)])
-        place = {name: i for i, name in enumerate(labels.classes)}
-        if self._targets.matrix:  # training may have had no clip of a class
-            known = [(column, place[str(column)]) for column in range(self._targets.matrix) if str(column) in place]
-            columns, places = zip(*known, strict=True)
-            whole = np.zeros((len(shares), self._targets.matrix))
-            whole[:, columns] = shares[:, places]
-            return whole
-        if not labels.heads:
-            return shares[:, [place[self._targets.text(value)] for value in self.classes_]]
-        classes = [
-            [place[f"{head}:{self._targets.text(value)}"] for value in values]
-            for head, values in zip(labels.heads, self.classes_, strict=True)
-        ]
-        return [shares[:, places] for places in classes]
+        return probabilities_of(self._predictions(X), labels, self._targets, self.classes_)
 
     def score(self, X: Any, y: Any = None) -> float:
         """The share of clips of which all labels are predicted; for regression R^2."""
@@ -241,14 +207,7 @@ class Classifier:
             given = columns_of(manifest_of(X, Path(folder))) if isinstance(X, str | Path) else X
         known = self._targets
         truth = Targets(labelled(given, y, list(known.names), hint="; or give the labels as y")[1], known)
-        if self._labels.task == "regression":
-            (values,) = truth.texts.values()
-            true, said = np.array(values, dtype=float), found.astype(float)
-            return float(1 - ((true - said) ** 2).sum() / ((true - true.mean()) ** 2).sum())
-        answers = list(found.T) if self._labels.heads else targets_of(found).values()
-        columns = zip(truth.texts.values(), answers, strict=True)
-        right = [[_set(t) == _set(truth.text(a)) for t, a in zip(*column, strict=True)] for column in columns]
-        return float(np.mean(np.all(right, axis=0)))
+        return score_of(found, truth, self._labels)
 
     def cost(self) -> "Cost":
         """What a clip of typical length costs: GMACs, parameters, latency and memory; these the first call measures."""
@@ -270,7 +229,7 @@ class Classifier:
 
         row = dict(clip.items()) if hasattr(clip, "items") else clip
         with tempfile.TemporaryDirectory() as texts:
-            (one,) = self._clips(row if is_file(row) else [row], Path(texts))
+            (one,) = clips_of(row if is_file(row) else [row], Path(texts), self._predictor, self._form)
             return explain(self._predictor, one)
 
     def save(self, folder: str | Path, *, overwrite: bool = False) -> Path:
@@ -341,43 +300,18 @@ class Classifier:
         return is_watched() if self.verbose is None else bool(self.verbose)
 
     @property
+    def _given(self) -> dict[str, Any]:
+        """The options, by name."""
+        return {name: getattr(self, name) for name in self._options}
+
+    @property
+    def _form(self) -> Form:
+        names = tuple(getattr(self, "feature_names_in_", ()))
+        return Form(self._axes, self._columns, names, self._targets.names, tuple(self._given.get("modalities") or ()))
+
+    @property
     def _labels(self) -> "Labels":
         return self._predictor.labels
-
-    def _of_memory(
-        self, given: Any, y: Any, names: list[str] | None, valid: Any, group: str | None
-    ) -> tuple[Path, Targets]:
-        """The manifest of clips in memory, written, and their labels."""
-        columns, labels = gathered(given, y, names, valid, [group] if group else [])
-        if group is not None:
-            columns["group"] = column_of(columns, group)
-        targets = Targets(labels)
-        self._fitted_to(given, streams := self._streams(columns, {*labels, group}))
-        marks = {name: columns[name] for name in ROW if name in columns} | targets.texts
-        return write_manifest(self._data / digest_of(streams, marks), streams, marks), targets
-
-    def _of_disk(
-        self, given: str | Path, y: Any, names: list[str] | None, valid: Any, group: str | None
-    ) -> tuple[Path, Targets]:
-        """The manifest that is there, or of a folder with a folder per class."""
-        if y is not None or not is_share(valid):
-            raise ValueError(
-                f"{given}: labels and validation clips are columns of a manifest (label, split); y, and clips for "
-                "valid, go with data in memory"
-            )
-        manifest, streams = manifest_of(given, self._data), self._given("modalities") or ()
-        table = read_table(manifest)
-        apart = group_column(manifest, table, group or GROUP, streams, "group")
-        label = JOIN.join(names) if names else None
-        names = label_columns(manifest, table, label, "label", [*streams, apart])
-        self._fitted_to(given, self._streams(columns_of(manifest), {*names, apart}))
-        return manifest, Targets({name: [] for name in names})
-
-    def _streams(self, columns: Columns, others: Collection[str | None]) -> Streams:
-        """Those of columns that are not `others`, such as labels; only `modalities` if these are given and columns."""
-        columns = {name: cells for name, cells in columns.items() if name not in others}
-        wanted = self._given("modalities") or ()
-        return streams_of(columns, wanted if set(wanted) <= columns.keys() else ())
 
     def _fitted_to(self, given: Any, streams: Streams) -> None:
         """Notes what `predict` will be given."""
@@ -387,16 +321,6 @@ class Classifier:
         vars(self).pop("feature_names_in_", None)
         if hasattr(given, "columns") or (streams.numbers and not self._axes):
             self.feature_names_in_ = np.array(streams.numbers or self._columns, dtype=object)
-
-    def _config(self, manifest: Path, columns: Mapping[str, str], split: Split) -> Config:
-        """The configuration of a run."""
-        method = "sft" if self.method == AUTO else self.method
-        sections: dict[str, dict[str, Any]] = {"train": {}, "data": {}, "": {}, "options": {}}
-        for name in self._options:
-            sections[SETTINGS.get(name, "options")][name] = getattr(self, name)
-        data = {"split": split, **sections["data"], "manifest": manifest, **columns}
-        options = {"all" if self.method == AUTO else method: sections["options"]}
-        return Config.load(method=method, options=options, data=data, train=sections["train"], **sections[""])
 
     def _trained(self, config: Config, folder: Path, jobs: int) -> Path:
         """The run folder of the trained model."""
@@ -435,130 +359,8 @@ class Classifier:
 
     def _predictions(self, given: Any) -> "list[Prediction]":
         """One for each clip. Raises Unusable, naming the clip, for the first that there is none for."""
-        from sparsefuse.data.prepare import watched
-
         predictor = self._predictor
         with tempfile.TemporaryDirectory() as texts:
-            clips = self._clips(given, Path(texts))
+            clips = clips_of(given, Path(texts), predictor, self._form)
             with silence(not self._shown):
-                results = list(watched(predictor.results(clips), "predicting", total=len(clips)))
-        found, lacking = [], []
-        for place, result in enumerate(results):
-            if isinstance(result, Unusable):
-                raise Unusable(f"clip {place}: {result}")
-            found.append(result)
-            lacking += [f"clip {place}: {name}: {why}" for name, why in result.missing.items() if why != "not given"]
-        if lacking:
-            log.warning("%s left out, which cannot be read; the first: %s", counted(len(lacking), "stream"), lacking[0])
-        return found
-
-    def _clips(self, given: Any, texts: Path) -> "list[Clip]":
-        """What the predictor reads of each clip; sentences are written below `texts`."""
-        predictor = self._predictor
-        text = isinstance(given, str) and suffix(given) not in {*FILES, *SUFFIXES} and not os.path.exists(given)
-        if is_file(given) or (text and any(map(predictor.reads_text, predictor.columns))):
-            return [given]
-        if isinstance(given, Mapping) or (hasattr(given, "items") and not hasattr(given, "columns")):
-            row = dict(cast(Any, given).items())  # pandas' Series of one clip; of one column it has numbers for names
-            if any(is_cell(row.get(name)) for name in (*self._columns, *getattr(self, "feature_names_in_", ()))):
-                given = [row]
-        if isinstance(given, list) and all(map(is_file, given)) and STREAM not in predictor.columns:
-            return given
-        if axes_of(given) and not self._axes:
-            streams = ", ".join(f"{name!r:.60}: [...]" for name in self._columns)
-            raise ValueError(
-                f"X is {type(given).__name__} without names of streams; fit was given {', '.join(self._columns)}; give "
-                f"a DataFrame with these columns, or {{{streams}}}"
-            )
-        if axes_of(given) != self._axes:
-            raise ValueError(
-                f"X has {axes_of(given)} axes, {self._axes} in fit. Reshape your data: of an array (N, F), one clip is "
-                "X[None]"
-            )
-        columns = columns_of(manifest_of(given, texts) if isinstance(given, str | Path) else given)
-        names: list[str] = list(getattr(self, "feature_names_in_", ()))
-        known = [name for name in columns if name in predictor.columns]
-        if self._columns == (STREAM,) and names:
-            known = _as_fitted(names, list(columns), ordered=hasattr(given, "columns"))
-        streams = self._streams({name: columns[name] for name in known} if known else columns, set(self._targets.names))
-        self._check_same(streams, list(columns))
-        cells = {**streams.cells, **{name: write_texts(texts / name, text) for name, text in streams.texts.items()}}
-        rows = zip(*cells.values(), strict=True)
-        return [{name: cell for name, cell in zip(cells, row, strict=True) if not absent(cell)} for row in rows]
-
-    def _check_same(self, streams: Streams, columns: list[str]) -> None:
-        """Raises ValueError unless these are the streams that the model was fitted to."""
-        model, extract = self._predictor.model, self._predictor.extract
-        for name in model.modalities:
-            source = extract.get(name, {}).get("source", name)
-            if not {name, source} & {*columns, *streams.cells}:
-                raise ValueError(f"X lacks a column that the model was fitted to: {unknown('column', source, columns)}")
-        for name, arrays in streams.arrays.items():
-            width = next(x.shape[1] for x in arrays if x is not None)
-            if width != (expected := model.features[name]):
-                vector = f". A vector is N tokens of one feature; as one token of its {expected} features, give x[None]"
-                raise ValueError(
-                    f"{name}: X has {width} features, but Classifier is expecting {expected} features as input: a clip "
-                    f"is an array (N, {expected}), this one (N, {width}){vector if width == 1 else ''}"
-                )
-
-    def _check_names(self) -> None:
-        """Raises ValueError, with the nearest match, for an argument that is no setting and no method's option, and for
-        data in the place of the method."""
-        check_is_no_data(self.method)
-        options = [name for name in self._options if name not in SETTINGS]
-        if options and not str(self.method).endswith(".py"):
-            known = {name for method in methods() for name in option_names(method)} | SETTINGS.keys()
-            for name in options:
-                if name not in known:
-                    raise ValueError(nearest("argument", name, known))
-
-    def _check_method(self) -> None:
-        """Raises ValueError for a method that is not there, or that lacks an option, for tasks of scenes, and for
-        arguments of another kind that are used before the configuration is made."""
-        if (task := self._given("task")) in get_args(AnyTask) and task not in get_args(Task):
-            raise ValueError(
-                f"task={task!r} is not for a Classifier, which predicts labels of whole clips; give its manifest to "
-                "sparsefuse.train (docs/pixels.md, docs/detect.md)"
-            )
-        check_kind(Sequence[str] | None, self._given("modalities"), "modalities")
-        check_kind(float | None, self.gmacs, "gmacs")
-        if isinstance(features := self._given("features"), Mapping):
-            check_specs(features)
-        elif features:
-            check_kind(Usual, features, "features")
-        options = [name for name in self._options if name not in SETTINGS]
-        available = {name for method in self._methods() for name in option_names(method)}
-        for name in options:
-            if name not in available:
-                raise ValueError(nearest(f"option of {self.method}", name, available | SETTINGS.keys()))
-        for name in ("gmacs", "time_limit"):
-            if getattr(self, name) is not None and self.method != AUTO:
-                given = f"{name}={getattr(self, name)}"
-                raise ValueError(f"{given} chooses among methods; it needs method={AUTO!r}, not {self.method!r}")
-
-    def _methods(self) -> list[str]:
-        from sparsefuse.experiments.candidates import METHODS
-
-        return list(METHODS) if self.method == AUTO else [str(self.method)]
-
-    def _given(self, name: str) -> Any:
-        """An option, if it was given."""
-        return getattr(self, name) if name in self._options else None
-
-
-def _as_fitted(names: list[str], columns: list[str], *, ordered: bool) -> list[str]:
-    """The `names` of columns of numbers that a model was fitted to. Raises ValueError if one is not among the columns,
-    or, of a DataFrame, whose columns are `ordered`, stands elsewhere."""
-    there = [name for name in columns if name in names]
-    if len(there) < len(names) or (ordered and there != names):
-        raise ValueError(
-            "The feature names should match those that were passed during fit: "
-            f"{', '.join(map(shown, columns))} are not {', '.join(map(shown, names))}"
-        )
-    return names
-
-
-def _set(label: str) -> list[str]:
-    """The classes that a label names, in whatever order."""
-    return sorted(parts(label))
+                return predictions_of(clips, predictor)

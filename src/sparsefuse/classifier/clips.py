@@ -1,0 +1,97 @@
+"""What a fitted `Classifier` was given to predict in, clips that its `Predictor` reads out."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
+
+from sparsefuse.classifier.examples import streams_among
+from sparsefuse.data.columns import STREAM, Streams, absent, axes_of, columns_of, write_texts
+from sparsefuse.data.given import is_cell, is_file, manifest_of
+from sparsefuse.errors import unknown
+from sparsefuse.files.references import FILES, suffix
+from sparsefuse.files.rows import SUFFIXES
+from sparsefuse.shown import shown
+
+if TYPE_CHECKING:
+    from sparsefuse.inference.predictor import Clip, Predictor
+
+
+class Form(NamedTuple):
+    """How the data of `fit` came, and those of `predict` must."""
+
+    axes: int
+    """of an array; 0 for data with names"""
+    columns: tuple[str, ...]
+    """names of the streams"""
+    names: tuple[str, ...]
+    """`feature_names_in_`"""
+    labels: tuple[str, ...]
+    """columns of labels"""
+    wanted: tuple[str, ...]
+    """the streams that `modalities` named"""
+
+
+def clips_of(given: Any, texts: Path, predictor: "Predictor", form: Form) -> "list[Clip]":
+    """What the predictor reads of each clip; sentences are written below `texts`."""
+    text = isinstance(given, str) and suffix(given) not in {*FILES, *SUFFIXES} and not os.path.exists(given)
+    if is_file(given) or (text and any(map(predictor.reads_text, predictor.columns))):
+        return [given]
+    if isinstance(given, Mapping) or (hasattr(given, "items") and not hasattr(given, "columns")):
+        row = dict(cast(Any, given).items())  # pandas' Series of one clip; of one column it has numbers for names
+        if any(is_cell(row.get(name)) for name in (*form.columns, *form.names)):
+            given = [row]
+    if isinstance(given, list) and all(map(is_file, given)) and STREAM not in predictor.columns:
+        return given
+    if axes_of(given) and not form.axes:
+        streams = ", ".join(f"{name!r:.60}: [...]" for name in form.columns)
+        raise ValueError(
+            f"X is {type(given).__name__} without names of streams; fit was given {', '.join(form.columns)}; give "
+            f"a DataFrame with these columns, or {{{streams}}}"
+        )
+    if axes_of(given) != form.axes:
+        raise ValueError(
+            f"X has {axes_of(given)} axes, {form.axes} in fit. Reshape your data: of an array (N, F), one clip is "
+            "X[None]"
+        )
+    columns = columns_of(manifest_of(given, texts) if isinstance(given, str | Path) else given)
+    names = list(form.names)
+    known = [name for name in columns if name in predictor.columns]
+    if form.columns == (STREAM,) and names:
+        known = _as_fitted(names, list(columns), ordered=hasattr(given, "columns"))
+    streams = streams_among(
+        {name: columns[name] for name in known} if known else columns, set(form.labels), form.wanted
+    )
+    _check_same(predictor, streams, list(columns))
+    cells = {**streams.cells, **{name: write_texts(texts / name, text) for name, text in streams.texts.items()}}
+    rows = zip(*cells.values(), strict=True)
+    return [{name: cell for name, cell in zip(cells, row, strict=True) if not absent(cell)} for row in rows]
+
+
+def _check_same(predictor: "Predictor", streams: Streams, columns: list[str]) -> None:
+    """Raises ValueError unless these are the streams that the model was fitted to."""
+    model, extract = predictor.model, predictor.extract
+    for name in model.modalities:
+        source = extract.get(name, {}).get("source", name)
+        if not {name, source} & {*columns, *streams.cells}:
+            raise ValueError(f"X lacks a column that the model was fitted to: {unknown('column', source, columns)}")
+    for name, arrays in streams.arrays.items():
+        width = next(x.shape[1] for x in arrays if x is not None)
+        if width != (expected := model.features[name]):
+            vector = f". A vector is N tokens of one feature; as one token of its {expected} features, give x[None]"
+            raise ValueError(
+                f"{name}: X has {width} features, but Classifier is expecting {expected} features as input: a clip "
+                f"is an array (N, {expected}), this one (N, {width}){vector if width == 1 else ''}"
+            )
+
+
+def _as_fitted(names: list[str], columns: list[str], *, ordered: bool) -> list[str]:
+    """The `names` of columns of numbers that a model was fitted to. Raises ValueError if one is not among the columns,
+    or, of a DataFrame, whose columns are `ordered`, stands elsewhere."""
+    there = [name for name in columns if name in names]
+    if len(there) < len(names) or (ordered and there != names):
+        raise ValueError(
+            "The feature names should match those that were passed during fit: "
+            f"{', '.join(map(shown, columns))} are not {', '.join(map(shown, names))}"
+        )
+    return names
