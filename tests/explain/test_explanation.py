@@ -122,6 +122,14 @@ def test_footage_of_a_video_has_its_frames_its_sound_and_its_length(predictor: P
     assert seen.covered == {"rgb": 1, "sound": 1}
 
 
+def test_footage_of_a_part_is_that_of_the_part(predictor: Predictor, clip: Path) -> None:
+    whole = footage(predictor, clip, ["rgb", "sound"])
+    seen = footage(predictor, {"rgb": clip, "sound": clip, "start": 0.5, "end": "1.5"}, ["rgb", "sound"])
+    np.testing.assert_array_equal(seen.frames, whole.frames[5:15])
+    assert seen.seconds == pytest.approx(1)
+    assert len(seen.sounds["sound"]) == 100
+
+
 def test_tokens_cut_to_a_longest_length_cover_a_part(predictor: Predictor, clip: Path) -> None:
     predictor.fit = Lengths(max_length=30)
     seen = footage(predictor, clip, ["rgb", "sound"])

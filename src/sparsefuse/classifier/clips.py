@@ -9,6 +9,7 @@ from sparsefuse.classifier.examples import streams_among
 from sparsefuse.data.columns import STREAM, Streams, absent, axes_of, columns_of, write_texts
 from sparsefuse.data.given import is_cell, is_file, manifest_of
 from sparsefuse.errors import unknown
+from sparsefuse.features import PART
 from sparsefuse.files.references import FILES, suffix
 from sparsefuse.files.rows import SUFFIXES
 from sparsefuse.shown import shown
@@ -64,6 +65,8 @@ def clips_of(given: Any, texts: Path, predictor: "Predictor", form: Form) -> "li
     )
     _check_same(predictor, streams, list(columns))
     cells = {**streams.cells, **{name: write_texts(texts / name, text) for name, text in streams.texts.items()}}
+    if predictor.extract:
+        cells = {name: columns[name] for name in PART if name in columns} | cells
     rows = zip(*cells.values(), strict=True)
     return [{name: cell for name, cell in zip(cells, row, strict=True) if not absent(cell)} for row in rows]
 

@@ -7,11 +7,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sparsefuse.features import PLACE, extractor, resolve
+from sparsefuse.features._part import Part
 from sparsefuse.features.spectrogram import CHOICES
 from sparsefuse.files.references import MEDIA, suffix
 from sparsefuse.files.skipped import Unusable
 from sparsefuse.inference.predictor import Clip, Predictor
-from sparsefuse.media import read_frames, read_size
+from sparsefuse.media import Frames, FramesRequest, read, read_size
 
 HEIGHT, RATE = 96, 10.0
 """Pixels and frames a second that are read: enough for a strip, and a long clip fits into memory."""
@@ -39,12 +40,13 @@ def footage(predictor: Predictor, clip: Clip, modalities: list[str]) -> Footage:
     """Reads again the media files that the modalities were made from."""
     files = {name: file for name in modalities if (file := _file(predictor, name, clip)) is not None}
     options = {name: _options(predictor.extract.get(name, {})) for name in modalities}
-    frames, seconds = _frames(list(dict.fromkeys(files.values())))
+    frames, seconds = _frames(list(dict.fromkeys((file, predictor.part(clip, name)) for name, file in files.items())))
     sounds = {}
     for name, file in files.items():
         if options[name].get("extractor") == "spectrogram":
             chosen = {key: options[name][key] for key in _OF_SOUND if key in options[name]}
-            sounds[name] = extractor("spectrogram")(file, **chosen)
+            start, end = predictor.part(clip, name)
+            sounds[name] = extractor("spectrogram")(file, start=start, end=end, **chosen)
             seconds = max(seconds, len(sounds[name]) * chosen["hop"])
     covered = {name: _covered(predictor, name, clip) for name in modalities}
     grids = {name: grid for name in modalities if (grid := _grid(options[name])) and name not in predictor.fit.resample}
@@ -64,15 +66,17 @@ def _file(predictor: Predictor, name: str, clip: Clip) -> Path | None:
     return file if file is not None and suffix(str(file)) in MEDIA else None
 
 
-def _frames(files: list[Path]) -> tuple[np.ndarray, float]:
-    """Frames of the first file that has a picture, and its length in seconds."""
-    for file in files:
+def _frames(files: list[tuple[Path, Part]]) -> tuple[np.ndarray, float]:
+    """Frames of the first file that has a picture, and its length in seconds; of a part of it, of that."""
+    for file, (start, end) in files:
         try:
             height, width = read_size(file)
-            frames = read_frames(file, rate=RATE, size=(HEIGHT, max(1, round(HEIGHT * width / height))))
         except Unusable:
             continue  # sound alone
-        return frames.pixels, len(frames.pixels) / RATE
+        request = FramesRequest(RATE, (HEIGHT, max(1, round(HEIGHT * width / height))))
+        (frames,) = read(file, [request], start=start, end=end)
+        if isinstance(frames, Frames):
+            return frames.pixels, len(frames.pixels) / RATE
     return np.empty((0, HEIGHT, HEIGHT, 3), dtype=np.uint8), 0.0
 
 

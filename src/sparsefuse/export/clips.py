@@ -15,7 +15,7 @@ from sparsefuse.data.contents import hash_of
 from sparsefuse.data.manifest import read_manifest
 from sparsefuse.export.program import Input
 from sparsefuse.features import PLACE, Extractor, build
-from sparsefuse.files.rows import read_table
+from sparsefuse.files.rows import numbered, read_table
 from sparsefuse.files.skipped import Unusable
 from sparsefuse.inference.evaluate import open_run, seen_clips
 from sparsefuse.inference.predictor import Clip, Predictor
@@ -92,14 +92,16 @@ def of_manifest(path: Path, run: Path, predictor: Predictor, inputs: Sequence[In
 
     Raises ValueError if none is left.
     """
-    columns = [name for name in read_table(path).columns if name in predictor.columns]
+    table = numbered(read_table(path))
+    cells = {row["id"]: row for row in table.rows}
+    columns = [name for name in table.columns if name in predictor.columns]
     data = RunFolder(run).read(Config).data
     manifest = read_manifest(path, label=data.label, separator=data.separator, modalities=columns)
     clips, reasons = [], []
     for row in manifest.rows:
         try:
-            files: Clip = {name: predictor.stream(name, file, manifest.root) for name, file in row.files.items()}
-            clips.append(ParityClip(row.id, _streams(files, predictor, inputs), predictor.labels.encode(row.label)))
+            clip = predictor.clip(cells[row.id], manifest.root)
+            clips.append(ParityClip(row.id, _streams(clip, predictor, inputs), predictor.labels.encode(row.label)))
         except Unusable as error:
             reasons.append(f"{row.id}: {error}")
     if not clips:
@@ -152,7 +154,8 @@ def _streams(clip: Clip, predictor: Predictor, inputs: Sequence[Input]) -> dict[
             elif file is None:
                 raise Unusable("not a media file, but the exported model takes sound")
             else:
-                (sound,) = read(file, [_spectrogram(predictor, spec.name).request()])
+                start, end = predictor.part(clip, spec.name)
+                (sound,) = read(file, [_spectrogram(predictor, spec.name).request()], start=start, end=end)
                 if isinstance(sound, Unusable):
                     raise sound
                 assert isinstance(sound, np.ndarray), sound

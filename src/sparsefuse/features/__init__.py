@@ -41,12 +41,12 @@ from sparsefuse.errors import unknown
 from sparsefuse.extras import versions
 from sparsefuse.features._options import wrong_option
 from sparsefuse.features._packaged import PACKAGED
+from sparsefuse.features._part import NAMES as PART
 from sparsefuse.files.skipped import Unusable
 from sparsefuse.media import File, FileRequest, Request
 from sparsefuse.options import check_kind
 
 _RUN = "extract"  # extract.py is the run over a manifest, not an extractor
-_PART = ("start", "end")
 _PACKAGES = ("av", "numpy", "torch")
 PLACE = ("extractor", "source", "whole")
 """Keys of a modality's entry in `features` that are not options of its extractor."""
@@ -89,7 +89,10 @@ def extractor(name: str) -> Callable[..., np.ndarray]:
 
     def extract(path: str | Path, *, start: float = 0.0, end: float | None = None, **options: Any) -> np.ndarray:
         maker = build(name, options)
-        (decoded,) = media.read(path, [maker.request()], start=start, end=end)
+        request = maker.request()
+        if isinstance(request, FileRequest) and not request.parts and (start or end is not None):
+            raise Unusable(f"{path}: the extractor {Path(name).stem!r} cannot read a part of a file")
+        (decoded,) = media.read(path, [request], start=start, end=end)
         return features(maker, decoded, str(path)).astype(np.float32, copy=False)
 
     return extract
@@ -173,7 +176,7 @@ def resolve(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
 
     module = _module(name)
     target = module.Extractor if hasattr(module, "Extractor") else module.extract
-    names = [p.name for p in inspect.signature(target).parameters.values() if p.name not in ("path", *_PART)]
+    names = [p.name for p in inspect.signature(target).parameters.values() if p.name not in ("path", *PART)]
     for option in options:
         if option not in names:
             raise ValueError(unknown(f"option of extractor {Path(name).stem!r}:", option, names))
@@ -181,7 +184,7 @@ def resolve(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
     if target is getattr(module, "Extractor", None):
         parser.add_class_arguments(target)
     else:
-        parser.add_function_arguments(target, skip={"path", *_PART})
+        parser.add_function_arguments(target, skip={"path", *PART})
     try:
         return parser.parse_object(dict(options)).as_dict()
     except ArgumentError as error:
@@ -205,7 +208,7 @@ class _Function:
 
     def __init__(self, function: Callable[..., np.ndarray], options: Mapping[str, Any]) -> None:
         self._function, self._options = function, options
-        self._parts = set(_PART) <= set(inspect.signature(function).parameters)
+        self._parts = set(PART) <= set(inspect.signature(function).parameters)
 
     def request(self) -> FileRequest:
         return FileRequest(parts=self._parts)

@@ -1,12 +1,12 @@
 """The clips of a manifest that still have to be extracted, shard by shard."""
 
-import math
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from sparsefuse.features._clip import Clip, Make
+from sparsefuse.features._part import NAMES, WHOLE, Part, part_of
 from sparsefuse.features._shards import ROWS, Shards, Wanted, key_names, made_from
 from sparsefuse.files.rows import Table
 from sparsefuse.media import MediaLimits
@@ -31,39 +31,18 @@ class Spec(NamedTuple):
     """the column's cells are the words themselves, not files"""
 
 
-class Part(NamedTuple):
-    """The part of its file that a row names, in seconds."""
-
-    start: float
-    end: float | None
-
-
 def parts_of(path: Path, table: Table) -> list[Part | None]:
     """The part of each row by the columns `start` and `end`. Raises ValueError with the line of an invalid time."""
-    if not {"start", "end"} & set(table.columns):
+    if not set(NAMES) & set(table.columns):
         return [None] * len(table.rows)
     return [_part(path, line, row) for line, row in zip(table.lines, table.rows, strict=True)]
 
 
 def _part(path: Path, line: int, row: dict[str, str]) -> Part | None:
-    times: dict[str, float] = {}
-    for name in ("start", "end"):
-        if cell := row.get(name, ""):
-            try:
-                times[name] = float(cell)
-            except ValueError:
-                times[name] = math.nan
-            if not 0 <= times[name] < math.inf:
-                raise ValueError(
-                    f"{path}, line {line}: {name} is {cell!r}, expected seconds since the film's beginning, 0 or more; "
-                    "rename the column if it says something else"
-                )
-    if not times:
-        return None
-    part = Part(times.get("start", 0.0), times.get("end"))
-    if part.end is not None and part.end <= part.start:
-        raise ValueError(f"{path}, line {line}: start is {part.start:g}, end is {part.end:g}; expected start < end")
-    return part
+    try:
+        return part_of(row)
+    except ValueError as error:
+        raise ValueError(f"{path}, line {line}: {error}") from error
 
 
 class Group(NamedTuple):
@@ -176,5 +155,5 @@ class Plan:
         return cell if is_url(cell) else str(self._root / cell)
 
     def _clip(self, row: int, source: str, makes: list[Make]) -> Clip:
-        start, end = self._parts[row] or (0.0, None)
+        start, end = self._parts[row] or WHOLE
         return Clip(row, source, start, end, tuple(makes), self._limits, self.out / _FETCHED)

@@ -14,7 +14,7 @@ from sparsefuse.data.labels import Labels
 from sparsefuse.data.manifest import Row, read_manifest
 from sparsefuse.data.sample import Sample
 from sparsefuse.errors import unknown
-from sparsefuse.files.rows import read_table
+from sparsefuse.files.rows import numbered, read_table
 from sparsefuse.files.skipped import Skip, Unusable
 from sparsefuse.finetune.settings import NEW_CLASS_CLIPS
 from sparsefuse.inference.predictor import Predictor
@@ -55,7 +55,8 @@ def read_clips(
     A clip that cannot be read is left out. Raises ValueError for a manifest without clips, columns or labels that can
     be used, and for a class that is not in `model_labels` unless `new_classes`; such a class needs two clips.
     """
-    columns = read_table(manifest).columns
+    table = numbered(read_table(manifest))
+    columns, cells = table.columns, {row["id"]: row for row in table.rows}
     used = [name for name in predictor.columns if name in columns]
     if not used:
         raise ValueError(
@@ -70,8 +71,7 @@ def read_clips(
     skips: list[Skip] = []
     for row in listing.rows:
         try:
-            clip = {name: predictor.stream(name, ref, listing.root) for name, ref in row.files.items()}
-            features, missing = predictor.features(clip)
+            features, missing = predictor.features(predictor.clip(cells[row.id], listing.root))
             skips += [Skip(row.id, name, why) for name, why in missing.items() if why != "not given"]
             if not features:
                 raise Unusable("no usable modality")

@@ -13,7 +13,7 @@ from sparsefuse.data.arrays import load as load_array
 from sparsefuse.data.formats._media import walk
 from sparsefuse.data.formats.folders import COLUMNS
 from sparsefuse.errors import near_file
-from sparsefuse.features import source_of
+from sparsefuse.features import PART, source_of
 from sparsefuse.files.references import AUDIO, FEATURES, FILES, IMAGES, MEDIA, TABLES, TEXTS, VIDEO, split_ref, suffix
 from sparsefuse.files.rows import SUFFIXES, check_ids, numbered, read_table
 from sparsefuse.files.skipped import Unusable
@@ -128,7 +128,7 @@ def _rows(path: Path, predictor: Predictor) -> Iterator[tuple[str, Clip]]:
             f"{', '.join(table.columns)}; rename one"
         )
     for row in table.rows:
-        yield row["id"], {name: predictor.stream(name, row[name], path.parent) for name in present if row[name]}
+        yield row["id"], predictor.clip(row, path.parent)
 
 
 def _lines(predictor: Predictor) -> Iterator[tuple[str, Clip | Unusable]]:
@@ -151,6 +151,7 @@ def _lines(predictor: Predictor) -> Iterator[tuple[str, Clip | Unusable]]:
             yield name, Unusable(f"not JSON ({str(error)[:100]}): {shown(text)}")
             continue
         name = str(paths.pop("id", name))
+        part = {key: paths.pop(key) for key in PART if key in paths and key not in columns and predictor.extract}
         wrong = [key for key, value in paths.items() if key not in columns or not isinstance(value, str)]
         if wrong:
             yield (
@@ -160,4 +161,4 @@ def _lines(predictor: Predictor) -> Iterator[tuple[str, Clip | Unusable]]:
                 ),
             )
         else:
-            yield name, {key: predictor.stream(key, value, Path()) for key, value in paths.items()}
+            yield name, part | {key: predictor.stream(key, value, Path()) for key, value in paths.items()}

@@ -19,7 +19,8 @@ from sparsefuse.data.lengths import Lengths
 from sparsefuse.data.sample import Sample
 from sparsefuse.data.stats import Stats
 from sparsefuse.errors import unknown
-from sparsefuse.features import PLACE, Timed, build, extractor, files_of, source_of
+from sparsefuse.features import PART, PLACE, Timed, build, extractor, files_of, source_of
+from sparsefuse.features._part import WHOLE, Part, part_of
 from sparsefuse.files.allowed import allowed
 from sparsefuse.files.references import FEATURES, FILES, MEDIA, TABLES, TEXTS, suffix
 from sparsefuse.files.skipped import Unusable, one_file
@@ -33,9 +34,9 @@ from sparsefuse.shown import said, shown
 from sparsefuse.tokens import Tokens
 from sparsefuse.training import multiclip
 
-Stream = np.ndarray | Tensor | str | Path
+Stream = np.ndarray | Tensor | str | Path | float
 """One modality of a clip: its features (N, F), the file that holds them, the media file they are made from, or a text
-that they are made of."""
+that they are made of; under `start` and `end` seconds, if the clip is a part of its media files."""
 Clip = str | Path | Mapping[str, Stream]
 """One media file for all modalities; or a stream per modality, or per manifest column that features were made from."""
 
@@ -221,7 +222,7 @@ class Predictor:
                 f"{{{self.columns[0]!r}: features (N, F)}}; a table goes to Classifier.load(run).predict"
             )
         for name in clip:
-            if name not in self.columns:
+            if name not in self.columns and not (name in PART and self.extract):
                 raise ValueError(unknown("modality", name, self.columns))
         features: dict[str, Tensor] = {}
         missing: dict[str, str] = {}
@@ -251,6 +252,25 @@ class Predictor:
         kind = suffix(str(stream))
         table = kind not in FEATURES - TABLES and (column != name or self._reads_tables(name))
         return Path(stream) if table or kind in MEDIA else None
+
+    def part(self, clip: Clip, name: str = "") -> Part:
+        """The part of its media files that a clip is; for a modality that reads all of them, the whole. Raises
+        Unusable."""
+        if self.extract.get(name, {}).get("whole"):
+            return WHOLE
+        named = {name: clip[name] for name in PART if name in clip} if isinstance(clip, Mapping) else {}
+        try:
+            return part_of({name: cell for name, cell in named.items() if name not in self.columns}) or WHOLE
+        except ValueError as error:
+            raise Unusable(str(error)) from error
+
+    def clip(self, cells: Mapping[str, str], root: Path) -> dict[str, Stream]:
+        """The clip of a manifest's row, whose files are relative to `root`."""
+        streams: dict[str, Stream] = {
+            name: self.stream(name, cells[name], root) for name in self.columns if cells.get(name)
+        }
+        part = {name: cells[name] for name in PART if self.extract and name in cells}
+        return part | streams
 
     def source(self, name: str) -> str:
         """The manifest column that the modality's features were made from; empty if they were made elsewhere."""
@@ -295,11 +315,11 @@ class Predictor:
             with tempfile.TemporaryDirectory() as folder:
                 file = Path(folder, "text.txt")
                 file.write_text(words, encoding="utf-8")
-                return torch.from_numpy(self._extracted(name, file))
+                return torch.from_numpy(self._extracted(name, file, WHOLE))
         file = self.media(name, clip)
         if file is not None:
             with one_file(file):
-                return torch.from_numpy(self._extracted(name, file))
+                return torch.from_numpy(self._extracted(name, file, self.part(clip, name)))
         if name not in clip:
             source = self.source(name)
             raise Unusable(f"not given, and {source!r} is not a media file" if source in clip else "not given")
@@ -316,7 +336,7 @@ class Predictor:
         words = isinstance(stream, str) and text and suffix(stream) not in FILES and not os.path.exists(stream)
         return str(stream) if words else None
 
-    def _extracted(self, name: str, path: Path) -> np.ndarray:
+    def _extracted(self, name: str, path: Path, part: Part) -> np.ndarray:
         if name not in self.extract:
             raise Unusable(
                 f"{path} is a media file, but {name!r} was trained on features computed elsewhere; give its features"
@@ -324,7 +344,7 @@ class Predictor:
         spec = {k: v for k, v in self.extract[name].items() if k not in PLACE}
         spec |= {"device": str(self.device)} if "device" in spec else {}  # the one it was made on may not be here
         make = self.extract[name]["extractor"]
-        return extractor(make)(path, **spec)
+        return extractor(make)(path, start=part.start, end=part.end, **spec)
 
     def _normalised(self, name: str, x: Tensor) -> Tensor:
         width = self.model.features[name]
@@ -347,7 +367,7 @@ class Predictor:
         return metrics.probabilities(logits / self.temperature, self.labels.task, heads=self.labels.heads)
 
 
-def _numbers(name: str, stream: np.ndarray | Tensor) -> Tensor:
+def _numbers(name: str, stream: np.ndarray | Tensor | float) -> Tensor:
     """Features that were given as an array or a tensor, as float32. Raises Unusable unless they are numbers."""
     if isinstance(stream, Tensor) and not stream.is_complex():
         stream = stream.detach().cpu().to_dense().float()  # numpy has no bfloat16

@@ -12,6 +12,7 @@ import numpy as np
 from torch import Tensor
 
 from sparsefuse.features import source_of
+from sparsefuse.features._part import WHOLE
 from sparsefuse.files.skipped import Unusable
 from sparsefuse.inference.predictor import Clip, Prediction, Predictor, rounded
 from sparsefuse.media.seconds import seconds
@@ -94,6 +95,9 @@ def timeline(predictor: Predictor, clip: Clip, *, window: float, hop: float) -> 
     that is not finite.
     """
     check_windows(window, hop)
+    if (part := predictor.part(clip)) != WHOLE:
+        end = "its end" if part.end is None else f"{part.end:g} s"
+        raise Unusable(f"it is a part of a recording, from {part.start:g} s to {end}; whole ones are cut into windows")
     streams, missing = _streams(predictor, clip)
     total = max(stream.seconds for stream in streams.values())
     moments, gaps = [], []
