@@ -38,6 +38,19 @@ def test_arrays_and_files_give_the_same_boxes(tmp_path):
     assert len(arrays.view.pictures) == 1
 
 
+def test_masked_values_are_refused_not_read():
+    predictor, values = predictor_of(), cloud()
+    masked = np.ma.masked_array(values, mask=np.arange(values.size).reshape(values.shape) == 1)
+    with pytest.raises(Unusable, match="cloud: has masked values"):
+        predictor.predict({"cloud": masked})
+    plain = np.ma.masked_array(values)
+    assert same(predictor.predict({"cloud": plain}), predictor.predict({"cloud": values}))
+    seen = predictor.predict(
+        {"cloud": values, "cameras": [camera()], "rgb": [np.ma.masked_equal(picture(), picture().max())]}
+    )
+    assert "masked values" in seen.missing[0]
+
+
 def test_boxes_are_those_of_the_model():
     predictor, values = predictor_of(num_points=300), cloud()
     found = predictor.predict({"cloud": values, "cameras": [camera()], "rgb": [picture()]})

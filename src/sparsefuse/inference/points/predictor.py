@@ -186,9 +186,12 @@ def _array(values: Any, name: str) -> np.ndarray:
     if isinstance(values, Tensor):
         values = values.detach().cpu().numpy()
     try:
-        return np.asarray(values)
+        found = np.asanyarray(values)
     except (TypeError, ValueError) as error:
         raise Unusable(f"{name}: {type(values).__name__} is not an array of numbers ({said(error)})") from error
+    if np.ma.is_masked(found):
+        raise Unusable(f"{name}: has masked values; leave masked points out, and give pictures without a mask")
+    return np.asarray(found)
 
 
 def root_of(cameras: Path) -> Path:
