@@ -11,6 +11,7 @@ import torch
 from sparsefuse.data.arrays import read_array
 from sparsefuse.data.columns import STREAM, columns_of, streams_of, write_manifest
 from sparsefuse.data.manifest import read_manifest
+from sparsefuse.data.targets import targets_of
 
 A, B = np.arange(6.0).reshape(2, 3), np.ones((4, 3))
 
@@ -150,3 +151,27 @@ def test_the_cells_of_a_manifest_keep_pointing_at_its_files(tmp_path: Path, monk
     assert found == {"id": ["a", "b", "c"], "rgb": ["f/a.npy#x", "", "s3://x/y.npy"], "label": ["walk", "run", "run"]}
     assert streams_of({"rgb": found["rgb"]}).files == {"rgb": [f"{tmp_path}/f/a.npy#x", None, "s3://x/y.npy"]}
     assert columns_of(tmp_path / "m.csv")["rgb"][0] == f"{tmp_path}/f/a.npy#x"
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        pd.DataFrame([[1.0, 2.0], [3.0, 4.0]], columns=["a", "a"]),
+        pd.DataFrame([[1.0, 2.0], [3.0, 4.0]], columns=[1, "1"]),
+        {1: [A, B], "1": [A, B]},
+        [{1: A, "1": B}],
+    ],
+)
+def test_two_columns_of_one_name_are_an_error(given) -> None:
+    """The second would stand in the place of the first."""
+    with pytest.raises(ValueError, match=r"two columns are called 'a'|two columns, 1 and '1', have the same name"):
+        columns_of(given)
+    if not isinstance(given, list):
+        with pytest.raises(ValueError, match=r"two columns"):
+            targets_of(given)
+
+
+def test_records_may_have_numbers_for_names() -> None:
+    found = columns_of([{0: A, 1: "x"}, {0: B, 1: "y"}])
+    assert list(found) == ["0", "1"]
+    assert [x.tolist() for x in found["0"]] == [A.tolist(), B.tolist()]

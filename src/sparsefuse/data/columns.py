@@ -55,9 +55,9 @@ def columns_of(given: Any) -> Columns:
     elif hasattr(given, "tocsr"):
         raise TypeError(f"sparse data is not supported; got {type(given).__name__}; give X.toarray()")
     elif hasattr(given, "columns") and hasattr(given, "__getitem__"):  # of pandas or another library
-        columns = {str(name): list(given[name]) for name in given.columns}
+        columns = {text: list(given[name]) for text, name in as_texts(given.columns).items()}
     elif isinstance(given, Mapping):
-        columns = {str(name): _cells(str(name), cells) for name, cells in given.items()}
+        columns = {text: _cells(text, given[name]) for text, name in as_texts(given).items()}
     elif hasattr(given, "__array__") and not isinstance(given, np.generic):
         columns = _of_array(_numpy(given))
     elif isinstance(given, Sequence):
@@ -138,6 +138,18 @@ def write_texts(folder: Path, texts: Sequence[str | None]) -> list[str]:
     return paths
 
 
+def as_texts(names: Iterable[Any]) -> dict[str, Any]:
+    """The text of each name of a column -> the name. Raises ValueError for two columns of one name."""
+    found: dict[str, Any] = {}
+    for name in names:
+        if str(name) in found:
+            other = found[str(name)]
+            same = f"columns are called {name!r:.60}" if other == name else f"columns, {other!r:.60} and {name!r:.60},"
+            raise ValueError(f"two {same}{'' if other == name else ' have the same name as text'}; rename one")
+        found[str(name)] = name
+    return found
+
+
 def absent(cell: object) -> bool:
     """Whether there is nothing in a cell: None, NaN, pandas' NA, or an empty text."""
     nan = isinstance(cell, float | np.floating) and cell != cell
@@ -177,8 +189,8 @@ def _of_array(values: np.ndarray) -> Columns:
 def _of_list(values: Sequence[Any]) -> Columns:
     first = next((value for value in values if not absent(value)), None)
     if isinstance(first, Mapping):
-        names = dict.fromkeys(str(name) for row in values for name in row)
-        return {name: [row.get(name) for row in values] for name in names}
+        names = as_texts(dict.fromkeys(name for row in values for name in row))
+        return {text: [row.get(name) for row in values] for text, name in names.items()}
     if first is not None and not isinstance(first, str | Path) and _depth(first) == 1:
         try:
             return _of_array(np.asarray([_numpy(row) for row in values]))  # rows of numbers

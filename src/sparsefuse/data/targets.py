@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from sparsefuse.data.columns import absent
+from sparsefuse.data.columns import absent, as_texts
 from sparsefuse.data.labels import Labels, parts
 from sparsefuse.data.manifest import JOIN
 from sparsefuse.errors import unknown
@@ -110,9 +110,9 @@ class Targets:
 def targets_of(y: Any, name: str = "label") -> dict[str, list[Any]]:
     """The label columns of `y`: one, or those of a dict or a DataFrame. Raises ValueError for another form."""
     if hasattr(y, "columns"):
-        return {str(column): list(y[column]) for column in y.columns}
+        return {text: list(y[column]) for text, column in as_texts(y.columns).items()}
     if isinstance(y, Mapping):
-        return {str(column): list(labels) for column, labels in y.items()}
+        return {text: list(y[column]) for text, column in as_texts(y).items()}
     if hasattr(y, "__array__"):
         return {name: _of_array(np.asanyarray(y) if np.ma.isMaskedArray(y) else np.asarray(y))}
     if isinstance(y, str) or not isinstance(y, Iterable):
