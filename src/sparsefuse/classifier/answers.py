@@ -63,11 +63,18 @@ def probabilities_of(
 
 
 def score_of(found: np.ndarray, truth: Targets, labels: "Labels") -> float:
-    """The share of clips of which all labels are found; for regression R^2."""
+    """The share of clips of which all labels are found; for regression R^2, of labels that are all equal 1 if they are
+    found and else 0, of one clip NaN, as scikit-learn's."""
     if labels.task == "regression":
         (values,) = truth.texts.values()
         true, said = np.array(values, dtype=float), found.astype(float)
-        return float(1 - ((true - said) ** 2).sum() / ((true - true.mean()) ** 2).sum())
+        if len(true) < 2:
+            log.warning("R^2 is not defined for one clip")
+            return float("nan")
+        missed, spread = ((true - said) ** 2).sum(), ((true - true.mean()) ** 2).sum()
+        if (true == true[0]).all():  # rounding of the mean may leave a spread
+            return float(missed == 0)
+        return float(1 - missed / spread)
     answers = list(found.T) if labels.heads else targets_of(found).values()
     columns = zip(truth.texts.values(), answers, strict=True)
     right = [[_set(t) == _set(truth.text(a)) for t, a in zip(*column, strict=True)] for column in columns]
