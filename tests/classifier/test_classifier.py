@@ -258,6 +258,23 @@ def test_a_manifest_is_read_where_it_lies(tmp_path: Path) -> None:
         quick().fit(manifest, group="person")
 
 
+def test_figures_of_a_manifest_may_be_scored_as_numbers(tmp_path: Path) -> None:
+    given = {**clips(36), "label": [str(i % 3) for i in range(36)]}
+    manifest = tmp_path / "manifest.csv"
+    for name in ("rgb", "sound"):
+        np.savez(tmp_path / f"{name}.npz", **{str(i): x for i, x in enumerate(given[name])})
+    rows = [{"id": f"c{i}", "rgb": f"rgb.npz#{i}", "label": i % 3} for i in range(36)]
+    write_table(manifest, rows)
+    clf = quick(epochs=6).fit(manifest)
+    assert clf.classes_.tolist() == ["0", "1", "2"]
+    test, truth = {"rgb": given["rgb"]}, [i % 3 for i in range(36)]
+    expected = np.mean(clf.predict(test) == given["label"])
+    assert expected > 0.5
+    assert clf.score(test, truth) == clf.score(test, [float(t) for t in truth]) == expected
+    assert clf.score(test, given["label"]) == expected
+    assert Classifier.load(clf.save(tmp_path / "run")).score(test, np.array(truth, float)) == expected
+
+
 def test_a_folder_per_class_is_learnt(tmp_path: Path) -> None:
     data = clips(18)
     for i, (x, label) in enumerate(zip(data["rgb"], data["label"], strict=True)):

@@ -95,3 +95,13 @@ def test_lists_stay_lists_in_an_array() -> None:
     assert array([["a"], ["b"]]).shape == (2,)
     assert array([1, 2]).dtype == int
     assert array([1, "a"]).tolist() == [1, "a"]
+
+
+def test_figures_of_a_manifest_are_the_numbers_that_they_mean() -> None:
+    known = Targets({"label": []})
+    known.learn(Labels.from_rows(["1", "2.0", "x"]))
+    texts = Targets({"label": [1.0, 1, True, np.float32(2), "x"]}, known).texts["label"]
+    assert texts == ["1", "1", "1", "2.0", "x"]
+    both = Targets({"label": []})
+    both.learn(Labels.from_rows(["1", "01", "2"]))
+    assert Targets({"label": [1, 2.0]}, both).texts["label"] == ["1", "2"], "neither figure is the only one for 1"

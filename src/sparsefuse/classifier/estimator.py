@@ -352,6 +352,7 @@ class Classifier:
         self._targets = targets
         self.__dict__.pop("classes_", None)
         if (labels := self.predictor_.labels).task != "regression":
+            targets.learn(labels)
             classes = targets.classes(labels)
             self.classes_: Any = (
                 classes if labels.heads else np.arange(targets.matrix) if targets.matrix else classes[0]

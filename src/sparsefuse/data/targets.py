@@ -1,5 +1,6 @@
 """Labels as Python has them: values of any type in, the text that a manifest holds out; and back again."""
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -36,10 +37,7 @@ class Targets:
         self.names = tuple(columns)
         self.values: dict[str, dict[str, Any]] = {name: {} for name in columns}
         known = [{}] * len(columns) if like is None else like.values.values()
-        self._numbers: dict[str, dict[Any, str]] = {
-            name: {value: text for text, value in of.items() if _is_number(value)}
-            for name, of in zip(columns, known, strict=True)
-        }
+        self._numbers: dict[str, dict[Any, str]] = {name: _numbers(of) for name, of in zip(columns, known, strict=True)}
         rows = [label for labels in columns.values() for label in labels if isinstance(label, Ones)]
         self.matrix = rows[0].width if rows else 0
         """columns of the matrix that the labels were; 0 if they were none"""
@@ -67,15 +65,27 @@ class Targets:
         """As `data.label` names the columns."""
         return JOIN.join(self.names)
 
+    def learn(self, labels: Labels) -> None:
+        """Classes of the model of which no value is known, as those of a manifest, are their texts."""
+        for name, texts in zip(self.names, self._texts_of(labels), strict=True):
+            self.values[name] = {text: text for text in texts} | self.values[name]
+
     def classes(self, labels: Labels) -> list[np.ndarray]:
         """Per column the classes of the model as values, sorted."""
-        found = []
-        for name, span in zip(self.names, labels.groups.values(), strict=True):
-            texts = [labels.classes[i].removeprefix(f"{name}:" if labels.heads else "") for i in span]
-            found.append(array([self.values[name].get(text, text) for text in texts]))
+        found = [
+            array([self.values[name].get(text, text) for text in texts])
+            for name, texts in zip(self.names, self._texts_of(labels), strict=True)
+        ]
         return [
             np.array(sorted(each, key=lambda x: ("" if _is_number(x) else str(type(x)), x)), dtype=each.dtype)
             for each in found
+        ]
+
+    def _texts_of(self, labels: Labels) -> list[list[str]]:
+        """Per column the classes of the model."""
+        return [
+            [labels.classes[i].removeprefix(f"{name}:" if labels.heads else "") for i in span]
+            for name, span in zip(self.names, labels.groups.values(), strict=True)
         ]
 
     def text(self, label: Any) -> str:
@@ -131,6 +141,17 @@ def _of_array(y: np.ndarray) -> list[Any]:
         f"y has shape {y.shape}; expected a label a clip; for several classes a clip, a matrix of 0 and 1 or a list of "
         "lists; for several columns, a DataFrame or dict"
     )
+
+
+def _numbers(known: Mapping[str, Any]) -> dict[Any, str]:
+    """The text of each number among values; and of each figure, as a manifest has them, if it is the only one that
+    means the number ("1", not "1" beside "01")."""
+    found = {value: text for text, value in known.items() if _is_number(value)}
+    figures: dict[float, list[str]] = {}
+    for text, value in known.items():
+        if isinstance(value, str) and re.fullmatch(r"[+-]?\d+(\.\d*)?", text):
+            figures.setdefault(float(text), []).append(text)
+    return {number: texts[0] for number, texts in figures.items() if len(texts) == 1} | found
 
 
 def _ones(row: np.ndarray) -> Ones:
