@@ -29,12 +29,18 @@ SOUND = {"extractor": "spectrogram"}
         (["id,image,words", "a,x.png,x.srt"], {
             "image": {**FRAMES, "source": "image"}, "words": {"extractor": "text", "source": "words"},
         }),
+        (["id,声音,视频", "a,x.wav,x.mp4"], {"_": {**SOUND, "source": "声音"}, "__2": {**FRAMES, "source": "视频"}}),
+        (["id,cam 1,cam_1,cam?1,sound", "a,x.mp4,y.mp4,z.mp4,x.npy"], {
+            "cam_1_2": {**FRAMES, "source": "cam 1"}, "cam_1": {**FRAMES, "source": "cam_1"},
+            "cam_1_3": {**FRAMES, "source": "cam?1"}, "audio": {**SOUND, "source": "cam?1"},
+        }),
+        (["id,my text,my_text", "a,good day,x.npy"], {"my_text_2": {"extractor": "text", "source": "my text"}}),
         (["id,video,rgb", "a,x.npy,y.npy"], {}),
         (["id,imu", "a,x.csv"], {}),
     ],
 )  # fmt: skip
 def test_the_kind_of_file_decides(tmp_path: Path, lines: list[str], expected: dict[str, object]) -> None:
-    (tmp_path / "m.csv").write_text("\n".join(lines))
+    (tmp_path / "m.csv").write_text("\n".join(lines), encoding="utf-8")
     assert default_features(read_table(tmp_path / "m.csv"), tmp_path) == expected
 
 

@@ -2,8 +2,9 @@
 
 import logging
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from importlib.util import find_spec
+from itertools import chain, count
 from pathlib import Path
 from typing import Any, get_args
 
@@ -21,6 +22,7 @@ from sparsefuse.files.skipped import Unusable
 
 log = logging.getLogger(__name__)
 
+_NO_NAME = re.compile(r"[^A-Za-z0-9_-]+")
 _PICTURES = {"extractor": "frames", "rate": 10}
 _WINDOWS = {"window": 0.6, "hop": 0.3, "contents": ["statistics", "energy"]}
 _FAST, _SURE = 10.0, 0.25  # readings a second that make a window; seconds from reading to reading
@@ -78,17 +80,23 @@ def _raw(table: Table, root: Path, *, tables: bool, others: Collection[str]) -> 
     chosen: dict[str, dict[str, Any]] = {}
     films = [column for column in table.columns if _is(table, column, "video", VIDEO)]
     sounds = [column for column in table.columns if _is(table, column, "audio", AUDIO)]
+    names = _names(table.columns)
     for column in table.columns:
+        name = names[column]
         if column in films or table.holds(column, IMAGES):
-            chosen[_name(column)] = {**_PICTURES, "source": column}
+            chosen[name] = {**_PICTURES, "source": column}
         elif column in sounds:
-            chosen[_name(column)] = {"extractor": "spectrogram", "source": column}
+            chosen[name] = {"extractor": "spectrogram", "source": column}
         elif table.holds(column, TEXTS):
-            chosen[_name(column)] = {"extractor": "text", "source": column}
+            chosen[name] = {"extractor": "text", "source": column}
         elif tables and table.holds(column, TABLES):
-            chosen[_name(column)] = {"extractor": "series", "source": column, **_readings(table, column, root)}
+            chosen[name] = {
+                "extractor": "series",
+                "source": column,
+                **_readings(table, column, name, root),
+            }
         elif column not in others and table.is_text(column):
-            chosen[_name(column)] = {"extractor": "text", "source": column}
+            chosen[name] = {"extractor": "text", "source": column}
     if films and not sounds and "audio" not in table.columns:
         chosen["audio"] = {"extractor": "spectrogram", "source": films[-1]}
     return chosen
@@ -99,11 +107,18 @@ def _is(table: Table, column: str, name: str, kinds: frozenset[str]) -> bool:
     return table.holds(column, kinds) or (column == name and not table.holds(column, FEATURES))
 
 
-def _name(column: str) -> str:
-    return re.sub(r"[^A-Za-z0-9_-]+", "_", column)
+def _names(columns: Sequence[str]) -> dict[str, str]:
+    """Column -> the name of what is made of it, which may name a folder: no two have the same."""
+    names = {column: column for column in columns if not _NO_NAME.search(column)}
+    for column in columns:
+        if column not in names:
+            plain = _NO_NAME.sub("_", column)
+            numbered = (f"{plain}_{number}" for number in count(2))
+            names[column] = next(name for name in chain([plain], numbered) if name not in names.values())
+    return names
 
 
-def _readings(table: Table, column: str, root: Path) -> dict[str, Any]:
+def _readings(table: Table, column: str, name: str, root: Path) -> dict[str, Any]:
     """Windows of the columns of readings, if the first file that can be read has times whose unit is certain, and
     readings fast enough; without these the columns alone."""
     file, names = next(_headers(table, column, root), (root, []))
@@ -114,7 +129,7 @@ def _readings(table: Table, column: str, root: Path) -> dict[str, Any]:
     readings = {"columns": [name for name in names if name not in times]}
     unit, rate = _clock(file, times[0])
     if rate < _FAST:
-        log.info(text, column, times[0], _name(column), times[0])
+        log.info(text, column, times[0], name, times[0])
         return readings
     text = "column %r: %r is the time, and there are %.3g readings a second: tokens are windows of %g s"
     log.info(text, column, times[0], rate, _WINDOWS["window"])
