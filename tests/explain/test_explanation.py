@@ -119,7 +119,7 @@ def test_footage_of_a_video_has_its_frames_its_sound_and_its_length(predictor: P
     assert seen.sounds["sound"].shape[1] == 16, "of each frame, without its neighbours"
     assert seen.sounds["sound"].shape[0] == pytest.approx(200, abs=10)
     assert seen.grids == {"rgb": (2, 3)}
-    assert seen.covered == {"rgb": 1, "sound": 1}
+    assert explain(predictor, clip).covered == {"rgb": 1, "sound": 1}
 
 
 def test_footage_of_a_part_is_that_of_the_part(predictor: Predictor, clip: Path) -> None:
@@ -132,9 +132,9 @@ def test_footage_of_a_part_is_that_of_the_part(predictor: Predictor, clip: Path)
 
 def test_tokens_cut_to_a_longest_length_cover_a_part(predictor: Predictor, clip: Path) -> None:
     predictor.fit = Lengths(max_length=30)
-    seen = footage(predictor, clip, ["rgb", "sound"])
-    assert seen.covered["rgb"] == pytest.approx(30 / (10 * 6))
-    assert seen.covered["sound"] == pytest.approx(30 / 100, rel=0.1)
+    covered = explain(predictor, clip).covered
+    assert covered["rgb"] == pytest.approx(30 / (10 * 6))
+    assert covered["sound"] == pytest.approx(30 / 100, rel=0.1)
 
 
 def test_footage_of_features_is_empty(run: Path) -> None:

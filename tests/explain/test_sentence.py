@@ -51,6 +51,13 @@ def test_the_stream_of_most_effect_is_named_and_noise_is_none(
     assert explained(without, BOTH).sentence(seconds) == text
 
 
+def test_places_of_a_stream_that_was_cut_are_those_of_the_clip() -> None:
+    """Of 8 s the model reads 2 s of sound: its second of four windows is from .5 s on, not from 2 s."""
+    found = explained({"rgb": 0.91, "sound": 0.41}, BOTH)._replace(covered={"sound": 0.25})
+    assert "most of all from 0.5 to 1 s" in found.sentence(8.0)
+    assert "most of all from 6.25 to 12.5 % of the clip" in found.sentence()
+
+
 def test_of_one_stream_its_part_is_named() -> None:
     alone = {"sound": math.nan}
     text = "Of sound, the only stream, the part from 25 to 50 % of the clip mattered most."

@@ -1,7 +1,8 @@
 """Explains the prediction for one clip: attention rollout, occlusion, and pooled or exchanged tokens."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 import torch
@@ -44,11 +45,13 @@ class Explanation(NamedTuple):
     """per layer that swaps tokens (TokenFusion): (N,) bool per modality"""
     notes: tuple[str, ...]
     """where the trace differs from the model's computation"""
+    covered: Mapping[str, float] = MappingProxyType({})
+    """modality -> the share of the clip that its tokens cover, if they were cut to a longest length; else 1"""
 
     def sentence(self, seconds: float = 0.0) -> str:
         """What mattered, and whether it stands out from noise; places are in percent of the clip, or in the seconds of
         one that lasts so long."""
-        return mattered(self.occlusion, self.answer if self.prediction.probabilities else "", seconds)
+        return mattered(self.occlusion, self.answer if self.prediction.probabilities else "", seconds, self.covered)
 
 
 def explain(
@@ -87,7 +90,13 @@ def explain(
         _sharing(pooled(model, traced, states)),
         exchanged(model, states),
         traced.notes + (WHOLE,) * (len(list(multiclip.windows(tokens, predictor.fit))) > 1),
+        {name: _covered(predictor, name, clip) for name in relevance},
     )
+
+
+def _covered(predictor: Predictor, name: str, clip: Clip) -> float:
+    longest = 0 if predictor.fit.windowed(name) else predictor.fit.max_length
+    return min(1.0, longest / len(predictor.read(name, clip))) if longest else 1.0
 
 
 def _of_frames(model: FusionModel, traced: Rollout, embedded: State, name: str) -> Tensor:

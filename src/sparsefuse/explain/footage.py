@@ -28,8 +28,6 @@ class Footage(NamedTuple):
     """modality made by `spectrogram` -> (N, bins) log-mel, without the context that tokens concatenate"""
     seconds: float
     """the clip's length; 0 if it is not known"""
-    covered: dict[str, float]
-    """modality -> the share of the clip that its tokens cover: 1 unless they were cut to a longest length"""
     grids: dict[str, tuple[int, int]]
     """modality made of patches of frames -> their (rows, columns)"""
     signals: dict[str, np.ndarray]
@@ -48,11 +46,10 @@ def footage(predictor: Predictor, clip: Clip, modalities: list[str]) -> Footage:
             start, end = predictor.part(clip, name)
             sounds[name] = extractor("spectrogram")(file, start=start, end=end, **chosen)
             seconds = max(seconds, len(sounds[name]) * chosen["hop"])
-    covered = {name: _covered(predictor, name, clip) for name in modalities}
     grids = {name: grid for name in modalities if (grid := _grid(options[name])) and name not in predictor.fit.resample}
     series = [name for name in modalities if options[name].get("extractor") == "series"]
     signals = {name: predictor.read(name, clip).nan_to_num(0).cpu().numpy() for name in series}
-    return Footage(frames, sounds, seconds, covered, grids, signals)
+    return Footage(frames, sounds, seconds, grids, signals)
 
 
 def _options(spec: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -78,11 +75,6 @@ def _frames(files: list[tuple[Path, Part]]) -> tuple[np.ndarray, float]:
         if isinstance(frames, Frames):
             return frames.pixels, len(frames.pixels) / RATE
     return np.empty((0, HEIGHT, HEIGHT, 3), dtype=np.uint8), 0.0
-
-
-def _covered(predictor: Predictor, name: str, clip: Clip) -> float:
-    longest = 0 if predictor.fit.windowed(name) else predictor.fit.max_length
-    return min(1.0, longest / len(predictor.read(name, clip))) if longest else 1.0
 
 
 def _grid(options: Mapping[str, Any]) -> tuple[int, int] | None:

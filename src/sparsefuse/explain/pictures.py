@@ -1,7 +1,7 @@
 """Draws an explanation over the clip's time: frames and sound, rollout, and the effect of masking."""
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -25,11 +25,11 @@ class _Time(NamedTuple):
 
     end: float
     """seconds, or 100 per cent"""
-    covered: dict[str, float]
+    covered: Mapping[str, float]
 
     def edges(self, name: str, count: int) -> np.ndarray:
         """Where each of a modality's `count` equal parts begins, and the last ends."""
-        return np.linspace(0, self.end * self.covered[name], count + 1)
+        return np.linspace(0, self.end * self.covered.get(name, 1.0), count + 1)
 
 
 class _Panel(NamedTuple):
@@ -44,7 +44,7 @@ def draw(explanation: Explanation, footage: Footage, look: Look) -> Any:
     """The figure, one panel below the other."""
     from matplotlib.figure import Figure
 
-    time = _Time(footage.seconds or 100, footage.covered)
+    time = _Time(footage.seconds or 100, explanation.covered)
     panels = _panels(explanation, footage, time, look)
     heights = [panel.height for panel in panels]
     figure = Figure(figsize=(WIDTH, sum(heights) + 0.36 * len(panels) + 0.3), layout="constrained")
