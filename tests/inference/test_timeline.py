@@ -10,6 +10,7 @@ import pytest
 from sparsefuse.files.skipped import Unusable
 from sparsefuse.inference.predictor import Prediction, Predictor
 from sparsefuse.inference.timeline import spans, timeline
+from sparsefuse.media import write_clip
 from sparsefuse.media.seconds import seconds
 
 pytest.importorskip("av")
@@ -107,6 +108,31 @@ def test_the_last_window_is_as_long_as_the_others(recording: Path) -> None:
     predictor = Loudness()
     timeline(predictor, recording, window=3, hop=2)  # 0, 2, 4, 6, and 7 in place of 8
     assert predictor.lengths == [300] * 5
+
+
+class Corner(Predictor):
+    """Of frames in six patches; notes the first pixel of each window's first patch, and its length."""
+
+    def __init__(self) -> None:
+        self.model = SimpleNamespace(modalities=("rgb",), features={"rgb": 64})  # type: ignore
+        self.extract = {"rgb": {"extractor": "frames", "source": "video", "size": [16, 24], "patch": 8}}
+        self.windows: list[tuple[float, int]] = []
+
+    def predict_one(self, clip) -> Prediction:
+        self.windows.append((round(float(clip["rgb"][0].mean()), 2), len(clip["rgb"])))
+        return Prediction("a", {"a": 1.0}, {})
+
+
+def test_windows_of_patches_begin_with_the_first_of_a_frame(tmp_path: Path) -> None:
+    """Seven frames a second: 3.5 frames are 21 patches, half of a frame more than 3 frames. The left upper patch is
+    white, all others are black."""
+    pixels = np.zeros((14, 16, 24, 3), np.uint8)
+    pixels[:, :8, :8] = 255
+    write_clip(tmp_path / "a.mp4", pixels, fps=7)
+    predictor = Corner()
+    timeline(predictor, tmp_path / "a.mp4", window=1, hop=0.5)
+    assert [white > 0.9 for white, _ in predictor.windows] == [True] * 3
+    assert [length % 6 for _, length in predictor.windows] == [0] * 3
 
 
 class Speed(Predictor):

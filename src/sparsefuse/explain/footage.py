@@ -46,7 +46,8 @@ def footage(predictor: Predictor, clip: Clip, modalities: list[str]) -> Footage:
             start, end = predictor.part(clip, name)
             sounds[name] = extractor("spectrogram")(file, start=start, end=end, **chosen)
             seconds = max(seconds, len(sounds[name]) * chosen["hop"])
-    grids = {name: grid for name in modalities if (grid := _grid(options[name])) and name not in predictor.fit.resample}
+    pictures = [name for name in modalities if options[name].get("extractor") == "frames"]
+    grids = {name: grid for name in pictures if (grid := predictor.grid(name)) and name not in predictor.fit.resample}
     series = [name for name in modalities if options[name].get("extractor") == "series"]
     signals = {name: predictor.read(name, clip).nan_to_num(0).cpu().numpy() for name in series}
     return Footage(frames, sounds, seconds, grids, signals)
@@ -55,7 +56,7 @@ def footage(predictor: Predictor, clip: Clip, modalities: list[str]) -> Footage:
 def _options(spec: Mapping[str, Any]) -> Mapping[str, Any]:
     """With the defaults of extractors whose options are read here, which a spec may leave out."""
     given = {name: value for name, value in spec.items() if name not in PLACE}
-    return {**spec, **resolve(spec["extractor"], given)} if spec.get("extractor") in ("spectrogram", "frames") else spec
+    return {**spec, **resolve(spec["extractor"], given)} if spec.get("extractor") == "spectrogram" else spec
 
 
 def _file(predictor: Predictor, name: str, clip: Clip) -> Path | None:
@@ -75,10 +76,3 @@ def _frames(files: list[tuple[Path, Part]]) -> tuple[np.ndarray, float]:
         if isinstance(frames, Frames):
             return frames.pixels, len(frames.pixels) / RATE
     return np.empty((0, HEIGHT, HEIGHT, 3), dtype=np.uint8), 0.0
-
-
-def _grid(options: Mapping[str, Any]) -> tuple[int, int] | None:
-    if options.get("extractor") != "frames" or not options.get("patch"):
-        return None
-    height, width = options["size"]
-    return height // options["patch"], width // options["patch"]

@@ -19,7 +19,7 @@ from sparsefuse.data.lengths import Lengths
 from sparsefuse.data.sample import Sample
 from sparsefuse.data.stats import Stats
 from sparsefuse.errors import unknown
-from sparsefuse.features import PART, PLACE, Timed, build, extractor, files_of, source_of
+from sparsefuse.features import PART, PLACE, Timed, build, extractor, files_of, resolve, source_of
 from sparsefuse.features._part import WHOLE, Part, part_of
 from sparsefuse.files.allowed import allowed
 from sparsefuse.files.references import FEATURES, FILES, MEDIA, TABLES, TEXTS, suffix
@@ -301,6 +301,15 @@ class Predictor:
         options = {key: value for key, value in spec.items() if key not in PLACE}
         maker = build(spec["extractor"], options) if spec["extractor"] else None
         return maker.times(path) if isinstance(maker, Timed) else None
+
+    def grid(self, name: str) -> tuple[int, int] | None:
+        """Rows and columns of the patches of a frame, if a modality has a token for each."""
+        spec = self.extract.get(name, {})
+        if spec.get("extractor") not in ("frames", "flow"):
+            return None
+        options = resolve(spec["extractor"], {key: value for key, value in spec.items() if key not in PLACE})
+        height, width = options["size"]
+        return (height // options["patch"], width // options["patch"]) if options["patch"] else None
 
     def _reads_tables(self, name: str) -> bool:
         """Whether the modality is extracted from what may be a table, such as sensor readings, not from films."""

@@ -5,6 +5,7 @@ extractor says. The context that an extractor adds to a token may therefore cros
 """
 
 import itertools
+import math
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -78,14 +79,17 @@ class Recording(NamedTuple):
     seconds: float
     times: np.ndarray | None = None
     """(N,) seconds of the tokens; None = evenly spaced"""
+    patches: int = 1
+    """tokens of each frame, which stay together: a window begins with the first one of a frame"""
 
     def cut(self, start: float, end: float) -> Tensor | None:
         """The tokens between two times; None where there are none."""
         if self.times is not None:
             first, last = np.searchsorted(self.times, (start - 1e-9, end - 1e-9))
             return self.x[first:last] if first < last else None
-        first, last = (round(len(self.x) * time / self.seconds) for time in (start, end))
-        return self.x[first : max(last, first + 1)] if first < len(self.x) else None
+        frames = self.x.unflatten(0, (-1, self.patches))
+        first, last = (round(len(frames) * time / self.seconds) for time in (start, end))
+        return frames[first : max(last, first + 1)].flatten(0, 1) if first < len(frames) else None
 
 
 def timeline(predictor: Predictor, clip: Clip, *, window: float, hop: float) -> Timeline:
@@ -148,7 +152,8 @@ def _streams(predictor: Predictor, clip: Clip) -> tuple[dict[str, Recording], di
                 streams[name] = Recording(x, float(times[-1]) + step, times)
                 continue
             kind = source_of(predictor.extract[name]["extractor"])
-            streams[name] = Recording(x, seconds(file, "audio" if kind == "audio" else "video"))
+            length = seconds(file, "audio" if kind == "audio" else "video")
+            streams[name] = Recording(x, length, patches=math.prod(predictor.grid(name) or (1,)))
         except Unusable as error:
             missing[name] = str(error)
     if not streams:
