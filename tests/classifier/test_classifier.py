@@ -734,6 +734,23 @@ def numbers(count: int) -> pd.DataFrame:
     return pd.DataFrame(values, columns=["x", "y", "z"]).assign(label=label, person=np.arange(count) // 4)
 
 
+def test_arguments_that_change_after_fit_change_no_prediction(fitted: Classifier, tmp_path: Path) -> None:
+    test = clips(6, seed=3)
+    again = copy.deepcopy(fitted).set_params(modalities=["rgb"])
+    assert np.array_equal(again.predict_proba(test), fitted.predict_proba(test))
+
+
+def test_a_stream_of_sentences_may_be_given_words() -> None:
+    moods = ["lovely", "awful"]
+    data = {"rgb": clips(30)["rgb"], "said": [f"it was {moods[i % 2]} today {i}" for i in range(30)]}
+    clf = quick("concat").fit(data, [i % 2 for i in range(30)])
+    short = {"rgb": data["rgb"][:2], "said": moods}
+    alone = {"rgb": data["rgb"][:2], "said": [None, None]}
+    assert not np.array_equal(clf.predict_proba(short), clf.predict_proba(alone))
+    one = {"rgb": data["rgb"][0], "said": "lovely"}
+    np.testing.assert_allclose(clf.predict_proba(one), clf.predict_proba(short)[:1], atol=1e-5)
+
+
 def test_columns_of_numbers_are_found_by_name() -> None:
     """Whatever else the table holds: labels, who is in a clip."""
     table = numbers(40)

@@ -29,8 +29,6 @@ class Form(NamedTuple):
     """`feature_names_in_`"""
     labels: tuple[str, ...]
     """columns of labels"""
-    wanted: tuple[str, ...]
-    """the streams that `modalities` named"""
 
 
 def clips_of(given: Any, texts: Path, predictor: "Predictor", form: Form) -> "list[Clip]":
@@ -58,11 +56,12 @@ def clips_of(given: Any, texts: Path, predictor: "Predictor", form: Form) -> "li
     columns = columns_of(manifest_of(given, texts) if isinstance(given, str | Path) else given)
     names = list(form.names)
     known = [name for name in columns if name in predictor.columns]
-    if form.columns == (STREAM,) and names:
+    if of_numbers := form.columns == (STREAM,) and bool(names):
         known = _as_fitted(names, list(columns), ordered=hasattr(given, "columns"))
-    streams = streams_among(
-        {name: columns[name] for name in known} if known else columns, set(form.labels), form.wanted
-    )
+    read = {name: columns[name] for name in known} if known else columns
+    # texts of a stream may be of one word here; one called `x` may be a column of those that make the stream x
+    wanted = [] if of_numbers else [name for name in read if name in form.columns]
+    streams = streams_among(read, set(form.labels), wanted)
     _check_same(predictor, streams, list(columns))
     cells = {**streams.cells, **{name: write_texts(texts / name, text) for name, text in streams.texts.items()}}
     if predictor.extract:

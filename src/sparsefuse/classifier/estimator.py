@@ -306,8 +306,7 @@ class Classifier:
 
     @property
     def _form(self) -> Form:
-        names = tuple(getattr(self, "feature_names_in_", ()))
-        return Form(self._axes, self._columns, names, self._targets.names, tuple(self._given.get("modalities") or ()))
+        return Form(self._axes, self._columns, tuple(getattr(self, "feature_names_in_", ())), self._targets.names)
 
     @property
     def _labels(self) -> "Labels":
