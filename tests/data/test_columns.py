@@ -175,3 +175,23 @@ def test_records_may_have_numbers_for_names() -> None:
     found = columns_of([{0: A, 1: "x"}, {0: B, 1: "y"}])
     assert list(found) == ["0", "1"]
     assert [x.tolist() for x in found["0"]] == [A.tolist(), B.tolist()]
+
+
+@pytest.mark.parametrize(
+    ("column", "error", "message"),
+    [
+        (pd.array([1.5, None], dtype="Float64"), ValueError, "'age' of clip 1 is missing"),
+        ([1.5, float("nan")], ValueError, "'age' of clip 1 is missing"),
+        (pd.date_range("2020-01-01", periods=2), TypeError, "'age' of clip 0 is Timestamp"),
+        ([2, 1j], TypeError, "'age' of clip 0 is complex"),
+    ],
+)
+def test_a_cell_that_is_no_number_is_named(column, error: type[Exception], message: str) -> None:
+    """By its own column, not by the stream that all of them make."""
+    with pytest.raises(error, match=message):
+        streams_of(columns_of(pd.DataFrame({"height": [1.0, 2.0], "age": column})))
+
+
+def test_numbers_beside_words_are_told_what_to_leave_out() -> None:
+    with pytest.raises(ValueError, match=r"numbers are clips if all columns are: leave out town$"):
+        streams_of({"height": [1.0, 2.0], "town": ["Ulm", "Bonn"], "age": [3, 4]})

@@ -105,3 +105,10 @@ def test_figures_of_a_manifest_are_the_numbers_that_they_mean() -> None:
     both = Targets({"label": []})
     both.learn(Labels.from_rows(["1", "01", "2"]))
     assert Targets({"label": [1, 2.0]}, both).texts["label"] == ["1", "2"], "neither figure is the only one for 1"
+
+
+@pytest.mark.parametrize("labels", [[b"a", b"b"], np.array([b"a", b"b"]), [["a"], [b"b"]]])
+def test_bytes_are_no_labels(labels) -> None:
+    """They would be read back as the text b'a'."""
+    with pytest.raises(ValueError, match=r"'label' of clip \d is bytes, b'[ab]'; give text"):
+        Targets(targets_of(labels))

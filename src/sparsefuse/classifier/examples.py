@@ -4,7 +4,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from sparsefuse.data.columns import ROW, Columns, Streams, columns_of, streams_of, write_manifest
+from sparsefuse.data.columns import ROW, Columns, Streams, absent, columns_of, streams_of, write_manifest
 from sparsefuse.data.given import column_of, digest_of, gathered, is_share, manifest_of
 from sparsefuse.data.manifest import GROUP, JOIN, group_column, label_columns
 from sparsefuse.data.targets import Targets
@@ -33,6 +33,9 @@ def of_memory(
     columns, labels = gathered(given, y, names, valid, [group] if group else [])
     if group is not None:
         columns["group"] = column_of(columns, group)
+        for row, cell in enumerate(columns["group"]):
+            if absent(cell):
+                raise ValueError(f"{group!r:.60} of clip {row} is missing; say its group, or leave the clip out")
     targets = Targets(labels)
     streams = streams_among(columns, {*labels, group}, wanted)
     marks = {name: columns[name] for name in ROW if name in columns} | targets.texts

@@ -82,6 +82,8 @@ def streams_of(columns: Mapping[str, list[Any]], wanted: Sequence[str] = ()) -> 
     columns = {name: cells for name, cells in columns.items() if name not in ROW and (not wanted or name in wanted)}
     kinds = {name: _kind(cells, name in wanted or len(columns) == 1) for name, cells in columns.items()}
     if kinds and set(kinds.values()) == {"numbers"}:
+        for name, cells in columns.items():
+            _check_numbers(name, cells)
         rows = [np.asarray(row)[None] for row in zip(*columns.values(), strict=True)]
         return Streams({STREAM: _arrays(STREAM, rows)}, {}, {}, tuple(columns))
     named: dict[str, list[str]] = {}
@@ -97,9 +99,11 @@ def streams_of(columns: Mapping[str, list[Any]], wanted: Sequence[str] = ()) -> 
         {name: [_text(name, row, cell) for row, cell in enumerate(columns[name])] for name in named.get("text", [])},
     )
     if not found.cells:
+        apart = [name for name in columns if kinds[name] != "numbers"]
+        alone = f"; numbers are clips if all columns are: leave out {', '.join(map(shown, apart))}"
         raise ValueError(
             f"no column holds clips; columns: {', '.join(map(shown, columns)) or 'none'}; expected arrays (N, F), "
-            "sentences, or paths of files, such as .npy or .mp4"
+            f"sentences, or paths of files, such as .npy or .mp4{alone if 'numbers' in named else ''}"
         )
     return found
 
@@ -254,6 +258,19 @@ def _kind(cells: Sequence[Any], any_text: bool) -> str:
     if 2 * sum(suffix(str(cell)) in FILES for cell in there) > len(there):
         return "file"
     return "text" if any_text or 2 * sum(len(str(cell).split()) > 1 for cell in there) > len(there) else "words"
+
+
+def _check_numbers(name: str, cells: Sequence[Any]) -> None:
+    """Raises ValueError or TypeError, naming column and row, for a cell that is no number, or none at all."""
+    for row, cell in enumerate(cells):
+        if absent(cell):
+            raise ValueError(f"{name!r:.60} of clip {row} is missing (NaN or None); fill it in, or leave the clip out")
+        try:
+            float(cell)
+        except (TypeError, ValueError) as error:
+            raise TypeError(
+                f"{name!r:.60} of clip {row} is {type(cell).__name__}; argument must be numbers; leave the column out"
+            ) from error
 
 
 def _arrays(name: str, cells: Sequence[Any]) -> list[np.ndarray | None]:

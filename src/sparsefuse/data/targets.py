@@ -112,6 +112,10 @@ class Targets:
             if absent(value) or written.lower() in BLANK:
                 what = f"is {written!r:.20}, which means no label" if not absent(value) else "is missing (NaN or None)"
                 raise ValueError(f"{name!r:.60} of clip {row} {what}; leave the clip out, or give it a label")
+            if isinstance(value, bytes):  # as HDF5 files give texts; written, they would be b'...'
+                raise ValueError(
+                    f"{name!r:.60} of clip {row} is bytes, {bytes(value)!r:.40}; give text: label.decode()"
+                )
             if (known := self.values[name].setdefault(written, value)) != value:
                 raise ValueError(f"{name!r:.60} has two labels that are written {written!r:.60}: {known!r}, {value!r}")
         return "|".join(texts)
