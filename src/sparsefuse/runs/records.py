@@ -248,22 +248,33 @@ class Cost:
     gmacs: float
     """multiply-adds / 1e9, from features to logits"""
     layers_gmacs: float
-    """of the layers alone"""
+    """of the layers alone, without the embedding of features and the head; multiply-adds / 1e9"""
     paper_gmacs: float
-    """of the layers, by SFT's appendix A.2"""
+    """of the layers as SFT's appendix A.2 counts them, to compare with its tables; multiply-adds / 1e9"""
     parameters: int
+    """weights and biases, a number"""
     lengths: Mapping[str, int]
     """modality -> tokens of the clip"""
     memory_mb: float | None = None
+    """peak activation memory of a training step per clip, in 1e6 bytes"""
     latency_ms: float | None = None
+    """median time of a forward pass of one clip, in ms"""
     latency_spread_ms: float | None = None
+    """half the distance between the 10th and 90th percentile of these times, in ms"""
     batch_ms: float | None = None
+    """median time of a forward pass per clip, in batches of `batch`, in ms"""
     train_ms: float | None = None
+    """median time of a training step, forward and backward, per clip, in batches of `batch`, in ms"""
     floor_ms: float | None = None
+    """what no implementation can go below on this machine for one clip: by its arithmetic or its memory, in ms"""
     batch_floor_ms: float | None = None
+    """the same per clip, in batches of `batch`, in ms"""
     batch: int | None = None
+    """clips in a batch"""
     fastest_ms: float | None = None
+    """the fastest forward pass of one clip, in ms"""
     load: float | None = None
+    """cores that other programs kept busy meanwhile; None where the system does not say"""
     doubt: str = ""
     """why times cannot be trusted"""
     features_gmacs: Mapping[str, float] = field(default_factory=dict)
