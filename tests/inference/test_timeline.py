@@ -1,6 +1,7 @@
 """Recordings cut into windows: what is where, and for how long."""
 
 import wave
+from fractions import Fraction
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -11,9 +12,9 @@ from sparsefuse.files.skipped import Unusable
 from sparsefuse.inference.predictor import Prediction, Predictor
 from sparsefuse.inference.timeline import spans, timeline
 from sparsefuse.media import write_clip
-from sparsefuse.media.seconds import seconds
+from sparsefuse.media.seconds import stamps
 
-pytest.importorskip("av")
+av = pytest.importorskip("av")
 RATE = 8000
 
 
@@ -80,13 +81,13 @@ def test_windows_cover_all_and_the_last_ends_with_the_recording(whole, window, h
     assert [tuple(map(pytest.approx, span)) for span in expected] == list(spans(whole, window, hop))
 
 
-def test_lengths_come_from_the_header(recording: Path, tmp_path: Path) -> None:
-    assert seconds(recording, "audio") == pytest.approx(10)
+def test_lengths_come_from_packets(recording: Path, tmp_path: Path) -> None:
+    assert stamps(recording, "audio").end == pytest.approx(10)
     with pytest.raises(Unusable, match="has no video"):
-        seconds(recording, "video")
+        stamps(recording, "video")
     (tmp_path / "b.wav").write_bytes(b"none")
     with pytest.raises(Unusable, match="cannot be opened"):
-        seconds(tmp_path / "b.wav", "audio")
+        stamps(tmp_path / "b.wav", "audio")
 
 
 def test_a_recording_that_cannot_be_read_is_one_error(tmp_path: Path) -> None:
@@ -108,6 +109,57 @@ def test_the_last_window_is_as_long_as_the_others(recording: Path) -> None:
     predictor = Loudness()
     timeline(predictor, recording, window=3, hop=2)  # 0, 2, 4, 6, and 7 in place of 8
     assert predictor.lengths == [300] * 5
+
+
+def test_sound_that_begins_late_is_told_when_it_is_heard(tmp_path: Path) -> None:
+    """Five seconds of picture; from 1 s on four of sound, of which the last two are noise: it is loud from 3 s on."""
+    sound = np.zeros(4 * RATE, np.float32)
+    sound[2 * RATE :] = np.random.default_rng(0).uniform(-1, 1, 2 * RATE)
+    write_clip(tmp_path / "a.mp4", np.zeros((50, 16, 16, 3), np.uint8), fps=10, sound=sound, sound_rate=RATE)
+    with av.open(str(tmp_path / "a.mp4")) as old, av.open(str(tmp_path / "b.mov"), "w") as new:
+        streams = {stream.index: new.add_stream_from_template(stream) for stream in old.streams}
+        for packet in old.demux():
+            if packet.pts is None or packet.dts is None:
+                continue
+            if packet.stream.type == "audio":
+                later = round(1 / packet.time_base)
+                packet.pts, packet.dts = packet.pts + later, packet.dts + later
+            packet.stream = streams[packet.stream.index]
+            new.mux(packet)
+    found = timeline(Loudness(), tmp_path / "b.mov", window=1, hop=1)
+    assert found.seconds == pytest.approx(5, abs=0.15)
+    assert [moment.prediction.label for moment in found.moments][:5] == ["quiet"] * 3 + ["loud"] * 2
+
+
+class Brightness(Predictor):
+    """Of all frames of a film; notes how many a window has, and the mean."""
+
+    def __init__(self) -> None:
+        self.model = SimpleNamespace(modalities=("rgb",), features={"rgb": 256})  # type: ignore
+        self.extract = {"rgb": {"extractor": "frames", "source": "video", "size": [16, 16]}}
+        self.windows: list[tuple[int, float]] = []
+
+    def predict_one(self, clip) -> Prediction:
+        self.windows.append((len(clip["rgb"]), round(float(clip["rgb"].mean()))))
+        return Prediction("a", {"a": 1.0}, {})
+
+
+def test_frames_of_no_steady_rate_are_cut_by_their_times(tmp_path: Path) -> None:
+    """Ten dark frames in the first second, two white ones in the third."""
+    with av.open(str(tmp_path / "a.mkv"), "w") as container:
+        picture = container.add_stream("mpeg4", rate=10)
+        picture.width, picture.height, picture.pix_fmt = 16, 16, "yuv420p"
+        for at in [*range(10), 20, 25]:
+            frame = av.VideoFrame.from_ndarray(np.full((16, 16, 3), 255 * (at >= 20), np.uint8), format="rgb24")
+            frame.pts, frame.time_base = at, Fraction(1, 10)
+            container.mux(picture.encode(frame))
+        container.mux(picture.encode(None))
+    predictor = Brightness()
+    found = timeline(predictor, tmp_path / "a.mkv", window=1, hop=1)
+    assert predictor.windows[0] == (10, 0)
+    assert predictor.windows[-1][1] == 1
+    assert [round(moment.start, 1) for moment in found.moments] == [0.0, 1.6]
+    assert found.missing == {"rgb": "nothing in 1 window, the first from 1 s on"}
 
 
 class Corner(Predictor):

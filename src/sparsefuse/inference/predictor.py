@@ -19,11 +19,12 @@ from sparsefuse.data.lengths import Lengths
 from sparsefuse.data.sample import Sample
 from sparsefuse.data.stats import Stats
 from sparsefuse.errors import unknown
-from sparsefuse.features import PART, PLACE, Timed, build, extractor, files_of, resolve, source_of
+from sparsefuse.features import PART, PLACE, Extractor, Timed, build, extractor, files_of, resolve, source_of
 from sparsefuse.features._part import WHOLE, Part, part_of
 from sparsefuse.files.allowed import allowed
 from sparsefuse.files.references import FEATURES, FILES, MEDIA, TABLES, TEXTS, suffix
 from sparsefuse.files.skipped import Unusable, one_file
+from sparsefuse.media import Request
 from sparsefuse.media.fetch import check_allowed
 from sparsefuse.model import FusionModel
 from sparsefuse.parallel.devices import device_of
@@ -297,10 +298,18 @@ class Predictor:
 
     def times(self, name: str, path: Path) -> np.ndarray | None:
         """Seconds (N,) of a modality's tokens, if its extractor says them. Raises Unusable."""
-        spec = self.extract.get(name, {"extractor": ""})
-        options = {key: value for key, value in spec.items() if key not in PLACE}
-        maker = build(spec["extractor"], options) if spec["extractor"] else None
+        maker = self._maker(name)
         return maker.times(path) if isinstance(maker, Timed) else None
+
+    def request(self, name: str) -> Request | None:
+        """What a modality's extractor reads of a media file."""
+        maker = self._maker(name)
+        return maker.request() if maker else None
+
+    def _maker(self, name: str) -> Extractor | None:
+        spec = self.extract.get(name, {})
+        options = {key: value for key, value in spec.items() if key not in PLACE}
+        return build(spec["extractor"], options) if spec else None
 
     def grid(self, name: str) -> tuple[int, int] | None:
         """Rows and columns of the patches of a frame, if a modality has a token for each."""

@@ -7,6 +7,7 @@ extractor says. The context that an extractor adds to a token may therefore cros
 import itertools
 import math
 from collections.abc import Iterator
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -16,7 +17,8 @@ from sparsefuse.features import source_of
 from sparsefuse.features._part import WHOLE
 from sparsefuse.files.skipped import Unusable
 from sparsefuse.inference.predictor import Clip, Prediction, Predictor, rounded
-from sparsefuse.media.seconds import seconds
+from sparsefuse.media import FramesRequest, SoundRequest
+from sparsefuse.media.seconds import stamps
 from sparsefuse.shown import counted
 
 
@@ -151,11 +153,23 @@ def _streams(predictor: Predictor, clip: Clip) -> tuple[dict[str, Recording], di
                 step = float(np.median(np.diff(times))) if len(times) > 1 else 1.0
                 streams[name] = Recording(x, float(times[-1]) + step, times)
                 continue
-            kind = source_of(predictor.extract[name]["extractor"])
-            length = seconds(file, "audio" if kind == "audio" else "video")
-            streams[name] = Recording(x, length, patches=math.prod(predictor.grid(name) or (1,)))
+            streams[name] = _of_media(predictor, name, file, x)
         except Unusable as error:
             missing[name] = str(error)
     if not streams:
         raise Unusable("; ".join(f"{name}: {why}" for name, why in missing.items()))
     return streams, missing
+
+
+def _of_media(predictor: Predictor, name: str, file: Path, x: Tensor) -> Recording:
+    """The recording of features of a film or of sound."""
+    request = predictor.request(name)
+    if isinstance(request, SoundRequest):
+        return Recording(x, stamps(file, "audio", request.audio).end)
+    source = source_of(predictor.extract[name]["extractor"])
+    times, end = stamps(file, "audio" if source == "audio" else "video")
+    patches = math.prod(predictor.grid(name) or (1,))
+    frames = len(x) // patches
+    if isinstance(request, FramesRequest) and request.rate is None and 0 <= len(times) - frames <= 1:
+        return Recording(x, end, times[-frames:].repeat(patches))  # of flow none is of the first frame
+    return Recording(x, end, patches=patches)

@@ -1,27 +1,46 @@
-"""How long a stream of a media file is, as its header says; nothing is decoded."""
+"""When the frames of a stream of a media file come, as its packets say; nothing is decoded."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
+
+import numpy as np
 
 from sparsefuse.files.skipped import Unusable
-from sparsefuse.media.open import find_stream, import_av
+from sparsefuse.media.open import Track, clip_begin, find_stream, import_av, packets
+from sparsefuse.media.request import Choice
 
 
-def seconds(path: str | Path, kind: Literal["video", "audio"]) -> float:
-    """The length of the default stream of that kind, or of the whole file if the stream's is not stated.
+class Stamps(NamedTuple):
+    """Seconds since the clip begins: where the first of its streams does, as in reading it."""
 
-    Raises Unusable if the file cannot be opened, has no such stream, or does not say how long it is.
+    times: np.ndarray
+    """(N,) of each packet, rising; of pictures one is a frame"""
+    end: float
+    """of the last one"""
+
+
+def stamps(path: str | Path, kind: Literal["video", "audio"], which: Choice = "default") -> Stamps:
+    """Of the default stream of that kind, or the one of the sound that `which` says. Reads all of the file: its header
+    has the length of a stream, if at all, without how late it begins.
+
+    Raises Unusable if the file cannot be opened, has no such stream, or does not say when its packets come.
     """
     av = import_av()
     try:
         with av.open(f"file:{path}", metadata_errors="ignore") as container:
-            stream = find_stream(container, kind)
+            stream = find_stream(container, kind, which)
             if stream is None:
                 raise Unusable(f"{path}: has no {kind}")
-            if stream.duration and stream.time_base:
-                return float(stream.duration * stream.time_base)
-            if container.duration:
-                return container.duration / 1e6
+            begin = clip_begin(container)
+            found = [
+                (float(packet.pts * packet.time_base), float((packet.duration or 0) * packet.time_base))
+                for _, packet in packets(container, [Track(stream, Path(path))])
+                if packet.pts is not None and packet.time_base is not None and not packet.is_discard
+            ]
     except av.error.FFmpegError as error:
         raise Unusable(f"{path}: cannot be opened ({error.strerror or type(error).__name__})") from error
-    raise Unusable(f"{path}: does not say how long it is, so it cannot be cut by seconds; write it as mp4, mkv or wav")
+    if not found:
+        raise Unusable(f"{path}: does not say when its {kind} is, so it cannot be cut by seconds; write it as mp4")
+    times = np.sort([time for time, _ in found])
+    first = times[0] if begin is None else float(begin)
+    return Stamps(times - first, max(time + length for time, length in found) - first)
