@@ -172,6 +172,18 @@ def test_a_budget_is_for_auto(walks: Path) -> None:
         sparsefuse.fit("walks", time_limit="1m")
 
 
+def test_a_chosen_run_with_another_seed_is_an_error_before_any_work(
+    walks: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sparsefuse.fit("walks", method="baseline", out="out")
+    monkeypatch.setattr(module, "_checked", stopped)
+    for method in ("baseline", "auto"):
+        with pytest.raises(ValueError, match=r"out was started with .*seed"):
+            sparsefuse.fit("walks", method=method, seed=1, out="out")
+        with pytest.raises(KeyboardInterrupt):  # what is the same goes on
+            sparsefuse.fit("walks", method=method, out="out")
+
+
 def test_features_may_be_said_and_few_clips_train_longer(walks: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
 

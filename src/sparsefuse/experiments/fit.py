@@ -108,8 +108,7 @@ def fit(
         recipe=recipe,
         seed=seed,
     )
-    if method not in ("auto", BASELINE):  # whose settings training chooses
-        check_continues(RunFolder(out), config)
+    _check_continues(RunFolder(out), config, chosen=method in ("auto", BASELINE))
     checked, longest = _checked(config, out, jobs)
     _say("check", checked)
     if longest > LONGEST:  # else exported models would pad whatever comes to it
@@ -138,6 +137,15 @@ def fit(
     if refit and result.splits.get("valid"):
         return train_again([RunFolder(out)], out.with_name(f"{out.name}{REFIT}"))
     return out
+
+
+def _check_continues(run: RunFolder, config: Config, *, chosen: bool) -> None:
+    """As `check_continues`; of a run whose method and training are `chosen` by itself, what the caller says alone."""
+    if chosen and run.started:
+        began = run.read(Config)
+        data = replace(began.data, label=config.data.label, group=config.data.group)
+        config = replace(began, data=data, features=config.features, seed=config.seed)
+    check_continues(run, config)
 
 
 def _say(stage: str, text: str) -> None:
