@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,9 +12,10 @@ import numpy as np
 import pytest
 
 import tiny
-from sparsefuse.inference.clips import show
+from sparsefuse.data.labels import Labels
+from sparsefuse.inference.clips import show, text_of
 from sparsefuse.inference.inputs import named_clips
-from sparsefuse.inference.predictor import load
+from sparsefuse.inference.predictor import Prediction, load
 from sparsefuse.training.train import train
 
 
@@ -55,8 +57,7 @@ def test_a_run_without_a_temperature_says_so(run: Path, tmp_path: Path, caplog, 
     assert show(moved, [manifest], top=2, as_json=False, trust_code=False) == 0
     assert "not calibrated" in caplog.text
     line = capsys.readouterr().out.splitlines()[-1]
-    assert line.split(":")[0] == "test3"
-    assert len(line.split()) == 2 + 2 * 2
+    assert re.fullmatch(r"test3: ([abc]) \d\.\d{3}, (?!\1)[abc] \d\.\d{3}", line), "the label once"
 
 
 def test_features_cannot_be_cut_by_seconds(run: Path, capsys) -> None:
@@ -87,8 +88,8 @@ def test_a_person_gets_a_table_with_what_the_lines_say(run: Path, capsys, monkey
     shown = capsys.readouterr().out
     rows = [[cell.strip() for cell in row.split("│")[1:-1]] for row in shown.splitlines()]
     clips = {row[0]: row[1:] for row in rows if len(row) == 3}
-    label, *shares = lines[0].removeprefix("whole: ").split("  ")
-    assert clips["whole"] == [label, ", ".join(shares)]
+    shares = lines[0].removeprefix("whole: ")
+    assert clips["whole"] == [shares.split()[0], shares]
     assert list(clips) == ["whole", "[b]half", "gone"]
     assert clips["gone"] == ["-", ""]
     assert shown.splitlines()[-2:] == ["[b]half: without rgb: not given", lines[-1]]
@@ -189,3 +190,10 @@ def test_a_file_that_cannot_be_read_says_what_could(run: Path, tmp_path: Path, c
     (tmp_path / "README.md").write_text("# Mine")
     assert show(run, [tmp_path / "README.md"], top=1, as_json=False, trust_code=False) == 1
     assert "; the run reads .csv, .h5, .h5py, " in capsys.readouterr().out
+
+
+def test_of_several_labels_the_answer_stands_before_the_shares() -> None:
+    labels = Labels("multilabel", ("rain", "wind"))
+    both = Prediction("rain|wind", {"rain": 0.9, "wind": 0.75}, {})
+    assert text_of("a", both, 3, labels) == "a: rain|wind (rain 0.900, wind 0.750)"
+    assert text_of("a", both._replace(label=""), 1, labels) == "a: none (rain 0.900)"

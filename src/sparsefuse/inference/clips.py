@@ -63,7 +63,7 @@ def show(
     unusable = 0
     for name, result in results:
         unusable += isinstance(result, Unusable)
-        text = _json(name, result) if as_json else _text(name, result, top, predictor.labels)
+        text = _json(name, result) if as_json else text_of(name, result, top, predictor.labels)
         print(text, flush=True)  # the reader of a pipe waits for it
     return unusable
 
@@ -88,7 +88,7 @@ def _results(
             yield name, Unusable(f"{error}{kinds_expected(clip, predictor)}")
 
 
-def _text(name: str, result: ClipResult, top: int, labels: Labels) -> str:
+def text_of(name: str, result: ClipResult, top: int, labels: Labels) -> str:
     """The answer as plain lines: of a prediction one, of a timeline one a segment."""
     if isinstance(result, Unusable):
         return f"{name}: cannot be read: {result}"
@@ -98,10 +98,12 @@ def _text(name: str, result: ClipResult, top: int, labels: Labels) -> str:
             share = "" if part.probability is None else f"  {part.probability:.3f}"
             lines.append(f"  {part.start:8.2f} - {part.end:8.2f} s  {part.label or 'none'}{share}")
     else:
-        shares = (
-            f"  {label} {share:.3f}" for head in _likeliest(result, top, labels).values() for label, share in head
-        )
-        lines = [f"{name}: {result.label or 'none'}{''.join(shares)}"]
+        likeliest = [pair for head in _likeliest(result, top, labels).values() for pair in head]
+        shares = ", ".join(f"{label} {share:.3f}" for label, share in likeliest)
+        if labels.task == "class":  # the answer itself stands first
+            lines = [f"{name}: {shares}"]
+        else:
+            lines = [f"{name}: {result.label or 'none'}{shares and f' ({shares})'}"]
     return "\n".join(lines + [f"  {note}" for note in _notes(result)])
 
 
