@@ -50,7 +50,7 @@ class EpochProgress:
         """After each epoch, with its line of metrics.jsonl."""
         scores = {k.removeprefix("valid_"): v for k, v in line.scores.items() if k.startswith("valid_")}
         text = f"train loss {line.train_loss:.3f}"
-        text += "".join(f"  {name} {value:.3f}" for name, value in list(scores.items())[:2])
+        text += "".join(f"  valid {name} {value:.3f}" for name, value in list(scores.items())[:2])
         self.progress.update(self.task, completed=line.epoch, description=text)
         if self.live or not self.shown or (line.epoch % self.every and line.epoch not in (1, self.epochs)):
             return
