@@ -142,7 +142,7 @@ RULES = {
     "extreme": Rule(
         "warning",
         "No value is 50 scaled MADs off the median of all clips and 10 times as far as clips usually reach.",
-        "look at the recording; correct the value, or leave its cell empty",
+        "open the file and compare it with its source; correct the value, or leave its cell empty",
         "{n} value[s] [lies/lie] far beyond all others",
     ),
     "sentinel": Rule(
@@ -154,7 +154,7 @@ RULES = {
     "saturated": Rule(
         "warning",
         "A feature does not stay at its lowest or highest value, as beyond the limits of a device.",
-        "look at the recordings; measure with a wider range",
+        "record again with a wider range, or leave the feature out (`data.modalities`, `columns` of a sensor file)",
         "{n} feature[s] stay[s/] at [its/their] lowest or highest value",
     ),
     "time": Rule(
@@ -209,13 +209,14 @@ RULES = {
     "holes": Rule(
         "warning",
         "The time stamps of a sound have no holes of half a packet or more.",
-        "nothing is shifted: `extract` puts silence there; look at the recording",
+        "nothing, if the sound was really cut: `extract` puts silence there; else write the file again from its source",
         "The sound of {n} file[s] has holes",
     ),
     "silent": Rule(
         "warning",
         "The mean of the channels is louder than -60 dB below full scale somewhere.",
-        "look at the recording; if its channels cancel, set `channels: left` (or right, max) in `features`",
+        "play it: if it is silent, remove the row or its sound; if not, its channels cancel: set `channels: left` (or "
+        "right, max) in `features`",
         "{n} file[s] [is/are] silent",
     ),
     "cancel": Rule(
@@ -227,14 +228,19 @@ RULES = {
     "black": Rule(
         "warning",
         "A picture has a pixel brighter than 16 of 255.",
-        "look at the recording",
+        "open it: if it is black, remove its row, or copy the file again from its source",
         "{n} picture[s] or film[s] [is/are] black",
     ),
-    "frozen": Rule("warning", "Something moves in a film.", "look at the recording", "Nothing moves in {n} film[s]"),
+    "frozen": Rule(
+        "warning",
+        "Something moves in a film.",
+        "play it: if its picture stands still, remove its row, or copy the file again from its source",
+        "Nothing moves in {n} film[s]",
+    ),
     "flat": Rule(
         "warning",
         "The pixels of a picture differ, and depth was measured somewhere.",
-        "look at the recording; empty the cell if it shows nothing",
+        "open it: if it shows nothing, empty its cell in the manifest",
         "{n} picture[s] [is/are] of one value, or depth without a measurement",
     ),
     "unit": Rule(
