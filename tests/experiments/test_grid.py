@@ -360,6 +360,7 @@ def test_cells_are_silent_but_for_failures_and_one_copy_of_each_warning(
     (drawn, left_out) = (record.message for record in caplog.records if record.levelname == "WARNING")
     assert "the manifest has no valid split" in drawn
     assert "left out" in left_out
+    assert caplog.messages.index(f"training 3 runs, {jobs} at a time: mine, late, concat") == 0
     assert sum("is finished" in record.message for record in caplog.records) == 2
     assert not any("epoch 1" in record.message for record in caplog.records)
     assert "latency_ms" in result_of(tmp_path / "runs" / "late-seed0")["cost"]

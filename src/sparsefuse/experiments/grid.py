@@ -25,6 +25,7 @@ from sparsefuse.parallel.workers import each
 from sparsefuse.report.page import write_tables
 from sparsefuse.report.table import Table
 from sparsefuse.runs.folder import RunFolder
+from sparsefuse.shown import counted
 from sparsefuse.training.followers import OnEpoch
 
 log = logging.getLogger(__name__)
@@ -190,6 +191,9 @@ def run(cells: Sequence[Cell], *, jobs: int = 0, engine: Engine = "local") -> li
     open_cells = [cell for cell in cells if not cell.ended]
     if len(open_cells) < len(cells):
         log.info("%d of %d runs are finished already", len(cells) - len(open_cells), len(cells))
+    if open_cells:  # at once: the first of them may take long
+        names = ", ".join(dict.fromkeys(cell.name for cell in open_cells))
+        log.info("training %s, %d at a time: %s", counted(len(open_cells), "run"), min(jobs, len(open_cells)), names)
     failed, shown = [], set[str]()
     progress = GridProgress({cell.folder: cell.config.train.epochs for cell in cells})
     with progress, closing(_engine(engine)(run_cell, open_cells, jobs, waiting=progress.update)) as ended:
