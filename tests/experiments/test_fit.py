@@ -40,6 +40,19 @@ def walks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "walks"
 
 
+def test_it_says_which_epoch_was_kept_and_names_files_as_the_user_does(
+    walks: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (walks / "run" / "8.csv").write_text("timestamp,x,y\n0,1,nan\n")
+    with caplog.at_level("INFO"):
+        out = sparsefuse.fit("walks", epochs=2, out="runs/w", jobs=1)
+    best = RunFolder(out).read(Result).best_epoch
+    assert best
+    assert f"kept: epoch {best} of 2, the lowest validation loss" in caplog.messages
+    (said,) = (message for message in caplog.messages if message.startswith("error: unreadable"))
+    assert said.startswith("error: unreadable: sample run/8: walks/run/8.csv: "), said
+
+
 @pytest.mark.slow
 def test_a_folder_of_sensor_files_becomes_a_model_and_commands_that_work(
     walks: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -242,7 +255,7 @@ def test_a_source_without_use_is_an_error_before_any_work(tmp_path: Path) -> Non
     with pytest.raises(ValueError, match=r"no label column: unknown column 'lable'; did you mean 'label'.*in --label"):
         sparsefuse.fit(manifest, label="lable", out=tmp_path / "out")
     (tmp_path / "films").mkdir()
-    with pytest.raises(FileNotFoundError, match=r"flims not found; did you mean .*films\?"):
+    with pytest.raises(FileNotFoundError, match=r"no folder or manifest .*flims; did you mean .*films\?$"):
         sparsefuse.fit(tmp_path / "flims", out=tmp_path / "out")
     with pytest.raises(ValueError, match="unknown method 'stf'; did you mean 'sft'"):
         sparsefuse.fit(manifest, method="stf", out=tmp_path / "out")

@@ -1,6 +1,7 @@
 """One call from files to a model: a folder per class, or a manifest, in; a run folder with its report out."""
 
 import logging
+import os
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -27,8 +28,9 @@ from sparsefuse.report import check_page
 from sparsefuse.report.page import write_report
 from sparsefuse.runs.folder import RunFolder
 from sparsefuse.runs.records import Result
-from sparsefuse.runs.summary import MAIN_METRIC, METRICS
+from sparsefuse.runs.summary import MAIN_METRIC, METRICS, metric
 from sparsefuse.shown import counted
+from sparsefuse.training.best import score_of
 from sparsefuse.training.extend import check_continues
 from sparsefuse.training.train import train
 
@@ -80,7 +82,7 @@ def fit(
     if method not in (known := ["auto", BASELINE, *methods()]) and not method.endswith(".py"):
         raise ValueError(unknown("method", method, known))
     if not source.exists():
-        raise FileNotFoundError(f"{source} not found{near_file(source)}; expected a folder per class, or a manifest")
+        raise FileNotFoundError(f"there is no folder or manifest {source}{near_file(source)}")
     clock = Clock.begin(out / "clock.json", time_limit)
     manifest = prepare("folders", source, out / "clips") if source.is_dir() else source
     table = read_table(manifest)
@@ -109,7 +111,7 @@ def fit(
         seed=seed,
     )
     _check_continues(RunFolder(out), config, chosen=method in ("auto", BASELINE))
-    checked, longest = _checked(config, out, jobs)
+    checked, longest = _checked(config, out, jobs, source)
     _say("check", checked)
     if longest > LONGEST:  # else exported models would pad whatever comes to it
         log.warning("the longest stream has about %d tokens; the first %d of each are used", longest, LONGEST)
@@ -133,6 +135,8 @@ def fit(
     _say("train", f"{name or config.method}, {counted(config.train.epochs, 'epoch')} -> {out}")
     train(config, out, resume=True, name=name)
     result = RunFolder(out).read(Result)
+    if result.best_epoch:  # a baseline has no epochs
+        _say("kept", f"epoch {result.best_epoch} of {result.epochs}, {_best_of(config, result)}")
     _say("report", f"{_scores(result)} -> {write_report(out)}")
     if refit and result.splits.get("valid"):
         return train_again([RunFolder(out)], out.with_name(f"{out.name}{REFIT}"))
@@ -156,10 +160,26 @@ def _maker(spec: Mapping[str, Any]) -> str:
     return f"{spec['extractor']} {spec['model']}" if spec.get("model") else spec["extractor"]
 
 
-def _checked(config: Config, out: Path, jobs: int) -> tuple[str, float]:
+def _best_of(config: Config, result: Result) -> str:
+    """Why that epoch was kept."""
+    if config.train.best == "last":
+        return "the last"
+    if not result.valid:
+        return "the lowest training loss"
+    best = score_of(config.train.best)
+    title = "loss" if best == "loss" else metric(best).title
+    lowest = best == "loss" or not metric(best).higher_is_better
+    return f"the {'lowest' if lowest else 'highest'} validation {title}"
+
+
+def _checked(config: Config, out: Path, jobs: int, source: Path) -> tuple[str, float]:
     """What `check` found, in a line, and the tokens of the longest stream. Raises ValueError if nothing can be trained
     on."""
     report = check(config, jobs=jobs)
+    if source.is_dir():  # the manifest lies elsewhere, and its paths with it: name files as the user does
+        inside = f"{Path(os.path.relpath(source.resolve(), Path(config.data.manifest).parent.resolve())).as_posix()}/"
+        problems = [p._replace(message=p.message.replace(inside, f"{source}/")) for p in report.problems]
+        report = replace(report, problems=problems)
     for kind, problems in report.by_kind().items():
         if kind in ("manifest", "id", "unusable"):
             raise ValueError(problems[0].message)
