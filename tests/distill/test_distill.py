@@ -11,6 +11,7 @@ from sparsefuse.budget.search import budget
 from sparsefuse.cli.app import WITH_CONFIG
 from sparsefuse.cli.argv import spelled_out
 from sparsefuse.config import Config
+from sparsefuse.distill.settings import student_config
 from sparsefuse.distill.student import distill, within
 from sparsefuse.report.page import write_report
 from sparsefuse.runs.folder import RunFolder
@@ -43,6 +44,18 @@ def test_a_student_is_within_the_budget(folder: Path, tmp_path: Path) -> None:
     assert RunFolder(small).read(Result).name == "sft distilled"
     again = distill([folder / "concat"], tmp_path / "small", gmacs=cost(whole) / 2, resume=True, measured=False)
     assert again == small
+
+
+def test_the_student_of_a_baseline_is_trained(folder: Path, tmp_path: Path) -> None:
+    """The baseline's own configuration has one epoch, as nothing of it is trained."""
+    config = RunFolder(folder / "concat").read(Config)
+    taught = train(config, tmp_path / "run", method="baseline", recipe="small", measured=False, shown=False)
+    usual = Config.load(recipe="small").train
+    student = student_config(taught)
+    assert (student.method, student.recipe) == ("sft", "small")
+    assert student.train.epochs == usual.epochs > 1
+    assert student.train.warmup_epochs == usual.warmup_epochs
+    assert (student.train.batch_size, student.train.lr) == (config.train.batch_size, 0.01)
 
 
 def test_options_within_the_budget_stay(folder: Path) -> None:

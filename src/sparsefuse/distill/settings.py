@@ -4,14 +4,20 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from sparsefuse.baseline import UNTRAINED
 from sparsefuse.config import Config, Distill, differing
 from sparsefuse.files.typed import plain
+from sparsefuse.methods import BASELINE
 from sparsefuse.runs.folder import RunFolder
 
 
 def student_config(teacher: str | Path) -> Config:
-    """The teacher's data, training and options, with the method sft. Raises FileNotFoundError for what is no run."""
+    """The teacher's data, training and options, with the method sft; of a baseline, which is not trained, the training
+    of its recipe. Raises FileNotFoundError for what is no run."""
     config = RunFolder(Path(teacher)).read(Config)
+    if config.method == BASELINE:
+        usual = Config.load(recipe=config.recipe).train
+        config = replace(config, train=replace(config.train, **{name: getattr(usual, name) for name in UNTRAINED}))
     return replace(config, method=Config().method, distill=Distill())
 
 
