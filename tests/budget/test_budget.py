@@ -274,6 +274,27 @@ def test_what_no_search_could_follow_is_an_error_before_anything_is_trained(
     assert not list(tmp_path.rglob("metrics.jsonl"))
 
 
+@pytest.mark.parametrize(
+    ("seed", "test_groups", "seeds", "told"),
+    [(0, [], (1, 2, 3), ""), (1, [], (1, 2, 3), "seed 1 "), (5, ["a"], (0, 1), "seed 0 "), (5, [], (0, 1), "")],
+)
+def test_a_seed_that_the_trials_had_is_told(
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    seed: int,
+    test_groups: list[str],
+    seeds: tuple[int, ...],
+    told: str,
+) -> None:
+    """Where test groups are fixed, seed 0 validates on the trials' own clips."""
+    split = Split(by="group", test_groups=test_groups)
+    config = tiny.with_data(tiny.config(tmp_path / "none.csv"), split=split)
+    with pytest.raises(FileNotFoundError):
+        budget(config, gmacs=1.0, seeds=seeds, seed=seed, out=tmp_path / "out")
+    assert ("of the finalists" in caplog.text) == bool(told)
+    assert told in caplog.text
+
+
 def with_split(config: Config, **split) -> Config:
     return tiny.with_data(config, split=Split(**split))
 

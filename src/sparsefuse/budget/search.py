@@ -9,6 +9,7 @@ Below `out`: search.json (its settings), candidates.jsonl (all candidates and th
 """
 
 import dataclasses
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -46,6 +47,8 @@ from sparsefuse.report.table import Table
 from sparsefuse.runs.folder import check_same_clips, check_same_settings
 from sparsefuse.runs.summary import METRICS
 from sparsefuse.training.options import options_of
+
+log = logging.getLogger(__name__)
 
 ROUND = 4
 """trials per round, unless there are more jobs"""
@@ -180,6 +183,12 @@ def _check(
             raise ValueError(f"{name} is {number}; expected 1 or more")
     for method in methods:
         check_config(dataclasses.replace(config, method=method))
+    own = [config.seed] if not config.data.split.test_groups else [config.seed, 0]  # see `finals._other_clips`
+    if again := [seed for seed in seeds if seed in own]:
+        text = (
+            "seed %d of the finalists gives the first weights or the clips of the trials, whose best score is too high"
+        )
+        log.warning(f"{text}; give other --seeds", again[0])
 
 
 def _begin(out: Path, settings: Mapping[str, object], clips: Samples, together: int) -> int:
