@@ -4,6 +4,7 @@ import json
 from functools import partial
 from html import unescape
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,10 +16,11 @@ from sparsefuse.data.labels import Labels
 from sparsefuse.data.lengths import Lengths
 from sparsefuse.explain import explain
 from sparsefuse.explain.explanation import Explanation
-from sparsefuse.explain.footage import Footage, footage
+from sparsefuse.explain.footage import Footage, footage, placed
+from sparsefuse.explain.occlusion import Occlusion
 from sparsefuse.explain.page import ExplainedClip, explain_clip, page_name, write_page
 from sparsefuse.explain.pictures import draw
-from sparsefuse.inference.predictor import Predictor, load
+from sparsefuse.inference.predictor import Prediction, Predictor, load
 from sparsefuse.media import write_clip
 from sparsefuse.methods import build
 from sparsefuse.report import charts
@@ -135,6 +137,42 @@ def test_tokens_cut_to_a_longest_length_cover_a_part(predictor: Predictor, clip:
     covered = explain(predictor, clip).covered
     assert covered["rgb"] == pytest.approx(30 / (10 * 6))
     assert covered["sound"] == pytest.approx(30 / 100, rel=0.1)
+
+
+class Seen(Predictor):
+    """Of a film and a sensor's readings; there is no model."""
+
+    def __init__(self) -> None:
+        model = SimpleNamespace(modalities=("rgb", "wrist"), features={"rgb": 256, "wrist": 1})
+        extract = {
+            "rgb": {"extractor": "frames", "source": "video", "rate": 10, "size": [16, 16]},
+            "wrist": {"extractor": "series", "source": "wrist", "time": "t"},
+        }
+        super().__init__(model, Labels("class", ("a", "b")), None, extract, Lengths())  # type: ignore
+
+
+def test_streams_of_other_lengths_are_placed_by_their_seconds(tmp_path: Path) -> None:
+    """A film of 4 s beside readings of 10 s: the film ends at 4 s, and its windows are within."""
+    write_clip(tmp_path / "a.mp4", np.zeros((40, 16, 16, 3), np.uint8), fps=10)
+    (tmp_path / "w.csv").write_text("t,x\n" + "".join(f"{i / 10},{i}\n" for i in range(100)))
+    clip = {"rgb": tmp_path / "a.mp4", "wrist": tmp_path / "w.csv"}
+    seen = footage(Seen(), clip, ["rgb", "wrist"])
+    assert (seen.seconds, seen.picture) == (pytest.approx(10), pytest.approx(4))
+    assert seen.lengths == {"rgb": pytest.approx(4), "wrist": pytest.approx(10)}
+    windows = {"rgb": torch.tensor([0.9, 0.9, 0.9, 0.3]), "wrist": torch.tensor([0.9] * 4)}
+    effects = Occlusion(0.9, {"rgb": 0.2, "wrist": 0.9}, windows, {"rgb": 0.01, "wrist": 0.01})
+    shares = {name: torch.full((n,), 0.5 / n) for name, n in {"rgb": 40, "wrist": 100}.items()}
+    found = Explanation(Prediction("a", {"a": 0.9, "b": 0.1}, {}), shares, {}, 0.0, "a", effects, {}, {}, (),
+                        {"rgb": 1.0, "wrist": 1.0})  # fmt: skip
+    found = placed(found, seen)
+    assert "most of all from 3 to 4 s" in found.sentence(seen.seconds)
+    drawn = panels(found, seen)
+    assert drawn["rgb: rollout, 1 = an even share"].patches[0].get_data().edges[-1] == pytest.approx(4)
+    strip = drawn["frames"].images
+    assert strip[-1].get_extent()[1] == pytest.approx(4, abs=0.02)
+    assert drawn["wrist: signal, each channel on its own scale"].lines[0].get_xdata()[-1] == pytest.approx(9.95)
+    part = footage(Seen(), {**clip, "start": 1, "end": 6}, ["rgb", "wrist"])
+    assert part.lengths == {"rgb": pytest.approx(3), "wrist": pytest.approx(5)}
 
 
 def test_footage_of_features_is_empty(run: Path) -> None:

@@ -11,7 +11,7 @@ from sparsefuse.config import Config
 from sparsefuse.data.manifest import JOIN
 from sparsefuse.errors import near_file
 from sparsefuse.explain.explanation import Explanation, explain
-from sparsefuse.explain.footage import Footage, footage
+from sparsefuse.explain.footage import Footage, footage, placed
 from sparsefuse.explain.pictures import draw
 from sparsefuse.files.allowed import check_named
 from sparsefuse.files.references import split_ref
@@ -64,11 +64,12 @@ def explain_clip(
             raise ValueError(f"{clip} is a table, not a media file; name one of its clips: --manifest {clip} --id ID")
         name, chosen = clip.name, clip
     explanation = explain(predictor, chosen)
+    seen = footage(predictor, chosen, list(explanation.rollout))
     return ExplainedClip(
         name,
         RunFolder(run).read(ModelFacts).name,
-        explanation,
-        footage(predictor, chosen, list(explanation.rollout)),
+        placed(explanation, seen),
+        seen,
         "" if manifest is None else _truth(manifest, name, RunFolder(run).read(Config).data.label),
     )
 

@@ -26,6 +26,11 @@ class _Time(NamedTuple):
     end: float
     """seconds, or 100 per cent"""
     covered: Mapping[str, float]
+    lengths: Mapping[str, float]
+
+    def whole(self, name: str) -> float:
+        """Where a modality ends, its tokens or not."""
+        return self.lengths.get(name, self.end)
 
     def edges(self, name: str, count: int) -> np.ndarray:
         """Where each of a modality's `count` equal parts begins, and the last ends."""
@@ -44,7 +49,7 @@ def draw(explanation: Explanation, footage: Footage, look: Look) -> Any:
     """The figure, one panel below the other."""
     from matplotlib.figure import Figure
 
-    time = _Time(footage.seconds or 100, explanation.covered)
+    time = _Time(footage.seconds or 100, explanation.covered, footage.lengths)
     panels = _panels(explanation, footage, time, look)
     heights = [panel.height for panel in panels]
     figure = Figure(figsize=(WIDTH, sum(heights) + 0.36 * len(panels) + 0.3), layout="constrained")
@@ -68,14 +73,14 @@ def _panels(explanation: Explanation, footage: Footage, time: _Time, look: Look)
         count = _strip_length(footage.frames)
         height = WIDTH / count * footage.frames.shape[1] / footage.frames.shape[2]
         title = "frames" if grid is None else f"frames, heat: rollout over the patches of {grid[0]}"
-        panels.append(_Panel(title, height, partial(_strip, footage.frames, count, heat, time)))
+        panels.append(_Panel(title, height, partial(_strip, footage.frames, count, heat, footage.picture)))
     for name in names:
         share, stop = explanation.rollout[name].numpy() * even, time.edges(name, 1)[1]
         if name in footage.sounds:
-            heat = partial(_spectrogram, footage.sounds[name], share, time.end, stop)
+            heat = partial(_spectrogram, footage.sounds[name], share, time.whole(name), stop)
             panels.append(_Panel(f"{name}: log-mel, brighter = more attention", 0.9, heat))
         if name in footage.signals:
-            signal = partial(_signal, footage.signals[name], time.edges(name, 1)[1], look)
+            signal = partial(_signal, footage.signals[name], time.whole(name), look)
             panels.append(_Panel(f"{name}: signal, each channel on its own scale", 0.9, signal))
         grid, pools = footage.grids.get(name), explanation.pooled.get(name)
         over_time = share if grid is None else _over_patches(share, grid).mean((1, 2))
@@ -106,9 +111,9 @@ def _strip_length(frames: np.ndarray) -> int:
     return min(len(frames), max(STRIP[0], min(STRIP[1], round(WIDTH * height / width / 0.55))))
 
 
-def _strip(frames: np.ndarray, count: int, heat: np.ndarray | None, time: _Time, axes: Any) -> None:
+def _strip(frames: np.ndarray, count: int, heat: np.ndarray | None, end: float, axes: Any) -> None:
     """`count` frames, each at the middle of its stretch of time; `heat` (T', rows, columns) is laid over."""
-    edges = np.linspace(0, time.end, count + 1)
+    edges = np.linspace(0, end, count + 1)
     gap = 0.02 * edges[1]
     for i, (left, right) in enumerate(itertools.pairwise(edges)):
         extent = (left + gap, right - gap, 0, 1)
