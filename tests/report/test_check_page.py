@@ -47,6 +47,21 @@ def test_the_page_is_whole_and_asks_for_no_other_file(page: str) -> None:
     assert "http" not in re.sub(r"<svg.*?</svg>", "", page, flags=re.S)
 
 
+@pytest.mark.parametrize(
+    ("manifest", "source", "title"),
+    [
+        ("films/manifest.csv", None, "films"),
+        ("films/birds.csv", None, "birds.csv"),
+        ("run/clips/manifest.csv", "films", "films"),
+    ],
+)
+def test_the_title_is_what_the_user_gave(tmp_path: Path, manifest: str, source: str | None, title: str) -> None:
+    """A folder's manifest is written by the program, which the user has never seen."""
+    report = Report(str(tmp_path / manifest), 0)
+    text = write_page(report, tmp_path / "page.html", source and tmp_path / source).read_text(encoding="utf-8")
+    assert re.findall(r"<(?:title|h1)>(.*?):", text) == [title] * 2
+
+
 def test_the_page_names_problems_and_escapes_them(page: str) -> None:
     assert "<b>gone" not in page
     assert "&lt;b&gt;gone&lt;/b&gt;.npy: file not found" in page

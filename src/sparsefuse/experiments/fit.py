@@ -204,7 +204,7 @@ def _checked(config: Config, out: Path, jobs: int, source: Path) -> tuple[str, f
             out / "features" / "manifest.csv" if config.features else config.data.manifest,
         )
     splits = ", ".join(f"{split} {sum(counts.values())}" for split, counts in report.balance.items())
-    page = check_page.write_page(report, out / "check.html")
+    page = check_page.write_page(report, out / "check.html", source)
     return f"{counted(report.rows, 'clip')} ({splits}), {summary(report)} -> {page}", max(tokens, default=0)
 
 

@@ -25,13 +25,15 @@ _SMALL = 4.6
 """Inches of a chart that a phone shows whole."""
 
 
-def write_page(report: Report, out: Path) -> Path:
-    """Writes the page, whole."""
+def write_page(report: Report, out: Path, source: Path | None = None) -> Path:
+    """Writes the page, whole. Its title is the name of `source`, the folder or table that the user gave, by default the
+    manifest."""
     write_text(
         out,
         render(
             "report/check_page.html.j2",
             report=report,
+            title=_title(source or Path(report.manifest)),
             summary=summary(report),
             kinds=report.by_kind(),
             rules=RULES,
@@ -45,6 +47,11 @@ def write_page(report: Report, out: Path) -> Path:
         ),
     )
     return out
+
+
+def _title(source: Path) -> str:
+    """The name of a folder or table; that of its folder for a table called as many are, manifest.csv."""
+    return (source.parent if source.stem == "manifest" else source).resolve().name
 
 
 def _totals(report: Report) -> dict[str, int]:
