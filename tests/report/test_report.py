@@ -119,6 +119,14 @@ def test_best_comes_first_and_cost_is_relative_to_sft(experiment):
     assert relative["mult"] == pytest.approx(0.3870 / 0.0123)
 
 
+def test_one_method_alone_has_no_chart_of_cost(tmp_path):
+    """A single dot compares nothing."""
+    write_run(tmp_path / "a", "sft")
+    assert "Accuracy against cost" not in page_of(tmp_path)
+    write_run(tmp_path / "b", "late")
+    assert "Accuracy against cost" in page_of(tmp_path)
+
+
 def test_without_sft_cost_is_relative_to_the_cheapest(tmp_path):
     write_run(tmp_path / "a", "late")
     write_run(tmp_path / "b", "mult")
@@ -363,7 +371,9 @@ def test_precision_of_a_class_is_the_mean_of_the_folds_that_have_it(tmp_path):
 
 def test_runs_that_were_not_tested_show_their_validation_and_say_so(tmp_path):
     splits = {"train": 200, "valid": 50, "test": 0}
-    write_run(tmp_path, top1=0.875, test={}, confusion=None, per_class_ap=None, splits=splits)
+    untested = {"test": {}, "confusion": None, "per_class_ap": None, "splits": splits}
+    write_run(tmp_path / "a", top1=0.875, **untested)
+    write_run(tmp_path / "b", "late", top1=0.5, **untested)  # of one method alone there is no chart
     rows = summarise(read_runs(tmp_path))
     assert "| Valid Top-1 % |" in runs_table(rows).markdown()
     assert "| 87.5 |" in runs_table(rows).markdown()

@@ -216,7 +216,7 @@ def _page(folder: Path, runs: list[Run], rows: list[Row]) -> Mapping[str, object
         "metrics": _shown_metrics(rows), "titles": titles, "lines": lines, "stat": _stat, "best": _best(rows),
         "findings": findings(runs), "warnings": table_warnings(rows),
         "loads": [row.load for row in rows if row.load is not None],
-        "trade_off": chart.svg() if (chart := _trade_off(rows)) else "", "front": _front(costed),
+        "trade_off": chart.svg() if len(costed) > 1 and (chart := _trade_off(rows)) else "", "front": _front(costed),
         "learning": _learning(groups, rows[0].main),
         "confusions": _confusions_of(groups, heads) if heads else confusions(groups, classes),
         "per_class": _per_class(groups, classes), "devices": devices(run.folder for run in runs),
