@@ -11,6 +11,7 @@ from sparsefuse.report.page import write_tables
 from sparsefuse.runs.summary import read_runs
 
 CLIPS = 400
+LOGISTIC = "the baseline (statistics of each stream, then logistic regression or trees)"
 
 
 def write_run(
@@ -38,7 +39,7 @@ def test_a_fusion_that_wins_is_said_to_with_its_interval(tmp_path: Path) -> None
         write_run(tmp_path, "baseline (a)", "a", range(100), valid=0.6, seed=seed)
     deep, single, helps = findings(read_runs(tmp_path))
     assert helps.startswith("b helps baseline: with it minus without, +5.0 points of Top-1 [")
-    assert deep.startswith("Deep fusion beats the baseline: sft minus baseline, +15.0 points of Top-1 [")
+    assert deep.startswith(f"Deep fusion beats {LOGISTIC}: sft minus baseline, +15.0 points of Top-1 [")
     assert deep.endswith("(2 seeds, 400 clips)")
     assert single.startswith("Fusion beats the best single stream: sft minus baseline (a), +20.0 points of Top-1 [")
     low, high = (float(x) for x in deep.split("[")[1].split("]")[0].split(","))
@@ -51,7 +52,7 @@ def test_one_that_loses_or_may_is_said_to(tmp_path: Path) -> None:
     write_run(tmp_path, "baseline", "ab", range(40), valid=0.7)
     write_run(tmp_path, "sft (a)", "a", range(80, 172), valid=0.6)
     deep, single, helps = findings(read_runs(tmp_path))
-    assert deep.startswith("Deep fusion does not beat the baseline: sft minus baseline, -12.5 points of Top-1 [")
+    assert deep.startswith(f"Deep fusion does not beat {LOGISTIC}: sft minus baseline, -12.5 points of Top-1 [")
     assert single.startswith("Whether fusion beats the best single stream is undecided: sft minus sft (a), +0.5 points")
     assert helps.startswith("b makes no clear difference to sft: with it minus without, +0.5 points of Top-1 [-")
 
@@ -71,7 +72,9 @@ def test_errors_of_numbers_are_better_if_small(tmp_path: Path) -> None:
     write_run(tmp_path, "late", "ab", range(0), valid=0.9, task="regression")
     write_run(tmp_path, "baseline", "ab", range(80), valid=0.5, task="regression")
     (deep,) = findings(read_runs(tmp_path))
-    assert deep.startswith("Deep fusion beats the baseline: sft minus baseline, -0.100 of MAE [-0.1")
+    assert deep.startswith(
+        f"Deep fusion beats {LOGISTIC.replace('logistic', 'ridge')}: sft minus baseline, -0.100 of MAE [-0.1"
+    )
 
 
 def test_they_stand_below_the_table_and_on_the_page(tmp_path: Path) -> None:

@@ -31,7 +31,7 @@ def findings(runs: list[Run]) -> list[str]:
     fused, alone = best(groups, fusions), best(groups, [name for name in groups if len(reads[name]) == 1])
     said = []
     if deep and simple:
-        said.append(beats(groups, "Deep fusion", "the baseline", deep, simple))
+        said.append(beats(groups, "Deep fusion", _named_baseline(groups, simple), deep, simple))
     if fused and alone:
         said.append(beats(groups, "Fusion", "the best single stream", fused, alone))
     return [sentence for sentence in said if sentence] + list(_streams(groups, reads))
@@ -60,6 +60,12 @@ def beats(groups: Groups, first: str, second: str, a: str, b: str) -> str:
     if effect.low <= 0 <= effect.high:
         verdict = f"Whether {first[0].lower()}{first[1:]} beats {second} is undecided"
     return f"{verdict}: {a} minus {b}, {_shown(groups, effect)} ({_counted(seeds, 'seed')}, {_counted(clips, 'clip')})"
+
+
+def _named_baseline(groups: Groups, row: str) -> str:
+    """What the baseline is, for readers who have not met it."""
+    linear = "ridge" if groups[row][0].result.task == "regression" else "logistic"
+    return f"the baseline (statistics of each stream, then {linear} regression or trees)"
 
 
 def _streams(groups: Groups, reads: Mapping[str, frozenset[str]]) -> Iterator[str]:
