@@ -225,6 +225,19 @@ def test_a_gap_in_readings_has_no_prediction_and_is_named(tmp_path: Path) -> Non
     assert found.missing == {"wrist": "nothing in 2 windows, the first from 4 s on"}
 
 
+def test_a_stream_that_ends_before_another_is_named(tmp_path: Path) -> None:
+    """Three seconds of sound beside readings of five: two windows have no sound."""
+    path = write_wav(tmp_path / "a.wav", np.zeros(3 * RATE))
+    (tmp_path / "a.csv").write_text("t,x\n" + "".join(f"{i / 2},0\n" for i in range(10)))
+    predictor = Speed()
+    predictor.model = SimpleNamespace(modalities=("sound", "wrist"), features={"sound": 8, "wrist": 1})  # type: ignore
+    sound = {"extractor": "spectrogram", "source": "audio", "rate": RATE, "bins": 8}
+    predictor.extract = {"sound": sound, **predictor.extract}
+    found = timeline(predictor, {"audio": path, "wrist": tmp_path / "a.csv"}, window=1, hop=1)
+    assert len(found.moments) == 5
+    assert found.missing == {"sound": "nothing in 2 windows, the first from 3 s on"}
+
+
 def test_readings_without_times_cannot_be_cut(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("x\n0\n1\n")
     with pytest.raises(Unusable, match=r"a\.csv: its rows have no times; give `time` \(a column\) or `file_rate`"):

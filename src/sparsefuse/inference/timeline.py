@@ -106,18 +106,20 @@ def timeline(predictor: Predictor, clip: Clip, *, window: float, hop: float) -> 
         raise Unusable(f"it is a part of a recording, from {part.start:g} s to {end}; whole ones are cut into windows")
     streams, missing = _streams(predictor, clip)
     total = max(stream.seconds for stream in streams.values())
-    moments, gaps = [], []
+    moments: list[Moment] = []
+    gaps: dict[str, list[float]] = {}
     for start, end in spans(total, window, hop):
         parts = {name: part for name, s in streams.items() if (part := s.cut(start, end)) is not None}
-        if not parts:  # a gap between readings
-            gaps.append(start)
+        for name in streams.keys() - parts.keys():  # a gap between readings, or the stream has ended
+            gaps.setdefault(name, []).append(start)
+        if not parts:
             continue
         try:
             moments.append(Moment(start, end, predictor.predict_one(parts)))
         except Unusable as error:
             raise Unusable(f"{start:g} - {end:g} s: {error}") from error
-    if gaps:
-        missing |= dict.fromkeys(streams, f"nothing in {counted(len(gaps), 'window')}, the first from {gaps[0]:g} s on")
+    for name, starts in sorted(gaps.items()):
+        missing[name] = f"nothing in {counted(len(starts), 'window')}, the first from {starts[0]:g} s on"
     return Timeline(total, moments, missing)
 
 
