@@ -139,6 +139,7 @@ def test_ends_of_lines_and_encodings_change_nothing(tmp_path: Path, end: str, en
         (["heart rate (bpm)", *map(point, TRUTH[:, 0])], {}, TRUTH[:, 0]),
         ([f"1,{i:03d}.5" for i in range(30)], {"thousands": ","}, 1000.5 + TRUTH[:, 0]),
         ([f"1.{i:03d},5" for i in range(30)], {"thousands": ".", "decimal": ","}, 1000.5 + TRUTH[:, 0]),
+        ([f"1.{i:03d}" for i in range(30)], {"thousands": "."}, 1000 + TRUTH[:, 0]),
         ([f"1 {i:03d}" for i in range(30)], {"thousands": " ", "decimal": ","}, 1000 + TRUTH[:, 0]),
     ],
 )
@@ -183,6 +184,11 @@ def test_numbers_that_stand_for_no_value_are_filled(tmp_path: Path) -> None:
         (["day,x", "2026-01-31,1", "2026-01-31,2"], {"time": "day"}, "'2026-01-31' is the time of every row"),
         (["t;x", "0,5;1.000"], {"decimal": ","}, "'1.000' is not a number; set `thousands: '.'`"),
         (["t;x", "0,5;1.5"], {"decimal": ","}, "'1.5' is not a number; it has a point, and `decimal` is a comma"),
+        (
+            ["t;x", "0;12.5", "1;12.512"],
+            {"thousands": "."},
+            "'12.5' is not a number; it has a point, and `decimal` is a",
+        ),
         (["t;x", "0;1_000"], {}, "'1_000' is not a number"),
         (lines("%device 17", "t,x,y,z"), {}, "line 1: 1 cells, most rows have 4, the first in line 2; leave out"),
         (lines("t,x,y"), {}, "leave out what is above with `skip: 1`"),

@@ -73,7 +73,8 @@ class Extractor:
     comment: str = "#"
     """lines that begin so are left out; empty = none"""
     decimal: Literal[".", ","] | None = None
-    """what precedes the fraction; None = a point, if the commas of the file cannot be meant so"""
+    """what precedes the fraction; None = a point, if the commas of the file cannot be meant so; a comma, if points are
+    between thousands"""
     thousands: str | None = None
     """what is between groups of three digits; None = nothing"""
     encoding: str | None = None
@@ -103,6 +104,8 @@ class Extractor:
             raise ValueError(f"window is {self.window:g} s, rate {self.rate:g}: a window has less than two readings")
         if self.antialias and self.rate is None:
             raise ValueError("antialias is of a `rate` that is given, readings a second")
+        if self.decimal is not None and self.decimal == self.thousands:
+            raise ValueError(f"decimal and thousands are both {self.decimal!r}; expected different ones")
         if self.skip < 0:
             raise ValueError(f"skip is {self.skip}, expected a number of lines")
         try:
@@ -236,7 +239,8 @@ class Extractor:
         return {}
 
     def _read(self, path: Path) -> tuple[list[str], np.ndarray, Clock | None]:
-        layout = Layout(self.skip, self.comment, self.decimal, self.thousands, self.encoding)
+        decimal = "," if self.decimal is None and self.thousands == "." else self.decimal
+        layout = Layout(self.skip, self.comment, decimal, self.thousands, self.encoding)
         table = Readings(path, layout, self.missing or (), self.time_format)
         place = None if self.time is None else table.place(self.time)
         places = self._places(table, place)
