@@ -326,7 +326,9 @@ def test_the_command_writes_page_and_picture(
     lines = capsys.readouterr().out.splitlines()
     said = load(run).predict_one(files(run, "test0"))
     assert lines[0].split()[0] == said.label
-    assert lines[1:] == [str(tmp_path / "a.png"), str(run / "explain/test0.html")]
+    assert lines[2:] == [str(tmp_path / "a.png"), str(run / "explain/test0.html")]
+    assert lines[1] == explain_clip(run, None, manifest=manifest, id="test0").sentence()
+    assert lines[1] in unescape((run / "explain/test0.html").read_text(encoding="utf-8"))
     assert (run / "explain/test0.html").is_file()
     assert (tmp_path / "a.png").is_file()
     facts = json.loads((run / "model.json").read_text())

@@ -39,6 +39,10 @@ class ExplainedClip(NamedTuple):
     truth: str = ""
     """the label that the manifest states; empty if it is not known"""
 
+    def sentence(self) -> str:
+        """What mattered; places are in seconds of the clip where its length is known."""
+        return self.explanation.sentence(self.footage.seconds)
+
 
 def explain_clip(
     run: Path,
@@ -92,7 +96,7 @@ def write_page(explained: ExplainedClip, out: Path) -> Path:
             method=method,
             explanation=explanation,
             truth=truth,
-            mattered=explanation.sentence(film.seconds),
+            mattered=explained.sentence(),
             ranked=ranked[:MOST_CLASSES],
             answer=explanation.answer,
             figure=figure,

@@ -110,6 +110,7 @@ def explain(
     explained = explain_clip(run, clip, manifest=manifest, id=id, device=device, trust_code=trust_code)
     shares = (f"{name} {100 * share:.0f} %" for name, share in explained.explanation.shares.items())
     print(f"{explained.explanation.prediction.label}  (attention: {', '.join(shares)})")
+    print(explained.sentence())
     if png:
         print(write_picture(explained, png))
     print(write_page(explained, out or run / "explain" / page_name(explained)))
