@@ -1,13 +1,13 @@
 """What a comparison says in sentences: finished runs in; whether fusion beats the baseline and the best single stream,
 and which streams help, with intervals over seeds and test clips, out."""
 
-import csv
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from sparsefuse.methods import BASELINE
+from sparsefuse.runs.answers import read_answers
 from sparsefuse.runs.folder import RunFolder
 from sparsefuse.runs.statistics import DRAWS, Interval, interval, resampled
 from sparsefuse.runs.summary import MAIN_METRIC, METRICS, Run, by_name
@@ -98,11 +98,10 @@ def _marks(group: Sequence[Run]) -> dict[int, dict[str, float]]:
     marks: dict[int, dict[str, float]] = {}
     for run in group:
         number = run.result.task == "regression"
-        with _predictions(run).open(newline="", encoding="utf-8") as file:
-            for row in csv.DictReader(file):
-                truth, told = row["label"], row["predicted"]
-                mark = -abs(float(truth) - float(told)) if number else float(truth == told)
-                marks.setdefault(run.result.seed, {})[row["id"]] = mark
+        for answer in read_answers(_predictions(run)):
+            truth, told = answer.label, answer.predicted
+            mark = -abs(float(truth) - float(told)) if number else float(truth == told)
+            marks.setdefault(run.result.seed, {})[answer.id] = mark
     return marks
 
 

@@ -1,6 +1,5 @@
 """A study's folder comes in; its finished runs, experiment by experiment, come out. Needs no torch."""
 
-import csv
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -10,6 +9,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from sparsefuse.files.typed import read
+from sparsefuse.runs.answers import read_answers
 from sparsefuse.runs.folder import RunFolder
 from sparsefuse.runs.summary import Row, Run, Stat, by_name, read_runs, spread, summarise
 
@@ -141,9 +141,6 @@ class Results:
 
 
 def _answers(path: Path) -> Answers:
-    right, confidence = {}, {}
-    with path.open(newline="", encoding="utf-8") as file:
-        for row in csv.DictReader(file):
-            right[row["id"]] = row["predicted"] == row["label"]
-            confidence[row["id"]] = float(row[row["predicted"]])
-    return Answers(right, confidence)
+    answers = list(read_answers(path))
+    right = {answer.id: answer.predicted == answer.label for answer in answers}
+    return Answers(right, {answer.id: answer.shares[answer.predicted] for answer in answers})
