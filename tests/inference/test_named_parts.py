@@ -66,6 +66,16 @@ def test_a_stream_that_reads_whole_files_does_so(walk: Path) -> None:
     assert predictor.values({"wrist": walk, "start": 3, "end": 6}) == PARTS["all"]
 
 
+def test_words_are_of_the_part_already(tmp_path: Path) -> None:
+    """`Classifier` writes sentences of a table to files, and a .txt has no times to take a part of it by."""
+    predictor = Reading()
+    predictor.extract = {"wrist": {"extractor": "text", "source": "said", "hashed": 8}}
+    predictor.model.features = {"wrist": 8}
+    (tmp_path / "a.txt").write_text("good day to you")
+    clip = {"said": tmp_path / "a.txt", "start": 3, "end": 6}
+    assert predictor.values(clip) == predictor.values({"said": "good day to you"})
+
+
 def test_lines_of_standard_input_may_name_parts(walk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     line = json.dumps({"wrist": str(walk), "start": 3, "end": 6.0})
     monkeypatch.setattr("sys.stdin", io.StringIO(line + "\n"))

@@ -257,7 +257,9 @@ class Predictor:
     def part(self, clip: Clip, name: str = "") -> Part:
         """The part of its media files that a clip is; for a modality that reads all of them, the whole. Raises
         Unusable."""
-        if self.extract.get(name, {}).get("whole"):
+        spec = self.extract.get(name, {})
+        words = bool(spec) and source_of(spec["extractor"]) == "text"
+        if spec.get("whole") or (words and suffix(str(self.media(name, clip))) == ".txt"):  # a sentence has no times
             return WHOLE
         named = {name: clip[name] for name in PART if name in clip} if isinstance(clip, Mapping) else {}
         try:
