@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import torch
-from shared_run import edit_json, trained
+from shared_run import edit_json, trained, write_classifier
 
 import tiny
 from sparsefuse.files import checkpoint
@@ -173,6 +173,28 @@ def test_a_clip_that_would_cost_too_much_is_refused(shared: Path, tmp_path: Path
 def test_broken_files_are_refused(shared: Path, tmp_path: Path, name: str, text: str, said: str) -> None:
     (shared / name).write_bytes(text.encode("latin-1"))
     refused(shared, tmp_path, said)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"method": "evil.py"}, r"^classifier.json: method is 'evil.py'; expected 'sft', as in model.json, or 'auto'"),
+        ({"labels": {"label": {"a": "os.system"}}}, "unknown type of label 'os.system'"),
+        ({"labels": {}}, r"classifier.json: labels are"),
+        ({"later": 1}, r"classifier.json: unknown field 'later'"),
+        ({"matrix": 10**9}, r"matrix is 1000000000; expected 0 to 1,000,000"),
+    ],
+)
+def test_what_classifier_json_may_not_say_is_refused(shared: Path, tmp_path: Path, change: Any, said: str) -> None:
+    write_classifier(shared)
+    edit_json(shared / "classifier.json", lambda fitted: fitted.update(change))
+    refused(shared, tmp_path, said)
+
+
+def test_arguments_of_a_strangers_classifier_name_no_file(shared: Path, tmp_path: Path) -> None:
+    write_classifier(shared)
+    assert "anna" in (shared / "classifier.json").read_text()
+    assert "anna" not in (pull(str(shared), tmp_path / "got") / "classifier.json").read_text()
 
 
 def spoil_weights(shared: Path, change: dict[str, torch.Tensor | None]) -> None:

@@ -10,11 +10,14 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from shared_run import edit_json, trained
+from shared_run import edit_json, trained, write_classifier
 
 from command import call
+from sparsefuse.classifier import Classifier
 from sparsefuse.cli.app import main
+from sparsefuse.config import Split
 from sparsefuse.files import checkpoint
+from sparsefuse.files.typed import to_json
 from sparsefuse.inference.predictor import load
 from sparsefuse.sharing import hub, pull, push
 from sparsefuse.sharing.place import place
@@ -39,6 +42,19 @@ def test_a_run_that_was_pushed_and_pulled_predicts_the_same(run: Path, tmp_path:
     got = pull(str(tmp_path / "shared"), tmp_path / "got")
     clip = {"rgb": np.ones((3, 5), np.float32), "sound": np.ones((2, 4), np.float32)}
     assert load(got).predict(clip) == load(run).predict(clip)
+
+
+def test_a_classifier_that_was_pushed_and_pulled_has_its_types_and_arguments(run: Path, tmp_path: Path) -> None:
+    write_classifier(run)
+    push(run, str(tmp_path / "shared"))
+    assert "anna" not in (tmp_path / "shared/classifier.json").read_text()
+    clf = Classifier.load(pull(str(tmp_path / "shared"), tmp_path / "got"), device="cpu")
+    of_run = {"classes": {}, "pretrained": "", "split": to_json(Split())}  # as config.json says them
+    given = {"method": "sft", "epochs": 3, "keep": 2, **of_run}
+    assert clf.get_params() == {**given, "gmacs": None, "time_limit": None, "verbose": None}
+    assert list(clf.feature_names_in_) == ["rgb", "sound"]
+    assert clf.classes_.tolist() == ["a", "b", "c"]
+    assert clf.classes_.dtype.kind == "U", "strings of numpy, not objects"
 
 
 def test_only_files_of_the_list_are_sent(run: Path, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from sparsefuse.config import Config
 from sparsefuse.features import PLACE, resolve
 from sparsefuse.files import checkpoint
+from sparsefuse.runs.fitted import FITTED, read_fitted
 from sparsefuse.runs.folder import RunFolder
 from sparsefuse.runs.pixel_facts import PixelFacts
 from sparsefuse.runs.pixel_weights import load_pixel_model
@@ -19,6 +20,9 @@ from sparsefuse.sharing.facts import facts_of
 from sparsefuse.sharing.parcel import CARD
 from sparsefuse.sharing.schema import check_model, check_pixel_model
 from sparsefuse.training import replay
+
+AUTO = "auto"
+"""what `Classifier` calls the choice among methods"""
 
 
 def check_run(folder: Path, names: list[str]) -> None:
@@ -42,6 +46,8 @@ def check_run(folder: Path, names: list[str]) -> None:
             load_pixel_model(run, facts)
         else:
             _check_clips(run, facts)
+        if FITTED in names:
+            _check_fitted(run)
     except ValueError as error:
         raise ValueError(str(error).replace(f"{folder}{os.sep}", "")) from error  # the temporary folder does not help
 
@@ -55,6 +61,14 @@ def _check_clips(run: RunFolder, facts: ModelFacts) -> None:
         except ValueError as error:
             raise ValueError(f"model.json: extract.features.{name}: {error}") from error
     replay.load(run, load_model(run, facts).model)
+
+
+def _check_fitted(run: RunFolder) -> None:
+    """Labels must be of plain types, and the method the model's or auto: to fit again would run the code of another."""
+    fitted, method = read_fitted(run.path), run.read(ModelFacts).method
+    _ = fitted.targets
+    if fitted.method not in (AUTO, method):
+        raise ValueError(f"{FITTED}: method is {fitted.method!r}; expected {method!r}, as in model.json, or {AUTO!r}")
 
 
 def _check_text(path: Path) -> None:

@@ -4,6 +4,7 @@ import stat
 from pathlib import Path
 
 from sparsefuse.config import Config
+from sparsefuse.runs.fitted import FITTED
 from sparsefuse.runs.folder import EPOCHS, NAMES, REPLAY, WEIGHTS
 from sparsefuse.runs.records import Calibration, Environment, ModelFacts, Result
 
@@ -16,6 +17,7 @@ LIMITS = {
     NAMES[Environment]: MB,
     NAMES[Result]: 16 * MB,
     NAMES[Calibration]: MB,
+    FITTED: 8 * MB,
     EPOCHS: 32 * MB,
     REPLAY: 64 * MB,
     CARD: MB,

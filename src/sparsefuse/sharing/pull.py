@@ -9,6 +9,7 @@ from pathlib import Path
 
 from sparsefuse.config import Config
 from sparsefuse.features import files_of
+from sparsefuse.runs.fitted import FITTED, read_fitted, write_fitted
 from sparsefuse.runs.folder import RunFolder
 from sparsefuse.runs.pixel_facts import PixelFacts
 from sparsefuse.sharing import hub
@@ -16,7 +17,7 @@ from sparsefuse.sharing.arrival import check_run
 from sparsefuse.sharing.facts import facts_of
 from sparsefuse.sharing.parcel import check_needed, plain_files
 from sparsefuse.sharing.place import place
-from sparsefuse.sharing.scrubbed import without_folders
+from sparsefuse.sharing.scrubbed import without_folders, without_places
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +47,8 @@ def pull(source: str, out: Path, *, revision: str | None = None, trust_models: b
         check_run(staged, taken)
         run = RunFolder(staged)
         run.write(without_folders(run.read(Config)))
+        if FITTED in taken:
+            write_fitted(staged, without_places(read_fitted(staged), run.read(Config)))
         if not trust_models:
             _leave_out_models(run)
         if out.is_dir():

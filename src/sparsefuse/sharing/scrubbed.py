@@ -7,6 +7,8 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from sparsefuse.config import Config
+from sparsefuse.files.typed import plain
+from sparsefuse.runs.fitted import FITTED, Fitted, read_fitted, write_fitted
 from sparsefuse.runs.folder import RunFolder, with_paths
 from sparsefuse.runs.records import Calibration, Environment, Result
 from sparsefuse.sharing.facts import facts_of
@@ -31,6 +33,8 @@ def copy_scrubbed(run: Path, to: Path, *, with_replay: bool) -> None:
         new.write(replace(result, data=_manifest(result.data), finetune=tuned))
     if calibration := old.get(Calibration):
         new.write(calibration)
+    if (run / FITTED).is_file():
+        write_fitted(to, without_places(read_fitted(run), new.read(Config)))
     new.write_epochs(old.epochs())
     shutil.copyfile(old.weights, new.weights)
     if with_replay and old.replay.is_file():
@@ -67,6 +71,13 @@ def without_folders(config: Config) -> Config:
     )
     train = replace(config.train, pretrained=start)
     return replace(config, data=data, features={}, train=train, distill=distill)
+
+
+def without_places(fitted: Fitted, shared: Config) -> Fitted:
+    """Its arguments that may name files or groups become those of the configuration that is shared; features go."""
+    said = {"classes": shared.data.classes, "pretrained": shared.train.pretrained, "split": shared.data.split}
+    options = {name: said.get(name, value) for name, value in fitted.options.items() if name != "features"}
+    return replace(fitted, options=plain(options))
 
 
 def last(path: str) -> str:
