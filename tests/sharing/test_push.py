@@ -261,8 +261,10 @@ class Hub:
         files += [SimpleNamespace(rfilename=file, size=size) for file, size in self.sizes.items()]
         return SimpleNamespace(private=self.private, sha="c0ffee", siblings=files)
 
-    def upload_folder(self, *, repo_id, folder_path, allow_patterns, commit_message):
+    def upload_folder(self, *, repo_id, folder_path, allow_patterns, delete_patterns, commit_message):
         assert sorted(path.name for path in Path(folder_path).iterdir()) == allow_patterns
+        for name in delete_patterns:
+            (self.folder / name).unlink(missing_ok=True)
         shutil.copytree(folder_path, self.folder, dirs_exist_ok=True)
         self.calls.append(("upload", repo_id))
 
@@ -288,6 +290,19 @@ def test_the_hub_gets_what_a_folder_gets_and_gives_it_back(run: Path, tmp_path: 
     got = pull("hub://anna/model", tmp_path / "got")
     assert {path.name for path in got.iterdir()} == {*same, "README.md"}
     assert "sparsefuse pull hub://anna/model model" in (got / "README.md").read_text()
+
+
+def test_nothing_of_another_run_stays_on_the_hub(run: Path, tmp_path: Path, api: Hub) -> None:
+    """Another model's temperature would be taken for this one's."""
+    push(run, "hub://anna/model")
+    (api.folder / ".gitattributes").write_text("own")
+    assert (api.folder / "calibration.json").exists()
+    plain = shutil.copytree(run, tmp_path / "plain")
+    (plain / "calibration.json").unlink()
+    push(plain, "hub://anna/model")
+    assert not (api.folder / "calibration.json").exists()
+    assert (api.folder / ".gitattributes").exists()
+    assert load(pull("hub://anna/model", tmp_path / "got")).temperature == 1
 
 
 def test_nothing_private_goes_to_a_public_repository(run: Path, api: Hub, monkeypatch: pytest.MonkeyPatch) -> None:

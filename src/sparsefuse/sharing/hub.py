@@ -11,7 +11,8 @@ from sparsefuse.sharing.parcel import LIMITS, check_needed, check_size
 
 
 def upload(folder: Path, name: str, *, private: bool) -> str:
-    """Creates the repository `name` if it does not exist and uploads all files of `folder`; returns its address.
+    """Creates the repository `name` if it does not exist and uploads all files of `folder`; returns its address. What
+    another run left there goes: its calibration, or its old clips, are none of this one's.
 
     Raises ValueError if it is to be private but exists and is public, OSError if the hub refuses.
     """
@@ -22,7 +23,11 @@ def upload(folder: Path, name: str, *, private: bool) -> str:
             raise ValueError(f"{name} exists and is public; make it private on the hub, or give --public")
         files = sorted(path.name for path in folder.iterdir())
         api.upload_folder(
-            repo_id=name, folder_path=folder, allow_patterns=files, commit_message="Upload a sparsefuse run"
+            repo_id=name,
+            folder_path=folder,
+            allow_patterns=files,
+            delete_patterns=sorted(LIMITS.keys() - set(files)),
+            commit_message="Upload a sparsefuse run",
         )
     return address
 
