@@ -69,6 +69,16 @@ def test_an_unfinished_or_untested_run_has_nothing_to_tell(config: Config, tmp_p
     assert result_of(run)["warnings"] == result_of(planned)["warnings"]
 
 
+def test_the_temperature_of_other_weights_goes(config: Config, tmp_path: Path) -> None:
+    """`predict` divided the logits of newer weights by it, where the longer run was stopped."""
+    run = run_of(config, tmp_path / "run")
+    assert (run / "calibration.json").exists()
+    run_of(to(config, 4), run, stop=lambda _: True)
+    assert not (run / "calibration.json").exists()
+    run_of(to(config, 4), run)
+    assert (run / "calibration.json").exists()
+
+
 def test_a_cosine_goes_on_at_the_rate_of_the_longer_one_and_says_so(config: Config, tmp_path: Path) -> None:
     config = to(config, 2, schedule="cosine", lr=0.01)
     run = run_of(config, tmp_path / "run")

@@ -6,7 +6,7 @@ from dataclasses import replace
 from sparsefuse.config import Config
 from sparsefuse.files import checkpoint
 from sparsefuse.runs.folder import RunFolder
-from sparsefuse.runs.records import Result
+from sparsefuse.runs.records import Calibration, Result
 from sparsefuse.training.schedule import share
 
 log = logging.getLogger(__name__)
@@ -59,6 +59,7 @@ def extend(folder: RunFolder, config: Config, before: int) -> None:
     _keep(folder, caveats, new_mean=bool(spec.swa))
     for file in (
         folder.file(Result),
+        folder.file(Calibration),  # of the weights before; where training is stopped, nothing replaces it
         folder.predictions,
         folder.pictures,
     ):  # the configuration is written after they are gone
