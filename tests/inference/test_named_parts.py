@@ -18,6 +18,7 @@ from sparsefuse.features.extract import extract
 from sparsefuse.files.rows import read_table
 from sparsefuse.files.skipped import Unusable
 from sparsefuse.finetune.clips import read_clips
+from sparsefuse.inference.clips import _results
 from sparsefuse.inference.inputs import named_clips
 from sparsefuse.inference.predictor import Predictor
 from sparsefuse.inference.timeline import timeline
@@ -59,6 +60,14 @@ def test_each_row_is_read_from_its_part_as_extraction_does(walk: Path) -> None:
     made = extract(manifest, walk.parent / "features", features={"wrist": SPEC}, jobs=1, progress=False).manifest
     stored = {name: predictor.values(clip) for name, clip in named_clips([made], Reading(source="film"))}
     assert stored == PARTS  # features are of the part already
+
+
+def test_cells_of_seconds_are_no_files(walk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With --offline files must lie in the manifest's folder; an empty cell is the current one, as a path."""
+    predictor = Reading()
+    monkeypatch.setattr(predictor, "predict_one", predictor.values)
+    found = list(_results(predictor, [manifest_of(walk)], None, roots=[]))
+    assert found == list(PARTS.items())
 
 
 def test_a_stream_that_reads_whole_files_does_so(walk: Path) -> None:

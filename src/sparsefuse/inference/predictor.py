@@ -272,7 +272,7 @@ class Predictor:
         streams: dict[str, Stream] = {
             name: self.stream(name, cells[name], root) for name in self.columns if cells.get(name)
         }
-        part = {name: cells[name] for name in PART if self.extract and name in cells}
+        part = {name: cells[name] for name in PART if self.extract and cells.get(name)}
         return part | streams
 
     def source(self, name: str) -> str:
