@@ -233,8 +233,9 @@ class Classifier:
             return explain(self._predictor, one)
 
     def save(self, folder: str | Path, *, overwrite: bool = False) -> Path:
-        """Copies the run folder, for `Classifier.load`, `sparsefuse.load` and every command that takes a run, with the
-        data that `fit` wrote; returns `folder`.
+        """Copies the run, for `Classifier.load`, `sparsefuse.load` and every command that takes a run, with the data
+        that this `fit` wrote; returns `folder`. Clips and features that lay elsewhere, or that `sparsefuse fit` put
+        beside its run, stay there, and are scored again from there.
 
         `overwrite` replaces a run that is in the folder; nothing else is ever deleted. Raises FileExistsError if there
         is something; a temporary run then stays, where the error says, when the script ends.

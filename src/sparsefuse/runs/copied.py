@@ -29,8 +29,7 @@ from sparsefuse.runs.records import ModelFacts
 
 DATA = "data"
 """the folder, in a run's, of data that came from memory"""
-_LEFT = (DATA, "others", ".*")
-_OWN = {
+_COPIED = {
     *NAMES.values(),
     WEIGHTS,
     CHECKPOINT,
@@ -41,15 +40,17 @@ _OWN = {
     SEEN,
     PICTURES,
     FITTED,
-    DATA,
     "tensorboard",
 }
-"""all that a copy may hold"""
+"""what a copy holds of a run, beside the folder of its data: `fit` puts clips and features into the folder, too"""
+_OWN = {*_COPIED, DATA, "report.html", "check.html", "clock.json", "errors.log"}
+"""all that a folder may hold that is overwritten: what commands write into a run's besides, of which they make more"""
 _OWN_DATA = r"[0-9a-f]{16}|features|manifest\.csv|skipped\.jsonl"
 
 
 def copy_run(run: Path, out: Path, data: Path, *, overwrite: bool = False) -> Path:
     """Copies `run` and, if its manifest lies in it, the folder `data` to `out`, whole or not at all; returns `out`.
+    Another manifest stays where it is, also if that is the run's folder, and the copy names it there.
 
     Raises FileExistsError if something is there: with `overwrite` only if it is more than a run, which nothing
     deletes; FileNotFoundError without the run.
@@ -62,7 +63,10 @@ def copy_run(run: Path, out: Path, data: Path, *, overwrite: bool = False) -> Pa
     try:
         with tempfile.TemporaryDirectory(dir=out, prefix=".save-") as beside:
             new, old = Path(beside, "new"), Path(beside, "old")
-            shutil.copytree(run, new, ignore=shutil.ignore_patterns(*_LEFT))
+            new.mkdir()
+            for path in run.iterdir():
+                if path.name in _COPIED:
+                    (shutil.copytree if path.is_dir() else shutil.copy2)(path, new / path.name)
             config = RunFolder(run).read(Config)
             manifest = Path(config.data.manifest).absolute()
             config = with_paths(config, partial(relative, folder=out))
