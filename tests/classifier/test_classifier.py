@@ -159,6 +159,16 @@ def test_clips_for_validation_are_those(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "c" / "result.json").read_text())["splits"] == {"train": 12, "valid": 0, "test": 0}
 
 
+def test_numbers_of_numpy_are_numbers(tmp_path: Path) -> None:
+    given = {"epochs": np.int64(1), "keep": np.int32(2), "seed": np.uint8(3), "lr": np.float32(0.5)}
+    clf = quick(**given).fit(clips(12), valid=np.float32(0.25))
+    assert RunFolder(clf.run_).read(Result).splits == {"train": 9, "valid": 3, "test": 0}
+    options = Classifier.load(clf.save(tmp_path / "run")).get_params()
+    assert {name: options[name] for name in given} == given
+    with pytest.raises(ValueError, match=r"valid is 2\.0; expected a share of the clips, 0 to below 1"):
+        quick().fit(clips(12), valid=np.float64(2))
+
+
 def test_a_group_is_in_one_split(tmp_path: Path) -> None:
     people = [f"p{i // 6}" for i in range(36)]
     clf = quick(epochs=1).fit(frame(36, person=people), group="person")

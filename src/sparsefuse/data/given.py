@@ -108,7 +108,7 @@ def column_of(columns: Columns, name: str, hint: str = "") -> list[Any]:
 
 def is_share(valid: Any) -> bool:
     """Whether `valid` of `Classifier.fit` is a share, or not given, rather than clips."""
-    return valid is None or isinstance(valid, int | float)
+    return valid is None or isinstance(valid, int | float | np.number)
 
 
 def is_file(given: Any) -> bool:
