@@ -425,6 +425,10 @@ def test_one_clip_is_predicted_as_a_list_of_it_is(fitted: Classifier) -> None:
     expected = list(fitted.predict_proba(table)[0])
     for one in (table.iloc[0], dict(table.iloc[0]), {name: table[name][0] for name in ("rgb", "sound")}):
         assert list(fitted.predict_proba(one)[0]) == pytest.approx(expected, abs=1e-6)
+    numbered = {0: [np.full((2, 3), i % 2) for i in range(12)], 1: [np.ones((2, 4))] * 12}
+    clf = quick(epochs=1).fit(numbered, ["x", "y"] * 6)
+    one = {name: cells[1] for name, cells in numbered.items()}
+    np.testing.assert_array_equal(clf.predict_proba(one), clf.predict_proba([one]))
     flat = pd.DataFrame({"a": np.arange(18) % 2 + np.arange(18) / 99, "b": 1.0})
     numbers = quick(epochs=1).fit(flat, ["x", "y"] * 9)
     assert list(numbers.predict_proba(flat.iloc[1])[0]) == pytest.approx(list(numbers.predict_proba(flat[1:2])[0]))

@@ -38,7 +38,8 @@ def clips_of(given: Any, texts: Path, predictor: "Predictor", form: Form) -> "li
         return [given]
     if isinstance(given, Mapping) or (hasattr(given, "items") and not hasattr(given, "columns")):
         row = dict(cast(Any, given).items())  # pandas' Series of one clip; of one column it has numbers for names
-        if any(is_cell(row.get(name)) for name in (*form.columns, *form.names)):
+        named = {str(name): value for name, value in row.items()}
+        if any(is_cell(named.get(name)) for name in (*form.columns, *form.names)):
             given = [row]
     if isinstance(given, list) and all(map(is_file, given)) and STREAM not in predictor.columns:
         return given
