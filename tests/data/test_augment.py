@@ -304,3 +304,24 @@ def test_a_spectrogram_becomes_louder_or_softer_as_a_whole():
     torch.testing.assert_close(x, x[:, :1, :1] * mask[..., None].expand(-1, -1, 2))
     assert x.min().item() == pytest.approx(-0.5, abs=0.01)
     assert x.max().item() == pytest.approx(0.5, abs=0.01)
+
+
+def patches_of_four_frames() -> Batch:
+    """Eight frames in three patches; of the second sample four. A token is 10 times its frame, and its patch."""
+    x = torch.arange(8.0).repeat_interleave(3)[None, :, None] * 10 + torch.arange(3.0).repeat(8)[None, :, None]
+    mask = torch.arange(24) < torch.tensor([[24], [12]])
+    tokens = Tokens(x * mask[..., None], mask)
+    return Batch({"a": tokens}, torch.zeros(2, dtype=torch.long), ["1", "2"])
+
+
+@pytest.mark.parametrize("change", [crop, warp])
+def test_patches_stay_in_their_places_of_a_frame(change) -> None:
+    seen = []
+    for seed in range(20):
+        x, mask = change(patches_of_four_frames(), 0.9, torch.Generator().manual_seed(seed), {"a": 3}).tokens["a"]
+        assert (mask.sum(1) % 3 == 0).all()
+        frames = x.view(2, 8, 3)
+        frames = frames[mask.view(2, 8, 3)[..., 0]]  # the real ones
+        seen.append(frames[:, 0])
+        torch.testing.assert_close(frames - frames[:, :1], torch.arange(3.0).expand_as(frames), atol=1e-4, rtol=0)
+    assert len({tuple(first.tolist()) for first in seen}) > 5  # and frames were cut or moved

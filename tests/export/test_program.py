@@ -30,6 +30,7 @@ FITS = {
     "cut, then one resampled": Lengths(max_length=5, resample={"rgb": 3}),
     "resampled to one": Lengths(resample={"rgb": 1}),
     "windows": Lengths(max_length=3, windows=4),
+    "windows of patches": Lengths(max_length=3, windows=4, patches={"rgb": 2}),
     "windows of one, the other resampled": Lengths(max_length=3, resample={"sound": 5}, windows=3),
 }
 
@@ -62,6 +63,16 @@ def test_the_program_says_what_predict_says(fit: Lengths) -> None:
         alone = program(*pad([clip], program.inputs))[1][0].tolist()
         assert alone == pytest.approx(list(expected[i].values()), abs=1e-5)
         assert together[i].tolist() == pytest.approx(alone, abs=1e-5)
+
+
+@pytest.mark.parametrize("fit", [Lengths(resample={"sound": 6}), Lengths(max_length=5, resample={"sound": 2})])
+def test_patches_are_resampled_alike(fit: Lengths) -> None:
+    known = predictor(fit._replace(patches={"sound": 2}))
+    program = Program(known)
+    given = [{"sound": torch.randn(size, FEATURES["sound"])} for size in (8, 2, 6)]
+    said = program(*pad(given, program.inputs))[1]
+    for i, clip in enumerate(given):
+        assert said[i].tolist() == pytest.approx(list(known.predict_one(clip).probabilities.values()), abs=1e-5)
 
 
 @pytest.mark.parametrize("task", ["multilabel", "heads", "regression"])

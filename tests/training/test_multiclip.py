@@ -48,6 +48,16 @@ def test_clips_that_are_short_enough_are_seen_once():
     assert seen([3, 2], 3, Lengths(max_length=3, windows=4)) == [[[0, 1, 2], [0, 1]]]
 
 
+def test_windows_of_patches_begin_with_the_first_of_a_frame():
+    """Frames of two patches: the middle of six spare tokens is half of three frames, and rounds to two."""
+    fit = Lengths(max_length=5, windows=3, patches={"a": 2})
+    assert seen([10, 4], 10, fit) == [
+        [[0, 1, 2, 3], [0, 1, 2, 3]],
+        [[4, 5, 6, 7], [0, 1, 2, 3]],
+        [[6, 7, 8, 9], [0, 1, 2, 3]],
+    ]
+
+
 def test_one_view_is_the_beginning_and_resampled_streams_are_left_alone():
     tokens = counted([9], 9)
     assert len(list(multiclip.windows({"a": tokens}, Lengths(max_length=3)))) == 1
@@ -72,6 +82,20 @@ def test_logits_are_the_mean_over_the_windows_each_given_alone():
         Lengths(max_length=4, windows=2),
     )
     torch.testing.assert_close(found, (alone(a[:, :4]) + alone(a[:, 4:])) / 2)
+
+
+def test_a_run_remembers_the_patches_of_its_frames(tmp_path: Path) -> None:
+    """Sight is said to be 16 x 16 pixels in patches of 8; a maximum of 6 of its tokens leaves one frame."""
+    manifest = tiny.write_set(tmp_path / "data")
+    with manifest.open() as file:
+        name = next(column for column in next(csv.reader(file)) if column not in ("id", "label", "group"))
+    made = {"extractor": "frames", "source": "video", "size": [16, 16], "patch": 8}
+    (manifest.parent / "features.json").write_text(json.dumps({"features": {name: made}}))
+    config = tiny.with_data(tiny.config(manifest, "late", epochs=1), max_length=6, windows=2)
+    train(config, tmp_path / "run")
+    fit = load(tmp_path / "run").fit
+    assert fit.patches == {name: 4}
+    assert fit.longest(name) == 4
 
 
 def test_training_evaluation_and_prediction_agree_and_the_end_of_a_clip_counts(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ All draws come from a generator on the CPU, so that they are the same on every d
 
 import math
 from collections.abc import Mapping
+from types import MappingProxyType
 
 import torch
 import torch.nn.functional as F
@@ -17,18 +18,24 @@ from sparsefuse.data.stats import Stats
 from sparsefuse.errors import unknown
 from sparsefuse.tokens import Batch, Tokens
 
+Patches = Mapping[str, int]
+
 SPANS = 12
 """Spans of a stream that `hide_tokens` hides or keeps: a single hidden token is easily guessed from its neighbours."""
 
 
-def augment(batch: Batch, data: Data, stats: Stats | None, generator: torch.Generator) -> Batch:
-    """Applies all augmentations of the configuration; `stats` have normalised the batch."""
+def augment(
+    batch: Batch, data: Data, stats: Stats | None, generator: torch.Generator, patches: Patches = MappingProxyType({})
+) -> Batch:
+    """Applies all augmentations of the configuration; `stats` have normalised the batch.
+
+    `patches`: modality -> tokens of each frame, where these are several, which stay together."""
     if data.modality_dropout:
         batch = hide_modalities(batch, data.modality_dropout, generator)
     if data.crop:
-        batch = crop(batch, data.crop, generator)
+        batch = crop(batch, data.crop, generator, patches)
     if data.time_warp:
-        batch = warp(batch, data.time_warp, generator)
+        batch = warp(batch, data.time_warp, generator, patches)
     if data.rotate or data.mirror:
         batch = turn(batch, data, stats, generator)
     if data.scale:
@@ -109,39 +116,45 @@ def change_pictures(tokens: Tokens, picture: Picture, generator: torch.Generator
     return Tokens(x * real, mask)
 
 
-def crop(batch: Batch, share: float, generator: torch.Generator) -> Batch:
+def crop(batch: Batch, share: float, generator: torch.Generator, patches: Patches = MappingProxyType({})) -> Batch:
     """Cuts up to `share` of each sample off its two ends, the same part of all its streams, so that they stay aligned.
 
-    Shapes stay as they are: what was cut becomes padding.
+    Shapes stay as they are: what was cut becomes padding. `patches` as in `augment`.
     """
     cut, before = torch.rand(2, len(batch.ids), 1, generator=generator)
     begin, end = share * cut * before, 1 - share * cut * (1 - before)  # (B, 1) as shares of the sample's length
     tokens = {}
     for name, (x, mask) in batch.tokens.items():
         length = mask.sum(1, keepdim=True).cpu()  # real tokens stand first
-        first, last = (begin * length).floor().long(), (end * length).ceil().long()
+        frame = patches.get(name, 1)
+        frames = length / frame
+        first, last = (begin * frames).floor().long() * frame, (end * frames).ceil().long() * frame
         place = torch.arange(mask.shape[1]) + first  # (B, N) where each token comes from
-        kept = (place < last).to(mask.device)
+        kept = (place < last.minimum(length)).to(mask.device)
         place = place.clamp_max(mask.shape[1] - 1).to(mask.device)
         tokens[name] = Tokens(x.gather(1, place[..., None].expand_as(x)) * kept[..., None], kept)
     return batch._replace(tokens=tokens)
 
 
-def warp(batch: Batch, share: float, generator: torch.Generator) -> Batch:
+def warp(batch: Batch, share: float, generator: torch.Generator, patches: Patches = MappingProxyType({})) -> Batch:
     """Changes the tempo of each sample along it by up to `share`, in all its streams alike, so that they stay aligned.
 
-    Both ends and the number of tokens stay; between tokens, values are interpolated.
+    Both ends and the number of tokens stay; between tokens, values are interpolated. `patches` as in `augment`.
     """
     half, whole = share / 2 * (2 * torch.rand(2, len(batch.ids), 1, generator=generator) - 1)  # waves of the tempo
     tokens = {}
     for name, (x, mask) in batch.tokens.items():
-        length = mask.sum(1, keepdim=True).cpu()  # real tokens stand first
-        time = (torch.arange(mask.shape[1]) + 0.5) / length.clamp_min(1) * math.pi  # (B, N) from 0 to pi
+        frame = patches.get(name, 1)
+        token = torch.arange(mask.shape[1])
+        length = mask.sum(1, keepdim=True).cpu() // frame  # in frames; real tokens stand first
+        time = (token // frame + 0.5) / length.clamp_min(1) * math.pi  # (B, N) from 0 to pi
         time = time + half * time.sin() + whole / 2 * (2 * time).sin()  # its slope is the tempo, within 1 +- share
         place = (time / math.pi * length - 0.5).minimum(length - 1).clamp_min(0)
         before = place.long()
         after = (before + 1).minimum(length - 1).clamp_min(0)
-        near, far = (x.gather(1, i.to(x.device)[..., None].expand_as(x)) for i in (before, after))
+        near, far = (
+            x.gather(1, (i * frame + token % frame).to(x.device)[..., None].expand_as(x)) for i in (before, after)
+        )
         tokens[name] = Tokens(near.lerp(far, (place - before).to(x)[..., None]) * mask[..., None], mask)
     return batch._replace(tokens=tokens)
 

@@ -11,7 +11,8 @@ from sparsefuse.tokens import Tokens
 class Fitted(nn.Module):
     """Raw features (B, N, F) of which `length` (B,) are real -> Tokens (B, N', F), or (B W, N', F) with W windows.
 
-    Resampled streams have that many tokens, cut ones `max_length`, short clips padded; others keep N.
+    Resampled streams have that many tokens, cut ones `max_length`, short clips padded; others keep N. The patches of a
+    frame stay together, as in `data.lengths`.
     """
 
     mean: Tensor
@@ -19,7 +20,7 @@ class Fitted(nn.Module):
 
     def __init__(self, name: str, fit: Lengths, stats: Stats | None):
         super().__init__()
-        self.size, self.resampled = fit.max_length, fit.resample.get(name, 0)
+        self.size, self.resampled, self.patches = fit.longest(name), fit.resample.get(name, 0), fit.frame(name)
         self.windows, self.windowed = fit.windows, fit.windowed(name)
         self.normalised = stats is not None
         if stats is not None:
@@ -45,22 +46,27 @@ class Fitted(nn.Module):
 
     def _resampled(self, x: Tensor, length: Tensor) -> Tensor:
         """(B, N, F) -> (B, resampled, F), interpolated between the first real token and the last."""
-        real = length.clamp_min(1)
-        if self.resampled == 1:
-            is_real = (torch.arange(x.shape[1], device=x.device) < real[:, None])[..., None]
-            return torch.where(is_real, x, 0.0).sum(1, keepdim=True) / real[:, None, None].to(x.dtype)
-        scale = (real - 1).to(x.dtype) / (self.resampled - 1)
-        place = torch.arange(self.resampled, device=x.device) * scale[:, None]  # (B, resampled)
+        real = (length // self.patches).clamp_min(1)  # frames
+        token = torch.arange(self.resampled, device=x.device)
+        frame, patch = token // self.patches, token % self.patches
+        if self.resampled == self.patches:
+            place = torch.arange(x.shape[1], device=x.device)
+            is_real = place < real[:, None] * self.patches
+            share = is_real[:, None] & (place % self.patches == patch[:, None])  # (B, resampled, N)
+            return share.to(x.dtype) @ torch.where(is_real[..., None], x, 0.0) / real[:, None, None].to(x.dtype)
+        scale = (real - 1).to(x.dtype) / (self.resampled // self.patches - 1)
+        place = frame * scale[:, None]  # (B, resampled)
         low = place.floor().long()
         high = torch.minimum(low + 1, real[:, None] - 1)
         share = (place - low)[..., None]
-        return _rows(x, low) * (1 - share) + _rows(x, high) * share
+        before, after = (_rows(x, at * self.patches + patch) for at in (low, high))
+        return before * (1 - share) + after * share
 
     def _windows(self, x: Tensor, length: Tensor) -> tuple[Tensor, Tensor]:
         """(B W, max_length, F) and their mask; the windows of a clip one after another."""
         part = torch.arange(self.windows, device=x.device) / (self.windows - 1)
         spare = (length - self.size).clamp_min(0)
-        start = (spare[:, None] * part).round().long()  # (B, W)
+        start = (spare[:, None] // self.patches * part).round().long() * self.patches  # (B, W)
         place = start[..., None] + torch.arange(self.size, device=x.device)  # (B, W, max_length)
         mask = place < length[:, None, None]
         rows = _rows(x, place.clamp_max(x.shape[1] - 1).flatten(1))

@@ -95,7 +95,7 @@ def explain(
 
 
 def _covered(predictor: Predictor, name: str, clip: Clip) -> float:
-    longest = 0 if predictor.fit.windowed(name) else predictor.fit.max_length
+    longest = 0 if predictor.fit.windowed(name) else predictor.fit.longest(name)
     return min(1.0, longest / len(predictor.read(name, clip))) if longest else 1.0
 
 

@@ -112,7 +112,7 @@ def wave_of(spec: Mapping[str, Any] | None) -> Wave | None:
 
 def _input(name: str, predictor: Predictor, wave: Wave | None) -> Input:
     width, extract = predictor.model.features[name], predictor.extract.get(name)
-    tokens = predictor.fit.resample.get(name) or predictor.fit.max_length or None
+    tokens = predictor.fit.resample.get(name) or predictor.fit.longest(name) or None
     if wave is not None:
         return Input(name, f"{name}.length", "sound", 1, tokens, wave.rate, extract)
     return Input(name, f"{name}.length", "features", width, tokens, None, extract)

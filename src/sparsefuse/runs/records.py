@@ -77,6 +77,7 @@ class MemberFacts:
     max_length: int
     resample: Mapping[str, int]
     windows: int
+    patches: Mapping[str, int] = field(default_factory=dict)
     temperature: float = 1.0
     """that calibrates its logits before the mean over members"""
 
@@ -117,6 +118,8 @@ class ModelFacts:
     finetuned_from: Origin | None = None
     members: list[MemberFacts] | None = None
     """of an ensemble, whose own lengths are raw, for members cut and resample"""
+    patches: Mapping[str, int] = field(default_factory=dict)
+    """modality -> tokens of each frame, where these are several"""
     lesson: str | None = None
     """hash of the teachers that it learns from, and of their clips"""
 
@@ -149,6 +152,12 @@ class ModelFacts:
                 )
             _check_counts(name, lengths, MOST_TOKENS)
         _check_counts("resample", self.resample, MOST_TOKENS)
+        _check_counts("patches", self.patches, MOST_TOKENS)
+        for name, count in self.patches.items():
+            if self.resample.get(name, count) % count:
+                raise ValueError(
+                    f"resample.{name[:60]} is {self.resample[name]}; expected a multiple of patches, {count}"
+                )
         check_count("max_length", self.max_length, MOST_TOKENS, least=0)
         check_count("windows", self.windows, MOST_WINDOWS)
         _check_labels(self.labels)

@@ -49,7 +49,7 @@ def _member(facts: ModelFacts, outputs: int, temperature: float) -> Member:
 
 def fit_of(facts: ModelFacts) -> Lengths:
     """How streams are fitted before the model sees them."""
-    return Lengths(facts.max_length, facts.resample, facts.windows)
+    return Lengths(facts.max_length, facts.resample, facts.windows, facts.patches)
 
 
 def check_trusted(folder: RunFolder, facts: ModelFacts, *, trust_code: bool) -> None:

@@ -74,20 +74,24 @@ def windows(tokens: dict[str, Tokens], fit: Lengths) -> Iterator[dict[str, Token
     """The clips once per window: of streams longer than `max_length`, that many tokens.
 
     The starts are evenly spaced from the first token to the last possible one. Streams that are short enough or
-    resampled are in every window as they are. If no stream is longer, there is one.
+    resampled are in every window as they are. If no stream is longer, there is one. Where a frame is several tokens, a
+    window begins with its first one.
     """
-    longer = {name for name, t in tokens.items() if fit.windowed(name) and t.mask.shape[1] > fit.max_length}
+    longer = {name for name, t in tokens.items() if fit.windowed(name) and t.mask.shape[1] > fit.longest(name)}
     if not longer:
         yield tokens
         return
     for i in range(fit.windows):
         part = i / (fit.windows - 1)
-        yield {name: _window(t, fit.max_length, part) if name in longer else t for name, t in tokens.items()}
+        yield {
+            name: _window(t, fit.longest(name), fit.frame(name), part) if name in longer else t
+            for name, t in tokens.items()
+        }
 
 
-def _window(tokens: Tokens, size: int, part: float) -> Tokens:
-    """`size` tokens of each sample, from `part` of the way to the last possible start."""
+def _window(tokens: Tokens, size: int, frame: int, part: float) -> Tokens:
+    """`size` tokens of each sample, from `part` of the way to the last possible start; `frame` tokens each are one."""
     x, mask = tokens
     spare = (mask.sum(1, keepdim=True) - size).clamp_min(0)  # real tokens stand first
-    place = (spare * part).round().long() + torch.arange(size, device=mask.device)  # (B, size)
+    place = (spare // frame * part).round().long() * frame + torch.arange(size, device=mask.device)  # (B, size)
     return Tokens(x.gather(1, place[..., None].expand(-1, -1, x.shape[2])), mask.gather(1, place))

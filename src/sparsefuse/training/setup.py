@@ -49,6 +49,7 @@ def write_setup(folder: RunFolder, config: Config, clips: Clips, options: Mappin
         max_length=config.data.max_length,
         resample=config.data.resample,
         windows=config.data.windows,
+        patches=clips.splits["train"].fit.patches,
         extract=_extract(extracted) if extracted.is_file() else None,
         lesson=lesson,
     )

@@ -165,7 +165,7 @@ def _unlabelled(path: Path, labels: Labels, features: Mapping[str, int], fit: Le
 def _with_unlabelled(config: Config, clips: Clips, found: _Found, logits: Tensor) -> Clips:
     """The clips of the run, with the unlabelled ones that the student can read, too, in the training split."""
     taught = {row.id: labels_of(clips.labels, logits[i]) for i, row in enumerate(found.rows)}
-    more = _unlabelled(Path(config.distill.unlabelled), clips.labels, clips.features, Lengths.of(config.data))
+    more = _unlabelled(Path(config.distill.unlabelled), clips.labels, clips.features, clips.splits["train"].fit)
     kept = [i for i, row in enumerate(more.rows) if row.id in taught]
     train = clips.splits["train"]
     old = [row._replace(files={name: os.path.join(os.path.abspath(train.root), ref) for name, ref in row.files.items()})

@@ -265,7 +265,9 @@ class _Run:
             step = at.epoch * len(batches) + index
             seed = (self.config.seed * 1_000_003 + step) * self.rank.world + self.rank.rank
             generator = torch.Generator().manual_seed(seed)
-            batch = augment(batch, self.config.data, self.clips.stats, generator)
+            batch = augment(
+                batch, self.config.data, self.clips.stats, generator, self.clips.splits["train"].fit.patches
+            )
             mix = None
             if mixing:
                 mix = mixup.draw(batch.tokens, self.plan, alpha=spec.mixup_alpha, generator=generator, at=spec.mixup)
