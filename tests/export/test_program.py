@@ -17,6 +17,7 @@ from sparsefuse.export.clips import _streams
 from sparsefuse.export.parity import parity
 from sparsefuse.export.program import Input, Program, pad, wave_of
 from sparsefuse.export.sound import Wave, of_windows, tapered
+from sparsefuse.features._part import WHOLE
 from sparsefuse.features.spectrogram import Extractor, hamming, log_mel
 from sparsefuse.inference.predictor import Predictor
 from sparsefuse.methods import build
@@ -137,7 +138,9 @@ def test_an_exported_model_takes_the_sound_and_channel_of_its_extractor(tmp_path
     options = {"extractor": "spectrogram", "source": "audio", "rate": 16000, "audio": "first", "channels": "left"}
     front = wave_of(options)
     assert front is not None
-    run: Any = SimpleNamespace(extract={"sound": options}, media=lambda name, clip: clip[name])
+    run: Any = SimpleNamespace(
+        extract={"sound": options}, media=lambda name, clip: clip[name], part=lambda clip, name: WHOLE
+    )
     clip = {"sound": tmp_path / "a.wav"}
     found = _streams(clip, run, [Input("sound", "sound.length", "sound", 1, None, front.rate, options)])
     np.testing.assert_allclose(found["sound"], samples[:, 0] / 32768, atol=1e-4)
