@@ -1,5 +1,6 @@
-"""What `Classifier.save` writes of a run that the command `fit` made, with its clips and features beside it."""
+"""What `Classifier.save` and pickles keep of a run whose clips lie beside it, or are gone."""
 
+import pickle
 import shutil
 from pathlib import Path
 
@@ -9,6 +10,12 @@ import pytest
 import sparsefuse
 from command import call
 from sparsefuse import Classifier
+from sparsefuse.config import Config
+from sparsefuse.runs.folder import RunFolder
+
+CLIPS = [np.full((2, 3), i % 2 * 3.0) for i in range(12)]
+WORDS = ["a", "b"] * 6
+METHOD = "from sparsefuse.methods.late import build as build\n"
 
 
 def write_walks(folder: Path) -> Path:
@@ -41,3 +48,36 @@ def test_a_run_of_fit_is_saved_without_its_clips_as_often_as_one_likes(tmp_path:
         Classifier.load(saved).save(run, overwrite=True)
     shutil.rmtree(run)
     assert sparsefuse.load(saved).predict(clip).label in ("run", "walk")
+
+
+def test_what_was_pickled_outlives_its_run_and_says_that_the_clips_are_gone(tmp_path: Path, caplog) -> None:
+    clf = Classifier("late", epochs=1, device="cpu").fit(CLIPS, WORDS)
+    run, shares, state = clf.run_, clf.predict_proba(CLIPS), pickle.dumps(clf)
+    early = pickle.loads(state).save(tmp_path / "early")
+    assert not caplog.records
+    assert Path(RunFolder(early).read(Config).data.manifest).is_relative_to(early / "data")
+    del clf
+    assert not run.exists()
+    again = pickle.loads(state)
+    np.testing.assert_array_equal(again.predict_proba(CLIPS), shares)
+    saved = again.save(tmp_path / "saved")
+    assert (
+        f"{saved}: the clips that the run was trained on are not saved, as their manifest is gone ({run}" in caplog.text
+    )
+    np.testing.assert_array_equal(Classifier.load(saved).predict_proba(CLIPS), shares)
+
+
+def test_what_was_loaded_and_pickled_finds_its_files_from_anywhere(tmp_path: Path, monkeypatch) -> None:
+    """The clips, and the code of the method."""
+    monkeypatch.chdir(tmp_path)
+    Path("fusion.py").write_text(METHOD)
+    Classifier("fusion.py", epochs=1, device="cpu").fit(CLIPS, WORDS).save("saved")
+    state = pickle.dumps(Classifier.load("saved", trust_code=True))
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    again = pickle.loads(state)
+    manifest = Path(RunFolder(again.run_).read(Config).data.manifest)
+    assert manifest.is_file()
+    assert manifest.is_relative_to(tmp_path / "saved" / "data")
+    again.save("again")
+    assert list(Path("again/data").glob("*/manifest.csv"))

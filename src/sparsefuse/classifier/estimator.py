@@ -273,10 +273,13 @@ class Classifier:
         return Tags("classifier", TargetTags(required=True), None, own, None, input_tags=data)
 
     def __getstate__(self) -> dict[str, Any]:
-        """For copies and other processes: with the files of the run in place of the model."""
+        """For copies and other processes: with the files of the run in place of the model, but not the clips that a
+        temporary run was fitted to: once the run is gone, `save` saves none, and says so."""
+        from sparsefuse.runs.copied import contents
+
         state = {name: value for name, value in vars(self).items() if name not in ("predictor_", "_remove")}
         if self.__sklearn_is_fitted__():
-            state["_files"] = {file.name: file.read_bytes() for file in self.run_.iterdir() if file.is_file()}
+            state["_files"] = contents(self.run_)
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:

@@ -1,5 +1,6 @@
 """A run folder and the data that were written for it in; a copy that stands alone in another folder out."""
 
+import logging
 import os
 import re
 import shutil
@@ -27,6 +28,8 @@ from sparsefuse.runs.folder import (
 )
 from sparsefuse.runs.records import ModelFacts
 
+log = logging.getLogger(__name__)
+
 DATA = "data"
 """the folder, in a run's, of data that came from memory"""
 _COPIED = {
@@ -50,7 +53,8 @@ _OWN_DATA = r"[0-9a-f]{16}|features|manifest\.csv|skipped\.jsonl"
 
 def copy_run(run: Path, out: Path, data: Path, *, overwrite: bool = False) -> Path:
     """Copies `run` and, if its manifest lies in it, the folder `data` to `out`, whole or not at all; returns `out`.
-    Another manifest stays where it is, also if that is the run's folder, and the copy names it there.
+    Another manifest stays where it is, also if that is the run's folder, and the copy names it there; a warning says if
+    there is none any more.
 
     Raises FileExistsError if something is there: with `overwrite` only if it is more than a run, which nothing
     deletes; FileNotFoundError without the run.
@@ -74,6 +78,11 @@ def copy_run(run: Path, out: Path, data: Path, *, overwrite: bool = False) -> Pa
                 shutil.copytree(data, new / DATA)
                 inside = f"{DATA}/{manifest.relative_to(data).as_posix()}"
                 config = replace(config, data=replace(config.data, manifest=inside))
+            elif not manifest.is_file():
+                log.warning(
+                    "%s: the clips that the run was trained on are not saved, as their manifest is gone (%s); the copy "
+                    "predicts, but eval and export need --manifest, and training needs other clips", out, manifest
+                )  # fmt: skip
             RunFolder(new).write(config)
             RunFolder(new).write(with_paths(RunFolder(run).read(ModelFacts), partial(relative, folder=out)))
             old.mkdir()
@@ -86,6 +95,15 @@ def copy_run(run: Path, out: Path, data: Path, *, overwrite: bool = False) -> Pa
                 out.rmdir()
         raise
     return out
+
+
+def contents(run: Path) -> dict[str, bytes]:
+    """The files of a run by name, to be written anywhere: paths in them are absolute. Its data stay where they are."""
+    files = {path.name: path.read_bytes() for path in run.iterdir() if path.name in _COPIED and path.is_file()}
+    with tempfile.TemporaryDirectory() as folder:
+        for kind in (Config, ModelFacts):
+            RunFolder(Path(folder)).write(with_paths(RunFolder(run).read(kind), os.path.abspath))
+        return files | {path.name: path.read_bytes() for path in Path(folder).iterdir()}
 
 
 def _move(moves: list[tuple[Path, Path]]) -> None:
