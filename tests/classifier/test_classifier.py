@@ -477,6 +477,26 @@ def test_auto_keeps_the_method_that_validates_best(tmp_path: Path, monkeypatch: 
         quick("auto", epochs=2, keep=2, lr=0.5).fit(clips(24), out=tmp_path)
 
 
+def test_a_search_of_auto_goes_on_with_the_same_arguments_only(tmp_path: Path, monkeypatch) -> None:
+    def stopped(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("sparsefuse.experiments.candidates.METHODS", ("late", "sft"))
+    monkeypatch.setattr("sparsefuse.experiments.auto.Halving.run", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        quick("auto", epochs=2, gmacs=1).fit(clips(12), out=tmp_path)
+    monkeypatch.setattr("sparsefuse.classifier.estimator.read_table", lambda _: pytest.fail("nothing is read"))
+    for other, message in {
+        ("epochs", 3): "was started with epochs=2, not 3",
+        ("recipe", "small"): "was started with the recipe='auto', not 'small'",
+        ("lr", 0.5): "was started with lr=0.02, not 0.5",
+        ("gmacs", 0.5): r"was started with gmacs=1(\.0)?, not 0\.5",
+        ("gmacs", 0): "gmacs is 0; expected more than 0",
+    }.items():
+        with pytest.raises(ValueError, match=message):
+            quick("auto", **{"epochs": 2, "gmacs": 1, other[0]: other[1]}).fit(clips(12), out=tmp_path)
+
+
 @pytest.mark.slow
 def test_auto_within_a_budget_may_be_a_stream_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of which only those columns count."""

@@ -142,6 +142,8 @@ def test_auto_keeps_what_validates_best(tmp_path: Path, caplog: pytest.LogCaptur
     assert [folder.path for folder in results if folder.tested] == [run], "one model alone sees the test split"
     assert f"kept {chosen.name} after 2 epochs, by Top-1 on 4 validation clips" in caplog.text
     assert "<h2>Chosen among</h2>" in (run / "report.html").read_text()
+    with pytest.raises(ValueError, match=r"was started with train\.epochs=2, not 3"):
+        sparsefuse.fit(manifest, method="auto", out=tmp_path / "auto", epochs=3, jobs=1)
     again = sparsefuse.fit(manifest, method="auto", out=tmp_path / "auto", epochs=2, jobs=1)
     assert RunFolder(again).read(Result) == chosen
 
@@ -195,6 +197,30 @@ def test_a_chosen_run_with_another_seed_is_an_error_before_any_work(
             sparsefuse.fit("walks", method=method, seed=1, out="out")
         with pytest.raises(KeyboardInterrupt):  # what is the same goes on
             sparsefuse.fit("walks", method=method, out="out")
+
+
+def test_a_search_that_is_asked_for_something_else_is_an_error_before_any_work(
+    walks: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(candidates, "ALONE", ("unimodal",))
+    monkeypatch.setattr("sparsefuse.experiments.auto.Halving.run", stopped)
+    asked = {"method": "auto", "out": "out", "jobs": 1, "epochs": 2, "gmacs": 1.0}
+    with pytest.raises(ValueError, match=r"the cheapest method, .*, costs"):
+        sparsefuse.fit("walks", **{**asked, "gmacs": 1e-12})
+    for _ in range(2):  # what is the same goes on, what failed is asked anew
+        with pytest.raises(KeyboardInterrupt):
+            sparsefuse.fit("walks", **asked)
+    monkeypatch.setattr(module, "_checked", lambda *_: pytest.fail("nothing is read"))
+    for other, message in {
+        ("epochs", 3): r"out was started with train\.epochs=2, not 3",
+        ("recipe", "small"): "out was started with the recipe='auto', not 'small'",
+        ("gmacs", 1e-12): "out was started with gmacs=1.0, not 1e-12",
+        ("gmacs", None): "out was started with gmacs=1.0, not None",
+        ("gmacs", 0): r"gmacs is 0; expected more than 0: what a clip may cost, in 10\^9 multiply-adds",
+        ("gmacs", -1): "gmacs is -1; expected more than 0",
+    }.items():
+        with pytest.raises(ValueError, match=message):
+            sparsefuse.fit("walks", **{**asked, other[0]: other[1]})
 
 
 def test_features_may_be_said_and_few_clips_train_longer(walks: Path, monkeypatch: pytest.MonkeyPatch) -> None:

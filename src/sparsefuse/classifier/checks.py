@@ -36,6 +36,10 @@ def check_method(method: str, given: Mapping[str, Any], *, gmacs: float | None, 
         )
     check_kind(Sequence[str] | None, given.get("modalities"), "modalities")
     check_kind(float | None, gmacs, "gmacs")
+    if method == AUTO:
+        from sparsefuse.experiments.candidates import check_budget
+
+        check_budget(gmacs)
     if isinstance(features := given.get("features"), Mapping):
         check_specs(features)
     elif features:

@@ -132,6 +132,7 @@ class Classifier:
         self, X: Any, y: Any, label: str | Sequence[str] | None, valid: Any, group: str | None, folder: Path, jobs: int
     ) -> "Classifier":
         """As `fit`, in this folder."""
+        from sparsefuse.experiments.asked import check_asked
         from sparsefuse.runs.folder import RunFolder
         from sparsefuse.training.extend import check_continues
 
@@ -145,8 +146,11 @@ class Classifier:
         self._fitted_to(X, streams)
         split = Split(fractions=(1 - share, share, 0.0))
         columns = {"label": targets.label, "group": group or GROUP if read is of_disk else GROUP}
-        if self.method != AUTO:
-            check_continues(RunFolder(folder), config_of(self.method, self._given, manifest, columns, split))
+        config = config_of(self.method, self._given, manifest, columns, split)
+        if self.method == AUTO:
+            check_asked(folder / AUTO, config, self.gmacs)
+        else:
+            check_continues(RunFolder(folder), config)
         table = read_table(manifest)
         if self._given.get("features") or any(table.holds(name, MEDIA) for name in table.columns):
             place = manifest.parent if self._data in manifest.parents else self._data

@@ -16,7 +16,8 @@ from sparsefuse.config import Config
 from sparsefuse.cost.count import count
 from sparsefuse.data.clips import Clips, load_clips
 from sparsefuse.data.manifest import Row
-from sparsefuse.experiments.candidates import candidates_of
+from sparsefuse.experiments.asked import check_asked, write_asked
+from sparsefuse.experiments.candidates import candidates_of, check_budget
 from sparsefuse.experiments.clock import Clock
 from sparsefuse.experiments.grid import Cell, grid, usual_jobs
 from sparsefuse.experiments.halving import Halving
@@ -48,8 +49,11 @@ def auto(config: Config, out: Path, *, clock: Clock, gmacs: float | None = None,
 
     `gmacs`: candidates of which a clip costs more are left out. `clock`: when its time is up, the best so far is
     chosen. `jobs`: runs at a time, 0 = one per core. What was tried, and what was left out, is in choice.json.
-    Raises ValueError if all are over the budget or fail, or without validation clips.
+    Raises ValueError if all are over the budget or fail, without validation clips, or if the search that is there was
+    asked for something else.
     """
+    check_budget(gmacs)
+    check_asked(out, config, gmacs)
     clips, run = load_clips(config.data, Path()), RunFolder(out)
     variants = candidates_of(config, clips)
     if run.started:
@@ -65,6 +69,7 @@ def auto(config: Config, out: Path, *, clock: Clock, gmacs: float | None = None,
         log.warning("%s", known)
     cells = grid(config, variants, [config.seed], out / OTHERS, root=Path(), tested=False)
     costs, left_out = _costs(cells, clips, gmacs)
+    write_asked(out, config, gmacs)
     tried = [cell for cell in cells if cell.name not in left_out]
     log.info("candidates: %s", ", ".join(cell.name for cell in tried))
     halving = Halving(main, clock, jobs or usual_jobs(config.train.device))

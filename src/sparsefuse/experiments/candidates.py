@@ -21,6 +21,12 @@ MANY = 3000
 """Training clips: the recipe `large` is for as many, `small` for less."""
 
 
+def check_budget(gmacs: float | None) -> None:
+    """Raises ValueError for a budget that no method can keep."""
+    if gmacs is not None and not gmacs > 0:
+        raise ValueError(f"gmacs is {gmacs:g}; expected more than 0: what a clip may cost, in 10^9 multiply-adds")
+
+
 def candidates_of(config: Config, clips: Clips) -> list[Variant]:
     """Every method by the configuration's recipe; if none was chosen, by the paper's and that for so many clips. Long
     raw streams get the stems that `check` proposes, and small positions, unless a stem is configured."""

@@ -17,7 +17,9 @@ from sparsefuse.data.formats import prepare
 from sparsefuse.data.labelled import unused_people
 from sparsefuse.data.manifest import GROUP, JOIN, group_column, label_columns
 from sparsefuse.errors import near_file, unknown
+from sparsefuse.experiments.asked import check_asked
 from sparsefuse.experiments.auto import auto
+from sparsefuse.experiments.candidates import check_budget
 from sparsefuse.experiments.clock import Clock
 from sparsefuse.experiments.refit import refit as train_again
 from sparsefuse.features._default import default_features
@@ -81,6 +83,7 @@ def fit(
         raise ValueError(f"gmacs and time_limit choose among methods; they need method auto, not {method}")
     if method not in (known := ["auto", BASELINE, *methods()]) and not method.endswith(".py"):
         raise ValueError(unknown("method", method, known))
+    check_budget(gmacs)
     if not source.exists():
         raise FileNotFoundError(f"there is no folder or manifest {source}{near_file(source)}")
     clock = Clock.begin(out / "clock.json", time_limit)
@@ -110,6 +113,8 @@ def fit(
         recipe=recipe,
         seed=seed,
     )
+    if method == "auto":
+        check_asked(out, config, gmacs)
     _check_continues(RunFolder(out), config, chosen=method in ("auto", BASELINE))
     checked, longest = _checked(config, out, jobs, source)
     _say("check", checked)

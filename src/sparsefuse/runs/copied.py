@@ -46,7 +46,7 @@ _COPIED = {
     "tensorboard",
 }
 """what a copy holds of a run, beside the folder of its data: `fit` puts clips and features into the folder, too"""
-_OWN = {*_COPIED, DATA, "report.html", "check.html", "clock.json", "errors.log"}
+_OWN = {*_COPIED, DATA, "report.html", "check.html", "clock.json", "asked.json", "errors.log"}
 """all that a folder may hold that is overwritten: what commands write into a run's besides, of which they make more"""
 _OWN_DATA = r"[0-9a-f]{16}|features|manifest\.csv|skipped\.jsonl"
 
