@@ -85,17 +85,15 @@ def test_logits_are_the_mean_over_the_windows_each_given_alone():
 
 
 def test_a_run_remembers_the_patches_of_its_frames(tmp_path: Path) -> None:
-    """Sight is said to be 16 x 16 pixels in patches of 8; a maximum of 6 of its tokens leaves one frame."""
+    """They are said to be 16 x 16 pixels in patches of 8; a maximum of 6 of its tokens leaves one frame."""
     manifest = tiny.write_set(tmp_path / "data")
-    with manifest.open() as file:
-        name = next(column for column in next(csv.reader(file)) if column not in ("id", "label", "group"))
     made = {"extractor": "frames", "source": "video", "size": [16, 16], "patch": 8}
-    (manifest.parent / "features.json").write_text(json.dumps({"features": {name: made}}))
+    (manifest.parent / "features.json").write_text(json.dumps({"features": {"rgb": made}}))
     config = tiny.with_data(tiny.config(manifest, "late", epochs=1), max_length=6, windows=2)
     train(config, tmp_path / "run")
     fit = load(tmp_path / "run").fit
-    assert fit.patches == {name: 4}
-    assert fit.longest(name) == 4
+    assert fit.patches == {"rgb": 4}
+    assert fit.longest("rgb") == 4
 
 
 def test_training_evaluation_and_prediction_agree_and_the_end_of_a_clip_counts(tmp_path: Path) -> None:
