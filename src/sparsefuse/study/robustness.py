@@ -9,9 +9,11 @@ import torch
 from rich.progress import track
 from torch import Tensor
 
+from sparsefuse.data.stats import measure as measure_stats
 from sparsefuse.experiments.grid import Cell
 from sparsefuse.files.whole import write_json
 from sparsefuse.inference.evaluate import open_run, outputs
+from sparsefuse.inference.predictor import Predictor
 from sparsefuse.parallel.workers import each
 from sparsefuse.runs.folder import RunFolder
 from sparsefuse.screen import progress_console
@@ -44,6 +46,7 @@ def curves(run: Path) -> list[DegradedAccuracy]:
     opened = open_run(run, trust_code=True)  # the cell has already run that code
     points = []
     modalities = opened.predictor.model.modalities
+    std = _deviations(run, opened.predictor)
     clean = _top1(*outputs(opened))
     for modality in modalities:
         for kind, levels in LEVELS.items():
@@ -52,17 +55,35 @@ def curves(run: Path) -> list[DegradedAccuracy]:
             points.append(DegradedAccuracy(modality, kind, 0.0, clean))
             for level in levels:
                 generator = torch.Generator().manual_seed(0)  # the same draws for models of the same modalities
-                scored = outputs(opened, lambda b, m=modality, k=kind, v=level, g=generator: degrade(b, m, k, v, g))
+                scored = outputs(
+                    opened, lambda b, m=modality, k=kind, v=level, g=generator: degrade(b, m, k, v, g, std.get(m, 1.0))
+                )
                 points.append(DegradedAccuracy(modality, kind, level, _top1(*scored)))
     return points
 
 
-def degrade(tokens: Streams, modality: str, kind: Kind, level: float, generator: torch.Generator) -> Streams:
+def _deviations(run: Path, predictor: Predictor) -> dict[str, Tensor]:
+    """Modality -> (F,) standard deviations of the training features; empty if features are normalised to 1."""
+    if predictor.stats is not None:
+        return {}
+    train = open_run(run, split="train", trust_code=True).data
+    train.fit = train.fit.scored(1)  # as training sees them
+    return measure_stats(train[i] for i in range(len(train))).std
+
+
+def degrade(
+    tokens: Streams,
+    modality: str,
+    kind: Kind,
+    level: float,
+    generator: torch.Generator,
+    std: Tensor | float = 1.0,
+) -> Streams:
     """A batch with one of its streams made worse; a stream that loses tokens keeps at least one, and a clip the one
-    stream it has."""
+    stream it has. `std` of the features, (F,), is the unit of noise."""
     x, mask = tokens[modality]
     if kind == "noise":
-        x = x + level * torch.randn(x.shape, generator=generator) * mask[..., None]
+        x = x + level * std * torch.randn(x.shape, generator=generator) * mask[..., None]
     elif kind == "dropped":
         draw = torch.rand(mask.shape, generator=generator)
         best = draw.masked_fill(~mask, -1.0).argmax(1, keepdim=True)
