@@ -11,6 +11,7 @@ import yaml
 import tiny
 from sparsefuse.budget.views import ViewBudget, harden, search_views
 from sparsefuse.layers.views import STRATEGIES
+from sparsefuse.training.train import train
 
 # self costs 34, a+b 30
 LENGTHS = {"a": 3, "b": 5}
@@ -84,3 +85,15 @@ def test_a_budget_that_no_views_keep_says_what_they_cost(config, tmp_path: Path)
 def test_one_modality_leaves_nothing_to_choose(config, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="views are a choice between modalities; the clips have one, 'rgb'"):
         search_views(tiny.with_data(config, modalities=["rgb"]), 1.0, tmp_path / "views", root=Path())
+
+
+def test_a_finished_relaxed_run_is_of_the_same_clips(config, tmp_path: Path) -> None:
+    relaxed = dataclasses.replace(config, train=dataclasses.replace(config.train, epochs=1))
+    options = {"locomt": {**config.options["locomt"], "views": "learned", "view_price": 0.1}}
+    train(dataclasses.replace(relaxed, options=options), tmp_path / "views/relaxed", measured=False, tested=False)
+    tiny.write_set(tmp_path / "data", seed=1)
+    with pytest.raises(ValueError, match="relaxed was started with other contents of these clips"):
+        search_views(relaxed, 1.0, tmp_path / "views", root=Path())
+    tiny.write_set(tmp_path / "data", counts=(10, 4, 4))
+    with pytest.raises(ValueError, match=r"relaxed was started with other clips .train 9 -> 10 clips"):
+        search_views(relaxed, 1.0, tmp_path / "views", root=Path())

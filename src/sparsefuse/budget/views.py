@@ -105,7 +105,8 @@ def search_views(
 
     The relaxed model is trained with the configuration's seed and never scored on the test split; the views are
     then trained with `seeds`, as are the strategies and `draws` random choices. A rerun does what is missing. Raises
-    ValueError for a budget that no views meet, for clips of one modality, or if `out` holds another search.
+    ValueError for a budget that no views meet, for clips of one modality, or if `out` holds another search, or one of
+    other clips.
     """
     config = dataclasses.replace(config, method="locomt")
     check_config(config)
@@ -115,9 +116,11 @@ def search_views(
     settings = {**asdict(config), "search": {"gmacs": gmacs, "price": price}}
     if (out / "search-views.json").exists():
         check_same_settings(read_json(out / "search-views.json"), settings, out)
-    write_json(out / "search-views.json", settings)
     relaxed = Variant("relaxed", "locomt", {"views": "learned", "view_price": price})
     cell = Cell("relaxed", relaxed.of(config, config.seed), out / "relaxed", root, tested=False)
+    cell.run.check_same_clips(clips.fingerprints, clips.labels)  # one that is finished is not looked at again
+    cell.run.check_same_contents(clips.seen)
+    write_json(out / "search-views.json", settings)
     failed = run([cell], jobs=1)
     if failed:
         raise ValueError(f"the relaxed model failed: {failed[0]}")
