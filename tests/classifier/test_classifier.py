@@ -5,6 +5,7 @@ import json
 import logging
 import os
 import pickle
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -620,6 +621,11 @@ KINDS = {
     "of numpy": lambda i: np.int32([9, 10, 11][i % 3]),
     "booleans": lambda i: i % 2 == 0,
     "fractions": lambda i: i % 3 + 0.5,
+    "dates": lambda i: date(2020, 1, 1 + i % 3),
+    "times": lambda i: datetime(2020, 1, 1 + i % 3, 9, 30, tzinfo=UTC),
+    "days of numpy": lambda i: np.datetime64("2020-01-01") + i % 3,
+    "times of numpy": lambda i: np.datetime64(f"2020-01-0{1 + i % 3}", "ns"),
+    "times of pandas": lambda i: pd.Timestamp(2020, 1, 1 + i % 3, tz="Europe/Berlin"),
     "lists": lambda i: [[1], [1, 2], [2, 3]][i % 3],
     "a matrix": None,
     "two columns": None,

@@ -1,7 +1,8 @@
 """Labels as Python has them: values of any type in, the text that a manifest holds out; and back again."""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import date, datetime
 from typing import Any
 
 import numpy as np
@@ -12,12 +13,28 @@ from sparsefuse.data.manifest import JOIN
 from sparsefuse.errors import unknown
 from sparsefuse.files.rows import BLANK
 
-_KINDS = {kind.__name__: kind for kind in (str, int, float, bool)}
+
+def _timestamp(text: str) -> Any:
+    """Of pandas; where it is not installed the same time as Python has it, to microseconds."""
+    try:
+        from pandas import Timestamp
+    except ImportError:
+        return datetime.fromisoformat(text)
+    return Timestamp(text)
+
+
+_KINDS: dict[str, Callable[[Any], Any]] = {kind.__name__: kind for kind in (str, int, float, bool)}
 _KINDS |= {
     f"numpy.{kind.__name__.rstrip('_')}": kind for kind in (np.str_, np.bool_, np.float16, np.float32, np.float64)
 }
 _KINDS |= {
     f"numpy.{sign}int{bits}": np.dtype(f"{sign}int{bits}").type for sign in ("", "u") for bits in (8, 16, 32, 64)
+}
+_KINDS |= {
+    "numpy.datetime64": np.datetime64,  # its unit is that of the text
+    "pandas.Timestamp": _timestamp,
+    "datetime.datetime": datetime.fromisoformat,
+    "datetime.date": date.fromisoformat,
 }
 """types that come back from a file, by their names there"""
 
@@ -54,7 +71,8 @@ class Targets:
 
     @property
     def kinds(self) -> dict[str, dict[str, str]]:
-        """Column -> text of a label -> name of its type, for a file; "str" for any but plain types."""
+        """Column -> text of a label -> name of its type, for a file; "str" for any but plain types
+        and dates."""
         return {
             name: {text: _kind(value) if _kind(value) in _KINDS else "str" for text, value in known.items()}
             for name, known in self.values.items()
@@ -176,8 +194,9 @@ def array(values: Sequence[Any]) -> np.ndarray:
 
 
 def _kind(value: Any) -> str:
-    name = type(value).__name__
-    return f"numpy.{name.rstrip('_')}" if isinstance(value, np.generic) else name
+    """`int`, `numpy.int64`, `pandas.Timestamp`."""
+    package, name = type(value).__module__.partition(".")[0], type(value).__name__.rstrip("_")
+    return name if package == "builtins" else f"{package}.{name}"
 
 
 def _value(text: str, kind: str) -> Any:
