@@ -97,10 +97,11 @@ def _results(folder: RunFolder, result: Result | None, sample: str) -> str:
         names = [name for name in metric_names(result) if name in scores]
         if not names:
             continue
-        peers = seeds(folder, result)
+        peers = [peer.scores(split) for peer in seeds(folder, result)]
+        peers = [peer for peer in peers if set(names) <= peer.keys()]  # not all of them were tested
         rows = ["| metric | this run | mean ± standard deviation | seeds |", "|:--|--:|--:|--:|"]
         for name in names:
-            stat = spread([peer.scores(split)[name] for peer in peers if name in peer.scores(split)])
+            stat = spread([peer[name] for peer in peers])
             over = "" if stat.std is None else f"{_shown(stat.mean, name)} ± {_shown(stat.std, name)}"
             rows.append(
                 f"| {markdown(metric(name).title)} | {_shown(scores[name], name)} | {over} | n = {len(peers)} |"
