@@ -117,6 +117,19 @@ def test_auto_takes_the_encoders_that_are_installed_and_says_what_others_there_a
     assert both["film_encoder"] == encoded
 
 
+def test_an_encoder_is_called_as_no_column_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pretend(monkeypatch, "efficientnet-lite0")
+    (tmp_path / "m.csv").write_text("id,film,film_encoder,sound\na,x.mp4,y.mp4,x.npy\n")
+    both = default_features(read_table(tmp_path / "m.csv"), tmp_path, "raw,auto")
+    assert {name: (spec["extractor"], spec["source"]) for name, spec in both.items()} == {
+        "film": ("frames", "film"),
+        "film_encoder": ("frames", "film_encoder"),
+        "audio": ("spectrogram", "film_encoder"),
+        "film_encoder_2": ("encoder", "film"),
+        "film_encoder_encoder": ("encoder", "film_encoder"),
+    }
+
+
 def test_both_need_an_encoder_and_only_three_names_are_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pretend(monkeypatch)
     (tmp_path / "m.csv").write_text("id,film\na,x.mp4\n")

