@@ -416,6 +416,8 @@ def test_a_wrong_value_names_the_argument() -> None:
         quick(epochs="many").fit(clips(9))
     with pytest.raises(ValueError, match="unknown task 'clas'; did you mean 'class'"):
         quick(task="clas").fit(clips(9))
+    with pytest.raises(ValueError, match=r"no label is a number \(as 'clap'\); use Classifier\(task=\"class\"\)$"):
+        quick(task="regression").fit(clips(2))  # of which no split can be drawn either
     for task in ("segment", "translate", "detect"):
         with pytest.raises(ValueError, match=f"task='{task}' is not for a Classifier, which predicts labels of whole"):
             quick(task=task).fit(clips(9))

@@ -55,9 +55,6 @@ class Labels:
             raise ValueError("no training row has a label; check data.label and the manifest's label column")
         found = task_of(task, texts, columns)
         if found == "regression":
-            if all(_number(text) is None for text in texts):
-                fix = "write decimal points" if "," in texts[0] else "set data.task=class"
-                raise ValueError(f"task regression: no label is a number (as {texts[0]!r:.60}); {fix}")
             if lists:
                 raise ValueError("data.classes lists classes, but the task is regression; leave it out")
             return cls("regression")
@@ -169,7 +166,7 @@ class Labels:
 def task_of(given: Literal[AnyTask, "auto"], labels: Iterable[str], columns: Sequence[str]) -> Task:
     """The task that was given, or the one that labels joined of these columns show: several columns are heads.
 
-    Raises ValueError if task and number of columns do not go together, or the task is one of scenes.
+    Raises ValueError if task and labels, or the number of columns, do not go together, or the task is one of scenes.
     """
     if given == "segment" or given == "translate" or given == "detect":
         raise ValueError(f"data.task is {given}, which is of scenes; expected a task of clips")
@@ -185,7 +182,11 @@ def task_of(given: Literal[AnyTask, "auto"], labels: Iterable[str], columns: Seq
             f"data.task is heads, but data.label names one column ({columns[0]}); join several with {JOIN}, such as "
             f"verb{JOIN}noun"
         )
-    return guess_task(labels) if given == "auto" else given
+    texts = [text for text in labels if text]
+    if given == "regression" and texts and all(_number(text) is None for text in texts):
+        fix = "write decimal points" if "," in texts[0] else "set data.task=class"
+        raise ValueError(f"task regression: no label is a number (as {texts[0]!r:.60}); {fix}")
+    return guess_task(texts) if given == "auto" else given
 
 
 def guess_task(labels: Iterable[str]) -> Task:
