@@ -182,6 +182,19 @@ def test_a_baseline_that_is_as_good_is_the_model(
         sparsefuse.fit("walks", method="auto", epochs=2, jobs=1, gmacs=1e-12, out="runs/less")
 
 
+def test_a_clip_in_two_splits_is_told_by_the_check_and_beside_the_scores_alone(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    manifest = tiny.write_set(tmp_path)
+    rows = read_table(manifest).rows
+    first = next(row for row in rows if row["split"] == "train" and row["sound"])
+    write_table(manifest, [row | {"sound": first["sound"]} if row["split"] == "test" else row for row in rows])
+    run = sparsefuse.fit(manifest, method="late", out=tmp_path / "run", epochs=1, jobs=1)
+    checked, scored = [message for message in caplog.messages if "leak-" in message]
+    assert checked.startswith("error: leak-file: sound")
+    assert scored.startswith(f"{run}: scores may be too good: leak-file: sound")
+
+
 def test_a_budget_is_for_auto(walks: Path) -> None:
     with pytest.raises(ValueError, match="gmacs and time_limit choose among methods; they need method auto, not sft"):
         sparsefuse.fit("walks", time_limit="1m")

@@ -1,7 +1,9 @@
 """The data of a run: three datasets, and the sizes and statistics of the training split."""
 
 import logging
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import partial
 from pathlib import Path
 from statistics import median
@@ -31,6 +33,8 @@ from sparsefuse.files.typed import from_json
 from sparsefuse.files.whole import read_lines
 
 log = logging.getLogger(__name__)
+
+_TOLD: ContextVar[Collection[str]] = ContextVar("told", default=())
 
 
 class Clips(NamedTuple):
@@ -145,13 +149,24 @@ def lost_before(manifest: Manifest, features: Collection[str]) -> list[Skip]:
     return [s for s in skips if (s.modality in features if s.id in named else not s.modality)]
 
 
+@contextmanager
+def told(kinds: Collection[str]) -> Iterator[None]:
+    """Within, `tell_problems` logs no problem of these kinds: `check` has."""
+    token = _TOLD.set(kinds)
+    try:
+        yield
+    finally:
+        _TOLD.reset(token)
+
+
 def tell_problems(problems: Iterable[Problem], leaks: Literal["stop", "warn"]) -> None:
     """Logs a line for each kind of problem; with "stop", raises ValueError for those that `check` calls errors."""
     for kind, found in _by_kind(problems).items():
         text = _text_of(kind, found)
         if found[0].severity == "error" and leaks == "stop":
             raise ValueError(f"{text}; {RULES[kind].fix}, or set data.leaks=warn (sparsefuse check lists all)")
-        log.warning("%s; sparsefuse check lists all", text)
+        if kind not in _TOLD.get():
+            log.warning("%s; sparsefuse check lists all", text)
 
 
 def leaks_in(problems: Iterable[Problem]) -> list[str]:

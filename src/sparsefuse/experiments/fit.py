@@ -5,14 +5,14 @@ import os
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from sparsefuse.checks import check
 from sparsefuse.config import Config, Usual
 from sparsefuse.config.recipe import SETTINGS, Recipe
 from sparsefuse.data.check.rules import RULES
 from sparsefuse.data.check.screen import summary
-from sparsefuse.data.clips import load_clips
+from sparsefuse.data.clips import load_clips, told
 from sparsefuse.data.formats import prepare
 from sparsefuse.data.labelled import unused_people
 from sparsefuse.data.manifest import GROUP, JOIN, group_column, label_columns
@@ -116,10 +116,10 @@ def fit(
     if method == "auto":
         check_asked(out, config, gmacs)
     _check_continues(RunFolder(out), config, chosen=method in ("auto", BASELINE))
-    checked, longest = _checked(config, out, jobs, source)
-    _say("check", checked)
-    if longest > LONGEST:  # else exported models would pad whatever comes to it
-        log.warning("the longest stream has about %d tokens; the first %d of each are used", longest, LONGEST)
+    checked = _checked(config, out, jobs, source)
+    _say("check", checked.line)
+    if checked.longest > LONGEST:  # else exported models would pad whatever comes to it
+        log.warning("the longest stream has about %d tokens; the first %d of each are used", checked.longest, LONGEST)
         config = replace(config, data=replace(config.data, max_length=LONGEST))
     if features:
         extracted = extract(manifest, out / "features", features=features, jobs=jobs)
@@ -130,6 +130,14 @@ def fit(
         )
         config = replace(config, data=replace(config.data, manifest=str(extracted.manifest)))
     clock.note()
+    with told(checked.kinds):
+        return _trained(config, out, clock, method=method, gmacs=gmacs, jobs=jobs, refit=refit)
+
+
+def _trained(
+    config: Config, out: Path, clock: Clock, *, method: str, gmacs: float | None, jobs: int, refit: bool
+) -> Path:
+    """The run folder of the model, trained and reported; with `refit` that of the last one."""
     name = ""
     if method == "auto":
         name, config = auto(config, out, clock=clock, gmacs=gmacs, jobs=jobs)
@@ -177,9 +185,18 @@ def _best_of(config: Config, result: Result) -> str:
     return f"the {'lowest' if lowest else 'highest'} validation {title}"
 
 
-def _checked(config: Config, out: Path, jobs: int, source: Path) -> tuple[str, float]:
-    """What `check` found, in a line, and the tokens of the longest stream. Raises ValueError if nothing can be trained
-    on."""
+class _Checked(NamedTuple):
+    """What `check` found."""
+
+    line: str
+    longest: float
+    """tokens of the longest stream"""
+    kinds: list[str]
+    """of the problems"""
+
+
+def _checked(config: Config, out: Path, jobs: int, source: Path) -> _Checked:
+    """Logs what `check` finds. Raises ValueError if nothing can be trained on."""
     report = check(config, jobs=jobs)
     if source.is_dir():  # the manifest lies elsewhere, and its paths with it: name files as the user does
         inside = f"{Path(os.path.relpath(source.resolve(), Path(config.data.manifest).parent.resolve())).as_posix()}/"
@@ -210,7 +227,8 @@ def _checked(config: Config, out: Path, jobs: int, source: Path) -> tuple[str, f
         )
     splits = ", ".join(f"{split} {sum(counts.values())}" for split, counts in report.balance.items())
     page = check_page.write_page(report, out / "check.html", source)
-    return f"{counted(report.rows, 'clip')} ({splits}), {summary(report)} -> {page}", max(tokens, default=0)
+    line = f"{counted(report.rows, 'clip')} ({splits}), {summary(report)} -> {page}"
+    return _Checked(line, max(tokens, default=0), list(report.by_kind()))
 
 
 def _scores(result: Result) -> str:
