@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from sparsefuse.features import build, extractor
+from sparsefuse.features.extract import extract
 from sparsefuse.files.skipped import Unusable
 
 series = extractor("series")
@@ -163,3 +164,30 @@ def test_a_missing_file_is_unusable(tmp_path: Path) -> None:
 def test_a_wrong_option_is_refused_before_any_work(options: dict) -> None:
     with pytest.raises(ValueError, match="extractor 'series'"):
         build("series", options)
+
+
+@pytest.mark.parametrize(
+    ("first", "options", "notes"),
+    [
+        ("0", {"time": "t", "file_rate": 50}, ["file_rate is not used, as column 't' has the times"]),
+        ("0", {"time": "t", "unit": 0.001}, []),
+        ("2026-01-31 12:00:00", {"time": "t", "unit": 0.001}, ["unit is not used, as column 't' has dates"]),
+        ("2026-01-31 12:00:00", {"time": "t"}, []),
+        ("0", {"columns": ["x"], "file_rate": 50, "unit": 0.001}, ["unit is not used, as `time` names no column"]),
+        ("0", {"columns": ["x"], "time_format": "%S"}, ["time_format is not used, as `time` names no column"]),
+        ("0", {"columns": ["x"], "file_rate": 50}, []),
+    ],
+)
+def test_what_says_how_fast_a_file_goes_and_is_not_used_is_told(write, first: str, options, notes: list[str]) -> None:
+    second = "1" if first == "0" else "2026-01-31 12:00:01"
+    file = write(f"t,x\n{first},0\n{second},10\n")
+    assert build("series", options).notes(file) == notes
+
+
+def test_an_option_that_is_not_used_is_told_by_extract(write, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    write("t,x\n0,0\n1,10\n")
+    write("id,imu\n1,a.csv\n", "m.csv")
+    spec = {"extractor": "series", "source": "imu", "time": "t", "file_rate": 50}
+    extract(tmp_path / "m.csv", tmp_path / "out", features={"imu": spec}, jobs=1, progress=False)
+    assert "imu of 1 clips is odd; the first: " in caplog.text
+    assert "file_rate is not used, as column 't' has the times" in caplog.text

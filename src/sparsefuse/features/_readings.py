@@ -65,10 +65,14 @@ class Readings:
         values[np.isin(values, self._missing) | np.isinf(values)] = math.nan
         return values
 
+    def dates(self, place: int) -> bool:
+        """Whether a column of times is of dates, not of numbers."""
+        first = self._rows[0][1][place]
+        return self._format is not None or not any(map(is_number, (first, self._plain(first))))
+
     def times(self, place: int, unit: float) -> np.ndarray:
         """(rows,) seconds since the first row, of a column of numbers (`unit` seconds each) or of dates."""
-        first = self._rows[0][1][place]
-        dates = self._format is not None or not any(map(is_number, (first, self._plain(first))))
+        dates = self.dates(place)
         moments: list[Any] = [self._date(row, place) if dates else self._number(row, place) for row in range(len(self))]
         none = next((row for row, moment in enumerate(moments) if not math.isfinite(moment)), None)
         if none is not None:

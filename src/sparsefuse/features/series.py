@@ -31,6 +31,8 @@ class Clock(NamedTuple):
     """rows that were put in order"""
     twice: int = 0
     """rows that were dropped, as their time was there already"""
+    dates: bool = False
+    """whether the file's own times are dates"""
 
 
 @dataclass(frozen=True)
@@ -135,11 +137,12 @@ class Extractor:
         return self._tokens(path, 0.0, math.inf, names, values, clock.times)[1]
 
     def notes(self, path: Path, /) -> list[str]:
-        """Whether the clock steps back, or time stamps come in bursts, as those of packets do."""
+        """Whether the clock steps back, or time stamps come in bursts, as those of packets do; and options of times
+        that this file does not need."""
         _, _, clock = self._table(path)
+        found = self._unused(clock)
         if clock is None:
-            return []
-        found = []
+            return found
         if clock.late:
             dropped = f"; dropped, as their time is there already: {clock.twice}" * bool(clock.twice)
             found.append(f"the clock steps back; rows put in order: {clock.late}{dropped}")
@@ -147,6 +150,16 @@ class Extractor:
         tight = steps < steps.mean() / 10
         if len(steps) >= _MANY and tight.mean() > _BURSTS:
             found.append(f"time stamps come in bursts: {tight.mean():.0%} of rows are hardly later than the row before")
+        return found
+
+    def _unused(self, clock: Clock | None) -> list[str]:
+        """Options that say how fast a file goes, and are not used, as something else does."""
+        if self.time is None:
+            given = {"unit": self.unit != 1, "time_format": self.time_format is not None}
+            return [f"{name} is not used, as `time` names no column" for name in given if given[name]]
+        found = [f"file_rate is not used, as column {self.time!r} has the times"] if self.file_rate else []
+        if clock and clock.dates and self.unit != 1:
+            found.append(f"unit is not used, as column {self.time!r} has dates")
         return found
 
     def _tokens(
@@ -251,16 +264,16 @@ class Extractor:
             table.check_readings(places, timed=timed)
         if place is None:
             return names, values, Clock(np.arange(len(table)) / self.file_rate) if self.file_rate else None
-        times = table.times(place, self.unit)
+        times, dates = table.times(place, self.unit), table.dates(place)
         late = np.maximum.accumulate(times) - times
         row = int(np.argmax(late))
         if late[row] > self.max_gap or (late[row] and self.unsorted == "error"):
             limit = "" if self.unsorted == "error" else f", more than max_gap, {self.max_gap:g} s"
             raise Unusable(f"{table.at(row, place)}: the time goes back by {late[row]:g} s{limit}")
         if not late[row]:
-            return names, values, Clock(times)
+            return names, values, Clock(times, dates=dates)
         times, order = np.unique(times, return_index=True)  # of equal times the first
-        return names, values[order], Clock(times - times[0], int((late > 0).sum()), len(late) - len(order))
+        return names, values[order], Clock(times - times[0], int((late > 0).sum()), len(late) - len(order), dates)
 
     def _places(self, table: Readings, clock: int | None) -> list[int]:
         if self.columns is not None:

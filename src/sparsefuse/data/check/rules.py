@@ -165,9 +165,11 @@ RULES = {
     ),
     "clock": Rule(
         "warning",
-        "The clock of a sensor's file does not step back, and its time stamps do not come in bursts.",
-        "set `unsorted: error` to leave such files out; of bursts, leave out `time` and set `file_rate`",
-        "The clock steps back, or comes in bursts, in {n} sensor file[s]",
+        "The clock of a sensor's file does not step back, its time stamps do not come in bursts, and its options take "
+        "effect.",
+        "set `unsorted: error` to leave such files out; of bursts, leave out `time` and set `file_rate`; "
+        "leave out what is not used",
+        "The clock steps back, comes in bursts, or has options that are not used, in {n} sensor file[s]",
     ),
     "table": Rule(
         "warning",
