@@ -6,11 +6,11 @@ import hashlib
 import io
 import json
 import logging
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from sparsefuse.files.names import file_name
 from sparsefuse.files.references import split_ref
 from sparsefuse.files.skipped import Skip, Unusable, write_skipped
 from sparsefuse.files.whole import replacing, write_text
@@ -136,15 +136,6 @@ def _state(path: Path) -> State:
         with contextlib.suppress(OSError, ValueError):  # no such file, or a name that none can have
             return file.stat().st_size, file.stat().st_mtime_ns
     return None
-
-
-def file_name(name: str, taken: set[str]) -> str:
-    """A name that is no path, and that no other scene has."""
-    plain = re.sub(r"[^\w.-]+", "_", name).strip(".")[:100]
-    if plain != name or plain.lower() in taken:
-        plain = f"{plain}-{hashlib.sha256(name.encode('utf-8', 'surrogateescape')).hexdigest()[:8]}"
-    taken.add(plain.lower())
-    return plain
 
 
 def _legend(predictor: PixelPredictor) -> str:

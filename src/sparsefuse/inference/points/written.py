@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 
 from sparsefuse.config import Config
 from sparsefuse.data.points.read import read_cameras
+from sparsefuse.files.names import file_name
 from sparsefuse.files.skipped import Skip, Unusable, write_skipped
 from sparsefuse.files.whole import replacing
-from sparsefuse.inference.pixels.written import file_name
 from sparsefuse.inference.points.detections import LEAST, Detections
 from sparsefuse.inference.points.inputs import Named, named_scenes
 from sparsefuse.inference.points.predictor import PointPredictor, load_points, root_of
