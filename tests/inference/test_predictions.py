@@ -197,3 +197,14 @@ def test_of_several_labels_the_answer_stands_before_the_shares() -> None:
     both = Prediction("rain|wind", {"rain": 0.9, "wind": 0.75}, {})
     assert text_of("a", both, 3, labels) == "a: rain|wind (rain 0.900, wind 0.750)"
     assert text_of("a", both._replace(label=""), 1, labels) == "a: none (rain 0.900)"
+
+
+def test_the_features_that_were_read_are_written_as_extracted(run: Path, tmp_path: Path) -> None:
+    features = run.parent / "data" / "features"
+    (tmp_path / "m.csv").write_text(f"id,rgb,sound\n../one.mp4,{features}/test0-rgb.npy,\nnone,x.npy,\n")
+    assert show(run, [tmp_path / "m.csv"], top=1, as_json=True, trust_code=False, out=tmp_path / "out") == 1
+    (file,) = (tmp_path / "out").iterdir()
+    assert re.fullmatch(r"_one-[0-9a-f]{8}-rgb\.npy", file.name), file.name
+    written = np.load(file)
+    assert written.dtype == np.float32
+    np.testing.assert_array_equal(written, np.load(features / "test0-rgb.npy"))

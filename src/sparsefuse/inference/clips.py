@@ -7,10 +7,14 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+import numpy as np
+
 from sparsefuse.data.labels import Labels
+from sparsefuse.files.names import file_name
 from sparsefuse.files.skipped import Unusable
+from sparsefuse.files.whole import replacing
 from sparsefuse.inference.inputs import kinds_expected, named
-from sparsefuse.inference.predictor import Prediction, Predictor, check_extractors, load
+from sparsefuse.inference.predictor import Clip, Prediction, Predictor, check_extractors, load
 from sparsefuse.inference.timeline import Timeline, check_windows, timeline
 from sparsefuse.media.fetch import check_allowed
 from sparsefuse.shown import counted
@@ -41,8 +45,10 @@ def show(
     trust_code: bool,
     windows: Windows | None = None,
     roots: Sequence[Path] | None = None,
+    out: Path | None = None,
 ) -> int:
-    """Prints one prediction per clip, or its timeline; returns how many clips could not be read.
+    """Prints one prediction per clip, or its timeline; returns how many clips could not be read. Into `out` it writes
+    the features that the model read, as extracted: a .npy (N, F) float32 per clip and modality.
 
     With `roots`, what a manifest, a line or an extractor of the run names is only read if it lies in one of these
     folders, the manifest's (of a line, the current one) or the run's.
@@ -57,7 +63,7 @@ def show(
     if predictor.calibration is None and predictor.labels.task != "regression":
         log.warning("%s has no calibration.json: probabilities are as trained, not calibrated", run)
     check_extractors(run, predictor.extract, None if roots is None else [*map(str, roots)])
-    results = _results(predictor, files, windows, roots)
+    results = _results(predictor, files, windows, roots, out)
     if not as_json and Path("-") not in files and sys.stdout.isatty():
         return _show_tables(results, top, predictor.labels)
     unusable = 0
@@ -69,9 +75,14 @@ def show(
 
 
 def _results(
-    predictor: Predictor, files: Sequence[Path], windows: Windows | None, roots: Sequence[Path] | None
+    predictor: Predictor,
+    files: Sequence[Path],
+    windows: Windows | None,
+    roots: Sequence[Path] | None,
+    out: Path | None,
 ) -> Iterator[tuple[str, ClipResult]]:
     """(name, result) of every clip, as it is computed."""
+    taken = set[str]()
     for name, clip, named_in in named(files, predictor):
         try:
             if roots is not None and named_in is not None and not isinstance(clip, Unusable):
@@ -83,9 +94,21 @@ def _results(
             elif windows:
                 yield name, timeline(predictor, clip, window=windows.window, hop=windows.hop)
             else:
-                yield name, predictor.predict_one(clip)
+                result = predictor.predict_one(clip)
+                if out is not None:
+                    write_features(predictor, clip, out, file_name(str(Path(name).with_suffix("")), taken))
+                yield name, result
         except Unusable as error:
             yield name, Unusable(f"{error}{kinds_expected(clip, predictor)}")
+
+
+def write_features(predictor: Predictor, clip: Clip, out: Path, name: str) -> None:
+    """Writes `<name>-<modality>.npy`, what an exported file takes, of the modalities that the clip has."""
+    out.mkdir(parents=True, exist_ok=True)
+    for modality in predictor.features(clip)[0]:
+        x = predictor.read(modality, clip).numpy().astype(np.float32)
+        with replacing(out / f"{name}-{file_name(modality, set())}.npy") as file, file.open("wb") as stream:
+            np.save(stream, x)
 
 
 def text_of(name: str, result: ClipResult, top: int, labels: Labels) -> str:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from sparsefuse.config.pixels import PIXEL_TASKS
 from sparsefuse.config.points import POINT_TASKS
@@ -25,7 +26,7 @@ def show_any(
     roots: Sequence[Path] | None = None,
 ) -> int:
     """`clips.show`, `pixels.written.show_pixels` or `points.written.show_boxes`: returns how many could not be read.
-    `window` and `hop` are of clips, half a window if not given; `out` is of pictures and clouds. Raises ValueError for
+    `window` and `hop` are of clips, half a window if not given; into `out` goes what is written. Raises ValueError for
     what is of the other."""
     task = RunFolder(run).task
     if task in (*PIXEL_TASKS, *POINT_TASKS):
@@ -34,11 +35,8 @@ def show_any(
             raise ValueError(f"--window and --hop are for clips; {run} reads {what}")
         write = show_pixels if task in PIXEL_TASKS else show_boxes
         return write(run, files, out=out, top=top, as_json=as_json, device=device, roots=roots)
-    if out is not None:
-        raise ValueError(f"--out is for pictures and clouds; {run} reads clips, whose labels are printed")
     if hop is not None and window is None:
         raise ValueError("--hop needs --window, in seconds")
     windows = None if window is None else Windows(window, window / 2 if hop is None else hop)
-    return show(
-        run, files, top=top, as_json=as_json, device=device, trust_code=trust_code, windows=windows, roots=roots
-    )
+    how: dict[str, Any] = {"top": top, "as_json": as_json, "device": device, "trust_code": trust_code}
+    return show(run, files, windows=windows, roots=roots, out=out, **how)

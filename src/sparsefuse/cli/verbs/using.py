@@ -35,7 +35,8 @@ def predict(
         window: seconds; long recordings are predicted window by window, as a timeline
         hop: seconds from window to window; half a window if not given
         out: folder of the label pictures, or pictures, of a run on pictures, or of boxes; <run>/predicted by default.
-            Pictures that are there already are not computed again
+            Pictures that are there already are not computed again. Of a run on clips: folder of the features that the
+            model read, CLIP-MODALITY.npy, as an exported file takes them; not written by default
         offline: fetch no model, and read only files in the folder of the manifest that names them (for a line of
             standard input, the current folder), in the run and in --roots
         roots: other folders that may be read with --offline
