@@ -445,6 +445,36 @@ def test_arrays_without_names_are_not_the_columns_of_fit(fitted: Classifier) -> 
         fitted.predict(np.ones((3, 5)))
 
 
+def test_a_list_is_the_only_stream_of_the_model(tmp_path: Path) -> None:
+    moods = ["lovely", "awful"]
+    table = pd.DataFrame({"text": [f"it was {moods[i % 2]} today {i}" for i in range(30)], "label": moods * 15})
+    said = quick().fit(table)
+    given = ["a lovely evening", "awful weather"]
+    expected = said.predict_proba({"text": given})
+    for X in (given, tuple(given), np.array(given), pd.Series(given)):
+        np.testing.assert_array_equal(said.predict_proba(X), expected)
+    assert said.score(given, moods) == np.mean(said.predict(given) == moods)
+    with pytest.raises(ValueError, match="X has a number a clip in text; the model was fitted to arrays, files or"):
+        said.predict([1, 2])
+    flat = quick(epochs=1).fit(pd.DataFrame({"a": np.arange(18) / 9, "b": 1.0}), WORDS * 6)
+    with pytest.raises(ValueError, match=r"fit was given a, b; give a DataFrame with these columns, or \{'a': "):
+        flat.predict(np.ones((2, 2)))
+    arrays = clips(18)["sound"]
+    seen = quick(epochs=1).fit(pd.DataFrame({"acc": arrays, "label": WORDS * 6}))
+    np.testing.assert_array_equal(seen.predict_proba(arrays[:2]), seen.predict_proba({"acc": arrays[:2]}))
+    np.save(tmp_path / "a.npy", arrays[0].astype(np.float32))
+    paths = [str(tmp_path / "a.npy")]
+    np.testing.assert_allclose(seen.predict_proba(paths), seen.predict_proba(arrays[:1]), atol=1e-6)
+    with pytest.raises(ValueError, match="column 'acc' is one array"):
+        seen.predict(arrays[0])
+
+
+def test_a_list_for_several_streams_is_told_their_names(fitted: Classifier) -> None:
+    for X in (["a lovely evening"], pd.Series([np.ones((3, 5))]), [None, np.ones((3, 5))]):
+        with pytest.raises(ValueError, match=r"without names of streams; .*, or \{'rgb': \[\.\.\.\], 'sound': \["):
+            fitted.predict(X)
+
+
 def test_a_misspelt_argument_gets_the_nearest_three() -> None:
     with pytest.raises(ValueError) as error:
         Classifier(lern_rate=1)

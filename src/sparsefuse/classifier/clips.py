@@ -1,7 +1,7 @@
 """What a fitted `Classifier` was given to predict in, clips that its `Predictor` reads out."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
@@ -43,12 +43,8 @@ def clips_of(given: Any, texts: Path, predictor: "Predictor", form: Form) -> "li
             given = [row]
     if isinstance(given, list) and all(map(is_file, given)) and STREAM not in predictor.columns:
         return given
-    if axes_of(given) and not form.axes:
-        streams = ", ".join(f"{name!r:.60}: [...]" for name in form.columns)
-        raise ValueError(
-            f"X is {type(given).__name__} without names of streams; fit was given {', '.join(form.columns)}; give "
-            f"a DataFrame with these columns, or {{{streams}}}"
-        )
+    if not form.axes and _is_nameless(given):
+        given = {_only_stream(given, predictor, form): given}
     if axes_of(given) != form.axes:
         raise ValueError(
             f"X has {axes_of(given)} axes, {form.axes} in fit. Reshape your data: of an array (N, F), one clip is "
@@ -63,12 +59,37 @@ def clips_of(given: Any, texts: Path, predictor: "Predictor", form: Form) -> "li
     # texts of a stream may be of one word here; one called `x` may be a column of those that make the stream x
     wanted = [] if of_numbers else [name for name in read if name in form.columns]
     streams = streams_among(read, set(form.labels), wanted)
+    if streams.numbers and STREAM not in predictor.model.features:
+        names = ", ".join(map(shown, streams.numbers))
+        raise ValueError(f"X has a number a clip in {names}; the model was fitted to arrays, files or texts")
     _check_same(predictor, streams, list(columns))
     cells = {**streams.cells, **{name: write_texts(texts / name, text) for name, text in streams.texts.items()}}
     if predictor.extract:
         cells = {name: columns[name] for name in PART if name in columns} | cells
     rows = zip(*cells.values(), strict=True)
     return [{name: cell for name, cell in zip(cells, row, strict=True) if not absent(cell)} for row in rows]
+
+
+def _is_nameless(given: Any) -> bool:
+    """Whether it is an array or a list of clips, not of dicts."""
+    if hasattr(given, "columns") or hasattr(given, "tocsr") or isinstance(given, Mapping | str | Path):
+        return False
+    if not isinstance(given, Sequence) and not getattr(given, "ndim", 0):
+        return False
+    return not isinstance(next((clip for clip in given if not absent(clip)), None), Mapping)
+
+
+def _only_stream(given: Any, predictor: "Predictor", form: Form) -> str:
+    """The column that the model reads. Raises ValueError, naming them, if there are several."""
+    model = [predictor.source(name) or name for name in predictor.model.modalities]
+    names = list(form.names) if form.columns == (STREAM,) and form.names else list(dict.fromkeys(model))
+    if len(names) == 1:
+        return names[0]
+    streams = ", ".join(f"{name!r:.60}: [...]" for name in names)
+    raise ValueError(
+        f"X is {type(given).__name__} without names of streams; fit was given {', '.join(map(shown, names))}; give "
+        f"a DataFrame with these columns, or {{{streams}}}"
+    )
 
 
 def _check_same(predictor: "Predictor", streams: Streams, columns: list[str]) -> None:
