@@ -1,5 +1,7 @@
 """Labels of any type as text, and back."""
 
+from datetime import datetime
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -112,3 +114,17 @@ def test_bytes_are_no_labels(labels) -> None:
     """They would be read back as the text b'a'."""
     with pytest.raises(ValueError, match=r"'label' of clip \d is bytes, b'[ab]'; give text"):
         Targets(targets_of(labels))
+
+
+def test_times_that_are_equal_are_one_label() -> None:
+    """Of numpy, as a column of pandas gives them, of pandas and of Python."""
+    known = Targets({"label": list(np.array(["2020-01-01", "2020-01-02"], "datetime64[s]"))})
+    for same in (
+        [pd.Timestamp(2020, 1, 2), pd.Timestamp(2020, 1, 1)],
+        [datetime(2020, 1, 2), datetime(2020, 1, 1)],
+        list(np.array(["2020-01-02", "2020-01-01"], "datetime64[D]")),
+        list(np.array(["2020-01-02", "2020-01-01"], "datetime64[ns]")),
+    ):
+        assert Targets({"label": same}, known).texts == {"label": ["2020-01-02T00:00:00", "2020-01-01T00:00:00"]}
+    fine = list(np.array([1, 2], "datetime64[ns]"))
+    assert len(set(Targets({"label": fine}).texts["label"])) == 2, "nanoseconds count"

@@ -49,7 +49,8 @@ class Targets:
     """The labels of the clips that a model was fitted to: the value that each text stands for, by column."""
 
     def __init__(self, columns: Mapping[str, Sequence[Any]], like: "Targets | None" = None):
-        """Numbers that are equal, as 1, 1.0 and True, are one label, written as the first, or as `like` writes it.
+        """Numbers that are equal, as 1, 1.0 and True, are one label, written as the first, or as `like` writes it; so
+        are times, of Python, numpy and pandas.
         Raises ValueError, naming the row, for a label that is missing or cannot be told from another one."""
         self.names = tuple(columns)
         self.values: dict[str, dict[str, Any]] = {name: {} for name in columns}
@@ -125,7 +126,10 @@ class Targets:
 
     def _text(self, name: str, row: int, label: Any) -> str:
         values = list(label) if _is_list(label) else [label]
-        texts = [self._numbers[name].setdefault(v, _written(v)) if _is_number(v) else _written(v) for v in values]
+        equal = self._numbers[name]
+        texts = [
+            equal.setdefault(_key(v), _written(v)) if _is_number(v) or _is_time(v) else _written(v) for v in values
+        ]
         for value, written in zip(values, texts, strict=True):
             if absent(value) or written.lower() in BLANK:
                 what = f"is {written!r:.20}, which means no label" if not absent(value) else "is missing (NaN or None)"
@@ -166,9 +170,9 @@ def _of_array(y: np.ndarray) -> list[Any]:
 
 
 def _numbers(known: Mapping[str, Any]) -> dict[Any, str]:
-    """The text of each number among values; and of each figure, as a manifest has them, if it is the only one that
-    means the number ("1", not "1" beside "01")."""
-    found = {value: text for text, value in known.items() if _is_number(value)}
+    """The text of each number, or time, among values; and of each figure, as a manifest has them, if it is the only one
+    that means the number ("1", not "1" beside "01")."""
+    found = {_key(value): text for text, value in known.items() if _is_number(value) or _is_time(value)}
     figures: dict[float, list[str]] = {}
     for text, value in known.items():
         if isinstance(value, str) and re.fullmatch(r"[+-]?\d+(\.\d*)?", text):
@@ -215,6 +219,18 @@ def _is_list(label: Any) -> bool:
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, bool | int | float | np.number | np.bool_)
+
+
+def _is_time(value: Any) -> bool:
+    return isinstance(value, datetime | np.datetime64)
+
+
+def _key(value: Any) -> Any:
+    """The same of equal numbers, and of equal times: numpy's have another hash than Python's."""
+    if not isinstance(value, np.datetime64):
+        return value
+    microseconds = value.astype("datetime64[us]")
+    return microseconds.item() if microseconds == value else value  # of nanoseconds Python has none
 
 
 def _written(value: Any) -> str:
