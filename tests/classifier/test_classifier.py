@@ -324,7 +324,7 @@ def test_a_stream_may_be_missing_from_a_clip_but_not_from_the_table(fitted: Clas
 
 def test_a_file_that_cannot_be_read_is_named(fitted: Classifier, tmp_path: Path, caplog) -> None:
     table = {"rgb": [np.ones((2, 5)), None], "sound": [None, None]}
-    with pytest.raises(Unusable, match="clip 1: rgb: not given; sound: not given"):
+    with pytest.raises(Unusable, match="clip 1: rgb, sound: not given"):
         fitted.predict(table)
     gone = {"rgb": [str(tmp_path / "gone.npy")], "sound": [np.ones((2, 4))]}
     with caplog.at_level(logging.WARNING):

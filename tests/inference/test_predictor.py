@@ -219,7 +219,7 @@ def test_each_modality_of_a_raw_manifest_is_made_from_its_own_column(raw: Path, 
     assert one == {"clip": "one", **predictor.predict_one(filled(-1, 2)).to_json()}
     assert two == {"clip": "two", **predictor.predict_one(filled(1, None)).to_json()}
     assert two["missing"] == {"sound": "not given"}
-    assert three == {"clip": "three", "error": "rgb: not given; sound: not given"}
+    assert three == {"clip": "three", "error": "rgb, sound: not given"}
 
 
 def test_offline_a_clip_elsewhere_is_an_error(run: Path, tmp_path: Path, monkeypatch, capsys) -> None:
@@ -582,5 +582,5 @@ def test_one_file_for_all_that_gives_nothing_says_why_once(run: Path, monkeypatc
     monkeypatch.setattr(predictor, "read", missing)
     with pytest.raises(Unusable, match=r"^gone\.mp4: missing$"):
         predictor.predict_one("gone.mp4")
-    with pytest.raises(Unusable, match=r"^rgb: gone\.mp4: missing; sound: gone"):
+    with pytest.raises(Unusable, match=r"^rgb, sound: gone\.mp4: missing$"):
         predictor.predict_one({"rgb": "gone.mp4", "sound": "gone.mp4"})

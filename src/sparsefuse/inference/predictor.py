@@ -210,7 +210,11 @@ class Predictor:
         if not features:
             if isinstance(clip, str | Path) and len(set(missing.values())) == 1:
                 raise Unusable(next(iter(missing.values())))  # of one file, once is enough
-            raise Unusable("; ".join(f"{name}: {why}" for name, why in missing.items()) or "the clip has no modality")
+            names: dict[str, list[str]] = {}  # those that are made of one file lack the same
+            for name, why in missing.items():
+                names.setdefault(why, []).append(name)
+            reasons = (f"{', '.join(lacking)}: {why}" for why, lacking in names.items())
+            raise Unusable("; ".join(reasons) or "the clip has no modality")
         return features, missing
 
     def features(self, clip: Clip) -> tuple[dict[str, Tensor], dict[str, str]]:
