@@ -5,6 +5,7 @@ import json
 import logging
 import os
 import pickle
+import re
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
@@ -330,6 +331,30 @@ def test_a_file_that_cannot_be_read_is_named(fitted: Classifier, tmp_path: Path,
     with caplog.at_level(logging.WARNING):
         assert fitted.predict(gone).shape == (1,)
     assert "1 stream left out, which cannot be read; the first: clip 0: rgb: " in caplog.text
+
+
+def test_a_damaged_clip_is_left_out_of_the_score(tmp_path: Path, caplog) -> None:
+    data = clips(18)
+    for i, (x, label) in enumerate(zip(data["rgb"], data["label"], strict=True)):
+        (tmp_path / label).mkdir(exist_ok=True)
+        np.save(tmp_path / label / f"{i:02d}.npy", x)
+    clf = quick(epochs=1).fit(tmp_path)
+    found = clf.predict(tmp_path)  # in the order of the classes, six of each
+    truth = np.repeat(WORDS, 6)
+    (tmp_path / "clap" / "03.npy").write_bytes(b"x")  # the second
+    (tmp_path / "talk" / "17.npy").write_bytes(b"")
+    with pytest.raises(Unusable, match=r"^clip 1: .*03\.npy.*; leave it out: .* \(`sparsefuse predict` goes on with"):
+        clf.predict(tmp_path)
+    caplog.clear()
+    left = [i for i in range(18) if i not in (1, 17)]
+    paths = [str(path) for path in sorted(tmp_path.glob("*/*.npy"))]
+    table = pd.DataFrame({"features": paths, "label": truth})
+    assert clf.score(tmp_path) == clf.score(table) == clf.score(paths, truth) == np.mean((found == truth)[left])
+    (first, *more) = [record.getMessage() for record in caplog.records]
+    assert re.match(r"2 clips of 18 left out of the score, which cannot be read; the first: clip 1: .*03\.npy", first)
+    assert len(more) == 2, "one for each score"
+    with pytest.raises(ValueError, match=r"^none of 2 clips can be read; the first: clip 0: .*03\.npy"):
+        clf.score(table.iloc[[1, 17]])
 
 
 WRONG = {

@@ -18,19 +18,41 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-def predictions_of(clips: "Sequence[Clip]", predictor: "Predictor") -> "list[Prediction]":
-    """One for each clip. Raises Unusable, naming the clip, for the first that there is none for."""
+def results_of(clips: "Sequence[Clip]", predictor: "Predictor") -> "list[Prediction | Unusable]":
+    """For each clip its prediction, or why there is none; a warning counts the streams that cannot be read."""
     from sparsefuse.data.prepare import watched
 
-    found, lacking = [], []
-    for place, result in enumerate(list(watched(predictor.results(clips), "predicting", total=len(clips)))):
-        if isinstance(result, Unusable):
-            raise Unusable(f"clip {place}: {result}")
-        found.append(result)
-        lacking += [f"clip {place}: {name}: {why}" for name, why in result.missing.items() if why != "not given"]
+    results = list(watched(predictor.results(clips), "predicting", total=len(clips)))
+    lacking = []
+    for place, result in enumerate(results):
+        missing = {} if isinstance(result, Unusable) else result.missing
+        lacking += [f"clip {place}: {name}: {why}" for name, why in missing.items() if why != "not given"]
     if lacking:
         log.warning("%s left out, which cannot be read; the first: %s", counted(len(lacking), "stream"), lacking[0])
+    return results
+
+
+def predictions_of(results: "Sequence[Prediction | Unusable]") -> "list[Prediction]":
+    """All of them. Raises Unusable, naming the clip, for the first that there is none for."""
+    found = []
+    for place, result in enumerate(results):
+        if isinstance(result, Unusable):
+            hint = "; leave it out: each clip has an answer here (`sparsefuse predict` goes on with the others)"
+            raise Unusable(f"clip {place}: {result}{hint if len(results) > 1 else ''}")
+        found.append(result)
     return found
+
+
+def readable(results: "Sequence[Prediction | Unusable]") -> list[int]:
+    """The places of predictions; a warning counts the clips that there is none for. Raises ValueError if that is
+    all."""
+    lacking = [f"clip {place}: {result}" for place, result in enumerate(results) if isinstance(result, Unusable)]
+    if len(lacking) == len(results):
+        raise ValueError(f"none of {counted(len(results), 'clip')} can be read; the first: {lacking[0]}")
+    if lacking:
+        what = f"{counted(len(lacking), 'clip')} of {len(results)}"
+        log.warning("%s left out of the score, which cannot be read; the first: %s", what, lacking[0])
+    return [place for place, result in enumerate(results) if not isinstance(result, Unusable)]
 
 
 def labels_of(predictions: "Sequence[Prediction]", labels: "Labels", targets: Targets) -> np.ndarray:

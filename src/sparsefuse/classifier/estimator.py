@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sparsefuse.classifier.answers import labels_of, predictions_of, probabilities_of, score_of
+from sparsefuse.classifier.answers import labels_of, predictions_of, probabilities_of, readable, results_of, score_of
 from sparsefuse.classifier.arguments import AUTO, OWN, config_of, words_of_python
 from sparsefuse.classifier.checks import check_method, check_names
 from sparsefuse.classifier.clips import Form, clips_of
@@ -32,6 +32,7 @@ from sparsefuse.screen import is_watched, silence
 if TYPE_CHECKING:
     from sparsefuse.data.labels import Labels
     from sparsefuse.explain import Explanation
+    from sparsefuse.files.skipped import Unusable
     from sparsefuse.inference.predictor import Prediction, Predictor
     from sparsefuse.runs.records import Cost
 
@@ -194,7 +195,7 @@ class Classifier:
         several columns (n, columns). `X` may also be one clip: a path, a text, a row, or a dict of its streams.
         Raises Unusable, naming the clip, for one of which nothing can be read."""
         labels = self._labels
-        return labels_of(self._predictions(X), labels, self._targets)
+        return labels_of(predictions_of(self._results(X)), labels, self._targets)
 
     def predict_proba(self, X: Any) -> Any:
         """(n, C) calibrated probabilities of `classes_`; of several columns a list of such arrays. Raises
@@ -202,16 +203,21 @@ class Classifier:
         labels = self._labels
         if labels.task == "regression":
             raise AttributeError("predict_proba is for classes; the labels are numbers (regression)")
-        return probabilities_of(self._predictions(X), labels, self._targets, self.classes_)
+        return probabilities_of(predictions_of(self._results(X)), labels, self._targets, self.classes_)
 
     def score(self, X: Any, y: Any = None) -> float:
-        """The share of clips of which all labels are predicted; for regression R^2."""
-        found = self.predict(X)
+        """The share of clips of which all labels are predicted; for regression R^2. Clips of which nothing can be read
+        are left out, and counted in a warning; raises ValueError if no other is there."""
+        labels = self._labels
+        results = self._results(X)
+        kept = readable(results)
         with tempfile.TemporaryDirectory() as folder:
             given = columns_of(manifest_of(X, Path(folder))) if isinstance(X, str | Path) else X
         known = self._targets
         truth = Targets(labelled(given, y, list(known.names), hint="; or give the labels as y")[1], known)
-        return score_of(found, truth, self._labels)
+        truth.keep(kept)
+        found = labels_of(predictions_of([results[place] for place in kept]), labels, known)
+        return score_of(found, truth, labels)
 
     def cost(self) -> "Cost":
         """What a clip of typical length costs: GMACs, parameters, latency and memory; these the first call measures."""
@@ -365,10 +371,10 @@ class Classifier:
                 classes if labels.heads else np.arange(targets.matrix) if targets.matrix else classes[0]
             )
 
-    def _predictions(self, given: Any) -> "list[Prediction]":
-        """One for each clip. Raises Unusable, naming the clip, for the first that there is none for."""
+    def _results(self, given: Any) -> "list[Prediction | Unusable]":
+        """For each clip its prediction, or why there is none."""
         predictor = self._predictor
         with tempfile.TemporaryDirectory() as texts:
             clips = clips_of(given, Path(texts), predictor, self._form)
             with silence(not self._shown):
-                return predictions_of(clips, predictor)
+                return results_of(clips, predictor)

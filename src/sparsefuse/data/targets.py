@@ -70,6 +70,10 @@ class Targets:
         self.matrix, self.lists = matrix, lists
         return self
 
+    def keep(self, clips: Sequence[int]) -> None:
+        """Leaves out the labels of all but these clips, by their places."""
+        self.texts = {name: [texts[clip] for clip in clips] for name, texts in self.texts.items()}
+
     @property
     def kinds(self) -> dict[str, dict[str, str]]:
         """Column -> text of a label -> name of its type, for a file; "str" for any but plain types
