@@ -25,6 +25,7 @@ from sparsefuse import Classifier
 from sparsefuse.config import Config
 from sparsefuse.data.clips import load_clips
 from sparsefuse.explain import Explanation
+from sparsefuse.features.extract import extract
 from sparsefuse.files.rows import read_table, write_table
 from sparsefuse.files.skipped import Unusable
 from sparsefuse.methods import methods, option_names
@@ -835,6 +836,19 @@ def test_arguments_that_change_after_fit_change_no_prediction(fitted: Classifier
     test = clips(6, seed=3)
     again = copy.deepcopy(fitted).set_params(modalities=["rgb"])
     assert np.array_equal(again.predict_proba(test), fitted.predict_proba(test))
+
+
+def test_sentences_beside_times_are_read_whole_as_in_a_manifest(tmp_path: Path) -> None:
+    """Each row's words are its own already; its times cut other streams."""
+    table = pd.DataFrame({"said": [f"{'good' if i % 2 else 'bad'} day {i}" for i in range(12)], "start": range(12)})
+    table["end"] = table["start"] + 1.0
+    clf = quick(epochs=1).fit(table, [i % 2 for i in range(12)])
+    alone = table.drop(columns=["start", "end"])
+    np.testing.assert_array_equal(clf.predict_proba(table), clf.predict_proba(alone))
+    table.assign(id=range(12)).to_csv(tmp_path / "m.csv", index=False)
+    extract(tmp_path / "m.csv", tmp_path / "out", jobs=1, progress=False)
+    spec = json.loads((tmp_path / "out/features.json").read_text())["features"]["said"]
+    assert clf.predictor_.extract["said"] == spec
 
 
 def test_a_stream_of_sentences_may_be_given_words() -> None:

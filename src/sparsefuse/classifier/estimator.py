@@ -157,7 +157,12 @@ class Classifier:
             place = manifest.parent if self._data in manifest.parents else self._data
             features = self._given.get("features")
             manifest = extract(
-                manifest, place / "features", features=features, jobs=jobs, progress=self._shown
+                manifest,
+                place / "features",
+                features=features,
+                jobs=jobs,
+                progress=self._shown,
+                sentences=streams.texts if read is of_memory else (),
             ).manifest
         self.run_ = self._trained(config_of(self.method, self._given, manifest, columns, split), folder, jobs)
         write_fitted(self.run_, self._fitted(targets))

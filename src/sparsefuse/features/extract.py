@@ -4,7 +4,7 @@ import logging
 import os
 import platform
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -65,6 +65,7 @@ def extract(
     max_gb: float = 20.0,
     max_frames_gb: float = 4.0,
     roots: Sequence[str | Path] | None = None,
+    sentences: Collection[str] = (),
 ) -> Summary:
     """Writes `<out>/<modality>/00000.safetensors` ..., of large clips `00000/<clip>.safetensors`, `manifest.csv`,
     `features.json` and `skipped.jsonl`; reuses what exists.
@@ -76,7 +77,8 @@ def extract(
     0 = one per core, 1 = this process alone, without a time-out. `strict`: raise the first Unusable. `device`, of
     extractors that are models, in place of that in their options: cpu, cuda ...; auto = leave it. `timeout`: seconds
     of work on a clip; `max_minutes`, `max_gb`: of a film; `max_frames_gb`: of a clip's frames in memory. With `roots`
-    no URL is fetched, and no file is read that lies neither in the manifest's folder nor in one of these.
+    no URL is fetched, and no file is read that lies neither in the manifest's folder nor in one of these. `sentences`:
+    columns whose .txt files are of one row each, so that they are read whole, as sentences in a manifest's cells are.
     Raises Unusable if a modality of `features` was made of no clip, ValueError for a wrong manifest or option,
     FileExistsError when another process fills `out`, OSError when the disk is full; a rerun continues from there.
     """
@@ -88,7 +90,7 @@ def extract(
     if jobs < 0:
         raise ValueError(f"jobs is {jobs}, expected 0 (one per core) or more")
     asked, usual = ({}, features) if isinstance(features, str) else (features or {}, "raw")
-    specs = _specs(table, asked or _usual(table, manifest.parent, usual), manifest)
+    specs = _specs(table, asked or _usual(table, manifest.parent, usual), manifest, sentences)
     parts = parts_of(manifest, table)
     _check_parts(manifest, specs, any(parts))
     _check_device(specs, device)
@@ -143,7 +145,9 @@ def _usual(table: Table, root: Path, usual: Usual) -> dict[str, dict[str, Any]]:
     return chosen
 
 
-def _specs(table: Table, features: Mapping[str, Mapping[str, Any]], manifest: Path) -> list[Spec]:
+def _specs(
+    table: Table, features: Mapping[str, Mapping[str, Any]], manifest: Path, sentences: Collection[str]
+) -> list[Spec]:
     specs = []
     check_specs(features)
     for modality, entry in features.items():
@@ -163,7 +167,7 @@ def _specs(table: Table, features: Mapping[str, Mapping[str, Any]], manifest: Pa
             hint = f"; if it is raw, say `source: {source}`" if table.holds(source, TABLES) else ""
             raise ValueError(f"{manifest}: column {source!r} holds features already, nothing to extract from it{hint}")
         text = table.is_text(source)
-        whole = options.pop("whole", text)
+        whole = options.pop("whole", text or source in sentences)
         if not isinstance(whole, bool):
             raise ValueError(f"modality {modality!r}: whole is {whole!r}, expected true or false")
         try:
