@@ -2,7 +2,7 @@
 
 import pytest
 
-from sparsefuse.errors import unknown
+from sparsefuse.errors import lacking, unknown
 from sparsefuse.files.skipped import Unusable, one_file
 from sparsefuse.shown import counted, markdown, markdown_table, said, shown
 
@@ -85,3 +85,9 @@ def test_what_a_library_says_quotes_nothing(error: str, expected: str) -> None:
 
 def test_one_is_no_plural() -> None:
     assert [counted(1, "file"), counted(0, "file"), counted(2, "class")] == ["1 file", "0 files", "2 classes"]
+
+
+def test_a_column_that_is_known_keeps_its_name() -> None:
+    both = "has no column 'acc1', which X has; rename 'accel1'? columns: acc2, accel1"
+    assert lacking("acc1", "X has", ["accel1", "acc2"], ["acc2"]) == both
+    assert lacking("acc1", "X has", ["acc2"], ["acc2"]) == "has no column 'acc1', which X has. columns: acc2"

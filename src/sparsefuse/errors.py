@@ -42,9 +42,28 @@ def near_file(path: Path) -> str:
 
 def unknown(kind: str, name: str, available: Iterable[str]) -> str:
     """The text of an error: `unknown method 'stf'; did you mean 'sft'? available: concat, late, ...`"""
-    name, names = shown(name, LONGEST), sorted(shown(a, LONGEST) for a in available)
+    names = sorted(shown(a, LONGEST) for a in available)
+    near = _near(name, names)
+    hint = f"; did you mean {near!r}?" if near else "."
+    return f"unknown {kind} {shown(name, LONGEST)!r}{hint} available: {_listed(names)}"
+
+
+def lacking(name: str, wanted: str, columns: Iterable[str], known: Iterable[str]) -> str:
+    """The text of an error: `has no column 'acc', which X has; rename 'accel'? columns: accel, label`, where `wanted`
+    is `X has`. A column that is `known` keeps its name."""
+    names, known = sorted(shown(a, LONGEST) for a in columns), {shown(a, LONGEST) for a in known}
+    near = _near(name, [other for other in names if other not in known])
+    hint = f"; rename {near!r}?" if near else "."
+    return f"has no column {shown(name, LONGEST)!r}, which {wanted}{hint} columns: {_listed(names)}"
+
+
+def _near(name: str, names: Iterable[str]) -> str:
+    """The one that is most like it, or empty."""
     by_case = {known.casefold(): known for known in names}
-    near = difflib.get_close_matches(name.casefold(), by_case, n=1, cutoff=0.5)
-    hint = f"; did you mean {by_case[near[0]]!r}?" if near else "."
+    near = difflib.get_close_matches(shown(name, LONGEST).casefold(), by_case, n=1, cutoff=0.5)
+    return by_case[near[0]] if near else ""
+
+
+def _listed(names: list[str]) -> str:
     more = f" and {len(names) - LONGEST} more" if len(names) > LONGEST else ""
-    return f"unknown {kind} {name!r}{hint} available: {', '.join(names[:LONGEST]) or 'none'}{more}"
+    return f"{', '.join(names[:LONGEST]) or 'none'}{more}"

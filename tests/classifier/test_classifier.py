@@ -320,8 +320,10 @@ def test_a_stream_may_be_missing_from_a_clip_but_not_from_the_table(fitted: Clas
     test["rgb"][1] = None
     assert fitted.predict(test).shape == (3,)
     del test["rgb"]
-    with pytest.raises(ValueError, match="X lacks a column that the model was fitted to: unknown column 'rgb'"):
+    with pytest.raises(ValueError, match=r"X has no column 'rgb', which the model was fitted to\. columns: label, s"):
         fitted.predict(test)
+    with pytest.raises(ValueError, match=r"^X has no column 'rgb', which .* to; rename 'rgbd'\? columns: rgbd, sound$"):
+        fitted.predict({"rgbd": clips(3)["rgb"], "sound": test["sound"]})
 
 
 def test_a_file_that_cannot_be_read_is_named(fitted: Classifier, tmp_path: Path, caplog) -> None:
@@ -367,7 +369,7 @@ WRONG = {
     "one class": ({**clips(9), "label": ["a"] * 9}, {}, "all 8 training labels are 'a', those of clips held out"),
     "a missing label": ({**clips(2), "label": ["a", None]}, {}, "'label' of clip 1 is missing"),
     "valid lacks a column": (
-        clips(6), {"valid": {"rgb": [np.ones((2, 5))], "label": ["clap"]}}, "valid: unknown column 'sound'",
+        clips(6), {"valid": {"rgb": [np.ones((2, 5))], "label": ["clap"]}}, "valid: has no column 'sound', which X",
     ),
     "too few": (clips(2), {}, "valid would be empty"),
     "no share": (clips(9), {"valid": 2}, "valid is 2; expected a share of the clips, 0 to below 1, or clips"),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 from sparsefuse.classifier.examples import streams_among
 from sparsefuse.data.columns import STREAM, Streams, absent, axes_of, columns_of, write_texts
 from sparsefuse.data.given import is_cell, is_file, manifest_of
-from sparsefuse.errors import unknown
+from sparsefuse.errors import lacking
 from sparsefuse.features import PART
 from sparsefuse.files.references import FILES, suffix
 from sparsefuse.files.rows import SUFFIXES
@@ -62,7 +62,7 @@ def clips_of(given: Any, texts: Path, predictor: "Predictor", form: Form) -> "li
     if streams.numbers and STREAM not in predictor.model.features:
         names = ", ".join(map(shown, streams.numbers))
         raise ValueError(f"X has a number a clip in {names}; the model was fitted to arrays, files or texts")
-    _check_same(predictor, streams, list(columns))
+    _check_same(predictor, streams, list(columns), form.labels)
     cells = {**streams.cells, **{name: write_texts(texts / name, text) for name, text in streams.texts.items()}}
     if predictor.extract:
         cells = {name: columns[name] for name in PART if name in columns} | cells
@@ -92,13 +92,14 @@ def _only_stream(given: Any, predictor: "Predictor", form: Form) -> str:
     )
 
 
-def _check_same(predictor: "Predictor", streams: Streams, columns: list[str]) -> None:
+def _check_same(predictor: "Predictor", streams: Streams, columns: list[str], labels: Sequence[str]) -> None:
     """Raises ValueError unless these are the streams that the model was fitted to."""
     model, extract = predictor.model, predictor.extract
     for name in model.modalities:
         source = extract.get(name, {}).get("source", name)
         if not {name, source} & {*columns, *streams.cells}:
-            raise ValueError(f"X lacks a column that the model was fitted to: {unknown('column', source, columns)}")
+            known = {*predictor.columns, *labels}
+            raise ValueError(f"X {lacking(source, 'the model was fitted to', columns, known)}")
     for name, arrays in streams.arrays.items():
         width = next(x.shape[1] for x in arrays if x is not None)
         if width != (expected := model.features[name]):

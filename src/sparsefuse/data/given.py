@@ -11,7 +11,7 @@ from sparsefuse.data.columns import Columns, Streams, axes_of, columns_of, is_st
 from sparsefuse.data.formats import folders
 from sparsefuse.data.labelled import USUAL, only_label
 from sparsefuse.data.targets import targets_of
-from sparsefuse.errors import near_file, unknown
+from sparsefuse.errors import lacking, near_file, unknown
 from sparsefuse.files.references import FILES, TABLES, suffix
 from sparsefuse.shown import counted
 
@@ -35,7 +35,7 @@ def gathered(
     for part, other in ((columns, more), (labels, their)):
         for name in part:
             if name not in other:
-                raise ValueError(f"valid: {unknown('column', name, other)}")
+                raise ValueError(f"valid: {lacking(name, 'X has', other, part)}")
             part[name] = [*part[name], *other[name]]
     count = len(next(iter(their.values())))
     columns["split"] = ["train"] * (len(next(iter(columns.values()))) - count) + ["valid"] * count
