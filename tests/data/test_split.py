@@ -233,7 +233,7 @@ def test_only_a_class_of_one_clip_is_named_among_rare_pairs(caplog):
     with caplog.at_level(logging.WARNING):
         divided = split_rows(manifest(["a+y"] * 20 + ["b+x"] * 20 + ["a+x", "a+odd"]), Split(), "heads")
     assert "s041" in members(divided)["train"]
-    assert "1 classes have a single sample, which goes to train: *+odd" in caplog.text
+    assert "1 class has a single clip, which goes to train: *+odd" in caplog.text
 
 
 def test_rows_whose_pair_and_rarest_class_are_alone_are_divided_together():

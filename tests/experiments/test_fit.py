@@ -51,6 +51,37 @@ def test_it_says_which_epoch_was_kept_and_names_files_as_the_user_does(
     assert f"kept: epoch {best} of 2, the lowest validation loss" in caplog.messages
     (said,) = (message for message in caplog.messages if message.startswith("error: unreadable"))
     assert said.startswith("error: unreadable: sample run/8: walks/run/8.csv: "), said
+    assert said.endswith("or delete the file")
+
+
+def test_a_run_of_a_folder_keeps_its_clips_and_all_that_was_made_of_them(walks: Path) -> None:
+    for i in range(2):  # and another run than of this folder is not touched either
+        sparsefuse.fit("walks", epochs=1, out=f"runs/{i}", jobs=1)
+    made = {path: path.read_bytes() for path in Path("runs").rglob("*") if path.is_file()}
+    (walks / "run" / "0.csv").rename(walks / "run" / "new.csv")
+    (walks / "run" / "1.csv").rename(walks / "walk" / "1b.csv")
+    with pytest.raises(
+        ValueError, match=r"runs/0 was started with other clips: 2 new, such as run/new; 2 gone, such as run/0"
+    ):
+        sparsefuse.fit("walks", epochs=1, out="runs/0", jobs=1)
+    Path("runs/1/clips/manifest.csv").rename(walks.parent / "elsewhere.csv")
+    with pytest.raises(ValueError, match=r"runs/1 has a run that `fit` of a folder did not make"):
+        sparsefuse.fit("walks", epochs=1, out="runs/1", jobs=1)
+    Path("elsewhere.csv").rename("runs/1/clips/manifest.csv")
+    assert {path: path.read_bytes() for path in Path("runs").rglob("*") if path.is_file()} == made
+
+
+def test_a_run_of_a_manifest_keeps_its_clips(tmp_path: Path, walks: Path) -> None:
+    sparsefuse.fit("walks", epochs=1, out="first", jobs=1)
+    manifest = Path("first/clips/manifest.csv")
+    Path("first/clips/mine.csv").write_text(manifest.read_text())
+    sparsefuse.fit("first/clips/mine.csv", epochs=1, out="second", jobs=1)
+    made = Path("second/features/manifest.csv").read_bytes()
+    lines = manifest.read_text().splitlines()
+    Path("first/clips/mine.csv").write_text("\n".join([lines[0], *lines[2:]]) + "\n")
+    with pytest.raises(ValueError, match=r"second was started with other clips: 1 gone, such as run/0\. A run keeps"):
+        sparsefuse.fit("first/clips/mine.csv", epochs=1, out="second", jobs=1)
+    assert Path("second/features/manifest.csv").read_bytes() == made
 
 
 @pytest.mark.slow
@@ -118,7 +149,7 @@ def test_a_column_of_people_keeps_each_in_one_split(
     with pytest.raises(KeyboardInterrupt):
         sparsefuse.fit(manifest, out=tmp_path / "other", jobs=1)
     assert "clips of one person may be in two splits; --group person keeps them in one" in caplog.text
-    worth = r"\d+ clips? for valid, each worth \d+ points, and \d+ clips? for test, each worth \d+ points, so models"
+    worth = r"\d+ clips? for valid, where one is \d+ points, and \d+ clips? for test, where one is \d+ points, so"
     assert re.search(worth, caplog.text)
 
 

@@ -526,7 +526,7 @@ def test_another_manifest_is_scored_whole_and_what_is_unusable_is_counted(run: P
     tiny.edit(other, train0={"label": "never seen"}, test2={"sound": "features/none.npy"})
     found = evaluate(run, manifest=other)
     assert (found["clips"], found["skipped"]) == (6, 2)
-    assert "2 samples or modalities left out; the first is test2: features/none.npy" in caplog.text
+    assert "2 clips or streams left out; the first is test2: features/none.npy" in caplog.text
 
 
 def mixed(run: Path, folder: Path) -> tuple[Path, Path]:

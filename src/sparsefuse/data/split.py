@@ -129,7 +129,8 @@ def _stratified(rows: Sequence[Row], shares: dict[str, float], task: Task, seed:
     single = sorted(name for name, members in strata.items() if name and len(members) == 1)
     if single and task != "regression":
         shown = ", ".join(single[:10]) + (", ..." if len(single) > 10 else "")
-        log.warning("%d classes have a single sample, which goes to train: %s", len(single), shown)
+        have = "1 class has" if len(single) == 1 else f"{len(single)} classes have"
+        log.warning("%s a single clip, which goes to train: %s", have, shown)
     return _covered(divided, shares, task)
 
 

@@ -13,7 +13,6 @@ from sparsefuse.config.recipe import SETTINGS, Recipe
 from sparsefuse.data.check.rules import RULES
 from sparsefuse.data.check.screen import summary
 from sparsefuse.data.clips import load_clips, told
-from sparsefuse.data.formats import prepare
 from sparsefuse.data.labelled import unused_people
 from sparsefuse.data.manifest import GROUP, JOIN, group_column, label_columns
 from sparsefuse.errors import near_file, unknown
@@ -21,6 +20,7 @@ from sparsefuse.experiments.asked import check_asked
 from sparsefuse.experiments.auto import auto
 from sparsefuse.experiments.candidates import check_budget
 from sparsefuse.experiments.clock import Clock
+from sparsefuse.experiments.prepared import prepared
 from sparsefuse.experiments.refit import refit as train_again
 from sparsefuse.features._default import default_features
 from sparsefuse.features.extract import extract
@@ -86,8 +86,8 @@ def fit(
     check_budget(gmacs)
     if not source.exists():
         raise FileNotFoundError(f"there is no folder or manifest {source}{near_file(source)}")
+    manifest = prepared(source, out)
     clock = Clock.begin(out / "clock.json", time_limit)
-    manifest = prepare("folders", source, out / "clips") if source.is_dir() else source
     table = read_table(manifest)
     apart = group_column(manifest, table, group, option="--group")
     labels = label_columns(manifest, table, label, "--label", others=[apart])
@@ -199,8 +199,12 @@ def _checked(config: Config, out: Path, jobs: int, source: Path) -> _Checked:
     """Logs what `check` finds. Raises ValueError if nothing can be trained on."""
     report = check(config, jobs=jobs)
     if source.is_dir():  # the manifest lies elsewhere, and its paths with it: name files as the user does
-        inside = f"{Path(os.path.relpath(source.resolve(), Path(config.data.manifest).parent.resolve())).as_posix()}/"
-        problems = [p._replace(message=p.message.replace(inside, f"{source}/")) for p in report.problems]
+        place = Path(config.data.manifest).parent
+        inside = f"{Path(os.path.relpath(source.resolve(), place.resolve())).as_posix()}/"
+        problems = [
+            p._replace(message=p.message.replace(f"{place}/{inside}", inside).replace(inside, f"{source}/"))
+            for p in report.problems
+        ]
         report = replace(report, problems=problems)
     for kind, problems in report.by_kind().items():
         if kind in ("manifest", "id", "unusable"):
@@ -208,6 +212,8 @@ def _checked(config: Config, out: Path, jobs: int, source: Path) -> _Checked:
         if problems[0].severity != "note":
             more = f", and {len(problems) - 1} more" if len(problems) > 1 else ""
             fix = RULES[kind].fix
+            if source.is_dir():  # whose table nobody wrote
+                fix = fix.replace("empty its cell", "delete the file").replace("take out the row", "delete its files")
             error = problems[0].severity == "error"  # the clip is left out, the others are used
             level, word = (logging.ERROR, "error: ") if error else (logging.WARNING, "")
             log.log(level, "%s%s: %s%s; to fix it: %s", word, kind, problems[0].message, more, fix)
@@ -217,9 +223,9 @@ def _checked(config: Config, out: Path, jobs: int, source: Path) -> _Checked:
     if 0 < min(few.values(), default=0) < TELLING:
         log.warning(
             "%s, so models that differ by a few clips are alike; more clips say more, or folds: sparsefuse compare "
-            "--data.manifest %s --data.split.k 5",
+            "--data.manifest %s --data.split.k 5 --methods sft,late --seeds 0",
             ", and ".join(
-                f"{counted(count, 'clip')} for {split}, each worth {100 / count:.0f} points"
+                f"{counted(count, 'clip')} for {split}, where one is {100 / count:.0f} points"
                 for split, count in few.items()
                 if count
             ),

@@ -78,6 +78,11 @@ class Skip:
     """The traceback of an error that nobody foresaw; not in the line, but in errors.log."""
 
 
+def lost(count: int) -> str:
+    """`1 clip or stream`, `2 clips or streams`."""
+    return "1 clip or stream" if count == 1 else f"{count} clips or streams"
+
+
 def write_skipped(path: Path, skips: list[Skip]) -> None:
     """Writes one JSON object a line, atomically, and errors.log beside it, each kind of error once; without skips the
     file is empty, so a rerun clears old lines."""

@@ -18,6 +18,7 @@ from sparsefuse.data.fingerprint import difference, fingerprints
 from sparsefuse.data.manifest import GROUP, Row, read_manifest
 from sparsefuse.data.prepare import prepare
 from sparsefuse.data.split import split_rows
+from sparsefuse.files.skipped import lost
 from sparsefuse.inference.pixels.evaluate import evaluate_pixels
 from sparsefuse.inference.points.evaluate import evaluate_points
 from sparsefuse.inference.predictor import Predictor, load
@@ -120,9 +121,7 @@ def open_run(
     ((name, usable),) = prepared.rows.items()
     if prepared.skips:
         first = prepared.skips[0]
-        log.warning(
-            "%d samples or modalities left out; the first is %s: %s", len(prepared.skips), first.id, first.reason
-        )
+        log.warning("%s left out; the first is %s: %s", lost(len(prepared.skips)), first.id, first.reason)
     facts = RunFolder(run).read(ModelFacts)
     before = facts.clips
     if manifest is None and facts.members is not None and split not in before:

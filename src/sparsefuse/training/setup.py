@@ -17,6 +17,7 @@ from sparsefuse.config import Config
 from sparsefuse.data.clips import Clips
 from sparsefuse.features import with_files
 from sparsefuse.files.located import located
+from sparsefuse.files.skipped import lost
 from sparsefuse.files.typed import read
 from sparsefuse.parallel.cores import cores
 from sparsefuse.parallel.devices import device_of
@@ -59,7 +60,7 @@ def write_setup(folder: RunFolder, config: Config, clips: Clips, options: Mappin
     folder.write_seen(clips.seen)
     folder.write_located(facts)
     if clips.skips:
-        log.warning("%d samples or modalities left out; %s names them", len(clips.skips), folder.skip_list)
+        log.warning("%s left out; %s names them", lost(len(clips.skips)), folder.skip_list)
 
 
 def _extract(path: Path) -> Extract:

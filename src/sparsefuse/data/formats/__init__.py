@@ -55,9 +55,8 @@ def prepare(name: str, source: str | Path, out: str | Path, options: Mapping[str
     manifest = module.prepare(_opened(name, module, Path(source), Path(out)), Path(out), **chosen)
     rows = read_table(manifest).rows
     splits = Counter(row["split"] for row in rows if row.get("split"))
-    log.info(
-        "%s: %s %s", name, counted(len(rows), "clip"), ", ".join(f"{split} {count}" for split, count in splits.items())
-    )
+    divided = ", ".join(f"{split} {count}" for split, count in splits.items())
+    log.info("%s: %s%s", name, counted(len(rows), "clip"), divided and f" ({divided})")
     return manifest
 
 
