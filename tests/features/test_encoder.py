@@ -73,6 +73,8 @@ def test_frames_and_patches_of_a_picture_model_are_those_of_its_own_forward(vit:
     close(Extractor(folder).features(FRAMES), out.last_hidden_state[:, 1:].mean(1))  # token 0 is CLS
     close(Extractor(folder, pool="cls").features(FRAMES), out.last_hidden_state[:, 0])
     close(Extractor(folder, output="token").features(FRAMES), out.last_hidden_state[:, 1:].flatten(0, 1))
+    assert Extractor(folder, output="token").patches() == out.last_hidden_state.shape[1] - 1  # one is CLS
+    assert Extractor(folder).patches() == 1
     close(Extractor(folder, pool="cls", layer=1).features(FRAMES), out.hidden_states[1][:, 0])
     close(Extractor(folder, pool="cls", layer=-2).features(FRAMES), out.hidden_states[-2][:, 0])
     with pytest.raises(ValueError, match="layer is 7, the model has 3"):

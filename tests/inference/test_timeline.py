@@ -187,6 +187,20 @@ def test_windows_of_patches_begin_with_the_first_of_a_frame(tmp_path: Path) -> N
     assert [length % 6 for _, length in predictor.windows] == [0] * 3
 
 
+def test_windows_of_an_encoders_patches_begin_with_the_first_of_a_frame(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the extractor says of itself counts, here by the pixels of its sibling."""
+    pixels = np.zeros((14, 16, 24, 3), np.uint8)
+    pixels[:, :8, :8] = 255
+    write_clip(tmp_path / "a.mp4", pixels, fps=7)
+    predictor = Corner()
+    monkeypatch.setattr(predictor, "grid", lambda name: None)
+    monkeypatch.setattr(predictor, "patches", lambda name: 6)
+    timeline(predictor, tmp_path / "a.mp4", window=1, hop=0.5)
+    assert [white > 0.9 for white, _ in predictor.windows] == [True] * 3
+
+
 class Speed(Predictor):
     """Says `fast` where the mean reading is above 1."""
 

@@ -77,6 +77,15 @@ class Timed(Protocol):
         ...
 
 
+@runtime_checkable
+class Patched(Protocol):
+    """An extractor of which several tokens may be of one moment."""
+
+    def patches(self) -> int:
+        """How many are."""
+        ...
+
+
 def extractors() -> list[str]:
     """The names of the extractors in this folder, sorted."""
     return sorted(m.name for m in pkgutil.iter_modules(__path__) if m.name != _RUN and not m.name.startswith("_"))

@@ -93,6 +93,16 @@ class Extractor:
             x = self._of_sound(decoded)
         return x.numpy()
 
+    def patches(self) -> int:
+        """Tokens of one moment: the patches of a picture, or the bands of a sound; 1 if that is not known."""
+        config = self._checkpoint.config
+        if self._output != "token":
+            return 1
+        if config.model_type == "audio-spectrogram-transformer":
+            return (config.num_mel_bins - config.patch_size) // config.frequency_stride + 1
+        size = self._checkpoint.pictures.output_size if self._checkpoint.kind in ("vision", "video") else None
+        return (size and _num_patches(config, torch.empty(1, 3, *size, device="meta"))) or 1
+
     @property
     def _checkpoint(self) -> Checkpoint:
         return checkpoint(self.model, self.reads)

@@ -1,5 +1,6 @@
 """Prediction: a run folder and clips in, labels with probabilities out. The run folder is all that is needed."""
 
+import math
 import os
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -19,7 +20,7 @@ from sparsefuse.data.lengths import Lengths
 from sparsefuse.data.sample import Sample
 from sparsefuse.data.stats import Stats
 from sparsefuse.errors import unknown
-from sparsefuse.features import PART, PLACE, Extractor, Timed, build, extractor, files_of, resolve, source_of
+from sparsefuse.features import PART, PLACE, Extractor, Patched, Timed, build, extractor, files_of, resolve, source_of
 from sparsefuse.features._part import WHOLE, Part, part_of
 from sparsefuse.files.allowed import allowed
 from sparsefuse.files.references import FEATURES, FILES, MEDIA, TABLES, TEXTS, suffix
@@ -325,6 +326,11 @@ class Predictor:
         options = resolve(spec["extractor"], {key: value for key, value in spec.items() if key not in PLACE})
         height, width = options["size"]
         return (height // options["patch"], width // options["patch"]) if options["patch"] else None
+
+    def patches(self, name: str) -> int:
+        """Tokens of each frame, or of another moment, of a modality."""
+        maker = self._maker(name) if self.extract.get(name, {}).get("extractor") == "encoder" else None
+        return maker.patches() if isinstance(maker, Patched) else math.prod(self.grid(name) or (1,))
 
     def _reads_tables(self, name: str) -> bool:
         """Whether the modality is extracted from what may be a table, such as sensor readings, not from films."""

@@ -5,7 +5,6 @@ extractor says. The context that an extractor adds to a token may therefore cros
 """
 
 import itertools
-import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -170,7 +169,7 @@ def _of_media(predictor: Predictor, name: str, file: Path, x: Tensor) -> Recordi
         return Recording(x, stamps(file, "audio", request.audio).end)
     source = source_of(predictor.extract[name]["extractor"])
     times, end = stamps(file, "audio" if source == "audio" else "video")
-    patches = math.prod(predictor.grid(name) or (1,))
+    patches = predictor.patches(name)
     frames = len(x) // patches
     if isinstance(request, FramesRequest) and request.rate is None and 0 <= len(times) - frames <= 1:
         return Recording(x, end, times[-frames:].repeat(patches))  # of flow none is of the first frame
