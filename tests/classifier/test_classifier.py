@@ -150,6 +150,11 @@ def test_x_and_y_may_stand_apart() -> None:
     assert clf.n_features_in_ == 2
     with pytest.raises(ValueError, match=r"X has 2 axes, 3 in fit.* one clip is X\[None\]"):
         clf.predict(x[0])
+    with pytest.raises(ValueError, match=r"X has 4 axes, 3 in fit.* X\.reshape\(\*X\.shape\[:2\], -1\)$"):
+        clf.predict(x[..., None])
+    assert clf.predict(x[..., None].reshape(*x[..., None].shape[:2], -1)).shape == (24,)
+    with pytest.raises(ValueError, match=r"^X is dict; fit was given an array \(n, N, F\), or a list of arrays"):
+        clf.predict({"x": [x[0]]})
     assert clf.predict(x[:1]).shape == (1,)
 
 

@@ -97,7 +97,10 @@ WRONG = {
         {"rgb": [A, np.ones((0, 3))]},
         r"'rgb' of clip 1 has 0 token\(s\), 3 feature\(s\)",
     ),
-    "pictures": ({"rgb": [np.ones((2, 3, 4))]}, r"'rgb' of clip 0 has shape \(2, 3, 4\); expected \(N, F\)"),
+    "pictures": (
+        {"rgb": [np.ones((2, 3, 4))]},
+        r"'rgb' of clip 0 has shape \(2, 3, 4\); expected \(N, F\), .*: x\.reshape\(2, -1\) is 2 tokens$",
+    ),
     "lengths": ({"rgb": [A, B], "sound": [A]}, "columns have different lengths: rgb 2, sound 1"),
     "one array": ({"rgb": A}, r"column 'rgb' is one array \(2, 3\); expected a list .* of one clip: \[x\]"),
     "no list": ({"rgb": 3}, "column 'rgb' is int; expected a list with a cell a clip"),
@@ -106,9 +109,16 @@ WRONG = {
     "a number in paths": ({"f": ["a.npy", "b.npy", 3]}, "'f' of clip 2 is int; the others are paths"),
     "a number in text": ({"t": ["it rains", "it snows", 3]}, "'t' of clip 2 is int; the others are text"),
     "a name": ({"../rgb": [A]}, "'../rgb' cannot name a stream; use letters, digits, _ and -"),
-    "a vector": (np.arange(3.0), r"got an array \(3,\) of float64"),
+    "a vector": (
+        np.arange(3.0),
+        r"got an array \(3,\) of float64\. Reshape your data: X\[:, None\] is a clip a number",
+    ),
     "vectors of different lengths": ([[1.0, 2.0], [3.0]], r"a clip is x\[:, None\]"),
-    "four axes": (np.ones((2, 2, 2, 2)), r"got an array \(2, 2, 2, 2\)"),
+    "four axes": (
+        np.ones((5, 3, 2, 1)),
+        r"got an array \(5, 3, 2, 1\) of float64\. Reshape your data: X\.reshape\(5, 3, -1\) is 5 clips of 3 tokens$",
+    ),
+    "objects": (np.ones((2, 2, 2), dtype=object), r"of object; if it holds numbers, give X\.astype\(float\)$"),
 }
 
 

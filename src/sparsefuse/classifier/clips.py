@@ -18,6 +18,16 @@ if TYPE_CHECKING:
     from sparsefuse.inference.predictor import Clip, Predictor
 
 
+_RESHAPED = {
+    (1, 2): "of a vector (F,), one clip is X[None]",
+    (1, 3): "of a vector (F,), one clip of one token is X[None, None]",
+    (2, 3): "of an array (N, F), one clip is X[None]",
+    (3, 2): "of clips of one token (n, 1, F), X[:, 0]",
+    (4, 3): "of clips (N, H, W), tokens of (H, W), X.reshape(*X.shape[:2], -1)",
+}
+"""axes of an array, and those of `fit` -> how to get there"""
+
+
 class Form(NamedTuple):
     """How the data of `fit` came, and those of `predict` must."""
 
@@ -45,10 +55,13 @@ def clips_of(given: Any, texts: Path, predictor: "Predictor", form: Form) -> "li
         return given
     if not form.axes and _is_nameless(given):
         given = {_only_stream(given, predictor, form): given}
-    if axes_of(given) != form.axes:
+    if (axes := axes_of(given)) != form.axes:
+        fitted = "an array (n, N, F), or a list of arrays (N, F)" if form.axes == 3 else "an array (n, F)"
+        if not axes:
+            raise ValueError(f"X is {type(given).__name__}; fit was given {fitted}; give such")
+        hint = _RESHAPED.get((axes, form.axes), f"fit was given {fitted}")
         raise ValueError(
-            f"X has {axes_of(given)} axes, {form.axes} in fit. Reshape your data: of an array (N, F), one clip is "
-            "X[None]"
+            f"X has {axes} {'axis' if axes == 1 else 'axes'}, {form.axes} in fit. Reshape your data: {hint}"
         )
     columns = columns_of(manifest_of(given, texts) if isinstance(given, str | Path) else given)
     names = list(form.names)

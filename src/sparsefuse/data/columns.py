@@ -184,10 +184,18 @@ def _of_array(values: np.ndarray) -> Columns:
         return {f"{STREAM}{place}": list(column) for place, column in enumerate(values.T)}
     if values.ndim == 1 and values.dtype.kind in "OUST":
         return _of_list(values.tolist())
-    raise ValueError(
-        f"expected {_FORMS}; got an array {values.shape} of {values.dtype}. Reshape your data: X[:, None] is a clip a "
-        "number, X[None] one clip"
-    )
+    raise ValueError(f"expected {_FORMS}; got an array {values.shape} of {values.dtype}{_hint(values)}")
+
+
+def _hint(values: np.ndarray) -> str:
+    """How an array becomes clips, of its kind and as many axes."""
+    if values.dtype.kind in "OUST":
+        return "; if it holds numbers, give X.astype(float)"
+    if values.ndim == 1:
+        return ". Reshape your data: X[:, None] is a clip a number, X[None] one clip"
+    clips, tokens = values.shape[:2] or (1, 1)
+    what = f"{counted(clips, 'clip')} of {counted(tokens, 'token')}"
+    return f". Reshape your data: X.reshape({clips}, {tokens}, -1) is {what}"
 
 
 def _of_list(values: Sequence[Any]) -> Columns:
@@ -304,7 +312,8 @@ def _array(where: str, cell: Any) -> np.ndarray:
         raise ValueError(f"{where} holds {values.dtype} values, expected numbers (tokens, features)")
     values = values[:, None] if values.ndim == 1 else values
     if values.ndim != 2:
-        raise ValueError(f"{where} has shape {values.shape}; expected (N, F), tokens and features")
+        hint = f": x.reshape({len(values)}, -1) is {counted(len(values), 'token')}" if values.ndim else ""
+        raise ValueError(f"{where} has shape {values.shape}; expected (N, F), tokens and features{hint}")
     if 0 in values.shape:
         tokens, features = values.shape
         some = f"{tokens} token(s), {features} feature(s)"
