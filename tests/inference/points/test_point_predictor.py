@@ -180,6 +180,9 @@ def test_files_that_are_no_scenes_are_refused(tmp_path):
     run = run_of(tmp_path / "run", predictor_of())
     with pytest.raises(FileNotFoundError, match=r"there is no such file; expected cloud=a.npz"):
         show_any(run, [tmp_path / "x.npz"], top=3, as_json=False)
+    (tmp_path / "few-rooms").mkdir()
+    with pytest.raises(FileNotFoundError, match=r"few-roms: there is no such file; did you mean .*few-rooms\?$"):
+        show_any(run, [tmp_path / "few-roms"], top=3, as_json=False)
     with pytest.raises(ValueError, match="--window and --hop are for clips"):
         show_any(run, [tmp_path], top=3, as_json=False, window=2.0)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from sparsefuse.data.pixels.read import PICTURES
+from sparsefuse.errors import near_file
 from sparsefuse.files.references import suffix
 from sparsefuse.files.rows import SUFFIXES, check_ids, numbered, read_table
 from sparsefuse.files.skipped import Unusable
@@ -52,7 +53,7 @@ def _unknown(path: Path, predictor: PixelPredictor) -> Exception:
     pairs = " ".join(f"{name}={name}.png" for name in predictor.streams)
     hint = f"expected {pairs}, a folder with {'/ '.join(predictor.streams)}/, or a manifest with these columns"
     if not path.exists():
-        return FileNotFoundError(f"{path}: there is no such file; {hint}")
+        return FileNotFoundError(f"{path}: there is no such file{near_file(path) or f'; {hint}'}")
     return ValueError(f"{path}: which stream is it? {hint}")
 
 

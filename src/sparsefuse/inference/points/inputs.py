@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from sparsefuse.config.points import Points
+from sparsefuse.errors import near_file
 from sparsefuse.files.references import suffix
 from sparsefuse.files.rows import SUFFIXES, check_ids, numbered, read_table
 from sparsefuse.files.skipped import Unusable
@@ -54,7 +55,7 @@ def _of(path: Path, points: Points) -> Iterator[Named]:
     elif suffix(str(path)) in CLOUDS and path.is_file():
         yield Named(path.stem, {"cloud": path}, None)
     elif not path.exists():
-        raise FileNotFoundError(f"{path}: there is no such file; {HINT}")
+        raise FileNotFoundError(f"{path}: there is no such file{near_file(path) or f'; {HINT}'}")
     else:
         raise ValueError(f"{path}: is not a known kind of cloud; {HINT}")
 
