@@ -502,6 +502,16 @@ def test_a_list_is_the_only_stream_of_the_model(tmp_path: Path) -> None:
         seen.predict(arrays[0])
 
 
+def test_arrays_for_a_stream_that_is_made_of_files_or_texts_are_refused() -> None:
+    table = pd.DataFrame({"said": [f"it was fine today {i}" for i in range(12)], "label": ["a", "b"] * 6})
+    words = {"extractor": "text", "source": "said", "hashed": 8}
+    clf = quick(epochs=1, features={"words": words}).fit(table)
+    assert clf.predict(["fine"]).shape == (1,)
+    for X in ([np.ones((2, 3))], {"said": [np.ones((2, 3))]}):
+        with pytest.raises(ValueError, match=r"^said: X has arrays; fit was given files or texts, of which words is"):
+            clf.predict(X)
+
+
 def test_a_list_for_several_streams_is_told_their_names(fitted: Classifier) -> None:
     for X in (["a lovely evening"], pd.Series([np.ones((3, 5))]), [None, np.ones((3, 5))]):
         with pytest.raises(ValueError, match=r"without names of streams; .*, or \{'rgb': \[\.\.\.\], 'sound': \["):

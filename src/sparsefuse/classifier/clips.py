@@ -114,6 +114,9 @@ def _check_same(predictor: "Predictor", streams: Streams, columns: list[str], la
             known = {*predictor.columns, *labels}
             raise ValueError(f"X {lacking(source, 'the model was fitted to', columns, known)}")
     for name, arrays in streams.arrays.items():
+        if name not in model.features:
+            made = [stream for stream in model.modalities if predictor.source(stream) == name]
+            raise ValueError(f"{name}: X has arrays; fit was given files or texts, of which {', '.join(made)} is made")
         width = next(x.shape[1] for x in arrays if x is not None)
         if width != (expected := model.features[name]):
             vector = f". A vector is N tokens of one feature; as one token of its {expected} features, give x[None]"
