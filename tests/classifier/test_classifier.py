@@ -512,6 +512,15 @@ def test_arrays_for_a_stream_that_is_made_of_files_or_texts_are_refused() -> Non
             clf.predict(X)
 
 
+def test_sentences_for_a_model_that_reads_none_are_refused() -> None:
+    seen = quick(epochs=1).fit(pd.DataFrame({"acc": clips(18)["sound"], "label": WORDS * 6}))
+    for X in (["a lovely evening", "awful"], {"acc": ["a lovely evening"]}):
+        with pytest.raises(
+            ValueError, match=r"^acc: X has words \('a lovely evening'\), which the model does not read; "
+        ):
+            seen.predict(X)
+
+
 def test_a_list_for_several_streams_is_told_their_names(fitted: Classifier) -> None:
     for X in (["a lovely evening"], pd.Series([np.ones((3, 5))]), [None, np.ones((3, 5))]):
         with pytest.raises(ValueError, match=r"without names of streams; .*, or \{'rgb': \[\.\.\.\], 'sound': \["):

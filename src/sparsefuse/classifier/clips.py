@@ -113,6 +113,13 @@ def _check_same(predictor: "Predictor", streams: Streams, columns: list[str], la
         if not {name, source} & {*columns, *streams.cells}:
             known = {*predictor.columns, *labels}
             raise ValueError(f"X {lacking(source, 'the model was fitted to', columns, known)}")
+    for name, texts in streams.texts.items():
+        if name in predictor.columns and not predictor.reads_text(name):
+            first = next(text for text in texts if text)
+            raise ValueError(
+                f"{name}: X has words ({shown(first)!r}), which the model does not read; give arrays (N, F), or "
+                "paths of files, as in fit"
+            )
     for name, arrays in streams.arrays.items():
         if name not in model.features:
             made = [stream for stream in model.modalities if predictor.source(stream) == name]
