@@ -4,6 +4,7 @@ import csv
 import dataclasses
 import json
 import math
+import re
 from pathlib import Path
 
 import pytest
@@ -119,9 +120,9 @@ def test_predict_and_eval_say_what_training_said(run: Path, capsys: pytest.Captu
     manifest = run.parent.parent / "data" / "manifest.csv"
     show(run, [manifest], top=1, as_json=False, trust_code=False)
     line = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("test0:"))
-    said = line.split()
-    assert len(said) == 6, "the answer, and the likeliest of each head with its share"
-    assert said[1] == f"{said[2].removeprefix('verb:')}+{said[4].removeprefix('noun:')}"
+    said = re.fullmatch(r"test0: (\w+)\+(\w+) \(verb:(\w+) [\d.]+, noun:(\w+) [\d.]+\)", line)
+    assert said, "the answer, and the likeliest of each head with its share"
+    assert said.group(1, 2) == said.group(3, 4)
 
 
 def test_an_answer_is_explained_by_the_product_of_its_probabilities(run: Path, tmp_path: Path) -> None:

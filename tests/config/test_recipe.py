@@ -12,6 +12,7 @@ import tiny
 from command import call
 from sparsefuse.budget.chosen import write_yaml
 from sparsefuse.checks import check_config
+from sparsefuse.classifier.arguments import config_of
 from sparsefuse.cli import app
 from sparsefuse.config import Config, Data, Train
 from sparsefuse.config.recipe import SETTINGS
@@ -96,12 +97,13 @@ def test_every_recipe_holds_for_a_single_epoch(recipe: str) -> None:
 
 
 def test_a_classifier_takes_one() -> None:
-    classifier = sparsefuse.Classifier(recipe="small", noise=0.1)
-    config = classifier._config(Path("m.csv"), {"label": "label"}, Config().data.split)
+    given = sparsefuse.Classifier(recipe="small", noise=0.1).get_params()
+    chosen = {name: given[name] for name in ("recipe", "noise")}
+    config = config_of("sft", chosen, Path("m.csv"), {"label": "label"}, Config().data.split)
     assert config.recipe == "small"
     assert (config.data.noise, config.train.ema) == (0.1, SMALL["train"]["ema"])
     with pytest.raises(ValueError, match="unknown recipe 'big'"):
-        sparsefuse.Classifier(recipe="big")._config(Path("m.csv"), {"label": "label"}, Config().data.split)
+        config_of("sft", {"recipe": "big"}, Path("m.csv"), {"label": "label"}, Config().data.split)
 
 
 def test_the_docs_say_what_each_recipe_sets() -> None:

@@ -66,7 +66,7 @@ def test_cells_of_seconds_are_no_files(walk: Path, monkeypatch: pytest.MonkeyPat
     """With --offline files must lie in the manifest's folder; an empty cell is the current one, as a path."""
     predictor = Reading()
     monkeypatch.setattr(predictor, "predict_one", predictor.values)
-    found = list(_results(predictor, [manifest_of(walk)], None, roots=[]))
+    found = list(_results(predictor, [manifest_of(walk)], None, roots=[], out=None))
     assert found == list(PARTS.items())
 
 
