@@ -65,7 +65,7 @@ def test_a_page_can_be_followed(
     text = page.read_text(encoding="utf-8")
     names: dict[str, object] = {}
     for block in blocks(page):
-        named = re.search(r"`([\w.]+)`:\n\n```\w+\n$", "\n".join(text.splitlines()[: block.line]) + "\n")
+        named = re.search(r"`(\w+\.\w+)`:\n\n```\w+\n$", "\n".join(text.splitlines()[: block.line]) + "\n")
         if named:
             Path(named[1]).write_text(block.text)
         elif walked(block) and block.language == "python":
