@@ -24,7 +24,7 @@ RETURNED = ("sparsefuse.inference.predictor.Prediction", "sparsefuse.report.tabl
 """what public functions give, beside what is public"""
 PAGES = ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "LOG.md")
 FOLDERS = {
-    "docs": (".md", ".svg", ".css"),
+    "docs": (".md", ".svg", ".png", ".css"),
     "results": (".md", ".svg", ".png", ".csv"),
     "examples": (".py", ".ipynb", ".html", ".js"),
 }
@@ -47,7 +47,10 @@ def gather() -> None:
     for path in wanted:
         target = SOURCE / path.relative_to(ROOT)
         target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(path, target)
+        if path.suffix == ".md":  # an escape of GitHub's Markdown, which this one would show
+            target.write_text(path.read_text(encoding="utf-8").replace(r"\@", "@"), encoding="utf-8")
+        else:
+            shutil.copyfile(path, target)
     readme = SOURCE / "README.md"
     readme.write_text(re.sub(r"<picture>.*?</picture>", _both_schemes, readme.read_text(encoding="utf-8"), flags=re.S))
 

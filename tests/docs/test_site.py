@@ -1,6 +1,7 @@
 """The site has every page, and a reference of every verb, option and public name."""
 
 import importlib
+import re
 import runpy
 import tomllib
 from typing import Any
@@ -66,3 +67,16 @@ def test_a_picture_becomes_an_image_for_each_scheme(tmp_path, monkeypatch):
     assert "(docs/images/idea-dark.svg#only-dark)" in text
     assert "<picture>" not in text
     assert (tmp_path / "results" / "study-utd-mhad" / "study.md").is_file()
+
+
+def test_every_image_of_a_page_is_there_and_no_escape_is_seen(tmp_path, monkeypatch):
+    gather = BUILD["gather"]
+    monkeypatch.setitem(gather.__globals__, "SOURCE", tmp_path)
+    gather()
+    images = []
+    for page in tmp_path.rglob("*.md"):
+        text = page.read_text(encoding="utf-8")
+        assert r"\@" not in text, page
+        images += [page.parent / name for name in re.findall(r"!\[[^]]*\]\(([^)#]+)", text)]
+    assert len(images) > 10
+    assert [image for image in images if not image.is_file()] == []
