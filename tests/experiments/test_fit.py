@@ -48,7 +48,7 @@ def test_it_says_which_epoch_was_kept_and_names_files_as_the_user_does(
         out = sparsefuse.fit("walks", epochs=2, out="runs/w", jobs=1)
     best = RunFolder(out).read(Result).best_epoch
     assert best
-    assert f"kept: epoch {best} of 2, the lowest validation loss" in caplog.messages
+    assert f"kept: epoch {best} of 2; chosen by: loss of the validation split" in caplog.messages
     (said,) = (message for message in caplog.messages if message.startswith("error: unreadable"))
     assert said.startswith("error: unreadable: sample run/8: walks/run/8.csv: "), said
     assert said.endswith("or delete the file")

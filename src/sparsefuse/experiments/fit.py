@@ -30,9 +30,8 @@ from sparsefuse.report import check_page
 from sparsefuse.report.page import write_report
 from sparsefuse.runs.folder import RunFolder
 from sparsefuse.runs.records import Result
-from sparsefuse.runs.summary import MAIN_METRIC, METRICS, metric
+from sparsefuse.runs.summary import MAIN_METRIC, METRICS, chosen_by
 from sparsefuse.shown import counted
-from sparsefuse.training.best import score_of
 from sparsefuse.training.extend import check_continues
 from sparsefuse.training.train import train
 
@@ -149,7 +148,9 @@ def _trained(
     train(config, out, resume=True, name=name)
     result = RunFolder(out).read(Result)
     if result.best_epoch:  # a baseline has no epochs
-        _say("kept", f"epoch {result.best_epoch} of {result.epochs}, {_best_of(config, result)}")
+        _say(
+            "kept", f"epoch {result.best_epoch} of {result.epochs}; chosen by: {chosen_by(config.train, result.splits)}"
+        )
     _say("report", f"{_scores(result)} -> {write_report(out)}")
     if refit and result.splits.get("valid"):
         return train_again([RunFolder(out)], out.with_name(f"{out.name}{REFIT}"))
@@ -171,18 +172,6 @@ def _say(stage: str, text: str) -> None:
 
 def _maker(spec: Mapping[str, Any]) -> str:
     return f"{spec['extractor']} {spec['model']}" if spec.get("model") else spec["extractor"]
-
-
-def _best_of(config: Config, result: Result) -> str:
-    """Why that epoch was kept."""
-    if config.train.best == "last":
-        return "the last"
-    if not result.valid:
-        return "the lowest training loss"
-    best = score_of(config.train.best)
-    title = "loss" if best == "loss" else metric(best).title
-    lowest = best == "loss" or not metric(best).higher_is_better
-    return f"the {'lowest' if lowest else 'highest'} validation {title}"
 
 
 class _Checked(NamedTuple):

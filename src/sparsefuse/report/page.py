@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sparsefuse.config import Train
 from sparsefuse.config.pixels import PIXEL_TASKS
 from sparsefuse.config.points import POINT_TASKS
 from sparsefuse.data.manifest import JOIN
@@ -29,6 +28,7 @@ from sparsefuse.runs.summary import (
     Run,
     Stat,
     by_name,
+    chosen_by,
     every_class,
     losses,
     mean,
@@ -229,18 +229,10 @@ def _page(folder: Path, runs: list[Run], rows: list[Row]) -> Mapping[str, object
         "environment": environment(finished), "commands": commands(finished),
         "configs": [(name, asdict(config)) for name, group in groups.items() if (config := group[0].config)],
         "chosen": {name: [run.result.best_epoch for run in group] for name, group in groups.items()},
-        "chosen_by": sorted({_chosen_by(run.config.train, first.splits) for run in finished if run.config}),
+        "chosen_by": sorted({chosen_by(run.config.train, first.splits) for run in finished if run.config}),
         "choices": [table_of_choice(run.choice) for run in finished if run.choice],
         "seconds": {name: mean(run.result.seconds for run in group) for name, group in groups.items()},
     }  # fmt: skip
-
-
-def _chosen_by(spec: Train, splits: Mapping[str, int]) -> str:
-    """Which epoch was kept: `loss of the validation split`."""
-    if spec.best == "last":
-        return "none, the last one is kept"
-    over = f", mean over {spec.best_over} epochs" * (spec.best_over > 1)
-    return f"{spec.best} of the {'validation' if splits.get('valid') else 'training'} split{over}"
 
 
 def _title(finished: list[Run]) -> str:

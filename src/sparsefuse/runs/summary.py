@@ -5,11 +5,11 @@ import os
 import shlex
 import statistics
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from sparsefuse.config import Config
+from sparsefuse.config import Config, Train
 from sparsefuse.data.fingerprint import difference
 from sparsefuse.files.skipped import Skip
 from sparsefuse.methods import BASELINE
@@ -96,6 +96,14 @@ def metric(name: str) -> Metric:
         return METRICS[name]
     main = next((known for known in METRICS if name.startswith(f"{known}_")), "")
     return METRICS[main]._replace(title=f"{METRICS[main].title} {name.removeprefix(main + '_')}")
+
+
+def chosen_by(spec: Train, splits: Mapping[str, int]) -> str:
+    """Which epoch was kept: `loss of the validation split`."""
+    if spec.best == "last":
+        return "none, the last one is kept"
+    over = f", mean over {spec.best_over} epochs" * (spec.best_over > 1)
+    return f"{spec.best} of the {'validation' if splits.get('valid') else 'training'} split{over}"
 
 
 def metric_names(result: Result) -> list[str]:
