@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 import onnxscript.optimizer
-import torch.onnx
+import torch
 
-from sparsefuse.export.onnx import OPSET, quiet, save, tidied
+from sparsefuse.export.onnx import quiet, save, tidied, unoptimised
 from sparsefuse.export.program import Program
 from sparsefuse.export.traced import traced
 from sparsefuse.inference.predictor import load
@@ -32,16 +32,7 @@ def main() -> None:
     for times in (1, 2):
         with quiet(), tempfile.TemporaryDirectory() as folder:
             start = time.process_time()
-            made = torch.onnx.export(
-                graph,
-                dynamo=True,
-                input_names=program.input_names,
-                output_names=program.output_names,
-                opset_version=OPSET,
-                verbose=False,
-                optimize=False,
-            )
-            assert made is not None
+            made = unoptimised(graph, program)
             exported = time.process_time() - start
             start = time.process_time()
             onnxscript.optimizer.optimize(made.model, num_iterations=times, stop_if_no_change=False)

@@ -5,11 +5,15 @@ import logging
 import warnings
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sparsefuse.export.traced import Traceable, traced
 from sparsefuse.extras import need
 from sparsefuse.files.whole import replacing
+
+if TYPE_CHECKING:
+    from torch.export import ExportedProgram
+    from torch.onnx import ONNXProgram
 
 OPSET = 18
 """the lowest that PyTorch's exporter writes"""
@@ -32,23 +36,30 @@ def write_onnx(program: Traceable, path: Path) -> None:
     """Writes the program as one file, weights inside. Raises ImportError without the extra, ValueError if the method
     cannot be traced."""
     import onnxscript.optimizer
-    import torch.onnx
 
     graph = traced(program)
     with quiet():
-        exported = torch.onnx.export(
-            graph,
-            dynamo=True,
-            input_names=program.input_names,
-            output_names=program.output_names,
-            opset_version=OPSET,
-            verbose=False,
-            optimize=False,
-        )
-        assert exported is not None
+        exported = unoptimised(graph, program)
         # PyTorch's own call goes through it twice, for a graph that is no faster (benchmarks/onnx_steps.py)
         onnxscript.optimizer.optimize(exported.model, num_iterations=1)
     save(tidied(exported.model_proto, program), path)
+
+
+def unoptimised(graph: "ExportedProgram", program: Traceable) -> "ONNXProgram":
+    """The traced program as the exporter leaves it."""
+    import torch.onnx
+
+    exported = torch.onnx.export(
+        graph,
+        dynamo=True,
+        input_names=program.input_names,
+        output_names=program.output_names,
+        opset_version=OPSET,
+        verbose=False,
+        optimize=False,
+    )
+    assert exported is not None
+    return exported
 
 
 @contextlib.contextmanager
