@@ -15,6 +15,7 @@ from torch import Tensor
 
 from sparsefuse import metrics
 from sparsefuse.data.arrays import read_array
+from sparsefuse.data.grids import grid_of
 from sparsefuse.data.labels import Labels
 from sparsefuse.data.lengths import Lengths
 from sparsefuse.data.sample import Sample
@@ -321,11 +322,10 @@ class Predictor:
     def grid(self, name: str) -> tuple[int, int] | None:
         """Rows and columns of the patches of a frame, if a modality has a token for each."""
         spec = self.extract.get(name, {})
-        if spec.get("extractor") not in ("frames", "flow"):
+        if not spec.get("patch"):
             return None
         options = resolve(spec["extractor"], {key: value for key, value in spec.items() if key not in PLACE})
-        height, width = options["size"]
-        return (height // options["patch"], width // options["patch"]) if options["patch"] else None
+        return grid_of({"extractor": spec["extractor"], **options})
 
     def patches(self, name: str) -> int:
         """Tokens of each frame, or of another moment, of a modality."""
