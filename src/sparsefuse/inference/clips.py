@@ -96,16 +96,17 @@ def _results(
             else:
                 result = predictor.predict_one(clip)
                 if out is not None:
-                    write_features(predictor, clip, out, file_name(str(Path(name).with_suffix("")), taken))
+                    there = predictor.model.features.keys() - result.missing.keys()
+                    write_features(predictor, clip, there, out, file_name(str(Path(name).with_suffix("")), taken))
                 yield name, result
         except Unusable as error:
             yield name, Unusable(f"{error}{kinds_expected(clip, predictor)}")
 
 
-def write_features(predictor: Predictor, clip: Clip, out: Path, name: str) -> None:
+def write_features(predictor: Predictor, clip: Clip, modalities: Iterable[str], out: Path, name: str) -> None:
     """Writes `<name>-<modality>.npy`, what an exported file takes, of the modalities that the clip has."""
     out.mkdir(parents=True, exist_ok=True)
-    for modality in predictor.features(clip)[0]:
+    for modality in modalities:
         x = predictor.read(modality, clip).numpy().astype(np.float32)
         with replacing(out / f"{name}-{file_name(modality, set())}.npy") as file, file.open("wb") as stream:
             np.save(stream, x)
