@@ -104,7 +104,9 @@ class Exchanges:
         self.objects: dict[str, list[float]] = {}
 
     def add(self, state: SceneState, known: Boxes) -> None:
-        within = owners(state.seeds, known, margin=0.0).inside if state.exchanges else state.seeds.mask
+        if not state.exchanges:
+            return
+        within = owners(state.seeds, known, margin=0.0).inside
         for layer, (_, replaced, could) in enumerate(state.exchanges, 1):
             for counts, where in ((self.everywhere, could), (self.objects, could & within)):
                 count = counts.setdefault(str(layer), [0.0, 0.0])
