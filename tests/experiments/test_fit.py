@@ -11,6 +11,7 @@ import pytest
 import sparsefuse
 import tiny
 from command import call
+from films import write_films
 from sparsefuse.config import Split
 from sparsefuse.data.clips import load_clips
 from sparsefuse.experiments import candidates
@@ -52,6 +53,20 @@ def test_it_says_which_epoch_was_kept_and_names_files_as_the_user_does(
     (said,) = (message for message in caplog.messages if message.startswith("error: unreadable"))
     assert said.startswith("error: unreadable: sample run/8: walks/run/8.csv: "), said
     assert said.endswith("or delete the file")
+
+
+def test_a_damaged_film_is_named_by_a_path_that_opens(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_films(tmp_path)
+    broken = Path("films/low/broken.mp4")
+    broken.write_bytes(Path("films/low/0.mp4").read_bytes()[:2000])
+    monkeypatch.setattr(module, "extract", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        sparsefuse.fit("films", out="mine", features="raw", jobs=1)
+    (said,) = (message for message in caplog.messages if message.startswith("error: unreadable"))
+    assert said.startswith(f"error: unreadable: sample low/broken: {broken}: "), said
 
 
 def test_a_run_of_a_folder_keeps_its_clips_and_all_that_was_made_of_them(walks: Path) -> None:
