@@ -203,6 +203,20 @@ def test_a_missing_valid_split_is_drawn_from_train(caplog):
     assert "4 rows drawn from train" in caplog.text
 
 
+def test_whole_groups_of_given_training_clips_validate_if_there_are_four(caplog):
+    """The test people are others: clips of those who train would choose a model that knows them."""
+    whole = manifest(["a", "b"] * 30, groups=[f"p{i // 10}" for i in range(60)], splits=["train"] * 40 + ["test"] * 20)
+    names = groups_of(split_rows(whole, Split(), "class"))
+    assert {name: len(found) for name, found in names.items()} == {"train": 2, "valid": 2, "test": 2}
+    assert set(names["test"]) == {"p4", "p5"}
+    assert "20 rows of 2 groups drawn from train" in caplog.text
+    by_clips = groups_of(split_rows(whole, Split(valid_by="stratified"), "class"))
+    assert set(by_clips["valid"]) & set(by_clips["train"])
+    three = whole._replace(rows=[row for row in whole.rows if row.group != "p0"])
+    assert set(groups_of(split_rows(three, Split(), "class"))["valid"]) <= {"p1", "p2", "p3"}
+    assert "4 rows drawn from train" in caplog.text
+
+
 def test_given_splits_without_train_or_with_gaps_are_an_error():
     with pytest.raises(ValueError, match="there are no training rows"):
         split_rows(manifest("ab", splits=["test", "valid"]), Split(), "class")

@@ -42,7 +42,7 @@ def split_rows(manifest: Manifest, split: Split, task: Task) -> dict[str, list[R
         raise ValueError(f"split.test_groups needs a group split, but split.by is {by}; set split.by=group")
     shares = _shares(split)
     if by == "given":
-        divided = _given(manifest, shares, task, split.seed)
+        divided = _given(manifest, split, shares, task)
     elif by == "group":
         divided = _by_group(manifest, split, shares, task)
     else:
@@ -95,7 +95,7 @@ def _shares(split: Split) -> dict[str, float]:
     return dict(zip(SPLITS, split.fractions, strict=True))
 
 
-def _given(manifest: Manifest, shares: dict[str, float], task: Task, seed: int) -> dict[str, list[Row]]:
+def _given(manifest: Manifest, split: Split, shares: dict[str, float], task: Task) -> dict[str, list[Row]]:
     missing = [row.id for row in manifest.rows if not row.split]
     if missing:
         raise ValueError(
@@ -106,10 +106,25 @@ def _given(manifest: Manifest, shares: dict[str, float], task: Task, seed: int) 
     if not divided["train"]:
         raise ValueError(f"{manifest.path}: no row has split 'train', so there are no training rows; set split.by")
     if not divided["valid"]:
-        divided |= _stratified(divided["train"], _without(shares, "test"), task, seed)
-        log.warning("the manifest has no valid split: %s drawn from train", counted(len(divided["valid"]), "row"))
+        divided |= _drawn(divided["train"], split, _without(shares, "test"), task)
     if not divided["test"]:
         log.warning("the manifest has no test split: nothing will be tested")
+    return divided
+
+
+def _drawn(rows: list[Row], split: Split, shares: dict[str, float], task: Task) -> dict[str, list[Row]]:
+    """Training and validation clips of given training rows: where there are enough groups, whole ones validate."""
+    groups: dict[str, list[Row]] = defaultdict(list)
+    for row in rows:
+        groups[row.group].append(row)
+    whole = split.valid_by != "stratified" and shares["valid"] > 0 and "" not in groups and _enough(groups, shares)
+    if whole:
+        divided = _greedy({name: groups[name] for name in sorted(groups)}, shares, split)
+        divided = cover_by_groups(divided, partial(_classes, task)) if task != "regression" else divided
+    else:
+        divided = _stratified(rows, shares, task, split.seed)
+    of = f" of {len({row.group for row in divided['valid']})} groups" * whole
+    log.warning("the manifest has no valid split: %s%s drawn from train", counted(len(divided["valid"]), "row"), of)
     return divided
 
 
