@@ -11,7 +11,9 @@ import sparsefuse
 from sparsefuse import Classifier
 from sparsefuse.data.check import check
 from sparsefuse.data.given import labelled
+from sparsefuse.data.labelled import people_column
 from sparsefuse.data.manifest import read_manifest
+from sparsefuse.files.rows import read_table
 
 ONLY = """id,rgb,activity,person,timestamp,note,words,start,end,split
 1,a.npy,clap,ann,10,,it was so good,0,1,train
@@ -129,3 +131,14 @@ def test_a_classifier_learns_and_scores_it(tmp_path: Path) -> None:
     path = written(tmp_path, f"x,mood\n{rows}")
     clf = Classifier("late", dim=8, num_heads=2, epochs=4, lr=0.02, device="cpu").fit(path)
     assert clf.score(path) > 0.9
+
+
+@pytest.mark.parametrize(
+    ("people", "found"),
+    [("1231", "Subject ID"), ("1211", ""), ("12-3", "")],
+    ids=["three", "two, whom no split can hold apart", "of one clip nobody knows"],
+)
+def test_a_column_of_three_people_or_more_is_found(tmp_path: Path, people: str, found: str) -> None:
+    rows = "".join(f"a.npy,{person}\n" for person in people)
+    assert people_column(read_table(written(tmp_path, f"rgb,Subject ID\n{rows}"))) == found
+    assert not people_column(read_table(written(tmp_path, "rgb,person,user\na.npy,1,4\nb.npy,2,5\nc.npy,3,6\n")))

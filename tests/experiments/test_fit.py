@@ -147,12 +147,13 @@ def test_a_folder_of_sensor_files_becomes_a_model_and_commands_that_work(
 def test_a_column_of_people_keeps_each_in_one_split(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """And is no label, no stream; without the option a hint names it."""
+    """And is no label, no stream; one called person does so without the option."""
     manifest = tiny.write_set(tmp_path)
     rows = [row | {"site": f"the site {i // 3}"} for i, row in enumerate(read_table(manifest).rows)]
     rows = [{name: cell for name, cell in row.items() if name != "split"} for row in rows]
     write_table(manifest, rows)
     configs = []
+    caplog.set_level("INFO")
     monkeypatch.setattr(module, "train", lambda config, *_, **__: configs.append(config) or stopped())
     with pytest.raises(KeyboardInterrupt):
         sparsefuse.fit(manifest, group="site", out=tmp_path / "run", jobs=1)
@@ -163,7 +164,8 @@ def test_a_column_of_people_keeps_each_in_one_split(
     write_table(manifest, [{"person" if name == "site" else name: c for name, c in row.items()} for row in rows])
     with pytest.raises(KeyboardInterrupt):
         sparsefuse.fit(manifest, out=tmp_path / "other", jobs=1)
-    assert "clips of one person may be in two splits; --group person keeps them in one" in caplog.text
+    assert (configs[1].data.group, configs[1].data.label) == ("person", "label")
+    assert "clips of one person stay in one split; --group NAME keeps others together" in caplog.text
     worth = r"\d+ clips? for valid, where one is \d+ points, and \d+ clips? for test, where one is \d+ points, so"
     assert re.search(worth, caplog.text)
 
@@ -375,3 +377,15 @@ def test_a_budget_of_train_is_for_auto(tmp_path: Path, monkeypatch: pytest.Monke
     )
     folds = tiny.write_yaml(tmp_path / "k.yaml", tiny.with_data(tiny.config(tmp_path / "m.csv"), split=Split(k=3)))
     assert "choose it with --data.split.fold 0" in str(call(monkeypatch, "train", folds, "--method", "auto"))
+
+
+def test_a_single_option_changes_what_would_be_taken(walks: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And the modality must be one that there is."""
+    configs = []
+    monkeypatch.setattr(module, "train", lambda config, *_, **__: configs.append(config) or stopped())
+    with pytest.raises(KeyboardInterrupt):
+        sparsefuse.fit("walks", features={"series": {"time": "timestamp", "unit": 1e-3}}, jobs=1)
+    read = configs[0].features["series"]
+    assert (read["extractor"], read["source"], read["time"], read["unit"]) == ("series", "series", "timestamp", 1e-3)
+    with pytest.raises(ValueError, match="--features: unknown modality 'serie'; did you mean 'series'"):
+        sparsefuse.fit("walks", features={"serie": {"time": "timestamp"}}, out="other", jobs=1)

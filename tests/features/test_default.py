@@ -75,7 +75,11 @@ def test_fast_readings_come_in_windows_if_their_rate_is_certain(
     (tmp_path / "m.csv").write_text("id,imu\na,a.csv\n")
     spec = default_features(read_table(tmp_path / "m.csv"), tmp_path, tables=True)["imu"]
     contents = ["statistics", "energy"]
-    windows = {"time": name, "unit": unit, "window": 0.6, "hop": 0.3, "contents": contents} if unit else {}
+    windows = (
+        {"time": name, "unit": unit, "window": 0.6, "hop": 0.3, "contents": contents, "long_gap": "skip"}
+        if unit
+        else {}
+    )
     assert spec == {"extractor": "series", "source": "imu", "columns": ["x", "y"], **windows}
     made = extractor("series")(tmp_path / "a.csv", **{k: v for k, v in spec.items() if k not in PLACE})
     assert made.shape == ((3, 12) if unit else (60, 2))  # 1.2 s: from 0, 0.3 and 0.6

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Iterable, Mapping, Sequence
 
 from sparsefuse.errors import LONGEST
-from sparsefuse.files.rows import BLANK, time_columns
+from sparsefuse.files.rows import BLANK, Table, time_columns
 from sparsefuse.once import log_once
 from sparsefuse.shown import shown
 
@@ -12,8 +12,12 @@ log = logging.getLogger(__name__)
 
 USUAL = "label"
 """the column's name, unless somebody says another"""
-PEOPLE = frozenset({"person", "subject", "speaker", "participant", "user", "actor", "patient"})
-"""names of columns that say who is in a clip"""
+PEOPLE = frozenset(
+    f"{name}{end}"
+    for name in ("person", "subject", "speaker", "participant", "user", "actor", "patient", "volunteer")
+    for end in ("", "id", "_id", " id", "-id", "s")
+)
+"""names, in lower case, of columns that say who is in a clip"""
 _OTHERS = PEOPLE | {"id", "split", "group", "start", "end"}
 _NAMED = 8
 """columns that an error names"""
@@ -43,6 +47,17 @@ def unused_people(columns: Sequence[str], group: str) -> str:
     split; empty if there is none."""
     divided = {group, "split"} & set(columns)
     return next((name for name in columns if name.lower() in PEOPLE and not divided), "")
+
+
+def people_column(table: Table) -> str:
+    """The only column that says who is in each clip, where there are three or more; else empty."""
+    found = [name for name in table.columns if name.lower() in PEOPLE]
+    people = [{row[name] for row in table.rows} for name in found]
+    return (
+        found[0]
+        if len(found) == 1 and len(people[0]) > 2 and not any(one.lower() in BLANK for one in people[0])
+        else ""
+    )
 
 
 def _typed(flag: str, name: str) -> str:

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from sparsefuse.checks import check
-from sparsefuse.config import Config, Usual
+from sparsefuse.config import Config, Usual, merged
 from sparsefuse.config.recipe import SETTINGS, Recipe
 from sparsefuse.data.check.rules import RULES
 from sparsefuse.data.check.screen import summary
 from sparsefuse.data.clips import load_clips, told
-from sparsefuse.data.labelled import unused_people
+from sparsefuse.data.labelled import people_column, unused_people
 from sparsefuse.data.manifest import GROUP, JOIN, group_column, label_columns
 from sparsefuse.errors import near_file, unknown
 from sparsefuse.experiments.asked import check_asked
@@ -89,6 +89,8 @@ def fit(
     clock = Clock.begin(out / "clock.json", time_limit)
     table = read_table(manifest)
     apart = group_column(manifest, table, group, option="--group")
+    if not apart and (apart := people_column(table)):
+        log.info("clips of one %s stay in one split; --group NAME keeps others together", apart)
     labels = label_columns(manifest, table, label, "--label", others=[apart])
     label = JOIN.join(labels)
     if person := unused_people(table.columns, apart):
@@ -98,6 +100,11 @@ def fit(
     if isinstance(features, str) or not features:
         wanted = features if isinstance(features, str) else "auto"
         features = default_features(table, manifest.parent, wanted, tables=True, others=[*labels, apart])
+    elif not all("extractor" in spec for spec in features.values()):  # what is said, of what would be taken
+        usual = default_features(table, manifest.parent, "auto", tables=True, others=[*labels, apart], stated=features)
+        if stranger := next((name for name in features if name not in usual), None):
+            raise ValueError(f"--features: {unknown('modality', stranger, usual)}")
+        features = merged(usual, features)
     usual = {"epochs": 40, "batch_size": 8} if len(table.rows) < FEW else {}
     config = Config.load(
         data={

@@ -2,30 +2,28 @@
 
 import logging
 import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from importlib.util import find_spec
 from itertools import chain, count
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, get_args
-
-import numpy as np
 
 from sparsefuse.config import Usual
 from sparsefuse.errors import unknown
 from sparsefuse.extras import install_command
-from sparsefuse.features._cells import Layout, read_cells
+from sparsefuse.features._cells import Layout
 from sparsefuse.features._packaged import PACKAGED
-from sparsefuse.features.series import Extractor
+from sparsefuse.features._readings import Readings
+from sparsefuse.features._sensors import sensors_of
 from sparsefuse.files.references import AUDIO, FEATURES, IMAGES, TABLES, TEXTS, VIDEO
-from sparsefuse.files.rows import Table, time_columns
+from sparsefuse.files.rows import Table
 from sparsefuse.files.skipped import Unusable
 
 log = logging.getLogger(__name__)
 
 _NO_NAME = re.compile(r"[^A-Za-z0-9_-]+")
 _PICTURES = {"extractor": "frames", "rate": 10}
-_WINDOWS = {"window": 0.6, "hop": 0.3, "contents": ["statistics", "energy"]}
-_FAST, _SURE = 10.0, 0.25  # readings a second that make a window; seconds from reading to reading
 _ENCODERS = {
     "frames": ("encoder", "efficientnet-lite0"),
     "spectrogram": ("encoder", "aisfx"),
@@ -35,14 +33,21 @@ _ENCODERS = {
 
 
 def default_features(
-    table: Table, root: Path, usual: Usual = "raw", *, tables: bool = False, others: Collection[str] = ("label",)
+    table: Table,
+    root: Path,
+    usual: Usual = "raw",
+    *,
+    tables: bool = False,
+    others: Collection[str] = ("label",),
+    stated: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
 ) -> dict[str, dict[str, Any]]:
     """Entries of `features` for a manifest: `raw`; with `auto` those of encoders in their place, where they are
-    installed; with `raw,auto` both. Sentences in the columns `others` are no stream. Raises ValueError for another
-    name, ImportError for `raw,auto` if none is installed."""
+    installed; with `raw,auto` both. Sentences in the columns `others` are no stream, and such columns of sensors no
+    readings; options of sensors that are `stated`, by stream, decide others. Raises ValueError for another name,
+    ImportError for `raw,auto` if none is installed."""
     if usual not in get_args(Usual):
         raise ValueError(unknown("features", str(usual), get_args(Usual)))
-    raw = _raw(table, root, tables=tables, others=others)
+    raw = _raw(table, root, tables=tables, others=others, stated=stated)
     if usual == "raw":
         return raw
     encoded = {name: _encoded(name, spec) for name, spec in raw.items()}
@@ -75,11 +80,13 @@ def _encoded(name: str, spec: dict[str, Any]) -> dict[str, Any]:
     return {"extractor": extractor, "source": spec["source"], "model": model}
 
 
-def _raw(table: Table, root: Path, *, tables: bool, others: Collection[str]) -> dict[str, dict[str, Any]]:
+def _raw(
+    table: Table, root: Path, *, tables: bool, others: Collection[str], stated: Mapping[str, Mapping[str, Any]]
+) -> dict[str, dict[str, Any]]:
     """Films and pictures give frames, ten a second; sound a spectrogram, that of films if there is no other; text its
     words, hashed, be they in files or in the cells themselves (not in those of `others`). With `tables`, .csv files are
-    a sensor's readings, in windows where it is known how fast they come, and a column called time is none; without,
-    they are features. Columns of features are left alone."""
+    a sensor's readings, in windows where these are fast or many, and a stream for each three axes that are named so;
+    without, they are features. Columns of features are left alone."""
     chosen: dict[str, dict[str, Any]] = {}
     films = [column for column in table.columns if _is(table, column, "video", VIDEO)]
     sounds = [column for column in table.columns if _is(table, column, "audio", AUDIO)]
@@ -93,11 +100,9 @@ def _raw(table: Table, root: Path, *, tables: bool, others: Collection[str]) -> 
         elif table.holds(column, TEXTS):
             chosen[name] = {"extractor": "text", "source": column}
         elif tables and table.holds(column, TABLES):
-            chosen[name] = {
-                "extractor": "series",
-                "source": column,
-                **_readings(table, column, name, root),
-            }
+            for sensor, options in _sensors(table, column, name, root, others, stated).items():
+                stream = _free(f"{name}_{sensor}", (*names.values(), *chosen)) if sensor else name
+                chosen[stream] = {"extractor": "series", "source": column, **options}
         elif column not in others and table.is_text(column):
             chosen[name] = {"extractor": "text", "source": column}
     if films and not sounds and "audio" not in table.columns:
@@ -124,39 +129,24 @@ def _free(name: str, taken: Collection[str]) -> str:
     return next(name for name in chain([name], (f"{name}_{number}" for number in count(2))) if name not in taken)
 
 
-def _readings(table: Table, column: str, name: str, root: Path) -> dict[str, Any]:
-    """Windows of the columns of readings, if the first file that can be read has times whose unit is certain, and
-    readings fast enough; without these the columns alone."""
-    file, names = next(_headers(table, column, root), (root, []))
-    times = time_columns(names)
-    if not times:
-        return {}
-    text = "column %r: %r is taken for the time, so it is no reading; if it is the clock, say so: --features.%s.time %r"
-    readings = {"columns": [name for name in names if name not in times]}
-    unit, rate = _clock(file, times[0])
-    if rate < _FAST:
-        log.info(text, column, times[0], name, times[0])
-        return readings
-    text = "column %r: %r is the time, and there are %.3g readings a second: tokens are windows of %g s"
-    log.info(text, column, times[0], rate, _WINDOWS["window"])
-    return {**readings, "time": times[0], "unit": unit, **_WINDOWS}
-
-
-def _clock(file: Path, time: str) -> tuple[float, float]:
-    """Seconds per unit of the times, and readings a second; 0 where they may as well be another's."""
-    for unit in (1.0, 1e-3, 1e-6, 1e-9):
-        try:
-            steps = np.diff(Extractor(columns=[time], time=time, unit=unit).times(file))
-        except Unusable:  # beyond the year 5000, in this unit
-            continue
-        # Longer steps may be a slow sensor's seconds as well as a fast one's milliseconds.
-        return unit, 1 / float(np.median(steps)) if len(steps) and 0 < np.median(steps) <= _SURE else 0.0
-    return 1.0, 0.0
-
-
-def _headers(table: Table, column: str, root: Path) -> Iterator[tuple[Path, list[str]]]:
+def _sensors(
+    table: Table,
+    column: str,
+    name: str,
+    root: Path,
+    others: Collection[str],
+    stated: Mapping[str, Mapping[str, Any]],
+) -> dict[str, dict[str, Any]]:
+    """Options by sensor, of the first file that can be read; what they come from is said."""
+    known = next((stated[one] for one in stated if one == name or one.startswith(f"{name}_")), {})
     for row in table.rows:
         try:
-            yield root / row[column], read_cells(root / row[column], Layout()).names
+            found = sensors_of(Readings(root / row[column], Layout(), (), None), others, known)
         except Unusable:
             continue
+        stream = name if "" in found.options else f"{name}_{next(iter(found.options))}"
+        for level, notes in ((logging.INFO, found.notes), (logging.WARNING, found.guesses)):
+            for note in notes:
+                log.log(level, "column %r: %s", column, note.replace("{name}", stream))
+        return found.options
+    return {"": {}}

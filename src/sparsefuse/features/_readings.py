@@ -100,11 +100,11 @@ class Readings:
 
         `timed`: the times are known, so that the first column need not be one."""
         for place in places:
-            if reason := self._no_reading(place, timed):
+            if reason := self.no_reading(place, timed):
                 hint = "name the columns of readings in `columns`"
                 raise Unusable(f"{self.path}: column {self.names[place]!r} {reason}{hint}")
 
-    def _no_reading(self, place: int, timed: bool) -> str:
+    def no_reading(self, place: int, timed: bool) -> str:
         """Why a column is not of readings, empty if it may be."""
         if not self.names[place]:
             return "has no name, as an index has none; "
