@@ -23,7 +23,8 @@ CONFIGS = sorted(FOLDER.rglob("*.yaml"))
 MODALITIES = {"utd-mhad": ("depth", "inertial", "skeleton"), "grid-color": ("picture", "sound")}
 MODALITIES |= {"grid-digit": ("picture", "sound"), "av-digits": ("image", "sound"), "known": ("left", "right")}
 MODALITIES["utd-mhad-small"] = MODALITIES["utd-mhad"]
-MODALITIES["utd-mhad-student"] = MODALITIES["utd-mhad"]
+MODALITIES |= dict.fromkeys(("utd-mhad-student", "utd-mhad-stems"), MODALITIES["utd-mhad"])
+MODALITIES["grid-color-stems"] = MODALITIES["grid-color"]
 MODALITIES["utd-mhad-inertial"] = ("accelerometer", "gyroscope")
 MODALITIES["utd-mhad-four"] = ("accelerometer", "depth", "gyroscope", "skeleton")
 
@@ -42,13 +43,13 @@ def parsed(text: str) -> Config:
     return Config(**vars(parser.instantiate(parser.parse_object(yaml.safe_load(text)))))
 
 
-def write_clips(folder: Path, label: str, modalities: tuple[str, ...]) -> None:
-    """Eight clips of each of six groups, two classes."""
+def write_clips(folder: Path, label: str, modalities: dict[str, int]) -> None:
+    """Eight clips of each of six groups, two classes, of so many features by modality."""
     rng = np.random.default_rng(0)
     lines = [",".join(["id", *modalities, label, "group"])]
     for i in range(48):
-        for name in modalities:
-            np.save(folder / f"{name}{i}.npy", rng.normal(size=(rng.integers(3, 9), 4)).astype(np.float32))
+        for name, width in modalities.items():
+            np.save(folder / f"{name}{i}.npy", rng.normal(size=(rng.integers(3, 9), width)).astype(np.float32))
         lines.append(",".join([f"s{i}", *(f"{name}{i}.npy" for name in modalities), f"c{i % 2}", str(1 + i // 8)]))
     (folder / "manifest.csv").write_text("\n".join(lines))
 
@@ -57,8 +58,9 @@ def write_clips(folder: Path, label: str, modalities: tuple[str, ...]) -> None:
 @pytest.mark.parametrize("path", CONFIGS, ids=name_of)
 def test_config_trains(path, tmp_path):
     config = load(path)
-    modalities = MODALITIES[path.stem]
-    assert set(config.features) <= set(modalities)
+    pictures = {name: shape.height * shape.width * shape.channels for name, shape in config.data.pictures.items()}
+    modalities = dict.fromkeys(MODALITIES[path.stem], 4) | pictures
+    assert set(config.features) | set(pictures) <= set(MODALITIES[path.stem])
     write_clips(tmp_path, config.data.label, modalities)
     data = dataclasses.replace(config.data, manifest="manifest.csv")
     config = dataclasses.replace(config, data=data, train=dataclasses.replace(config.train, epochs=1))
