@@ -253,6 +253,31 @@ def test_other_clips_in_the_same_folder_are_an_error(tmp_path: Path, monkeypatch
         made.search(tmp_path / "out")
 
 
+def test_other_contents_in_the_same_folder_are_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made, out = Made(tmp_path), tmp_path / "out"
+    with monkeypatch.context() as patch:
+        patch.setattr("sparsefuse.budget.search.Trials.run", lambda *_: [])
+        for _ in range(2):
+            with pytest.raises(ValueError, match="none of 0 trials finished"):
+                made.search(out)
+    tiny.write_set(tmp_path / "data", seed=1)
+    with pytest.raises(ValueError, match=r"out was started with other contents of these clips: .* give another folder"):
+        made.search(out)
+
+
+@pytest.mark.slow
+def test_a_trial_that_ended_with_other_contents_is_an_error(tmp_path: Path) -> None:
+    """As one of a search that an older version began, which noted no contents."""
+    made, out = Made(tmp_path), tmp_path / "out"
+    made.search(out, methods=["sft"], trials=1, seeds=[1])
+    tiny.write_set(tmp_path / "data", seed=1)
+    noted = json.loads((out / "search.json").read_text())
+    del noted["contents"]
+    (out / "search.json").write_text(json.dumps(noted))
+    with pytest.raises(ValueError, match=r"trials/000 was started with other contents of these clips"):
+        made.search(out, methods=["sft"], trials=1, seeds=[1])
+
+
 @pytest.mark.parametrize(
     ("changed", "message"),
     [

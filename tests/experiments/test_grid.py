@@ -330,6 +330,16 @@ def test_finished_cells_of_another_configuration_are_not_passed_off_as_this_ones
     assert stamps(out) == before, "nothing runs"
 
 
+def test_finished_cells_of_changed_features_are_not_passed_off_as_todays(config: Config, tmp_path: Path) -> None:
+    out = tmp_path / "runs"
+    compare(config, ["late"], [0], out, root=Path(), jobs=1)
+    before = stamps(out)
+    tiny.write_set(tmp_path / "data", seed=1)
+    with pytest.raises(ValueError, match=r"late-seed0 was started with other contents of these clips: .* restore them"):
+        compare(config, ["concat", "late"], [0], out, root=Path(), jobs=1)
+    assert stamps(out) == before, "nothing runs"
+
+
 @pytest.mark.parametrize(("device", "jobs"), [("auto", 1), ("cuda:1", 1), ("cpu", 8)])
 def test_a_gpu_takes_one_run_at_a_time_unless_told(monkeypatch: pytest.MonkeyPatch, device: str, jobs: int) -> None:
     monkeypatch.setattr(experiment, "cores", lambda: 8)

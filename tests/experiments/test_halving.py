@@ -259,3 +259,14 @@ def test_runs_that_are_cut_and_go_on_are_those_that_were_not(tmp_path: Path, now
     whole = run_cell(cells[0]._replace(folder=tmp_path / "whole"))
     assert not whole.error
     assert tiny.epochs(cells[0].folder) == tiny.epochs(tmp_path / "whole")
+
+
+def test_candidates_of_changed_features_are_not_ranked(tmp_path: Path) -> None:
+    config = tiny.config(tiny.write_set(tmp_path / "data"), epochs=1)
+    (cell,) = grid(config, [Variant("late", "late")], [0], tmp_path / "others", root=Path(), tested=False)
+    assert not run_cell(cell).error
+    again = Halving("top1", Clock.begin(tmp_path / "clock.json", None), jobs=1)
+    assert again.run([cell], [1.0])[1] == {}
+    tiny.write_set(tmp_path / "data", seed=1)
+    with pytest.raises(ValueError, match="late-seed0 was started with other contents of these clips"):
+        again.run([cell], [1.0])

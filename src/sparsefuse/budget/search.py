@@ -9,6 +9,7 @@ Below `out`: search.json (its settings), candidates.jsonl (all candidates and th
 """
 
 import dataclasses
+import hashlib
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -33,7 +34,7 @@ from sparsefuse.budget.trials import Goal, Trials
 from sparsefuse.checks import check_config
 from sparsefuse.config import Config, ConfigLike
 from sparsefuse.config.pixels import PIXEL_TASKS
-from sparsefuse.data.clips import load_clips
+from sparsefuse.data.clips import Clips, load_clips
 from sparsefuse.data.fingerprint import Fingerprint
 from sparsefuse.data.pixels.load import load_scenes
 from sparsefuse.errors import unknown
@@ -196,13 +197,23 @@ def _begin(out: Path, settings: Mapping[str, object], clips: Samples, together: 
     path = out / "search.json"
     if not path.exists():
         prints = {split: asdict(fingerprint) for split, fingerprint in clips.fingerprints.items()}
-        write_json(path, {**settings, "clips": prints, "round": together})
+        write_json(path, {**settings, "clips": prints, "contents": _contents(clips), "round": together})
         return together
     started = read_json(path)
     check_same_clips(from_json(dict[str, Fingerprint], started.pop("clips"), str(path)), clips.fingerprints, out)
+    if started.pop("contents", contents := _contents(clips)) != contents:  # older searches do not know
+        raise ValueError(
+            f"{out} was started with other contents of these clips: files of features changed since; restore them, "
+            "give another folder, or remove this one"
+        )
     together = started.pop("round")
     check_same_settings(started, settings, out)
     return together
+
+
+def _contents(clips: Samples) -> str:
+    """A hash of what the training and validation clips hold; that of scenes is in their fingerprints."""
+    return hashlib.sha256("\n".join(clips.seen).encode()).hexdigest()[:16] if isinstance(clips, Clips) else ""
 
 
 def _comments(config: Config, best: Finalist, finals: Finals, trials: int) -> list[str]:

@@ -20,6 +20,7 @@ from sparsefuse.parallel.workers import each
 from sparsefuse.runs.folder import RunFolder
 from sparsefuse.runs.records import Result
 from sparsefuse.runs.summary import METRICS
+from sparsefuse.training.unchanged import Unchanged
 
 log = logging.getLogger(__name__)
 
@@ -115,6 +116,7 @@ class Trials(NamedTuple):
         A trial that ended in an earlier call is not run again.
         """
         done: list[Trial] = []
+        unchanged = Unchanged()
         folders = [folder for number in range(self.wanted) for folder, _ in self._folds(number)]
         epochs = self.config.train.epochs
         with GridProgress(dict.fromkeys(folders, epochs), what="runs" if self._folds(0)[1:] else "trials") as progress:
@@ -124,7 +126,7 @@ class Trials(NamedTuple):
                 begun = len(done)
                 rounds = [self._cells(number, each, done) for number, each in enumerate(candidates, begun)]
                 errors = dict[Path, str]()
-                for cell, error in self._train([cell for cells in rounds for cell in cells], progress):
+                for cell, error in self._train([cell for cells in rounds for cell in cells], progress, unchanged):
                     errors[cell.folder] = error
                     progress.ended.add(cell.folder)
                 for candidate, cells in zip(candidates, rounds, strict=True):
@@ -163,17 +165,18 @@ class Trials(NamedTuple):
         mine, other = self.limits.shares(candidate.costs), self.limits.shares(trial.candidate.costs)
         return all(other[name] <= share for name, share in mine.items())
 
-    def _train(self, cells: Sequence[Cell], progress: GridProgress) -> Iterator[tuple[Cell, str]]:
+    def _train(self, cells: Sequence[Cell], progress: GridProgress, unchanged: Unchanged) -> Iterator[tuple[Cell, str]]:
         """Trains the cells that did not end before; yields each as it ends, and its error, or "".
 
         Raises ValueError if a cell exists already with another configuration: with another version of Optuna or
-        PyTorch, a resumed search may diverge.
+        PyTorch, a resumed search may diverge. So if one ended with other clips, which are not read again.
         """
         open_cells = []
         for cell in cells:
             if cell.run.started:
                 cell.run.check_same(cell.config)
             if cell.run.finished or (cell.stop and cell.stop(cell.folder)):
+                unchanged.check(cell.run, cell.config, cell.root)
                 yield cell, ""
             else:
                 open_cells.append(cell)

@@ -12,7 +12,7 @@ from sparsefuse.config import Config, Usual, merged
 from sparsefuse.config.recipe import SETTINGS, Recipe
 from sparsefuse.data.check.rules import RULES
 from sparsefuse.data.check.screen import summary
-from sparsefuse.data.clips import load_clips, told
+from sparsefuse.data.clips import told
 from sparsefuse.data.labelled import people_column, unused_people
 from sparsefuse.data.manifest import GROUP, JOIN, group_column, label_columns
 from sparsefuse.errors import near_file, unknown
@@ -147,10 +147,6 @@ def _trained(
     name = ""
     if method == "auto":
         name, config = auto(config, out, clock=clock, gmacs=gmacs, jobs=jobs)
-    if RunFolder(out).finished:  # training would leave it as it is
-        clips = load_clips(config.data, Path())
-        RunFolder(out).check_same_clips(clips.fingerprints, clips.labels)
-        RunFolder(out).check_same_contents(clips.seen)
     _say("train", f"{name or config.method}, {counted(config.train.epochs, 'epoch')} -> {out}")
     train(config, out, resume=True, name=name)
     result = RunFolder(out).read(Result)

@@ -178,11 +178,12 @@ def run(cells: Sequence[Cell], *, jobs: int = 0, engine: Engine = "local") -> li
     `jobs` processes share the cores (0 = one per core, one for a GPU); a cell gets its own threads. With the engine
     `ray` they are tasks of a Ray cluster instead, which must see the same files. Costs are measured afterwards, in
     this process, when no run is in training any more, variant by variant; times that cannot be trusted, when it is
-    called again. Raises ValueError if a cell exists already with another configuration.
+    called again. Raises ValueError if a cell exists already with another configuration, or ended with other clips.
     """
     for cell in cells:
         if cell.run.started:
             cell.run.check_same(cell.config)
+    check_unchanged([cell for cell in cells if cell.ended])  # of the others, training looks at the clips
     jobs = min(jobs or usual_jobs(cells[0].config.train.device), len(cells))
     each_threads = threads(jobs) if engine == "local" else 1  # a task of a cluster has one processor
     cells = [cell._replace(threads=each_threads) for cell in cells]
@@ -211,6 +212,16 @@ def run(cells: Sequence[Cell], *, jobs: int = 0, engine: Engine = "local") -> li
             progress.update()
     measure_runs([cell.run for cell in cells if cell.run.finished], cells[0].config.train.device)
     return failed
+
+
+def check_unchanged(cells: Sequence[Cell]) -> None:
+    """Raises ValueError, saying what differs, if the clips of one, which are not read again, changed since."""
+    if cells:
+        from sparsefuse.training.unchanged import Unchanged  # it loads torch
+
+        unchanged = Unchanged()
+        for cell in cells:
+            unchanged.check(cell.run, cell.config, cell.root)
 
 
 def _engine(name: Engine) -> Any:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from sparsefuse.config import Config
 from sparsefuse.experiments.clock import Clock
-from sparsefuse.experiments.grid import Cell, run_cell
+from sparsefuse.experiments.grid import Cell, check_unchanged, run_cell
 from sparsefuse.experiments.progress import GridProgress
 from sparsefuse.parallel.cores import threads
 from sparsefuse.parallel.workers import each
@@ -60,13 +60,14 @@ class Halving(NamedTuple):
         failed, by name.
 
         `cells` have the epochs of the last rung; `gmacs` are their costs. Raises ValueError for a run that was started
-        with another configuration.
+        with another configuration or other clips.
         """
         cost = {cell.name: one for cell, one in zip(cells, gmacs, strict=True)}
         kept, failed = sorted(cells, key=lambda cell: cost[cell.name]), dict[str, str]()
         for cell in kept:
             if cell.run.started:
                 cell.run.check_same(extend.with_epochs(cell.config, cell.run.read(Config).train.epochs))
+        check_unchanged([cell for cell in kept if cell.run.started])
         at_once = [cell for cell in kept if cell.config.train.epochs == 1]  # such as a baseline: nothing to halve
         failed |= self._train(at_once)
         at_once = [cell for cell in at_once if cell.name not in failed and _has_learned(cell)]

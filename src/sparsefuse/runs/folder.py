@@ -240,11 +240,13 @@ class RunFolder:
                 "it, give another folder, or remove this one"
             )
 
-    def check_same_contents(self, hashes: Collection[str]) -> None:
-        """Raises ValueError if training and validation clips of the same ids hold something else than those of the run;
-        a run that was shared does not know."""
+    def check_same_contents(self, hashes: Collection[str], *, more: bool = False) -> None:
+        """Raises ValueError if training and validation clips of the same ids hold something else than those of the run,
+        which may have seen `more`; a run that was shared does not know."""
         known = self.seen()
-        if known is not None and (changed := len(known ^ set(hashes))):
+        if known is None:
+            return
+        if changed := len(set(hashes) - known if more else known ^ set(hashes)):
             raise ValueError(
                 f"{self.path} was started with other contents of these clips: {counted(changed, 'file')} of features "
                 "changed since; restore them, give another folder, or remove this one"

@@ -23,6 +23,7 @@ from sparsefuse.training.followers import OnEpoch, need_tensorboard
 from sparsefuse.training.opened import opened
 from sparsefuse.training.position import Learner, Position, average, update_mean
 from sparsefuse.training.progress import EpochProgress
+from sparsefuse.training.unchanged import Unchanged
 
 Drawn = TypeVar("Drawn")
 
@@ -79,6 +80,7 @@ def train_scenes(
     rank = join(config.train.device)
     with opened(out, config, rank, resume=resume, tested=tested) as (folder, before, ended):
         if ended:
+            Unchanged().check(folder, config)
             return out
         run = make(config, rank, folder)
         if before:

@@ -59,6 +59,7 @@ from sparsefuse.training.scenes import train_scenes
 from sparsefuse.training.schedule import Schedule, new_optimizer
 from sparsefuse.training.setup import write_setup
 from sparsefuse.training.teachers import Lesson, lesson, read_cls, teachers_of
+from sparsefuse.training.unchanged import Unchanged
 
 READ_EVERY = defaultdict(lambda: 50, cpu=1)
 """Steps between two looks at losses, by type of device: reading waits for a GPU."""
@@ -83,16 +84,17 @@ def train(
 
     `config` and `fields` are what `Config.load` takes: `train("clips.yaml", "runs/one", method="late")`. `root` is the
     folder that the manifest's path is relative to. `resume` continues a run that was stopped, to the same weights; a
-    finished run stays as it is, unless its test split is still to be scored, or there are more epochs now: then it goes
-    on to them, and is tested again, as its result says. `name` is the run's in tables, by default its method.
-    `measured`: measure latency and memory at the end; `costs` replace counted and measured costs; with `tested` off the
-    test split is not scored; `shown`: show progress. `stop` is called with the run folder after each epoch; if it
-    returns True, training ends, and the run stays unfinished. `on_epoch` is called after each epoch with its record
+    finished run of the same clips stays as it is, unless its test split is still to be scored, or there are more epochs
+    now: then it goes on to them, and is tested again, as its result says. `name` is the run's in tables, by default its
+    method. `measured`: measure latency and memory at the end; `costs` replace counted and measured costs; with `tested`
+    off the test split is not scored; `shown`: show progress. `stop` is called with the run folder after each epoch; if
+    it returns True, training ends, and the run stays unfinished. `on_epoch` is called after each epoch with its record
     (`epoch`, `lr`, `train_loss`, `scores`) and the run folder, by the first process alone.
 
     Raises FileExistsError when another process trains in `out`, or it holds a run and `resume` is off;
     FileNotFoundError without the manifest; ValueError for a configuration that cannot be run or is not the one that the
-    run in `out` was started with; RuntimeError if `on_epoch` raises: the epoch is saved, and can be resumed.
+    run in `out` was started with, or for other clips than its; RuntimeError if `on_epoch` raises: the epoch is saved,
+    and can be resumed.
     """
     config, out = Config.load(config, **fields), Path(out)
     check_config(config)
@@ -111,6 +113,8 @@ def train(
     check_cache(config, rank.device)
     with opened(out, config, rank, resume=resume, tested=tested) as (folder, before, ended):
         if ended:
+            if rank.first:
+                Unchanged().check(folder, config)
             distributed.leave()
             return out
         clips = load_clips(config.data, Path())

@@ -28,11 +28,8 @@ log = logging.getLogger(__name__)
 def write_setup(folder: RunFolder, config: Config, scenes: Scenes, options: Mapping[str, Any], name: str) -> None:
     """Writes config.json, env.json, model.json and skipped.jsonl. Raises ValueError, before it writes, if the run was
     started with other scenes or classes."""
-    before = folder.get(PixelFacts)
-    if before is not None:
-        check_same_clips(before.clips, scenes.fingerprints, folder.path)
-        if before.classes != scenes.classes or before.channels != scenes.channels:
-            raise ValueError(f"{folder.path} was started with other classes or streams; give another folder")
+    if folder.has(PixelFacts):
+        check_same_scenes(folder, scenes)
     pixels = config.pixels
     facts = PixelFacts(
         task="segment" if config.data.task == "segment" else "translate",
@@ -58,6 +55,14 @@ def write_setup(folder: RunFolder, config: Config, scenes: Scenes, options: Mapp
     folder.write(facts)
     if scenes.skips:
         log.warning("%d samples or streams left out; %s names them", len(scenes.skips), folder.skip_list)
+
+
+def check_same_scenes(folder: RunFolder, scenes: Scenes) -> None:
+    """Raises ValueError if the run was started with other scenes or classes."""
+    before = folder.read(PixelFacts)
+    check_same_clips(before.clips, scenes.fingerprints, folder.path)
+    if before.classes != scenes.classes or before.channels != scenes.channels:
+        raise ValueError(f"{folder.path} was started with other classes or streams; give another folder")
 
 
 def _stated(pixels: Pixels, name: str) -> bool:

@@ -29,12 +29,8 @@ def write_setup(
     """Writes config.json, env.json, model.json and skipped.jsonl. Raises ValueError, before it writes, if the run was
     started with other scenes or classes, or, where it `sees` any, other pictures."""
     shown = scenes.shown if sees else {}
-    before = folder.get(PointFacts)
-    if before is not None:
-        check_same_clips(before.clips, scenes.fingerprints, folder.path)
-        before.check_shown(shown, folder.path)
-        if before.classes != scenes.classes:
-            raise ValueError(f"{folder.path} was started with other classes; give another folder")
+    if folder.has(PointFacts):
+        check_same_clouds(folder, scenes)
     points = config.points
     facts = PointFacts(
         task="detect",
@@ -59,6 +55,15 @@ def write_setup(
     folder.write(facts)
     if scenes.skips:
         log.warning("%d scenes or pictures left out; %s names them", len(scenes.skips), folder.skip_list)
+
+
+def check_same_clouds(folder: RunFolder, scenes: CloudScenes) -> None:
+    """Raises ValueError if the run was started with other scenes or classes, or, where it saw any, other pictures."""
+    before = folder.read(PointFacts)
+    check_same_clips(before.clips, scenes.fingerprints, folder.path)
+    before.check_shown(scenes.shown, folder.path)
+    if before.classes != scenes.classes:
+        raise ValueError(f"{folder.path} was started with other classes; give another folder")
 
 
 def write_result(
