@@ -1,6 +1,6 @@
 """Labels of any type as text, and back."""
 
-from datetime import datetime
+from datetime import date, datetime
 
 import numpy as np
 import pandas as pd
@@ -107,6 +107,61 @@ def test_figures_of_a_manifest_are_the_numbers_that_they_mean() -> None:
     both = Targets({"label": []})
     both.learn(Labels.from_rows(["1", "01", "2"]))
     assert Targets({"label": [1, 2.0]}, both).texts["label"] == ["1", "2"], "neither figure is the only one for 1"
+
+
+UNDERSTOOD = {
+    "dates as texts": ([date(2026, 1, 1), date(2026, 1, 2)], ["2026-01-02", "2026-01-01"]),
+    "times as texts": ([datetime(2026, 1, 1), datetime(2026, 1, 2)], ["2026-01-02", "2026-01-01T00:00"]),
+    "days of times": ([pd.Timestamp(2026, 1, 1), pd.Timestamp(2026, 1, 2)], [date(2026, 1, 2), date(2026, 1, 1)]),
+    "times of days": ([date(2026, 1, 1), date(2026, 1, 2)], [pd.Timestamp(2026, 1, 2), datetime(2026, 1, 1)]),
+    "texts as times": (["2026-01-01", "2026-01-02"], [pd.Timestamp(2026, 1, 2), datetime(2026, 1, 1)]),
+    "whole numbers as texts": ([1, 2], ["2", "1.0"]),
+    "numbers as texts": ([1.0, 2.0], ["2", "1"]),
+    "texts as numbers": (["1", "2"], [2.0, 1]),
+    "both": ([1, 2], ["2", 1]),
+    "booleans as texts": ([False, True], ["True", "False"]),
+    "lists as texts": ([[1], [1, 2]], ["2|1.0", "1"]),
+}
+
+
+@pytest.mark.parametrize(("known", "given"), UNDERSTOOD.values(), ids=UNDERSTOOD)
+def test_a_label_of_another_type_is_the_one_that_it_says(known: list, given: list) -> None:
+    """Given are the two labels that the model was fitted to, the second first."""
+    fitted = Targets({"label": known})
+    texts = Targets({"label": given}, fitted).texts["label"]
+    assert [sorted(text.split("|")) for text in texts] == [text.split("|") for text in fitted.texts["label"][::-1]]
+
+
+@pytest.mark.parametrize(
+    ("known", "given", "message"),
+    [
+        (
+            [date(2026, 1, 1)],
+            "1 Jan 2026",
+            r"is '1 Jan 2026', of type str; .* of type datetime.date, such as datetime.date\(2026, 1",
+        ),
+        (
+            [1, 2],
+            "one",
+            r"'label' of clip 1 is 'one', of type str; the model was fitted to labels of type int, such as 1",
+        ),
+        (
+            ["walk", "run"],
+            1,
+            "is 1, of type int; the model was fitted to labels of type str, such as 'walk'; give labels",
+        ),
+        ([1, 2], date(2026, 1, 1), "of type datetime.date; the model was fitted to labels of type int"),
+        ([[1], [2]], "1|two", r"is '1\|two', of type str; the model was fitted to labels of type int"),
+    ],
+)
+def test_a_label_that_no_known_one_can_equal_is_an_error(known: list, given, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Targets({"label": [known[0], given]}, Targets({"label": known}))
+
+
+def test_a_class_that_the_model_has_not_seen_is_no_error() -> None:
+    for known, new in (([1, 2], 3), ([1, 2], "3"), (["a"], "b"), ([date(2026, 1, 1)], "2026-01-02"), ([True], 2)):
+        assert Targets({"label": [new]}, Targets({"label": known})).texts["label"] == [str(new)]
 
 
 @pytest.mark.parametrize("labels", [[b"a", b"b"], np.array([b"a", b"b"]), [["a"], [b"b"]]])

@@ -2,7 +2,8 @@
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import date, datetime
+from contextlib import suppress
+from datetime import date, datetime, time
 from typing import Any
 
 import numpy as np
@@ -50,12 +51,15 @@ class Targets:
 
     def __init__(self, columns: Mapping[str, Sequence[Any]], like: "Targets | None" = None):
         """Numbers that are equal, as 1, 1.0 and True, are one label, written as the first, or as `like` writes it; so
-        are times, of Python, numpy and pandas.
-        Raises ValueError, naming the row, for a label that is missing or cannot be told from another one."""
+        are times, of Python, numpy and pandas, and what texts say of either, where `like` has numbers or times.
+        Raises ValueError, naming the row, for a label that is missing, cannot be told from another one, or is of a kind
+        of which `like` has none."""
         self.names = tuple(columns)
         self.values: dict[str, dict[str, Any]] = {name: {} for name in columns}
         known = [{}] * len(columns) if like is None else like.values.values()
-        self._numbers: dict[str, dict[Any, str]] = {name: _numbers(of) for name, of in zip(columns, known, strict=True)}
+        self._known: dict[str, Mapping[str, Any]] = dict(zip(columns, known, strict=True))
+        self._numbers = {name: _numbers(of) for name, of in self._known.items()}
+        self._said = {name: _by_key(of) for name, of in self._known.items()}
         rows = [label for labels in columns.values() for label in labels if isinstance(label, Ones)]
         self.matrix = rows[0].width if rows else 0
         """columns of the matrix that the labels were; 0 if they were none"""
@@ -130,10 +134,7 @@ class Targets:
 
     def _text(self, name: str, row: int, label: Any) -> str:
         values = list(label) if _is_list(label) else [label]
-        equal = self._numbers[name]
-        texts = [
-            equal.setdefault(_key(v), _written(v)) if _is_number(v) or _is_time(v) else _written(v) for v in values
-        ]
+        texts = [self._as_known(name, value) for value in values]
         for value, written in zip(values, texts, strict=True):
             if absent(value) or written.lower() in BLANK:
                 what = f"is {written!r:.20}, which means no label" if not absent(value) else "is missing (NaN or None)"
@@ -142,9 +143,33 @@ class Targets:
                 raise ValueError(
                     f"{name!r:.60} of clip {row} is bytes, {bytes(value)!r:.40}; give text: label.decode()"
                 )
-            if (known := self.values[name].setdefault(written, value)) != value:
+            self._check_kind(name, row, value, written)
+            if _key(known := self.values[name].setdefault(written, value)) != _key(value) and not self._known[name]:
                 raise ValueError(f"{name!r:.60} has two labels that are written {written!r:.60}: {known!r}, {value!r}")
         return "|".join(texts)
+
+    def _as_known(self, name: str, value: Any) -> str:
+        """The text of a value: that of an equal one, if there is one."""
+        if _is_number(value) or _is_time(value):
+            return self._numbers[name].setdefault(_key(value), _written(value))
+        written = _written(value)
+        if not isinstance(value, str) or written in self._known[name]:
+            return written
+        said = self._said[name]
+        return "|".join(next((said[key] for key in _meant(part) if key in said), part) for part in written.split("|"))
+
+    def _check_kind(self, name: str, row: int, value: Any, written: str) -> None:
+        """Raises ValueError for a label that none of the known ones can equal, as it is of another kind."""
+        known = self._known[name]
+        if not known or written in known:
+            return
+        theirs, mine = [_kinds(each) for each in known.values()], [_kinds(part) for part in _parts_of(value)]
+        if all(theirs) and any(kinds and not kinds & set().union(*theirs) for kinds in mine):
+            first = next(iter(known.values()))
+            raise ValueError(
+                f"{name!r:.60} of clip {row} is {value!r:.60}, of type {_kind(value)}; the model was fitted to labels "
+                f"of type {_kind(first)}, such as {first!r:.60}; give labels like these"
+            )
 
 
 def targets_of(y: Any, name: str = "label") -> dict[str, list[Any]]:
@@ -174,14 +199,39 @@ def _of_array(y: np.ndarray) -> list[Any]:
 
 
 def _numbers(known: Mapping[str, Any]) -> dict[Any, str]:
-    """The text of each number, or time, among values; and of each figure, as a manifest has them, if it is the only one
-    that means the number ("1", not "1" beside "01")."""
-    found = {_key(value): text for text, value in known.items() if _is_number(value) or _is_time(value)}
-    figures: dict[float, list[str]] = {}
+    """The text of each number, or time, among values; and of each text, as a manifest has them, if it is the only one
+    that means the number or time ("1", not "1" beside "01")."""
+    texts_of: dict[Any, list[str]] = {}
     for text, value in known.items():
-        if isinstance(value, str) and re.fullmatch(r"[+-]?\d+(\.\d*)?", text):
-            figures.setdefault(float(text), []).append(text)
-    return {number: texts[0] for number, texts in figures.items() if len(texts) == 1} | found
+        if isinstance(value, str):
+            for key in _meant(text):
+                texts_of.setdefault(key, []).append(text)
+    return {key: texts[0] for key, texts in texts_of.items() if len(texts) == 1} | _by_key(known)
+
+
+def _by_key(known: Mapping[str, Any]) -> dict[Any, str]:
+    """The text of each number and time among values."""
+    return {_key(value): text for text, value in known.items() if _is_number(value) or _is_time(value)}
+
+
+def _meant(text: str) -> list[Any]:
+    """The number, and the time, that a text may be: "1" and "1.0" are 1, "2026-01-01" is midnight of that day."""
+    found: list[Any] = [float(text)] if re.fullmatch(r"[+-]?\d+(\.\d*)?", text) else []
+    with suppress(ValueError):
+        found.append(datetime.fromisoformat(text))
+    return found
+
+
+def _parts_of(value: Any) -> list[Any]:
+    """A label, or those that a text names."""
+    return value.split("|") if isinstance(value, str) else [value]
+
+
+def _kinds(value: Any) -> set[str]:
+    """What a label is, and may be if it is written; nothing for types of others."""
+    if isinstance(value, str):
+        return {"text", *("time" if isinstance(each, datetime) else "number" for each in _meant(value))}
+    return {"number"} if _is_number(value) else {"time"} if _is_time(value) else set()
 
 
 def _ones(row: np.ndarray) -> Ones:
@@ -226,11 +276,14 @@ def _is_number(value: Any) -> bool:
 
 
 def _is_time(value: Any) -> bool:
-    return isinstance(value, datetime | np.datetime64)
+    return isinstance(value, date | np.datetime64)
 
 
 def _key(value: Any) -> Any:
-    """The same of equal numbers, and of equal times: numpy's have another hash than Python's."""
+    """The same of equal numbers, and of equal times: numpy's have another hash than Python's, and a day is its
+    midnight."""
+    if isinstance(value, date) and not isinstance(value, datetime):
+        return datetime.combine(value, time())
     if not isinstance(value, np.datetime64):
         return value
     microseconds = value.astype("datetime64[us]")
