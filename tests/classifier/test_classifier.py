@@ -24,6 +24,7 @@ from films import write_films
 from sparsefuse import Classifier
 from sparsefuse.config import Config
 from sparsefuse.data.clips import load_clips
+from sparsefuse.data.formats import folders
 from sparsefuse.explain import Explanation
 from sparsefuse.features.extract import extract
 from sparsefuse.files.rows import read_table, write_table
@@ -293,7 +294,7 @@ def test_figures_of_a_manifest_may_be_scored_as_numbers(tmp_path: Path) -> None:
     assert Classifier.load(clf.save(tmp_path / "run")).score(test, np.array(truth, float)) == expected
 
 
-def test_a_folder_per_class_is_learnt(tmp_path: Path) -> None:
+def test_a_folder_per_class_is_learnt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data = clips(18)
     for i, (x, label) in enumerate(zip(data["rgb"], data["label"], strict=True)):
         (tmp_path / label).mkdir(exist_ok=True)
@@ -305,6 +306,10 @@ def test_a_folder_per_class_is_learnt(tmp_path: Path) -> None:
     assert clf.predict([str(tmp_path / "clap" / "0.npy"), tmp_path / "sing" / "1.npy"]).shape == (2,)
     assert clf.predict(pd.DataFrame({"features": [data["rgb"][0]]})).shape == (1,)
     assert set(clf.explain(str(tmp_path / "clap" / "0.npy")).shares) == {"features"}
+    listed, listing = [], folders.prepare
+    monkeypatch.setattr(folders, "prepare", lambda *given: listed.append(given) or listing(*given))
+    assert clf.score(tmp_path) == np.mean([clf.predict(tmp_path) == sorted(data["label"])])
+    assert len(listed) == 2, "a folder is listed once to be scored, and once to be predicted"
 
 
 @pytest.mark.slow

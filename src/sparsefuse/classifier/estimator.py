@@ -17,7 +17,7 @@ from sparsefuse.classifier.checks import check_method, check_names
 from sparsefuse.classifier.clips import Form, clips_of
 from sparsefuse.classifier.examples import of_disk, of_memory
 from sparsefuse.config import Config, Split
-from sparsefuse.data.columns import STREAM, Streams, axes_of, columns_of
+from sparsefuse.data.columns import STREAM, Streams, axes_of
 from sparsefuse.data.given import is_file, is_share, labelled, manifest_of
 from sparsefuse.data.manifest import GROUP, JOIN
 from sparsefuse.data.targets import Targets
@@ -213,13 +213,12 @@ class Classifier:
     def score(self, X: Any, y: Any = None) -> float:
         """The share of clips of which all labels are predicted; for regression R^2. Clips of which nothing can be read
         are left out, and counted in a warning; raises ValueError if no other is there."""
-        labels = self._labels
-        results = self._results(X)
-        kept = readable(results)
+        labels, known = self._labels, self._targets
         with tempfile.TemporaryDirectory() as folder:
-            given = columns_of(manifest_of(X, Path(folder))) if isinstance(X, str | Path) else X
-        known = self._targets
-        truth = Targets(labelled(given, y, list(known.names), hint="; or give the labels as y")[1], known)
+            given = manifest_of(X, Path(folder)) if isinstance(X, str | Path) else X
+            truth = Targets(labelled(given, y, list(known.names), hint="; or give the labels as y")[1], known)
+            results = self._results(given)
+        kept = readable(results)
         truth.keep(kept)
         found = labels_of(predictions_of([results[place] for place in kept]), labels, known)
         return score_of(found, truth, labels)
