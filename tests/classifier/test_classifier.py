@@ -893,7 +893,7 @@ def test_a_stream_of_sentences_may_be_given_words() -> None:
     np.testing.assert_allclose(clf.predict_proba(one), clf.predict_proba(short)[:1], atol=1e-5)
 
 
-def test_columns_of_numbers_are_found_by_name() -> None:
+def test_columns_of_numbers_are_found_by_name(tmp_path: Path) -> None:
     """Whatever else the table holds: labels, who is in a clip."""
     table = numbers(40)
     features = table[["x", "y", "z"]]
@@ -911,6 +911,11 @@ def test_columns_of_numbers_are_found_by_name() -> None:
     for given in (features[["y", "x", "z"]], features[["x", "y"]]):
         with pytest.raises(ValueError, match="feature names should match"):
             clf.predict(given)
+    features.to_csv(tmp_path / "table.csv", index=False)
+    with pytest.raises(
+        ValueError, match=r"fit was given a table whose rows are clips; give .*read_csv\('.*table.csv'\)"
+    ):
+        clf.predict(tmp_path / "table.csv")
     alone = quick("concat").fit({name: list(features[name]) for name in "xyz"}, list(table["label"]))
     rows = features.to_dict("records")
     assert np.array_equal(alone.predict_proba(rows[0]), alone.predict_proba(rows[:1]))

@@ -40,6 +40,9 @@ def test_a_run_of_fit_is_saved_without_its_clips_as_often_as_one_likes(tmp_path:
     assert {path.name for path in saved.iterdir()} == {path.name for path in run.iterdir()} - left
     clip = walks / "run" / "0.csv"
     assert sparsefuse.load(saved).predict(clip) == sparsefuse.load(run).predict(clip)
+    for one in (clip, str(clip), [clip]):
+        assert clf.predict(one).tolist() == [sparsefuse.load(run).predict(clip).label], "readings are a clip"
+    assert len(clf.predict(run / "clips" / "manifest.csv")) == 10, "and a manifest is not"
     assert call(monkeypatch, "eval", saved, "--split", "valid") == 0, "the features are found where they are"
     assert "clips  2" in capsys.readouterr().out
     assert call(monkeypatch, "report", saved) == 0

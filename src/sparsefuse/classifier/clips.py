@@ -44,7 +44,13 @@ class Form(NamedTuple):
 def clips_of(given: Any, texts: Path, predictor: "Predictor", form: Form) -> "list[Clip]":
     """What the predictor reads of each clip; sentences are written below `texts`."""
     text = isinstance(given, str) and suffix(given) not in {*FILES, *SUFFIXES} and not os.path.exists(given)
-    if is_file(given) or (text and any(map(predictor.reads_text, predictor.columns))):
+    of_numbers = form.columns == (STREAM,) and bool(form.names)
+    if of_numbers and _is_table(given):
+        raise ValueError(
+            f"X is the path {str(given)!r}; fit was given a table whose rows are clips; give the table itself: "
+            f"pandas.read_csv({str(given)!r})"
+        )
+    if is_file(given) or _is_clip(given, predictor) or (text and any(map(predictor.reads_text, predictor.columns))):
         return [given]
     if isinstance(given, Mapping) or (hasattr(given, "items") and not hasattr(given, "columns")):
         row = dict(cast(Any, given).items())  # pandas' Series of one clip; of one column it has numbers for names
@@ -66,7 +72,7 @@ def clips_of(given: Any, texts: Path, predictor: "Predictor", form: Form) -> "li
     columns = columns_of(manifest_of(given, texts) if isinstance(given, str | Path) else given)
     names = list(form.names)
     known = [name for name in columns if name in predictor.columns]
-    if of_numbers := form.columns == (STREAM,) and bool(names):
+    if of_numbers:
         known = _as_fitted(names, list(columns), ordered=hasattr(given, "columns"))
     read = {name: columns[name] for name in known} if known else columns
     # texts of a stream may be of one word here; one called `x` may be a column of those that make the stream x
@@ -81,6 +87,17 @@ def clips_of(given: Any, texts: Path, predictor: "Predictor", form: Form) -> "li
         cells = {name: columns[name] for name in PART if name in columns} | cells
     rows = zip(*cells.values(), strict=True)
     return [{name: cell for name, cell in zip(cells, row, strict=True) if not absent(cell)} for row in rows]
+
+
+def _is_clip(given: Any, predictor: "Predictor") -> bool:
+    """Whether it is the path of a table that is a clip itself, as a sensor's readings, rather than a manifest."""
+    from sparsefuse.inference.inputs import is_readings  # it loads torch
+
+    return _is_table(given) and is_readings(Path(given), predictor)
+
+
+def _is_table(given: Any) -> bool:
+    return isinstance(given, str | Path) and suffix(str(given)) in SUFFIXES and os.path.isfile(given)
 
 
 def _is_nameless(given: Any) -> bool:
