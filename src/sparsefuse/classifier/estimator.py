@@ -134,6 +134,8 @@ class Classifier:
     ) -> "Classifier":
         """As `fit`, in this folder."""
         from sparsefuse.experiments.asked import check_asked
+        from sparsefuse.experiments.auto import OTHERS
+        from sparsefuse.experiments.sources import check_sources, note_sources
         from sparsefuse.runs.folder import RunFolder
         from sparsefuse.training.extend import check_continues
 
@@ -148,22 +150,21 @@ class Classifier:
         split = Split(fractions=(1 - share, share, 0.0))
         columns = {"label": targets.label, "group": group or GROUP if read is of_disk else GROUP}
         config = config_of(self.method, self._given, manifest, columns, split)
+        run = RunFolder(folder / AUTO if self.method == AUTO else folder)
         if self.method == AUTO:
-            check_asked(folder / AUTO, config, self.gmacs)
+            check_asked(run.path, config, self.gmacs)
         else:
-            check_continues(RunFolder(folder), config)
-        table = read_table(manifest)
-        if self._given.get("features") or any(table.holds(name, MEDIA) for name in table.columns):
-            place = manifest.parent if self._data in manifest.parents else self._data
-            features = self._given.get("features")
-            manifest = extract(
-                manifest,
-                place / "features",
-                features=features,
-                jobs=jobs,
-                progress=self._shown,
-                sentences=streams.texts if read is of_memory else (),
-            ).manifest
+            check_continues(run, config)
+        table, features = read_table(manifest), self._given.get("features")
+        if features or any(table.holds(name, MEDIA) for name in table.columns):
+            made = (manifest.parent if self._data in manifest.parents else self._data) / "features"
+            if begun := run.started or (run.path / OTHERS).exists():
+                check_sources(run, manifest, table, made)
+            sentences = streams.texts if read is of_memory else ()
+            extracted = extract(manifest, made, features=features, jobs=jobs, progress=self._shown, sentences=sentences)
+            if not begun:
+                note_sources(manifest, made)
+            manifest = extracted.manifest
         self.run_ = self._trained(config_of(self.method, self._given, manifest, columns, split), folder, jobs)
         write_fitted(self.run_, self._fitted(targets))
         self._load(targets, getattr(self, "device", "auto"))

@@ -17,14 +17,15 @@ from sparsefuse.data.labelled import people_column, unused_people
 from sparsefuse.data.manifest import GROUP, JOIN, group_column, label_columns
 from sparsefuse.errors import near_file, unknown
 from sparsefuse.experiments.asked import check_asked
-from sparsefuse.experiments.auto import auto
+from sparsefuse.experiments.auto import OTHERS, auto
 from sparsefuse.experiments.candidates import check_budget
 from sparsefuse.experiments.clock import Clock
 from sparsefuse.experiments.prepared import prepared
 from sparsefuse.experiments.refit import refit as train_again
+from sparsefuse.experiments.sources import check_sources, note_sources
 from sparsefuse.features._default import default_features
 from sparsefuse.features.extract import extract
-from sparsefuse.files.rows import read_table
+from sparsefuse.files.rows import Table, read_table
 from sparsefuse.methods import BASELINE, methods
 from sparsefuse.report import check_page
 from sparsefuse.report.page import write_report
@@ -34,6 +35,7 @@ from sparsefuse.runs.summary import MAIN_METRIC, METRICS, chosen_by
 from sparsefuse.shown import counted
 from sparsefuse.training.extend import check_continues
 from sparsefuse.training.train import train
+from sparsefuse.training.unchanged import Unchanged
 
 log = logging.getLogger(__name__)
 
@@ -122,6 +124,8 @@ def fit(
     if method == "auto":
         check_asked(out, config, gmacs)
     _check_continues(RunFolder(out), config, chosen=method in ("auto", BASELINE))
+    if begun := RunFolder(out).started or (out / OTHERS).exists():
+        _check_contents(RunFolder(out), config, table)
     checked = _checked(config, out, jobs, source)
     _say("check", checked.line)
     if checked.longest > LONGEST:  # else exported models would pad whatever comes to it
@@ -135,6 +139,8 @@ def fit(
             f"{made}{f'; {len(extracted.skipped)} left out' if extracted.skipped else ''} -> {extracted.manifest}",
         )
         config = replace(config, data=replace(config.data, manifest=str(extracted.manifest)))
+        if not begun:
+            note_sources(manifest, out / "features")
     clock.note()
     with told(checked.kinds):
         return _trained(config, out, clock, method=method, gmacs=gmacs, jobs=jobs, refit=refit)
@@ -167,6 +173,16 @@ def _check_continues(run: RunFolder, config: Config, *, chosen: bool) -> None:
         data = replace(began.data, label=config.data.label, group=config.data.group)
         config = replace(began, data=data, features=config.features, seed=config.seed)
     check_continues(run, config)
+
+
+def _check_contents(run: RunFolder, config: Config, table: Table) -> None:
+    """Raises ValueError, before anything is extracted or replaced, if clips of the run hold something else now."""
+    manifest = Path(config.data.manifest)
+    if config.features:
+        check_sources(run, manifest, table, run.path / "features")
+    elif run.started:
+        began = run.read(Config)
+        Unchanged().check(run, replace(began, data=replace(began.data, manifest=str(manifest))))
 
 
 def _say(stage: str, text: str) -> None:
