@@ -542,7 +542,7 @@ def test_a_misspelt_argument_gets_the_nearest_three() -> None:
 
 def test_no_option_of_a_method_has_the_name_of_a_setting() -> None:
     """Else an argument would mean two things; `modalities` are those that are read, for either."""
-    from sparsefuse.classifier.arguments import OWN, SETTINGS
+    from sparsefuse.runs.arguments import OWN, SETTINGS
 
     for method in methods():
         assert not {*option_names(method)} & ({*SETTINGS, *OWN} - {"modalities"})

@@ -1,24 +1,16 @@
-"""The arguments of `Classifier`: their names, the sections of a configuration they stand in, and errors about them."""
+"""The arguments of `Classifier` in; a configuration with them, and errors in their words, out."""
 
-import dataclasses
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sparsefuse.config import Config, Data, Split, Train
+from sparsefuse.config import Config, Split
+from sparsefuse.runs.arguments import SETTINGS
 
 AUTO = "auto"
 """the method that chooses among methods"""
-OWN = ("method", "gmacs", "time_limit", "verbose")
-"""those that are no part of a configuration"""
-SETTINGS = {"seed": "", "features": "", "recipe": ""}
-SETTINGS |= {
-    field.name: "data" for field in dataclasses.fields(Data) if field.name not in ("manifest", "label", "group")
-}
-SETTINGS |= {field.name: "train" for field in dataclasses.fields(Train)}
-"""argument -> the section of the configuration that has it"""
 
 
 def config_of(

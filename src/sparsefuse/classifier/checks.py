@@ -4,13 +4,14 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
-from sparsefuse.classifier.arguments import AUTO, SETTINGS
+from sparsefuse.classifier.arguments import AUTO
 from sparsefuse.config import AnyTask, Task, Usual
 from sparsefuse.errors import nearest
 from sparsefuse.features import check_specs
 from sparsefuse.files.rows import SUFFIXES
 from sparsefuse.methods import BASELINE, methods, option_names
 from sparsefuse.options import check_kind
+from sparsefuse.runs.arguments import SETTINGS
 from sparsefuse.shown import shown
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sparsefuse.classifier.answers import labels_of, predictions_of, probabilities_of, readable, results_of, score_of
-from sparsefuse.classifier.arguments import AUTO, OWN, config_of, words_of_python
+from sparsefuse.classifier.arguments import AUTO, config_of, words_of_python
 from sparsefuse.classifier.checks import check_method, check_names
 from sparsefuse.classifier.clips import Form, clips_of
 from sparsefuse.classifier.examples import of_disk, of_memory
@@ -25,6 +25,7 @@ from sparsefuse.features.extract import extract
 from sparsefuse.files.references import MEDIA
 from sparsefuse.files.rows import read_table
 from sparsefuse.files.typed import plain
+from sparsefuse.runs.arguments import OWN
 from sparsefuse.runs.copied import DATA
 from sparsefuse.runs.fitted import Fitted, read_fitted, write_fitted
 from sparsefuse.screen import is_watched, silence
