@@ -768,7 +768,7 @@ def test_a_run_of_a_command_is_loaded_too(tmp_path: Path) -> None:
         ({"labels": {"a": {}, "b": {}}}, "labels are a, b; expected one column"),
         ({"labels": {"label": {"clap": "os.system"}}}, "unknown type of label 'os.system'"),
         ({"labels": {"label": {"clap": "int"}}}, "label 'clap' is no int"),
-        ({"options": {"kep": 2}}, "unknown argument 'kep'"),
+        ({"options": {"kep": 2}}, r"classifier.json: options: unknown argument 'kep'; did you mean 'keep'"),
         ({"columns": 3}, r"classifier.json.*columns"),
     ],
 )

@@ -57,6 +57,13 @@ def test_a_classifier_that_was_pushed_and_pulled_has_its_types_and_arguments(run
     assert clf.classes_.dtype.kind == "U", "strings of numpy, not objects"
 
 
+def test_an_argument_that_no_classifier_has_is_not_sent(run: Path, tmp_path: Path) -> None:
+    write_classifier(run)
+    edit_json(run / "classifier.json", lambda fitted: fitted["options"].update(kep=2))
+    with pytest.raises(ValueError, match=r"classifier\.json: options: unknown argument 'kep'; did you mean 'keep'"):
+        push(run, str(tmp_path / "shared"))
+
+
 def test_only_files_of_the_list_are_sent(run: Path, tmp_path: Path) -> None:
     (run / "notes.txt").write_text("mine")
     push(run, str(tmp_path / "shared"))

@@ -11,7 +11,7 @@ from sparsefuse.features import check_specs
 from sparsefuse.files.rows import SUFFIXES
 from sparsefuse.methods import BASELINE, methods, option_names
 from sparsefuse.options import check_kind
-from sparsefuse.runs.arguments import SETTINGS
+from sparsefuse.runs.arguments import SETTINGS, check_known
 from sparsefuse.shown import shown
 
 
@@ -19,12 +19,7 @@ def check_names(method: object, given: Collection[str]) -> None:
     """Raises ValueError, with the nearest match, for an argument that is no setting and no method's option, and for
     data in the place of the method."""
     check_is_no_data(method)
-    options = [name for name in given if name not in SETTINGS]
-    if options and not str(method).endswith(".py"):
-        known = {name for one in methods() for name in option_names(one)} | SETTINGS.keys()
-        for name in options:
-            if name not in known:
-                raise ValueError(nearest("argument", name, known))
+    check_known(str(method), given)
 
 
 def check_method(method: str, given: Mapping[str, Any], *, gmacs: float | None, time_limit: str | float | None) -> None:

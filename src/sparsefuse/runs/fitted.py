@@ -10,6 +10,7 @@ from sparsefuse.data.manifest import JOIN
 from sparsefuse.data.targets import Targets
 from sparsefuse.files.typed import plain, read, write
 from sparsefuse.methods import methods
+from sparsefuse.runs.arguments import OWN, check_known
 from sparsefuse.runs.folder import RunFolder
 from sparsefuse.runs.records import ModelFacts
 
@@ -64,7 +65,14 @@ def read_fitted(run: Path) -> Fitted:
     texts. Raises FileNotFoundError for a folder that is no run, ValueError if the file is not of this run."""
     facts = RunFolder(run).read(ModelFacts)
     path = run / FITTED
-    fitted = read(Fitted, path) if path.is_file() else _of_command(run, facts)
+    if path.is_file():
+        fitted = read(Fitted, path)
+        try:
+            check_known(fitted.method, fitted.options.keys() - ({*OWN} - {"method"}))
+        except ValueError as error:
+            raise ValueError(f"{path}: options: {error}") from error
+    else:
+        fitted = _of_command(run, facts)
     heads = list(facts.labels.heads)
     if len(fitted.labels) != max(1, len(heads)) or (heads and heads != list(fitted.labels)):
         raise ValueError(f"{path}: labels are {', '.join(fitted.labels)}; expected {', '.join(heads) or 'one column'}")
