@@ -19,7 +19,7 @@ from sparsefuse.data.checked import Checked
 from sparsefuse.data.classes import read_class_lists
 from sparsefuse.data.dataset import ClipDataset
 from sparsefuse.data.fingerprint import Fingerprint, fingerprints
-from sparsefuse.data.grids import patches_of
+from sparsefuse.data.grids import patches_in
 from sparsefuse.data.labels import Labels, task_of
 from sparsefuse.data.lengths import Lengths
 from sparsefuse.data.manifest import Manifest, read_manifest
@@ -27,7 +27,6 @@ from sparsefuse.data.prepare import prepare, watched
 from sparsefuse.data.reading import Reading
 from sparsefuse.data.split import division, split_rows
 from sparsefuse.data.stats import Stats, measure
-from sparsefuse.data.stems import made_by
 from sparsefuse.files.skipped import Skip
 from sparsefuse.files.typed import from_json
 from sparsefuse.files.whole import read_lines
@@ -79,7 +78,7 @@ def load_clips(data: Data, root: Path) -> Clips:
     )
     task = task_of(data.task, (row.label for row in manifest.rows), manifest.labels)
     rows = split_rows(manifest, data.split, task)
-    fit = Lengths.of(data, patches_of(made_by(manifest.root)))
+    fit = Lengths.of(data, patches_in(manifest.root))
     known, reading = Checked(manifest.path), Reading(fit, measured=data.normalise)
     prepared = prepare(
         rows,

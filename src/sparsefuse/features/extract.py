@@ -12,7 +12,7 @@ from typing import Any, Literal, NamedTuple
 from sparsefuse.config import Usual
 from sparsefuse.errors import unknown
 from sparsefuse.extras import versions
-from sparsefuse.features import PLACE, build, check_specs, fingerprint, resolve, source_of, with_files
+from sparsefuse.features import PLACE, Patched, build, check_specs, fingerprint, resolve, source_of, with_files
 from sparsefuse.features._default import default_features
 from sparsefuse.features._plan import Plan, Spec, parts_of
 from sparsefuse.features._run import Reasons, run
@@ -262,7 +262,9 @@ def _write(
         _log.warning("no sample has %r: the new manifest leaves it out", spec.modality)
     made_by = {"python": platform.python_version()} | versions(("sparsefuse", "numpy", "torch", "av"))
     made = {s.modality: with_files(_record(s), partial(relative, folder=out)) for s in specs}
-    write_json(out / "features.json", {"features": made, "versions": made_by})
+    patches = {s.modality: count for s in specs if s.modality in modalities and (count := _patches(s)) > 1}
+    noted = {"patches": patches} if patches else {}
+    write_json(out / "features.json", {"features": made, **noted, "versions": made_by})
     columns = list(dict.fromkeys(["id", *modalities, *carried, *kept]))
     write_table(out / "manifest.csv", [{column: row[column] for column in columns} for row in rows])
     return skipped
@@ -285,6 +287,12 @@ def _moved(ref: str, old: Path, new: Path) -> str:
         return ref  # a cell such as `n/a` is not a path
     name = Path(os.path.relpath(old.resolve() / name, new.resolve())).as_posix()
     return f"{name}#{key}" if key else name
+
+
+def _patches(spec: Spec) -> int:
+    """Tokens of each frame, if the extractor says it."""
+    maker = build(spec.extractor, spec.options)
+    return maker.patches() if isinstance(maker, Patched) else 1
 
 
 def _record(spec: Spec) -> dict[str, Any]:

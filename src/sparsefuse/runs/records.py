@@ -44,6 +44,8 @@ class Extract:
     features: Mapping[str, Mapping[str, Any]]
     """modality -> its extractor, the manifest's column that it read (source), and its options"""
     versions: Mapping[str, str] | None = None
+    patches: Mapping[str, int] | None = None
+    """modality -> tokens of each frame, of those whose extractor says it"""
 
     def __post_init__(self) -> None:
         for name, spec in self.features.items():

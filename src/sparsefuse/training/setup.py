@@ -67,7 +67,8 @@ def _extract(path: Path) -> Extract:
     """How the features were extracted; the file's paths are relative to its folder."""
     made = read(Extract, path)
     change = partial(located, folder=path.parent)
-    return replace(made, features={name: with_files(spec, change) for name, spec in made.features.items()})
+    features = {name: with_files(spec, change) for name, spec in made.features.items()}
+    return replace(made, features=features, patches=None)  # they stand beside it, with those that options tell
 
 
 def environment(device: str, seed: int) -> Environment:

@@ -26,6 +26,7 @@ from sparsefuse.data.check.segments import Segments, outside, read_segments
 from sparsefuse.data.check.values import odd_values
 from sparsefuse.data.classes import read_class_lists
 from sparsefuse.data.contents import Fault, Span
+from sparsefuse.data.grids import patches_in
 from sparsefuse.data.labels import task_of
 from sparsefuse.data.lengths import WHOLE, Lengths
 from sparsefuse.data.manifest import JOIN, Manifest, Row, read_manifest
@@ -138,7 +139,7 @@ def _prepared(
         task=task,
         columns=manifest.labels,
         lists=read_class_lists(data.classes, root, manifest.labels),
-        fit=Lengths.of(data) if files.features else WHOLE,
+        fit=Lengths.of(data, patches_in(manifest.root)) if files.features else WHOLE,
         read=files.shapes,
         media=True,
     )
