@@ -127,6 +127,18 @@ def test_a_run_folder_says_what_its_model_said(tmp_path):
     np.testing.assert_array_equal(loaded.predict(pictures).labels, predictor.predict(pictures).labels)
 
 
+def test_a_scene_says_all_that_is_wrong_with_it_at_once_and_each_stream_once():
+    empty = np.full((4, 4), np.nan, np.float32)
+    with pytest.raises(Unusable) as raised:
+        predictor_of().predict({"rgb": np.full((4, 4, 3), np.nan, np.float32), "depth": np.ma.masked_invalid(empty)})
+    assert str(raised.value) == (
+        "depth: has masked values; give 0 where nothing was measured; rgb: 48 of 48 values are NaN or infinite"
+    )
+    fields = {"rgb": torch.zeros(4, 4, 3), "depth": torch.zeros(2, 4, 2)}
+    with pytest.raises(Unusable, match=r"got rgb 4 x 4, depth 2 x 4 \(rows x columns\); heat: heat.png is damaged$"):
+        predictor_of().present(fields, {"heat": "heat.png is damaged", "sound": "not given"})
+
+
 def test_an_output_that_is_not_finite_is_none():
     predictor = predictor_of()
     next(predictor.model.head.parameters()).data.fill_(float("nan"))

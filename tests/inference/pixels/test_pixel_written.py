@@ -112,6 +112,12 @@ def test_pairs_are_one_scene_and_a_table_may_not_name_what_lies_elsewhere(run, f
     table.write_text(f"id,rgb\none,{folder}/rgb/room0.png\n")
     assert show_pixels(run, [table], out=tmp_path / "out", top=1, as_json=False, roots=[]) == 1
     assert "--roots" in capsys.readouterr().out
+    both = table.with_name("both.csv")
+    both.write_text(f"id,rgb,depth\none,{folder}/rgb/room0.png,{folder}/depth/room0.png\n")
+    assert show_pixels(run, [both], out=tmp_path / "out", top=1, as_json=False, roots=[]) == 1
+    (line,) = capsys.readouterr().out.splitlines()
+    assert "rgb/room0.png" in line
+    assert "depth/room0.png" in line
     assert show_pixels(run, [table], out=tmp_path / "out", top=1, as_json=False, roots=[folder]) == 0
 
 
@@ -125,13 +131,15 @@ def test_two_pictures_of_one_name_and_stream_are_not_chosen_between(run, folder,
 
 def test_lines_of_standard_input(run, folder, tmp_path, capsys, monkeypatch):
     line = json.dumps({"id": "x", "rgb": str(folder / "rgb" / "room0.png")})
-    monkeypatch.setattr(sys, "stdin", io.StringIO(f"{line}\nnothing\n\n[1]\n" + '{"color": "a.png"}\n'))
+    monkeypatch.setattr(
+        sys, "stdin", io.StringIO(f"{line}\nnothing\n\n[1]\n" + '{"color": "a.png", "heat": "b.png"}\n')
+    )
     assert show_pixels(run, [Path("-")], out=tmp_path / "out", top=1, as_json=True) == 3
     found = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert found[0]["scene"] == "x"
     assert "not JSON" in found[1]["error"]
     assert "expected {stream: path}" in found[2]["error"]
-    assert "no stream is called color" in found[3]["error"]
+    assert "no stream is called color or heat; expected depth, rgb" in found[3]["error"]
 
 
 def test_the_verb_ends_with_1_if_a_scene_could_not_be_read(run, folder, capsys):

@@ -35,6 +35,8 @@ CHUNK = 16
 """scenes that are read before the model sees them"""
 ROOM = 2**20
 """pixels of a batch; a larger scene is a batch alone"""
+NOT_GIVEN = "not given"
+"""why a stream is missing that the scene does not have"""
 LARGE = 1.5
 """sides longer than this many times the trained ones are cut into tiles"""
 
@@ -129,10 +131,10 @@ class PixelPredictor:
         for name in self.model.reads:
             try:
                 if name not in scene:
-                    raise Unusable("not given")
+                    raise Unusable(NOT_GIVEN)
                 fields[name] = _pixels(scene[name], self.facts.stream(name), name)
             except Unusable as error:
-                missing[name] = str(error)
+                missing[name] = str(error).removeprefix(f"{name}: ")  # of an array, which has no other name
         if not fields:
             raise Unusable("; ".join(f"{name}: {why}" for name, why in missing.items()))
         return self.present(fields, missing)
@@ -141,7 +143,8 @@ class PixelPredictor:
         """The same of pictures (H, W, F) that were read. Raises Unusable for sizes that differ."""
         if len({x.shape[:2] for x in fields.values()}) > 1:
             sizes = ", ".join(f"{name} {x.shape[0]} x {x.shape[1]}" for name, x in fields.items())
-            raise Unusable(f"the pictures of a scene must have one size; got {sizes} (rows x columns)")
+            others = "".join(f"; {name}: {why}" for name, why in (missing or {}).items() if why != NOT_GIVEN)
+            raise Unusable(f"the pictures of a scene must have one size; got {sizes} (rows x columns){others}")
         size = _size(fields)
         if self.resize:
             fields = {name: resized(x, self.facts.streams[name].kind, *self.resize) for name, x in fields.items()}

@@ -98,7 +98,8 @@ def _write(
         elif why := _forbidden(scene, roots):
             refused[i] = why
         elif unknown := [name for name in scene.pictures if name not in predictor.model.streams]:
-            refused[i] = Unusable(f"no stream is called {shown(unknown[0])}; expected {', '.join(predictor.streams)}")
+            names = " or ".join(map(shown, unknown))
+            refused[i] = Unusable(f"no stream is called {names}; expected {', '.join(predictor.streams)}")
         else:
             notes[i] = _note(scene.pictures, weights)  # before they are read
             if not (file.is_file() and has_note(file, notes[i])):
@@ -116,12 +117,13 @@ def _forbidden(scene: Named, roots: Sequence[Path] | None) -> Unusable | None:
     """Why a picture that a table names must not be read, with --offline."""
     if roots is None or scene.named_in is None or isinstance(scene.pictures, Unusable):
         return None
-    try:
-        for path in scene.pictures.values():
+    reasons = []
+    for path in scene.pictures.values():
+        try:
             check_allowed(str(path), [str(root) for root in (scene.named_in, *roots)])
-    except Unusable as error:
-        return error
-    return None
+        except Unusable as error:
+            reasons.append(str(error))
+    return Unusable("; ".join(reasons)) if reasons else None
 
 
 def _note(pictures: Mapping[str, Path], weights: State) -> str:
