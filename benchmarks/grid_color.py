@@ -1,7 +1,7 @@
 """Which features and training suit GRID colour, by clips that neither train nor test: one variant after another.
 
     sparsefuse prepare grid ../shared/data/grid --out runs/grid/clips
-    python benchmarks/grid_color.py runs/grid/clips/manifest.csv --out runs/grid/variants --seeds 2 plain whole words
+    python benchmarks/grid_color.py runs/grid/clips/manifest.csv --seeds 1 small stems "stems, three blocks"
 
 The test clips of configs/grid-color.yaml are left out before anything is trained. With each seed another quarter of the
 rest, of every colour in proportion, validates. It goes on where it stopped, and writes what there is to
@@ -29,10 +29,16 @@ from sparsefuse.runs.records import Result
 BASE = Path("configs/grid-color.yaml")
 SMALL = {"sft": {"unimodal_depth": 2, "fusion_depth": 4, "keep": {"picture": 25, "sound": 50}}, "all": {"drop": 0.1}}
 """six blocks in place of twelve"""
+THREE = {**SMALL["sft"], "unimodal_depth": 1, "fusion_depth": 2}
 WORDS = "color+command+preposition+letter+digit+adverb"
 FAST = {"lr": 2e-3}
-
-
+FLIP = {"pictures": {"picture": {"height": 28, "width": 20, "channels": 1, "flip": 0.5}}}
+OVER_TIME = {"kind": "conv", "filters": 64, "depth": 2, "stride": 1}
+ROWS = {
+    "sound": {"kind": "conv", "height": 64, "planes": 9, "filters": 16},
+    "picture": {"kind": "conv", "height": 14, "width": 20, "planes": 2, "filters": 16},
+}
+"""convolutions over rows and columns of each picture, and over bins and moments of the spectrogram"""
 NONE: Mapping[str, Any] = MappingProxyType({})
 
 
@@ -45,15 +51,23 @@ class Variant(NamedTuple):
     options: Mapping[str, Any] = NONE
 
 
+def stemmed(stem: Mapping[str, Any], sft: Mapping[str, Any], **train: Any) -> Variant:
+    """Stems and small positions, pictures flipped."""
+    every = {"drop": 0.1, "pos_embed": {"kind": "learned", "scale": 0.1}, "stem": dict(stem)}
+    return Variant(data=FLIP, train={**FAST, **train}, options={"all": every, "sft": dict(sft)})
+
+
+BOTH = {"sound": OVER_TIME, "picture": OVER_TIME}
 VARIANTS = {
     "plain": Variant(),
     "small": Variant(train=FAST, options=SMALL),
     "whole": Variant(data={"crop": 0.0}, train=FAST, options=SMALL),
     "whole, words": Variant(data={"crop": 0.0, "label": WORDS}, train=FAST, options=SMALL),
-    "words": Variant(data={"label": WORDS}, train=FAST, options=SMALL),
-    "large pictures": Variant({"picture": {"size": [28, 40]}}, {"crop": 0.0}, FAST, SMALL),
-    "input mixup": Variant({}, {"crop": 0.0}, {**FAST, "mixup": "input"}, SMALL),
-    "no mixup": Variant({}, {"crop": 0.0}, {**FAST, "mixup_alpha": 0.0}, SMALL),
+    "sound stem": stemmed({"sound": OVER_TIME}, SMALL["sft"]),
+    "stems": stemmed(BOTH, SMALL["sft"]),
+    "stems, three blocks": stemmed(BOTH, THREE),
+    "stems, cosine": stemmed(BOTH, THREE, epochs=90, schedule="cosine", warmup_epochs=2),
+    "stems of rows": stemmed(ROWS, {**THREE, "keep": {"picture": 25, "sound": 25}}),
 }
 """name -> a variant"""
 
