@@ -31,10 +31,21 @@ def test_without_a_rate_windows_leave_about_64_tokens():
     assert wrist.tokens == 63
 
 
-@pytest.mark.parametrize(("length", "features"), [(64, 3), (500, 1024)])
+@pytest.mark.parametrize(("length", "features"), [(15, 3), (15, 200), (500, 1024)])
 def test_short_streams_and_wide_tokens_stay_as_they_are(length, features):
     assert stems_for({"a": length}, {"a": features})["a"].stem == {}
     assert stems_for({"a": length}, {"a": features})["a"].tokens == length
+
+
+@pytest.mark.parametrize(
+    ("length", "features", "stride", "tokens"),
+    [(16, 3, 1, 16), (64, 32, 1, 64), (48, 6, 1, 48), (256, 60, 1, 256), (257, 256, 2, 65)],  # ceil(ceil(257 / 2) / 2)
+)
+def test_others_get_convolutions_over_time(length, features, stride, tokens):
+    proposal = stems_for({"a": length}, {"a": features})["a"]
+    assert proposal.stem == {"kind": "conv", "filters": 64, "stride": stride}
+    assert proposal.tokens == tokens
+    assert stems({"a": proposal.stem}, {"a": features})["a"].length(length) == tokens
 
 
 @pytest.mark.parametrize("length", [65, 130, 500, 7000])
@@ -46,31 +57,23 @@ def test_a_proposed_stem_makes_the_tokens_that_it_says(length):
 
 
 @pytest.mark.parametrize(
-    ("extractor", "options", "features", "stem", "tokens"),
+    ("extractor", "options", "features", "convolved"),
     [
-        ("frames", {"size": [14, 20], "difference": True}, 560, {"height": 14, "width": 20, "planes": 2}, 75),
-        ("frames", {"gray": False}, 3072, {"height": 32, "width": 32, "channels": 3}, 75),
-        ("spectrogram", {"bins": 64, "context": 4}, 576, {"height": 64, "planes": 9}, 19),
-        ("spectrogram", {"bins": 64, "context": 1, "difference": True}, 384, {"height": 64, "planes": 6}, 19),
-        ("spectrogram", {"bins": 64, "energy": True}, 65, {}, 75),  # one value is no bin
-        ("spectrogram", {}, 128, {"height": 128}, 19),
-        ("frames", {"patch": 8}, 64, {}, 75),  # a token is a piece of a frame
-        ("frames", {}, 512, {}, 75),  # made in another way since
-        ("flow", {}, 200, {}, 75),
+        ("frames", {"size": [14, 20], "difference": True}, 560, True),
+        ("frames", {"patch": 8}, 64, False),  # a token is a piece of a frame
+        ("spectrogram", {"bins": 64, "context": 4}, 576, True),  # its own window is not one of readings
+        ("flow", {}, 200, True),
+        ("series", {"rate": 10.0}, 48, True),
+        ("series", {"rate": 50.0, "window": 0.6}, 30, False),
+        ("text", {}, 64, False),
+        ("encoder", {"model": "efficientnet-lite0"}, 1280, False),
     ],
 )
-def test_pixels_and_spectrograms_get_convolutions(extractor, options, features, stem, tokens):
+def test_moments_that_an_extractor_made_get_convolutions(extractor, options, features, convolved):
     made = {"a": {"extractor": extractor, "source": "video", **resolve(extractor, options)}}
     proposal = stems_for({"a": 75}, {"a": features}, json.loads(json.dumps(made)))["a"]
-    assert proposal.stem == ({"kind": "conv", "filters": 16} | stem if stem else {})
-    assert proposal.tokens == tokens
-    if stem:
-        assert stems({"a": proposal.stem}, {"a": features})["a"].length(75) == tokens
-
-
-def test_readings_in_windows_already_get_no_more():
-    windows = {"a": {"extractor": "series", "rate": 50.0, "window": 0.6, "hop": 0.3}}
-    assert stems_for({"a": 33}, {"a": 15}, windows)["a"].stem == {}
+    assert proposal.stem == ({"kind": "conv", "filters": 64, "stride": 1} if convolved else {})
+    assert proposal.tokens == 75
 
 
 def test_check_prints_a_proposal(tmp_path):

@@ -64,6 +64,17 @@ def test_long_raw_streams_get_the_stem_that_check_proposes(config: Config) -> No
     assert not any("stem" in one.options for one in candidates_of(mine, clips(rgb=500)))
 
 
+def test_by_the_recipe_for_few_clips_series_get_convolutions(config: Config) -> None:
+    """16 tokens are enough for them; the paper's recipe has none."""
+    stem = {"rgb": {"kind": "conv", "filters": 64, "stride": 1}}
+    for one in candidates_of(config, clips(rgb=16)):
+        wanted = one.recipe == "small" and one.options.get("modality") != "sound"
+        assert one.options.get("stem", {}) == (stem if wanted else {}), one.name
+    for recipe, wanted in (("small", stem), ("paper", {})):
+        found = candidates_of(Config.load(config, recipe=recipe), clips(rgb=16))
+        assert [one.options.get("stem", {}) for one in found if one.name == "sft"] == [wanted]
+
+
 def test_a_choice_by_people_who_train_is_doubted() -> None:
     def of(*groups: str) -> list[Row]:
         return [Row(str(i), {}, "a", group=group) for i, group in enumerate(groups)]

@@ -11,10 +11,18 @@ from sparsefuse.files.typed import parse
 NARROW = 32
 """Most features of a token that is one reading of a sensor, and says little by itself."""
 LONG = 64
-"""Most readings that are left as they are."""
+"""Most readings that are not joined to windows."""
 WINDOW = 0.6
 """Seconds that a token of readings sees; the next one begins half of that later."""
-_FILTERS, _DEPTH, _STRIDE = 16, 2, 2  # of pictures; but for the filters the stem's own
+FEW = 16
+"""Tokens; fewer are left as they are."""
+MANY = 256
+"""Most tokens of which convolutions make as many."""
+WIDE = 256
+"""Most features of a token of unknown origin that convolutions join: more may come from an encoder."""
+FRAMES = ("frames", "flow", "spectrogram", "series")
+"""Extractors whose tokens are moments."""
+_FILTERS, _DEPTH = 64, 2
 
 
 class Proposal(NamedTuple):
@@ -64,19 +72,23 @@ def in_yaml(stem: Mapping[str, Any]) -> str:
 
 
 def _proposal(tokens: int, features: int, made: Mapping[str, Any]) -> Proposal:
-    planes, height, width, channels = _picture(made)
-    if height and planes * height * width * channels == features:
-        stem = {"kind": "conv", "height": height, "filters": _FILTERS}
-        stem |= {key: n for key, n in (("width", width), ("channels", channels), ("planes", planes)) if n > 1}
-        kept = tokens if width > 1 else math.ceil(tokens / _STRIDE**_DEPTH)
-        return Proposal(
-            stem, kept, "neighbouring pixels are related" if width > 1 else "neighbouring bins and moments are related"
-        )
-    if features > NARROW:
+    extractor = made.get("extractor")
+    if made.get("window") is not None and extractor == "series":
+        return Proposal({}, tokens, "windows of readings need none")
+    if made.get("patch") is not None:
+        return Proposal({}, tokens, "its tokens are pieces of a frame")
+    if features <= NARROW and tokens > LONG and extractor in (None, "series"):
+        return _windows(tokens, features, _rate(made))
+    if extractor not in (None, *FRAMES) or (extractor is None and features > WIDE):
         return Proposal({}, tokens, f"a token of {features} features needs none")
-    if tokens <= LONG:
+    if tokens < FEW:
         return Proposal({}, tokens, f"{tokens} tokens are few, so it needs none")
-    rate = _rate(made)
+    stride = 1 if tokens <= MANY else 2
+    stem = {"kind": "conv", "filters": _FILTERS, "stride": stride}
+    return Proposal(stem, math.ceil(tokens / stride**_DEPTH), "neighbouring moments are related")
+
+
+def _windows(tokens: int, features: int, rate: float | None) -> Proposal:
     hop = max(2, round(WINDOW / 2 * rate if rate else tokens / LONG))
     seen = f"{2 * hop / rate:.2g} s" if rate else f"{2 * hop} tokens"
     stem = {"kind": "patch", "tokens": 2 * hop, "hop": hop}
@@ -85,19 +97,7 @@ def _proposal(tokens: int, features: int, made: Mapping[str, Any]) -> Proposal:
     )
 
 
-def _picture(made: Mapping[str, Any]) -> tuple[int, int, int, int]:
-    """Planes, height, width and channels of a token, or a spectrogram's planes and bins; 0 high if it is no picture."""
-    match made:
-        case {"extractor": "frames", "size": [int(height), int(width)], "patch": None}:
-            return 1 + bool(made.get("difference")), height, width, 1 if made.get("gray") else 3
-        case {"extractor": "spectrogram", "bins": int(bins), "context": int(context)}:
-            return (2 * context + 1) * (1 + bool(made.get("difference"))), bins, 1, 1
-    return 0, 0, 0, 0
-
-
 def _rate(made: Mapping[str, Any]) -> float | None:
-    """Tokens a second of readings, if they are no windows already."""
-    if made.get("window") is not None:
-        return None
+    """Tokens a second of readings."""
     rate = made.get("rate") or made.get("file_rate")
     return rate if isinstance(rate, int | float) and 0 < rate < math.inf else None

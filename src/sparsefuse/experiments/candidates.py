@@ -1,8 +1,10 @@
 """What `--method auto` tries: a configuration and its clips in, variants out."""
 
 import logging
+from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from sparsefuse.config import Config
 from sparsefuse.data.clips import Clips
@@ -28,10 +30,12 @@ def check_budget(gmacs: float | None) -> None:
 
 
 def candidates_of(config: Config, clips: Clips) -> list[Variant]:
-    """Every method by the configuration's recipe; if none was chosen, by the paper's and that for so many clips. Long
-    raw streams get the stems that `check` proposes, and small positions, unless a stem is configured."""
+    """Every method by the configuration's recipe; if none was chosen, by the paper's and that for so many clips. Raw
+    streams get the stems that `check` proposes, and small positions, unless a stem is configured; by the paper's recipe
+    only long readings do."""
     proposed = stems_for(clips.typical, clips.features, made_by(Path(config.data.manifest).parent))
     stems = {name: one.stem for name, one in proposed.items() if one.stem}
+    few = {name: stem for name, stem in stems.items() if stem["kind"] == "patch"}
     methods, found = METHODS if len(clips.features) > 1 else ALONE, []
     if BASELINE in methods and not find_spec("sklearn"):
         log.warning("no candidate baseline: it needs scikit-learn (%s)", install_command("baseline"))
@@ -40,15 +44,20 @@ def candidates_of(config: Config, clips: Clips) -> list[Variant]:
         if variant.method == BASELINE:  # it reads the streams as they are, and no epoch is trained
             found.append(variant)
             continue
-        given = {**config.options.get("all", {}), **config.options.get(variant.method, {})}
-        mine = {name: stem for name, stem in stems.items() if variant.options.get("modality", name) == name}
-        small = {} if "pos_embed" in given else {"pos_embed": {"scale": 0.1}}  # else they drown out what a stem makes
-        options = variant.options if "stem" in given or not mine else {**variant.options, **small, "stem": mine}
-        variant = variant._replace(options=options)
         if config.recipe != "auto":
-            found.append(variant)
+            found.append(_stemmed(variant, config, few if config.recipe == "paper" else stems))
             continue
         recipe = "small" if len(clips.splits["train"]) < MANY else "large"
-        found.append(variant._replace(recipe="paper"))
-        found.append(variant._replace(name=f"{variant.name}, {recipe}", recipe=recipe))
+        found.append(_stemmed(variant, config, few)._replace(recipe="paper"))
+        found.append(_stemmed(variant, config, stems)._replace(name=f"{variant.name}, {recipe}", recipe=recipe))
     return found
+
+
+def _stemmed(variant: Variant, config: Config, stems: Mapping[str, Mapping[str, Any]]) -> Variant:
+    """With the stems of what it reads."""
+    given = {**config.options.get("all", {}), **config.options.get(variant.method, {})}
+    mine = {name: dict(stem) for name, stem in stems.items() if variant.options.get("modality", name) == name}
+    if "stem" in given or not mine:
+        return variant
+    small = {} if "pos_embed" in given else {"pos_embed": {"scale": 0.1}}  # else they drown out what a stem makes
+    return variant._replace(options={**variant.options, **small, "stem": mine})
