@@ -89,8 +89,8 @@ def main() -> None:
     text = f"# distill-people\n\n{runs_table(summarise(runs)).markdown()}\n"
     text += "\n".join(f"- {sentence}" for sentence in said if sentence)
     how = "Given" if given.lesson else "Chosen by the people who train, fold by fold"
-    text += f"\n\n{how}: {lessons}. Concat of twelve layers costs "
-    text += f"{concat(config):.4f} GMACs at these rates, .0589 at those of configs/utd-mhad.yaml.\n"
+    text += f"\n\n{how}: {lessons}. Concat with the options of this configuration costs "
+    text += f"{concat(config):.4f} GMACs, with those of configs/utd-mhad.yaml .0589.\n"
     write_text(Path(f"{place}.md"), text)
 
 
