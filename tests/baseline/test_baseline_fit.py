@@ -22,6 +22,7 @@ from sparsefuse.baseline.trees import forest
 from sparsefuse.config import Config, Split, Task
 from sparsefuse.cost.count import count
 from sparsefuse.data.labels import Labels
+from sparsefuse.experiments.refit import refit
 from sparsefuse.explain.explanation import explain
 from sparsefuse.methods import build as build_any
 from sparsefuse.runs.folder import RunFolder
@@ -178,8 +179,22 @@ def test_without_validation_clips_nothing_is_chosen(tmp_path: Path) -> None:
     manifest.write_text(manifest.read_text().replace("split", "group", 1))
     config = tiny.with_data(tiny.config(manifest, "baseline"), split=alone)
     folder = RunFolder(sparsefuse.train(config, tmp_path / "run", measured=False))
-    assert folder.read(ModelFacts).options == {}
+    assert folder.read(ModelFacts).options == {"kind": "linear", "strength": 0.01}
     assert folder.read(Result).valid == {}
+    for stated, expected in (({"kind": "trees"}, ("trees", 100)), ({"strength": 0.5}, ("strength", 0.5))):
+        told = sparsefuse.train(config, tmp_path / expected[0], measured=False, options={"baseline": stated})
+        assert RunFolder(told).read(ModelFacts).options[expected[0]] == expected[1]
+
+
+def test_what_was_better_on_validation_clips_is_fitted_to_them_too(
+    config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Trees stay trees: without validation clips it would be a linear layer."""
+    monkeypatch.setattr(fitting, "STRENGTHS", (1e-9,))
+    before = RunFolder(sparsefuse.train(config, tmp_path / "run", measured=False))
+    last = RunFolder(refit([before], tmp_path / "again", measured=False))
+    assert last.read(ModelFacts).options["kind"] == before.read(ModelFacts).options["kind"] == "trees"
+    assert last.read(Result).splits["valid"] == 0
 
 
 def test_a_killed_run_is_fitted_again(config: Config, run: RunFolder, tmp_path: Path) -> None:
@@ -231,7 +246,7 @@ def test_trees_that_lead_nowhere_are_refused() -> None:
 
 
 def test_no_option_of_the_baseline_is_given_but_the_modalities(config: Config) -> None:
-    told = "unknown option of baseline 'trees'. available: modalities"
+    told = "unknown option of baseline 'trees'. available: kind, modalities, strength"
     with pytest.raises(ValueError, match=told):
         sparsefuse.train(config, "x", options={"baseline": {"trees": 3}})
 

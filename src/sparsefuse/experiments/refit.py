@@ -8,11 +8,29 @@ from pathlib import Path
 from types import MappingProxyType
 
 from sparsefuse.config import Config
+from sparsefuse.experiments.blend import members_in
+from sparsefuse.inference.ensemble import ensemble
+from sparsefuse.methods import BASELINE
 from sparsefuse.runs.folder import RunFolder
-from sparsefuse.runs.records import Calibration, Result
+from sparsefuse.runs.records import Calibration, ModelFacts, Result
 from sparsefuse.training.train import train
 
 log = logging.getLogger(__name__)
+
+
+def refit_chosen(out: Path, to: Path) -> Path:
+    """`refit` of what a search chose in `out`; of an ensemble, of each of its members, in a folder beside
+    `to`: its clips are divided otherwise, so no report compares them with those of the search."""
+    members, before, last = members_in(out, out / "others"), RunFolder(out), RunFolder(to)
+    if not members or last.finished:
+        return to if last.finished else refit([before], to)
+    again = [
+        refit([member], to.with_name(f"{to.name}-members") / member.path.name, measured=False) for member in members
+    ]
+    ensemble(again, to, name=f"{before.read(Result).name}, refit")
+    if calibration := before.get(Calibration):
+        last.write(calibration)
+    return to
 
 
 def refit(
@@ -32,6 +50,11 @@ def refit(
     every = len({result.fold for result in results}) > 1
     split = replace(config.data.split, refit="all" if every else "valid")
     (split,) = split.each_fold() if every else [split]
+    if config.method == BASELINE:  # without validation clips it would not know what was better on them
+        found = runs[0].read(ModelFacts).options
+        kept = {name: found[name] for name in ("kind", "strength") if name in found}
+        options = {**config.options, BASELINE: {**config.options.get(BASELINE, {}), **kept}}
+        config = replace(config, options=options)
     wanted = replace(
         config,
         data=replace(config.data, split=split),

@@ -119,10 +119,10 @@ def _without(others: Collection[str], features: Mapping[str, int], value: Any) -
 
 
 def option_names(method: str) -> list[str]:
-    """Options that the method's `build` takes besides features, num_classes and lengths; and those that all have. What
-    the baseline takes is chosen when it is fitted, but for the modalities."""
+    """Options that the method's `build` takes besides features, num_classes and lengths; and those that all have. Of
+    the baseline those that say how it is fitted; the others come of that."""
     if method == BASELINE:
-        return ["modalities"]
+        return ["modalities", "kind", "strength"]
     own = [*inspect.signature(find(method).build).parameters]
     return [name for name in own if name not in ("features", "num_classes", "lengths")] + [*_OF_ALL]
 

@@ -33,7 +33,8 @@ def sentence(choice: Choice) -> str:
         for one in tried
     )
     of = "" if choice.limit is None else f" of {_minutes(choice.limit)}"
-    text = f"kept {tried[0].name} after {tried[0].epochs} epochs, by {METRICS[choice.metric].title} on {choice.clips} "
+    after = f" after {tried[0].epochs} epochs" if tried[0].epochs else ""  # an ensemble is not trained
+    text = f"kept {tried[0].name}{after}, by {METRICS[choice.metric].title} on {choice.clips} "
     level = " (95 %)" * any(one.interval for one in tried)
     text += f"validation clips{level}: {scores}; {_minutes(choice.seconds)}{of}"
     left = "; ".join(f"{one.name} ({one.left_out.splitlines()[0]})" for one in choice.candidates if one.left_out)

@@ -345,6 +345,8 @@ class Choice:
     """seconds that it might take"""
     candidates: list[Candidate]
     """best first: the first is the run's own"""
+    members: list[str] = field(default_factory=list)
+    """names of the candidates that the run is an ensemble of, if it is one"""
 
 
 @dataclass(frozen=True)

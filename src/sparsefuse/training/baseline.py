@@ -51,6 +51,7 @@ def fitted(config: Config, clips: Clips, options: Mapping[str, Any], device: tor
         return sign * scores.get(main, 0.0), -scores["loss"]  # mAP of clips without any label is not defined
 
     balanced = config.train.balance != "none"
-    found = fit(clips, make, rank if len(valid) else None, seed=config.seed, balanced=balanced)
+    asked = {name: options[name] for name in ("kind", "strength") if name in options}
+    found = fit(clips, make, rank if len(valid) else None, seed=config.seed, balanced=balanced, **asked)
     log.info("baseline: %s, %s", found.text, "chosen by the validation clips" if len(valid) else "without a choice")
     return Baseline(found.model, {**options, **found.options}, time.monotonic() - begin)

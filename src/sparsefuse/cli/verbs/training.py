@@ -17,6 +17,7 @@ def fit(
     features: dict[str, dict[str, Any]] | Usual = "auto",
     recipe: Recipe = "auto",
     refit: bool = False,
+    no_refit: bool = False,
     epochs: int = 0,
     seed: int = 0,
     gmacs: float | None = None,
@@ -38,7 +39,8 @@ def fit(
             streams; large = for tens of thousands (docs/data.md says what each sets); auto = paper; with method
             auto, the one for that number of clips is tried too
         refit: train the scored model once more, on the validation clips too, into OUT-refit, which is then the model
-            to use
+            to use; with method auto this is done unasked where whole groups validated and time is left
+        no_refit: do not, with method auto
         epochs: passes over the training clips; 0 = what the recipe sets, else 40 for fewer than 500 clips, or 20
         seed: seed of the weights and of the order of clips
         gmacs: limit on multiply-adds per clip, in units of 1e9; auto skips methods that cost more
@@ -47,7 +49,7 @@ def fit(
     """
     from sparsefuse.experiments.fit import fit
 
-    training: dict[str, Any] = {"recipe": recipe, "refit": refit, "epochs": epochs, "seed": seed}
+    training: dict[str, Any] = {"recipe": recipe, "refit": refit, "no_refit": no_refit, "epochs": epochs, "seed": seed}
     choice: dict[str, Any] = {"gmacs": gmacs, "time_limit": time_limit, "jobs": jobs}
     columns: dict[str, Any] = {"label": label, "group": group}
     run = fit(source, method=method, out=out, features=features, **columns, **training, **choice)
