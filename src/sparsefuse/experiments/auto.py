@@ -20,9 +20,9 @@ from sparsefuse.cost.count import count
 from sparsefuse.data.clips import Clips, load_clips
 from sparsefuse.data.manifest import Row
 from sparsefuse.experiments.asked import check_asked, write_asked
-from sparsefuse.experiments.blend import blended
 from sparsefuse.experiments.candidates import SEVERAL, Helpful, candidates_of, check_budget, promising, streams_of
 from sparsefuse.experiments.clock import Clock
+from sparsefuse.experiments.ensemble_selection import select_ensemble
 from sparsefuse.experiments.grid import Cell, grid, usual_jobs
 from sparsefuse.experiments.halving import Halving, score_after
 from sparsefuse.experiments.refit import refit_chosen
@@ -100,18 +100,18 @@ def auto(
     places = {cell.name: place for place, cell in enumerate(kept)}
     candidates.sort(key=lambda one: (places.get(one.name, len(places)), bool(one.left_out)))
     limit = clock.limit if math.isfinite(clock.limit) else None
-    blend = blended(kept, main, gmacs)
-    if blend:
-        interval = wilson(blend.score, len(clips.splits["valid"]))
-        candidates.insert(0, Candidate(blend.name, blend.gmacs, 0, blend.score, interval))
-    members = [cell.name for cell in blend.members] if blend else []
+    together = select_ensemble(kept, main, gmacs)
+    if together:
+        interval = wilson(together.score, len(clips.splits["valid"]))
+        candidates.insert(0, Candidate(together.name, together.gmacs, 0, together.score, interval))
+    members = [cell.name for cell in together.members] if together else []
     choice = Choice(main, len(clips.splits["valid"]), clock.used, limit, candidates, members)
     log.info("%s", sentence(choice))
-    if blend:
+    if together:
         shutil.rmtree(out / ENSEMBLE, ignore_errors=True)  # of a call that was stopped
-        ensemble([cell.folder for cell in blend.members], out / ENSEMBLE, name=blend.name)
-    chosen = RunFolder(out / ENSEMBLE) if blend else kept[0].run
-    found = Chosen(blend.name if blend else kept[0].name, chosen.read(Config))
+        ensemble([cell.folder for cell in together.members], out / ENSEMBLE, name=together.name)
+    chosen = RunFolder(out / ENSEMBLE) if together else kept[0].run
+    found = Chosen(together.name if together else kept[0].name, chosen.read(Config))
     _move(chosen, run, choice)
     return found
 

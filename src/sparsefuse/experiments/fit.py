@@ -18,9 +18,9 @@ from sparsefuse.data.manifest import GROUP, JOIN, group_column, label_columns
 from sparsefuse.errors import near_file, unknown
 from sparsefuse.experiments.asked import check_asked
 from sparsefuse.experiments.auto import OTHERS, auto, judged_by_own
-from sparsefuse.experiments.blend import members_in
 from sparsefuse.experiments.candidates import check_budget
 from sparsefuse.experiments.clock import Clock
+from sparsefuse.experiments.ensemble_selection import members_in
 from sparsefuse.experiments.prepared import prepared
 from sparsefuse.experiments.refit import refit_chosen
 from sparsefuse.experiments.sources import check_sources, note_sources

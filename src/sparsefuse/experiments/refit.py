@@ -8,7 +8,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from sparsefuse.config import Config
-from sparsefuse.experiments.blend import members_in
+from sparsefuse.experiments.ensemble_selection import members_in
 from sparsefuse.inference.ensemble import ensemble
 from sparsefuse.methods import BASELINE
 from sparsefuse.runs.folder import RunFolder

@@ -27,7 +27,7 @@ MOST = 3
 """members"""
 
 
-class Blend(NamedTuple):
+class Selection(NamedTuple):
     """An ensemble that is better than each of its members on the validation clips."""
 
     members: list[Cell]
@@ -51,7 +51,7 @@ class _Said(NamedTuple):
     label_set: Labels
 
 
-def blended(ranked: Sequence[Cell], main: str, gmacs: float | None) -> Blend | None:
+def select_ensemble(ranked: Sequence[Cell], main: str, gmacs: float | None) -> Selection | None:
     """Of finished runs, best first, those that are better together, at `gmacs` a clip at most; None if none are. Of
     classes alone: the share of clips that are right (`main` top1) must be higher than that of the best run."""
     if main != "top1" or len(ranked) < 2:
@@ -73,7 +73,7 @@ def blended(ranked: Sequence[Cell], main: str, gmacs: float | None) -> Blend | N
     score = _top1([said[cell.name] for cell in members])
     if len(members) < 2 or score <= _top1([said[first.name]]):
         return None
-    return Blend(members, sum(cost[cell.name] for cell in members), score)
+    return Selection(members, sum(cost[cell.name] for cell in members), score)
 
 
 def members_in(out: Path, others: Path) -> list[RunFolder]:

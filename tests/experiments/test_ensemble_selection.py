@@ -12,8 +12,8 @@ import sparsefuse
 import tiny
 from sparsefuse.config import Config
 from sparsefuse.data.labels import Labels
-from sparsefuse.experiments import auto, blend, candidates
-from sparsefuse.experiments.blend import Blend, blended
+from sparsefuse.experiments import auto, candidates, ensemble_selection
+from sparsefuse.experiments.ensemble_selection import Selection, select_ensemble
 from sparsefuse.experiments.grid import Cell
 from sparsefuse.files.rows import read_table, write_table
 from sparsefuse.runs.folder import RunFolder
@@ -38,15 +38,17 @@ def said(monkeypatch: pytest.MonkeyPatch) -> None:
     def of(folder: str) -> Any:
         logits = torch.tensor(SAID[folder], dtype=torch.float32)
         ids = [str(i) for i in range(6)]
-        return blend._Said(torch.stack([-logits / 2, logits / 2], 1), LABELS, ids, Labels("class", ("a", "b")))
+        return ensemble_selection._Said(
+            torch.stack([-logits / 2, logits / 2], 1), LABELS, ids, Labels("class", ("a", "b"))
+        )
 
-    monkeypatch.setattr(blend, "_said", of)
+    monkeypatch.setattr(ensemble_selection, "_said", of)
 
 
 @pytest.mark.usefixtures("said")
 def test_those_that_are_wrong_elsewhere_are_better_together() -> None:
     """The mean is right everywhere: 1 - 3 is below 0 for each of the four."""
-    found = blended(cells("best", "same", "other", "poor"), "top1", None)
+    found = select_ensemble(cells("best", "same", "other", "poor"), "top1", None)
     assert found is not None
     assert [cell.name for cell in found.members][:2] == ["best", "other"]
     assert found.score == 1.0
@@ -61,7 +63,7 @@ def test_those_that_are_wrong_elsewhere_are_better_together() -> None:
     ids=["no other is better", "one alone", "no classes", "over the budget"],
 )  # fmt: skip
 def test_else_the_best_is_alone(names: tuple[str, ...], main: str, gmacs: float | None) -> None:
-    assert blended(cells(*names), main, gmacs) is None
+    assert select_ensemble(cells(*names), main, gmacs) is None
 
 
 @pytest.mark.slow
@@ -73,10 +75,10 @@ def test_an_ensemble_is_the_model_and_each_member_is_trained_again(
     rows = [row | {"subject": f"{row['split']}{i % 2}"} for i, row in enumerate(read_table(manifest).rows)]
     write_table(manifest, rows)
 
-    def both(kept: list[Cell], *_: object) -> Blend:
-        return Blend(kept[:2], 0.0, 1.0)
+    def both(kept: list[Cell], *_: object) -> Selection:
+        return Selection(kept[:2], 0.0, 1.0)
 
-    monkeypatch.setattr(auto, "blended", both)
+    monkeypatch.setattr(auto, "select_ensemble", both)
     with caplog.at_level("INFO"), mock.patch.object(candidates, "METHODS", ("late", "sft")):
         last = sparsefuse.fit(manifest, method="auto", out=tmp_path / "run", epochs=1, jobs=1)
         run, again = RunFolder(tmp_path / "run"), RunFolder(last)
