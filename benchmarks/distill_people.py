@@ -1,7 +1,7 @@
 """A small student alone and taught by an ensemble, on people whom no choice has seen, in folds by person.
 
     sparsefuse prepare utd_mhad ../shared/data/utd_mhad --out runs/utd-mhad/features
-    python benchmarks/distill_people.py configs/utd-mhad-student.yaml --out runs/distill-people
+    python benchmarks/distill_people.py configs/utd-mhad-stems.yaml --out runs/distill-people
 
 The teacher of a fold: the baseline, late, and sft, the first student alone. How it teaches, temperature and weight,
 those people choose who train in the fold: two of them train teacher and students of an inner round, the other two score

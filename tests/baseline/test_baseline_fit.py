@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -25,6 +26,7 @@ from sparsefuse.data.labels import Labels
 from sparsefuse.experiments.refit import refit
 from sparsefuse.explain.explanation import explain
 from sparsefuse.methods import build as build_any
+from sparsefuse.runs import next_steps
 from sparsefuse.runs.folder import RunFolder
 from sparsefuse.runs.records import ModelFacts, Result
 from sparsefuse.runs.weights import load_model
@@ -245,7 +247,7 @@ def test_trees_that_lead_nowhere_are_refused() -> None:
         build_any("baseline", {"a": 3}, 4, trees=1, leaves=3, depth=10**9)
 
 
-def test_no_option_of_the_baseline_is_given_but_the_modalities(config: Config) -> None:
+def test_options_of_the_baseline_say_its_modalities_and_how_it_is_fitted(config: Config) -> None:
     told = "unknown option of baseline 'trees'. available: kind, modalities, strength"
     with pytest.raises(ValueError, match=told):
         sparsefuse.train(config, "x", options={"baseline": {"trees": 3}})
@@ -255,6 +257,8 @@ def test_the_baseline_has_no_attention_to_explain(config: Config, run: RunFolder
     clip = {"sound": Path(config.data.manifest).parent / "features/test1-sound.npy"}
     with pytest.raises(ValueError, match="no attention to trace"):
         explain(run.path, clip)
+    with mock.patch.object(next_steps, "find_spec", return_value=None):  # no extra is installed
+        assert [line.split()[1] for line in next_steps.next_steps(run.path)] == ["predict", "eval"]
 
 
 @pytest.mark.slow

@@ -135,7 +135,7 @@ class Classifier:
     ) -> "Classifier":
         """As `fit`, in this folder."""
         from sparsefuse.experiments.asked import check_asked
-        from sparsefuse.experiments.auto import OTHERS
+        from sparsefuse.experiments.ensemble_selection import OTHERS
         from sparsefuse.experiments.sources import check_sources, note_sources
         from sparsefuse.runs.folder import RunFolder
         from sparsefuse.training.extend import check_continues

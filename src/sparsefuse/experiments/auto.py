@@ -22,7 +22,7 @@ from sparsefuse.data.manifest import Row
 from sparsefuse.experiments.asked import check_asked, write_asked
 from sparsefuse.experiments.candidates import SEVERAL, Helpful, candidates_of, check_budget, promising, streams_of
 from sparsefuse.experiments.clock import Clock
-from sparsefuse.experiments.ensemble_selection import select_ensemble
+from sparsefuse.experiments.ensemble_selection import OTHERS, select_ensemble
 from sparsefuse.experiments.grid import Cell, grid, usual_jobs
 from sparsefuse.experiments.halving import Halving, score_after
 from sparsefuse.experiments.refit import refit_chosen
@@ -37,9 +37,6 @@ from sparsefuse.training import extend
 from sparsefuse.training.train import new_model, train
 
 log = logging.getLogger(__name__)
-
-OTHERS = "others"
-"""the folder, in that of the run, of those that were not chosen"""
 
 
 class Chosen(NamedTuple):

@@ -21,6 +21,8 @@ from sparsefuse.runs.records import ENSEMBLE, Calibration, Choice, Result
 
 log = logging.getLogger(__name__)
 
+OTHERS = "others"
+"""the folder, in that of a search's run, of the candidates that were not chosen"""
 POOL = 6
 """of the best candidates may be members"""
 MOST = 3
@@ -76,13 +78,12 @@ def select_ensemble(ranked: Sequence[Cell], main: str, gmacs: float | None) -> S
     return Selection(members, sum(cost[cell.name] for cell in members), score)
 
 
-def members_in(out: Path, others: Path) -> list[RunFolder]:
-    """The members of the ensemble that a search has chosen, in the folder of its other candidates; none if it chose
-    another model."""
+def members_in(out: Path) -> list[RunFolder]:
+    """The members of the ensemble that the search in `out` has chosen; none if it chose another model."""
     choice = RunFolder(out).get(Choice)
     if choice is None or not choice.members:
         return []
-    found = {result.name: folder for folder in map(RunFolder, sorted(others.iterdir()))
+    found = {result.name: folder for folder in map(RunFolder, sorted((out / OTHERS).iterdir()))
              if (result := folder.get(Result))}  # fmt: skip
     return [found[name] for name in choice.members]
 

@@ -17,10 +17,10 @@ from sparsefuse.data.labelled import people_column, unused_people
 from sparsefuse.data.manifest import GROUP, JOIN, group_column, label_columns
 from sparsefuse.errors import near_file, unknown
 from sparsefuse.experiments.asked import check_asked
-from sparsefuse.experiments.auto import OTHERS, auto, judged_by_own
+from sparsefuse.experiments.auto import auto, beside, judged_by_own
 from sparsefuse.experiments.candidates import check_budget
 from sparsefuse.experiments.clock import Clock
-from sparsefuse.experiments.ensemble_selection import members_in
+from sparsefuse.experiments.ensemble_selection import OTHERS, members_in
 from sparsefuse.experiments.prepared import prepared
 from sparsefuse.experiments.refit import refit_chosen
 from sparsefuse.experiments.sources import check_sources, note_sources
@@ -40,8 +40,6 @@ from sparsefuse.training.unchanged import Unchanged
 
 log = logging.getLogger(__name__)
 
-REFIT = "-refit"
-"""ends the folder's name of the model that learned from the validation clips, too"""
 SEARCHED = 0.75
 """of the time limit is for the search, if the chosen model is to be trained again"""
 Again = Literal["always", "never", "in time"]
@@ -176,20 +174,20 @@ def _trained(
     _say("report", f"{_scores(result)} -> {write_report(out)}")
     if not result.splits.get("valid") or not _is_trained_again(out, result, clock, again):
         return out
-    last = refit_chosen(out, out.with_name(f"{out.name}{REFIT}"))
+    last = refit_chosen(out, beside(out))
     _say("refit", f"{_scores(RunFolder(last).read(Result))} -> {write_report(last)}")
     return last
 
 
 def _is_trained_again(out: Path, result: Result, clock: Clock, again: Again) -> bool:
     """Whether to; `in time` asks for other groups that validated, and for as much time as the chosen ones took."""
-    if again != "in time":
-        return again == "always"
+    if again != "in time" or RunFolder(beside(out)).started:  # begun by an earlier call, which had the time
+        return again != "never"
     data = RunFolder(out).read(Config).data
     rows = {split: part.rows for split, part in load_clips(data, Path()).splits.items()}
     if not any(row.group for row in rows["valid"]) or judged_by_own(rows["train"], rows["valid"]):
         return False
-    seconds = sum(run.read(Result).seconds for run in members_in(out, out / OTHERS)) or result.seconds
+    seconds = sum(run.read(Result).seconds for run in members_in(out)) or result.seconds
     needed = seconds * (len(rows["train"]) + len(rows["valid"])) / len(rows["train"])
     if clock.used + needed > clock.limit:
         log.warning(

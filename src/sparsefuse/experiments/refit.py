@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 def refit_chosen(out: Path, to: Path) -> Path:
     """`refit` of what a search chose in `out`; of an ensemble, of each of its members, in a folder beside
     `to`: its clips are divided otherwise, so no report compares them with those of the search."""
-    members, before, last = members_in(out, out / "others"), RunFolder(out), RunFolder(to)
+    members, before, last = members_in(out), RunFolder(out), RunFolder(to)
     if not members or last.finished:
         return to if last.finished else refit([before], to)
     again = [

@@ -10,13 +10,14 @@ from sparsefuse.config.pixels import PIXEL_TASKS
 from sparsefuse.config.points import POINT_TASKS
 from sparsefuse.files.references import FILES, split_ref, suffix
 from sparsefuse.files.rows import Table, numbered, read_table
+from sparsefuse.methods import BASELINE
 from sparsefuse.runs.folder import RunFolder
-from sparsefuse.runs.records import ModelFacts
+from sparsefuse.runs.records import ENSEMBLE, ModelFacts
 
 
 def next_steps(run: Path, manifest: Path | None = None) -> list[str]:
-    """Three commands: predict, and serve, export or explain, whichever the installed packages let work; two of a run on
-    pictures or clouds.
+    """Three commands: predict, and serve, export or explain, whichever the installed packages and the
+    model let work; two of a run on pictures or clouds.
 
     `manifest` lists the files that features were made from; without it, the run's own manifest is the example.
     """
@@ -31,7 +32,9 @@ def next_steps(run: Path, manifest: Path | None = None) -> list[str]:
     commands = [["predict", run, file or path]]
     commands += [["serve", run]] * bool(find_spec("uvicorn") and find_spec("python_multipart"))
     commands += [["export", run]] * bool(find_spec("onnx") and find_spec("onnxruntime"))
-    commands += [["explain", run, *clip], ["eval", run]]
+    whole = RunFolder(run).read(Config).method in (BASELINE, ENSEMBLE)  # `explain` traces the attention of one model
+    commands += [] if whole else [["explain", run, *clip]]
+    commands += [["eval", run]]
     return [shlex.join(["sparsefuse", *map(str, command), *trust]) for command in commands[:3]]
 
 

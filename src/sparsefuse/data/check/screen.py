@@ -57,7 +57,7 @@ def _tables(report: Report) -> "list[Table]":
             table.add_row(escape(name), str(size.samples), *(f"{n:g}" for n in size.tokens), str(size.features))
         tables.append(table)
     if report.stems:
-        table = _table("modality", "proposed stem (options.all.stem)", "tokens", "why")
+        table = _table("modality", "proposed stem (options.all.stem; with pos_embed.scale 0.1)", "tokens", "why")
         for name, proposal in report.stems.items():
             table.add_row(escape(name), escape(in_yaml(proposal.stem)), str(proposal.tokens), escape(proposal.why))
         tables.append(table)
