@@ -64,10 +64,16 @@ class Lesson(NamedTuple):
     def of(self, ids: Sequence[str]) -> Taught:
         """Of a batch, on the device of the answers."""
         device = self.logits.device
-        rows = torch.tensor([self.places.get(id, -1) for id in ids], device=device)
-        labelled = torch.tensor([not id.startswith(UNLABELLED) for id in ids], device=device)
+        rows = _there([self.places.get(id, -1) for id in ids], device)
+        labelled = _there([not id.startswith(UNLABELLED) for id in ids], device)
         there, rows = rows >= 0, rows.clamp_min(0)
         return Taught(self.logits[rows], there, labelled, None if self.cls is None else self.cls[rows])
+
+
+def _there(values: Sequence[int], device: torch.device) -> Tensor:
+    """As a tensor on the device, without a wait for it."""
+    x = torch.tensor(values)
+    return x.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else x.to(device)
 
 
 class _Found(NamedTuple):
