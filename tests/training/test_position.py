@@ -31,7 +31,8 @@ def test_the_running_mean_is_pytorchs() -> None:
 
 
 @pytest.mark.gpu
-def test_no_step_waits_for_the_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("graphs", ["never", "always"])
+def test_no_step_waits_for_the_gpu(graphs: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With mixup, clipping, a running mean and the features there; PyTorch raises at any wait within."""
     step, steps = _Run._step, []
 
@@ -45,6 +46,9 @@ def test_no_step_waits_for_the_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr(_Run, "_step", watched)
     data = tiny.write_set(tmp_path / "data")
-    config = tiny.config(data, mixup_alpha=0.3, mixup_warmup=0, ema=0.9, device="cuda", cache="gpu", batch_size=2)
+    config = tiny.config(
+        data, mixup_alpha=0.3, mixup_warmup=0, ema=0.9, device="cuda", cache="gpu", batch_size=2, cuda_graphs=graphs,
+        epochs=8,
+    )  # fmt: skip
     train(config, tmp_path / "run", root=Path(), measured=False)
-    assert len(steps) > 4
+    assert len(steps) == 40

@@ -47,7 +47,7 @@ from sparsefuse.training.best import check_best, score_of
 from sparsefuse.training.device_features import check_cache, kept_features
 from sparsefuse.training.epochs import demand_finite
 from sparsefuse.training.followers import OnEpoch, need_tensorboard
-from sparsefuse.training.loss import Loss
+from sparsefuse.training.loss import Loss, Taught
 from sparsefuse.training.on_device import Drawn, on_device
 from sparsefuse.training.opened import opened
 from sparsefuse.training.options import options_of
@@ -58,6 +58,7 @@ from sparsefuse.training.progress import EpochProgress
 from sparsefuse.training.scenes import train_scenes
 from sparsefuse.training.schedule import Schedule, new_optimizer
 from sparsefuse.training.setup import write_setup
+from sparsefuse.training.step_graphs import Recorder, StepGraphs, check_graphs, padded, records
 from sparsefuse.training.teachers import Lesson, lesson, read_cls, teachers_of
 from sparsefuse.training.unchanged import Unchanged
 
@@ -111,6 +112,7 @@ def train(
         need_tensorboard()
     rank = distributed.join(config.train.device)
     check_cache(config, rank.device)
+    check_graphs(config, rank.device, rank.world)
     with opened(out, config, rank, resume=resume, tested=tested) as (folder, before, ended):
         if ended:
             if rank.first:
@@ -128,7 +130,7 @@ def train(
         counted = count.count(model, clips.typical)  # now: a method that cannot be counted should not be trained
         learned = lesson(config, clips, model) if config.distill.teachers and config.method != BASELINE else None
         clips = clips._replace(seen=learned.clips.seen) if learned else clips
-        run = _Run(config, clips, model, rank, folder, learned, spent)
+        run = _Run(config, clips, model, rank, folder, learned, spent, counted.total)
         if rank.first:
             if before:
                 folder.check_same_clips(clips.fingerprints, clips.labels)
@@ -195,8 +197,10 @@ class _Run:
         folder: RunFolder,
         lesson: Lesson | None = None,
         spent: float = 0.0,
+        macs: float = 0.0,
     ):
-        """`spent`: seconds in which the baseline was fitted, which trains nothing here."""
+        """`spent`: seconds in which the baseline was fitted, which trains nothing here; `macs` of the model's forward
+        pass of a typical clip."""
         self.config, self.clips, self.model, self.rank, self.folder = config, clips, model, rank, folder
         self.lesson, self.learned, self.spent = lesson, lesson.clips if lesson else clips, spent
         spec = config.train
@@ -220,6 +224,9 @@ class _Run:
         sizes, size = self.learned.sizes["train"], spec.batch_size
         self.buckets = LengthBuckets(sizes, size, seed=config.seed, shuffle=True, chances=chances)
         self.kept = kept_features(config, self.learned, rank.device)
+        self.graphs: StepGraphs | None = None
+        if records(config, rank.device, rank.world, macs):
+            self.graphs = StepGraphs(self._passes, list(model.parameters()), Recorder(rank.device))
         self.saved_at = time.monotonic()
 
     @property
@@ -272,6 +279,8 @@ class _Run:
             batch = augment(
                 batch, self.config.data, self.clips.stats, generator, self.clips.splits["train"].fit.patches
             )
+            if self.graphs:
+                batch = padded(batch, self.learned.longest)
             mix = None
             if mixing:
                 mix = mixup.draw(batch.tokens, self.plan, alpha=spec.mixup_alpha, generator=generator, at=spec.mixup)
@@ -282,22 +291,37 @@ class _Run:
         spec, (batch, mix, seed) = self.config.train, drawn
         torch.manual_seed(seed)
         self.network.train()
-        self.optimizer.zero_grad(set_to_none=True)
-        with self._precision():
-            outputs, penalty, cls = self.network(batch.tokens, mix)
         taught = self.lesson.of(batch.ids) if self.lesson else None
-        each, count_here = self.loss(outputs, batch.labels, mix, taught, cls), len(batch.ids)
-        if total <= self.rank.rank:  # this process got a duplicate sample, see `_load`
-            each, count_here = each * 0, 0
+        # Or else this process got a duplicate sample, see `_load`.
+        here = len(batch.ids) if total > self.rank.rank else 0
         # DDP averages gradients over processes: this makes the average the mean over the whole batch.
-        ((each.sum() + penalty * count_here) * (self.rank.world / total)).backward()
+        loss = (self.graphs or self._passes)(batch.tokens, batch.labels, mix, taught, here, self.rank.world / total)
         if spec.clip:
             nn.utils.clip_grad_norm_(self.model.parameters(), spec.clip)
         self.schedule.before_step(at.epoch * count + at.batch, count)
         self.optimizer.step()
         if self.mean and spec.ema:
             update_mean(self.mean, self.model, spec.ema)
-        return distributed.sum_over(each.detach().sum(), self.rank)
+        return distributed.sum_over(loss, self.rank)
+
+    def _passes(
+        self,
+        tokens: dict[str, Tokens],
+        labels: Tensor,
+        mix: mixup.Mix | None,
+        taught: Taught | None,
+        here: int,
+        share: float,
+    ) -> Tensor:
+        """The summed loss of a batch of which `here` samples count; leaves `share` times its gradients."""
+        self.optimizer.zero_grad(set_to_none=True)
+        with self._precision():
+            outputs, penalty, cls = self.network(tokens, mix)
+        each = self.loss(outputs, labels, mix, taught, cls)
+        if not here:
+            each = each * 0
+        ((each.sum() + penalty * here) * share).backward()
+        return each.detach().sum()
 
     def _load(self, split: str, batches: list[list[int]]) -> Iterator[Batch]:
         """This process's share of each batch.
