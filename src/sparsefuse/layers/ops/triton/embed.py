@@ -54,10 +54,10 @@ class _Embedded(torch.autograd.Function):
         return None, dweight.to(weight.dtype), rows[1:].sum(0).to(bias.dtype), rows[0].to(cls.dtype), table, None
 
 
-@triton.jit
+@triton.jit(do_not_specialize=("length",))
 def embed(
-    x_ptr, weight_ptr, bias_ptr, cls_ptr, position_ptr, y_ptr, length, F, D: tl.constexpr, TD: tl.constexpr,
-    BM: tl.constexpr, BF: tl.constexpr, DOT: tl.constexpr, PRECISION: tl.constexpr,
+    x_ptr, weight_ptr, bias_ptr, cls_ptr, position_ptr, y_ptr, length, F: tl.constexpr, D: tl.constexpr,
+    TD: tl.constexpr, BM: tl.constexpr, BF: tl.constexpr, DOT: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
     """CLS and projected features of a clip, x (B, N, F) -> y (B, 1 + N, D), with their positions."""
     clip = tl.program_id(1).to(tl.int64)

@@ -10,7 +10,8 @@ each query's sum (Dao et al. 2022). A pass sees some rows of queries and keys:
 
 In NEAR and LOCAL the query CLS has programs of its own, each for a part of the keys (a split); FAR is the backward pass
 of the far keys, each program for a part of the queries. Tensors of rows are (B, N, H, C) in memory; `row` is how far
-two of their rows are apart. A NaN or an infinity makes each sum it enters NaN, as in the definition.
+two of their rows are apart, known to the compiler: so the channels of a head are one load. A NaN or an infinity makes
+each sum it enters NaN, as in the definition.
 """
 
 # pyright: reportArgumentType=false, reportGeneralTypeIssues=false
@@ -29,6 +30,8 @@ RESIDUE = tl.constexpr(4)
 LOCAL = tl.constexpr(5)
 FAR = tl.constexpr(6)
 LOG2E: tl.constexpr = tl.constexpr(1.4426950408889634)
+COUNTS = ("queries", "keys", "far", "far_step", "key_step", "span", "tail", "splits")
+"""What differs from batch to batch: a kernel is not compiled once more for numbers that 16 divides, or for 1."""
 MASKED: tl.constexpr = tl.constexpr(-1e4)  # as in the definition: finite, so that a row without a key stays finite
 
 
@@ -114,10 +117,12 @@ def rows_at(ptr, row, first, rows, head, C: tl.constexpr, TC: tl.constexpr):
     return ptr + (first + rows).to(tl.int64)[:, None] * row + head * C + tl.arange(0, TC)[None, :]
 
 
-@triton.jit
+@triton.jit(do_not_specialize=COUNTS)
 def per_query(
-    q_ptr, q_row, k_ptr, k_row, v_ptr, v_row, far_k_ptr, far_k_row, far_v_ptr, far_v_row, mask_ptr, far_mask_ptr,
-    out_ptr, out_row, lse_ptr, grad_ptr, grad_row, dq_ptr, dq_row, delta_ptr, part_ptr, part_lse_ptr,
+    q_ptr, q_row: tl.constexpr, k_ptr, k_row: tl.constexpr, v_ptr, v_row: tl.constexpr,
+    far_k_ptr, far_k_row: tl.constexpr, far_v_ptr, far_v_row: tl.constexpr, mask_ptr, far_mask_ptr,
+    out_ptr, out_row: tl.constexpr, lse_ptr, grad_ptr, grad_row: tl.constexpr, dq_ptr, dq_row: tl.constexpr,
+    delta_ptr, part_ptr, part_lse_ptr,
     queries, keys, far, far_step, span, tail, splits, scale,
     PATTERN: tl.constexpr, GRADIENT: tl.constexpr, H: tl.constexpr, C: tl.constexpr, TC: tl.constexpr,
     BM: tl.constexpr, BN: tl.constexpr, BF: tl.constexpr, DOT: tl.constexpr, PRECISION: tl.constexpr,
@@ -208,10 +213,11 @@ def per_query(
         tl.store(lse_ptr + of_query, lse, here)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=COUNTS)
 def per_key(
-    q_ptr, q_row, k_ptr, k_row, v_ptr, v_row, mask_ptr, lse_ptr, grad_ptr, grad_row, delta_ptr,
-    dk_ptr, dk_row, dv_ptr, dv_row, queries, keys, key_step, span, tail, splits, scale,
+    q_ptr, q_row: tl.constexpr, k_ptr, k_row: tl.constexpr, v_ptr, v_row: tl.constexpr, mask_ptr, lse_ptr,
+    grad_ptr, grad_row: tl.constexpr, delta_ptr, dk_ptr, dk_row: tl.constexpr, dv_ptr, dv_row: tl.constexpr,
+    queries, keys, key_step, span, tail, splits, scale,
     PATTERN: tl.constexpr, H: tl.constexpr, C: tl.constexpr, TC: tl.constexpr,
     BM: tl.constexpr, BN: tl.constexpr, DOT: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip

@@ -49,8 +49,10 @@ class _Means(torch.autograd.Function):
         return (share * weight[..., None]).to(x.dtype), dweight, None, None
 
 
-@triton.jit
-def means(x_ptr, weight_ptr, ends_ptr, y_ptr, total_ptr, length, D, TD: tl.constexpr, TOKENS: tl.constexpr):
+@triton.jit(do_not_specialize=("length",))
+def means(
+    x_ptr, weight_ptr, ends_ptr, y_ptr, total_ptr, length, D: tl.constexpr, TD: tl.constexpr, TOKENS: tl.constexpr
+):
     """The mean of a window, and its total weight (at least a number too small to matter)."""
     window, clip, count = tl.program_id(0), tl.program_id(1).to(tl.int64), tl.num_programs(0)
     columns, tokens = tl.program_id(2) * TD + tl.arange(0, TD), tl.arange(0, TOKENS)

@@ -20,7 +20,7 @@ from sparsefuse.layers.ops.triton.tiles import (
 )
 
 
-@triton.jit
+@triton.jit(do_not_specialize=("rows_total",))
 def project(
     x_ptr, qkv_ptr, w_ptr, rows_total, eps, D: tl.constexpr, TD: tl.constexpr, BM: tl.constexpr,
     DOT: tl.constexpr, PRECISION: tl.constexpr,
@@ -36,7 +36,7 @@ def project(
         tl.store(qkv_ptr + rows[:, None] * (3 * D) + part * D + columns[None, :], y.to(qkv_ptr.dtype.element_ty), here)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=("rows_total",))
 def conclude(
     x_ptr, out_ptr, y_ptr, w_ptr, rows_total, eps, D: tl.constexpr, E: tl.constexpr, TD: tl.constexpr,
     TE: tl.constexpr, BM: tl.constexpr, DOT: tl.constexpr, PRECISION: tl.constexpr,
@@ -53,7 +53,7 @@ def conclude(
     tl.store(y_ptr + place, y.to(y_ptr.dtype.element_ty), here)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=("rows_total",))
 def conclude_backward(
     grad_ptr, x_ptr, out_ptr, dmid_ptr, dout_ptr, w_ptr, part_ptr, part_step, rows_total, eps, D: tl.constexpr,
     E: tl.constexpr, TD: tl.constexpr, TE: tl.constexpr, BM: tl.constexpr, DOT: tl.constexpr, PRECISION: tl.constexpr,
@@ -82,7 +82,7 @@ def conclude_backward(
         tl.store(dout_ptr + place, dout.to(dout_ptr.dtype.element_ty), here)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=("rows_total",))
 def project_backward(
     dqkv_ptr, x_ptr, dmid_ptr, dx_ptr, w_ptr, part_ptr, part_step, rows_total, eps, D: tl.constexpr, TD: tl.constexpr,
     BM: tl.constexpr, DOT: tl.constexpr, PRECISION: tl.constexpr,

@@ -58,7 +58,7 @@ def key_logs(mask_ptr, clip, N, rows):
     return tl.where(here, log_weights(mask_ptr, clip * N + rows, here), float("-inf"))[None, :]
 
 
-@triton.jit
+@triton.jit(do_not_specialize=("clips", "N"))
 def stack_forward(
     x_ptr, y_ptr, saved_ptr, w_ptr, mask_ptr, depth, N, eps, scale, D: tl.constexpr, E: tl.constexpr, H: tl.constexpr,
     TN: tl.constexpr, TD: tl.constexpr, TC: tl.constexpr, TE: tl.constexpr, SAVING: tl.constexpr,
@@ -97,7 +97,7 @@ def stack_forward(
     tl.store(y_ptr + clip * N * D + place, x.to(y_ptr.dtype.element_ty), here)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=("clips", "N"))
 def stack_backward(
     grad_ptr, dx_ptr, saved_ptr, w_ptr, part_ptr, mask_ptr, depth, clips, N, eps, scale,
     D: tl.constexpr, E: tl.constexpr, H: tl.constexpr, TN: tl.constexpr, TD: tl.constexpr, TC: tl.constexpr,
