@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from sparsefuse.cost import shapes
 from sparsefuse.layers.block import Attention, Mlp
 from sparsefuse.model import FusionModel
 from sparsefuse.model.pixels import PixelModel
@@ -111,7 +112,7 @@ class _Counter(TorchDispatchMode):
         self.total = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        out = func(*args, **(kwargs or {}))
+        out = shapes.run(func, args, kwargs or {})
         name = func.overloadpacket.__name__.rstrip("_")  # addmm_ is addmm in place
         if name in _COUNTED:
             self.total += _COUNTED[name](out, *args)
