@@ -82,16 +82,20 @@ def damage(folder: RunFolder, record: Any, path: str, value: Any) -> None:
     """Writes the record's file with another value at a dotted place; ... takes it away."""
     folder.write(record)
     file = folder.file(type(record))
-    tree = json.loads(file.read_text())
+    file.write_text(damaged(file.read_text(), path, value))
+
+
+def damaged(text: str, path: str, value: Any) -> str:
+    """The JSON with another value at a dotted place; ... takes it away."""
+    at = tree = json.loads(text)
     *above, last = path.split(".")
-    at = tree
     for name in above:
         at = at[int(name)] if isinstance(at, list) else at[name]
     if value is ...:
         del at[last]
     else:
         at[int(last) if isinstance(at, list) else last] = value
-    file.write_text(json.dumps(tree))
+    return json.dumps(tree)
 
 
 @pytest.mark.parametrize("record", RECORDS, ids=IDS)
@@ -263,12 +267,12 @@ def test_no_damage_is_more_than_a_value_error(tmp_path: Path, record: Any) -> No
     """Whatever stands at whatever place: it is read, or refused by a ValueError."""
     folder = RunFolder(tmp_path)
     folder.write(record)
-    tree = json.loads(folder.file(type(record)).read_text())
+    text = folder.file(type(record)).read_text()
     wrong = (None, True, -1, 0, 10**400, 1e308, math.nan, "", "x" * 10, [], {}, [None], {"x": None}, [[[]]])
     read = tried = 0
-    for place in places(tree):
+    for place in places(json.loads(text)):
         for value in wrong:
-            damage(folder, record, place, value)
+            folder.file(type(record)).write_text(damaged(text, place, value))
             with contextlib.suppress(ValueError):
                 folder.read(type(record))
                 read += 1
