@@ -1,5 +1,6 @@
 """For all tests."""
 
+import functools
 import itertools
 import os
 from collections import Counter
@@ -14,6 +15,7 @@ from sparsefuse.cost import measure
 from sparsefuse.files import whole
 from sparsefuse.layers import ops
 from sparsefuse.once import log_once
+from sparsefuse.training import setup
 
 os.environ["TORCH_FAKE_TENSOR_DISPATCH_CACHE"] = "0"  # read by torch._dynamo; it hardly hits, and doubles torch.export
 os.environ["OMP_NUM_THREADS"] = "1"  # for the processes that tests start
@@ -122,6 +124,14 @@ def _one_core() -> Iterator[None]:
     """A grid or a search that is not told how many runs go at a time starts no process: that takes seconds."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("sparsefuse.experiments.grid.cores", lambda: 1)
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _one_commit() -> Iterator[None]:
+    """Every run notes the commit of the code, which git looks for in all of it: once will do."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(setup, "_commit", functools.cache(setup._commit))
         yield
 
 

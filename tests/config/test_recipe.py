@@ -49,6 +49,7 @@ def test_another_recipe_changes_what_the_first_one_set() -> None:
     assert Config.load(small, recipe="auto") == own
 
 
+@pytest.mark.usefixtures("made_up_costs")
 def test_the_command_line_takes_it_below_the_yaml_and_its_other_flags(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

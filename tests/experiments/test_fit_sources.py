@@ -99,6 +99,7 @@ def test_words_and_times_are_contents_too(tmp_path: Path) -> None:
             check(manifest)
 
 
+@pytest.mark.usefixtures("made_up_costs")
 def test_fit_refuses_other_contents_before_it_replaces_any(tmp_path: Path) -> None:
     manifest, out = write_walks(tmp_path), tmp_path / "run"
     sparsefuse.fit(manifest, features=SERIES, method="late", epochs=1, out=out, jobs=1)
@@ -109,6 +110,7 @@ def test_fit_refuses_other_contents_before_it_replaces_any(tmp_path: Path) -> No
     assert files(out) == before
 
 
+@pytest.mark.usefixtures("made_up_costs")
 def test_fit_of_features_refuses_other_contents_before_it_replaces_any(tmp_path: Path) -> None:
     manifest, out = tiny.write_set(tmp_path / "data"), tmp_path / "run"
     sparsefuse.fit(manifest, method="late", epochs=1, out=out, jobs=1)

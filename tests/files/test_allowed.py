@@ -149,7 +149,7 @@ def test_a_check_offline_says_which_file_lies_elsewhere(monkeypatch, folder: Pat
 
 
 def test_a_clip_to_explain_and_a_table_of_the_run_lie_below_the_roots(folder: Path, tmp_path: Path):
-    run = train(config(write_set(tmp_path / "set"), epochs=1), tmp_path / "trained")
+    run = train(config(write_set(tmp_path / "set"), epochs=1), tmp_path / "trained", measured=False)
     allow_only([])
     with pytest.raises(ValueError, match=r"names .*out\.npy, which does not lie in"):
         explain_clip(run, None, manifest=manifest(folder, "../out.npy"), id="0")

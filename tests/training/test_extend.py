@@ -150,6 +150,7 @@ def test_what_cannot_be_extended_is_left_as_it_is(config: Config, tmp_path: Path
     assert (run / "result.json").exists()
 
 
+@pytest.mark.usefixtures("made_up_costs")
 def test_a_grid_does_not_extend_the_runs_of_its_table(config: Config, tmp_path: Path) -> None:
     compare(config, ["late"], [0], tmp_path / "runs", root=Path(), baseline=False, jobs=1)
     with pytest.raises(ValueError, match=r"started with train\.epochs=2, not 3"):

@@ -50,6 +50,7 @@ def note(epoch: Epoch, run: Path) -> None:
         file.write(f"{run.name} {epoch.epoch} {sorted(epoch.scores)[0]}\n")
 
 
+@pytest.mark.usefixtures("made_up_costs")
 def test_compare_calls_a_function_of_a_module_and_refuses_others(config: Config, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="on_epoch is sent to other processes, so it must be a module-level function"):
         compare(config, ["late"], [0], tmp_path / "runs", baseline=False, jobs=1, on_epoch=lambda epoch, run: None)

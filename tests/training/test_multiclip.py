@@ -90,7 +90,7 @@ def test_a_run_remembers_the_patches_of_its_frames(tmp_path: Path) -> None:
     made = {"extractor": "frames", "source": "video", "size": [16, 16], "patch": 8}
     (manifest.parent / "features.json").write_text(json.dumps({"features": {"rgb": made}}))
     config = tiny.with_data(tiny.config(manifest, "late", epochs=1), max_length=6, windows=2)
-    train(config, tmp_path / "run")
+    train(config, tmp_path / "run", measured=False)
     fit = load(tmp_path / "run").fit
     assert fit.patches == {"rgb": 4}
     assert fit.longest("rgb") == 4
