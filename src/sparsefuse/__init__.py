@@ -5,6 +5,7 @@ many, `load` and predict, `export`: the commands of `sparsefuse` as functions. `
 training loop of one's own.
 """
 
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
@@ -57,11 +58,17 @@ def __getattr__(name: str) -> Any:
     from importlib import import_module
 
     if name not in _HOMES:
-        from sparsefuse.errors import unknown
-
-        raise AttributeError(f"module 'sparsefuse': {unknown('name', name, __all__)}")
+        raise AttributeError(_unknown(name))
     home = import_module(f"sparsefuse.{_HOMES[name]}")
     return home if _HOMES[name] == name else getattr(home, name)  # a package of that name is callable itself
+
+
+@lru_cache(1000)
+def _unknown(name: str) -> str:
+    """Why there is no such name. The command line's parser asks for a few names again and again."""
+    from sparsefuse.errors import unknown
+
+    return f"module 'sparsefuse': {unknown('name', name, __all__)}"
 
 
 def __dir__() -> list[str]:
