@@ -31,7 +31,8 @@ from sparsefuse.cost.measure import forward, train_step
 from sparsefuse.cost.table import PUBLISHED
 from sparsefuse.layers import ops
 from sparsefuse.layers.ops import backends, tracing, triton
-from sparsefuse.layers.ops.triton import block, embed, patterns, pool
+from sparsefuse.layers.ops.triton import block
+from sparsefuse.layers.ops.triton import launch as launching
 from sparsefuse.methods import build
 from sparsefuse.model import FusionModel
 from sparsefuse.tokens import Tokens
@@ -174,19 +175,23 @@ def _as_on_a_gpu(launches: list[Launch]) -> Iterator[None]:
     def note(kernel: Any, grid: Any, *args: Any, **constants: Any) -> None:
         launches.append(Launch(kernel, args, constants))
 
+    assert triton.SUPPORTS  # all of its modules are there
     with ExitStack() as stack:
-        for module in (block, embed, patterns, pool):
-            stack.enter_context(mock.patch.object(module, "launch", note))
         stack.enter_context(mock.patch.object(block, "programs", lambda tiles, x: min(tiles, MULTIPROCESSORS)))
         stack.enter_context(
             mock.patch.object(block, "type", return_value=nn.Parameter, create=True)
         )  # of an empty tensor
         stack.enter_context(mock.patch.object(backends, "_own", return_value="triton"))
         stack.enter_context(mock.patch.object(triton, "unavailable", return_value=""))
-        for name, never in (("all_real", tracing.all_real), ("intercepted", tracing.intercepted)):
-            for module in [*sys.modules.values()]:  # each has it by name
-                if module.__name__.startswith("sparsefuse.") and vars(module).get(name) is never:
-                    stack.enter_context(mock.patch.object(module, name, return_value=False))
+        each_has_it = (
+            ("all_real", tracing.all_real, lambda x: False),
+            ("intercepted", tracing.intercepted, lambda x: False),
+            ("launch", launching.launch, note),
+        )
+        for name, its_own, here in each_has_it:
+            for module in [*sys.modules.values()]:
+                if module.__name__.startswith("sparsefuse.") and vars(module).get(name) is its_own:
+                    stack.enter_context(mock.patch.object(module, name, here))
         yield
 
 

@@ -4,9 +4,10 @@ import pytest
 import torch
 
 from sparsefuse.layers import ops
-from sparsefuse.layers.ops import triton
+from sparsefuse.layers.ops import triton, windows
 
 patterns = pytest.importorskip("sparsefuse.layers.ops.triton.patterns") if not triton.unavailable() else None
+far = pytest.importorskip("sparsefuse.layers.ops.triton.far") if patterns else None
 HEADS, WIDTH = 2, 5
 
 
@@ -128,3 +129,22 @@ def test_more_heads_than_a_grid_holds_are_left_to_the_definition():
     mask = torch.ones(1, 3, dtype=torch.bool).expand(len(q), -1)
     assert not patterns.supports(q, k, v, mask, pattern="dense")
     assert patterns.supports(q[1:], k[1:], v[1:], mask[1:], pattern="dense")
+
+
+@pytest.mark.parametrize("weights", [False, True])
+@pytest.mark.parametrize(("length", "span"), [(4, 2), (23, 6), (40, 30), (40, 40), (3000, 8)])
+def test_far_keys_are_means_of_windows(length, span, weights, device):
+    """Real tokens anywhere, none at all in one clip; with masks as mixup makes them, which are fractions."""
+    generator = torch.Generator().manual_seed(0)
+    mask = torch.rand(4, 1 + length, generator=generator) * (torch.rand(4, 1 + length, generator=generator) > 0.3)
+    mask[1, 1:] = 0
+    mask[2, 1 + span :] = 0
+    mask[3] = 1
+    mask = mask if weights else mask > 0
+    share, weight = far.shares(mask.to(device).view(torch.float32 if weights else torch.uint8), span, torch.float32)
+    wanted, wanted_weight = windows.means(mask, span)
+    assert share[:, 0].cpu().equal(torch.eye(1 + length)[:1].expand(4, -1))
+    assert not share[:, 1:, 0].any()
+    torch.testing.assert_close(share[:, 1:, 1:].cpu(), wanted)
+    torch.testing.assert_close(weight[:, 1:].cpu(), wanted_weight)
+    assert weight[:, 0].cpu().equal(mask[:, 0].float())

@@ -48,7 +48,8 @@ def blocks(
 ) -> Tensor:
     """See `ops.blocks`."""
     dim, hidden = stack[0].sizes
-    run = Run(len(stack), dim, hidden, num_heads, eps, Keys.of(mask, pattern, span), dot_of(x))
+    dot = dot_of(x)
+    run = Run(len(stack), dim, hidden, num_heads, eps, Keys.of(mask, pattern, span, dot.dtype), dot)
     weights = [w for each in stack for w in each[: 10 if hidden else 4]]
     return _Blocks.apply(x, run, *weights)  # pyright: ignore[reportReturnType]
 
@@ -196,5 +197,5 @@ def _attention_backward(qkv: Tensor, out: Tensor, lse: Tensor, dout: Tensor, run
     far = patterns.backward(q, k, v, far_k, far_v, keys, run.dot, heads[0], lse, heads[1], *_heads(dqkv, run))
     if keys.share is not None:
         dfar = torch.cat([t.flatten(2) for t in far if t is not None], 2)  # (B, F, 2 D)
-        dqkv[:, :, run.dim :].baddbmm_(keys.share.mT.to(dfar.dtype), dfar)
+        dqkv[:, :, run.dim :].baddbmm_(keys.share.mT, dfar)
     return dqkv

@@ -4,15 +4,14 @@ import math
 from typing import Any, NamedTuple
 
 import torch
-import torch.nn.functional as F
 import triton
 from torch import Tensor
 
 from sparsefuse.layers.ops.torch.groups import EXPRESSIVITY
 from sparsefuse.layers.ops.tracing import refuse_graph
 from sparsefuse.layers.ops.triton import pattern_kernels as kernels
+from sparsefuse.layers.ops.triton.far import shares
 from sparsefuse.layers.ops.triton.launch import Dot, dot_of, launch, tile
-from sparsefuse.layers.ops.windows import means
 
 LN2 = math.log(2)
 MAX_HEAD_DIM = 64
@@ -38,7 +37,7 @@ def attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor, *, pattern: str, sp
     """See `ops.attention`."""
     dot = dot_of(q)
     q, k, v = (t.to(dot.dtype).transpose(1, 2) for t in (q, k, v))
-    keys = Keys.of(mask, pattern, span)
+    keys = Keys.of(mask, pattern, span, dot.dtype)
     far_k, far_v = keys.far_rows(k), keys.far_rows(v)
     return _Attention.apply(q, k, v, far_k, far_v, keys, dot).transpose(1, 2)  # pyright: ignore[reportAttributeAccessIssue]
 
@@ -57,9 +56,9 @@ class Keys(NamedTuple):
     """(B, F) their weights"""
 
     @classmethod
-    def of(cls, mask: Tensor, pattern: str, span: int) -> "Keys":
-        """`pattern` and `span` as in `ops.attention`, for keys under `mask` (B, N)."""
-        length, tokens = mask.shape[1] - 1, mask
+    def of(cls, mask: Tensor, pattern: str, span: int, dtype: torch.dtype) -> "Keys":
+        """`pattern` and `span` as in `ops.attention`, for keys under `mask` (B, N), in products of `dtype`."""
+        length = mask.shape[1] - 1
         mask = (mask.view(torch.uint8) if mask.dtype == torch.bool else mask).contiguous()  # kernels read no bool
         if pattern == "dense" or (pattern == "local" and length <= span):
             return cls((kernels.DENSE.value,), mask, span)
@@ -67,17 +66,13 @@ class Keys(NamedTuple):
             return cls(((kernels.FIXED if pattern == "fixed" else kernels.STRIDED).value,), mask, span)
         if pattern == "strided":
             return cls((kernels.NEAR.value, kernels.RESIDUE.value), mask, span)
-        share, weights = means(tokens, span)
-        share = F.pad(share, (1, 0, 1, 0))
-        share[:, 0, 0] = 1
-        weights = torch.cat([tokens[:, :1].to(weights.dtype), weights], 1)
-        return cls((kernels.LOCAL.value,), mask, span, share, weights)
+        return cls((kernels.LOCAL.value,), mask, span, *shares(mask, span, dtype))
 
     def far_rows(self, rows: Tensor) -> Tensor | None:
         """The far keys (B, F, H, C) of keys (B, N, H, C), or of values; None if there are none."""
         if self.share is None:
             return None
-        return (self.share.to(rows.dtype) @ rows.flatten(2)).unflatten(2, rows.shape[2:])
+        return (self.share @ rows.flatten(2)).unflatten(2, rows.shape[2:])
 
 
 class _Attention(torch.autograd.Function):
