@@ -121,7 +121,7 @@ def test_windows_of_real_tokens_are_counted_once(length, options, monkeypatch):
     wanted, count = windows(mask.float(), **options)  # a mask of weights is counted every time
     with torch.inference_mode():  # what is kept must serve training later
         windows(mask, **options)
-    monkeypatch.setattr("sparsefuse.layers.pool._windows", None)  # it must not be needed again
+    monkeypatch.setattr("sparsefuse.layers.ops.window_index", None)  # it must not be needed again
     index, got = windows(mask, **options)
     assert index.tolist() == wanted.tolist()
     assert got == count

@@ -22,26 +22,25 @@ def windows(mask: Tensor, *, keep: int | None = None, stride: int | None = None)
     `keep` cuts each sample's real length into that many windows of equal length (fewer tokens than windows: one each);
     `stride` makes windows of that many tokens, the last of which may be short.
     """
+    length = mask.shape[1]
     if all_real(mask):
-        index, count = _windows_of_real(mask.shape[1], keep, stride)
+        index, count = _windows_of_real(length, keep, stride), _count(length, keep, stride)
         return index.expand_as(mask), count
-    return _windows(mask, keep, stride)
+    return ops.window_index(mask, keep=keep, stride=stride), _count(length, keep, stride)
 
 
 @functools.lru_cache(maxsize=16)
-def _windows_of_real(length: int, keep: int | None, stride: int | None) -> tuple[Tensor, int]:
+def _windows_of_real(length: int, keep: int | None, stride: int | None) -> Tensor:
     """`windows` of `length` real tokens: index (1, N). Counting them anew takes 5 % of a small model's forward pass."""
     with torch.inference_mode(False):  # inference tensors could not be used in training later
-        return _windows(torch.ones(1, length, dtype=torch.bool, device="cpu"), keep, stride)
+        return ops.window_index(torch.ones(1, length, dtype=torch.bool, device="cpu"), keep=keep, stride=stride)
 
 
-def _windows(mask: Tensor, keep: int | None, stride: int | None) -> tuple[Tensor, int]:
-    rank = (mask > 0).long().cumsum(1) - 1  # (B, N) place among the real tokens
+def _count(length: int, keep: int | None, stride: int | None) -> int:
     if keep is not None:
-        real = rank[:, -1:] + 1
-        return (rank * keep // real.clamp_min(keep)).clamp(0, keep - 1), keep
+        return keep
     assert stride is not None
-    return (rank // stride).clamp_min(0), num_windows(mask.shape[1], stride)
+    return num_windows(length, stride)
 
 
 def without_tail(mask: Tensor, stride: int) -> Tensor:

@@ -13,6 +13,7 @@ from sparsefuse.tokens import Tokens
 
 if not triton.unavailable():
     from sparsefuse.layers.ops.triton import block, embed, patterns, pool
+    from sparsefuse.layers.ops.triton import windows as own
 
 
 def stack(depth, dim, hidden):
@@ -169,3 +170,17 @@ def test_means_over_windows(value, options, device):
     wanted = run(ops.definition.window_means, torch.float64, "cpu")
     for mine, expected in zip(run(pool.window_means, torch.float32, device), wanted, strict=True):
         torch.testing.assert_close(mine, expected, rtol=1e-4, atol=1e-4, equal_nan=True)
+
+
+@pytest.mark.parametrize("weights", [False, True])
+@pytest.mark.parametrize("options", [{"keep": 4}, {"keep": 12}, {"stride": 3}, {"stride": 20}, {"stride": 1}], ids=str)
+@pytest.mark.parametrize("length", [1, 9, 2500])
+def test_windows_of_tokens(length, options, weights, device):
+    """Real tokens anywhere, all of them, none."""
+    generator = torch.Generator().manual_seed(0)
+    mask = torch.rand(4, length, generator=generator) * (torch.rand(4, length, generator=generator) > 0.3)
+    mask[1], mask[2] = 0, 1
+    mask = mask if weights else mask > 0
+    index = own.window_index(mask.to(device), **options)
+    assert index.dtype == torch.long
+    assert index.cpu().equal(ops.definition.window_index(mask, **options))

@@ -50,7 +50,8 @@ for name in ("project", "project_backward"):
 for name in ("conclude", "conclude_backward"):
     check(getattr(rows, name), {"BM": 32, "E": 40, "TE": 64, **block}, **own, **one)
 check(module("embed").embed, {"BM": 64, "BF": 64, **block})
-check(module("far").far_shares, {"MEANS": 15, "TOKENS": 1024}, mask="u8", share="bf16")
+check(module("windows").window_of, {"TOKENS": 1024}, mask="u8", index="i64")
+check(module("windows").far_shares, {"MEANS": 15, "TOKENS": 1024}, mask="u8", share="bf16")
 check(module("pool").means, {"TD": 64, "TOKENS": 32}, ends="i64", total="fp32")
 print("compiled")
 """

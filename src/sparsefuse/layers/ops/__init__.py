@@ -25,7 +25,8 @@ from sparsefuse.layers.ops.weights import BlockWeights
 
 __all__ = [
     "BACKENDS", "PATTERNS", "VARIABLE", "BlockWeights", "Pattern", "alternative", "attention", "backend", "blocks",
-    "choose", "definition", "embedding", "has_alternative", "received", "requested", "status", "window_means",
+    "choose", "definition", "embedding", "has_alternative", "received", "requested", "status", "window_index",
+    "window_means",
 ]  # fmt: skip
 
 Pattern = Literal["dense", "strided", "fixed", "local"]
@@ -84,6 +85,15 @@ def embedding(x: Tensor, weight: Tensor, bias: Tensor, cls: Tensor, position: Te
     """
     backend = choose("embedding", x, weight, bias, cls, position)
     return backend.embedding(x, weight, bias, cls, position)
+
+
+def window_index(mask: Tensor, *, keep: int | None = None, stride: int | None = None) -> Tensor:
+    """The window (B, N) of each token under `mask` (B, N), counted from 0, never less than that of the token before it.
+
+    `keep` cuts each sample's real length into that many windows of equal length (fewer tokens than windows: one each);
+    `stride` makes windows of that many real tokens. Give one of them. A token that is not real has some window.
+    """
+    return choose("window_index", mask).window_index(mask, keep=keep, stride=stride)
 
 
 def window_means(x: Tensor, weight: Tensor, index: Tensor, count: int) -> Tensor:

@@ -1,7 +1,17 @@
-"""Means over windows of a stream, written as sums."""
+"""Windows of a stream, by places among its real tokens, and means over them, written as sums."""
 
 import torch
 from torch import Tensor
+
+
+def window_index(mask: Tensor, *, keep: int | None = None, stride: int | None = None) -> Tensor:
+    """See `ops.window_index`."""
+    rank = (mask > 0).long().cumsum(1) - 1  # (B, N) place among the real tokens
+    if keep is not None:
+        real = rank[:, -1:] + 1
+        return (rank * keep // real.clamp_min(keep)).clamp(0, keep - 1)
+    assert stride is not None
+    return (rank // stride).clamp_min(0)
 
 
 def window_means(x: Tensor, weight: Tensor, index: Tensor, count: int) -> Tensor:

@@ -8,7 +8,13 @@ from typing import Any
 
 import torch
 
-MODULES = {"attention": "patterns", "blocks": "block", "embedding": "embed", "window_means": "pool"}
+MODULES = {
+    "attention": "patterns",
+    "blocks": "block",
+    "embedding": "embed",
+    "window_means": "pool",
+    "window_index": "windows",
+}
 """operation -> the file it is in"""
 ABLE = (8, 0)
 """Compute capability from which on products of bfloat16 are in hardware."""

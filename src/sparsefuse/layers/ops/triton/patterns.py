@@ -10,8 +10,8 @@ from torch import Tensor
 from sparsefuse.layers.ops.torch.groups import EXPRESSIVITY
 from sparsefuse.layers.ops.tracing import refuse_graph
 from sparsefuse.layers.ops.triton import pattern_kernels as kernels
-from sparsefuse.layers.ops.triton.far import shares
 from sparsefuse.layers.ops.triton.launch import Dot, dot_of, launch, tile
+from sparsefuse.layers.ops.triton.windows import readable, shares
 
 LN2 = math.log(2)
 MAX_HEAD_DIM = 64
@@ -59,7 +59,7 @@ class Keys(NamedTuple):
     def of(cls, mask: Tensor, pattern: str, span: int, dtype: torch.dtype) -> "Keys":
         """`pattern` and `span` as in `ops.attention`, for keys under `mask` (B, N), in products of `dtype`."""
         length = mask.shape[1] - 1
-        mask = (mask.view(torch.uint8) if mask.dtype == torch.bool else mask).contiguous()  # kernels read no bool
+        mask = readable(mask)
         if pattern == "dense" or (pattern == "local" and length <= span):
             return cls((kernels.DENSE.value,), mask, span)
         if pattern == "fixed" or (pattern == "strided" and length <= FEW):

@@ -1,4 +1,7 @@
-"""The far keys of local attention in one kernel: which tokens each is the mean of, a program a far key of a clip."""
+"""Which tokens are in which window: of a stream that is pooled, and of the far keys of local attention."""
+
+# pyright: reportOperatorIssue=false, reportArgumentType=false
+# (Triton compiles these functions; what they hold has other types than its signatures say.)
 
 import torch
 import triton
@@ -12,16 +15,59 @@ TOKENS = 1024
 """Tokens that go together."""
 
 
+def supports(mask: Tensor) -> bool:
+    """Whether `window_index` can compute this call."""
+    return mask.dtype in (torch.bool, torch.float32, torch.bfloat16, torch.float16) and min(mask.shape) > 0
+
+
+def window_index(mask: Tensor, *, keep: int | None = None, stride: int | None = None) -> Tensor:
+    """See `ops.window_index`."""
+    mask = readable(mask)
+    index = torch.empty(mask.shape, dtype=torch.long, device=mask.device)
+    length = mask.shape[1]
+    launch(window_of, (len(mask),), mask, index, length, keep or 0, stride or 0, TOKENS=TOKENS)
+    return index
+
+
 def shares(mask: Tensor, span: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     """The share of each token under `mask` (B, N), CLS first, in each far key (B, F, N); their weights (B, F).
 
     The first far key is CLS, the others are `ops.windows.means`.
     """
+    mask = readable(mask)
     batch, length = mask.shape
     share = torch.empty(batch, 1 + MEANS, length, dtype=dtype, device=mask.device)
     weight = torch.empty(batch, 1 + MEANS, dtype=torch.float32, device=mask.device)
     launch(far_shares, (1 + MEANS, batch), mask, share, weight, length, span, MEANS=MEANS, TOKENS=TOKENS)
     return share, weight
+
+
+def readable(mask: Tensor) -> Tensor:
+    """A mask as kernels read it: they know no bool."""
+    return (mask.view(torch.uint8) if mask.dtype == torch.bool else mask).contiguous()
+
+
+@triton.jit(do_not_specialize=("length",))
+def window_of(mask_ptr, index_ptr, length, keep, stride, TOKENS: tl.constexpr):
+    """A program a clip; see `window_index`. One of keep and stride is 0."""
+    clip, places = tl.program_id(0).to(tl.int64), tl.arange(0, TOKENS)
+    mask_ptr += clip * length
+    index_ptr += clip * length
+    real = 0
+    for first in range(0, length, TOKENS):
+        real += tl.sum(real_ones(mask_ptr, first + places, length), 0)
+    size, last = tl.maximum(real, keep), tl.maximum(keep - 1, 0)
+    before = 0
+    for first in range(0, length, TOKENS):
+        rows = first + places
+        here = real_ones(mask_ptr, rows, length)
+        rank = tl.maximum(before + tl.cumsum(here, 0) - 1, 0).to(tl.int64)
+        before += tl.sum(here, 0)
+        if stride > 0:
+            index = rank // stride
+        else:
+            index = tl.minimum(rank * keep // tl.maximum(size, 1), last)
+        tl.store(index_ptr + rows, index, rows < length)
 
 
 @triton.jit(do_not_specialize=("length", "span"))
@@ -34,7 +80,7 @@ def far_shares(mask_ptr, share_ptr, weight_ptr, length, span, MEANS: tl.constexp
     real, further = 0, 0
     for first in range(1, length, TOKENS):
         rows = first + places
-        here = (tl.load(mask_ptr + rows, rows < length, 0).to(tl.float32) > 0).to(tl.int32)
+        here = real_ones(mask_ptr, rows, length)
         real += tl.sum(here, 0)
         further += tl.sum(tl.where(rows > span, here, 0), 0)  # a clip of one block needs no means
     size = tl.maximum(real, MEANS)
@@ -64,3 +110,9 @@ def members(mask_ptr, rows, length, before, window, size, MEANS: tl.constexpr):
     rank = before + tl.cumsum(here, 0) - 1
     inside = tl.where((rank >= 0) & (rank * MEANS // size == window), weight, 0.0)
     return inside, before + tl.sum(here, 0)
+
+
+@triton.jit
+def real_ones(mask_ptr, rows, length):
+    """1 for each real token, else 0."""
+    return (tl.load(mask_ptr + rows, rows < length, 0).to(tl.float32) > 0).to(tl.int32)
