@@ -16,8 +16,8 @@ from sparsefuse.experiments import auto, candidates, ensemble_selection
 from sparsefuse.experiments.ensemble_selection import Selection, select_ensemble
 from sparsefuse.experiments.grid import Cell
 from sparsefuse.files.rows import read_table, write_table
+from sparsefuse.runs import next_steps as commands
 from sparsefuse.runs.folder import RunFolder
-from sparsefuse.runs.next_steps import next_steps
 from sparsefuse.runs.records import Calibration, Choice, ModelFacts, Result
 
 LABELS = torch.tensor([0, 1, 0, 1, 0, 1])
@@ -25,6 +25,7 @@ SAID = {  # how far class 1 is above class 0
     "best": [-3, 3, -3, 3, 1, -1],  # wrong: the last two
     "other": [1, -1, -3, 3, -3, 3],  # wrong: the first two
     "same": [-3, 3, -3, 3, 1, -1],
+    "humble": [-3, 3, -3, 3, 0.2, -0.2],  # wrong in the same, and less sure of it
     "poor": [3, -3, 3, -3, 3, -3],
 }
 
@@ -59,9 +60,9 @@ def test_those_that_are_wrong_elsewhere_are_better_together() -> None:
 @pytest.mark.usefixtures("said")
 @pytest.mark.parametrize(
     ("names", "main", "gmacs"),
-    [(("best", "same", "poor"), "top1", None), (("best",), "top1", None), (("best", "other"), "map", None),
-     (("best", "other"), "top1", 1.9)],
-    ids=["no other is better", "one alone", "no classes", "over the budget"],
+    [(("best", "same", "poor"), "top1", None), (("best", "humble"), "top1", None), (("best",), "top1", None),
+     (("best", "other"), "map", None), (("best", "other"), "top1", 1.9)],
+    ids=["no other is better", "surer, and no more are right", "one alone", "no classes", "over the budget"],
 )  # fmt: skip
 def test_else_the_best_is_alone(names: tuple[str, ...], main: str, gmacs: float | None) -> None:
     assert select_ensemble(cells(*names), main, gmacs) is None
@@ -103,4 +104,6 @@ def test_an_ensemble_is_the_model_and_each_member_is_trained_again(
         assert alone == run.path
     assert sparsefuse.load(last).predict({"sound": manifest.parent / "features/test1-sound.npy"}).label
     assert run.read(Config).method == "ensemble"
-    assert not any(line.startswith("sparsefuse explain") for line in next_steps(last)), "which one model is needed for"
+    monkeypatch.setattr(commands, "find_spec", lambda name: None)  # so that nothing else comes first
+    verbs = [line.split()[1] for line in commands.next_steps(last)]
+    assert verbs == ["predict", "eval"], "explain is of one model"
