@@ -27,7 +27,7 @@ COLOR = PictureStream("color")
 
 
 def facts_of(task="segment", method="concat", *, size=(32, 40), height=0, width=0, classes=CLASSES, target=COLOR):
-    options, outputs = {"size": SIZE[task]._asdict()}, len(classes)
+    options, outputs = {**pixels.find(method).TEST, "size": SIZE[task]._asdict()}, len(classes)
     if task == "translate":
         classes, outputs = [], {"depth": 1, "gray": 1}.get(target.kind, 3)
     return PixelFacts(

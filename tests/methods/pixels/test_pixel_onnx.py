@@ -25,9 +25,11 @@ class Program(torch.nn.Module):
 
 
 STREAMS = {"rgb": 3, "depth": 2}
-PLAIN = ("early", "late", "unimodal")  # an export takes ten seconds; their layers are the others', too
-CASES = [case for case in BASE if case[0] not in PLAIN and case[1]["task"] == "segment"]
-CASES += [("unimodal", {"task": "translate"})]
+# An export takes ten seconds or more. Layers of the plain methods are the others', too; tests/export/pixels/
+# test_pixel_program.py exports the rest for any size, with streams that are lacking and scenes that are padded.
+PLAIN = ("early", "late", "unimodal")
+PROGRAMS = ("sft", "tokenfusion")
+CASES = [case for case in BASE if case[0] not in PLAIN + PROGRAMS and case[1]["task"] == "segment"]
 
 
 @pytest.mark.slow
