@@ -16,9 +16,11 @@ def model(request, case):
     return model_of(case, lengths=request.param)
 
 
-def mixed(model, depth, lam):
-    plan = model.mixup_plan()
-    return logits_of(model, ragged(), mix=mixup.fixed(ragged(), plan, depth=depth, partner=PARTNER, lam=lam))
+def mixed(model, lam):
+    """(depth, logits) where every sample is blended with its partner there."""
+    plan, batch = model.mixup_plan(), ragged()
+    for depth in depths(model):
+        yield depth, logits_of(model, batch, mix=mixup.fixed(batch, plan, depth=depth, partner=PARTNER, lam=lam))
 
 
 def depths(model):
@@ -27,20 +29,19 @@ def depths(model):
 
 def test_lambda_one_is_the_sample_at_every_depth(model):
     own = logits_of(model, ragged())
-    for depth in depths(model):
-        torch.testing.assert_close(mixed(model, depth, 1.0), own, **CLOSE, msg=lambda m, d=depth: f"{d}: {m}")
+    for depth, logits in mixed(model, 1.0):
+        torch.testing.assert_close(logits, own, **CLOSE, msg=lambda m, d=depth: f"{d}: {m}")
 
 
 def test_lambda_zero_is_the_partner_at_every_depth(model):
     partners = logits_of(model, ragged())[PARTNER]
-    for depth in depths(model):
-        torch.testing.assert_close(mixed(model, depth, 0.0), partners, **CLOSE, msg=lambda m, d=depth: f"{d}: {m}")
+    for depth, logits in mixed(model, 0.0):
+        torch.testing.assert_close(logits, partners, **CLOSE, msg=lambda m, d=depth: f"{d}: {m}")
 
 
 def test_lambda_between_gives_something_else_at_every_depth(model):
     own = logits_of(model, ragged())
-    for depth in depths(model):
-        logits = mixed(model, depth, 0.5)
+    for depth, logits in mixed(model, 0.5):
         assert logits.isfinite().all()
         assert (logits - own).abs().amax(1).max() > 1e-3, f"depth {depth}: no sample changed"
         assert (logits - own[PARTNER]).abs().amax(1).max() > 1e-3, f"depth {depth}: every sample became its partner"
