@@ -1,13 +1,13 @@
 """How fast the methods are on a GPU, at the shapes of the SFT study, and as one clip grows longer.
 
-    python benchmarks/gpu.py           writes results/benchmark/<device>-torch<ver>-<precision>.{csv,md}
+    python benchmarks/gpu.py           writes results/benchmark/<device>-torch<ver>-<precision>{.csv,.md,-length.csv}
 
-Each model is timed as it is (eager) and captured as a CUDA graph, by the wall clock over steps that are not waited for
-one by one; launches, and how long the device was busy, are the profiler's. Every row is held against the best of concat
-with PyTorch's own kernels: eager, compiled, captured. A third mode, `step`, is a whole step of training (backward,
-clipping, AdamW): eager against captured says what graphs in the training loop would gain. Memory is the peak of a
-training step, without the model. Ratios are of medians over rounds, in which all rows take turns. `benchmarks/gpu.sh`
-runs this with the tests and a training.
+Each model is timed as it is (eager) and captured as a CUDA graph, by the wall clock, and by CUDA events beside it, over
+steps that are not waited for one by one; launches, and how long the device was busy, are the profiler's. Every row is
+held against the best of concat with PyTorch's own kernels: eager, compiled, captured. A third mode, `step`, is a whole
+step of training (backward, clipping, AdamW): eager against captured says what graphs in the training loop gain. Memory
+is the peak of a training step, without the model. Ratios are of medians over rounds, in which all rows take turns.
+`benchmarks/gpu.sh` runs this with the tests and a training; `results/gpu_targets.py` holds it against what is wanted.
 """
 
 import argparse
@@ -17,7 +17,7 @@ import io
 import math
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -51,7 +51,7 @@ SWEPT = {"local": {"unimodal_attention": "local"}, "strided": {"unimodal_attenti
 CLASSES = {"vggs": 100, "mosei": 7}
 Step = Callable[[FusionModel, dict[str, Tokens]], None]
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
-TURN = 0.1  # seconds of a turn, or one step
+TURN = 0.05  # seconds of a turn, or one step
 
 
 class Line(NamedTuple):
@@ -66,6 +66,8 @@ class Line(NamedTuple):
     """eval, train (forward and backward) or step (and clipping and AdamW)"""
     ms: float
     """a batch, by the wall clock"""
+    event_ms: float
+    """by CUDA events"""
     busy_ms: float
     """of it, the device"""
     launches: int
@@ -75,13 +77,22 @@ class Line(NamedTuple):
     memory_ratio: float = math.nan
 
 
+class Swept(NamedTuple):
+    """A training step of one clip."""
+
+    pattern: str
+    tokens: int
+    ms: float
+    memory_mb: float
+
+
 def main() -> None:
     """See the module's docstring."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--device", default="auto")
     parser.add_argument("--precision", choices=DTYPES, default="bfloat16")
     parser.add_argument("--batch", type=int, nargs="+", default=[24, 256])
-    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--longest", type=int, default=2**20, help="tokens of the longest clip of the sweep; 0 = none")
     parser.add_argument("--compile-all", action="store_true", help="compile the layers of every model; many minutes")
     parser.add_argument("--no-compile", action="store_true", help="leave out the compiled base; minutes less")
@@ -89,21 +100,29 @@ def main() -> None:
     options = parser.parse_args()
     device = torch.device(device_of(options.device))
     dtype, forms = DTYPES[options.precision], ["eager", "graph"] if device.type == "cuda" else ["eager"]
-    lines: list[Line] = []
-    for shape in PUBLISHED:
-        for batch in options.batch:
-            compiled = set(MODELS if options.compile_all else [] if options.no_compile else [BASE])
-            lines += at_shape(shape, batch, device, dtype, forms, options.rounds, compiled=compiled)
-            print(f"{shape}, batch {batch}: done", flush=True)
-    swept = sweep(options.longest, device, dtype, options.rounds)
     name = "cpu" if device.type == "cpu" else torch.cuda.get_device_name(device).lower().replace(" ", "-")
     place = options.out / f"{name}-torch{'.'.join(torch.__version__.split('.')[:2])}-{options.precision}"
     options.out.mkdir(parents=True, exist_ok=True)
-    write_csv(place.with_name(f"{place.name}.csv"), lines)
-    told = f"{options.rounds} rounds; {ops.status()}."
+    lines: list[Line] = []
+    for batch in options.batch:
+        for shape in PUBLISHED:
+            compiled = set(MODELS if options.compile_all else [] if options.no_compile else [BASE])
+            lines += at_shape(shape, batch, device, dtype, forms, options.rounds, compiled=compiled)
+            write(place, lines, [], options.rounds)  # what is measured is kept, whatever comes then
+            print(f"{shape}, batch {batch}: done", flush=True)
+    swept = sweep(options.longest, device, dtype, options.rounds)
+    print(write(place, lines, swept, options.rounds))
+
+
+def write(place: Path, lines: list[Line], swept: list[Swept], rounds: int) -> str:
+    """All figures beside `place`; returns them as a page."""
+    write_csv(place.with_name(f"{place.name}.csv"), Line._fields, lines)
+    if swept:
+        write_csv(place.with_name(f"{place.name}-length.csv"), Swept._fields, swept)
+    told = f"{rounds} rounds; torch {torch.__version__}; Triton {ops.status()['triton']}."
     text = "\n\n".join(["# benchmark", table(lines), steps_table(lines), told, sweep_table(swept)]) + "\n"
     write_text(place.with_name(f"{place.name}.md"), text)
-    print(text)
+    return text
 
 
 def at_shape(
@@ -129,8 +148,11 @@ def at_shape(
         for form in forms + ["compiled"] * (name in compiled):
             mine = copy.deepcopy(model) if form == "compiled" else model  # compiling changes a model for good
             for mode, step in (("eval", forward), ("train", train_step), ("step", whole_step(mine))):
-                runs[name, form, mode] = made(mine, clips, step, form, dtype, pytorch=name == BASE)
-    times: dict[tuple[str, str, str], list[float]] = {key: [] for key in runs}
+                try:
+                    runs[name, form, mode] = made(mine, clips, step, form, dtype, pytorch=name == BASE)
+                except RuntimeError as error:  # the others are measured
+                    print(f"{shape}, {name}, {form}, {mode} does not run: {error}", flush=True)
+    times: dict[tuple[str, str, str], list[tuple[float, float]]] = {key: [] for key in runs}
     for _ in range(rounds):
         for key, run in runs.items():
             times[key].append(timed(run, device))
@@ -139,8 +161,8 @@ def at_shape(
         peak = math.nan
         if form == "eager" and mode == "train":
             peak = peak_of(run, device)
-        ms = 1e3 * statistics.median(times[name, form, mode])
-        lines.append(Line(shape, batch, name, form, mode, ms, busy, launches, peak))
+        wall, events = (1e3 * statistics.median(each) for each in zip(*times[name, form, mode], strict=True))
+        lines.append(Line(shape, batch, name, form, mode, wall, events, busy, launches, peak))
     return [held(line, lines) for line in lines]
 
 
@@ -202,18 +224,25 @@ def made(
     return graph.replay
 
 
-def timed(run: Callable[[], None], device: torch.device) -> float:
-    """Seconds a call, of calls that follow each other without a wait."""
+def timed(run: Callable[[], None], device: torch.device) -> tuple[float, float]:
+    """Seconds a call, of calls that follow each other without a wait: by the wall clock, and by the device's (nan on a
+    processor)."""
 
-    def many(count: int) -> float:
+    def many(count: int) -> tuple[float, float]:
+        marks = [torch.cuda.Event(enable_timing=True) for _ in range(2)] if device.type == "cuda" else []
         wait(device)
         start = time.perf_counter()
+        for mark in marks[:1]:
+            mark.record()
         for _ in range(count):
             run()
+        for mark in marks[1:]:
+            mark.record()
         wait(device)
-        return (time.perf_counter() - start) / count
+        wall = (time.perf_counter() - start) / count
+        return wall, marks[0].elapsed_time(marks[1]) / 1e3 / count if marks else math.nan
 
-    return many(max(1, int(TURN / many(1))))
+    return many(max(1, int(TURN / many(1)[0])))
 
 
 def wait(device: torch.device) -> None:
@@ -243,7 +272,7 @@ def peak_of(run: Callable[[], None], device: torch.device) -> float:
     return (torch.cuda.max_memory_allocated(device) - before) / 1e6
 
 
-def sweep(longest: int, device: torch.device, dtype: torch.dtype, rounds: int) -> list[tuple[str, int, float, float]]:
+def sweep(longest: int, device: torch.device, dtype: torch.dtype, rounds: int) -> list[Swept]:
     """Pattern, tokens, milliseconds and MB of a training step of unimodal layers, from 4096 tokens on."""
     rows = []
     for pattern, options in SWEPT.items():
@@ -252,16 +281,16 @@ def sweep(longest: int, device: torch.device, dtype: torch.dtype, rounds: int) -
             model = build("unimodal", {"stream": 128}, 10, lengths={"stream": length}, **options).to(device)
             clips = random_clips(model, {"stream": length}, 1, device)
             run = made(model, clips, train_step, "eager", dtype, pytorch=False)
-            ms = 1e3 * statistics.median(timed(run, device) for _ in range(max(rounds // 2, 1)))
+            ms = 1e3 * statistics.median(timed(run, device)[0] for _ in range(max(rounds // 2, 1)))
             memory = peak_bytes(model, clips, device) / 1e6 if device.type == "cuda" else math.nan
-            rows.append((pattern, length, ms, memory))
+            rows.append(Swept(pattern, length, ms, memory))
             length *= 4
     return rows
 
 
-def slope(rows: list[tuple[str, int, float, float]]) -> float:
+def slope(rows: list[Swept]) -> float:
     """Of log time against log length."""
-    return statistics.linear_regression([math.log(r[1]) for r in rows], [math.log(r[2]) for r in rows]).slope
+    return statistics.linear_regression([math.log(r.tokens) for r in rows], [math.log(r.ms) for r in rows]).slope
 
 
 def table(lines: list[Line]) -> str:
@@ -273,11 +302,12 @@ def table(lines: list[Line]) -> str:
     for line in lines:
         if line.mode != "eval":
             continue
-        (train,) = (each for each in lines if each[:4] == line[:4] and each.mode == "train")
         cells = [line.shape, str(line.batch), line.model, line.form]
-        for each in (line, train):
+        trained = [each for each in lines if each[:4] == line[:4] and each.mode == "train"]
+        for each in (line, *trained):
             cells += [f"{each.ms:.2f}", f"{each.busy_ms:.2f}", str(each.launches), f"{each.ratio:.2f}"]
-        rows.append(f"| {' | '.join([*cells, f'{train.memory_mb:.0f}', f'{train.memory_ratio:.1f}'])} |")
+        cells += [cell for each in trained for cell in (f"{each.memory_mb:.0f}", f"{each.memory_ratio:.1f}")]
+        rows.append(f"| {' | '.join(cells)} |")
     return "\n".join(rows)
 
 
@@ -293,21 +323,21 @@ def steps_table(lines: list[Line]) -> str:
     return "\n".join(rows)
 
 
-def sweep_table(rows: list[tuple[str, int, float, float]]) -> str:
+def sweep_table(rows: list[Swept]) -> str:
     """Time and memory against length, and the fitted slope of each pattern."""
     text = ["| pattern | tokens | train ms | MB |", "|:--|--:|--:|--:|"]
     text += [f"| {pattern} | {length:,} | {ms:.2f} | {memory:.0f} |" for pattern, length, ms, memory in rows]
     for pattern in SWEPT:
-        own = [row for row in rows if row[0] == pattern]
+        own = [row for row in rows if row.pattern == pattern]
         text += [f"\nSlope of {pattern}: {slope(own):.2f}"] if len(own) > 1 else []
     return "\n".join(text)
 
 
-def write_csv(path: Path, lines: list[Line]) -> None:
+def write_csv(path: Path, names: tuple[str, ...], rows: Sequence[tuple[Any, ...]]) -> None:
     """All figures, unrounded."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerows([Line._fields, *lines])
+    writer.writerows([names, *rows])
     write_text(path, text.getvalue())
 
 

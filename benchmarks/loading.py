@@ -26,6 +26,7 @@ import numpy as np
 import torch
 
 from sparsefuse.config import Config, Data, Train
+from sparsefuse.cost.count import count
 from sparsefuse.cost.table import PUBLISHED
 from sparsefuse.data.clips import load_clips
 from sparsefuse.files.shard import save
@@ -161,7 +162,8 @@ def begun(config: Config, out: Path, device: torch.device) -> tuple[tuple[float,
     start = time.perf_counter()
     clips = load_clips(config.data, Path())
     read = time.perf_counter() - start
-    run = _Run(config, clips, new_model(config, clips).to(device), Rank(0, 1, device), RunFolder(out))
+    model = new_model(config, clips).to(device)
+    run = _Run(config, clips, model, Rank(0, 1, device), RunFolder(out), macs=count(model, clips.typical).total)
     step(run, next(on_device(endless(run), device, run.kept)))
     wait(device)
     return (time.perf_counter() - start, read), run

@@ -14,6 +14,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
+import gpu_targets
 from withdraw import NOTES, notes_of
 
 from sparsefuse.budget import page as search_page
@@ -40,14 +41,17 @@ def main() -> None:
         "methods": methods_table(methods(), "sparsefuse.methods"),
         "each-method": methods_sections(methods(), "sparsefuse.methods"),
         "pixel-methods": methods_table(pixels.methods(), "sparsefuse.methods.pixels"),
+        "cpu-and-gpu": gpu_targets.side_by_side(),
+        "gpu-targets": gpu_targets.targets(),
         "each-pixel-method": methods_sections(pixels.methods(), "sparsefuse.methods.pixels"),
     }
     for folder in sorted(path for path in RESULTS.iterdir() if path.is_dir()):
         notes = notes_of(folder)
         for table in sorted(folder.glob("*-torch*.md")):
             text = table.read_text(encoding="utf-8").splitlines()
-            tables[folder.name] = "\n".join(line for line in text if line.startswith("|")) + notes.get(table.stem, "")
-            tables[f"{folder.name}-findings"] = "\n".join(line for line in text if line.startswith("- "))
+            name = folder.name if table.name.startswith("cpu-") or folder.name != "benchmark" else "benchmark-gpu"
+            tables[name] = "\n".join(line for line in text if line.startswith("|")) + notes.get(table.stem, "")
+            tables[f"{name}-findings"] = "\n".join(line for line in text if line.startswith("- "))
         for table in sorted(folder.glob("*.csv")) if folder.name.startswith(("study-", "budget-")) else ():
             tables[f"{folder.name}-{table.stem}"] = csv_table(table) + notes.get(table.stem, "")
     for page in (Path("README.md"), *sorted(Path("docs").rglob("*.md"))):

@@ -4,6 +4,7 @@ Everything random in a step follows from the seed and the step's number: a resum
 """
 
 import contextlib
+import math
 import os
 import time
 from collections import defaultdict
@@ -197,7 +198,7 @@ class _Run:
         folder: RunFolder,
         lesson: Lesson | None = None,
         spent: float = 0.0,
-        macs: float = 0.0,
+        macs: float = math.inf,
     ):
         """`spent`: seconds in which the baseline was fitted, which trains nothing here; `macs` of the model's forward
         pass of a typical clip."""
