@@ -3,6 +3,8 @@
 Training is cut to one epoch and one seed, and servers are not started. What a block needs is made where possible.
 """
 
+import contextlib
+import io
 import os
 import re
 import shlex
@@ -16,6 +18,7 @@ from command import call
 from films import write_films
 from pages import GUIDES, ROOT, Block, blocks, run_python
 from sparsefuse.cli import demo
+from sparsefuse.files.whole import read_json
 
 DEMO = "sparsefuse demo"
 MADE = re.compile(r"sparsefuse demo$|films/|(?!.*(GPU|network)).*from (above|the step before)$")
@@ -41,10 +44,26 @@ def test_most_blocks_are_walked():
 
 @pytest.fixture(scope="module")
 def shown(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the demo in it, small."""
+    """A folder with the demo in it, small, and with what it printed."""
     folder = tmp_path_factory.mktemp("demo")
-    demo.run(folder / "sparsefuse-demo", clips=45, epochs=1, seed=0)
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        demo.run(folder / "sparsefuse-demo", clips=45, epochs=1, seed=0)
+    (folder / "printed.txt").write_text(printed.getvalue())
     return folder
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("made_up_costs")
+def test_the_demo_goes_from_clips_to_a_prediction(request: pytest.FixtureRequest) -> None:
+    folder: Path = request.getfixturevalue("shown")  # once costs are made up
+    out = folder / "sparsefuse-demo"
+    assert "5. Predict" in (folder / "printed.txt").read_text()
+    assert (out / "report.html").read_text().startswith("<!doctype html>")
+    table = (out / "compare.md").read_text()
+    for name in ("sft", "concat", "late", "unimodal (picture)", "unimodal (sound)"):
+        assert f"| {name} |" in table
+    gmacs = {m: read_json(out / "runs" / f"{m}-seed0" / "result.json")["cost"]["gmacs"] for m in ("sft", "concat")}
+    assert gmacs["concat"] > 6 * gmacs["sft"]
 
 
 @pytest.mark.slow
