@@ -77,18 +77,25 @@ def page(files: Files) -> str:
 
 
 def targets(files: Files | None = None) -> str:
-    """A row per target; of the newest GPU's files, if none are given."""
+    """Two tables: a row per model, and one per other target; of the newest GPU's files, if none are given."""
     files = files or files_in(BENCHMARK)
-    rows = ["| what | wanted | measured |", "|:--|--:|--:|"]
-    return "\n".join([*rows, *(f"| {' | '.join(cells)} |" for cells in (*ratios(files.table), *others(files)))])
+    models = [
+        "| shapes | batch | method | predict | train | memory |",
+        "|:--|--:|:--|--:|--:|--:|",
+        *ratios(files.table),
+    ]
+    return "\n".join([*models, "", "| what | measured |", "|:--|--:|", *others(files)])
 
 
-def ratios(table: list[Row]) -> Iterable[tuple[str, str, str]]:
+def ratios(table: list[Row]) -> Iterable[str]:
     """Of every model that something is wanted of: eval, train and memory."""
     for (shape, batch, model), wanted in WANTED.items():
         own = [row for row in table if (row["shape"], row["batch"]) == (shape, str(batch))]
-        for what, least in zip(("eval", "train", "memory"), wanted, strict=True):
-            yield f"{shape}, batch {batch}, {model}: {what}", f"{least} x", _said(ratio(own, model, what), "{:.1f} x")
+        cells = [
+            _said(ratio(own, model, what), "{:.1f} x", f"{least} x")
+            for what, least in zip(("eval", "train", "memory"), wanted, strict=True)
+        ]
+        yield f"| {shape} | {batch} | {model} | {' | '.join(cells)} |"
 
 
 def ratio(rows: list[Row], model: str, what: str) -> float:
@@ -101,29 +108,30 @@ def ratio(rows: list[Row], model: str, what: str) -> float:
     return best[0] / best[1]
 
 
-def others(files: Files) -> Iterable[tuple[str, str, str]]:
+def others(files: Files) -> Iterable[str]:
     """Length, training, use and loading."""
     for pattern in ("local", "strided"):
         own = [row for row in files.sweep if row["pattern"] == pattern]
         logs = [[math.log(float(row[name])) for row in own] for name in ("tokens", "ms")]
         slope = statistics.linear_regression(*logs).slope if len(own) > 1 else math.nan
-        yield f"{pattern}, 4k to 1M tokens: slope of time", "<= 1.1", _said(slope, "{:.2f}")
+        yield f"| {pattern}, 4k to 1M tokens: slope of time | {_said(slope, '{:.2f}', '1.1 at most')} |"
         longest = [float(row["memory_mb"]) / 1e3 for row in own if row["tokens"] == str(2**20)]
-        yield f"{pattern}, 1M tokens: a training step", "40 GB", _said(_first(longest), "{:.1f} GB")
-    busy = [float(row["busy"]) for row in files.training if row["graphs"] == "auto"]
-    yield "UTD-MHAD's shapes: device busy in an epoch's steps", ">= 80 %", _said(_first(busy), "{:.0%}")
-    label = [float(row["label_ms"]) for row in files.training]
-    yield "a clip's arrays to its label, batch 1", "< 2 ms", _said(_first(label), "{:.2f} ms")
-    share = [float(row["trained"]) / float(row["steps"]) for row in files.loading]
-    yield "steps with loading, of those without", ">= 0.8", _said(_first(share), "{:.2f}")
+        yield f"| {pattern}, 1M tokens: a training step | {_said(_first(longest), '{:.1f} GB', '40 GB at most')} |"
+    busy = _first([float(row["busy"]) for row in files.training if row["graphs"] == "auto"])
+    yield f"| UTD-MHAD's shapes: device busy in an epoch's steps | {_said(busy, '{:.0%}', '80 %')} |"
+    label = _first([float(row["label_ms"]) for row in files.training])
+    yield f"| a clip's arrays to its label, batch 1 | {_said(label, '{:.2f} ms', 'less than 2 ms')} |"
+    share = _first([float(row["trained"]) / float(row["steps"]) for row in files.loading])
+    yield f"| steps with loading, of those without | {_said(share, '{:.2f}', '0.8')} |"
 
 
 def _first(values: list[float]) -> float:
     return values[0] if values else math.nan
 
 
-def _said(value: float, form: str) -> str:
-    return NOTHING if math.isnan(value) else form.format(value)
+def _said(value: float, form: str, wanted: str = "") -> str:
+    said = NOTHING if math.isnan(value) else form.format(value)
+    return f"{said} ({wanted} wanted)" if wanted else said
 
 
 def side_by_side() -> str:
