@@ -17,6 +17,7 @@ SCENES = frozenset({".tif", ".tiff", ".pgm", ".ppm", ".ply", ".json"})
 REFUSED = frozenset({".pkl", ".pickle", ".p", ".pt", ".pth", ".joblib"})
 """Pickles, which can run code when opened."""
 FILES = FEATURES | MEDIA | REFUSED
+_KNOWN = FILES | SCENES
 
 
 def split_ref(ref: str) -> tuple[str, str]:
@@ -25,7 +26,7 @@ def split_ref(ref: str) -> tuple[str, str]:
     Files and folders may have a # in their names: the key begins after the first suffix of a known kind.
     """
     for end in [*(match.start() for match in re.finditer("#", ref)), len(ref)]:
-        if _suffix(ref[:end]) in FILES | SCENES:
+        if _suffix(ref[:end]) in _KNOWN:
             return ref[:end], ref[end + 1 :]
     name, _, key = ref.partition("#")
     return name, key
