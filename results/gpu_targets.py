@@ -80,11 +80,11 @@ def targets(files: Files | None = None) -> str:
     """Two tables: a row per model, and one per other target; of the newest GPU's files, if none are given."""
     files = files or files_in(BENCHMARK)
     models = [
-        "| shapes | batch | method | predict | train | memory |",
+        "| shapes | batch | method | predict (wanted) | train (wanted) | memory (wanted) |",
         "|:--|--:|:--|--:|--:|--:|",
         *ratios(files.table),
     ]
-    return "\n".join([*models, "", "| what | measured |", "|:--|--:|", *others(files)])
+    return "\n".join([*models, "", "| what | measured (wanted) |", "|:--|--:|", *others(files)])
 
 
 def ratios(table: list[Row]) -> Iterable[str]:
@@ -131,7 +131,7 @@ def _first(values: list[float]) -> float:
 
 def _said(value: float, form: str, wanted: str = "") -> str:
     said = NOTHING if math.isnan(value) else form.format(value)
-    return f"{said} ({wanted} wanted)" if wanted else said
+    return f"{said} ({wanted})" if wanted else said
 
 
 def side_by_side() -> str:
