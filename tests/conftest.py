@@ -75,7 +75,6 @@ def pytest_collection_finish() -> None:
     """What is there by now stays: Python need not look through it for garbage, a third of a second each time."""
     gc.collect()
     gc.freeze()
-    gc.set_threshold(10_000)
 
 
 @pytest.hookimpl(wrapper=True)
