@@ -1,8 +1,11 @@
 """What the command line says of what it cannot use."""
 
+import sys
+
 import pytest
 
 from command import call
+from sparsefuse.cli.app import _Parser
 
 
 @pytest.mark.parametrize(
@@ -52,3 +55,9 @@ def test_help_writes_options_as_they_are_typed(monkeypatch, capsys) -> None:
     assert "list[Path]" not in text
     assert call(monkeypatch, "train", "--help") == 0
     assert "--train.batch_size" in capsys.readouterr().out  # as in a YAML
+
+
+def test_every_parser_is_of_sparsefuse(monkeypatch) -> None:
+    """Also those of nested values, which have no name of their own: `python -m sparsefuse` runs __main__.py."""
+    monkeypatch.setattr(sys, "argv", ["__main__.py"])
+    assert _Parser().prog == "sparsefuse"

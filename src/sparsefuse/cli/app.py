@@ -208,7 +208,8 @@ class _Parser(ArgumentParser):
     """of the run that is called, which are options too"""
 
     def __init__(self, *args: Any, **kwargs: Any):
-        super().__init__(*args, formatter_class=HelpFormatter, **kwargs)
+        # jsonargparse makes parsers of its own for what is nested, which would be named after the running program
+        super().__init__(*args, formatter_class=HelpFormatter, **{"prog": "sparsefuse", **kwargs})
         self.allow_abbrev = False  # of a prefix, nobody says what it was taken for
 
     def format_help(self, *args: Any, **kwargs: Any) -> str:
