@@ -227,7 +227,8 @@ def test_training_ends_in_the_same_weights(
         torch.testing.assert_close(mine[name], tensor, **near)
 
 
-def test_when_steps_are_recorded(tmp_path: Path) -> None:
+def test_when_steps_are_recorded(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
     auto, always, never = (
         tiny.config(tmp_path / "m.csv", cuda_graphs=how, batch_size=10) for how in ("auto", "always", "never")
     )
@@ -237,6 +238,7 @@ def test_when_steps_are_recorded(tmp_path: Path) -> None:
     assert not records(auto, CPU, 1, 1)
     assert records(always, GPU, 1, 1e12)
     assert not records(never, GPU, 1, 1)
+    assert caplog.messages == ["steps are recorded as CUDA graphs, one per shape of a batch and depth of mixup"] * 2
 
 
 def test_always_says_why_it_cannot(tmp_path: Path) -> None:

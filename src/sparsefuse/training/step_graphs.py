@@ -49,10 +49,12 @@ def check_graphs(config: Config, device: torch.device, world: int) -> None:
 
 
 def records(config: Config, device: torch.device, world: int, macs: float) -> bool:
-    """Whether steps are recorded, by train.cuda_graphs; `macs` of a clip's forward pass."""
-    how = config.train.cuda_graphs
-    small = macs * config.train.batch_size <= SMALL
-    return device.type == "cuda" and world == 1 and (how == "always" or (how == "auto" and small))
+    """Whether steps are recorded, by train.cuda_graphs, which it says; `macs` of a clip's forward pass."""
+    how, small = config.train.cuda_graphs, macs * config.train.batch_size <= SMALL
+    if device.type != "cuda" or world > 1 or not (how == "always" or (how == "auto" and small)):
+        return False
+    log.info("steps are recorded as CUDA graphs, one per shape of a batch and depth of mixup")
+    return True
 
 
 def rounded(length: int, longest: int) -> int:
