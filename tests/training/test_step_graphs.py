@@ -47,6 +47,7 @@ class Tape:
             for mine, parameter in zip(gradients, self.parameters, strict=True):
                 if mine is not None:
                     mine.copy_(parameter.grad)
+                parameter.grad = None  # a graph knows addresses, and no parameters
 
         return loss, replay
 
@@ -79,16 +80,18 @@ def mix(label: list[float]) -> Mix:
 
 
 def test_what_is_replayed_reads_its_own_numbers() -> None:
-    line = Line()
+    line, given = Line(), []
     for i in range(1, 6):
         x = torch.tensor([1.0, 2.0]) * i
         loss = line.graphs({"a": x}, mix([0.5, 1.0]), True)
         # sum of (2 x + 3) label, its gradients sum of x label, and of label
         assert (float(loss), float(line.weights[0].grad), float(line.weights[1].grad)) == (5 * i + 4.5, 2.5 * i, 1.5)
         assert line.tape.replayed == max(0, i - EAGER)
+        given.append(x)
     assert line.tape.recorded == 1
     line.graphs({"a": x}, mix([0.0, 1.0]), True)
     assert float(line.weights[0].grad) == 10
+    assert [x.tolist() for x in given] == [[i, 2 * i] for i in range(1, 6)], "graphs have tensors of their own"
 
 
 @pytest.mark.parametrize(
