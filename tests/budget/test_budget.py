@@ -113,7 +113,7 @@ def test_the_best_mean_on_the_validation_split_is_chosen(out: Path) -> None:
     assert result_of(out / "chosen")["seed"] == 1
     cost = result_of(out / "chosen")["cost"]
     assert cost.keys() >= {"gmacs", "memory_mb"}
-    assert ("latency_ms" in cost) is not bool(cost.get("doubt"))  # other tests take its cores
+    assert "latency_ms" in cost or cost.get("doubt")  # other tests take its cores, at times those of batches alone
 
 
 @pytest.mark.slow
@@ -147,7 +147,7 @@ def test_the_page_names_the_front_the_limits_and_the_chosen_model(out: Path, tmp
     chosen = result_of(out / "chosen")
     assert f">{100 * chosen['test']['top1']:.1f}<" in page
     assert f">{chosen['name']}<" in page
-    doubted = bool(chosen["cost"].get("doubt"))
+    doubted = bool(chosen["cost"].get("doubt")) and "latency_ms" not in chosen["cost"]
     assert page.count("<strong>Warning.</strong>") == len(chosen["warnings"]) + doubted
 
 

@@ -193,9 +193,11 @@ def test_the_card_says_that_chance_chose_the_weights(run: Path, tmp_path: Path) 
 def test_the_card_has_no_latency_that_cannot_be_trusted(run: Path, tmp_path: Path) -> None:
     edit_json(run / "result.json", lambda result: result["cost"].update(latency_ms=1.25))
     assert "| latency, batch 1 | 1.25 ms |" in card_of(run, tmp_path / "a")
-    doubtful = {"latency_ms": None, "doubt": "the runs differ too much"}
-    edit_json(run / "result.json", lambda result: result["cost"].update(doubtful))
-    text = card_of(run, tmp_path / "b")
+    of_batches = {"doubt": "the runs differ too much"}
+    edit_json(run / "result.json", lambda result: result["cost"].update(of_batches))
+    assert "Latency could not be measured" not in card_of(run, tmp_path / "b")
+    edit_json(run / "result.json", lambda result: result["cost"].update(latency_ms=None))
+    text = card_of(run, tmp_path / "c")
     assert "| latency, batch 1 | - |" in text
     assert "Latency could not be measured: the runs differ too much." in text
 

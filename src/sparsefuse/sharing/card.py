@@ -145,14 +145,15 @@ def _cost(result: Result | None, env: Environment | None, said: Said) -> str:
     for name, gmacs in sorted(cost.features_gmacs.items()):
         rows.append(f"| plus the encoder that makes {markdown(name)} | {gmacs:.4g} GMACs |")
     rows.append(f"| parameters | {cost.parameters:,} |")
-    if cost.latency_ms is not None:
+    doubt = ""
+    if cost.latency_ms is not None:  # a doubt is of batches then
         rows.append(f"| latency, batch 1 | {cost.latency_ms:.2f} ms |")
     elif cost.doubt:
         rows.append("| latency, batch 1 | - |")
+        doubt = f" Latency could not be measured: {markdown(cost.doubt, REASON)}."
     if cost.memory_mb is not None:
         rows.append(f"| peak memory of a training step | {cost.memory_mb:.2f} MB |")
     where = f"{env.device}, {env.threads} threads, torch {env.torch}" if env else "a machine that is not stated"
-    doubt = f" Latency could not be measured: {markdown(cost.doubt, REASON)}." if cost.doubt else ""
     return "\n".join(rows) + f"\n\nA {said.sample} {said.size}, in float32, on {markdown(where)}.{doubt}"
 
 
