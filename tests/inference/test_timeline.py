@@ -86,8 +86,12 @@ def test_lengths_come_from_packets(recording: Path, tmp_path: Path) -> None:
     with pytest.raises(Unusable, match="has no video"):
         stamps(recording, "video")
     (tmp_path / "b.wav").write_bytes(b"none")
-    with pytest.raises(Unusable, match="cannot be opened"):
+    with pytest.raises(Unusable, match="cannot be decoded"):
         stamps(tmp_path / "b.wav", "audio")
+    playlist = recording.with_name("list.wav")
+    playlist.write_text(f"ffconcat version 1.0\nfile {recording.name}\n")
+    with pytest.raises(Unusable, match="cannot be decoded"):  # it would name other files
+        stamps(playlist, "audio")
 
 
 def test_a_recording_that_cannot_be_read_is_one_error(tmp_path: Path) -> None:

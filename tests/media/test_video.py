@@ -10,7 +10,7 @@ from media_cases import paint, painted, write_wav
 
 from sparsefuse.files.skipped import Unusable
 from sparsefuse.media import read_frames, write_clip
-from sparsefuse.media.open import Track
+from sparsefuse.media.open import Track, _lenient
 
 
 def numbers(frames: np.ndarray) -> list[int]:
@@ -142,3 +142,9 @@ def test_real_files_decode(real: Path, name: str, shape: tuple[int, int]) -> Non
     if not (real / name).exists():
         pytest.skip(f"no {name}")
     assert read_frames(real / name, rate=10, size=(8, 8), gray=True).pixels.shape == (shape[0], 8, 8, shape[1])
+
+
+def test_titles_of_any_encoding_are_read_by_every_version_of_pyav() -> None:
+    """PyAV 19 has no argument for it."""
+    assert _lenient("18.1.0") == {"metadata_errors": "ignore"}
+    assert _lenient("19.0.2") == _lenient("20.1.0") == {}

@@ -41,11 +41,17 @@ def opened(path: Path) -> "Iterator[InputContainer]":
         file = f"file:{path}"
         with (
             one_file(path, av.error.FFmpegError, Late),
-            av.open(file, metadata_errors="ignore", options=options) as container,
+            av.open(file, options=options, **_lenient(av.__version__)) as container,
         ):
             yield container
     except av.error.FFmpegError as error:
         raise Unusable(unreadable(path, error.strerror or type(error).__name__)) from error
+
+
+def _lenient(version: str) -> dict[str, Any]:
+    """What makes titles that are no UTF-8 no error of `av.open`; from PyAV 19 on they are none, and it knows no such
+    argument."""
+    return {"metadata_errors": "ignore"} if int(version.split(".")[0]) < 19 else {}
 
 
 def first_stream(container: "InputContainer", kind: Kind, path: Path, which: Choice = "default") -> "Stream":

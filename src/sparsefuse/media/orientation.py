@@ -34,11 +34,12 @@ def orientation(image: "VideoFrame") -> Orientation:
     """By the frame's display matrix, to the nearest quarter of a turn."""
     while True:
         try:
-            sides: Any = image.side_data  # a mapping that iterates over its values
+            sides: Any = image.side_data  # a mapping; before PyAV 19 it iterates over its values
             break
         except ValueError as error:  # of a kind that FFmpeg has and PyAV does not name, such as EXIF: 31
             image = _without(image, str(error).split()[0])
-    matrix = next((bytes(data) for data in sides if data.type.name == "DISPLAYMATRIX"), None)
+    each = [sides[i] for i in range(len(sides))]
+    matrix = next((bytes(data) for data in each if data.type.name == "DISPLAYMATRIX"), None)
     if matrix is None:
         return Orientation()
     a, b, _, c, d, *_ = struct.unpack("=9i", matrix)  # (x, y) is shown at (a x + c y, b x + d y)

@@ -6,7 +6,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from sparsefuse.files.skipped import Unusable
-from sparsefuse.media.open import Track, clip_begin, find_stream, import_av, packets
+from sparsefuse.media.open import Track, clip_begin, find_stream, opened, packets
 from sparsefuse.media.request import Choice
 
 
@@ -25,20 +25,17 @@ def stamps(path: str | Path, kind: Literal["video", "audio"], which: Choice = "d
 
     Raises Unusable if the file cannot be opened, has no such stream, or does not say when its packets come.
     """
-    av = import_av()
-    try:
-        with av.open(f"file:{path}", metadata_errors="ignore") as container:
-            stream = find_stream(container, kind, which)
-            if stream is None:
-                raise Unusable(f"{path}: has no {kind}")
-            begin = clip_begin(container)
-            found = [
-                (float(packet.pts * packet.time_base), float((packet.duration or 0) * packet.time_base))
-                for _, packet in packets(container, [Track(stream, Path(path))])
-                if packet.pts is not None and packet.time_base is not None and not packet.is_discard
-            ]
-    except av.error.FFmpegError as error:
-        raise Unusable(f"{path}: cannot be opened ({error.strerror or type(error).__name__})") from error
+    path = Path(path)
+    with opened(path) as container:
+        stream = find_stream(container, kind, which)
+        if stream is None:
+            raise Unusable(f"{path}: has no {kind}")
+        begin = clip_begin(container)
+        found = [
+            (float(packet.pts * packet.time_base), float((packet.duration or 0) * packet.time_base))
+            for _, packet in packets(container, [Track(stream, path)])
+            if packet.pts is not None and packet.time_base is not None and not packet.is_discard
+        ]
     if not found:
         raise Unusable(f"{path}: does not say when its {kind} is, so it cannot be cut by seconds; write it as mp4")
     times = np.sort([time for time, _ in found])
