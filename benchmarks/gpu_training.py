@@ -32,7 +32,7 @@ from sparsefuse.training.train import _Run, train
 SHAPE = {"depth": (48, 400), "inertial": (96, 6), "skeleton": (48, 60)}
 CLIPS = 646
 EPOCHS, PROFILED = 14, 9
-"""epochs after PROFILED are timed: in the first ones kernels are compiled, and steps recorded"""
+"""epochs after PROFILED are timed: in the first ones kernels are compiled, and steps captured"""
 OPTIONS = {"unimodal_depth": 3, "fusion_depth": 7, "keep": {"inertial": 14, "skeleton": 10, "depth": 8}}
 
 

@@ -1,4 +1,4 @@
-"""Steps that are recorded and replayed give the gradients of steps that are run; here a stand-in records them."""
+"""Steps that are captured and replayed give the gradients of steps that are run; here a stand-in captures them."""
 
 import logging
 from collections.abc import Callable, Sequence
@@ -16,27 +16,27 @@ from sparsefuse.methods import BASELINE, build, methods
 from sparsefuse.mixup import Mix
 from sparsefuse.tokens import Batch, Tokens
 from sparsefuse.training import step_graphs
-from sparsefuse.training.step_graphs import EAGER, StepGraphs, check_graphs, padded, records, rounded
+from sparsefuse.training.step_graphs import EAGER, StepGraphs, check_graphs, padded, rounded, should_capture
 
 training = import_module("sparsefuse.training.train")
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
 
 
 class Tape:
-    """Like a CUDA graph: nothing is computed while it records, and later in the same tensors."""
+    """Like a CUDA graph: nothing is computed while it captures, and later in the same tensors."""
 
     def __init__(self, parameters: Sequence[nn.Parameter]):
-        self.parameters, self.recorded, self.replayed = parameters, 0, 0
+        self.parameters, self.captured, self.replayed = parameters, 0, 0
 
     def running(self) -> nullcontext:
         return nullcontext()
 
-    def record(self, work: Callable[[], Tensor]) -> tuple[Tensor, Callable[[], None]]:
+    def capture(self, work: Callable[[], Tensor]) -> tuple[Tensor, Callable[[], None]]:
         state = torch.get_rng_state()
         loss = work()
         torch.set_rng_state(state)
         gradients = [p.grad for p in self.parameters]
-        self.recorded += 1
+        self.captured += 1
         for computed in (loss, *gradients):
             if computed is not None:
                 computed.fill_(torch.nan)
@@ -88,7 +88,7 @@ def test_what_is_replayed_reads_its_own_numbers() -> None:
         assert (float(loss), float(line.weights[0].grad), float(line.weights[1].grad)) == (5 * i + 4.5, 2.5 * i, 1.5)
         assert line.tape.replayed == max(0, i - EAGER)
         given.append(x)
-    assert line.tape.recorded == 1
+    assert line.tape.captured == 1
     line.graphs({"a": x}, mix([0.0, 1.0]), True)
     assert float(line.weights[0].grad) == 10
     assert [x.tolist() for x in given] == [[i, 2 * i] for i in range(1, 6)], "graphs have tensors of their own"
@@ -108,22 +108,22 @@ def test_another_kind_has_a_graph_of_its_own(other: tuple) -> None:
     line = Line()
     for _ in range(EAGER + 2):
         line.graphs({"a": torch.ones(2)}, None, True)
-    calls, recorded = line.calls, line.tape.recorded
+    calls, captured = line.calls, line.tape.captured
     for _ in range(EAGER):
         line.graphs(*other)
-    assert (line.calls, line.tape.recorded) == (calls + EAGER, recorded)
+    assert (line.calls, line.tape.captured) == (calls + EAGER, captured)
     line.graphs(*other)
-    assert line.tape.recorded == recorded + 1
+    assert line.tape.captured == captured + 1
     assert (line.weights[1].grad is None) == (not other[2])
     line.graphs({"a": torch.ones(2)}, None, True)
-    assert (line.tape.recorded, float(line.weights[1].grad)) == (recorded + 1, 2)
+    assert (line.tape.captured, float(line.weights[1].grad)) == (captured + 1, 2)
 
 
 def test_two_depths_of_mixup_are_two_kinds() -> None:
     line = Line()
     for depth in (1, 2, 1, 2, 1, 2):
         line.graphs({"a": torch.ones(2)}, mix([1, 1])._replace(depth=depth), True)
-    assert line.tape.recorded == 2
+    assert line.tape.captured == 2
 
 
 def test_what_was_used_longest_ago_goes(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -133,7 +133,7 @@ def test_what_was_used_longest_ago_goes(monkeypatch: pytest.MonkeyPatch) -> None
     def use(length: int, times: int = 1) -> int:
         for _ in range(times):
             line.graphs({"a": torch.ones(length)}, None, True)
-        return line.tape.recorded
+        return line.tape.captured
 
     assert use(1, 3) == 1
     assert use(2, 3) == 2
@@ -144,25 +144,25 @@ def test_what_was_used_longest_ago_goes(monkeypatch: pytest.MonkeyPatch) -> None
     assert len(line.graphs.kept) == 2
 
 
-def test_what_cannot_be_recorded_runs_as_it_is(caplog: pytest.LogCaptureFixture) -> None:
+def test_what_cannot_be_captured_runs_as_it_is(caplog: pytest.LogCaptureFixture) -> None:
     line = Line()
 
-    def record(work: Callable[[], Tensor]) -> None:
+    def capture(work: Callable[[], Tensor]) -> None:
         work()
         raise RuntimeError("operation not permitted when stream is capturing\nmore")
 
-    line.tape.record = record
+    line.tape.capture = capture
     with caplog.at_level(logging.WARNING):
         losses = [float(line.graphs({"a": torch.ones(2) * i}, None, False)) for i in range(6)]
     assert losses == [0, 4, 8, 12, 16, 20]
     assert float(line.weights[0].grad) == 10
     assert [record.message for record in caplog.records] == [
-        "a step cannot be recorded as a CUDA graph (operation not permitted when stream is capturing): kernels are "
+        "a step cannot be captured as a CUDA graph (operation not permitted when stream is capturing): kernels are "
         "launched one by one, which gives the same and is slower; train.cuda_graphs=never says so without trying"
     ]
 
 
-def test_a_mistake_in_a_step_is_no_matter_of_recording() -> None:
+def test_a_mistake_in_a_step_is_no_matter_of_capturing() -> None:
     line = Line()
     for _ in range(EAGER + 1):
         with pytest.raises(ValueError, match="unpack"):
@@ -195,16 +195,16 @@ def test_padding_changes_no_output() -> None:
 
 @pytest.fixture
 def tapes(monkeypatch: pytest.MonkeyPatch) -> list[Tape]:
-    """Steps are recorded, by these."""
+    """Steps are captured, by these."""
     made: list[Tape] = []
 
     def graphs(step: Callable[..., Tensor], parameters: Sequence[nn.Parameter], _: object) -> StepGraphs:
         made.append(Tape(parameters))
         return StepGraphs(step, parameters, made[-1])
 
-    monkeypatch.setattr(training, "Recorder", lambda device: device)
+    monkeypatch.setattr(training, "Capture", lambda device: device)
     monkeypatch.setattr(training, "StepGraphs", graphs)
-    monkeypatch.setattr(training, "records", lambda *_: True)
+    monkeypatch.setattr(training, "should_capture", lambda *_: True)
     return made
 
 
@@ -219,9 +219,9 @@ def test_training_ends_in_the_same_weights(
         epochs=8, mixup_alpha=0.3, mixup_warmup=0, ema=0.9, batch_size=3,
     )  # fmt: skip
     config = tiny.with_data(config, max_length=longest)
-    run = training.train(config, tmp_path / "recorded", root=Path(), measured=False)
-    assert tapes[0].replayed > tapes[0].recorded > 0
-    monkeypatch.setattr(training, "records", lambda *_: False)
+    run = training.train(config, tmp_path / "captured", root=Path(), measured=False)
+    assert tapes[0].replayed > tapes[0].captured > 0
+    monkeypatch.setattr(training, "should_capture", lambda *_: False)
     wanted = training.train(config, tmp_path / "eager", root=Path(), measured=False)
     mine, theirs = (checkpoint.load(each / "last.safetensors").tensors for each in (run, wanted))
     assert len(tapes) == 1
@@ -230,18 +230,18 @@ def test_training_ends_in_the_same_weights(
         torch.testing.assert_close(mine[name], tensor, **near)
 
 
-def test_when_steps_are_recorded(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_when_steps_are_captured(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     auto, always, never = (
         tiny.config(tmp_path / "m.csv", cuda_graphs=how, batch_size=10) for how in ("auto", "always", "never")
     )
-    assert records(auto, GPU, 1, 1e9)
-    assert not records(auto, GPU, 1, 1.1e9)
-    assert not records(auto, GPU, 2, 1)
-    assert not records(auto, CPU, 1, 1)
-    assert records(always, GPU, 1, 1e12)
-    assert not records(never, GPU, 1, 1)
-    assert caplog.messages == ["steps are recorded as CUDA graphs, one per shape of a batch and depth of mixup"] * 2
+    assert should_capture(auto, GPU, 1, 1e9)
+    assert not should_capture(auto, GPU, 1, 1.1e9)
+    assert not should_capture(auto, GPU, 2, 1)
+    assert not should_capture(auto, CPU, 1, 1)
+    assert should_capture(always, GPU, 1, 1e12)
+    assert not should_capture(never, GPU, 1, 1)
+    assert caplog.messages == ["steps are captured as CUDA graphs, one per shape of a batch and depth of mixup"] * 2
 
 
 def test_always_says_why_it_cannot(tmp_path: Path) -> None:
@@ -266,6 +266,6 @@ def test_graphs_on_a_gpu_give_the_weights_of_launches(
         )
         run = training.train(config, tmp_path / how, root=Path(), measured=False)
         tensors[how] = checkpoint.load(run / "last.safetensors").tensors
-    assert "cannot be recorded" not in caplog.text
+    assert "cannot be captured" not in caplog.text
     for name, tensor in tensors["never"].items():
         torch.testing.assert_close(tensors["always"][name], tensor, rtol=1e-3, atol=1e-4)

@@ -24,7 +24,7 @@ _CLIPS_ONLY = {
     "data.resample": "set pixels.height and pixels.width",
     "features": "the manifest names the pictures",
     "train.cache": "pictures are kept in memory, up to data.cache_mb",
-    "train.cuda_graphs": "steps on pixels are not recorded",
+    "train.cuda_graphs": "steps on pixels are not captured",
     "train.pretrained": "there are no pretrained weights of these models",
     "train.mixup": "there is no mixup of pictures",
     "train.mixup_warmup": "there is no mixup of pictures",

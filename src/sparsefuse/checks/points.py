@@ -30,7 +30,7 @@ _CLIPS_ONLY = {
     "data.resample": "set points.num_points",
     "features": "the manifest names the files",
     "train.cache": "scenes are kept in memory, up to data.cache_mb",
-    "train.cuda_graphs": "steps on points are not recorded",
+    "train.cuda_graphs": "steps on points are not captured",
     "train.pretrained": "there are no pretrained weights of these models",
     "train.precision": "positions in metres need float32",
     "train.mixup": "there is no mixup of scenes",

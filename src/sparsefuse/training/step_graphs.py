@@ -1,4 +1,4 @@
-"""A step of training as a CUDA graph: its kernels are recorded once per kind of step, and then launched as one.
+"""A step of training as a CUDA graph: its kernels are captured once per kind of step, and then launched as one.
 
 A step of a small model is hundreds of kernels of microseconds each, and launching them takes longer than they do.
 """
@@ -22,7 +22,7 @@ from sparsefuse.tokens import Batch, Tokens
 log = logging.getLogger(__name__)
 
 SMALL = 10e9
-"""multiply-adds of a batch's forward pass up to which `auto` records; beyond, kernels take longer than launches"""
+"""multiply-adds of a batch's forward pass up to which `auto` captures; beyond, kernels take longer than launches"""
 EAGER = 2
 """steps of a kind that run as they are: kernels are compiled, and libraries set up, outside of a graph"""
 MOST = 64
@@ -33,7 +33,7 @@ Step = Callable[..., Tensor]
 
 
 def check_graphs(config: Config, device: torch.device, world: int) -> None:
-    """Raises ValueError if train.cuda_graphs is always and steps cannot be recorded."""
+    """Raises ValueError if train.cuda_graphs is always and steps cannot be captured."""
     if config.train.cuda_graphs != "always":
         return
     if device.type != "cuda":
@@ -43,17 +43,17 @@ def check_graphs(config: Config, device: torch.device, world: int) -> None:
         )
     if world > 1:
         raise ValueError(
-            f"train.cuda_graphs is always, but {world} processes train together, whose exchange is not recorded; set "
+            f"train.cuda_graphs is always, but {world} processes train together, whose exchange is not captured; set "
             "it to auto"
         )
 
 
-def records(config: Config, device: torch.device, world: int, macs: float) -> bool:
-    """Whether steps are recorded, by train.cuda_graphs, which it says; `macs` of a clip's forward pass."""
+def should_capture(config: Config, device: torch.device, world: int, macs: float) -> bool:
+    """Whether steps are captured, by train.cuda_graphs, which it says; `macs` of a clip's forward pass."""
     how, small = config.train.cuda_graphs, macs * config.train.batch_size <= SMALL
     if device.type != "cuda" or world > 1 or not (how == "always" or (how == "auto" and small)):
         return False
-    log.info("steps are recorded as CUDA graphs, one per shape of a batch and depth of mixup")
+    log.info("steps are captured as CUDA graphs, one per shape of a batch and depth of mixup")
     return True
 
 
@@ -75,8 +75,8 @@ def padded(batch: Batch, longest: Mapping[str, int]) -> Batch:
     return batch._replace(tokens=tokens)
 
 
-class Recorder:
-    """Records CUDA graphs, and is where steps run: all in one stream, since autograd keeps the one in which it first
+class Capture:
+    """Captures CUDA graphs, and is where steps run: all in one stream, since autograd keeps the one in which it first
     saw a weight."""
 
     def __init__(self, device: torch.device):
@@ -92,9 +92,9 @@ class Recorder:
             yield
         current.wait_stream(self.stream)
 
-    def record(self, work: Callable[[], Tensor]) -> tuple[Tensor, Callable[[], None]]:
+    def capture(self, work: Callable[[], Tensor]) -> tuple[Tensor, Callable[[], None]]:
         """What `work` would return, not yet computed, and what computes it. Raises RuntimeError if it cannot be
-        recorded, as when it waits for the device."""
+        captured, as when it waits for the device."""
         graph = torch.cuda.CUDAGraph()
         torch.cuda.synchronize(self.device)
         collecting = gc.isenabled()
@@ -114,14 +114,14 @@ class Recorder:
 
 
 def _end(graph: torch.cuda.CUDAGraph) -> None:
-    """Ends a recording that failed."""
+    """Ends a capture that failed."""
     try:
         graph.capture_end()
     except RuntimeError as error:
-        log.debug("a recording that failed: %s", error)
+        log.debug("a capture that failed: %s", error)
 
 
-class _Recorded(NamedTuple):
+class _Captured(NamedTuple):
     inputs: list[Tensor]
     replay: Callable[[], None]
     loss: Tensor
@@ -129,32 +129,32 @@ class _Recorded(NamedTuple):
 
 
 class StepGraphs:
-    """Calls `step`, or from its third call of a kind on replays what was recorded of it.
+    """Calls `step`, or from its third call of a kind on replays what was captured of it.
 
     A kind is the shapes and dtypes of tensors, and all else that the arguments (nested tuples and dicts) hold. `step`
     must follow from its arguments and the weights alone, and draw random numbers on the device only.
     """
 
-    def __init__(self, step: Step, parameters: Sequence[nn.Parameter], recorder: Any):
-        """`recorder`: a `Recorder`, or what is like it."""
-        self.step, self.parameters, self.recorder = step, parameters, recorder
+    def __init__(self, step: Step, parameters: Sequence[nn.Parameter], capture: Any):
+        """`capture`: a `Capture`, or what is like it."""
+        self.step, self.parameters, self.capture = step, parameters, capture
         self.seen: Counter[Any] = Counter()
-        self.kept: OrderedDict[Any, _Recorded] = OrderedDict()
+        self.kept: OrderedDict[Any, _Captured] = OrderedDict()
         self.works = True
-        """whether recording does"""
+        """whether capturing does"""
 
     def __call__(self, *args: Any) -> Tensor:
         """The summed loss, on the device and valid until the next call; gradients are in the parameters."""
         leaves, structure = tree_flatten(args)
         tensors = [leaf for leaf in leaves if isinstance(leaf, Tensor)]
         kind = str(structure), *((leaf.shape, leaf.dtype) if isinstance(leaf, Tensor) else leaf for leaf in leaves)
-        with self.recorder.running():
+        with self.capture.running():
             found = self.kept.get(kind)
             if found is None:
                 self.seen[kind] += 1
                 if not self.works or self.seen[kind] <= EAGER:
                     return self.step(*args)
-                found = self._recorded(leaves, structure)
+                found = self._captured(leaves, structure)
                 if found is None:
                     return self.step(*args)
                 self.kept[kind] = found
@@ -168,19 +168,19 @@ class StepGraphs:
                 parameter.grad = gradient
             return found.loss
 
-    def _recorded(self, leaves: list[Any], structure: Any) -> _Recorded | None:
-        """None, said once, if it cannot be recorded: then steps run as they are."""
+    def _captured(self, leaves: list[Any], structure: Any) -> _Captured | None:
+        """None, said once, if it cannot be captured: then steps run as they are."""
         own = [leaf.clone() if isinstance(leaf, Tensor) else leaf for leaf in leaves]
         args = tree_unflatten(own, structure)
         try:
-            loss, replay = self.recorder.record(lambda: self.step(*args))
+            loss, replay = self.capture.capture(lambda: self.step(*args))
         except RuntimeError as error:
             self.works = False
             log.warning(
-                "a step cannot be recorded as a CUDA graph (%s): kernels are launched one by one, which gives the same "
+                "a step cannot be captured as a CUDA graph (%s): kernels are launched one by one, which gives the same "
                 "and is slower; train.cuda_graphs=never says so without trying",
                 str(error).strip().split("\n")[0],
             )
             return None
         inputs = [leaf for leaf in own if isinstance(leaf, Tensor)]
-        return _Recorded(inputs, replay, loss, [parameter.grad for parameter in self.parameters])
+        return _Captured(inputs, replay, loss, [parameter.grad for parameter in self.parameters])

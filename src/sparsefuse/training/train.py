@@ -59,7 +59,7 @@ from sparsefuse.training.progress import EpochProgress
 from sparsefuse.training.scenes import train_scenes
 from sparsefuse.training.schedule import Schedule, new_optimizer
 from sparsefuse.training.setup import write_setup
-from sparsefuse.training.step_graphs import Recorder, StepGraphs, check_graphs, padded, records
+from sparsefuse.training.step_graphs import Capture, StepGraphs, check_graphs, padded, should_capture
 from sparsefuse.training.teachers import Lesson, lesson, read_cls, teachers_of
 from sparsefuse.training.unchanged import Unchanged
 
@@ -226,8 +226,8 @@ class _Run:
         self.buckets = LengthBuckets(sizes, size, seed=config.seed, shuffle=True, chances=chances)
         self.kept = kept_features(config, self.learned, rank.device)
         self.graphs: StepGraphs | None = None
-        if records(config, rank.device, rank.world, macs):
-            self.graphs = StepGraphs(self._passes, list(model.parameters()), Recorder(rank.device))
+        if should_capture(config, rank.device, rank.world, macs):
+            self.graphs = StepGraphs(self._passes, list(model.parameters()), Capture(rank.device))
         self.saved_at = time.monotonic()
 
     @property
