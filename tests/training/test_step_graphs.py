@@ -3,12 +3,14 @@
 import logging
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import tiny
 from sparsefuse.files import checkpoint
@@ -162,6 +164,29 @@ def test_what_cannot_be_captured_runs_as_it_is(caplog: pytest.LogCaptureFixture)
     ]
 
 
+class Mode(TorchDispatchMode):
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("watch", ["hook", "mode"])
+def test_who_watches_sees_every_step(watch: str) -> None:
+    line = Line()
+    for _ in range(EAGER + 2):
+        line.graphs({"a": torch.ones(2)}, None, True)
+    calls = line.calls
+    if watch == "mode":
+        with Mode():
+            line.graphs({"a": torch.ones(2)}, None, True)
+    else:
+        handle = nn.modules.module.register_module_forward_hook(lambda *_: None)
+        line.graphs({"a": torch.ones(2)}, None, True)
+        handle.remove()
+    assert (line.calls, line.tape.replayed) == (calls + 1, 2)
+    line.graphs({"a": torch.ones(2)}, None, True)
+    assert line.tape.replayed == 3
+
+
 def test_a_mistake_in_a_step_is_no_matter_of_capturing() -> None:
     line = Line()
     for _ in range(EAGER + 1):
@@ -241,7 +266,9 @@ def test_when_steps_are_captured(tmp_path: Path, caplog: pytest.LogCaptureFixtur
     assert not should_capture(auto, CPU, 1, 1)
     assert should_capture(always, GPU, 1, 1e12)
     assert not should_capture(never, GPU, 1, 1)
-    assert caplog.messages == ["steps are captured as CUDA graphs, one per shape of a batch and depth of mixup"] * 2
+    own = [replace(config, method="mine.py") for config in (auto, always)]  # who insists has read what `always` means
+    assert [should_capture(config, GPU, 1, 1) for config in own] == [False, True]
+    assert caplog.messages == ["steps are captured as CUDA graphs, one per shape of a batch and depth of mixup"] * 3
 
 
 def test_always_says_why_it_cannot(tmp_path: Path) -> None:

@@ -249,7 +249,8 @@ class Train:
     data changes them at random and they fill at most half of its free memory; else in data.cache_mb"""
     cuda_graphs: Literal["auto", "always", "never"] = "auto"
     """whether steps on a GPU are captured once per shape and replayed, which saves launching their kernels one by one.
-    auto: of models so small that this takes longer than the kernels. Batches are padded, so that shapes recur"""
+    auto: of models so small that this takes longer than the kernels, and of no method in a file of your own, whose
+    Python would run at capture alone. Batches are padded, so that shapes recur"""
     save_minutes: float = 5.0
     """a checkpoint is written at every epoch's end and after this many minutes within one"""
     replay: int = 4

@@ -50,7 +50,12 @@ def is_unmodified(module: nn.Module, kind: type[M]) -> TypeGuard[M]:
 
 def may_fuse(x: Tensor) -> bool:
     """Whether a backend may have fused operations for `x`, and there are no global module hooks."""
-    return ops.has_alternative(x) and not any(_GLOBAL_HOOKS)
+    return ops.has_alternative(x) and not has_global_hooks()
+
+
+def has_global_hooks() -> bool:
+    """Whether PyTorch calls something around every module."""
+    return any(_GLOBAL_HOOKS)
 
 
 def run_blocks(blocks: Sequence[nn.Module], tokens: Tokens) -> Tokens:

@@ -313,7 +313,7 @@ def check_same_settings(started: Mapping[str, object], given: Mapping[str, objec
         )
 
 
-# Settings that do not change the result of a run.
+# Settings that do not change the result of a run, but for its last digits and what dropout draws on another device.
 _FREE = (
     *("train.workers", "train.log", "train.save_minutes", "train.device", "train.cache", "train.cuda_graphs"),
     *("data.cache_mb", "data.leaks", "study.", "recipe"),  # what a recipe sets stands under its own name

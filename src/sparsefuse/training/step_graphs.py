@@ -17,6 +17,8 @@ from torch.nn.functional import pad
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from sparsefuse.config import Config
+from sparsefuse.layers.fused import has_global_hooks
+from sparsefuse.layers.ops.tracing import dispatched
 from sparsefuse.tokens import Batch, Tokens
 
 log = logging.getLogger(__name__)
@@ -49,9 +51,11 @@ def check_graphs(config: Config, device: torch.device, world: int) -> None:
 
 
 def should_capture(config: Config, device: torch.device, world: int, macs: float) -> bool:
-    """Whether steps are captured, by train.cuda_graphs, which it says; `macs` of a clip's forward pass."""
+    """Whether steps are captured, by train.cuda_graphs, which it says; `macs` of a clip's forward pass. `auto` leaves a
+    method in a file of one's own as it is: what its Python does in each step, as drawing numbers, a graph would not."""
     how, small = config.train.cuda_graphs, macs * config.train.batch_size <= SMALL
-    if device.type != "cuda" or world > 1 or not (how == "always" or (how == "auto" and small)):
+    safe = small and not config.method.endswith(".py")
+    if device.type != "cuda" or world > 1 or not (how == "always" or (how == "auto" and safe)):
         return False
     log.info("steps are captured as CUDA graphs, one per shape of a batch and depth of mixup")
     return True
@@ -132,7 +136,8 @@ class StepGraphs:
     """Calls `step`, or from its third call of a kind on replays what was captured of it.
 
     A kind is the shapes and dtypes of tensors, and all else that the arguments (nested tuples and dicts) hold. `step`
-    must follow from its arguments and the weights alone, and draw random numbers on the device only.
+    must follow from its arguments and the weights alone, and draw random numbers on the device only. While something
+    watches modules or operations (global hooks, dispatch modes), it is called.
     """
 
     def __init__(self, step: Step, parameters: Sequence[nn.Parameter], capture: Any):
@@ -145,6 +150,9 @@ class StepGraphs:
 
     def __call__(self, *args: Any) -> Tensor:
         """The summed loss, on the device and valid until the next call; gradients are in the parameters."""
+        if not self.works or has_global_hooks() or dispatched():
+            with self.capture.running():
+                return self.step(*args)
         leaves, structure = tree_flatten(args)
         tensors = [leaf for leaf in leaves if isinstance(leaf, Tensor)]
         kind = str(structure), *((leaf.shape, leaf.dtype) if isinstance(leaf, Tensor) else leaf for leaf in leaves)
@@ -152,7 +160,7 @@ class StepGraphs:
             found = self.kept.get(kind)
             if found is None:
                 self.seen[kind] += 1
-                if not self.works or self.seen[kind] <= EAGER:
+                if self.seen[kind] <= EAGER:
                     return self.step(*args)
                 found = self._captured(leaves, structure)
                 if found is None:
