@@ -79,3 +79,24 @@ def test_what_writes_gives_its_argument_and_a_view_shares_it() -> None:
         assert shapes.run(torch.ops.aten.add_.Tensor, (x, 1), {}) is x
         assert shapes.run(torch.ops.aten.t.default, (x,), {})._base is x
     assert not shapes._OUTPUTS
+
+
+def test_what_a_call_depends_on_beside_its_arguments_tells_it_from_others() -> None:
+    """PyTorch's default dtype, and what tensors off the meta device hold."""
+    whole = torch.ones(2, dtype=torch.int64, device="meta")
+    assert shapes.run(torch.ops.aten.div.Tensor, (whole, whole), {}).dtype == torch.float32
+    torch.set_default_dtype(torch.float64)
+    try:
+        assert shapes.run(torch.ops.aten.div.Tensor, (whole, whole), {}).dtype == torch.float64
+    finally:
+        torch.set_default_dtype(torch.float32)
+    for dtype in (torch.int64, torch.float64):
+        given = torch.ones((), dtype=dtype)
+        assert seen(shapes.run(ADD, (whole, given), {})) == seen(ADD(whole, given))
+
+
+def test_what_writes_beside_what_it_gives_is_called_again() -> None:
+    """Running means, in batch norm."""
+    x, running = torch.ones(2, 3, device="meta"), torch.ones(3, device="meta")
+    shapes.run(torch.ops.aten._native_batch_norm_legit.default, (x, None, None, running, running, True, 0.1, 1e-5), {})
+    assert not shapes._OUTPUTS

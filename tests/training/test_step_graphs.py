@@ -225,7 +225,8 @@ def tapes(monkeypatch: pytest.MonkeyPatch) -> list[Tape]:
 
     def graphs(step: Callable[..., Tensor], parameters: Sequence[nn.Parameter], _: object) -> StepGraphs:
         made.append(Tape(parameters))
-        return StepGraphs(step, parameters, made[-1])
+        made[-1].graphs = StepGraphs(step, parameters, made[-1])
+        return made[-1].graphs
 
     monkeypatch.setattr(training, "Capture", lambda device: device)
     monkeypatch.setattr(training, "StepGraphs", graphs)
@@ -246,6 +247,8 @@ def test_training_ends_in_the_same_weights(
     config = tiny.with_data(config, max_length=longest)
     run = training.train(config, tmp_path / "captured", root=Path(), measured=False)
     assert tapes[0].replayed > tapes[0].captured > 0
+    shapes = {leaf[0] for kind in tapes[0].graphs.seen for leaf in kind if isinstance(leaf, tuple)}
+    assert {shape[1] for shape in shapes if len(shape) == 3} <= {1, 2, 3, 4, 6}, "5 is padded"
     monkeypatch.setattr(training, "should_capture", lambda *_: False)
     wanted = training.train(config, tmp_path / "eager", root=Path(), measured=False)
     mine, theirs = (checkpoint.load(each / "last.safetensors").tensors for each in (run, wanted))

@@ -56,7 +56,7 @@ def window_of(mask_ptr, index_ptr, length, keep, stride, TOKENS: tl.constexpr):
     real = 0
     for first in range(0, length, TOKENS):
         real += tl.sum(real_ones(mask_ptr, first + places, length), 0)
-    size, last = tl.maximum(real, keep), tl.maximum(keep - 1, 0)
+    size = tl.maximum(real, keep)
     before = 0
     for first in range(0, length, TOKENS):
         rows = first + places
@@ -66,7 +66,7 @@ def window_of(mask_ptr, index_ptr, length, keep, stride, TOKENS: tl.constexpr):
         if stride > 0:
             index = rank // stride
         else:
-            index = tl.minimum(rank * keep // tl.maximum(size, 1), last)
+            index = rank * keep // size
         tl.store(index_ptr + rows, index, rows < length)
 
 
@@ -108,7 +108,7 @@ def members(mask_ptr, rows, length, before, window, size, MEANS: tl.constexpr):
     weight = tl.load(mask_ptr + rows, rows < length, 0).to(tl.float32)
     here = (weight > 0).to(tl.int32)
     rank = before + tl.cumsum(here, 0) - 1
-    inside = tl.where((rank >= 0) & (rank * MEANS // size == window), weight, 0.0)
+    inside = tl.where(rank * MEANS // size == window, weight, 0.0)
     return inside, before + tl.sum(here, 0)
 
 
