@@ -12,7 +12,7 @@ from sparsefuse.methods import BASELINE, build, methods
 from sparsefuse.tokens import State
 
 pytestmark = pytest.mark.skipif(bool(triton.unavailable()), reason=triton.unavailable())
-sys.path.insert(0, str(Path(__file__).parents[3] / "benchmarks"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 LENGTHS = {"rgb": 4, "sound": 6}
 
 
