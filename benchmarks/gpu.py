@@ -12,12 +12,10 @@ is the peak of a training step, without the model. Ratios are of medians over ro
 
 import argparse
 import copy
-import csv
-import io
 import math
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -28,6 +26,7 @@ from torch.profiler import ProfilerActivity, profile
 from sparsefuse.cost.count import random_clips
 from sparsefuse.cost.measure import forward, peak_bytes, train_step
 from sparsefuse.cost.table import PUBLISHED
+from sparsefuse.files.rows import csv_text
 from sparsefuse.files.whole import write_text
 from sparsefuse.layers import ops
 from sparsefuse.methods import build
@@ -100,8 +99,7 @@ def main() -> None:
     options = parser.parse_args()
     device = torch.device(device_of(options.device))
     dtype, forms = DTYPES[options.precision], ["eager", "graph"] if device.type == "cuda" else ["eager"]
-    name = "cpu" if device.type == "cpu" else torch.cuda.get_device_name(device).lower().replace(" ", "-")
-    place = options.out / f"{name}-torch{'.'.join(torch.__version__.split('.')[:2])}-{options.precision}"
+    place = options.out / f"{name_of(device)}-torch{'.'.join(torch.__version__.split('.')[:2])}-{options.precision}"
     options.out.mkdir(parents=True, exist_ok=True)
     lines: list[Line] = []
     for batch in options.batch:
@@ -116,9 +114,9 @@ def main() -> None:
 
 def write(place: Path, lines: list[Line], swept: list[Swept], rounds: int) -> str:
     """All figures beside `place`; returns them as a page."""
-    write_csv(place.with_name(f"{place.name}.csv"), Line._fields, lines)
+    write_text(place.with_name(f"{place.name}.csv"), csv_text([Line._fields, *lines]))
     if swept:
-        write_csv(place.with_name(f"{place.name}-length.csv"), Swept._fields, swept)
+        write_text(place.with_name(f"{place.name}-length.csv"), csv_text([Swept._fields, *swept]))
     told = f"{rounds} rounds; torch {torch.__version__}; Triton {ops.status()['triton']}."
     text = "\n\n".join(["# benchmark", table(lines), steps_table(lines), told, sweep_table(swept)]) + "\n"
     write_text(place.with_name(f"{place.name}.md"), text)
@@ -245,6 +243,11 @@ def timed(run: Callable[[], None], device: torch.device) -> tuple[float, float]:
     return many(max(1, int(TURN / many(1)[0])))
 
 
+def name_of(device: torch.device) -> str:
+    """As its files begin."""
+    return "cpu" if device.type == "cpu" else torch.cuda.get_device_name(device).lower().replace(" ", "-")
+
+
 def wait(device: torch.device) -> None:
     """Until the device is done."""
     if device.type == "cuda":
@@ -331,14 +334,6 @@ def sweep_table(rows: list[Swept]) -> str:
         own = [row for row in rows if row.pattern == pattern]
         text += [f"\nSlope of {pattern}: {slope(own):.2f}"] if len(own) > 1 else []
     return "\n".join(text)
-
-
-def write_csv(path: Path, names: tuple[str, ...], rows: Sequence[tuple[Any, ...]]) -> None:
-    """All figures, unrounded."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerows([names, *rows])
-    write_text(path, text.getvalue())
 
 
 if __name__ == "__main__":

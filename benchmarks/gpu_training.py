@@ -8,8 +8,6 @@ until the last step is done. Busy is the union of the times of kernels, by the p
 """
 
 import argparse
-import csv
-import io
 import logging
 import math
 import statistics
@@ -22,8 +20,10 @@ import numpy as np
 import torch
 from torch.profiler import ProfilerActivity, profile
 
+from gpu import name_of, wait
 from loading import generate
 from sparsefuse.config import Config
+from sparsefuse.files.rows import csv_text
 from sparsefuse.files.whole import write_text
 from sparsefuse.inference.predictor import load
 from sparsefuse.parallel.devices import device_of
@@ -58,23 +58,18 @@ class Watch:
 
     def epoch(self, run: _Run, at: Any, progress: Any, own: Any = _Run._epoch) -> Any:
         """In place of a training's `_epoch`."""
-        self.wait()
+        wait(self.device)
         self.begun.append(time.perf_counter())
         if at.epoch != PROFILED or self.device.type != "cuda":
             at = own(run, at, progress)
         else:
             with profile(activities=[ProfilerActivity.CUDA]) as profiler:
                 at = own(run, at, progress)
-                self.wait()
+                wait(self.device)
             self.busy = union_ms(profiler) / 1e3 / (time.perf_counter() - self.begun[-1])
-        self.wait()
+        wait(self.device)
         self.ended.append(time.perf_counter())
         return at
-
-    def wait(self) -> None:
-        """Until the device is done."""
-        if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
 
 
 def main() -> None:
@@ -99,10 +94,7 @@ def main() -> None:
             f"them {busy}; a clip's arrays to its label {row.label_ms:.2f} ms"
         )
     if options.out:
-        name = "cpu" if device.type == "cpu" else torch.cuda.get_device_name(device).lower().replace(" ", "-")
-        text = io.StringIO()
-        csv.writer(text, lineterminator="\n").writerows([Figures._fields, *rows])
-        write_text(options.out / f"{name}-training.csv", text.getvalue())
+        write_text(options.out / f"{name_of(device)}-training.csv", csv_text([Figures._fields, *rows]))
 
 
 def measured(folder: Path, out: Path, device: torch.device, precision: str, graphs: str) -> Figures:

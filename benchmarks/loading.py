@@ -10,8 +10,6 @@ takes them. Memory: the process's peak above what it had before the data were re
 """
 
 import argparse
-import csv
-import io
 import itertools
 import logging
 import resource
@@ -25,10 +23,12 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from gpu import name_of, wait
 from sparsefuse.config import Config, Data, Train
 from sparsefuse.cost.count import count
 from sparsefuse.cost.table import PUBLISHED
 from sparsefuse.data.clips import load_clips
+from sparsefuse.files.rows import csv_text
 from sparsefuse.files.shard import save
 from sparsefuse.files.whole import write_text
 from sparsefuse.parallel.devices import device_of
@@ -113,10 +113,7 @@ def main() -> None:
     print(table(figures))
     if options.out:
         device = torch.device(device_of(options.device))
-        name = "cpu" if device.type == "cpu" else torch.cuda.get_device_name(device).lower().replace(" ", "-")
-        text = io.StringIO()
-        csv.writer(text, lineterminator="\n").writerows([figures._fields, figures])
-        write_text(options.out / f"{name}-loading.csv", text.getvalue())
+        write_text(options.out / f"{name_of(device)}-loading.csv", csv_text([figures._fields, figures]))
 
 
 def generate(folder: Path, count: int, shape: dict[str, tuple[int, int]]) -> None:
@@ -193,12 +190,6 @@ def rate(steps: Iterator[object], device: torch.device, seconds: float) -> float
             break
     wait(device)
     return count / (time.perf_counter() - start)
-
-
-def wait(device: torch.device) -> None:
-    """Until the device is done."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
 
 
 def peak_mb() -> float:

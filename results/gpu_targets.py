@@ -6,7 +6,6 @@ A ratio is that of the best of our forms (eager, graph) to the best of concat by
 graph), measured in the same run. What no file says is "not measured".
 """
 
-import csv
 import math
 import statistics
 import sys
@@ -14,6 +13,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
+from sparsefuse.files.rows import read_table
 from sparsefuse.files.whole import write_text
 
 BENCHMARK = Path(__file__).parent / "benchmark"
@@ -65,10 +65,7 @@ def _is_other(path: Path) -> bool:
 
 
 def _rows(path: Path) -> list[Row]:
-    if not path.is_file():
-        return []
-    with path.open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
+    return read_table(path).rows if path.is_file() else []
 
 
 def page(files: Files) -> str:
