@@ -90,9 +90,18 @@ def test_h5_is_read_by_a_key_with_folders(tmp_path):
     assert "holds 2 arrays" in refused("a.h5", tmp_path)
 
 
-def test_safetensors_is_read_bfloat16_too(tmp_path):
-    save_file({"x": torch.tensor(VALUES).bfloat16()}, tmp_path / "a.safetensors")
-    expect("a.safetensors", tmp_path)
+@pytest.mark.parametrize(
+    "dtype", ["float64", "float32", "float16", "bfloat16", "float8_e4m3fn", "float8_e5m2", "int8", "uint16"]
+)
+def test_safetensors_is_read_whatever_its_numbers_are(tmp_path, dtype):
+    values = np.arange(6.0, dtype=np.float32).reshape(2, 3)
+    save_file({"x": torch.tensor(values).to(getattr(torch, dtype))}, tmp_path / "a.safetensors")
+    expect("a.safetensors", tmp_path, values)
+
+
+def test_complex_numbers_are_no_features(tmp_path):
+    save_file({"x": torch.ones(2, 3, dtype=torch.complex64)}, tmp_path / "a.safetensors")
+    assert "holds complex64 values, expected numbers" in refused("a.safetensors", tmp_path)
 
 
 @pytest.mark.parametrize("head", ["", "x,y,z\n", "﻿x,y,z\n"])

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import os
 from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,9 @@ import tiny
 from sparsefuse.config import Data
 from sparsefuse.data import checked, dataset, reading
 from sparsefuse.data.clips import Clips, load_clips
+from sparsefuse.data.prepare import Cell
 from sparsefuse.data.stats import measure
+from sparsefuse.files.skipped import Skip
 
 MEMO = ".manifest.csv.checked.json"
 
@@ -59,10 +62,13 @@ def test_every_file_is_read_once_and_then_no_more(tmp_path: Path, read: Counter[
     assert not read
 
 
-def test_the_statistics_are_those_of_the_training_samples(tmp_path: Path, read: Counter[str]) -> None:
+@pytest.mark.parametrize("forgets", [True, False])
+def test_the_statistics_are_those_of_the_training_samples(tmp_path: Path, read: Counter[str], forgets: bool) -> None:
     """Measured as files are read, remembered, and by reading samples: the same bits."""
     manifest = tiny.write_set(tmp_path)
     for rule in ({}, {"max_length": 3}, {"resample": {"sound": 4}}, {}):
+        if forgets:
+            (tmp_path / MEMO).unlink(missing_ok=True)
         found = load(manifest, **rule)
         data = found.splits["train"]
         data.stats = None
@@ -188,3 +194,32 @@ def test_threads_change_nothing(tmp_path: Path, read: Counter[str], monkeypatch:
     monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
     assert same(load(manifest), alone)
     assert set(read.values()) == {2}
+
+
+def by_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    monkeypatch.setattr(reading, "MANY", 1)
+
+
+@pytest.mark.slow  # two processes import torch
+def test_processes_change_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    manifest = tiny.write_set(tmp_path)
+    np.save(tmp_path / "features" / "train3-rgb.npy", np.array([[np.nan]]))
+    alone = load(manifest)
+    by_processes(monkeypatch)
+    assert same(load(manifest), alone)
+    assert [(skip.id, skip.modality) for skip in alone.skips if "NaN" in skip.reason] == [("train3", "rgb")]
+
+
+def test_a_file_of_which_a_process_dies_is_lost_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    manifest = tiny.write_set(tmp_path)
+    before = load(manifest).skips
+    by_processes(monkeypatch)
+
+    def deadly(read: Callable, cells: Sequence[Cell], jobs: int) -> Iterator:
+        assert jobs == 2
+        return (None if cell.ref.endswith("train3-rgb.npy") else read(cell) for cell in cells)
+
+    monkeypatch.setattr(reading, "by_processes", deadly)
+    (lost,) = [skip for skip in load(manifest).skips if skip not in before]
+    assert lost == Skip("train3", "rgb", "features/train3-rgb.npy: the process that read it died")

@@ -212,14 +212,17 @@ def watched(items: Iterable[Item], text: str, total: int | None = None) -> Itera
 
     from sparsefuse.screen import progress_console
 
-    begin = time.monotonic()
+    begin = drawn = time.monotonic()
     progress = Progress(console=progress_console(), transient=True)
     task = progress.add_task(text, total=len(items) if isinstance(items, Sequence) else total)
     try:
-        for item in items:
+        for done, item in enumerate(items, 1):
             yield item
-            progress.advance(task)
-            if not progress.live.is_started and time.monotonic() - begin > 2:
+            if (now := time.monotonic()) - drawn < 0.1:
+                continue  # telling it of each would take as long as reading some
+            drawn = now
+            progress.update(task, completed=done)
+            if not progress.live.is_started and now - begin > 2:
                 progress.start()
     finally:
         if progress.live.is_started:  # else it would print an empty line

@@ -1,6 +1,10 @@
-"""The one reading of all files before training: their shapes, and the moments of the training clips, by threads."""
+"""The one reading of all files before training: their shapes, and the moments of the training clips.
 
-from collections.abc import Iterable, Iterator, Mapping
+Processes read many small files faster than threads, which wait for each other, but take seconds to start.
+"""
+
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 
@@ -13,10 +17,15 @@ from sparsefuse.data.lengths import Lengths
 from sparsefuse.data.prepare import Cell
 from sparsefuse.data.stats import Measuring, Moments
 from sparsefuse.files.skipped import Unusable, one_file
-from sparsefuse.parallel.ahead import ahead
+from sparsefuse.parallel.ahead import ahead, by_processes
 
 THREADS = 8
-"""that read at once, at most, where so many may compute"""
+"""that read at once, or processes, at most, where so many may compute"""
+MANY = 20_000
+"""arrays from which on processes read them"""
+
+Found = tuple[Shape | Unusable, Moments | None]
+"""Of one array; the moments of a training clip's, if they are asked for."""
 
 
 class Reading:
@@ -31,29 +40,45 @@ class Reading:
 
     def shapes(self, known: Checked, cells: Iterable[Cell], root: Path) -> Iterator[Shape | Unusable]:
         """As `prepare.read_shapes`."""
-        threads = min(torch.get_num_threads(), THREADS)
-        for cell, shape, moments in ahead(partial(self._read, known, root), cells, threads):
-            if isinstance(shape, Shape):
-                self.lengths[cell.ref] = shape.length
-                known.add(cell.ref, shape)
-            if moments is not None:
-                self.moments.add(cell.modality, moments)
-                self._train.append((cell.modality, cell.ref, len(moments.mean)))
-            yield shape
+        cells = list(cells)
+        shapes = [known.shape(cell.ref) for cell in cells]
+        unknown = [cell for cell, shape in zip(cells, shapes, strict=True) if shape is None]
+        with closing(_all(partial(_read, root, self.fit, self.measured), unknown)) as found:
+            for cell, shape in zip(cells, shapes, strict=True):
+                shape, moments = (shape, None) if shape else next(found)
+                if isinstance(shape, Shape):
+                    self.lengths[cell.ref] = shape.length
+                    known.add(cell.ref, shape)
+                if moments is not None:
+                    self.moments.add(cell.modality, moments)
+                    self._train.append((cell.modality, cell.ref, len(moments.mean)))
+                yield shape
 
     def train(self, features: Mapping[str, int]) -> list[tuple[str, str]]:
         """Modality and reference of the training files that were measured, of these widths."""
         return [(name, ref) for name, ref, width in self._train if features.get(name) == width]
 
-    def _read(self, known: Checked, root: Path, cell: Cell) -> tuple[Cell, Shape | Unusable, Moments | None]:
-        if (shape := known.shape(cell.ref)) is not None:
-            return cell, shape, None
-        try:
-            with one_file(cell.ref):
-                values = read_array(cell.ref, root)
-        except Unusable as error:
-            return cell, error, None
-        shape, moments = Shape(values.shape[0], values.shape[1], hash_of(values)), None
-        if self.measured and cell.split == "train":
-            moments = Moments.of(self.fit.fit(cell.modality, torch.from_numpy(values)).numpy())
-        return cell, shape, moments
+
+def _all(read: Callable[[Cell], Found], cells: Sequence[Cell]) -> Generator[Found, None, None]:
+    """What is found in each, in their order."""
+    readers = min(torch.get_num_threads(), THREADS)
+    if readers == 1 or len(cells) < MANY:
+        yield from ahead(read, cells, readers)
+        return
+    with closing(by_processes(read, cells, readers)) as results:
+        for cell, found in zip(cells, results, strict=True):
+            yield found or (Unusable(f"{cell.ref}: the process that read it died"), None)
+
+
+def _read(root: Path, fit: Lengths, measured: bool, cell: Cell) -> Found:
+    try:
+        with one_file(cell.ref):
+            values = read_array(cell.ref, root)
+    except Unusable as error:
+        return error, None
+    shape = Shape(values.shape[0], values.shape[1], hash_of(values))
+    if not measured or cell.split != "train":
+        return shape, None
+    if fit.after(cell.modality, shape.length) != shape.length:
+        values = fit.fit(cell.modality, torch.from_numpy(values)).numpy()
+    return shape, Moments.of(values)

@@ -1,7 +1,6 @@
 """A reference to a file, as a manifest's cell holds it: `file` or `file#key` in, its parts and its kind out."""
 
 import os
-import re
 
 FEATURES = frozenset({".npy", ".npz", ".mat", ".csv", ".h5", ".hdf5", ".h5py", ".safetensors"})
 TABLES = frozenset({".csv"})
@@ -25,9 +24,13 @@ def split_ref(ref: str) -> tuple[str, str]:
 
     Files and folders may have a # in their names: the key begins after the first suffix of a known kind.
     """
-    for end in [*(match.start() for match in re.finditer("#", ref)), len(ref)]:
+    end = ref.find("#")
+    while end >= 0:
         if _suffix(ref[:end]) in _KNOWN:
             return ref[:end], ref[end + 1 :]
+        end = ref.find("#", end + 1)
+    if _suffix(ref) in _KNOWN:
+        return ref, ""
     name, _, key = ref.partition("#")
     return name, key
 
