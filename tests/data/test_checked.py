@@ -15,6 +15,7 @@ import tiny
 from sparsefuse.config import Data
 from sparsefuse.data import checked, dataset, reading
 from sparsefuse.data.clips import Clips, load_clips
+from sparsefuse.data.lengths import WHOLE
 from sparsefuse.data.prepare import Cell
 from sparsefuse.data.stats import measure
 from sparsefuse.files.skipped import Skip
@@ -192,8 +193,25 @@ def test_threads_change_nothing(tmp_path: Path, read: Counter[str], monkeypatch:
     alone = load(manifest)
     (tmp_path / MEMO).unlink()
     monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
+    monkeypatch.setattr(reading, "LARGE", 0)
     assert same(load(manifest), alone)
     assert set(read.values()) == {2}
+
+
+@pytest.mark.parametrize(("width", "readers"), [(reading.LARGE, 3), (reading.LARGE - 1, 1)])
+def test_threads_read_large_arrays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, width: int, readers: int) -> None:
+    np.save(tmp_path / "a.npy", np.ones((1, width)))
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
+    asked = []
+
+    def noted(read: Callable, cells: Sequence[Cell], threads: int) -> Iterator:
+        asked.append(threads)
+        return map(read, cells)
+
+    monkeypatch.setattr(reading, "ahead", noted)
+    known, cells = checked.Checked(tmp_path / "manifest.csv"), [Cell("train", "a", "a.npy")] * (reading.FEW + 2)
+    assert len(list(reading.Reading(WHOLE, measured=True).shapes(known, cells, tmp_path))) == reading.FEW + 2
+    assert asked == [readers]
 
 
 def by_processes(monkeypatch: pytest.MonkeyPatch) -> None:

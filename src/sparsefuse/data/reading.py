@@ -1,6 +1,6 @@
 """The one reading of all files before training: their shapes, and the moments of the training clips.
 
-Processes read many small files faster than threads, which wait for each other, but take seconds to start.
+Large arrays are read by threads, and many by processes, which take seconds to start.
 """
 
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
@@ -23,6 +23,11 @@ THREADS = 8
 """that read at once, or processes, at most, where so many may compute"""
 MANY = 20_000
 """arrays from which on processes read them"""
+LARGE = 2**15
+"""numbers of an array, of the first few in the mean, from which on threads read them: reading smaller ones hardly
+frees the GIL, and threads that wait for it take half as long again as one"""
+FEW = 16
+"""arrays that are read first"""
 
 Found = tuple[Shape | Unusable, Moments | None]
 """Of one array; the moments of a training clip's, if they are asked for."""
@@ -63,7 +68,10 @@ def _all(read: Callable[[Cell], Found], cells: Sequence[Cell]) -> Generator[Foun
     """What is found in each, in their order."""
     readers = min(torch.get_num_threads(), THREADS)
     if readers == 1 or len(cells) < MANY:
-        yield from ahead(read, cells, readers)
+        few = [*map(read, cells[:FEW])]
+        yield from few
+        sizes = [shape.length * shape.width for shape, _ in few if isinstance(shape, Shape)]
+        yield from ahead(read, cells[FEW:], readers if sum(sizes) >= LARGE * len(sizes) else 1)
         return
     with closing(by_processes(read, cells, readers)) as results:
         for cell, found in zip(cells, results, strict=True):
