@@ -17,7 +17,10 @@ LENGTHS = {"rgb": 4, "sound": 6}
 
 
 @pytest.mark.parametrize("mode", [pytest.param("eval", marks=pytest.mark.slow), "train"])
-@pytest.mark.parametrize("method", [name for name in methods() if name != BASELINE])
+@pytest.mark.parametrize(
+    "method",
+    [name if name == "sft" else pytest.param(name, marks=pytest.mark.slow) for name in methods() if name != BASELINE],
+)
 def test_no_step_waits_for_the_device(method: str, mode: str) -> None:
     from launches import counted_of
 

@@ -188,6 +188,7 @@ def test_without_validation_clips_nothing_is_chosen(tmp_path: Path) -> None:
         assert RunFolder(told).read(ModelFacts).options[expected[0]] == expected[1]
 
 
+@pytest.mark.slow
 def test_what_was_better_on_validation_clips_is_fitted_to_them_too(
     config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -199,6 +200,7 @@ def test_what_was_better_on_validation_clips_is_fitted_to_them_too(
     assert last.read(Result).splits["valid"] == 0
 
 
+@pytest.mark.slow
 def test_a_killed_run_is_fitted_again(config: Config, run: RunFolder, tmp_path: Path) -> None:
     """Killed when all but the result is written, and when nothing but the configuration is."""
     whole = json.loads(run.file(Result).read_text())

@@ -4,6 +4,7 @@ import logging
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from sparsefuse.baseline.streams import streams_that_help
 from sparsefuse.config import Config
@@ -38,6 +39,7 @@ def clips(folder: Path, groups: int, *, odd: float) -> Clips:
     return load_clips(config.data, Path())
 
 
+@pytest.mark.slow
 def test_a_stream_that_misleads_on_people_who_were_not_seen_is_left_out(tmp_path: Path) -> None:
     gain = streams_that_help(clips(tmp_path, 5, odd=1.0), SETS, seed=0)
     assert gain is not None
@@ -46,6 +48,7 @@ def test_a_stream_that_misleads_on_people_who_were_not_seen_is_left_out(tmp_path
     assert gain.shares[PAIR] > gain.shares[frozenset(["a"])]
 
 
+@pytest.mark.slow
 def test_one_that_adds_nothing_is_left_out_and_one_that_helps_stays(tmp_path: Path) -> None:
     gain = streams_that_help(clips(tmp_path, 5, odd=0.0), SETS, seed=0)
     assert gain is not None

@@ -253,6 +253,7 @@ def test_other_clips_in_the_same_folder_are_an_error(tmp_path: Path, monkeypatch
         made.search(tmp_path / "out")
 
 
+@pytest.mark.slow
 def test_other_contents_in_the_same_folder_are_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made, out = Made(tmp_path), tmp_path / "out"
     with monkeypatch.context() as patch:

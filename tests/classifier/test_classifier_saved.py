@@ -29,6 +29,7 @@ def write_walks(folder: Path) -> Path:
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("made_up_costs")
 def test_a_run_of_fit_is_saved_without_its_clips_as_often_as_one_likes(tmp_path: Path, monkeypatch, capsys) -> None:
     walks = write_walks(tmp_path / "walks")

@@ -364,6 +364,7 @@ def test_compare_ends_with_code_1_when_a_run_failed(
     assert {"compare.csv", "compare.md", "report.html"} <= {path.name for path in (tmp_path / "out").iterdir()}
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("made_up_costs")
 def test_ablate_gives_a_line_per_value(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -534,6 +535,7 @@ def test_names_of_files_that_begin_with_a_dash_are_no_flags(
     assert parsed("extract", "-m.csv", "--out", "o")["manifest"] == Path("-m.csv")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "variables",
     [

@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 from typing import Literal
 
+import pytest
 from jsonargparse import ArgumentParser
 
 from sparsefuse.cli.help import HelpFormatter
@@ -33,6 +34,7 @@ def test_what_python_would_write_long_is_left_out():
     assert _help(type=dict[str, int] | str, default="raw") == "what it is (default: raw)"
 
 
+@pytest.mark.slow
 def test_no_verb_shows_types_of_python(monkeypatch, capsys):
     from command import call
     from sparsefuse.cli.verbs import VERBS

@@ -50,6 +50,7 @@ def test_sound_costs_by_the_piece() -> None:
     assert gmacs({**SOUND, "seconds": 1.0}, 18) == pytest.approx(3 * one, rel=1e-12)  # 12 x 1 / 2.32, rounded up: 6
 
 
+@pytest.mark.slow
 def test_a_text_costs_what_pytorch_counts() -> None:
     transformers = pytest.importorskip("transformers")
     shape = {"num_hidden_layers": 6, "hidden_size": 384, "intermediate_size": 1536, "num_attention_heads": 12}

@@ -78,6 +78,7 @@ def test_the_pickle_is_no_source(tmp_path):
         formats.prepare("epic", tmp_path / "EPIC_100_train.pkl", tmp_path / "out")
 
 
+@pytest.mark.slow
 def test_the_real_lists_are_read(tmp_path):
     real, source = shared("epic100"), tmp_path / "in"
     names = ("EPIC_100_validation.csv", "EPIC_100_verb_classes.csv", "EPIC_100_noun_classes.csv")

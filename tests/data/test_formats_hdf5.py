@@ -180,6 +180,7 @@ def test_the_labels_must_be_one_file(sdk, tmp_path):
     assert [row["label"] for row in read_table(path).rows] == ["3"]
 
 
+@pytest.mark.slow
 def test_the_real_labels_cut_a_sequence(tmp_path):
     real = shared("mosi_labels") / "CMU_MOSI_Opinion_Labels.csd"
     (tmp_path / "in").mkdir()

@@ -69,6 +69,7 @@ def test_a_damaged_film_is_named_by_a_path_that_opens(
     assert said.startswith(f"error: unreadable: sample low/broken: {broken}: "), said
 
 
+@pytest.mark.slow
 def test_a_run_of_a_folder_keeps_its_clips_and_all_that_was_made_of_them(walks: Path) -> None:
     for i in range(2):  # and another run than of this folder is not touched either
         sparsefuse.fit("walks", epochs=1, out=f"runs/{i}", jobs=1)
@@ -86,6 +87,7 @@ def test_a_run_of_a_folder_keeps_its_clips_and_all_that_was_made_of_them(walks: 
     assert {path: path.read_bytes() for path in Path("runs").rglob("*") if path.is_file()} == made
 
 
+@pytest.mark.slow
 def test_a_run_of_a_manifest_keeps_its_clips(tmp_path: Path, walks: Path) -> None:
     sparsefuse.fit("walks", epochs=1, out="first", jobs=1)
     manifest = Path("first/clips/manifest.csv")
@@ -248,6 +250,7 @@ def test_a_budget_is_for_auto(walks: Path) -> None:
         sparsefuse.fit("walks", time_limit="1m")
 
 
+@pytest.mark.slow
 def test_a_chosen_run_with_another_seed_is_an_error_before_any_work(
     walks: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -260,6 +263,7 @@ def test_a_chosen_run_with_another_seed_is_an_error_before_any_work(
             sparsefuse.fit("walks", method=method, out="out")
 
 
+@pytest.mark.slow
 def test_a_search_that_is_asked_for_something_else_is_an_error_before_any_work(
     walks: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -301,6 +305,7 @@ def test_features_may_be_said_and_few_clips_train_longer(walks: Path, monkeypatc
     assert "imu" in read_table(asked[0].data.manifest).columns
 
 
+@pytest.mark.slow
 def test_a_recipe_sets_what_is_not_said(
     walks: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -110,6 +110,7 @@ def test_fit_refuses_other_contents_before_it_replaces_any(tmp_path: Path) -> No
     assert files(out) == before
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("made_up_costs")
 def test_fit_of_features_refuses_other_contents_before_it_replaces_any(tmp_path: Path) -> None:
     manifest, out = tiny.write_set(tmp_path / "data"), tmp_path / "run"

@@ -46,6 +46,7 @@ def test_streams_are_varied_by_the_methods_option(manifest: Path, tmp_path: Path
     assert not any(tmp_path.glob("*/config.json"))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("made_up_costs")
 def test_options_of_method_data_and_pixels_are_varied(manifest: Path, tmp_path: Path) -> None:
     config = tiny_pixels.config(manifest, "late", train={"epochs": 1, "batch_size": 4})

@@ -56,6 +56,7 @@ def user(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_user(tmp_path_factory.mktemp("user"), LABELS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("part", ["losses", "head"])
 def test_a_rate_at_which_training_diverges_says_so(
     run: Path, user: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, part: str
@@ -93,6 +94,7 @@ def adapted(run: Path, user: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     return out
 
 
+@pytest.mark.slow
 def test_the_new_run_answers_with_what_was_learnt(run: Path, adapted: Path) -> None:
     """predictions.csv is of the adapted model as it was in memory."""
     predictor = load(adapted)

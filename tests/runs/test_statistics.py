@@ -39,6 +39,7 @@ def test_all_names_meet_the_same_seeds_and_clips():
     assert np.allclose(found["a"] + found["b"], 1)
 
 
+@pytest.mark.slow
 def test_the_spread_is_that_of_a_known_mean():
     """One seed: clips alone vary, and the deviation of a mean of n draws is sqrt(p (1 - p) / n)."""
     hits = np.repeat([[1.0, 0.0]], 200, axis=1).reshape(1, -1)

@@ -37,6 +37,7 @@ def read(content):
         return next(container.decode(video=0)).to_ndarray(format="rgb24")
 
 
+@pytest.mark.slow
 def test_a_scene_is_answered_as_by_predict(client):
     pictures = scene(30, 44)
     expected = predictor_of().predict(pictures)

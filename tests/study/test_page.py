@@ -19,6 +19,7 @@ def study(tmp_path_factory):
     return made.write(tmp_path_factory.mktemp("made") / "study", accuracy)
 
 
+@pytest.mark.slow
 def test_the_page_holds_every_table_and_claim(study):
     page = write_page(study).read_text()
     text = (study / "study.md").read_text()

@@ -100,6 +100,7 @@ def test_an_epoch_draws_every_class_alike(rare: Path, tmp_path: Path, monkeypatc
     assert all(50 < drawn[name] < 110 for name in ("train10", "train11"))  # 80, standard deviation 7
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("balance", ["weights", "sampler"])
 def test_a_stopped_run_resumes_to_the_same_weights(rare: Path, tmp_path: Path, balance: str) -> None:
     config = tiny.config(rare, epochs=2, mixup_alpha=0.3, mixup_warmup=0, balance=balance)

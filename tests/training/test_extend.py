@@ -60,6 +60,7 @@ def test_a_finished_run_goes_on_to_the_run_that_was_planned_so(config: Config, t
     assert {path.name: path.stat().st_mtime_ns for path in run.iterdir()} == before
 
 
+@pytest.mark.slow
 def test_an_unfinished_or_untested_run_has_nothing_to_tell(config: Config, tmp_path: Path) -> None:
     run = run_of(config, tmp_path / "stopped", stop=lambda _: True)
     run_of(to(config, 3), run, tested=False)
@@ -79,6 +80,7 @@ def test_the_temperature_of_other_weights_goes(config: Config, tmp_path: Path) -
     assert (run / "calibration.json").exists()
 
 
+@pytest.mark.slow
 def test_a_cosine_goes_on_at_the_rate_of_the_longer_one_and_says_so(config: Config, tmp_path: Path) -> None:
     config = to(config, 2, schedule="cosine", lr=0.01)
     run = run_of(config, tmp_path / "run")
@@ -90,6 +92,7 @@ def test_a_cosine_goes_on_at_the_rate_of_the_longer_one_and_says_so(config: Conf
     assert result_of(run)["warnings"][:2] == [AGAIN, told]
 
 
+@pytest.mark.slow
 def test_a_mean_of_the_last_epochs_begins_anew_and_says_so(config: Config, tmp_path: Path) -> None:
     config = to(config, 2, ema=0.0, swa=0.5, best="last")
     planned = run_of(to(config, 4), tmp_path / "planned")

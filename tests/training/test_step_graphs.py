@@ -235,7 +235,7 @@ def tapes(monkeypatch: pytest.MonkeyPatch) -> list[Tape]:
 
 
 @pytest.mark.parametrize(("drop", "longest"), [(0.0, 0), (0.1, 4)])
-@pytest.mark.parametrize("method", ["sft", "mbt"])
+@pytest.mark.parametrize("method", ["sft", pytest.param("mbt", marks=pytest.mark.slow)])
 def test_training_ends_in_the_same_weights(
     method: str, drop: float, longest: int, tapes: list[Tape], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -93,6 +93,7 @@ def test_every_kind_of_label_is_learnt(tmp_path: Path, task: str) -> None:
     assert ("confusion" in result) == (task == "class")
 
 
+@pytest.mark.slow
 def test_several_labels_per_clip_are_learnt_from_patches(tmp_path: Path) -> None:
     """As MBT on AudioSet: raw frames, several labels, SGD with warm-up and a cosine, mixed-up inputs."""
     config = tiny.config(
@@ -118,6 +119,7 @@ def test_several_labels_per_clip_are_learnt_from_patches(tmp_path: Path) -> None
     assert evaluate(run)["map"] == pytest.approx(result["test"]["map"])
 
 
+@pytest.mark.slow
 def test_a_run_tells_the_share_of_tokens_that_each_layer_exchanged(data: Path, tmp_path: Path) -> None:
     """Counted again clip by clip: validation clips have 3 to 6 tokens, and the second lacks rgb."""
     options = {"threshold": 0.5, "unimodal_depth": 1, "fusion_depth": 2}
@@ -233,6 +235,7 @@ def test_the_weights_kept_are_those_of_the_lowest_validation_loss(
     assert any(not torch.equal(saved[2][name], saved[4][name]) for name in saved[2])
 
 
+@pytest.mark.slow
 def test_the_rate_falls_after_so_many_epochs_without_a_lower_loss(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -394,6 +397,7 @@ def test_reading_ahead_in_other_processes_changes_nothing(data: Path, tmp_path: 
     assert tiny.epochs(here) == tiny.epochs(ahead)
 
 
+@pytest.mark.slow
 def test_mixup_begins_after_its_warmup(data: Path, tmp_path: Path) -> None:
     plain = tiny.epochs(run_of(tiny.config(data, epochs=3), tmp_path / "plain"))
     mixed = tiny.epochs(run_of(tiny.config(data, epochs=3, mixup_alpha=0.3, mixup_warmup=2), tmp_path / "mixed"))

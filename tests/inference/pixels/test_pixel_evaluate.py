@@ -53,6 +53,7 @@ def test_scores_are_those_of_training(task, data, tmp_path):
         evaluate(run, calibrated=True)
 
 
+@pytest.mark.slow
 def test_depth_is_translated_to_within_the_range_of_training(data, tmp_path):
     run = trained(tmp_path / "run", data, "translate", data={"label": "depth", "modalities": ["rgb"]},
                   pixels={"target": {"kind": "depth", "unit": 0.001}})  # fmt: skip

@@ -155,6 +155,7 @@ def test_a_mask_that_learns_gets_its_gradient():
     torch.testing.assert_close(*grads, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pattern", PATTERNS)
 def test_long_streams_trace_as_one_graph(pattern):
     torch._dynamo.reset()
@@ -246,7 +247,9 @@ def test_no_scores_are_held_between_the_passes(pattern, larger):
     assert all(slope.isfinite().all() for slope in torch.autograd.grad(x.sum(), leaves))
 
 
-@pytest.mark.parametrize(("pattern", "power"), [("dense", 2), ("strided", 1.5), ("local", 1)])
+@pytest.mark.parametrize(
+    ("pattern", "power"), [pytest.param("dense", 2, marks=pytest.mark.slow), ("strided", 1.5), ("local", 1)]
+)
 def test_the_largest_tensor_grows_with_a_power_of_the_length(pattern, power):
     sizes = []
     for length in (1024, 4096):

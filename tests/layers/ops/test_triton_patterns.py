@@ -132,7 +132,16 @@ def test_more_heads_than_a_grid_holds_are_left_to_the_definition():
 
 
 @pytest.mark.parametrize("weights", [False, True])
-@pytest.mark.parametrize(("length", "span"), [(4, 2), (23, 6), (40, 30), (40, 40), (3000, 8)])
+@pytest.mark.parametrize(
+    ("length", "span"),
+    [
+        (4, 2),
+        (23, 6),
+        (40, 30),
+        pytest.param(40, 40, marks=pytest.mark.slow),
+        pytest.param(3000, 8, marks=pytest.mark.slow),
+    ],
+)
 def test_far_keys_are_means_of_windows(length, span, weights, device):
     """Real tokens anywhere, none at all in one clip; with masks as mixup makes them, which are fractions."""
     generator = torch.Generator().manual_seed(0)

@@ -81,6 +81,7 @@ def test_translation_exchanges_in_the_last_block_of_each_stage():
     assert [len(layer.blocks) for layer in model.layers if hasattr(layer, "scores")] == [1, 1, 1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("threshold", "target"), [pytest.param(0.3, 0.2, marks=pytest.mark.slow), (0.02, 0.3)])
 def test_the_penalty_draws_the_share_to_its_target(threshold, target):
     model = made(threshold=threshold, target_share=target)
@@ -177,6 +178,7 @@ def test_a_target_share_penalises_the_smallest_channels_of_each_half():
         assert norms[number][i].attention.weight.grad.ne(0).tolist() == penalised
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", [0.0, 0.25, None])
 def test_as_many_channels_go_as_the_target_says(target):
     """AdamW draws what is penalised across the threshold, and what the noise of a task moves stays."""

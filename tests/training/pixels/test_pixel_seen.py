@@ -88,6 +88,7 @@ def test_pictures_of_two_channels_have_none(caplog):
     assert "pictures have 2 channels" in caplog.messages[0]
 
 
+@pytest.mark.slow
 @installed
 def test_the_network_tells_blurred_pictures_from_sharp_ones():
     kept = distances_of(1, CPU)

@@ -25,6 +25,7 @@ def manifest(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny_pixels.write_scenes(tmp_path_factory.mktemp("scenes"))
 
 
+@pytest.mark.slow
 def test_a_run_says_what_every_stream_and_their_average_score(manifest: Path, tmp_path: Path) -> None:
     out = train(tiny_pixels.config(manifest, train={"epochs": 8}), tmp_path / "run", measured=False, shown=False)
     folder = RunFolder(out)
@@ -68,6 +69,7 @@ EVERYTHING = {
 ADVERSARIAL = {**EVERYTHING, "pixels": {**EVERYTHING["pixels"], "adversarial": 0.1}}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("task", "method", "changes"),
     [

@@ -87,6 +87,7 @@ EVERYTHING = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["tokenfusion", pytest.param("painted", marks=pytest.mark.slow)])
 def test_a_run_that_was_killed_within_an_epoch_is_continued_exactly(
     manifest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str
