@@ -121,12 +121,14 @@ def measured(folder: Path, out: Path, device: torch.device, precision: str, grap
         _Run._epoch = own
     steps = [1e3 * (end - begin) for begin, end in zip(watch.begun, watch.ended, strict=True)][PROFILED + 1 :]
     epochs = [1e3 * (after - begin) for begin, after in zip(watch.begun, watch.begun[1:], strict=False)][PROFILED + 1 :]
-    return Figures(graphs, statistics.median(epochs), statistics.median(steps), watch.busy, label_ms(out, device))
+    return Figures(
+        graphs, statistics.median(epochs), statistics.median(steps), watch.busy, label_ms(out, device, graphs)
+    )
 
 
-def label_ms(run: Path, device: torch.device) -> float:
+def label_ms(run: Path, device: torch.device, graphs: str) -> float:
     """A clip's arrays to its label."""
-    predictor, normal = load(run, device=str(device)), np.random.default_rng(0).standard_normal
+    predictor, normal = load(run, device=str(device), cuda_graphs=graphs), np.random.default_rng(0).standard_normal
     clip = {name: normal(size).astype(np.float32) for name, size in SHAPE.items()}
     times = []
     for _ in range(60):

@@ -16,7 +16,7 @@ import tiny
 from sparsefuse.files import checkpoint
 from sparsefuse.methods import BASELINE, build, methods
 from sparsefuse.mixup import Mix
-from sparsefuse.tokens import Batch, Tokens
+from sparsefuse.tokens import Tokens
 from sparsefuse.training import step_graphs
 from sparsefuse.training.step_graphs import EAGER, StepGraphs, check_graphs, padded, rounded, should_capture
 
@@ -160,7 +160,7 @@ def test_what_cannot_be_captured_runs_as_it_is(caplog: pytest.LogCaptureFixture)
     assert float(line.weights[0].grad) == 10
     assert [record.message for record in caplog.records] == [
         "a step cannot be captured as a CUDA graph (operation not permitted when stream is capturing): kernels are "
-        "launched one by one, which gives the same and is slower; train.cuda_graphs=never says so without trying"
+        "launched one by one, which gives the same and is slower; cuda_graphs=never says so without trying"
     ]
 
 
@@ -208,13 +208,11 @@ def test_padding_changes_no_output() -> None:
     model = build("sft", tiny.FEATURES, 3, lengths=tiny.LONGEST, keep=2, dim=10, num_heads=2).eval()
     tokens = {name: Tokens(torch.randn(2, 5, width), torch.ones(2, 5).bool()) for name, width in tiny.FEATURES.items()}
     tokens["rgb"].mask[1, 3:] = False
-    more = padded(Batch(tokens, torch.zeros(2), ["a", "b"]), {"rgb": 40, "sound": 5}).tokens
+    more = padded(tokens, {"rgb": 40, "sound": 5})
     assert {name: t.x.shape[1] for name, t in more.items()} == {"rgb": 6, "sound": 5}
     assert not more["rgb"].mask[:, 5].any()
-    rows = padded(
-        Batch({"rgb": Tokens(torch.arange(10).view(2, 5), tokens["rgb"].mask)}, torch.zeros(2), []), {"rgb": 9}
-    )
-    assert rows.tokens["rgb"].x.tolist() == [[0, 1, 2, 3, 4, 0], [5, 6, 7, 8, 9, 0]]
+    rows = padded({"rgb": Tokens(torch.arange(10).view(2, 5), tokens["rgb"].mask)})
+    assert rows["rgb"].x.tolist() == [[0, 1, 2, 3, 4, 0], [5, 6, 7, 8, 9, 0]]
     torch.testing.assert_close(model(more).logits, model(tokens).logits)
 
 

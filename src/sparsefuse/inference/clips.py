@@ -59,7 +59,7 @@ def show(
         raise ValueError(f"--top is {top}; expected 1 or more")
     if windows:
         check_windows(*windows)
-    predictor = load(run, device=device, trust_code=trust_code)
+    predictor = load(run, device=device, trust_code=trust_code, cuda_graphs="auto")
     if predictor.calibration is None and predictor.labels.task != "regression":
         log.warning("%s has no calibration.json: probabilities are as trained, not calibrated", run)
     check_extractors(run, predictor.extract, None if roots is None else [*map(str, roots)])

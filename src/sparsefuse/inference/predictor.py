@@ -26,6 +26,7 @@ from sparsefuse.features._part import WHOLE, Part, part_of
 from sparsefuse.files.allowed import allowed
 from sparsefuse.files.references import FEATURES, FILES, MEDIA, TABLES, TEXTS, suffix
 from sparsefuse.files.skipped import Unusable, one_file
+from sparsefuse.inference.forward_graphs import ForwardGraphs, When, forward_graphs
 from sparsefuse.media import Request
 from sparsefuse.media.fetch import check_allowed
 from sparsefuse.model import FusionModel
@@ -83,13 +84,14 @@ def rounded(probability: float) -> float:
     return round(probability, 6)
 
 
-def load(run: str | Path, *, device: str = "cpu", trust_code: bool = False) -> "Predictor":
+def load(run: str | Path, *, device: str = "cpu", trust_code: bool = False, cuda_graphs: When = "never") -> "Predictor":
     """Loads the best model of a run folder. Raises FileNotFoundError if there is none.
 
     `device`, of the model and of extractors that are models: cpu, cuda, cuda:1 ...; auto = cuda if there is one, else
     cpu. ValueError for one that is not there.
     A run whose method or extractor is a .py file is refused unless `trust_code`: loading must not execute what came
-    with it.
+    with it. `cuda_graphs`: whether forward passes are captured, which makes those of few tokens faster on a GPU; the
+    model must then stay as it is: never, auto = on a GPU, unless the method is a .py file, always.
     """
     run, device = Path(run), device_of(device)
     facts = RunFolder(run).read(ModelFacts)
@@ -98,7 +100,9 @@ def load(run: str | Path, *, device: str = "cpu", trust_code: bool = False) -> "
     _, model, stats = load_model(RunFolder(run), facts)
     fit = fit_of(facts)
     calibration = RunFolder(run).get(Calibration)
-    return Predictor(model.to(device).eval(), facts.labels, stats, facts.extractors, fit, calibration)
+    model, own = model.to(device).eval(), facts.method.endswith(".py")
+    graphs = forward_graphs(model, torch.device(device), cuda_graphs, own_method=own)
+    return Predictor(model, facts.labels, stats, facts.extractors, fit, calibration, graphs)
 
 
 def check_extractors(run: Path, extractors: Mapping[str, Mapping[str, Any]], roots: Sequence[str] | None) -> None:
@@ -120,10 +124,11 @@ class Predictor:
         extract: Mapping[str, Mapping[str, Any]],
         fit: Lengths,
         calibration: Calibration | None = None,
+        graphs: ForwardGraphs | None = None,
     ):
         self.model, self.labels, self.stats = model, labels, stats
         self.extract, self.fit = extract, fit
-        self.calibration = calibration
+        self.calibration, self.graphs = calibration, graphs
 
     def predict(self, clips: Clip | Sequence[Clip]) -> "Prediction | list[Prediction]":
         """Returns one prediction for one clip, a list for a list; clips of similar length go together.
@@ -172,7 +177,7 @@ class Predictor:
         """Place -> result of the clips that were read."""
         samples = [Sample(read[place][0], torch.tensor(0), "") for place in places]
         try:
-            logits = multiclip.logits(self.model, multiclip.streams(self.model, samples), self.fit).cpu()
+            logits = self.logits(multiclip.streams(self.model, samples))
         except Unusable as error:
             if len(places) == 1:
                 return {places[0]: error}
@@ -199,7 +204,12 @@ class Predictor:
     def predict_one(self, clip: Clip) -> Prediction:
         """The prediction for one clip; see `predict`."""
         tokens, missing = self.tokens(clip)
-        return self.prediction(multiclip.logits(self.model, tokens, self.fit)[0].cpu(), missing)
+        return self.prediction(self.logits(tokens)[0], missing)
+
+    @torch.inference_mode()
+    def logits(self, tokens: dict[str, Tokens]) -> Tensor:
+        """(B, C) on the CPU, of what the model reads; see `tokens`. Raises Unusable if they are not finite."""
+        return multiclip.logits(self.graphs or self.model, tokens, self.fit).cpu()
 
     def tokens(self, clip: Clip) -> tuple[dict[str, Tokens], dict[str, str]]:
         """What the model reads of one clip, as a batch of one, and why modalities are missing. Raises Unusable."""

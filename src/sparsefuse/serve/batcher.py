@@ -91,5 +91,5 @@ class Batcher:
             Sample({name: torch.from_numpy(x) for name, x in clip.inputs.features.items()}, torch.tensor(0), "")
             for clip in batch
         ]
-        logits = multiclip.logits(predictor.model, multiclip.streams(predictor.model, samples), predictor.fit).cpu()
+        logits = predictor.logits(multiclip.streams(predictor.model, samples))
         return [predictor.prediction(row, clip.inputs.missing) for row, clip in zip(logits, batch, strict=True)]

@@ -42,7 +42,7 @@ class Service:
         self.limits, self.folder = limits, folder
         self.numbers = Numbers()
         self.draining = False
-        self._predictor = load(run, device=device, trust_code=trust_code)
+        self._predictor = load(run, device=device, trust_code=trust_code, cuda_graphs="auto")
         self.card = ServerCard.of(run, self._predictor, limits, most_tokens(run))
         self.fields = {name: self._predictor.reads_text(name) for name in sorted({*self._predictor.columns, FILE})}
         # A reading process has a GPU only for an extractor that is a model: each takes some of its memory.

@@ -12,7 +12,7 @@ from sparsefuse.data.lengths import Lengths
 from sparsefuse.data.sample import Sample
 from sparsefuse.files.skipped import Unusable
 from sparsefuse.model import FusionModel, Probe
-from sparsefuse.tokens import Tokens
+from sparsefuse.tokens import Output, Tokens
 
 Streams = dict[str, Tokens]
 
@@ -53,7 +53,7 @@ def streams(model: FusionModel, samples: Sequence[Sample]) -> Streams:
 
 
 def logits(
-    model: FusionModel, tokens: Streams, fit: Lengths, names: Sequence[str] = (), probe: Probe | None = None
+    model: Callable[..., Output], tokens: Streams, fit: Lengths, names: Sequence[str] = (), probe: Probe | None = None
 ) -> Tensor:
     """(B, C) logits of whole clips, the mean over `fit.windows` windows; see `windows`.
 

@@ -6,9 +6,11 @@ A step of a small model is hundreds of kernels of microseconds each, and launchi
 import gc
 import logging
 import math
+import sys
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import torch
@@ -19,7 +21,7 @@ from torch.utils._pytree import tree_flatten, tree_unflatten
 from sparsefuse.config import Config
 from sparsefuse.layers.fused import has_global_hooks
 from sparsefuse.layers.ops.tracing import dispatched
-from sparsefuse.tokens import Batch, Tokens
+from sparsefuse.tokens import Tokens
 
 log = logging.getLogger(__name__)
 
@@ -70,13 +72,13 @@ def rounded(length: int, longest: int) -> int:
     return max(length, min(power * 3 // 2 if length <= power * 3 // 2 else 2 * power, longest))
 
 
-def padded(batch: Batch, longest: Mapping[str, int]) -> Batch:
-    """The same with its tokens padded to `rounded` lengths. What stands in padding no model reads (see `Embed`)."""
-    tokens = {}
-    for name, (x, mask) in batch.tokens.items():
-        more = rounded(mask.shape[1], longest[name]) - mask.shape[1]
-        tokens[name] = Tokens(pad(x, (0, 0) * (x.ndim - 2) + (0, more)), pad(mask, (0, more)))
-    return batch._replace(tokens=tokens)
+def padded(tokens: Mapping[str, Tokens], longest: Mapping[str, int] = MappingProxyType({})) -> dict[str, Tokens]:
+    """The same, padded to `rounded` lengths. What stands in padding no model reads (see `Embed`)."""
+    longer = {}
+    for name, (x, mask) in tokens.items():
+        more = rounded(mask.shape[1], longest.get(name, sys.maxsize)) - mask.shape[1]
+        longer[name] = Tokens(pad(x, (0, 0) * (x.ndim - 2) + (0, more)), pad(mask, (0, more)))
+    return longer
 
 
 class Capture:
@@ -186,7 +188,7 @@ class StepGraphs:
             self.works = False
             log.warning(
                 "a step cannot be captured as a CUDA graph (%s): kernels are launched one by one, which gives the same "
-                "and is slower; train.cuda_graphs=never says so without trying",
+                "and is slower; cuda_graphs=never says so without trying",
                 str(error).strip().split("\n")[0],
             )
             return None

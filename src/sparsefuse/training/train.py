@@ -281,7 +281,7 @@ class _Run:
                 batch, self.config.data, self.clips.stats, generator, self.clips.splits["train"].fit.patches
             )
             if self.graphs:
-                batch = padded(batch, self.learned.longest)
+                batch = batch._replace(tokens=padded(batch.tokens, self.learned.longest))
             mix = None
             if mixing:
                 mix = mixup.draw(batch.tokens, self.plan, alpha=spec.mixup_alpha, generator=generator, at=spec.mixup)
