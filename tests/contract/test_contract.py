@@ -14,7 +14,7 @@ from sparsefuse.tokens import Tokens
 CLOSE = {"rtol": 1e-4, "atol": 1e-5}
 
 
-@pytest.fixture(params=[None, LONGEST], ids=["sinusoids", "table"])
+@pytest.fixture(params=[pytest.param(None, marks=pytest.mark.slow), LONGEST], ids=["sinusoids", "table"])
 def model(request, case):
     return model_of(case, lengths=request.param)
 
