@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from long import LONG
 from sparsefuse import extras
 from sparsefuse.cost import measure
 from sparsefuse.files import whole
@@ -52,6 +53,11 @@ FIRST = [
 
 WHOLE = {"serve", "media", "export", "test_packaged.py"}
 """folders and files of tests of which none may be skipped in CI"""
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    if item.nodeid.removeprefix("tests/").startswith(LONG):
+        item.add_marker("long")
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -24,7 +24,7 @@ def pytest_generate_tests(metafunc):
 
 @pytest.hookimpl(tryfirst=True)  # before slow tests are left out
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Variants are slow tests of the definition, of mixup and of what takes long: C++, where it is used, is tested more
+    """Variants are long tests of the definition, of mixup and of what takes long: C++, where it is used, is tested more
     often."""
     for item in items:
         given = item.callspec.params if isinstance(item, pytest.Function) and hasattr(item, "callspec") else {}
@@ -32,6 +32,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         often = often and getattr(item, "originalname", "") not in LONG
         if not often and given.get("case", BASE[0]) not in BASE:
             item.add_marker("slow")
+            item.add_marker("long")
 
 
 @pytest.fixture(autouse=True)
