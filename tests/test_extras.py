@@ -167,6 +167,7 @@ VERBS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("made_up_costs")
 @pytest.mark.parametrize(("module", "extra", "command"), VERBS.values(), ids=VERBS)
 def test_without_a_package_the_verb_says_how_to_get_it(

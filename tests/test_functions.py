@@ -68,6 +68,7 @@ def test_a_missing_or_wrong_configuration_is_an_error_of_one_line(function, yaml
         function(dataclasses.replace(Config.load(yaml_file), options={"lat": {}}))
 
 
+@pytest.mark.slow
 def test_compare_and_ablate_give_the_table_of_all_runs_below_their_folder(yaml_file: str, tmp_path: Path) -> None:
     few = {"seeds": [0], "jobs": 1, "train": {"epochs": 1}}
     table = sparsefuse.compare(yaml_file, ["late"], out=str(tmp_path / "runs"), baseline=False, **few)

@@ -15,6 +15,7 @@ def spoil(model):
     model[0].weight.data = torch.zeros(2, 2)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*torch.jit.*:DeprecationWarning")  # torch on importing its compiler
 @pytest.mark.parametrize(
     "change",

@@ -123,6 +123,7 @@ def run(config: Config, tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
     return RunFolder(sparsefuse.train(config, tmp_path_factory.mktemp("runs") / "run", measured=False))
 
 
+@pytest.mark.slow
 def test_a_run_agrees_with_a_pipeline_of_scikit_learn(config: Config, run: RunFolder) -> None:
     """Means of each clip's own tokens aside, nothing of it is ours; one clip of each split has no `rgb`."""
     folder = Path(config.data.manifest).parent
@@ -153,6 +154,7 @@ def test_a_run_agrees_with_a_pipeline_of_scikit_learn(config: Config, run: RunFo
     assert run.read(Result).valid["top1"] >= max(scores.values()) - 1 / 16
 
 
+@pytest.mark.slow
 def test_the_best_on_validation_clips_is_kept(config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of a strength that forgets all, one that does not, and trees: the second by its loss, or else by top-1."""
     monkeypatch.setattr(fitting, "STRENGTHS", (1e-9, 1.0))

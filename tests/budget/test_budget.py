@@ -466,6 +466,7 @@ def test_from_the_command_line(
     assert str(call(monkeypatch, "budget", file)).startswith("error: no budget given")
 
 
+@pytest.mark.slow
 def test_auto_means_all_methods_but_unimodal(made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     given = {}
     monkeypatch.setattr(

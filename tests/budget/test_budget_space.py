@@ -159,6 +159,7 @@ def test_candidates_follow_from_the_seed_and_the_answers(clips: Clips, tmp_path:
     assert asked(prices, seed=1)[0] != first
 
 
+@pytest.mark.slow
 def test_no_candidate_comes_twice(clips: Clips, tmp_path: Path) -> None:
     """What is left when almost nothing may change is tried once, and then there is no more."""
     prices = prices_of(clips, tmp_path, gmacs=1.0)

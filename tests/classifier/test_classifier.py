@@ -248,6 +248,7 @@ def test_explain_takes_a_clip_in_every_form(fitted: Classifier) -> None:
     assert fitted.explain({"rgb": data["rgb"][0], "sound": data["sound"][0]}).shares == pytest.approx(found.shares)
 
 
+@pytest.mark.slow
 def test_sentences_are_a_stream() -> None:
     words = ["a lovely day", "an awful day"]
     said, label = [f"{words[i % 2]}, {i}" for i in range(30)], ["good" if i % 2 == 0 else "bad" for i in range(30)]
@@ -483,6 +484,7 @@ def test_arrays_without_names_are_not_the_columns_of_fit(fitted: Classifier) -> 
         fitted.predict(np.ones((3, 5)))
 
 
+@pytest.mark.slow
 def test_a_list_is_the_only_stream_of_the_model(tmp_path: Path) -> None:
     moods = ["lovely", "awful"]
     table = pd.DataFrame({"text": [f"it was {moods[i % 2]} today {i}" for i in range(30)], "label": moods * 15})
@@ -796,6 +798,7 @@ def test_a_saved_run_may_move(tmp_path: Path, monkeypatch, capsys) -> None:
     assert "clips  3" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_progress_is_shown_where_somebody_sees_it(monkeypatch: pytest.MonkeyPatch, capsys) -> None:
     def told(**verbose: Any) -> str:
         quick(epochs=1, **verbose).fit(clips(12))

@@ -196,6 +196,7 @@ def test_wrong_names_end_with_one_line_and_the_nearest_match(
     assert "\n" not in ended
 
 
+@pytest.mark.slow
 def test_lists_are_written_with_commas(parsed) -> None:
     given = parsed("compare", "m.csv", "--methods", "sft,late", "--seeds=0,4", "--data.modalities", "rgb,sound")
     assert given["methods"] == ["sft", "late"]
@@ -206,6 +207,7 @@ def test_lists_are_written_with_commas(parsed) -> None:
     assert parsed("compare", "m.csv", "--modalities", "each,leave-one-out")["modalities"] == ["each", "leave-one-out"]
 
 
+@pytest.mark.slow
 def test_names_in_lists_may_look_like_numbers(parsed) -> None:
     for groups in ("1,2", "[1, 2]", '["1", "2"]', "1, 2"):
         split = parsed("train", "m.csv", "--data.split.test-groups", groups)["config"].data.split
@@ -231,6 +233,7 @@ def test_mappings_are_written_with_equals_signs(parsed) -> None:
     assert parsed("cost", "--lengths", '{"rgb": 38}')["lengths"] == {"rgb": 38}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("flags", "expected"),
     [
@@ -258,12 +261,14 @@ def test_flags_for_features_go_on_top_of_the_yaml(tmp_path: Path, parsed) -> Non
     assert given["config"].features == {"sound": {"extractor": "spectrogram", "bins": 32}}
 
 
+@pytest.mark.slow
 def test_a_mapping_that_is_none_is_an_error(monkeypatch: pytest.MonkeyPatch, capsys) -> None:
     for wrong in (["--options", "sft"], ["--options", "sft=3"], ["--options.sft", "3"], ["--options"]):
         assert call(monkeypatch, "train", "m.csv", *wrong) == 2
         assert "options" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_hyphens_and_underscores_are_the_same_in_flags_only(parsed) -> None:
     assert parsed("cost", "--num-classes", "7")["num_classes"] == 7
     assert parsed("cost", "--num_classes=7")["num_classes"] == 7
@@ -301,6 +306,7 @@ def test_a_manifest_in_the_yaml_is_relative_to_it_and_one_in_a_flag_to_the_curre
     assert same["config"].data.manifest == "clips.csv", "also where both say the same"
 
 
+@pytest.mark.slow
 def test_lists_of_classes_in_the_yaml_are_relative_to_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, parsed
 ) -> None:
@@ -346,6 +352,7 @@ def test_what_is_no_run_folder_ends_with_one_line(tmp_path: Path, monkeypatch: p
     assert str(ended).startswith(f"error: {tmp_path} is not a run folder")
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("made_up_costs")
 def test_compare_ends_with_code_1_when_a_run_failed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -584,6 +591,7 @@ def test_a_verb_is_a_few_lines_over_a_function(verb: str) -> None:
     assert len(lines) <= VERB_LINES, lines
 
 
+@pytest.mark.slow
 def test_missing_data_quotes_the_recipe_of_the_yaml(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made = "sparsefuse prepare utd_mhad DATA --out runs/x"
     head = f"# A set.\n#\n#   {made}\n#   sparsefuse train x.yaml\n"

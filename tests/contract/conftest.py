@@ -12,7 +12,8 @@ BACKENDS = ("torch", "native")
 COMPUTED = ("test_contract", "test_contract_middle", "test_contract_mixup")
 """files of tests that run a model as it is; compiled and exported ones always hold the definition"""
 
-LONG = ("test_thirty_steps_learn_sixteen_samples", "test_order_of_modalities_does_not_change_logits")
+LEARNS = "test_thirty_steps_learn_sixteen_samples"
+LONG = (LEARNS, "test_order_of_modalities_does_not_change_logits")
 
 
 def pytest_generate_tests(metafunc):
@@ -29,10 +30,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         given = item.callspec.params if isinstance(item, pytest.Function) and hasattr(item, "callspec") else {}
         often = given.get("_backend") != "torch" and item.path.stem != "test_contract_mixup"
-        often = often and getattr(item, "originalname", "") not in LONG
-        if not often and given.get("case", BASE[0]) not in BASE:
+        name = getattr(item, "originalname", "")
+        if given.get("case", BASE[0]) not in BASE and not (often and name not in LONG):
             item.add_marker("slow")
             item.add_marker("long")
+        elif name == LEARNS:
+            item.add_marker("slow")
 
 
 @pytest.fixture(autouse=True)

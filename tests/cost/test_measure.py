@@ -32,6 +32,7 @@ def test_measured_figures_are_positive_and_memory_grows_with_the_clips() -> None
     assert longer.memory_mb > 3 * one.memory_mb
 
 
+@pytest.mark.slow
 def test_memory_holds_at_least_the_activations_that_backward_needs() -> None:
     """The score of one layer alone: B H N N floats."""
     model = build("unimodal", {"rgb": 5}, 3, unimodal_depth=1, dim=10, num_heads=2)

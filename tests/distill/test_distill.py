@@ -74,6 +74,7 @@ def test_a_student_needs_a_teacher(folder: Path, tmp_path: Path) -> None:
         distill([folder], tmp_path / "run")
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("made_up_costs")
 def test_from_the_command_line(folder: Path, tmp_path: Path, monkeypatch, capsys) -> None:
     """Flags change the teacher's settings; what they do not name stays."""
@@ -91,6 +92,7 @@ def test_from_the_command_line(folder: Path, tmp_path: Path, monkeypatch, capsys
     assert "is not a run folder" in str(call(monkeypatch, "distill", folder, "--out", tmp_path / "other"))
 
 
+@pytest.mark.slow
 def test_a_run_says_who_taught_it(folder: Path, tmp_path: Path) -> None:
     run = distill([folder / "concat"], tmp_path / "run", measured=False)
     mine, theirs = RunFolder(run).read(Result), RunFolder(folder / "concat").read(Result)

@@ -41,6 +41,7 @@ def walks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "walks"
 
 
+@pytest.mark.slow
 def test_it_says_which_epoch_was_kept_and_names_files_as_the_user_does(
     walks: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -55,6 +56,7 @@ def test_it_says_which_epoch_was_kept_and_names_files_as_the_user_does(
     assert said.endswith("or delete the file")
 
 
+@pytest.mark.slow
 def test_a_damaged_film_is_named_by_a_path_that_opens(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -146,6 +148,7 @@ def test_a_folder_of_sensor_files_becomes_a_model_and_commands_that_work(
     assert "runs/w was started with other clips" in str(call(monkeypatch, *arguments))
 
 
+@pytest.mark.slow
 def test_a_column_of_people_keeps_each_in_one_split(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -232,6 +235,7 @@ def test_a_baseline_that_is_as_good_is_the_model(
         sparsefuse.fit("walks", method="auto", epochs=2, jobs=1, gmacs=1e-12, out="runs/less")
 
 
+@pytest.mark.slow
 def test_a_clip_in_two_splits_is_told_by_the_check_and_beside_the_scores_alone(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -288,6 +292,7 @@ def test_a_search_that_is_asked_for_something_else_is_an_error_before_any_work(
             sparsefuse.fit("walks", **{**asked, other[0]: other[1]})
 
 
+@pytest.mark.slow
 def test_features_may_be_said_and_few_clips_train_longer(walks: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
 
@@ -373,6 +378,7 @@ def test_train_takes_auto_with_the_split_of_a_configuration(tmp_path: Path, monk
     assert (whole.name, whole.splits) == (f"{run.read(Result).name}, refit", {"train": 13, "valid": 0, "test": 4})
 
 
+@pytest.mark.slow
 def test_a_budget_of_train_is_for_auto(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tiny.write_yaml(tmp_path / "c.yaml", tiny.config(tiny.write_set(tmp_path / "data")))
     said = call(monkeypatch, "train", path, "--out", tmp_path / "run", "--time-limit", "1m")
@@ -384,6 +390,7 @@ def test_a_budget_of_train_is_for_auto(tmp_path: Path, monkeypatch: pytest.Monke
     assert "choose it with --data.split.fold 0" in str(call(monkeypatch, "train", folds, "--method", "auto"))
 
 
+@pytest.mark.slow
 def test_a_single_option_changes_what_would_be_taken(walks: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """And the modality must be one that there is."""
     configs = []

@@ -99,6 +99,7 @@ def test_words_and_times_are_contents_too(tmp_path: Path) -> None:
             check(manifest)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("made_up_costs")
 def test_fit_refuses_other_contents_before_it_replaces_any(tmp_path: Path) -> None:
     manifest, out = write_walks(tmp_path), tmp_path / "run"

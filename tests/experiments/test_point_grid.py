@@ -26,6 +26,7 @@ def test_methods_are_those_of_detection(manifest: Path) -> None:
         methods_of(config, ["late"], Path(), ["each"])
 
 
+@pytest.mark.slow
 def test_options_and_fields_of_points_are_varied(manifest: Path) -> None:
     config = tiny_points.config(manifest)
     none, one = values_of(config, "points.frames", [0, 1])

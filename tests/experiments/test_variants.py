@@ -68,6 +68,7 @@ def test_wrong_options_and_values_are_errors(config: Config, option: str, values
         values_of(config, option, values)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("option", "values"),
     [

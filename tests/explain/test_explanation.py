@@ -100,6 +100,7 @@ def test_a_missing_modality_takes_no_part(run: Path) -> None:
     assert np.isnan(found.occlusion.without["sound"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task", ["multilabel", "regression"])
 def test_other_tasks_are_explained_by_their_own_number(tmp_path: Path, task: str) -> None:
     config = tiny.config(tiny.write_set(tmp_path / "data", task=task), epochs=1)
@@ -236,6 +237,7 @@ def test_exchanged_tokens_have_a_panel_each(run: Path) -> None:
     assert [label.get_text() for label in axes.get_yticklabels()] == ["3", "5"]
 
 
+@pytest.mark.slow
 def test_the_page_holds_all_it_needs_and_escapes_names(predictor: Predictor, clip: Path, tmp_path: Path) -> None:
     found = explain(predictor, clip)
     explained = ExplainedClip("<i>", "sft", found, footage(predictor, clip, ["rgb", "sound"]))
@@ -249,6 +251,7 @@ def test_the_page_holds_all_it_needs_and_escapes_names(predictor: Predictor, cli
     assert page_name(explained) == "_i_.html"
 
 
+@pytest.mark.slow
 def test_the_page_says_the_true_label_and_what_mattered(run: Path, tmp_path: Path) -> None:
     manifest = run.parent / "data/manifest.csv"
     found = explain_clip(run, None, manifest=manifest, id="test1")
@@ -292,6 +295,7 @@ def test_the_signal_of_a_sensor_is_drawn(tmp_path: Path) -> None:
     assert (first.min(), first.max()) == (pytest.approx(0), pytest.approx(0.8))
 
 
+@pytest.mark.slow
 def test_the_picture_is_a_png(predictor: Predictor, clip: Path, tmp_path: Path) -> None:
     found = explain(predictor, clip)
     charts.png(partial(draw, found, footage(predictor, clip, ["rgb", "sound"])), tmp_path / "a.png")
@@ -314,6 +318,7 @@ def test_no_clip_or_two_is_an_error(run: Path, given: dict, expected: str) -> No
         explain_clip(run, None, **given)
 
 
+@pytest.mark.slow
 def test_the_command_writes_page_and_picture(
     run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -145,6 +145,7 @@ def test_both_need_an_encoder_and_only_three_names_are_known(tmp_path: Path, mon
         extract(tmp_path / "m.csv", tmp_path / "out", features="autp")
 
 
+@pytest.mark.slow
 def test_the_command_line_and_a_yaml_say_auto_and_a_flag_replaces_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

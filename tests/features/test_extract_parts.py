@@ -174,6 +174,7 @@ def extract(path, *, seconds: float = 60.0):
 """
 
 
+@pytest.mark.slow
 def test_a_clip_that_takes_too_long_costs_itself(films: Path, tmp_path: Path) -> None:
     (tmp_path / "hang.py").write_text(HANG)
     features = {"own": {"extractor": str(tmp_path / "hang.py")}}

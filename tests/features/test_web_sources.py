@@ -75,6 +75,7 @@ def server(request: pytest.FixtureRequest, film: Path) -> Iterator[str]:
     server.server_close()
 
 
+@pytest.mark.slow
 def test_what_the_web_does_not_give_costs_one_clip(server: str, film: Path, tmp_path: Path) -> None:
     rows = [f"good,{server}/a.mp4", f"gone,{server}/gone.mp4", f"cut,{server}/cut.mp4", f"here,{film}"]
     (tmp_path / "m.csv").write_text("\n".join(["id,video", *rows]))

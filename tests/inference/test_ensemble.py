@@ -61,6 +61,7 @@ def clip(runs: Path, name: str, modalities: tuple[str, ...] = ("rgb", "sound")) 
     return {modality: file for modality, file in files.items() if file.exists()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["test0", "test1", "test3"])
 def test_it_predicts_the_mean_of_the_members_calibrated_logits(runs: Path, name: str) -> None:
     each = [load(runs / member) for member in MEMBERS]
@@ -98,6 +99,7 @@ def test_it_costs_the_sum_of_its_members(runs: Path) -> None:
         assert getattr(found, part) == pytest.approx(sum(getattr(cost, part) for cost in costs)), part
 
 
+@pytest.mark.slow
 def test_an_ensemble_among_members_counts_as_its_members(runs: Path, tmp_path: Path) -> None:
     pair = ensemble([runs / "late", runs / "sft"], tmp_path / "pair", measured=False)
     RunFolder(pair).write(Calibration(2.0, 4, 1.0, 1.0))
@@ -250,6 +252,7 @@ def test_from_the_command_line(runs: Path, tmp_path: Path, monkeypatch, capsys) 
     assert capsys.readouterr().out.count("probabilities") == 17
 
 
+@pytest.mark.slow
 def test_regression_is_the_mean_of_numbers(tmp_path: Path) -> None:
     manifest = tiny.write_set(tmp_path / "data", task="regression")
     made = [

@@ -134,6 +134,7 @@ def test_an_extractor_that_reads_no_parts_says_so(walk: Path) -> None:
         predictor.tokens({"wrist": walk, "start": 3})
 
 
+@pytest.mark.slow
 def test_a_classifier_predicts_parts_of_one_file(tmp_path: Path) -> None:
     """Of every recording the first half is low and the second high, so that whole files are all alike."""
     rng, rows = np.random.default_rng(0), []

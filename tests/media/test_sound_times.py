@@ -238,6 +238,7 @@ def test_time_stamps_that_another_container_rounded_put_parts_in_place(tmp_path:
         np.testing.assert_allclose(found, whole[round(start * 44100) : round((start + 0.5) * 44100)], atol=2e-3)
 
 
+@pytest.mark.slow
 def test_sound_that_changes_its_rate_midway_is_never_read_wrong(tmp_path: Path) -> None:
     """A part that begins after the change, but is reached from before it, was stretched and shifted."""
     slow, fast = write(tmp_path / "a.ts", "aac", rate=32000), write(tmp_path / "b.ts", "aac", rate=44100)

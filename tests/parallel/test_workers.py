@@ -131,6 +131,7 @@ def hang_at_three(number: int) -> int:
     return 2 * number
 
 
+@pytest.mark.slow
 def test_a_task_that_takes_too_long_is_ended_alone() -> None:
     start = time.monotonic()
     found = dict(each(hang_at_three, range(8), 2, timeout=1, late=-1))
@@ -147,6 +148,7 @@ def begun(number: int) -> bool:
     return os.environ.get("BEGUN") == str(os.getpid())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_what_a_process_does_first_takes_no_task_s_time(jobs: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BEGUN", "")

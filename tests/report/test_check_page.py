@@ -39,6 +39,7 @@ class _Tags(HTMLParser):
             assert self.open.pop() == tag
 
 
+@pytest.mark.slow
 def test_the_page_is_whole_and_asks_for_no_other_file(page: str) -> None:
     tags = _Tags()
     tags.feed(page)

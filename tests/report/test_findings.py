@@ -31,6 +31,7 @@ def write_run(
     (run / "predictions.csv").write_text("\n".join(["id,label,predicted,1,2", *lines]) + "\n")
 
 
+@pytest.mark.slow
 def test_a_fusion_that_wins_is_said_to_with_its_interval(tmp_path: Path) -> None:
     for seed in (0, 1):
         write_run(tmp_path, "sft", "ab", range(20), valid=0.9, seed=seed)

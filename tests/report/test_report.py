@@ -148,6 +148,7 @@ def test_without_sft_cost_is_relative_to_the_cheapest(tmp_path):
     assert rows["mult"].relative == pytest.approx(0.387 / 0.117)
 
 
+@pytest.mark.slow
 def test_a_latency_that_cannot_be_trusted_is_a_dash_with_its_reason_and_what_measures_it_again(tmp_path):
     folder = tmp_path / "my runs"
     for name in ("sft", "late"):
@@ -478,6 +479,7 @@ def test_what_a_device_profile_measured_is_shown(tmp_path):
     assert "did not fit" in page
 
 
+@pytest.mark.slow
 def test_the_title_is_what_is_predicted_from_what(tmp_path):
     def titled(name, classes=CLASSES, label="label", lengths=("picture", "sound"), **more):
         write_run(tmp_path / name / "sft", classes=classes, top1=0.5, **more)

@@ -59,6 +59,7 @@ def test_a_notebook_shows_all_columns_and_no_markup_of_names(runs: Path) -> None
     assert "&lt;b&gt;[bold]|" in page
 
 
+@pytest.mark.slow
 def test_failed_runs_are_named_in_every_form_that_is_shown(runs: Path) -> None:
     reason = "runs/mbt-seed0: ValueError: <broken> [red]"
     table = write_tables(runs, runs / "compare", [reason])

@@ -57,6 +57,7 @@ def test_a_scene_is_answered_as_by_predict(client):
     )
 
 
+@pytest.mark.slow
 def test_a_stream_may_be_left_out(client):
     answer = client.post("/predict", files=files_of({"rgb": scene()["rgb"]})).json()
     assert answer["missing"] == {"depth": "not given"}

@@ -34,6 +34,7 @@ def test_all_claims_hold_where_they_are_true(tmp_path):
     assert verdicts(tmp_path, {}) == dict.fromkeys("abcdef", "holds")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("letter", "change"),
     [
@@ -72,6 +73,7 @@ def test_as_good_at_the_same_cost_is_no_success(tmp_path):
     assert "sft needs 0.6 of its multiply-adds" in claim.note
 
 
+@pytest.mark.slow
 def test_the_margin_decides_between_failed_and_undecided(tmp_path):
     """Ten points less: certain, but not by more than twelve points."""
     change = {"sft": 0.7, "sft, factor 1": 0.7}
@@ -79,6 +81,7 @@ def test_the_margin_decides_between_failed_and_undecided(tmp_path):
     assert verdicts(tmp_path / "wide", change, margin=0.12)["a"] == "undecided"
 
 
+@pytest.mark.slow
 def test_a_modality_at_chance_has_nothing_to_lose_and_is_left_out(tmp_path):
     chance = {f"unimodal (sound){rest}": 0.25 for rest in ("", ", factor 2", ", factor 4")}
     found = judged(tmp_path / "one", chance)

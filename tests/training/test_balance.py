@@ -86,6 +86,7 @@ def test_the_training_loss_is_weighted(rare: Path, tmp_path: Path) -> None:
     assert tiny.epochs(run)[0]["train_loss"] == pytest.approx(total / 12, abs=1e-5)
 
 
+@pytest.mark.slow
 def test_an_epoch_draws_every_class_alike(rare: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     step, drawn = _Run._step, Counter()
 

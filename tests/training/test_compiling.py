@@ -20,6 +20,7 @@ def compiled(model):
     return [place for place, layer in enumerate(model.layers) if layer._compiled_call_impl is not None]
 
 
+@pytest.mark.slow
 def test_layers_are_compiled_where_no_backend_is_faster():
     made = model()
     with ops.backend("torch"):

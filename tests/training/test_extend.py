@@ -44,6 +44,7 @@ def assert_same_weights(one: Path, other: Path) -> None:
         assert all(torch.equal(tensor, theirs[key]) for key, tensor in mine.items())
 
 
+@pytest.mark.slow
 def test_a_finished_run_goes_on_to_the_run_that_was_planned_so(config: Config, tmp_path: Path) -> None:
     planned = run_of(to(config, 4), tmp_path / "planned")
     run = run_of(config, tmp_path / "run")

@@ -28,6 +28,7 @@ def test_every_epoch_reaches_the_function_with_its_record(config: Config, tmp_pa
     assert [epoch.epoch for epoch, _ in told] == [1, 2, 3]
 
 
+@pytest.mark.slow
 def test_a_function_that_raises_ends_training_after_the_epoch_is_saved(config: Config, tmp_path: Path) -> None:
     run = tmp_path / "run"
 
@@ -50,6 +51,7 @@ def note(epoch: Epoch, run: Path) -> None:
         file.write(f"{run.name} {epoch.epoch} {sorted(epoch.scores)[0]}\n")
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("made_up_costs")
 def test_compare_calls_a_function_of_a_module_and_refuses_others(config: Config, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="on_epoch is sent to other processes, so it must be a module-level function"):

@@ -45,6 +45,7 @@ def test_every_tensor_is_moved_and_shared_ones_once(device):
         assert device == "meta" or mine.cpu().equal(given)
 
 
+@pytest.mark.slow
 def test_reading_losses_seldom_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config = tiny.config(tiny.write_set(tmp_path / "data"), batch_size=2)
     runs = []

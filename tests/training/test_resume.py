@@ -117,6 +117,7 @@ def test_a_run_that_lost_its_epochs_is_not_resumed(tmp_path: Path) -> None:
         train(config, run, root=Path(), resume=True)
 
 
+@pytest.mark.slow
 def test_a_run_stopped_amid_the_epochs_that_are_averaged_resumes_to_the_same_run(
     config: Config, tmp_path: Path
 ) -> None:

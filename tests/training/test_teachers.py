@@ -194,6 +194,7 @@ def test_answers_are_computed_once_until_something_changes(folder: Path, tmp_pat
     assert len(calls) == 3
 
 
+@pytest.mark.slow
 def test_with_all_the_weight_labels_have_no_say(folder: Path, tmp_path: Path) -> None:
     shutil.copytree(folder / "data", tmp_path / "data")
     tiny.edit(tmp_path / "data/manifest.csv", train0={"label": "b"}, train4={"label": "c"}, train5={"label": "a"})

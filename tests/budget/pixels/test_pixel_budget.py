@@ -56,6 +56,7 @@ def test_any_method_builds_at_both_ends_of_its_space(method: str, task: str) -> 
         pixels.build(method, {"depth": 2, "rgb": 3}, 2, task=task, **space.options(point))
 
 
+@pytest.mark.slow
 def test_options_within_the_budget_cost_what_is_counted(manifest: Path, tmp_path: Path) -> None:
     config = tiny_pixels.config(manifest, "concat")
     scenes, configured = load_scenes(config), {"size": tiny_pixels.SIZE["segment"]}

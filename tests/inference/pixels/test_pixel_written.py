@@ -80,6 +80,7 @@ def test_nothing_is_done_twice_but_what_changed(run, folder, tmp_path, capsys):
     assert (out / "room0.png").stat().st_mtime_ns == first["room0.png"]
 
 
+@pytest.mark.slow
 def test_another_scene_of_the_same_name_is_not_taken_for_done(run, folder, tmp_path, capsys):
     """Nor one with another stream, or other numbers under a key, even if its files are older than the answer."""
     out, other, keyed = tmp_path / "out", tmp_path / "other/rgb/room0.png", tmp_path / "room0.npz"

@@ -101,6 +101,7 @@ def test_columns_beside_the_places_may_be_other_than_colors():
     {"cloud": "in/cloud/a.npz", "cameras": "in/cameras/a.json", "root": "/", "rgb": ["in/rgb/a.png"]},
     {"cloud": "in/cloud/a.npz", "cameras": "in/cameras/away.json"},
 ])  # fmt: skip
+@pytest.mark.slow
 def test_offline_reads_no_picture_that_lies_elsewhere(tmp_path, monkeypatch, line, capsys):
     scenes_in(tmp_path / "here/in")
     (tmp_path / "here/in/cameras/away.json").write_text(json.dumps([camera("../../away.png")]))
@@ -160,6 +161,7 @@ def test_predict_writes_boxes_and_pictures(tmp_path, capsys):
     assert "b.npz" in (run / "predicted/skipped.jsonl").read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["folder", "parts", "backwards", "cloud", "lines"])
 def test_scenes_may_be_named_in_several_ways(tmp_path, capsys, monkeypatch, how):
     run, data = run_of(tmp_path / "run", predictor_of()), tmp_path / "data"
@@ -187,6 +189,7 @@ def test_files_that_are_no_scenes_are_refused(tmp_path):
         show_any(run, [tmp_path], top=3, as_json=False, window=2.0)
 
 
+@pytest.mark.slow
 def test_eval_scores_a_manifest(tmp_path):
     run, manifest = run_of(tmp_path / "run", predictor_of()), scenes_in(tmp_path / "data")
     scores = evaluate(run, manifest=manifest)

@@ -112,6 +112,7 @@ def assert_same(one: Path, other: Path) -> None:
     assert results[0] == results[1]
 
 
+@pytest.mark.slow
 def test_a_translation_has_the_scores_of_pictures(manifest: Path, tmp_path: Path) -> None:
     config = tiny_pixels.config(manifest, "early", task="translate", train={"epochs": 6})
     folder = RunFolder(train(config, tmp_path / "run", measured=False, shown=False))

@@ -33,6 +33,7 @@ def run(manifest: Path, out: Path, *args, resume: bool = False, **changes) -> Ru
     )
 
 
+@pytest.mark.slow
 def test_a_run_says_what_is_found_of_every_class_and_with_fewer_pictures(manifest: Path, tmp_path: Path) -> None:
     folder = run(manifest, tmp_path / "run", "tokenfusion", train={"best": "map25"})
     result = folder.read(Result)
@@ -61,6 +62,7 @@ def test_a_run_says_what_is_found_of_every_class_and_with_fewer_pictures(manifes
     assert stats.keys() == {"pictures"}
 
 
+@pytest.mark.slow
 def test_points_alone_have_no_scores_of_pictures(manifest: Path, tmp_path: Path) -> None:
     for i, changes in enumerate(({"args": ["points"]}, {"args": ["painted"], "points": {"frames": 0}})):
         folder = run(manifest, tmp_path / str(i), *changes.pop("args"), train={"epochs": 1}, **changes)
@@ -116,6 +118,7 @@ def test_a_run_that_was_killed_within_an_epoch_is_continued_exactly(
     assert results[0] == results[1]
 
 
+@pytest.mark.slow
 def test_a_run_knows_its_pictures_and_cameras(tmp_path: Path) -> None:
     """If it reads any: where the files changed since, it is neither continued nor scored as if they had not."""
     manifest = tiny_points.write_clouds(tmp_path / "scenes", (4, 1, 1))

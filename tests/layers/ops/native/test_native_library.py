@@ -260,6 +260,7 @@ def test_no_compiler_is_one_sentence(building, monkeypatch):
     assert "no C++ compiler among c++, g++, clang++; install GCC 12 or Clang 15, or name one in CXX" in said()
 
 
+@pytest.mark.slow
 @compiles
 def test_nothing_half_built_stays(building, monkeypatch):
     monkeypatch.setitem(build.TARGETS, INSTRUCTIONS, "-DLANES=nonsense")

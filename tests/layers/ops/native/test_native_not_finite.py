@@ -149,6 +149,7 @@ def test_a_block_gives_what_the_definition_gives(pattern, value, where, place, h
     check(outcome(in_cpp, layer, x, mask, grad), wanted, exactly=pattern == "dense")
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=100, derandomize=True)
 @given(
     value=NOT_FINITE,
