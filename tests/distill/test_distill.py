@@ -1,6 +1,7 @@
 """`distill`: the student's settings are the teacher's, its cost is within the budget, and it says who taught it."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -128,6 +129,7 @@ def test_every_verb_with_a_configuration_takes_teachers(folder: Path, tmp_path: 
 
 @pytest.mark.slow
 def test_a_search_distils_every_trial(folder: Path, tmp_path: Path) -> None:
+    shutil.rmtree(folder / "concat/outputs", ignore_errors=True)  # of other tests
     config = RunFolder(folder / "concat").read(Config)
     search = {"gmacs": 1e-4, "trials": 2, "epochs": 1, "seeds": [1], "finalists": 1, "jobs": 1}
     taught_by = {"teachers": [str(folder / "concat")]}
