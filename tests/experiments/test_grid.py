@@ -18,10 +18,11 @@ from sparsefuse.config import Config, Split
 from sparsefuse.cost import measure as measuring
 from sparsefuse.experiments import grid as experiment
 from sparsefuse.experiments.grid import grid
-from sparsefuse.experiments.measuring import measure_runs
+from sparsefuse.experiments.measuring import measure_runs, remeasure
 from sparsefuse.experiments.variants import Variant, methods_of
 from sparsefuse.inference.predictor import load
 from sparsefuse.report.table import Table
+from sparsefuse.training.train import train
 
 pytestmark = pytest.mark.usefixtures("made_up_costs")
 COST = {"memory_mb", "latency_ms", "latency_spread_ms", "batch_ms", "train_ms", "floor_ms", "batch_floor_ms", "batch"}
@@ -173,6 +174,27 @@ def test_a_time_that_cannot_be_trusted_is_measured_again_when_the_comparison_is(
     for seed in (0, 1):
         cost = result_of(tmp_path / "runs" / f"late-seed{seed}")["cost"]
         assert (cost["latency_ms"], cost["doubt"], cost["load"]) == (1, "", 0.1)
+
+
+@pytest.mark.slow
+def test_a_model_has_its_own_costs_beside_others_of_its_name(
+    config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two experiments below one folder: both have a run `late`, one of 10 channels and one of 40."""
+    for place, dim, seed in (("small", 10, 0), ("small", 10, 1), ("large", 40, 0)):
+        wide = dataclasses.replace(config, method="late", options={"late": {"dim": dim}}, seed=seed)
+        train(wide, tmp_path / f"runs/{place}/seed{seed}", measured=False, shown=False)
+    seen = []
+
+    def measure(model, lengths):
+        seen.append(model.embed.dim)
+        return measuring.Measured(1.0, float(model.embed.dim), 1, 1, 1, 1, 1, 8)
+
+    monkeypatch.setattr(measuring, "measure", measure)
+    remeasure(tmp_path / "runs")
+    assert sorted(seen) == [10, 40], "once per model"
+    found = {path.parent.name: result_of(path)["cost"]["latency_ms"] for path in tmp_path.glob("runs/*/*")}
+    assert found == {"small": 10, "large": 40}
 
 
 @pytest.mark.slow

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from sparsefuse.config import Config
+from sparsefuse.config import Config, Split
 from sparsefuse.config.pixels import PIXEL_TASKS
 from sparsefuse.config.points import POINT_TASKS
 from sparsefuse.cost import measure as measuring
@@ -13,7 +13,7 @@ from sparsefuse.parallel.devices import device_of
 from sparsefuse.runs.folder import NAMES, RunFolder
 from sparsefuse.runs.pixel_weights import load_pixel_model
 from sparsefuse.runs.point_weights import load_point_model
-from sparsefuse.runs.records import ModelFacts, Result
+from sparsefuse.runs.records import ENSEMBLE, ModelFacts, Result
 from sparsefuse.runs.weights import load_model
 
 
@@ -35,18 +35,30 @@ def remeasure(folder: Path, *, trust_code: bool = False) -> None:
 
 
 def measure_runs(runs: Sequence[RunFolder], device: str, *, again: bool = False) -> None:
-    """Latency and memory, once per name; its other runs get the same figures, since they have the same model. Runs
-    that have them keep them, unless `again`."""
+    """Latency and memory, once per model; the runs that differ from it in seed or split get the same figures. Runs that
+    have them keep them, unless `again`."""
     fields = measuring.Measured._fields
     results = [run.read(Result) for run in runs]
-    have = {} if again else {r.name: r.cost for r in reversed(results) if r.cost.latency_ms is not None}
-    measured = {name: {field: getattr(cost, field) for field in fields} for name, cost in have.items()}
-    for run, result in zip(runs, results, strict=True):
+    models = [_model(run, result) for run, result in zip(runs, results, strict=True)]
+    measured = {
+        model: {field: getattr(result.cost, field) for field in fields}
+        for model, result in reversed([*zip(models, results, strict=True)])
+        if result.cost.latency_ms is not None and not again
+    }
+    for run, model, result in zip(runs, models, results, strict=True):
         if result.cost.latency_ms is not None and not again:
             continue
-        if result.name not in measured:
-            measured[result.name] = _measured(run, device_of(device))._asdict()
-        run.write(replace(result, cost=replace(result.cost, **measured[result.name])))
+        if model not in measured:
+            measured[model] = _measured(run, device_of(device))._asdict()
+        run.write(replace(result, cost=replace(result.cost, **measured[model])))
+
+
+def _model(run: RunFolder, result: Result) -> str:
+    """Equal for runs that differ in seed or split alone: several experiments may have runs of one name."""
+    config = run.read(Config)
+    config = replace(config, seed=0, data=replace(config.data, split=Split()))
+    members = run.read(ModelFacts).members if config.method == ENSEMBLE else None
+    return repr((result.name, config, members, result.finetune))
 
 
 def _measured(run: RunFolder, device: str) -> measuring.Measured:
