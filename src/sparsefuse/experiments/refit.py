@@ -20,14 +20,22 @@ log = logging.getLogger(__name__)
 
 def refit_chosen(out: Path, to: Path) -> Path:
     """`refit` of what a search chose in `out`; of an ensemble, of each of its members, in a folder beside
-    `to`: its clips are divided otherwise, so no report compares them with those of the search."""
+    `to`: its clips are divided otherwise, so no report compares them with those of the search. One that is there stays;
+    ValueError if it is of something else."""
     members, before, last = members_in(out), RunFolder(out), RunFolder(to)
-    if not members or last.finished:
-        return to if last.finished else refit([before], to)
+    if not members:
+        return refit([before], to)
     again = [
         refit([member], to.with_name(f"{to.name}-members") / member.path.name, measured=False) for member in members
     ]
-    ensemble(again, to, name=f"{before.read(Result).name}, refit")
+    name = f"{before.read(Result).name}, refit"
+    if last.finished:
+        if (there := last.read(Result).name) != name:
+            raise ValueError(
+                f"{to} is {there}, and the one chosen now is {name}; remove it, or search in another folder"
+            )
+        return to
+    ensemble(again, to, name=name)
     if calibration := before.get(Calibration):
         last.write(calibration)
     return to
@@ -44,6 +52,7 @@ def refit(
 
     Training and validation clips are trained on, for as many epochs as those of the best weights, in the mean; with
     several folds, the clips that test them too. Its temperature is that of the first run, which has validated clips.
+    Raises ValueError if `out` holds a run of another configuration or other clips.
     """
     results, config = [run.read(Result) for run in runs], runs[0].read(Config)
     epochs = max(round(statistics.fmean(result.best_epoch for result in results)), 1)
@@ -60,7 +69,8 @@ def refit(
         data=replace(config.data, split=split),
         train=replace(config.train, epochs=epochs, best="last", best_over=1),
     )
-    log.info("trained again, with the validation clips too: %d epochs -> %s", epochs, out)
+    if not RunFolder(out).tested:
+        log.info("trained again, with the validation clips too: %d epochs -> %s", epochs, out)
     name = f"{results[0].name}, refit"
     train(wanted, out, resume=True, name=name, measured=measured, costs=costs, shown=False)
     if calibration := runs[0].get(Calibration):
