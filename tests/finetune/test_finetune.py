@@ -21,7 +21,9 @@ from sparsefuse.finetune import Settings, finetune
 from sparsefuse.inference.evaluate import evaluate
 from sparsefuse.inference.predictor import load
 from sparsefuse.layers.head import Head
+from sparsefuse.report.page import write_report
 from sparsefuse.runs.folder import RunFolder
+from sparsefuse.sharing.card import card
 from sparsefuse.training import replay, states
 from sparsefuse.training.train import train
 
@@ -205,6 +207,24 @@ def test_without_two_clips_of_a_class_the_epochs_are_few_and_it_says_so(
     out = _last(run, user, tmp_path / "new", True)
     assert json.loads((out / "result.json").read_text())["epochs"] == 4
     assert "no two clips share a class" in caplog.text
+
+
+@pytest.mark.slow
+def test_no_page_or_card_speaks_of_a_validation_split_that_there_is_not(run: Path, user: Path, tmp_path: Path) -> None:
+    """All clips of the user train in the end, and all were held out before: its splits say 4, 0 and 0."""
+    new = adapt(run, user, tmp_path / "new")
+    text, page = (said.replace("\n", " ") for said in (_card(new), write_report(new).read_text()))
+    assert "On the user's clips, each when it was held out; they chose the number of epochs. The main metric" in text
+    assert "Every number is measured on clips of the user, each when it was held out;" in page
+    assert "<td>loss of clips held out in turns</td>" in page
+    for said in (text, page):
+        assert "0 validation" not in said
+        assert "o validation split chose" not in said
+        assert "training split" not in said
+
+
+def _card(run: Path) -> str:
+    return card(run, title="new", source="new", license=None, data=None)
 
 
 def test_steps_that_help_no_one_are_not_taken(run: Path, user: Path, tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ from sparsefuse.runs.summary import (
     Run,
     Stat,
     by_name,
-    chosen_by,
+    epochs_chosen_by,
     every_class,
     losses,
     mean,
@@ -229,7 +229,8 @@ def _page(folder: Path, runs: list[Run], rows: list[Row]) -> Mapping[str, object
         "environment": environment(finished), "commands": commands(finished),
         "configs": [(name, asdict(config)) for name, group in groups.items() if (config := group[0].config)],
         "chosen": {name: [run.result.best_epoch for run in group] for name, group in groups.items()},
-        "chosen_by": sorted({chosen_by(run.config.train, first.splits) for run in finished if run.config}),
+        "chosen_by": sorted({said for run in finished if (said := epochs_chosen_by(run))}),
+        "adapted": all(run.result.finetune for run in finished),
         "choices": [table_of_choice(run.choice) for run in finished if run.choice],
         "seconds": {name: mean(run.result.seconds for run in group) for name, group in groups.items()},
     }  # fmt: skip

@@ -106,6 +106,13 @@ def chosen_by(spec: Train, splits: Mapping[str, int]) -> str:
     return f"{spec.best} of the {'validation' if splits.get('valid') else 'training'} split{over}"
 
 
+def epochs_chosen_by(run: Run) -> str:
+    """The same of a finished run; one that was adapted has the configuration, but not the clips, of that before."""
+    if run.result.finetune:
+        return "loss of clips held out in turns" if run.result.valid else "none, their number is fixed"
+    return chosen_by(run.config.train, run.result.splits) if run.config else ""
+
+
 def metric_names(result: Result) -> list[str]:
     """The metrics that a run may have, in the order in which they are shown."""
     seen = [name for name in {**result.test, **result.valid} if name.startswith(("kernel_", "frechet_"))]

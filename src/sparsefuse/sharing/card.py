@@ -92,7 +92,10 @@ def _results(folder: RunFolder, result: Result | None, sample: str) -> str:
     """Test scores with their deviation over seeds, if runs beside this one differ in the seed only."""
     if result is None:
         return "No scores: the run has none."
-    for split, samples in (("test", f"test {sample}s"), ("valid", f"validation {sample}s, which chose the weights")):
+    for split, of in (
+        ("test", f"On {result.splits['test']} test {sample}s."),
+        ("valid", f"On {result.splits['valid']} validation {sample}s, which chose the weights."),
+    ):
         scores = result.scores(split)
         names = [name for name in metric_names(result) if name in scores]
         if not names:
@@ -106,7 +109,8 @@ def _results(folder: RunFolder, result: Result | None, sample: str) -> str:
             rows.append(
                 f"| {markdown(metric(name).title)} | {_shown(scores[name], name)} | {over} | n = {len(peers)} |"
             )
-        of = f"On {result.splits[split]} {samples}."
+        if split == "valid" and result.finetune:  # no split of its own
+            of = "On the user's clips, each when it was held out; they chose the number of epochs."
         alone = " One seed: no deviation." if len(peers) == 1 else ""
         main = metric(MAIN_METRIC[result.task]).title
         return "\n".join(rows) + f"\n\n{of} The main metric is {main}.{alone}" + _adapted(result)
