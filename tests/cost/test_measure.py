@@ -40,6 +40,18 @@ def test_memory_holds_at_least_the_activations_that_backward_needs() -> None:
     assert found.memory_mb > 300 * 10 * 4 * 6 / 1e6
 
 
+def test_what_was_measured_says_with_how_many_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(measuring, "latency", lambda *_, **__: Latency(8.0, 8.0, 0.1, 30, 0.1))
+    monkeypatch.setattr(measuring, "cores", lambda: 8)
+    model, threads = build("late", FEATURES, 3, unimodal_depth=1, dim=10, num_heads=2), torch.get_num_threads()
+    try:
+        for count, said in ((1, "1 thread"), (2, "2 threads")):
+            torch.set_num_threads(count)
+            assert measure(model, LENGTHS, batch=1).where == f"8 CPU cores, {said}, torch {torch.__version__}"
+    finally:
+        torch.set_num_threads(threads)
+
+
 def test_a_time_that_cannot_be_trusted_is_a_dash_with_its_reason(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -202,6 +202,15 @@ def test_the_card_has_no_latency_that_cannot_be_trusted(run: Path, tmp_path: Pat
     assert "Latency could not be measured: the runs differ too much." in text
 
 
+def test_the_card_says_where_its_latency_was_measured(run: Path, tmp_path: Path) -> None:
+    """A run of a comparison is trained with a thread, and measured with all."""
+    edit_json(run / "env.json", lambda env: env.update(device="8 CPU cores", threads=1, torch="2.9.0"))
+    edit_json(run / "result.json", lambda result: result["cost"].update(where="4 CPU cores, 4 threads, torch 2.8.0"))
+    assert "in float32, on 4 CPU cores, 4 threads, torch 2.8.0." in card_of(run, tmp_path / "a")
+    edit_json(run / "result.json", lambda result: result["cost"].update(where=""))
+    assert "in float32, on 8 CPU cores, torch 2.9.0." in card_of(run, tmp_path / "b"), "an older run does not know"
+
+
 def test_the_card_says_what_it_was_told(run: Path, tmp_path: Path) -> None:
     text = card_of(run, tmp_path / "shared", license="apache-2.0", data="Made <b>up</b>.")
     assert text.startswith('---\nlicense: "apache-2.0"\n')

@@ -38,6 +38,13 @@ class Chosen:
     cost: Mapping[str, float]
     doubt: str = ""
     """why times cannot be trusted, and are not among them"""
+    where: str = ""
+    """what they were measured on"""
+
+    @property
+    def whole(self) -> dict[str, float | str]:
+        """As `train` takes them."""
+        return {**self.cost, "doubt": self.doubt, "where": self.where}
 
 
 class Finals(NamedTuple):
@@ -86,7 +93,7 @@ class Finals(NamedTuple):
             numbers = {name: value for name, value in measured._asdict().items() if isinstance(value, int | float)}
             costs = {**finalist.trial.candidate.costs, **numbers}
             if self.limits.kept(costs):
-                write(record, Chosen(finalist.trial.number, costs, measured.doubt))
+                write(record, Chosen(finalist.trial.number, costs, measured.doubt, measured.where))
                 return finalist
             over.append(f"{finalist.trial.name} measures {self.limits.say(costs)}")
             log.warning("%s now, over the budget; trying the next best", over[-1])
@@ -100,8 +107,7 @@ class Finals(NamedTuple):
         folds, the folder of one for each."""
         cells, place = self._cells([chosen.trial]), self.out / "chosen"
         cells = cells[: len(cells) // len(self.seeds)]
-        record = read(Chosen, self.out / "chosen.json")
-        costs = {**record.cost, "doubt": record.doubt}
+        costs = read(Chosen, self.out / "chosen.json").whole
         for fold, cell in enumerate(cells):
             folder = place / f"fold{fold}" if len(cells) > 1 else place
             if not folder.exists():
@@ -119,9 +125,9 @@ class Finals(NamedTuple):
 
     def refit(self, chosen: Finalist) -> Path:
         """The chosen options, trained on the clips that validated too; with folds, on all."""
-        record = read(Chosen, self.out / "chosen.json")
+        costs = read(Chosen, self.out / "chosen.json").whole
         runs = [cell.run for cell in self._cells([chosen.trial])]
-        return refit(runs, self.out / "refit", measured=False, costs={**record.cost, "doubt": record.doubt})
+        return refit(runs, self.out / "refit", measured=False, costs=costs)
 
     def whole_config(self, chosen: Finalist, config: Config) -> Config:
         """The chosen run's configuration, but with the folds and paths of `config`."""

@@ -14,6 +14,8 @@ from sparsefuse.cost.roofline import machine
 from sparsefuse.model import FusionModel
 from sparsefuse.model.pixels import PixelModel
 from sparsefuse.model.points import DetectionModel
+from sparsefuse.parallel.cores import cores
+from sparsefuse.shown import counted
 
 Model = FusionModel | PixelModel | DetectionModel
 SampleSize = Mapping[str, int] | tuple[int, int]
@@ -48,6 +50,8 @@ class Measured(NamedTuple):
     """cores that other programs kept busy meanwhile; None where the system does not say"""
     doubt: str = ""
     """why a time cannot be trusted; empty if all can"""
+    where: str = ""
+    """what all this was measured on: `2 CPU cores, 2 threads, torch 2.9.0`"""
 
 
 def measure_as(model: FusionModel | PixelModel, size: SampleSize) -> Measured:
@@ -109,7 +113,13 @@ def _measured(model: Model, inputs: tuple[Any, Any], size: int, macs: int, batch
         fastest_ms=alone.fastest_ms,
         load=alone.load,
         doubt=alone.doubt or batched.doubt or training.doubt,
+        where=_where(device),
     )
+
+
+def _where(device: torch.device) -> str:
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{cores()} CPU cores"
+    return f"{name}, {counted(torch.get_num_threads(), 'thread')}, torch {torch.__version__}"
 
 
 def forward_latency(model: FusionModel | PixelModel, size: SampleSize, runs: int = RUNS) -> Latency:

@@ -288,6 +288,8 @@ class Cost:
     """cores that other programs kept busy meanwhile; None where the system does not say"""
     doubt: str = ""
     """why times cannot be trusted"""
+    where: str = ""
+    """what all this was measured on, which need not be what it was trained on; empty in older runs"""
     features_gmacs: Mapping[str, float] = field(default_factory=dict)
     """modality -> what the packaged encoder that made its features costs a clip, in no other figure here"""
 

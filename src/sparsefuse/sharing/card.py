@@ -157,7 +157,8 @@ def _cost(result: Result | None, env: Environment | None, said: Said) -> str:
         doubt = f" Latency could not be measured: {markdown(cost.doubt, REASON)}."
     if cost.memory_mb is not None:
         rows.append(f"| peak memory of a training step | {cost.memory_mb:.2f} MB |")
-    where = f"{env.device}, {env.threads} threads, torch {env.torch}" if env else "a machine that is not stated"
+    # Runs that share cores train with fewer threads than they are measured with, or elsewhere.
+    where = cost.where or (f"{env.device}, torch {env.torch}" if env else "a machine that is not stated")
     return "\n".join(rows) + f"\n\nA {said.sample} {said.size}, in float32, on {markdown(where)}.{doubt}"
 
 
